@@ -1,0 +1,1 @@
+"""From raw `trn.json` lines to clean products."""

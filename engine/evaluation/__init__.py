@@ -1,0 +1,1 @@
+"""How faithful an answer is to the record."""

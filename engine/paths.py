@@ -1,0 +1,52 @@
+"""Where things lie: the only file that knows.
+
+`BALCAO_HOME` puts everything of the user's under one folder (used by tests and by trial runs).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_APP = "balcao"
+
+
+def _home() -> Path | None:
+    home = os.environ.get("BALCAO_HOME")
+    return Path(home).expanduser() if home else None
+
+
+def config_dir() -> Path:
+    """The user's settings."""
+    home = _home()
+    return home / "config" if home else Path(platformdirs.user_config_dir(_APP))
+
+
+def data_dir() -> Path:
+    """What the user would not want to lose: conversations; and the sample catalogue's index."""
+    home = _home()
+    return home / "data" if home else Path(platformdirs.user_data_dir(_APP))
+
+
+def settings_file() -> Path:
+    """The settings, TOML."""
+    return config_dir() / "settings.toml"
+
+
+def conversations_file() -> Path:
+    """All conversations, SQLite."""
+    return data_dir() / "conversations.db"
+
+
+def sample_catalogue_dir() -> Path:
+    """The index of the sample catalogue."""
+    return data_dir() / "sample-catalogue"
+
+
+def sample_source() -> Path:
+    """The sample catalogue's rows: in the wheel beside this file, in a checkout under `data/`."""
+    here = Path(__file__).resolve().parent
+    bundled = here / "bundled" / "sample_catalogue.jsonl"
+    return bundled if bundled.exists() else here.parent / "data" / "sample_catalogue.jsonl"

@@ -1,0 +1,1 @@
+"""The catalogue: built from clean products, searched, and decided upon."""

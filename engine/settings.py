@@ -1,0 +1,168 @@
+"""What the person has chosen: a TOML file, `BALCAO_…` variables over it, flags over those.
+
+An engine is a table: `[engines.NAME]` with a `kind`. The four that come with the program are there
+without any file; a table of the same name changes only the values it gives. A variable names a
+value by its path, parts joined with two underscores: `BALCAO_ENGINE=lora`,
+`BALCAO_ENGINES__BASE__MODEL=/models/tiny`. Keys are never kept here: `api_key_env` names the
+environment variable that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from engine import paths
+from engine.errors import SettingsError
+from engine.types import Mode
+
+_PREFIX = "BALCAO_"
+_RESERVED = {"BALCAO_HOME"}
+
+
+class CatalogueEngine(
+    msgspec.Struct, frozen=True, tag_field="kind", tag="catalogue", forbid_unknown_fields=True
+):
+    """The catalogue itself."""
+
+    title: str = "Catalogue"
+
+
+class LlamaEngine(
+    msgspec.Struct, frozen=True, tag_field="kind", tag="llama", forbid_unknown_fields=True
+):
+    """A Llama-architecture model on this machine, with or without a LoRA adapter."""
+
+    title: str = "Llama"
+    model: str = "meta-llama/Llama-2-7b-chat-hf"
+    """A folder, or a hub id whose files are on disk."""
+    adapter: str | None = None
+    """A peft adapter's folder; None asks the plain base."""
+    needs_adapter: bool = False
+    """Whether the engine makes no sense without an adapter."""
+    quantization: Literal["auto", "nf4", "int8", "none"] = "auto"
+    """`auto`: NF4 on an NVIDIA GPU, none elsewhere."""
+    context: Annotated[int, msgspec.Meta(ge=64)] | None = None
+    """Tokens of prompt and answer together; None takes the model's own limit."""
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+
+
+class OpenAIEngine(
+    msgspec.Struct, frozen=True, tag_field="kind", tag="openai", forbid_unknown_fields=True
+):
+    """A model behind an OpenAI-compatible address."""
+
+    title: str = "OpenAI"
+    model: str = ""
+    """The model's id, for a fine-tuned one `ft:…`."""
+    base_url: str | None = None
+    """None: OpenAI's own address."""
+    api_key_env: str = "OPENAI_API_KEY"
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+    connect_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """Seconds."""
+    stall_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    """Seconds without a byte after which a stream is given up."""
+    max_retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
+
+
+EngineSettings = CatalogueEngine | LlamaEngine | OpenAIEngine
+
+_DEFAULT_ENGINES: dict[str, dict[str, Any]] = {
+    "catalogue": {"kind": "catalogue"},
+    "base": {"kind": "llama", "title": "Base Llama"},
+    "lora": {"kind": "llama", "title": "LoRA Llama", "needs_adapter": True},
+    "openai": {"kind": "openai"},
+}
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be chosen."""
+
+    engine: str = "catalogue"
+    """The engine a chat opens with."""
+    mode: Mode = Mode.GROUNDED
+    catalogue: Path | None = None
+    """The folder that `balcao index` wrote; None is the sample catalogue."""
+    theme: str = "textual-dark"
+    """One of Textual's themes, by name."""
+    keys: dict[str, str] = {}
+    """Keys for the chat's actions by their names in docs/keys.md: `next_engine = "f6"`."""
+    engines: dict[str, EngineSettings] = {}
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings in force.
+
+    `flags` holds values given on the command line by setting name; None means not given. Raises
+    SettingsError that names the file or variable and the value that is wrong.
+    """
+    file = paths.settings_file() if file is None else file
+    raw: dict[str, Any] = {
+        "engines": {name: dict(table) for name, table in _DEFAULT_ENGINES.items()}
+    }
+    _merge(raw, _read(file))
+    _merge(raw, _from_environ(os.environ if environ is None else environ))
+    _merge(raw, {name: value for name, value in (flags or {}).items() if value is not None})
+    settings = _convert(raw, file)
+    if settings.engine not in settings.engines:
+        raise SettingsError(
+            f"There is no engine named “{settings.engine}”.",
+            f"The engines are: {', '.join(settings.engines)}.",
+        )
+    return settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}.", "Mend that line.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}.") from error
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.startswith(_PREFIX) or name in _RESERVED:
+            continue
+        *tables, key = name.removeprefix(_PREFIX).lower().split("__")
+        target = found
+        for table in tables:
+            target = target.setdefault(table, {})
+        target[key] = text
+    return found
+
+
+def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _convert(raw: dict[str, Any], file: Path) -> Settings:
+    try:
+        # Not strict: what comes from the environment is always a string.
+        return msgspec.convert(raw, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(
+            f"A setting is wrong: {str(error).replace('$.', '')}.",
+            f"Settings come from {file} and from variables named {_PREFIX}….",
+        ) from error

@@ -1,0 +1,197 @@
+"""The values that pass between the parts of the engine: frozen, typed, without behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """What an engine gets to see of the catalogue."""
+
+    GROUNDED = "grounded"
+    """The record that retrieval found is part of the prompt."""
+    MEMORY = "memory"
+    """The question alone: what the model says, it has learned."""
+
+
+class Status(StrEnum):
+    """What the catalogue makes of a question."""
+
+    EXACT = "exact"
+    """This product, beyond doubt."""
+    LIKELY = "likely"
+    """This product, and the person is told which one was understood."""
+    SEVERAL = "several"
+    """More than one product fits: the person picks."""
+    NONE = "none"
+    """Not in the catalogue."""
+
+
+class StopReason(StrEnum):
+    """Why an answer ended."""
+
+    COMPLETE = "complete"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class Role(StrEnum):
+    """Who speaks in a prompt."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One record of the catalogue.
+
+    `description` is the cleaned text; `original` is the text as the data set has it, kept so that
+    nothing that cleaning does is beyond checking. Either may be empty.
+    """
+
+    uid: str
+    title: str
+    description: str
+    original: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A product that a search found; `score` is 0..1, 1 for a title that was asked for in full."""
+
+    product: Product
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a question rests on: `hits` are the products meant, `nearest` the closest of the others.
+
+    `hits` holds one product for EXACT and LIKELY, two or more for SEVERAL, none for NONE.
+    """
+
+    status: Status
+    hits: tuple[Hit, ...] = ()
+    nearest: tuple[Hit, ...] = ()
+
+    @property
+    def product(self) -> Product | None:
+        """The one product meant, if the decision names one."""
+        return self.hits[0].product if self.status in (Status.EXACT, Status.LIKELY) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts as the engine reports them."""
+
+    prompt: int
+    completion: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an engine is asked to answer.
+
+    `messages` is the whole prompt, ready for a chat template, oldest first, ending with the
+    question; `decision` is what the catalogue found (engines with a model have it in the prompt
+    already, the catalogue engine answers from it); `followup` says that the product was kept from
+    the turn before; `max_tokens` limits the answer and `temperature` 0 means greedy decoding.
+    """
+
+    question: str
+    mode: Mode
+    messages: tuple[Message, ...]
+    decision: Decision
+    followup: bool = False
+    max_tokens: int = 1024
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a streamed answer. The last one carries `stop_reason`, and counts if known.
+
+    `notice` is a sentence for the person about how this answer came to be (older turns dropped).
+    """
+
+    text: str = ""
+    stop_reason: StopReason | None = None
+    tokens: Tokens | None = None
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is. `remote` engines send the question to another machine."""
+
+    id: str
+    title: str
+    kind: str
+    remote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether an engine can answer; if not, why and what to do about it (a sentence each)."""
+
+    ready: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long step has come: `fraction` 0..1, or None where it cannot be known."""
+
+    label: str
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Milliseconds: the search, the first words after asking, the whole answer."""
+
+    retrieval: float = 0.0
+    first_token: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong with an answer, and what to do about it."""
+
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with all that is told about it.
+
+    `fidelity` is the share (0..1) of the answer's words that stand in the record, in order, or
+    None where there is no record to compare with.
+    """
+
+    question: str
+    engine: str
+    mode: Mode
+    status: Status
+    text: str
+    stop_reason: StopReason
+    sources: tuple[Hit, ...] = ()
+    fidelity: float | None = None
+    timing: Timing = field(default_factory=Timing)
+    tokens: Tokens | None = None
+    problem: Problem | None = None
