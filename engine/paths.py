@@ -40,6 +40,11 @@ def conversations_file() -> Path:
     return data_dir() / "conversations.db"
 
 
+def crash_file() -> Path:
+    """The report of the last crash."""
+    return data_dir() / "crash.txt"
+
+
 def sample_catalogue_dir() -> Path:
     """The index of the sample catalogue."""
     return data_dir() / "sample-catalogue"

@@ -160,9 +160,15 @@ def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
 def _convert(raw: dict[str, Any], file: Path) -> Settings:
     try:
         # Not strict: what comes from the environment is always a string.
-        return msgspec.convert(raw, Settings, strict=False)
+        return msgspec.convert(raw, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise SettingsError(
             f"A setting is wrong: {str(error).replace('$.', '')}.",
             f"Settings come from {file} and from variables named {_PREFIX}….",
         ) from error
+
+
+def _decode(wanted: type, value: object) -> object:
+    if wanted is Path and isinstance(value, str | Path):
+        return Path(value).expanduser()
+    raise NotImplementedError(wanted)

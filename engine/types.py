@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
+
+Language = Literal["en", "pt"]
 
 
 class Mode(StrEnum):
@@ -107,7 +110,8 @@ class Request:
     `messages` is the whole prompt, ready for a chat template, oldest first, ending with the
     question; `decision` is what the catalogue found (engines with a model have it in the prompt
     already, the catalogue engine answers from it); `followup` says that the product was kept from
-    the turn before; `max_tokens` limits the answer and `temperature` 0 means greedy decoding.
+    the turn before; `language` ("en" or "pt") is the one to answer in; `max_tokens` limits the
+    answer and `temperature` 0 means greedy decoding.
     """
 
     question: str
@@ -115,6 +119,7 @@ class Request:
     messages: tuple[Message, ...]
     decision: Decision
     followup: bool = False
+    language: Language = "en"
     max_tokens: int = 1024
     temperature: float = 0.0
 
@@ -124,12 +129,14 @@ class Chunk:
     """A piece of a streamed answer. The last one carries `stop_reason`, and counts if known.
 
     `notice` is a sentence for the person about how this answer came to be (older turns dropped).
+    `by_counter` marks the counter's own sentences, which quote no record.
     """
 
     text: str = ""
     stop_reason: StopReason | None = None
     tokens: Tokens | None = None
     notice: str = ""
+    by_counter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +188,11 @@ class Answer:
     """An answer with all that is told about it.
 
     `fidelity` is the share (0..1) of the answer's words that stand in the record, in order, or
-    None where there is no record to compare with.
+    None where there is no record to compare with. `sources` are the records that the answer rests
+    on, or that it is compared with; `nearest` the titles that were offered instead. `by_counter`
+    says that the text is the counter's own sentence ("I don't have that"), not an engine's answer
+    about a record; `verbatim` that no model has worded it, so that it is shown letter by letter and
+    not as Markdown.
     """
 
     question: str
@@ -191,7 +202,16 @@ class Answer:
     text: str
     stop_reason: StopReason
     sources: tuple[Hit, ...] = ()
+    nearest: tuple[Hit, ...] = ()
+    by_counter: bool = False
+    verbatim: bool = False
     fidelity: float | None = None
     timing: Timing = field(default_factory=Timing)
     tokens: Tokens | None = None
+    notice: str = ""
     problem: Problem | None = None
+
+    @property
+    def product(self) -> Product | None:
+        """The one product that the answer is about, if there is one."""
+        return self.sources[0].product if self.status in (Status.EXACT, Status.LIKELY) else None

@@ -1,0 +1,130 @@
+"""Whether a LoRA adapter's folder is whole and was made for this model and these prompts.
+
+Light: reads the adapter's two small JSON files and the header of its weights, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from engine import manifest
+from engine.backends.weights import ModelConfig, ModelFiles, Tensor, read_header, read_json
+from engine.errors import DataError, EngineUnavailable
+from engine.prompts import PROMPT_VERSION
+
+_CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+_LORA = re.compile(r"\.layers\.(\d+)\.\w+\.(\w+)\.lora_([AB])\.weight$")
+
+
+class _AdapterConfig(msgspec.Struct, frozen=True):
+    peft_type: str = ""
+    base_model_name_or_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """An adapter on disk. `warning` is a sentence for the person, or empty."""
+
+    folder: Path
+    warning: str = ""
+
+
+def find_adapter(adapter: str, model: ModelFiles) -> AdapterFiles:
+    """The adapter in the folder `adapter`, for `model`.
+
+    Raises EngineUnavailable that says what is missing, broken, or does not fit.
+    """
+    folder = Path(adapter).expanduser().resolve()
+    if not folder.is_dir():
+        raise EngineUnavailable(
+            f"There is no adapter folder {adapter}.",
+            "Train one with `balcao train`, or mend `adapter` in the settings.",
+        )
+    missing = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
+    if missing:
+        raise EngineUnavailable(
+            f"The adapter in {folder} is broken: {' and '.join(missing)} missing.",
+            "Copy it once more, whole, or train it again with `balcao train`.",
+        )
+    config = read_json(folder / _CONFIG, _AdapterConfig)
+    if config.peft_type.upper() != "LORA":
+        raise EngineUnavailable(
+            f"The adapter in {folder} is of the kind “{config.peft_type}”, not LoRA.",
+            "Train one with `balcao train`.",
+        )
+    _check_shapes(read_header(folder / _WEIGHTS), model, config, folder)
+    return AdapterFiles(folder, _warning(folder, config, model))
+
+
+def _check_shapes(
+    tensors: Mapping[str, Tensor], model: ModelFiles, config: _AdapterConfig, folder: Path
+) -> None:
+    found = [(match, tensors[name]) for name in tensors if (match := _LORA.search(name))]
+    sizes = _sizes(model.config)
+    for match, tensor in found:
+        layer, part, side = int(match[1]), match[2], match[3]
+        # A holds the layer's inputs in its second dimension, B the outputs in its first.
+        size = tensor.shape[1] if side == "A" else tensor.shape[0]
+        wanted = sizes.get(part, (size, size))["AB".index(side)]
+        if layer >= model.config.num_hidden_layers or size != wanted:
+            made_for = config.base_model_name_or_path or "another model"
+            raise EngineUnavailable(
+                f"The adapter in {folder} was made for another base ({made_for}):"
+                f" its layers do not fit “{model.name}”.",
+                "Choose the base that it was trained on, or train it again with `balcao train`.",
+            )
+    if not found:
+        raise EngineUnavailable(
+            f"The adapter in {folder} has no LoRA weights.", "Train one with `balcao train`."
+        )
+
+
+def _sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of a Llama layer's linear parts, by name."""
+    head = config.head_dim or config.hidden_size // config.num_attention_heads
+    queries = head * config.num_attention_heads
+    keys = head * (config.num_key_value_heads or config.num_attention_heads)
+    hidden, inner = config.hidden_size, config.intermediate_size
+    return {
+        "q_proj": (hidden, queries),
+        "k_proj": (hidden, keys),
+        "v_proj": (hidden, keys),
+        "o_proj": (queries, hidden),
+        "gate_proj": (hidden, inner),
+        "up_proj": (hidden, inner),
+        "down_proj": (inner, hidden),
+    }
+
+
+def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles) -> str:
+    if not (folder / manifest.NAME).exists():
+        return (
+            "This adapter has no manifest: it is not known whether it was trained with this"
+            " program's prompts."
+        )
+    try:
+        version = manifest.read(folder).prompt_version
+    except DataError as error:
+        raise EngineUnavailable(
+            error.message, "Copy the adapter once more, whole, or train it again."
+        ) from error
+    if version != PROMPT_VERSION:
+        raise EngineUnavailable(
+            f"The adapter in {folder} was trained with version {version} of the prompts;"
+            f" this program asks with version {PROMPT_VERSION}.",
+            "Train it again with `balcao train`.",
+        )
+    made_for = config.base_model_name_or_path or ""
+    if _last_name(made_for) in ("", _last_name(model.name), _last_name(str(model.folder))):
+        return ""
+    return f"This adapter names {made_for} as its base; the model here is {model.name}."
+
+
+def _last_name(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()

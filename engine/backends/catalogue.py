@@ -1,0 +1,70 @@
+"""The catalogue as an engine: answers with the record's own words, or says that it has none."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from engine import phrases
+from engine.backends.excerpts import bearing_on
+from engine.types import Availability, Chunk, EngineInfo, Progress, Request, StopReason
+
+
+class CatalogueEngine:
+    """Needs no model, key or download. What it answers from is in the request's decision."""
+
+    def __init__(self, engine_id: str, title: str) -> None:
+        self._info = EngineInfo(engine_id, title, "catalogue")
+
+    @property
+    def info(self) -> EngineInfo:
+        """Who this is."""
+        return self._info
+
+    @property
+    def loaded(self) -> bool:
+        """Always: the assistant has the catalogue open."""
+        return True
+
+    def availability(self) -> Availability:
+        """Always ready."""
+        return Availability(ready=True)
+
+    async def load(self) -> AsyncGenerator[Progress]:
+        """Nothing to load."""
+        yield Progress("ready", 1.0)
+
+    async def unload(self) -> None:
+        """Nothing to give back."""
+
+    def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """The answer, in one piece: it is there at once."""
+        return counter_stream(request)
+
+
+async def counter_stream(request: Request) -> AsyncGenerator[Chunk]:
+    """What the counter answers from the request's decision: a record's words, or its own."""
+    quote = _quote(request)
+    if quote:
+        yield Chunk(quote, StopReason.COMPLETE)
+    else:
+        yield Chunk(_own_words(request), StopReason.COMPLETE, by_counter=True)
+
+
+def _quote(request: Request) -> str:
+    """The record's words that answer, or nothing where there are none."""
+    product = request.decision.product
+    if product is None:
+        return ""
+    if request.followup:
+        return bearing_on(request.question, product.description)
+    return product.description
+
+
+def _own_words(request: Request) -> str:
+    product, language = request.decision.product, request.language
+    if product is None:
+        courtesy = phrases.courtesy(request.question, language)
+        return courtesy or phrases.undecided(request.decision, language)
+    if not product.description:
+        return phrases.no_description(product, language)
+    return phrases.not_said(product, language)

@@ -1,0 +1,150 @@
+"""Reads a Llama's weights and tokenizer into memory for llama_runtime, and says what goes wrong.
+
+Safetensors only, none of the model's own code is run, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch  # noqa: TID253 - the worker's module, loaded on Open
+from transformers import (  # noqa: TID253 - as above
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    LlamaForCausalLM,
+    LlamaTokenizer,
+    PreTrainedTokenizerFast,
+)
+
+from engine.backends.llama_messages import Open, Quantization
+from engine.errors import EngineFailed, EngineUnavailable
+from engine.text import one_line
+
+_SHARE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
+"""Memory that a model takes, in shares of its 16-bit weights; embeddings are never quantized."""
+
+_FEWEST_TOKENS = 0.75
+"""Share of the model's vocabulary that its tokenizer has at least; makers round it up a little."""
+
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "not enough memory", "bad_alloc")
+_SPARE_MEMORY = "Close other programs, begin a new conversation, or choose a smaller model."
+
+
+def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
+    """The model, in the weights' own precision or quantized, on the GPU if there is one.
+
+    Raises EngineUnavailable for weights that do not fit their configuration or the memory.
+    """
+    folder, quantization = request.folder, request.quantization
+    on_gpu = torch.cuda.is_available()
+    if quantization == "auto":
+        quantization = "nf4" if on_gpu else "none"
+    _check_memory(request.weight_bytes * _SHARE[quantization], on_gpu=on_gpu)
+    with memory_ran_out("be loaded"):
+        model, report = LlamaForCausalLM.from_pretrained(
+            folder,
+            # 16-bit weights stay so: half the memory and twice the speed of fp32 (STACK.md).
+            dtype="auto",
+            device_map={"": 0 if on_gpu else "cpu"},
+            quantization_config=_quantized(quantization),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        # The library would put random numbers in their place.
+        raise EngineUnavailable(
+            f"The weights in {folder} lack {len(report['missing_keys'])} parts of the model, such"
+            f" as {min(report['missing_keys'])}.",
+            "Copy or fetch the model once more.",
+        )
+    return model.eval()
+
+
+def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped library
+    """The model's tokenizer. Raises EngineUnavailable if it cannot be read or does not fit."""
+    remedy = "Put the tokenizer that belongs to the model into its folder."
+    try:
+        tokenizer = _tokenizer_class(folder).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the library raises whatever its many readers do
+        raise EngineUnavailable(
+            f"The tokenizer in {folder} cannot be read: {one_line(str(error), 200)}.", remedy
+        ) from error
+    rows: int = model.get_input_embeddings().num_embeddings
+    if not rows * _FEWEST_TOKENS <= tokenizer.vocab_size <= rows:
+        raise EngineUnavailable(
+            f"The tokenizer in {folder} does not fit the model: it has {tokenizer.vocab_size}"
+            f" tokens, the model {rows}.",
+            remedy,
+        )
+    return tokenizer
+
+
+@contextlib.contextmanager
+def memory_ran_out(doing: str) -> Iterator[None]:
+    """Turns every way of running out of memory into EngineFailed; `doing` completes "could not"."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise EngineFailed(
+            f"Memory ran out: the model could not {doing}.", _SPARE_MEMORY
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def _quantized(quantization: Quantization) -> BitsAndBytesConfig | None:
+    if quantization == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if quantization == "int8" else None
+
+
+def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
+    """AutoTokenizer guesses another tokenization where no class is named (251 of 251 strings)."""
+    config = folder / "tokenizer_config.json"
+    if config.exists() and b'"tokenizer_class"' in config.read_bytes():
+        return AutoTokenizer
+    return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
+
+
+def _check_memory(needed: float, *, on_gpu: bool) -> None:
+    """Refuse a model that would drive the machine into swapping, before it does."""
+    free = torch.cuda.mem_get_info()[0] if on_gpu else _free_memory()
+    if free is not None and needed > free:
+        raise EngineUnavailable(
+            f"The model needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB"
+            " are free.",
+            _SPARE_MEMORY,
+        )
+
+
+def _free_memory() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return found[0] * 1024 if found else None

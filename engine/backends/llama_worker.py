@@ -1,0 +1,169 @@
+"""The worker process's main loop: reads requests, has llama_runtime carry them out, replies.
+
+Started by llama_link as `python -m engine.backends.llama_worker`, never by hand. The main thread
+works; a second one reads, so that a cancellation is seen in mid-answer. Light until the first Open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, BinaryIO
+
+from engine.backends.llama_messages import (
+    LENGTH_BYTES,
+    Ask,
+    Attach,
+    Cancel,
+    Failed,
+    FromWorker,
+    Open,
+    Piece,
+    Ready,
+    Request,
+    Step,
+    for_worker,
+    frame,
+    length_of,
+)
+from engine.errors import EngineError, EngineFailed, EngineUnavailable
+from engine.text import one_line
+
+if TYPE_CHECKING:
+    from engine.backends.llama_runtime import LlamaRuntime
+
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
+
+class Worker:
+    """The requests in turn, and the number up to which they are cancelled."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self._requests: SimpleQueue[Request] = SimpleQueue()
+        self._cancelled = 0
+        self._runtime: LlamaRuntime | None = None
+
+    def listen(self, source: BinaryIO) -> None:
+        """Take requests until the chat is gone, and then end at once, in mid-answer too."""
+        while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
+            message = for_worker(source.read(length_of(header)))
+            if isinstance(message, Cancel):
+                self._cancelled = message.number
+            else:
+                self._requests.put(message)
+        os._exit(0)
+
+    def serve(self) -> None:
+        """Carry out requests; returns when the model can no longer be relied on."""
+        while True:
+            request = self._requests.get()
+            if request.number <= self._cancelled:
+                continue
+            try:
+                self._carry_out(request)
+            except EngineError as error:
+                self._fail(request, error)
+            except Exception as error:  # noqa: BLE001 - the chat is told, the log has the rest
+                traceback.print_exc()
+                self._fail(request, EngineFailed(f"The model failed: {one_line(str(error), 200)}."))
+                return
+
+    def _carry_out(self, request: Request) -> None:
+        match request:
+            case Open():
+                self._step(request, "importing torch")
+                runtime = _imported()
+                self._step(request, "reading weights")
+                self._runtime = runtime(request)
+                self._send(Ready(request.number))
+            case Attach(folder):
+                self._opened().attach(folder)
+                self._send(Ready(request.number))
+            case Ask():
+                self._answer(request)
+
+    def _answer(self, request: Ask) -> None:
+        done = self._opened().answer(
+            request,
+            emit=lambda text: self._send(Piece(text, request.number)),
+            cancelled=lambda: request.number <= self._cancelled,
+        )
+        if done is not None:
+            self._send(done)
+
+    def _opened(self) -> LlamaRuntime:
+        if self._runtime is None:
+            raise EngineFailed("No model is loaded.", "Ask again: it is loaded then.")
+        return self._runtime
+
+    def _step(self, request: Request, label: str) -> None:
+        self._send(Step(label, request.number))
+
+    def _fail(self, request: Request, error: EngineError) -> None:
+        unavailable = isinstance(error, EngineUnavailable)
+        self._send(Failed(error.message, error.remedy, unavailable, request.number))
+
+    def _send(self, message: FromWorker) -> None:
+        self._sink.write(frame(message))
+        self._sink.flush()
+
+
+def main() -> None:
+    """Serve the process that started this one, until it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    _die_first()
+    source, sink = _pipes()
+    worker = Worker(sink)
+    threading.Thread(target=worker.listen, args=(source,), daemon=True).start()
+    worker.serve()
+    # A library's exit handlers could hang; there is nothing here to save.
+    os._exit(1)
+
+
+def _imported() -> type[LlamaRuntime]:
+    try:
+        from engine.backends.llama_runtime import LlamaRuntime
+    except (ImportError, OSError) as error:
+        raise EngineUnavailable(
+            f"The packages that a Llama runs on cannot be loaded: {one_line(str(error), 200)}.",
+            f"Install them again: {sys.executable} -m pip install --force-reinstall --no-deps"
+            " torch transformers peft",
+        ) from error
+    return LlamaRuntime
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The protocol's two ends, out of the way of libraries that read or print."""
+    source = os.fdopen(os.dup(0), "rb")
+    sink = os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    return source, sink
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel sees to it even while a library holds every thread of this process."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _die_first() -> None:
+    """When memory runs out, the kernel is to take this process and not the chat."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The engine for OpenAI and every server that speaks its chat language: vLLM, Ollama, and more.
+
+Light: the openai package is imported by openai_runtime, in a thread, when the engine is first used.
+docs/openai.md has the settings for each server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from engine import settings
+from engine.backends.openai_failures import Asked
+from engine.backends.openai_lifetimes import notice
+from engine.errors import EngineUnavailable
+from engine.types import Availability, Chunk, EngineInfo, Progress, Request
+
+if TYPE_CHECKING:
+    from engine.backends.openai_runtime import Session
+
+_NO_KEY = "no-key-needed"
+"""Sent to a server of one's own that asks for none: the package insists on sending something."""
+
+
+class OpenAIEngine:
+    """One model behind one address. Holds the name of the key's variable, never the key."""
+
+    def __init__(self, engine_id: str, row: settings.OpenAIEngine) -> None:
+        self._row = row
+        # The variable is the package's own; without it the question would go elsewhere than told.
+        self._base_url = row.base_url or os.environ.get("OPENAI_BASE_URL") or None
+        address = _split(self._base_url)
+        self._info = EngineInfo(engine_id, row.title, "openai", remote=not _is_here(address))
+        self._session: Session | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """Who this is."""
+        return self._info
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a client."""
+        return self._session is not None
+
+    def availability(self) -> Availability:
+        """Whether model, address, package and key are there; no network is used."""
+        table = f"[engines.{self._info.id}]"
+        if not self._row.model:
+            return _not_ready(
+                f"No model is set for “{self._row.title}”.", f"Set `model` under {table}."
+            )
+        if self._base_url and _split(self._base_url) is None:
+            return _not_ready(
+                f"The address of “{self._row.title}” is no plain web address.",
+                f"Write `base_url` under {table} like http://localhost:8000/v1.",
+            )
+        if find_spec("openai") is None:
+            return _not_ready("The openai package is missing.", "Install it: pip install openai.")
+        return self._key_availability()
+
+    async def load(self) -> AsyncGenerator[Progress]:
+        """Import the package and make the client; no network is used. Raises EngineError."""
+        yield Progress("loading the openai package")
+        await self._ready()
+        yield Progress("ready", 1.0)
+
+    async def unload(self) -> None:
+        """Close the client and its connections."""
+        session, self._session = self._session, None
+        if session is not None and self._loop is asyncio.get_running_loop():
+            await session.close()
+
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Answer in chunks as they come. Raises EngineError; what came before stays valid."""
+        session = await self._ready()
+        async with aclosing(session.answer(request)) as chunks:
+            async for chunk in chunks:
+                yield self._with_notice(chunk)
+
+    def _with_notice(self, chunk: Chunk) -> Chunk:
+        if chunk.stop_reason is None or self._base_url:
+            # Another server's model of the same name has a life of its own.
+            return chunk
+        lifetime = notice(self._row.model, datetime.now(UTC).date())
+        return replace(chunk, notice=f"{chunk.notice} {lifetime}".strip())
+
+    async def _ready(self) -> Session:
+        # Connections belong to the loop that made them; a script may run one after another.
+        if self._session is None or self._loop is not asyncio.get_running_loop():
+            state = self.availability()
+            if not state.ready:
+                raise EngineUnavailable(state.reason, state.remedy)
+            return self._keep(await asyncio.to_thread(self._open))
+        return self._session
+
+    def _keep(self, session: Session) -> Session:
+        """The first client that was made, should several questions have asked for it at once."""
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            self._session, self._loop = session, loop
+        return self._session
+
+    def _open(self) -> Session:
+        try:
+            from engine.backends.openai_runtime import Limits, Session
+        except ImportError as error:
+            raise EngineUnavailable(
+                f"The openai package cannot be loaded: {error}.",
+                "Install it again: pip install --force-reinstall openai.",
+            ) from error
+        row = self._row
+        limits = Limits(row.connect_timeout, row.stall_timeout, row.max_retries)
+        return Session(self._asked(), self._base_url, self._key() or _NO_KEY, limits)
+
+    def _asked(self) -> Asked:
+        row, address = self._row, _split(self._base_url)
+        return Asked(
+            engine_id=self._info.id,
+            # Without user and password, should the address hold them.
+            server=address.netloc.rpartition("@")[2] if address else "OpenAI",
+            model=row.model,
+            key_env=row.api_key_env,
+            has_key=bool(self._key()),
+            connect_timeout=row.connect_timeout,
+            stall_timeout=row.stall_timeout,
+        )
+
+    def _key_availability(self) -> Availability:
+        variable, key = self._row.api_key_env, self._key()
+        if not key and self._base_url is None:
+            named = f"{variable} is not set" if variable else "`api_key_env` names no variable"
+            return _not_ready(
+                f"“{self._row.title}” needs a key, and {named}.",
+                f"Put the key into {variable or 'a variable'} before starting the program.",
+            )
+        if not (key.isascii() and key.isprintable()):
+            # It could not be sent, and the error of trying would show it.
+            return _not_ready(
+                f"What {variable} holds cannot be a key: it has characters that none has.",
+                f"Put the key into {variable} once more, by itself.",
+            )
+        return Availability(ready=True)
+
+    def _key(self) -> str:
+        return os.environ.get(self._row.api_key_env, "").strip() if self._row.api_key_env else ""
+
+
+def _not_ready(reason: str, remedy: str) -> Availability:
+    return Availability(ready=False, reason=reason, remedy=remedy)
+
+
+def _split(base_url: str | None) -> SplitResult | None:
+    """The parts of a web address; None for none, and for what is not one."""
+    try:
+        parts = urlsplit(base_url or "")
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # The path of a request is put behind it, where a query would swallow that path.
+        usable = usable and not parts.query and not parts.fragment
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def _is_here(address: SplitResult | None) -> bool:
+    """Whether the address is this machine."""
+    host = (address.hostname if address else None) or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

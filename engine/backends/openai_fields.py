@@ -1,0 +1,54 @@
+"""Which optional fields a chat request carries, and which to give up when a server refuses one.
+
+The names differ between servers. OpenAI's description has `max_completion_tokens` and calls
+`max_tokens` deprecated (its newer models refuse it). Others took the new name late (llama.cpp in
+February 2026) or not yet, and then ignore it in silence, so that no limit holds (Ollama,
+llama-cpp-python); all of them take `max_tokens`. So OpenAI gets the new name, the others the old.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from engine.backends.openai_failures import Failure
+
+_NEW, _OLD = "max_completion_tokens", "max_tokens"
+_REFUSAL_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
+_REFUSAL_WORDS = re.compile(
+    r"unsupported|not supported|does not support|unknown|unrecognized|unexpected"
+    r"|extra (inputs|fields)|not permitted|not allowed",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a request carries besides model, messages and `stream`."""
+
+    new_limit: bool
+    """Whether the answer is limited by the new name; OpenAI's own servers begin with it."""
+    limit_changed: bool = False
+    temperature: bool = True
+    usage: bool = True
+
+    def without(self, failure: Failure) -> Fields | None:
+        """The fields to try instead, or None if the failure is not about one that can go."""
+        bad = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+        refused = failure.code in _REFUSAL_CODES or _REFUSAL_WORDS.search(failure.words)
+        if failure.status not in bad or failure.too_long or not refused:
+            return None
+        if self.usage and _names(failure, "stream_options"):
+            return replace(self, usage=False)
+        if self.temperature and _names(failure, "temperature"):
+            return replace(self, temperature=False)
+        if not self.limit_changed and _names(failure, _NEW if self.new_limit else _OLD):
+            return replace(self, new_limit=not self.new_limit, limit_changed=True)
+        return None
+
+
+def _names(failure: Failure, field: str) -> bool:
+    if failure.param:
+        return failure.param.partition(".")[0] == field
+    return bool(re.search(rf"\b{field}\b", failure.words))

@@ -1,0 +1,50 @@
+"""When OpenAI shuts a model down, as far as it is known: one dated table, told with every answer.
+
+Source: several secondary sources that agree, read in November 2026 (docs/openai.md says how sure
+each date is). The server's own word is `shutdown_date` in its answer to a question for the model.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+
+_WARN_AHEAD = timedelta(days=183)
+"""Half a year: time enough to train or deploy something else."""
+
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+
+_SHUT_DOWN: dict[str, date | None] = {
+    "gpt-4o": date(2027, 1, 14),
+    "gpt-4o-mini": date(2027, 1, 14),
+    "gpt-4.1": date(2027, 1, 14),
+    "gpt-4.1-mini": date(2027, 1, 14),
+    "gpt-4.1-nano": None,
+}
+"""By base model; None: shut already."""
+
+
+def base_model(model: str) -> str:
+    """The base that a model id stands on: without `ft:`, the owner's parts and the snapshot date.
+
+    `ft:gpt-4o-mini-2024-07-18:org::id` gives `gpt-4o-mini`.
+    """
+    if model.startswith("ft:"):
+        model = model.removeprefix("ft:").partition(":")[0]
+    return _SNAPSHOT.sub("", model)
+
+
+def notice(model: str, today: date) -> str:
+    """A sentence about the end of one of OpenAI's models, or nothing while it is far off."""
+    base = base_model(model)
+    if base not in _SHUT_DOWN:
+        return ""
+    day = _SHUT_DOWN[base]
+    tuned = ", and with it this fine-tuned model" if model.startswith("ft:") else ""
+    if day is None:
+        return f"OpenAI is said to have shut down {base} already{tuned}."
+    if today >= day:
+        return f"OpenAI was to shut down {base} on {day}{tuned}."
+    if today >= day - _WARN_AHEAD:
+        return f"OpenAI is said to shut down {base} on {day}{tuned}."
+    return ""

@@ -1,0 +1,245 @@
+"""Talks to an OpenAI-compatible server by the openai package; imported late, by openai_chat alone.
+
+Importing this module takes about a second: do it off the event loop. The package's own retries
+are off, since it would also repeat what no repetition helps (an empty account).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx2
+import openai  # noqa: TID253 - this is the module that openai_chat imports lazily
+from openai import AsyncOpenAI, AsyncStream, omit  # noqa: TID253 - as above
+from openai.types.chat import (  # noqa: TID253 - as above
+    ChatCompletionChunk,
+    ChatCompletionMessageParam,
+)
+
+from engine.backends.openai_edge_runtime import Broken, Edge, failure_of
+from engine.backends.openai_failures import Asked, Failure, Trouble, server_words
+from engine.backends.openai_fields import Fields
+from engine.errors import EngineUnavailable
+from engine.types import Chunk, Message, Request, Role, StopReason, Tokens
+
+if TYPE_CHECKING:
+    from openai.types.chat.chat_completion_chunk import Choice
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
+"""Seconds between tries where the server names no time: doubled each time, as openai's own."""
+
+_USAGE_WAIT = 2.0
+"""Seconds that a finished answer waits for its token counts."""
+
+_EXCERPT_BYTES = 64 * 1024
+"""How much is read of an answer that is no stream, to find an error message in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds to connect, seconds without a byte, and how often to ask again."""
+
+    connect: float
+    stall: float
+    retries: int
+
+
+class Session:
+    """One client and what it has learned of its server. Made in a thread, used on one loop."""
+
+    def __init__(self, asked: Asked, base_url: str | None, key: str, limits: Limits) -> None:
+        self._asked = asked
+        self._limits = limits
+        self._fields = Fields(new_limit=base_url is None)
+        self._client = _client(asked, base_url, key, limits)
+
+    async def close(self) -> None:
+        """Close the client; streams that are still open break off."""
+        await self._client.close()
+
+    async def answer(self, request: Request) -> AsyncGenerator[Chunk]:
+        """The answer as it comes. Raises EngineUnavailable before it, EngineFailed within it."""
+        with Edge(self._asked, self._client.api_key, began=False):
+            stream = await self._open(request)
+        reading = _Reading()
+        try:
+            with Edge(self._asked, self._client.api_key, began=True):
+                await _check_is_stream(stream)
+                async with aclosing(_chunks(stream, reading)) as chunks:
+                    async for chunk in chunks:
+                        if text := reading.take(chunk):
+                            yield Chunk(text)
+                stop = reading.end()
+        finally:
+            await stream.close()
+        yield Chunk(stop_reason=stop, tokens=reading.tokens, notice=self._notice())
+
+    async def _open(self, request: Request) -> AsyncStream[ChatCompletionChunk]:
+        """Ask until there is a stream, as often and with as long pauses as makes sense."""
+        fields, tried, patience = self._fields, 0, self._limits.stall
+        while True:
+            try:
+                stream = await self._ask(request, fields)
+            except openai.APIError as error:
+                failure = failure_of(error)
+                left = fields.without(failure)
+                wait = 0.0 if left else self._wait(failure, tried, patience)
+                if wait is None:
+                    raise
+                fields = left or fields
+            else:
+                # For the next question too: a field is refused once, not every time.
+                self._fields = fields
+                return stream
+            await asyncio.sleep(wait)
+            # A wait of next to nothing counts for more, so that the tries come to an end.
+            tried, patience = tried + (not left), patience - max(wait, _FIRST_WAIT)
+
+    def _wait(self, failure: Failure, tried: int, patience: float) -> float | None:
+        """Seconds until the next try; None: leave it.
+
+        A server that names a time is asked again for as long as the stall limit allows, so that
+        many questions at once end up paced by it; else `max_retries` counts.
+        """
+        if not failure.retryable or not self._limits.retries:
+            return None
+        if failure.retry_after:
+            return failure.retry_after if failure.retry_after <= patience else None
+        if tried >= self._limits.retries:
+            return None
+        jitter = random.uniform(0.75, 1.0)  # noqa: S311 - spreads the load, guards nothing
+        return min(_FIRST_WAIT * 2.0**tried, _LONGEST_WAIT) * jitter
+
+    async def _ask(self, request: Request, fields: Fields) -> AsyncStream[ChatCompletionChunk]:
+        return await self._client.chat.completions.create(
+            model=self._asked.model,
+            messages=[_message(message) for message in request.messages],
+            stream=True,
+            stream_options={"include_usage": True} if fields.usage else omit,
+            temperature=request.temperature if fields.temperature else omit,
+            max_completion_tokens=request.max_tokens if fields.new_limit else omit,
+            max_tokens=omit if fields.new_limit else request.max_tokens,
+        )
+
+    def _notice(self) -> str:
+        if self._fields.temperature:
+            return ""
+        return f"“{self._asked.model}” takes no temperature: the server's own was used."
+
+
+def _client(asked: Asked, base_url: str | None, key: str, limits: Limits) -> AsyncOpenAI:
+    timeout = httpx2.Timeout(limits.stall, connect=limits.connect)
+    try:
+        # The package's own HTTP client closes itself in `__del__`, which logs an error on the
+        # terminal if it was never made whole: after a proxy that is no address, for example.
+        http = openai.DefaultAsyncHttpx2Client(timeout=timeout)
+        return AsyncOpenAI(
+            api_key=key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
+        )
+    except (httpx2.InvalidURL, ValueError, ImportError, OSError):
+        # A strange address or proxy, SOCKS without its package, certificates that are not there.
+        raise EngineUnavailable(
+            f"No connection to {asked.server} can be set up.",
+            "Check `base_url` of this engine, and the proxy and certificates of the environment.",
+        ) from None
+
+
+class _Reading:
+    """What an answer's chunks have told so far. Nothing in them is taken for granted.
+
+    The package builds its types without checking, so any field may be missing or of another type.
+    """
+
+    def __init__(self) -> None:
+        self.finish = ""
+        self.tokens: Tokens | None = None
+
+    def take(self, chunk: ChatCompletionChunk) -> str:
+        """Note a chunk; returns its words."""
+        self._count(chunk)
+        choices = getattr(chunk, "choices", None)
+        if not isinstance(choices, list) or not choices:
+            return ""
+        choice: Choice = choices[0]
+        finish = getattr(choice, "finish_reason", None)
+        if isinstance(finish, str) and finish:
+            self.finish = finish
+        delta = getattr(choice, "delta", None)
+        # A refusal is an answer too: the model says that it won't.
+        words = getattr(delta, "content", None) or getattr(delta, "refusal", None)
+        return words if isinstance(words, str) else ""
+
+    def end(self) -> StopReason:
+        """How the answer ended. Raises Broken if it did not, or not with an answer."""
+        match self.finish:
+            case "":
+                raise Broken(Failure(Trouble.CUT))
+            case "length":
+                return StopReason.LENGTH
+            case "content_filter":
+                raise Broken(Failure(Trouble.FILTERED))
+            case "tool_calls" | "function_call":
+                raise Broken(Failure(Trouble.WANTED_TOOL))
+        return StopReason.COMPLETE
+
+    def _count(self, chunk: ChatCompletionChunk) -> None:
+        usage = getattr(chunk, "usage", None)
+        prompt = getattr(usage, "prompt_tokens", None)
+        completion = getattr(usage, "completion_tokens", None)
+        if isinstance(prompt, int) and isinstance(completion, int):
+            self.tokens = Tokens(prompt, completion)
+
+
+async def _chunks(
+    stream: AsyncStream[ChatCompletionChunk], reading: _Reading
+) -> AsyncGenerator[ChatCompletionChunk]:
+    """The stream's chunks. An answer that is whole does not fail for want of its token counts."""
+    while True:
+        finished = bool(reading.finish)
+        try:
+            async with asyncio.timeout(_USAGE_WAIT if finished else None):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except (openai.APIError, ValueError, TimeoutError):
+            if finished:
+                return
+            raise
+        yield chunk
+
+
+async def _check_is_stream(stream: AsyncStream[ChatCompletionChunk]) -> None:
+    """Raises Broken for a page or an object: the package would read it as an empty stream."""
+    kind = stream.response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "text/html" and not kind.endswith(("json", "xml")):
+        return
+    _, _, words = server_words(await _body(stream) if kind.endswith("json") else None)
+    raise Broken(Failure(Trouble.NOT_A_STREAM, words=words or kind))
+
+
+async def _body(stream: AsyncStream[ChatCompletionChunk]) -> object:
+    read = bytearray()
+    async for part in stream.response.aiter_bytes():
+        read += part
+        if len(read) > _EXCERPT_BYTES:
+            return None
+    body = json.loads(read)
+    return body if isinstance(body, dict) and "error" in body else None
+
+
+def _message(message: Message) -> ChatCompletionMessageParam:
+    # A lone surrogate, from a record's JSON, cannot be sent.
+    content = message.content.encode("utf-8", "replace").decode("utf-8")
+    match message.role:
+        case Role.SYSTEM:
+            return {"role": "system", "content": content}
+        case Role.USER:
+            return {"role": "user", "content": content}
+        case Role.ASSISTANT:
+            return {"role": "assistant", "content": content}

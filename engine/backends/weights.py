@@ -1,0 +1,234 @@
+"""Which files a model has on disk, and whether they are whole: in milliseconds.
+
+Light, and without network: a hub id is looked for in the local hub cache alone, and of the weights
+only the headers are read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from engine import paths
+from engine.errors import EngineUnavailable
+
+T = TypeVar("T")
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_ONE_FILE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+_LENGTH_BYTES = 8
+_LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors format itself."""
+
+
+class ModelConfig(msgspec.Struct, frozen=True):
+    """The part of `config.json` that tells what fits the model. Names are the format's own."""
+
+    model_type: str
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_hidden_layers: int
+    vocab_size: int
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """One tensor of a safetensors file, as its header has it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk. `name` is what the settings call it."""
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    weights: tuple[Path, ...]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.weights)
+
+
+class _Index(msgspec.Struct, frozen=True):
+    weight_map: dict[str, str]
+
+
+def find_model(model: str, engine_id: str) -> ModelFiles:
+    """The files of `model`, a folder or a hub id.
+
+    Raises EngineUnavailable that says what is missing or broken, and how to mend it.
+    """
+    folder = _locate(model, engine_id)
+    config = _config(folder, engine_id)
+    weights = _weights(folder, engine_id)
+    for file in weights:
+        read_header(file)
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise EngineUnavailable(
+            f"The model in {folder} has no tokenizer.",
+            f"Put the {' or '.join(_TOKENIZERS)} that belongs to it there.",
+        )
+    return ModelFiles(model, folder, config, weights)
+
+
+def setting_hint(setting: str, value: str, engine_id: str) -> str:
+    """Where to set something: a sentence for a remedy."""
+    return f"Set `{setting}` under [engines.{engine_id}] in {paths.settings_file()} to {value}."
+
+
+def read_header(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name; their values are not read.
+
+    Raises EngineUnavailable for a file that is cut short or of another format.
+    """
+    try:
+        with file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+            if size < _LENGTH_BYTES or length > min(_LONGEST_HEADER, size - _LENGTH_BYTES):
+                raise _broken(file)
+            entries = msgspec.json.decode(stream.read(length), type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        tensors = {name: msgspec.json.decode(raw, type=Tensor) for name, raw in entries.items()}
+    except msgspec.DecodeError as error:
+        raise _broken(file) from error
+    except OSError as error:
+        raise EngineUnavailable(f"{file} cannot be read: {error.strerror}.") from error
+    end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
+    if _LENGTH_BYTES + length + end != size:
+        raise _broken(file)
+    return tensors
+
+
+def hub_cache(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the hub's own client keeps what it has fetched, by the same variables as it."""
+    values = os.environ if environ is None else environ
+    named = values.get("HF_HUB_CACHE") or values.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(os.path.expandvars(named)).expanduser()
+    home = values.get("HF_HOME")
+    if home is None:
+        cache = values.get("XDG_CACHE_HOME") or "~/.cache"
+        home = f"{cache}/huggingface"
+    return Path(os.path.expandvars(home)).expanduser() / "hub"
+
+
+def _broken(file: Path) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"{file} is cut short, or is no safetensors file.", "Copy or fetch that file once more."
+    )
+
+
+def _locate(model: str, engine_id: str) -> Path:
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    choose = setting_hint("model", "a folder with a Llama model in safetensors", engine_id)
+    if not _HUB_ID.fullmatch(model):
+        raise EngineUnavailable(f"There is no model folder {model}.", choose)
+    snapshot = _snapshot(model)
+    if snapshot is None:
+        raise EngineUnavailable(
+            f"The weights of “{model}” are not on this machine.", f"{_fetch(model)} {choose}"
+        )
+    return snapshot
+
+
+def _fetch(model: str) -> str:
+    beside = Path(sys.executable).parent / "hf"
+    command = "hf" if shutil.which("hf") or not beside.exists() else str(beside)
+    gate = ""
+    if model.startswith("meta-llama/"):
+        gate = f" once its licence is accepted on the hub and `{command} auth login` has a token"
+    return f'Fetch them{gate}: {command} download {model} --exclude "*.bin". Or:'
+
+
+def _snapshot(model: str) -> Path | None:
+    """The folder of the revision that the cache holds as main."""
+    stored = hub_cache() / f"models--{model.replace('/', '--')}"
+    try:
+        commit = (stored / "refs" / "main").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    snapshot = stored / "snapshots" / commit
+    return snapshot if commit and snapshot.is_dir() else None
+
+
+def _config(folder: Path, engine_id: str) -> ModelConfig:
+    file = folder / "config.json"
+    kind = read_json(file, _Kind).model_type
+    if kind != "llama":
+        raise EngineUnavailable(
+            f"The model in {folder} is of the kind “{kind}”, not a Llama.",
+            setting_hint("model", "one whose config.json says llama", engine_id),
+        )
+    return read_json(file, ModelConfig)
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    model_type: str = ""
+
+
+def read_json(file: Path, kind: type[T]) -> T:
+    """The JSON file as `kind`. Raises EngineUnavailable if it is missing or says something else."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except OSError as error:
+        raise EngineUnavailable(
+            f"{file} cannot be read: {error.strerror}.", "Copy or fetch that file once more."
+        ) from error
+    except msgspec.DecodeError as error:
+        raise EngineUnavailable(
+            f"{file} cannot be understood: {error}.", "Copy or fetch that file once more."
+        ) from error
+
+
+def _weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
+    one, index = folder / _ONE_FILE, folder / _INDEX
+    if one.exists():
+        return (one,)
+    if index.exists():
+        # Names without a folder: an index must not lead out of its own.
+        names = {Path(name).name for name in read_json(index, _Index).weight_map.values()}
+        shards = [folder / name for name in sorted(names)]
+        missing = [shard.name for shard in shards if not shard.exists()]
+        if missing:
+            raise EngineUnavailable(
+                f"{_listed(missing)} of the model in {folder} {_are(missing)} missing.",
+                "Copy or fetch the model once more.",
+            )
+        return tuple(shards)
+    why = "has no weights"
+    if any(folder.glob("*.bin")):
+        why = "has its weights only as .bin, which can run code when it is opened"
+    raise EngineUnavailable(
+        f"The model in {folder} {why}.",
+        setting_hint("model", "a folder with its weights in safetensors", engine_id),
+    )
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more files" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -1,0 +1,29 @@
+"""Rows of the data set turned into products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from engine.dataset.cleaning import clean
+from engine.dataset.counts import Counts
+from engine.dataset.reader import RawRow
+from engine.types import Product
+
+
+def products(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
+    """A product for each row that has a title or a description left after cleaning."""
+    for row in rows:
+        product = to_product(row)
+        if not row.uid:
+            counts.rejected["no uid"] += 1
+        elif not product.title and not product.description:
+            counts.rejected["no title and no description"] += 1
+        else:
+            counts.kept += 1
+            yield product
+
+
+def to_product(row: RawRow) -> Product:
+    """The row with title and content cleaned; the content as it was stays beside."""
+    content = row.content or ""
+    return Product(row.uid, clean(row.title or ""), clean(content), content)

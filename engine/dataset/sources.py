@@ -1,0 +1,114 @@
+"""Opens a data set wherever it lies: plain, gzip, the original zip, or standard input."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from isal import igzip, isal_zlib
+
+from engine.dataset.counts import Counts
+from engine.errors import DataError
+
+STDIN = Path("-")
+_BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
+_ROWS = "trn.json"
+# isal's stubs call its error class an instance.
+_ISAL = cast("type[Exception]", isal_zlib.error)
+_BROKEN = (EOFError, zlib.error, _ISAL, zipfile.BadZipFile)
+
+
+class _Counted(io.RawIOBase):
+    """A byte stream that tells how much was read of it, with a head that can be looked at."""
+
+    def __init__(self, raw: BinaryIO, counts: Counts) -> None:
+        super().__init__()
+        self._raw = raw
+        self._counts = counts
+        self._head = b""
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes, which will be read again."""
+        self._head = self._raw.read(size)
+        return self._head
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - as io.RawIOBase has it
+        """Fill `buffer`, and return how far."""
+        view = memoryview(buffer)
+        block = self._head[: len(view)] or self._raw.read(len(view))
+        self._head = self._head[len(block) :]
+        view[: len(block)] = block
+        self._counts.bytes_read += len(block)
+        return len(block)
+
+
+def blocks(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[bytes]:
+    """The bytes of `source`, unpacked, in pieces of about a megabyte.
+
+    `member` is the file looked for inside a zip (itself plain or gzipped). A compressed file that
+    is cut or broken ends early and is counted. Raises DataError where nothing can be read.
+    """
+    if source == STDIN:
+        yield from _unpacked(sys.stdin.buffer, source, counts)
+        return
+    try:
+        with source.open("rb") as raw:
+            counts.bytes_total = source.stat().st_size
+            if raw.read(4) == _ZIP:
+                yield from _zipped(raw, source, counts, member)
+            else:
+                raw.seek(0)
+                yield from _unpacked(raw, source, counts)
+    except OSError as error:
+        raise DataError(
+            f"{source} cannot be read: {error.strerror or error}.", "Give the path of trn.json."
+        ) from error
+
+
+def _unpacked(raw: BinaryIO, source: Path, counts: Counts) -> Iterator[bytes]:
+    stream = _Counted(raw, counts)
+    head = stream.peek(4)
+    if head == _ZIP:
+        raise DataError("A zip cannot be read from a pipe.", "Give its path instead.")
+    if not head:
+        raise DataError(f"{source} is empty.", "Give a data set with one JSON object a line.")
+    if not head.startswith(_GZIP):
+        while block := stream.read(_BLOCK):
+            yield block
+        return
+    gunzip = igzip.IGzipFile(fileobj=cast("BinaryIO", stream), mode="rb")
+    try:
+        while block := gunzip.read(_BLOCK):
+            yield block
+    except _BROKEN:
+        counts.rejected["archive cut or broken"] += 1
+
+
+def _zipped(raw: BinaryIO, source: Path, counts: Counts, member: str) -> Iterator[bytes]:
+    try:
+        archive = zipfile.ZipFile(raw)
+        names = [
+            info
+            for info in archive.infolist()
+            if info.filename.rsplit("/", 1)[-1] in (member, f"{member}.gz")
+        ]
+        if not names:
+            raise DataError(f"{source} holds no {member} and no {member}.gz.")
+        counts.bytes_total = names[0].file_size
+        with archive.open(names[0]) as inner:
+            yield from _unpacked(cast("BinaryIO", inner), source, counts)
+    except _BROKEN as error:
+        if not counts.bytes_read:
+            raise DataError(f"{source} is a broken zip: {error}.", "Download it again.") from error
+        counts.rejected["archive cut or broken"] += 1

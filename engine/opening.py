@@ -1,0 +1,52 @@
+"""From settings to an open counter: the catalogue, the conversations, the assistant over both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine import indexing, paths
+from engine.assistant import Assistant
+from engine.errors import StoreError
+from engine.registry import Registry
+from engine.retrieval.catalogue import Catalogue
+from engine.settings import Settings
+from engine.store.conversations import ConversationStore
+from engine.types import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """An open counter; `not_saving` says why conversations are not kept, if they are not."""
+
+    assistant: Assistant
+    catalogue: Catalogue
+    not_saving: Problem | None = None
+
+    async def close(self) -> None:
+        """Unload the engines and close the files."""
+        await self.assistant.registry.close()
+        self.catalogue.close()
+        if self.assistant.store:
+            self.assistant.store.close()
+
+
+def open_catalogue(settings: Settings) -> Catalogue:
+    """The catalogue that the settings name; the sample is built first if it is not there.
+
+    Raises CatalogueError, DataError.
+    """
+    return Catalogue.open(settings.catalogue or indexing.ensure_sample())
+
+
+def open_counter(settings: Settings) -> Counter:
+    """Everything that a chat needs. Conversations that cannot be kept do not stop it.
+
+    Raises CatalogueError, DataError.
+    """
+    catalogue = open_catalogue(settings)
+    registry = Registry(settings)
+    try:
+        store = ConversationStore(paths.conversations_file())
+    except StoreError as error:
+        return Counter(Assistant(registry, catalogue), catalogue, error.problem)
+    return Counter(Assistant(registry, catalogue, store), catalogue)

@@ -1,0 +1,56 @@
+"""The engines that the settings name, as rows. The backends are light until they are used."""
+
+from __future__ import annotations
+
+from engine import settings
+from engine.backends.catalogue import CatalogueEngine
+from engine.backends.llama import LlamaEngine
+from engine.backends.llama_host import LlamaHosts
+from engine.backends.openai_chat import OpenAIEngine
+from engine.errors import UsageError
+from engine.protocol import Engine
+from engine.settings import EngineSettings, Settings
+
+
+class Registry:
+    """Engines by id, in the order of the settings. Nothing heavy is imported to list them."""
+
+    def __init__(self, chosen: Settings) -> None:
+        self._rows = chosen.engines
+        self._engines: dict[str, Engine] = {}
+        self._hosts = LlamaHosts()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every engine's id."""
+        return tuple(self._rows)
+
+    def get(self, engine_id: str) -> Engine:
+        """The engine of that id. Raises UsageError if there is none."""
+        if engine_id not in self._rows:
+            raise UsageError(
+                f"There is no engine named “{engine_id}”.",
+                f"The engines are: {', '.join(self._rows)}.",
+            )
+        if engine_id not in self._engines:
+            self._engines[engine_id] = self._make(engine_id, self._rows[engine_id])
+        return self._engines[engine_id]
+
+    def settings_of(self, engine_id: str) -> EngineSettings:
+        """The table that the engine was made from."""
+        return self._rows[engine_id]
+
+    async def close(self) -> None:
+        """Unload every engine that was used."""
+        for engine in self._engines.values():
+            await engine.unload()
+
+    def _make(self, engine_id: str, row: EngineSettings) -> Engine:
+        match row:
+            case settings.CatalogueEngine():
+                return CatalogueEngine(engine_id, row.title)
+            case settings.LlamaEngine():
+                host = self._hosts.host(row.model, row.quantization)
+                return LlamaEngine(engine_id, row, host)
+            case settings.OpenAIEngine():
+                return OpenAIEngine(engine_id, row)

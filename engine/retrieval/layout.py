@@ -1,0 +1,54 @@
+"""What an index folder holds, and how its text is cut into words; shared by build and search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.retrieval.folding import FOLD_VERSION
+
+KIND = "catalogue"
+INDEX_VERSION = 1
+"""Raise it with any change that makes an index of before unreadable."""
+TITLES = "titles"
+BODIES = "bodies"
+WORDS = "words"
+TOKENISER = f"engine.retrieval.folding version {FOLD_VERSION}, cut at blanks"
+_BLANKS = "whitespace"
+
+
+def title_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Titles by word: `row` is the number of the product in the records."""
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field("row", fast=True, indexed=True)
+    builder.add_text_field("words", tokenizer_name=_BLANKS, index_option="freq")
+    return builder.build()
+
+
+def body_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Descriptions by word, without counts or places: what matters is which words there are."""
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field("row", fast=True, indexed=True)
+    builder.add_text_field("words", tokenizer_name=_BLANKS, index_option="basic")
+    return builder.build()
+
+
+def word_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Every word of a title once, to find the neighbours of a mistyped one."""
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("word", tokenizer_name="raw", index_option="basic", stored=True)
+    return builder.build()
+
+
+def with_tokeniser(index: Any) -> Any:  # noqa: ANN401 - tantivy is imported late
+    """`index` with the tokeniser that the schemas name."""
+    import tantivy
+
+    analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+    index.register_tokenizer(_BLANKS, analyzer)
+    return index

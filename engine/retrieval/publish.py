@@ -1,0 +1,105 @@
+"""A folder that appears whole or not at all, by one builder at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from engine import manifest
+from engine.errors import CatalogueError, DataError, UsageError
+
+_DRAFT = "building"
+_OLD = "old"
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path, kind: str) -> Iterator[Path]:
+    """A new folder to fill; renamed to `out` at the end, thrown away on an error.
+
+    An artefact of the same kind at `out` is replaced. Raises UsageError if something else is
+    there, CatalogueError if the disk says no.
+    """
+    _check_target(out, kind)
+    draft = out.parent / f".{out.name}.{_DRAFT}-{uuid.uuid4().hex[:8]}"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(out)
+        draft.mkdir()
+        yield draft
+        _sync(draft)
+        _swap(draft, out)
+    except OSError as error:
+        raise CatalogueError(
+            f"{out} cannot be written: {error.strerror or error}.",
+            "Free some space, or take --out.",
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def one_at_a_time(out: Path) -> Iterator[None]:
+    """Hold back other processes that would build the same folder, until this one is done."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (out.parent / f".{out.name}.lock").open("w") as handle:
+        release = _lock(handle.fileno())
+        try:
+            yield
+        finally:
+            release()
+
+
+def _lock(handle: int) -> Callable[[], None]:
+    try:
+        import fcntl
+    except ImportError:  # Windows: the rename still keeps the folder whole.
+        return lambda: None
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return lambda: fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _check_target(out: Path, kind: str) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file.", "Name a folder that is new or holds an older one.")
+    if not any(out.iterdir()):
+        return
+    try:
+        found = manifest.read(out).kind
+    except DataError:
+        found = ""
+    if found != kind:
+        raise UsageError(
+            f"{out} holds something else than a {kind}.", "Name a new folder, or empty that one."
+        )
+
+
+def _sweep(out: Path) -> None:
+    """Throw away what builders that were killed left; callers hold the lock."""
+    for left in out.parent.glob(f".{out.name}.*-*"):
+        if left.name.startswith((f".{out.name}.{_DRAFT}-", f".{out.name}.{_OLD}-")):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        else:
+            manifest.sync_folder(path)
+    manifest.sync_folder(folder)
+
+
+def _swap(draft: Path, out: Path) -> None:
+    old = out.parent / f".{out.name}.{_OLD}-{uuid.uuid4().hex[:8]}"
+    if out.exists():
+        out.rename(old)
+    draft.rename(out)
+    manifest.sync_folder(out.parent)
+    shutil.rmtree(old, ignore_errors=True)

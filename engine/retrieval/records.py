@@ -1,0 +1,124 @@
+"""The products themselves, in SQLite: by row, by number, by the key of the whole title.
+
+Read with plain reads and not mapped into memory, so that serving a large catalogue stays small.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from engine.errors import CatalogueError
+from engine.types import Product
+
+FILE = "products.db"
+
+_SCHEMA = """
+CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
+                      key INTEGER NOT NULL);
+CREATE TABLE text (id INTEGER PRIMARY KEY, description TEXT NOT NULL, original TEXT);
+"""
+_INDEXES = """
+CREATE UNIQUE INDEX product_uid ON product (uid);
+CREATE INDEX product_key ON product (key);
+"""
+_PRODUCT = (
+    "SELECT p.uid, p.title, t.description, coalesce(t.original, t.description)"
+    " FROM product p JOIN text t USING (id)"
+)
+_KEYED = "SELECT key, id, title FROM product"
+_TITLES = "SELECT id, title FROM product"
+
+
+class Writer:
+    """Fills a new file. Nothing is safe until `close`: a build is renamed only when whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._connection = sqlite3.connect(folder / FILE, isolation_level=None)
+        self._connection.executescript(
+            "PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            f"PRAGMA cache_size=-65536; {_SCHEMA} BEGIN"
+        )
+
+    def add(self, rows: Iterable[tuple[int, Product, int]]) -> None:
+        """Add (row, product, key of the title) in order of row."""
+        rows = list(rows)
+        self._connection.executemany(
+            "INSERT INTO product VALUES (?, ?, ?, ?)",
+            [(row, product.uid, product.title, key) for row, product, key in rows],
+        )
+        self._connection.executemany(
+            "INSERT INTO text VALUES (?, ?, ?)",
+            [
+                (
+                    row,
+                    product.description,
+                    None if product.original == product.description else product.original,
+                )
+                for row, product, _ in rows
+            ],
+        )
+
+    def close(self) -> None:
+        """Index, write out, and close."""
+        self._connection.execute("COMMIT")
+        self._connection.executescript(_INDEXES)
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """Close what will be thrown away."""
+        self._connection.close()
+
+
+class Records:
+    """Reads the file. One connection, used by one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._connection = sqlite3.connect(
+                f"{(folder / FILE).resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA query_only=1")
+            self.count = int(self._connection.execute("SELECT count(*) FROM product").fetchone()[0])
+        except sqlite3.Error as error:
+            raise CatalogueError(f"{folder / FILE} cannot be opened: {error}.") from error
+
+    def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
+        """The products of these rows; a row that is gone is left out."""
+        found = self._ask(
+            f"{_PRODUCT.replace('SELECT', 'SELECT p.id,')} WHERE p.id IN ({_marks(rows)})", rows
+        )
+        return {int(row[0]): Product(*row[1:]) for row in found}
+
+    def by_uid(self, uids: Sequence[str]) -> list[Product]:
+        """The products with these numbers."""
+        return [
+            Product(*row) for row in self._ask(f"{_PRODUCT} WHERE p.uid IN ({_marks(uids)})", uids)
+        ]
+
+    def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
+        """(key, row, title) of the products whose title has one of these keys, lowest row first."""
+        return self._ask(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)
+
+    def titles(self, rows: Sequence[int]) -> dict[int, str]:
+        """The titles of these rows."""
+        return dict(self._ask(f"{_TITLES} WHERE id IN ({_marks(rows)})", rows))
+
+    def close(self) -> None:
+        """Close the file. Safe to call again."""
+        with self._lock:
+            self._connection.close()
+
+    def _ask(self, statement: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
+        try:
+            with self._lock:
+                return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise CatalogueError(f"The catalogue cannot be read: {error}.") from error
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

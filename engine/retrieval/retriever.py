@@ -1,0 +1,27 @@
+"""What a catalogue must do: the embedded index and one over a search cluster both do it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engine.types import Decision, Product
+
+
+class Retriever(Protocol):
+    """Finds the product that a question means. Safe to call from several threads."""
+
+    def find(self, question: str) -> Decision:
+        """What the catalogue makes of `question`. Raises CatalogueError if it cannot be asked."""
+        ...
+
+    def get(self, uid: str) -> Product | None:
+        """The product with this number, if there is one."""
+        ...
+
+    def __len__(self) -> int:
+        """How many products there are."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and memory. Safe to call again."""
+        ...

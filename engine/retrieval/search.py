@@ -1,0 +1,83 @@
+"""Candidates by their words: the index's titles and descriptions, and the neighbours of a typo."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CatalogueError
+from engine.retrieval import layout
+from engine.retrieval.matching import slips_allowed
+
+_NEIGHBOURS = 12
+_MOST_WORDS = 24
+"""Words of a question that are searched by, the rarest first."""
+
+
+class Words:
+    """One tantivy index, opened to read."""
+
+    def __init__(self, folder: Path) -> None:
+        import tantivy
+
+        self._tantivy = tantivy
+        try:
+            self._index = layout.with_tokeniser(tantivy.Index.open(str(folder)))
+        except (ValueError, OSError) as error:
+            raise CatalogueError(f"{folder} cannot be opened: {error}.") from error
+        self._schema = self._index.schema
+        self._searcher = self._index.searcher()
+        self.count = int(self._searcher.num_docs)
+
+    def weights(self, asked: Iterable[str]) -> dict[str, float]:
+        """How much each word tells: the logarithm of how rare it is; a word unknown tells most."""
+        return {word: math.log(1 + self.count / (1 + self.frequency(word))) for word in set(asked)}
+
+    def frequency(self, word: str) -> int:
+        """In how many products the word is."""
+        return int(self._searcher.doc_freq("words", word))
+
+    def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
+        """The rows that fit these words best, by BM25."""
+        rarest = sorted(weights, key=lambda word: weights[word], reverse=True)[:_MOST_WORDS]
+        term = self._tantivy.Query.term_query
+        return self._rows(
+            [term(self._schema, "words", word, index_option="freq") for word in rarest], limit
+        )
+
+    def _rows(self, terms: list[Any], limit: int) -> list[int]:
+        if not terms:
+            return []
+        should = self._tantivy.Occur.Should
+        query = self._tantivy.Query.boolean_query([(should, term) for term in terms])
+        hits = self._searcher.search(query, limit, count=False).hits
+        return [
+            int(row)
+            for row in self._searcher.fast_field_values("row", [place for _, place in hits])
+        ]
+
+
+class Vocabulary:
+    """Every word of the titles, to find what a mistyped one may have been."""
+
+    def __init__(self, folder: Path) -> None:
+        import tantivy
+
+        self._query = tantivy.Query
+        try:
+            index = tantivy.Index.open(str(folder))
+        except (ValueError, OSError) as error:
+            raise CatalogueError(f"{folder} cannot be opened: {error}.") from error
+        self._schema = index.schema
+        self._searcher = index.searcher()
+
+    def near(self, word: str) -> list[str]:
+        """Known words that differ from `word` by a slip or two, the nearest first."""
+        for distance in range(1, slips_allowed(word) + 1):
+            query = self._query.fuzzy_term_query(self._schema, "word", word, distance=distance)
+            hits = self._searcher.search(query, _NEIGHBOURS, count=False).hits
+            if hits:
+                return [str(self._searcher.doc(place)["word"][0]) for _, place in hits]
+        return []

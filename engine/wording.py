@@ -1,0 +1,66 @@
+"""What is told about an answer, in words: the same under a chat's answer and after `balcao ask`."""
+
+from __future__ import annotations
+
+from engine.evaluation.fidelity import is_word_for_word
+from engine.text import one_line
+from engine.types import Answer, Mode, Product, Status, StopReason
+
+_SECOND = 1000
+
+
+def describe(answer: Answer, *, source: bool = True) -> str:
+    """One line: what the answer rests on (if `source`), how faithful it is, how fast it came."""
+    product = title_of(answer.product) if answer.product and source else ""
+    parts = (product, standing(answer), faithfulness(answer), ending(answer), speed(answer))
+    return " · ".join(part for part in parts if part)
+
+
+def title_of(product: Product, width: int = 0) -> str:
+    """A product's title and number, on one line."""
+    return one_line(f"{product.title or '(no title)'} ({product.uid})", width)
+
+
+def standing(answer: Answer) -> str:
+    """How the question was understood, and from where the answer comes."""
+    understood = {
+        Status.EXACT: "",
+        Status.LIKELY: "taken to mean this",
+        Status.SEVERAL: f"{len(answer.sources)} products fit",
+        Status.NONE: "not in the catalogue",
+    }[answer.status]
+    if answer.mode is Mode.GROUNDED or answer.by_counter:
+        return understood
+    return f"from memory, {understood}" if understood else "from memory"
+
+
+def faithfulness(answer: Answer) -> str:
+    """How much of the answer is the record's words; nothing where there is no record."""
+    if answer.fidelity is None or answer.product is None:
+        return ""
+    if is_word_for_word(answer.text, answer.product.description):
+        return "word for word"
+    if answer.fidelity == 1.0:
+        return "the record's words, in part"
+    percent = int(answer.fidelity * 100)
+    return f"{percent} % the record's words" if percent else "not the record's words"
+
+
+def ending(answer: Answer) -> str:
+    """Why the answer stops, where it is not simply whole."""
+    return {
+        StopReason.COMPLETE: "",
+        StopReason.LENGTH: "cut at the length limit",
+        StopReason.CANCELLED: "cancelled",
+        StopReason.ERROR: "broke off",
+    }[answer.stop_reason]
+
+
+def speed(answer: Answer) -> str:
+    """How long it took, and tokens a second where they were counted."""
+    total = answer.timing.total
+    took = f"{total:.0f} ms" if total < _SECOND else f"{total / _SECOND:.1f} s"
+    seconds = (total - answer.timing.first_token) / _SECOND
+    if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
+        return f"{took}, {answer.tokens.completion / seconds:.0f} tokens/s"
+    return took

@@ -1,0 +1,1 @@
+"""The engine for a Llama on this machine, against a small real one."""

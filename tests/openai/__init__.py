@@ -1,0 +1,1 @@
+"""The OpenAI engine against a scripted server on this machine."""
