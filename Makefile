@@ -1,0 +1,25 @@
+# The two commands of the README, and `make train-env` for what training needs on top.
+# A marker file in .venv says that a purpose is installed; it is renewed when the needs change.
+
+.PHONY: chat test train-env
+.SILENT:
+
+# The first Python on the PATH that is new enough.
+FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	echo "$$p"; exit; fi; done
+INSTALL = python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+	echo 'Python 3.11 or newer is needed, and none was found. Install it, or name it: make PYTHON=/path/to/python3.12 $@' >&2; \
+	exit 1; fi; "$$python" scripts/install.py
+
+chat: .venv/.chat-ready
+	exec .venv/bin/balcao $(ARGS)
+
+test: .venv/.test-ready
+	.venv/bin/python -m scripts.check
+
+train-env: .venv/.train-ready
+
+.venv/.%-ready: pyproject.toml
+	$(INSTALL) $*

@@ -1,0 +1,160 @@
+"""Answer one question, or one a line from stdin.
+
+balcao ask "Mog's Kittens"
+balcao ask --json - < questions.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing, closing
+from dataclasses import asdict
+from typing import Any, TextIO
+
+from engine.assistant import Assistant
+from engine.conversation import Conversation
+from engine.errors import UsageError
+from engine.events import Answered, Event, Loading, Piece
+from engine.opening import open_catalogue
+from engine.registry import Registry
+from engine.settings import Settings, load
+from engine.text import json_line, one_line, printable
+from engine.types import Answer, Hit, Mode, Status
+from engine.wording import describe
+from scripts.common import DONE, FAILED, guarded, say
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="balcao ask",
+        description="Answer one question. The answer goes to stdout, its source to stderr.",
+        epilog="Exit status: 0 answered, 1 not in the catalogue or failed, 2 wrong usage. With -,"
+        " 1 only if an answer failed: whether a product was found is in each status.",
+    )
+    parser.add_argument("question", metavar="QUESTION", help="or -, for one a line from stdin")
+    parser.add_argument("--engine", metavar="ID", help="see `balcao engines`")
+    parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
+    parser.add_argument("--memory", action="store_true", help="do not show the model the record")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = make_parser().parse_args(argv)
+    return guarded(lambda: asyncio.run(_answer_all(arguments)))
+
+
+async def _answer_all(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    batch = arguments.question == "-"
+    with closing(open_catalogue(settings)) as catalogue:
+        registry = Registry(settings)
+        registry.get(settings.engine)
+        assistant = Assistant(registry, catalogue)
+        code = DONE
+        try:
+            for question in _lines(sys.stdin) if batch else [arguments.question]:
+                answer = await _answer(assistant, question, settings, as_json=arguments.json)
+                code = max(code, _exit_code(answer, batch=batch))
+        finally:
+            await registry.close()
+    return code
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    if not arguments.question.strip():
+        raise UsageError("The question is empty.", "Give a product's title, in quotation marks.")
+    return load(
+        flags={
+            "engine": arguments.engine,
+            "catalogue": arguments.catalogue,
+            "mode": Mode.MEMORY.value if arguments.memory else None,
+        }
+    )
+
+
+def _lines(stream: TextIO) -> Iterable[str]:
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return (line.strip() for line in stream if line.strip())
+
+
+async def _answer(
+    assistant: Assistant, question: str, settings: Settings, *, as_json: bool
+) -> Answer:
+    events = assistant.ask(question, settings.engine, settings.mode, Conversation())
+    async with aclosing(events):
+        async for event in events:
+            if not as_json:
+                _show(event)
+            if isinstance(event, Answered):
+                if as_json:
+                    print(json_line(as_object(event.answer)), flush=True)
+                return event.answer
+    raise AssertionError("an answer always ends in Answered")
+
+
+def _show(event: Event) -> None:
+    match event:
+        case Loading(progress):
+            say(one_line(progress.label))
+        case Piece(text):
+            print(printable(text), end="", flush=True)
+        case Answered(answer):
+            if answer.text:
+                print(flush=True)
+            if answer.problem:
+                say(one_line(f"{answer.problem.message} {answer.problem.remedy}"))
+            else:
+                say(describe(answer))
+        case _:
+            pass
+
+
+def _exit_code(answer: Answer, *, batch: bool) -> int:
+    if answer.problem:
+        return FAILED
+    return FAILED if answer.status is Status.NONE and not batch else DONE
+
+
+def as_object(answer: Answer) -> dict[str, Any]:
+    """The answer as `ask --json` gives it (docs/command-line.md)."""
+    return {
+        "question": answer.question,
+        "engine": answer.engine,
+        "mode": answer.mode.value,
+        "status": answer.status.value,
+        "answer": answer.text,
+        "stop_reason": answer.stop_reason.value,
+        "sources": [_source(hit) for hit in answer.sources],
+        "nearest": [_source(hit) for hit in answer.nearest],
+        "fidelity": answer.fidelity,
+        "timing_ms": {
+            "retrieval": round(answer.timing.retrieval, 3),
+            "first_token": round(answer.timing.first_token, 3),
+            "total": round(answer.timing.total, 3),
+        },
+        "tokens": asdict(answer.tokens) if answer.tokens else None,
+        "notice": answer.notice or None,
+        "error": asdict(answer.problem) if answer.problem else None,
+    }
+
+
+def _source(hit: Hit) -> dict[str, Any]:
+    product = hit.product
+    return {
+        "uid": product.uid,
+        "title": product.title,
+        "description": product.description,
+        "score": round(hit.score, 4),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The command `balcao`: the chat without a command, or one of the scripts by its name."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from scripts.common import DONE, USAGE, guarded, say
+
+if TYPE_CHECKING:
+    import argparse
+
+COMMANDS = {
+    "ask": ("scripts.ask", "answer one question, or one a line from stdin"),
+    "engines": ("scripts.engines", "list the engines and what each needs"),
+    "index": ("scripts.build_index", "build a catalogue from trn.json"),
+}
+"""Each command's module (with a `main(argv)`) and what it does. None is imported to list them."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments of the chat, which is what runs where no command is named."""
+    import argparse
+
+    commands = "\n".join(f"  {name:10} {what}" for name, (_, what) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="balcao",
+        description="Ask a product catalogue, in the terminal. Without a command: the chat.",
+        epilog=f"commands (balcao COMMAND --help):\n{commands}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--engine", metavar="ID", help="the engine to begin with")
+    parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
+    parser.add_argument("--memory", action="store_true", help="do not show models the record")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what was asked for; returns the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given and given[0] in COMMANDS:
+        module = import_module(COMMANDS[given[0]][0])
+        return cast("int", module.main(given[1:]))
+    if given and not given[0].startswith("-"):
+        say(f"balcao: there is no command “{given[0]}”; the commands are {', '.join(COMMANDS)}.")
+        return USAGE
+    return guarded(lambda: _start(given))
+
+
+def _start(given: list[str]) -> int:
+    # Most starts have no arguments, and argparse would be a tenth of what we load for them.
+    arguments = vars(make_parser().parse_args(given)) if given else {}
+    if arguments.pop("version", False):
+        from importlib.metadata import version
+
+        print(f"balcao {version('balcao')}")
+        return DONE
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say("balcao: the chat needs a terminal; for a pipe there is `balcao ask`.")
+        return USAGE
+    if arguments.pop("memory", False):
+        arguments["mode"] = "memory"
+    return _chat(arguments)
+
+
+def _chat(flags: dict[str, Any]) -> int:
+    from tui.typeahead import typing_kept
+
+    with typing_kept(sys.stdin.fileno()) as typed:
+        # Nothing that is loaded for the first frame becomes garbage: looking for it would take
+        # a tenth of the time. The app turns it on again.
+        gc.disable()
+        from engine.settings import load
+        from tui.app import run
+
+        return run(load(flags=flags), typed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""List the engines: which are ready, and what the others need.
+
+balcao engines --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from engine.registry import Registry
+from engine.settings import load
+from engine.text import json_line, one_line
+from scripts.common import DONE, guarded
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(prog="balcao engines", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = make_parser().parse_args(argv)
+    return guarded(lambda: _list(as_json=arguments.json))
+
+
+def _list(*, as_json: bool) -> int:
+    registry = Registry(load())
+    for engine in map(registry.get, registry.ids):
+        availability = engine.availability()
+        if as_json:
+            print(json_line(asdict(engine.info) | asdict(availability)))
+            continue
+        state = "ready" if availability.ready else "not ready"
+        print(one_line(f"{engine.info.id:12} {engine.info.title:16} {state}"))
+        if not availability.ready:
+            print(f"{'':12} {one_line(f'{availability.reason} {availability.remedy}')}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

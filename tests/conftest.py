@@ -1,0 +1,87 @@
+"""What every test is given: a home of its own, no keys, no network, a small catalogue."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.indexing import build_catalogue
+from engine.retrieval.catalogue import Catalogue
+
+ROWS: tuple[tuple[str, str, str], ...] = (
+    (
+        "1000000001",
+        "The Tin Lighthouse",
+        (
+            "A keeper of sixty climbs three hundred steps each dusk. "
+            "Written by Ada Quillfeather for readers of 9 to 12 years. 212 pages."
+        ),
+    ),
+    ("1000000002", "Striped Apron", "Navy twill, one pocket."),
+    ("100000003X", "Striped Apron", "Woven from cotton ends; no two alike."),
+    ("1000000004", "Canvas Stool, Green", "Folds flat. Holds 110 kg."),
+    ("1000000005", "Canvas Stool, Blue", "Folds flat and floats."),
+    ("1000000006", "O Jardim de Inverno", "Uma família herda uma estufa e não sabe o que fazer."),
+    ("1000000007", "Empty Shelf", ""),
+    ("1000000008", "Paint [/b] and [red] Brushes", "Use *two* coats, [never](three). Dry # it."),
+    ("1000000009", "Caf&eacute; Tokyo &quot;Nights&quot;", "Jazz at 2 a.m.&#8212;and rain."),
+    ("1000000010", "Bell\x1b]0;owned\x07 Tower\u202e", "Rings\x1b[2J twice\x9b31m a day."),
+)
+"""uid, title and content of a catalogue with one of each trap."""
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("BALCAO_") or name.endswith(("_API_KEY", "_TOKEN")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that leaves this machine is a failed test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            assert ipaddress.ip_address(address[0]).is_loopback, f"connects to {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+def write_rows(file: Path, rows: tuple[tuple[str, str, str], ...] = ROWS) -> Path:
+    """A data set in `trn.json` form."""
+    lines = (
+        json.dumps(
+            {"uid": uid, "title": title, "content": content, "target_ind": [], "target_rel": []}
+        )
+        for uid, title, content in rows
+    )
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def catalogue_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of ROWS."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    build_catalogue(write_rows(folder / "rows.jsonl"), folder / "index")
+    return folder / "index"
+
+
+@pytest.fixture
+def catalogue(catalogue_dir: Path) -> Iterator[Catalogue]:
+    """ROWS, open."""
+    opened = Catalogue.open(catalogue_dir)
+    yield opened
+    opened.close()

@@ -1,0 +1,60 @@
+"""An engine that does what a test tells it to, by the real protocol, and remembers its requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from engine.errors import EngineError
+from engine.types import Availability, Chunk, EngineInfo, Progress, Request, StopReason
+
+
+class ScriptedEngine:
+    """Streams `pieces`; an EngineError among them is raised, a float is waited for (seconds)."""
+
+    def __init__(
+        self,
+        pieces: Sequence[str | float | EngineError] = ("Hello",),
+        availability: Availability | None = None,
+        load_steps: Sequence[Progress] = (),
+    ) -> None:
+        self.pieces = pieces
+        self.asked: list[Request] = []
+        self.closed = 0
+        self._availability = availability or Availability(ready=True)
+        self._load_steps = load_steps
+        self._loaded = not load_steps
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("base", "Base Llama", "llama")
+
+    @property
+    def loaded(self) -> bool:
+        return self._loaded
+
+    def availability(self) -> Availability:
+        return self._availability
+
+    async def load(self) -> AsyncGenerator[Progress]:
+        for step in self._load_steps:
+            await asyncio.sleep(0)
+            yield step
+        self._loaded = True
+
+    async def unload(self) -> None:
+        self._loaded = not self._load_steps
+
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        self.asked.append(request)
+        try:
+            for piece in self.pieces:
+                if isinstance(piece, EngineError):
+                    raise piece
+                if isinstance(piece, float):
+                    await asyncio.sleep(piece)
+                else:
+                    yield Chunk(piece)
+            yield Chunk(stop_reason=StopReason.COMPLETE)
+        finally:
+            self.closed += 1

@@ -1,0 +1,82 @@
+"""The application: screens, keys, theme. Importing it loads Textual and nothing heavy."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from engine.errors import SettingsError
+from engine.settings import Settings
+from tui import keys
+from tui.screens.chat import ChatScreen
+
+
+class BalcaoApp(App[None]):
+    """The chat."""
+
+    TITLE = "Balcão"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.APP]
+
+    def __init__(self, settings: Settings, typed: str = "") -> None:
+        """`typed` has been typed already. Raises SettingsError for a theme or key that is not."""
+        super().__init__()
+        self._settings = settings
+        self._typed = typed
+        self.set_keymap(keys.keymap(settings.keys))
+        if settings.theme not in self.available_themes:
+            raise SettingsError(
+                f"There is no theme named “{settings.theme}”.",
+                f"The themes are: {', '.join(sorted(self.available_themes))}.",
+            )
+        self.theme = settings.theme
+
+    def get_default_screen(self) -> Screen[None]:
+        """The chat is the first screen, so that the first frame is already it."""
+        return ChatScreen(self._settings, self._typed)
+
+    def on_ready(self) -> None:
+        """The first frame is drawn: what it took is there to stay, the rest may be collected."""
+        gc.freeze()
+        gc.enable()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: what the keys do, each engine by name, and Textual's own."""
+        if isinstance(screen, ChatScreen):
+            for binding in keys.CHAT:
+                if binding.show:
+                    action = partial(screen.run_action, binding.action)
+                    yield SystemCommand(binding.description, f"Key: {binding.key}", action)
+            for name, row in self._settings.engines.items():
+                choose = partial(screen.choose_engine, name)
+                yield SystemCommand(f"Engine: {row.title}", "Answers from here on", choose)
+        yield from super().get_system_commands(screen)
+
+    def _fatal_error(self) -> None:
+        """Leave after a mistake of ours; Textual's own way prints the values of variables."""
+        from rich.text import Text
+
+        from tui.crash import crash_report
+
+        self.panic(Text(crash_report()))
+
+    async def action_quit(self) -> None:
+        """Leave: stop what is going on, keep what came."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ChatScreen):
+                await screen.close()
+        self.exit()
+
+
+def run(settings: Settings, typed: str = "") -> int:
+    """Open the chat, `typed` in the composer; returns the exit code once it is left."""
+    app = BalcaoApp(settings, typed)
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,23 @@
+"""What the widgets tell the screen."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from engine.types import Hit
+
+
+class Asked(Message):
+    """The person has sent a question."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__()
+        self.question = question
+
+
+class RecordWanted(Message):
+    """The person wants to read these records, beginning with the first."""
+
+    def __init__(self, hits: tuple[Hit, ...]) -> None:
+        super().__init__()
+        self.hits = hits

@@ -1,0 +1,70 @@
+"""F1: every key, and the few things that one has to know."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+
+from tui import keys
+
+_TELL = {
+    "help": "this page",
+    "next_engine": "the next engine answers; draft and conversation stay",
+    "record": "open the record that the last answer rests on",
+    "mode": "grounded (models see the record) or from memory (they see the question alone)",
+    "new_conversation": "begin a new conversation",
+    "conversations": "the conversations so far, to go on with one",
+    "cancel": "stop the answer; what came stays",
+    "scroll_up": "a page up",
+    "scroll_down": "a page down",
+    "submit": "send the question",
+    "newline": "a new line in the question",
+    "older": "on the first line: the question before",
+    "newer": "on the last line: the question after",
+    "quit": "leave; the conversation is kept",
+}
+_ABOUT = """\
+The counter answers with the product's description, word for word, and says
+which record it comes from. Several products with one title are listed: type
+the number of the one you mean. A follow-up ("who wrote it?", "que idade?") is
+answered from the sentences of the record in hand.
+
+The line under an answer tells which engine gave it, whether it had the record
+before it (grounded) or spoke from memory, how much of it is the record's own
+words, and how long it took."""
+
+
+class HelpScreen(ModalScreen[None]):
+    """The keys in force and a short explanation."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss", "Close")]
+
+    def __init__(self, chosen: dict[str, str]) -> None:
+        """`chosen` are the person's own keys by action."""
+        super().__init__()
+        self._chosen = chosen
+
+    def compose(self) -> ComposeResult:
+        """The page."""
+        with Vertical(id="help"), VerticalScroll(id="help-body"):
+            yield Static("Keys", classes="heading")
+            yield Static("\n".join(self._lines()), markup=False)
+            yield Static(_ABOUT, markup=False, classes="about-counter")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Let the arrow keys scroll."""
+        self.query_one("#help-body").focus()
+
+    def _lines(self) -> list[str]:
+        bindings = [*keys.COMPOSER, *keys.CHAT, *keys.APP]
+        lines = [
+            f"{self._chosen.get(binding.id or '', binding.key):20} {_TELL[binding.id or '']}"
+            for binding in bindings
+        ]
+        return [*lines, f"{keys.PALETTE:20} every command, by name"]

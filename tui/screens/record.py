@@ -1,0 +1,70 @@
+"""The product record: the title, the number, and the description as the catalogue has it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+
+from engine.text import one_line, printable
+from engine.types import Hit
+
+
+class RecordScreen(ModalScreen[None]):
+    """One record at a time, of those that an answer rests on."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f4,q", "dismiss", "Close"),
+        Binding("left", "turn(-1)", "Previous"),
+        Binding("right", "turn(1)", "Next"),
+        Binding("o", "original", "Original text"),
+    ]
+
+    def __init__(self, hits: tuple[Hit, ...]) -> None:
+        super().__init__()
+        self._hits = hits
+        self._place = 0
+        self._original = False
+
+    def compose(self) -> ComposeResult:
+        """The record's box."""
+        with Vertical(id="record"):
+            yield Static(id="record-title", markup=False)
+            yield Static(id="record-about", markup=False)
+            with VerticalScroll(id="record-body"):
+                yield Static(id="record-text", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Draw the first record."""
+        self._draw()
+        self.query_one("#record-body").focus()
+
+    def action_turn(self, step: int) -> None:
+        """Go to another record of the same answer."""
+        self._place = (self._place + step) % len(self._hits)
+        self._draw()
+
+    def action_original(self) -> None:
+        """Switch between the cleaned text and the text as the data set has it."""
+        self._original = not self._original
+        self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        """Turning needs a second record."""
+        return action != "turn" or len(self._hits) > 1
+
+    def _draw(self) -> None:
+        product = self._hits[self._place].product
+        text = product.original if self._original else product.description
+        place = f" · {self._place + 1} of {len(self._hits)}" if len(self._hits) > 1 else ""
+        which = "as in the data set" if self._original else "as the counter quotes it"
+        self.query_one("#record-title", Static).update(one_line(product.title) or "(no title)")
+        self.query_one("#record-about", Static).update(
+            f"number {one_line(product.uid)} · {which}{place}"
+        )
+        self.query_one("#record-text", Static).update(printable(text) or "(no description)")

@@ -1,0 +1,107 @@
+"""Where the question is written: several lines, and the questions before within reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from textual.binding import Binding, BindingType
+from textual.events import Key
+from textual.widgets import TextArea
+
+from engine.text import printable
+from tui import keys
+from tui.messages import Asked
+
+
+class Composer(TextArea):
+    """A text area that sends on Enter and walks through earlier questions at its edges."""
+
+    def __init__(self, chosen: Mapping[str, str]) -> None:
+        """`chosen` are the person's own keys, by action."""
+        super().__init__(
+            id="composer",
+            placeholder="Ask for a product, by its title or as a question…",
+            highlight_cursor_line=False,
+            compact=True,
+        )
+        own = (
+            Binding(chosen.get(binding.id or "", binding.key), binding.action)
+            for binding in keys.COMPOSER
+        )
+        self._actions = {**_actions(TextArea.BINDINGS), **_actions(own)}
+        self._asked: list[str] = []
+        self._place = 0
+        self._draft = ""
+
+    def begin_with(self, typed: str) -> None:
+        """Take what was typed before there was a composer; a line end at its end was an Enter."""
+        self.insert(printable(typed).strip("\n"))
+        if typed.endswith("\n"):
+            self.action_submit()
+
+    def remember(self, questions: list[str]) -> None:
+        """Take the questions of a conversation as what Up walks through."""
+        self._asked = list(questions)
+        self._place = len(self._asked)
+
+    def accept(self) -> None:
+        """The question was taken: empty the composer, keep the question for Up."""
+        if self.text.strip() and self._asked[-1:] != [self.text]:
+            self._asked.append(self.text)
+        self._place = len(self._asked)
+        self._draft = ""
+        self.clear()
+
+    async def _on_key(self, event: Key) -> None:
+        """Carry out the composer's keys at once, in the order in which they were typed.
+
+        Textual looks at bindings only after a key has gone up to the app and back, by when the
+        letters typed after it are in the text: over a slow line, "abc", two backspaces and "xy"
+        in one packet end as "abc" in a stock TextArea.
+        """
+        action = self._actions.get(event.key)
+        if action:
+            event.prevent_default()
+            event.stop()
+            await self.run_action(action)
+
+    def action_submit(self) -> None:
+        """Send what is written, unless it is blank."""
+        if self.text.strip():
+            self.post_message(Asked(self.text.strip()))
+
+    def action_newline(self) -> None:
+        """Begin a new line."""
+        self.insert("\n")
+
+    def action_older(self) -> None:
+        """Up on the first line: the question before."""
+        if not self.cursor_at_first_line:
+            self.action_cursor_up()
+        elif self._place > 0:
+            if self._place == len(self._asked):
+                self._draft = self.text
+            self._show(self._place - 1)
+
+    def action_newer(self) -> None:
+        """Down on the last line: the question after, at the end the draft."""
+        if not self.cursor_at_last_line:
+            self.action_cursor_down()
+        elif self._place < len(self._asked):
+            self._show(self._place + 1)
+
+    def _show(self, place: int) -> None:
+        self._place = place
+        self.text = self._asked[place] if place < len(self._asked) else self._draft
+        self.move_cursor(self.document.end)
+
+
+def _actions(bindings: Iterable[BindingType]) -> dict[str, str]:
+    """The action of each single key."""
+    return {
+        key: binding.action for binding in Binding.make_bindings(bindings) for key in _keys(binding)
+    }
+
+
+def _keys(binding: Binding) -> list[str]:
+    return [key.strip() for key in binding.key.split(",")]

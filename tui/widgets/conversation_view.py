@@ -1,0 +1,61 @@
+"""The conversation pane: follows its end until the reader scrolls up, and then stays."""
+
+from __future__ import annotations
+
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from engine.conversation import Conversation
+from tui.widgets.turns import AnswerView, QuestionView
+
+WELCOME = """\
+Balcão: ask at the counter.
+
+Type a product's title, or a question in English or Portuguese:
+    do you have the striped apron?
+    Qual é a descrição de “…”?
+
+The answer is the catalogue's description, word for word, with its source,
+or an honest no. F2 puts the question to another engine, F1 tells the rest."""
+
+
+class ConversationView(VerticalScroll, can_focus=False):
+    """Questions and answers, oldest first."""
+
+    def on_mount(self) -> None:
+        """Follow the end."""
+        self.anchor()
+
+    async def begin(self, question: str, engine_title: str) -> AnswerView:
+        """Draw a question; returns the view that its answer is to be drawn in."""
+        await self.query(".welcome").remove()
+        answer = AnswerView(engine_title)
+        await self.mount(QuestionView(question), answer)
+        self.anchor()
+        return answer
+
+    async def welcome(self) -> None:
+        """Draw an empty conversation."""
+        await self.remove_children()
+        await self.mount(Static(WELCOME, markup=False, classes="welcome"))
+
+    async def show(self, conversation: Conversation, titles: dict[str, str]) -> None:
+        """Draw a whole conversation; `titles` are the engines' by id."""
+        await self.remove_children()
+        for turn in conversation.turns:
+            if turn.answer is None:
+                await self.mount(QuestionView(turn.question))
+                continue
+            engine = turn.answer.engine
+            view = await self.begin(turn.question, titles.get(engine, engine))
+            view.verbatim = turn.answer.verbatim
+            if turn.answer.text:
+                await view.add(turn.answer.text)
+            await view.finish(turn.answer)
+        self.anchor()
+
+    @property
+    def last_answer(self) -> AnswerView | None:
+        """The newest answer that rests on a record."""
+        answers = [view for view in self.query(AnswerView) if view.hits]
+        return answers[-1] if answers else None
