@@ -40,7 +40,6 @@ class OpenAIEngine:
         address = _split(self._base_url)
         self._info = EngineInfo(engine_id, row.title, "openai", remote=not _is_here(address))
         self._session: Session | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def info(self) -> EngineInfo:
@@ -77,7 +76,7 @@ class OpenAIEngine:
     async def unload(self) -> None:
         """Close the client and its connections."""
         session, self._session = self._session, None
-        if session is not None and self._loop is asyncio.get_running_loop():
+        if session is not None:
             await session.close()
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
@@ -95,8 +94,7 @@ class OpenAIEngine:
         return replace(chunk, notice=f"{chunk.notice} {lifetime}".strip())
 
     async def _ready(self) -> Session:
-        # Connections belong to the loop that made them; a script may run one after another.
-        if self._session is None or self._loop is not asyncio.get_running_loop():
+        if self._session is None:
             state = self.availability()
             if not state.ready:
                 raise EngineUnavailable(state.reason, state.remedy)
@@ -105,9 +103,8 @@ class OpenAIEngine:
 
     def _keep(self, session: Session) -> Session:
         """The first client that was made, should several questions have asked for it at once."""
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._session, self._loop = session, loop
+        if self._session is None:
+            self._session = session
         return self._session
 
     def _open(self) -> Session:

@@ -37,6 +37,10 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
 _USAGE_WAIT = 2.0
 """Seconds that a finished answer waits for its token counts."""
 
+_LIMITS = httpx2.Limits(max_keepalive_connections=0)
+"""A connection for each question: one kept open is stale by the next (a server that was started
+again, another event loop), and a handshake is little beside an answer."""
+
 _EXCERPT_BYTES = 64 * 1024
 """How much is read of an answer that is no stream, to find an error message in it."""
 
@@ -138,7 +142,7 @@ def _client(asked: Asked, base_url: str | None, key: str, limits: Limits) -> Asy
     try:
         # The package's own HTTP client closes itself in `__del__`, which logs an error on the
         # terminal if it was never made whole: after a proxy that is no address, for example.
-        http = openai.DefaultAsyncHttpx2Client(timeout=timeout)
+        http = openai.DefaultAsyncHttpx2Client(timeout=timeout, limits=_LIMITS)
         return AsyncOpenAI(
             api_key=key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
         )
