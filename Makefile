@@ -21,5 +21,5 @@ test: .venv/.test-ready
 
 train-env: .venv/.train-ready
 
-.venv/.%-ready: pyproject.toml
+.venv/.%-ready: pyproject.toml constraints.txt
 	$(INSTALL) $*

@@ -7,6 +7,7 @@ from engine.text import one_line
 from engine.types import Answer, Mode, Product, Status, StopReason
 
 _SECOND = 1000
+_SPOKE = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
 
 
 def describe(answer: Answer, *, source: bool = True) -> str:
@@ -22,16 +23,15 @@ def title_of(product: Product, width: int = 0) -> str:
 
 
 def standing(answer: Answer) -> str:
-    """How the question was understood, and from where the answer comes."""
+    """From what a model spoke, and how the question was understood."""
+    spoke = "" if answer.verbatim else _SPOKE[answer.mode]
     understood = {
         Status.EXACT: "",
         Status.LIKELY: "taken to mean this",
         Status.SEVERAL: f"{len(answer.sources)} products fit",
         Status.NONE: "not in the catalogue",
     }[answer.status]
-    if answer.mode is Mode.GROUNDED or answer.by_counter:
-        return understood
-    return f"from memory, {understood}" if understood else "from memory"
+    return ", ".join(part for part in (spoke, understood) if part)
 
 
 def faithfulness(answer: Answer) -> str:
@@ -52,7 +52,7 @@ def ending(answer: Answer) -> str:
         StopReason.COMPLETE: "",
         StopReason.LENGTH: "cut at the length limit",
         StopReason.CANCELLED: "cancelled",
-        StopReason.ERROR: "broke off",
+        StopReason.ERROR: "broke off" if answer.text else "no answer",
     }[answer.stop_reason]
 
 

@@ -23,6 +23,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
 # Where pip looks for PyTorch; empty: where it looks for everything.
 INDEX_VARIABLE = "TORCH_INDEX_URL"
+PINNED = ("--constraint", "constraints.txt")
 EXTRAS = {"chat": "", "test": "[dev]", "train": "[train]"}
 NEEDED_GIB = 4
 _WIDTH = 72
@@ -94,7 +95,7 @@ def _install_torch() -> None:
     builds = [TORCH] if _has_nvidia() or sys.platform == "darwin" else [f"{TORCH}+cpu", TORCH]
     if _pip("show", "torch", quiet=True):
         return
-    if not any(_pip("install", *where, build) for build in builds):
+    if not any(_pip("install", *where, *PINNED, build) for build in builds):
         raise StepFailed(
             f"PyTorch could not be installed. Check the network; {INDEX_VARIABLE} names another"
             " place for pip to take it from."
@@ -106,7 +107,7 @@ def _has_nvidia() -> bool:
 
 
 def _install(purpose: str) -> None:
-    if not _pip("install", "--editable", f".{EXTRAS[purpose]}"):
+    if not _pip("install", *PINNED, "--editable", f".{EXTRAS[purpose]}"):
         raise StepFailed(
             "pip could not install the packages. Check the network and the end of the log, then"
             " run the same command again: what was downloaded is kept."

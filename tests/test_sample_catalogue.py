@@ -14,6 +14,7 @@ from engine.dataset.cleaning import clean
 from engine.indexing import ensure_sample
 from engine.retrieval.catalogue import Catalogue
 from engine.types import Status
+from tui.widgets.conversation_view import SAMPLE
 
 MARKUP = ("[/b]", "[red]", "](", "`", "{", "<")
 
@@ -60,3 +61,11 @@ def test_every_title_finds_its_own_product(rows: list[dict[str, Any]]) -> None:
             wrong.append((title, decision.status))
     catalogue.close()
     assert wrong == []
+
+
+def test_what_the_chat_says_one_could_ask_is_there() -> None:
+    questions = [line.strip() for line in SAMPLE.splitlines() if line.startswith("    ")]
+    catalogue = Catalogue.open(ensure_sample())
+    found = [catalogue.find(question).status for question in questions]
+    catalogue.close()
+    assert found == [Status.EXACT, Status.SEVERAL, Status.EXACT]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,9 @@ from engine.errors import SettingsError
 from engine.settings import Settings
 from tui import keys
 from tui.screens.chat import ChatScreen
+
+
+_FETCHED_FONT = re.compile(r"\s*@font-face \{.*?\}|\s*<!--.*?-->", re.DOTALL)
 
 
 class BalcaoApp(App[None]):
@@ -58,6 +62,11 @@ class BalcaoApp(App[None]):
                 choose = partial(screen.choose_engine, name)
                 yield SystemCommand(f"Engine: {row.title}", "Answers from here on", choose)
         yield from super().get_system_commands(screen)
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """The screen as SVG, without the fonts that Rich would have fetched from the network."""
+        picture = super().export_screenshot(title=title, simplify=simplify)
+        return _FETCHED_FONT.sub("", picture)
 
     def _fatal_error(self) -> None:
         """Leave after a mistake of ours; Textual's own way prints the values of variables."""

@@ -10,7 +10,7 @@ CHAT = (
     Binding("f1", "help", "Help", id="help"),
     Binding("f2", "next_engine", "Engine", id="next_engine"),
     Binding("f4", "record", "Record", id="record"),
-    Binding("f5", "mode", "Grounded", id="mode"),
+    Binding("f5", "mode", "Mode", id="mode"),
     Binding("ctrl+n", "new_conversation", "New", id="new_conversation"),
     Binding("ctrl+o", "conversations", "History", id="conversations"),
     Binding("escape", "cancel", "Cancel", id="cancel", show=False),

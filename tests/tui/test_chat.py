@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 from textual.widgets import Static
 
 from engine import paths, settings
 from engine.errors import SettingsError
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
+from tests.tui.driving import about, ask, chat, said, state, until, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
@@ -24,52 +21,6 @@ from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView, SourceCard
 
 SIZES = [(80, 24), (160, 50), (60, 20)]
-
-
-@asynccontextmanager
-async def chat(
-    catalogue_dir: Path, size: tuple[int, int] = (80, 24), **flags: object
-) -> AsyncIterator[Pilot[None]]:
-    """The real app on the small catalogue, ready for questions."""
-    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir, **flags})
-    async with BalcaoApp(chosen).run_test(size=size) as pilot:
-        await until(lambda: "opening" not in state(pilot))
-        yield pilot
-
-
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - what is waited for is on a screen, not in an event
-            await asyncio.sleep(0.01)
-
-
-def words(pilot: Pilot[None], selector: str) -> list[str]:
-    return [str(widget.render()) for widget in pilot.app.screen.query(selector).results(Static)]
-
-
-def state(pilot: Pilot[None]) -> str:
-    return words(pilot, "#state")[0]
-
-
-async def ask(pilot: Pilot[None], question: str) -> AnswerView:
-    """Type a question, send it, and wait for the end of its answer."""
-    before = len(pilot.app.screen.query(AnswerView))
-    composer = pilot.app.screen.query_one(Composer)
-    composer.insert(question)
-    await pilot.press("enter")
-    await until(lambda: len(pilot.app.screen.query(AnswerView)) > before)
-    view = list(pilot.app.screen.query(AnswerView))[-1]
-    await until(lambda: " ms" in about(view) or " s" in about(view))
-    await pilot.pause()
-    return view
-
-
-def about(view: AnswerView) -> str:
-    return str(view.query_one(".about", Static).render())
-
-
-def said(view: AnswerView) -> str:
-    return str(view.query_one(".words", Static).render())
 
 
 @pytest.mark.parametrize("size", SIZES)

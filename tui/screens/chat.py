@@ -50,7 +50,8 @@ class ChatScreen(Screen[None]):
         yield ConversationView(id="conversation")
         yield Composer(self._settings.keys)
         yield EngineBar()
-        yield Footer()
+        # Compact, so that every key is there at 80 columns.
+        yield Footer(compact=True)
 
     async def on_mount(self) -> None:
         """Draw what is known, then open the catalogue behind the first frame."""
@@ -58,9 +59,13 @@ class ChatScreen(Screen[None]):
         bar.show_engines(self._titles, self._engine)
         bar.show_mode(self._mode)
         bar.tell("opening the catalogue…")
-        await self.query_one(ConversationView).welcome()
+        await self._welcome()
         self.query_one(Composer).begin_with(self._typed)
         self.call_after_refresh(lambda: self.run_worker(self._open()))
+
+    async def _welcome(self) -> None:
+        sample = self._settings.catalogue is None
+        await self.query_one(ConversationView).welcome(sample=sample)
 
     async def _open(self) -> None:
         from engine.opening import open_counter
@@ -180,7 +185,7 @@ class ChatScreen(Screen[None]):
         if conversation.turns:
             await pane.show(conversation, self._titles)
         else:
-            await pane.welcome()
+            await self._welcome()
 
     async def action_cancel(self) -> None:
         """Escape: stop the answer that is coming."""

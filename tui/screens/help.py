@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Grid, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
@@ -53,7 +53,10 @@ class HelpScreen(ModalScreen[None]):
         """The page."""
         with Vertical(id="help"), VerticalScroll(id="help-body"):
             yield Static("Keys", classes="heading")
-            yield Static("\n".join(self._lines()), markup=False)
+            with Grid(id="keys"):
+                for pressed, does in self._lines():
+                    yield Static(pressed, markup=False, classes="key")
+                    yield Static(does, markup=False)
             yield Static(_ABOUT, markup=False, classes="about-counter")
         yield Footer()
 
@@ -61,10 +64,11 @@ class HelpScreen(ModalScreen[None]):
         """Let the arrow keys scroll."""
         self.query_one("#help-body").focus()
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> list[tuple[str, str]]:
+        """Each key with what it does."""
         bindings = [*keys.COMPOSER, *keys.CHAT, *keys.APP]
         lines = [
-            f"{self._chosen.get(binding.id or '', binding.key):20} {_TELL[binding.id or '']}"
+            (self._chosen.get(binding.id or "", binding.key), _TELL[binding.id or ""])
             for binding in bindings
         ]
-        return [*lines, f"{keys.PALETTE:20} every command, by name"]
+        return [*lines, (keys.PALETTE, "every command, by name")]

@@ -11,12 +11,15 @@ from tui.widgets.turns import AnswerView, QuestionView
 WELCOME = """\
 Balcão: ask at the counter.
 
-Type a product's title, or a question in English or Portuguese:
-    do you have the striped apron?
-    Qual é a descrição de “…”?
+Type a product's title, or a question in English or Portuguese. The answer
+is the catalogue's description, word for word, with its source; or an honest
+no. F2 puts the next question to another engine, F1 tells the rest."""
+SAMPLE = """
 
-The answer is the catalogue's description, word for word, with its source,
-or an honest no. F2 puts the question to another engine, F1 tells the rest."""
+This is the sample catalogue, of invented products. You could ask:
+    Saffron and Smoke
+    do you have the striped apron?
+    Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?"""
 
 
 class ConversationView(VerticalScroll, can_focus=False):
@@ -34,10 +37,11 @@ class ConversationView(VerticalScroll, can_focus=False):
         self.anchor()
         return answer
 
-    async def welcome(self) -> None:
-        """Draw an empty conversation."""
+    async def welcome(self, *, sample: bool) -> None:
+        """Draw an empty conversation; of the sample catalogue one can say what to ask."""
         await self.remove_children()
-        await self.mount(Static(WELCOME, markup=False, classes="welcome"))
+        text = WELCOME + SAMPLE if sample else WELCOME
+        await self.mount(Static(text, markup=False, classes="welcome"))
 
     async def show(self, conversation: Conversation, titles: dict[str, str]) -> None:
         """Draw a whole conversation; `titles` are the engines' by id."""

@@ -1,0 +1,76 @@
+"""How the tests drive the chat: the real app, typed into, looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from engine import settings
+from tui.app import BalcaoApp
+from tui.widgets.composer import Composer
+from tui.widgets.turns import AnswerView
+
+
+@asynccontextmanager
+async def chat(
+    catalogue: Path, size: tuple[int, int] = (80, 24), **flags: object
+) -> AsyncIterator[Pilot[None]]:
+    """The real app on that catalogue, ready for questions."""
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, **flags})
+    async with BalcaoApp(chosen).run_test(size=size) as pilot:
+        await until_open(pilot)
+        yield pilot
+
+
+async def until_open(pilot: Pilot[None]) -> None:
+    """Wait until the counter is open, or has said why it is not."""
+    await until(lambda: bool(state(pilot)) and "opening" not in state(pilot))
+
+
+async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for something on the screen."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - what is waited for is on a screen, not in an event
+            await asyncio.sleep(0.01)
+
+
+def words(pilot: Pilot[None], selector: str) -> list[str]:
+    """What the widgets show."""
+    return [str(widget.render()) for widget in pilot.app.screen.query(selector).results(Static)]
+
+
+def state(pilot: Pilot[None]) -> str:
+    """The line about the state of things."""
+    return "".join(words(pilot, "#state"))
+
+
+async def send(pilot: Pilot[None], question: str) -> AnswerView:
+    """Type a question and send it; returns the view of its answer."""
+    before = len(pilot.app.screen.query(AnswerView))
+    pilot.app.screen.query_one(Composer).insert(question)
+    await pilot.press("enter")
+    await until(lambda: len(pilot.app.screen.query(AnswerView)) > before)
+    return list(pilot.app.screen.query(AnswerView))[-1]
+
+
+async def ask(pilot: Pilot[None], question: str) -> AnswerView:
+    """Send a question and wait for the end of its answer."""
+    view = await send(pilot, question)
+    await until(lambda: about(view).endswith((" ms", " s", "tokens/s")))
+    await pilot.pause()
+    return view
+
+
+def about(view: AnswerView) -> str:
+    """The line about an answer."""
+    return str(view.query_one(".about", Static).render())
+
+
+def said(view: AnswerView) -> str:
+    """A quoted answer's words."""
+    return str(view.query_one(".words", Static).render())

@@ -1,0 +1,73 @@
+"""How the chat looks in its main states. After a change on purpose: --snapshot-update, and look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from engine import settings
+from tests.tui.driving import ask, until_open
+from tui.app import BalcaoApp
+from tui.widgets.composer import Composer
+
+Compare = Callable[..., bool]
+SMALL, LARGE = (80, 24), (160, 50)
+
+
+def app(catalogue_dir: Path, **flags: Any) -> BalcaoApp:
+    return BalcaoApp(settings.load(Path("none"), {}, {"catalogue": catalogue_dir, **flags}))
+
+
+def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Questions to ask, and keys in angle brackets to press, before the picture is taken."""
+
+    async def run(pilot: Pilot[None]) -> None:
+        await until_open(pilot)
+        pilot.app.screen.query_one(Composer).cursor_blink = False
+        for step in steps:
+            if step.startswith("<"):
+                await pilot.press(step[1:-1])
+                await pilot.pause(0.2)
+            else:
+                await ask(pilot, step)
+        for line in pilot.app.screen.query(".about").results(Static):
+            line.update(re.sub(r"\d+ ms", "1 ms", str(line.render())))
+        await pilot.pause()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("steps", "size"),
+    [
+        pytest.param([], SMALL, id="welcome"),
+        pytest.param(["the tin lighthouse", "who wrote it?"], SMALL, id="exact-and-follow-up"),
+        pytest.param(["Striped Apron"], SMALL, id="several"),
+        pytest.param(["Vocês têm o Manual do Submarino?"], SMALL, id="none"),
+        pytest.param(["Paint [/b] and [red] Brushes"], SMALL, id="markup-in-data"),
+        pytest.param(["Striped Apron", "<f4>"], SMALL, id="record"),
+        pytest.param(["<f1>"], SMALL, id="help"),
+        pytest.param(["<ctrl+o>"], SMALL, id="history-empty"),
+        pytest.param(
+            ["Striped Apron", "2", "Empty Shelf", "O Jardim de Inverno", "cafe tokyo nights"],
+            LARGE,
+            id="conversation",
+        ),
+        pytest.param(["the tin lighthouse"], (60, 20), id="small-terminal"),
+    ],
+)
+def test_looks(
+    snap_compare: Compare, catalogue_dir: Path, steps: list[str], size: tuple[int, int]
+) -> None:
+    assert snap_compare(app(catalogue_dir), terminal_size=size, run_before=after(*steps))
+
+
+def test_an_engine_that_is_not_ready(snap_compare: Compare, catalogue_dir: Path) -> None:
+    chosen = app(catalogue_dir, engine="openai")
+    assert snap_compare(chosen, terminal_size=SMALL, run_before=after("Canvas Stool, Blue"))

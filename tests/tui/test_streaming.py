@@ -1,0 +1,143 @@
+"""Answers of a model as they come: drawn as Markdown, cancelled, refused, broken off."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widgets import Markdown, Static
+
+from engine import paths
+from engine.store.conversations import ConversationStore
+from engine.types import Answer, StopReason
+from tests.openai import server as scripted
+from tests.tui.driving import about, ask, chat, send, state, until, words
+from tui.widgets.composer import Composer
+from tui.widgets.turns import AnswerView
+
+TITLE = "Canvas Stool, Blue"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[scripted.Server]:
+    async with scripted.running() as running:
+        yield running
+
+
+def remote(server: scripted.Server) -> dict[str, Any]:
+    row = {"model": "m", "base_url": server.url, "max_retries": 0}
+    return {"engine": "openai", "engines": {"openai": row}}
+
+
+def drawn(view: AnswerView) -> str:
+    return view.query_one(Markdown).source
+
+
+def kept() -> Answer:
+    store = ConversationStore(paths.conversations_file())
+    answer = store.open(store.listed()[0].id).turns[-1].answer
+    store.close()
+    assert answer is not None
+    return answer
+
+
+async def test_a_models_words_are_markdown_and_counted(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.streamed(
+        scripted.words("It **folds**"),
+        scripted.words(" flat.\n\n- one\n- \x1b]0;owned\x07two [b]"),
+        scripted.words("", "stop"),
+        scripted.event(usage=scripted.USAGE),
+        scripted.DONE,
+    )
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await ask(pilot, TITLE)
+        assert drawn(view) == "It **folds** flat.\n\n- one\n- ]0;ownedtwo [b]"
+        assert about(view).startswith("OpenAI · grounded · ")
+        assert "the record's words" in about(view)
+        assert "Folds flat and floats." in server.bodies[0]["messages"][1]["content"]
+
+
+async def test_from_memory_the_model_sees_the_question_alone(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.hello()
+    async with chat(catalogue_dir, mode="memory", **remote(server)) as pilot:
+        view = await ask(pilot, TITLE)
+        assert about(view).startswith("OpenAI · from memory · not the record's words")
+        assert server.bodies[0]["messages"][1]["content"] == TITLE
+
+
+async def test_escape_keeps_what_came_and_leaves_the_chat_usable(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.script = [scripted.stalled(scripted.words("Half an"), scripted.words(" answer"))]
+    server.always = scripted.hello()
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await send(pilot, TITLE)
+        await until(lambda: bool(view.query(Markdown)) and drawn(view) == "Half an answer")
+        await pilot.press("escape")
+        await until(lambda: "cancelled" in about(view))
+        await until(server.asked[0].left.is_set)
+        assert drawn(view) == "Half an answer"
+        assert (kept().text, kept().stop_reason) == ("Half an answer", StopReason.CANCELLED)
+        assert drawn(await ask(pilot, TITLE)) == "Hello there"
+
+
+async def test_while_an_answer_comes_the_draft_waits_and_the_engine_can_change(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.stalled(scripted.words("One"))
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await send(pilot, TITLE)
+        await until(lambda: bool(view.query(Markdown)))
+        composer = pilot.app.screen.query_one(Composer)
+        composer.insert("Empty Shelf")
+        await pilot.press("enter")
+        await until(lambda: state(pilot).startswith("Still answering"))
+        assert composer.text == "Empty Shelf"
+        await pilot.press("f2")
+        await until(lambda: state(pilot).startswith("ready"))
+        await pilot.press("escape")
+        await until(lambda: "cancelled" in about(view))
+        answered = await ask(pilot, "")
+        assert about(answered).startswith("Catalogue")
+        assert composer.text == ""
+
+
+async def test_leaving_in_mid_answer_keeps_what_came(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.stalled(scripted.words("Half"))
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await send(pilot, TITLE)
+        await until(lambda: bool(view.query(Markdown)))
+        await pilot.press("ctrl+q")
+    assert (kept().text, kept().stop_reason) == ("Half", StopReason.CANCELLED)
+
+
+async def test_a_stream_that_breaks_off_keeps_its_words_and_says_what_to_do(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.cut(scripted.words("Half"))
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await ask(pilot, TITLE)
+        assert drawn(view) == "Half"
+        assert "broke off" in about(view)
+        assert str(view.query_one(".problem", Static).render())
+        await pilot.press("f2")
+        view = await ask(pilot, TITLE)
+        assert "word for word" in about(view)
+
+
+async def test_a_grounded_model_is_not_asked_for_what_is_not_there(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await ask(pilot, "The Velvet Submarine Handbook")
+        assert "not in the catalogue" in about(view)
+        assert not server.asked
+        assert "I don't have that" in words(pilot, ".words")[0]
