@@ -47,14 +47,14 @@ def main() -> int:
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as home:
         environ = os.environ | {"BALCAO_HOME": home, "TERM": "xterm-256color"}
-        start(CHAT, b"products", environ)  # builds the sample catalogue and the byte code
+        start(CHAT, "ready ·".encode(), environ)  # builds the sample catalogue and the byte code
         start(EMPTY, b"\x1b[24;1H", environ)
         measured: dict[str, list[Start]] = {"empty": [], "frame": [], "echo": [], "ready": []}
         for _ in range(rounds):
             measured["empty"].append(start(EMPTY, b"\x1b[24;1H", environ))
             measured["frame"].append(start(CHAT, b"sk for a product", environ))
             measured["echo"].append(start(CHAT, b"~", environ, typed=b"~"))
-            measured["ready"].append(start(CHAT, b" products", environ))
+            measured["ready"].append(start(CHAT, "ready ·".encode(), environ))
     report(measured)
     return 0
 

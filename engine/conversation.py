@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from engine.types import Answer, Hit, Message, Product, Role, Status
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(Struct):
     """A question and its answer; `answer` is None while it is being given."""
 
     question: str
     answer: Answer | None = None
 
 
-@dataclass(slots=True)
-class Conversation:
+class Conversation(Struct):
     """Turns, oldest first. `id` is None until the store has taken the first question."""
 
     id: int | None = None
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[Turn] = []
 
     @property
     def product(self) -> Product | None:

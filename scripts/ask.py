@@ -12,8 +12,9 @@ import io
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing, closing
-from dataclasses import asdict
 from typing import Any, TextIO
+
+from msgspec.structs import asdict
 
 from engine.assistant import Assistant
 from engine.conversation import Conversation

@@ -10,9 +10,10 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine import settings
 from engine.backends.adapter_files import AdapterFiles, find_adapter

@@ -11,11 +11,12 @@ import ipaddress
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
+
+from msgspec.structs import replace
 
 from engine import settings
 from engine.backends.openai_failures import Asked

@@ -11,9 +11,9 @@ from tui.widgets.turns import AnswerView, QuestionView
 WELCOME = """\
 Balcão: ask at the counter.
 
-Type a product's title, or a question in English or Portuguese. The answer
-is the catalogue's description, word for word, with its source; or an honest
-no. F2 puts the next question to another engine, F1 tells the rest."""
+Type a product's title, or a question in English or Portuguese. The answer is the \
+catalogue's description, word for word, with its source; or an honest no. F2 puts the \
+next question to another engine, F1 tells the rest."""
 SAMPLE = """
 
 This is the sample catalogue, of invented products. You could ask:
