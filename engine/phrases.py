@@ -36,7 +36,7 @@ _HELLO = re.compile(
     re.IGNORECASE,
 )
 _THANKS = re.compile(r"(?:thanks|thank you|obrigad[oa]|valeu)(?: .{0,20})?[!.]*", re.IGNORECASE)
-_GLIMPSE = 48
+_GLIMPSE = 40
 """Characters of a description in a list, enough to tell two of one title apart."""
 
 

@@ -18,7 +18,6 @@ from engine.settings import Settings
 from tui import keys
 from tui.screens.chat import ChatScreen
 
-
 _FETCHED_FONT = re.compile(r"\s*@font-face \{.*?\}|\s*<!--.*?-->", re.DOTALL)
 
 

@@ -68,7 +68,11 @@ class HelpScreen(ModalScreen[None]):
         """Each key with what it does."""
         bindings = [*keys.COMPOSER, *keys.CHAT, *keys.APP]
         lines = [
-            (self._chosen.get(binding.id or "", binding.key), _TELL[binding.id or ""])
+            (_spoken(self._chosen.get(binding.id or "", binding.key)), _TELL[binding.id or ""])
             for binding in bindings
         ]
         return [*lines, (keys.PALETTE, "every command, by name")]
+
+
+def _spoken(pressed: str) -> str:
+    return pressed.replace(",", " or ")
