@@ -10,7 +10,7 @@ FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python
 	echo "$$p"; exit; fi; done
 INSTALL = python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then \
-	echo 'Python 3.11 or newer is needed, and none was found. Install it, or name it: make PYTHON=/path/to/python3.12 $@' >&2; \
+	echo 'Python 3.11 or newer is needed, and none was found. Install it, or name it: make PYTHON=/path/to/python3.12 $*' >&2; \
 	exit 1; fi; "$$python" scripts/install.py
 
 chat: .venv/.chat-ready

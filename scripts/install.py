@@ -75,12 +75,12 @@ def _make_venv() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - run by whatever Python is there
         raise StepFailed(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
     free = shutil.disk_usage(ROOT).free / 2**30
-    if not PYTHON.exists():
+    # One that was cut short has a Python but no pip.
+    if not (PYTHON.exists() and _pip("--version", quiet=True)):
         if free < NEEDED_GIB:
             raise StepFailed(
                 f"The disk has {free:.1f} GiB free; {NEEDED_GIB} are needed. Make room, run again."
             )
-        # A venv that was cut short has no pip: begin anew.
         made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False)
         if made.returncode:
             raise StepFailed(
