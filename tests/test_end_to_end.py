@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -15,7 +16,9 @@ import pytest
 
 from engine import paths
 from engine.store.conversations import ConversationStore
+from engine.types import StopReason
 from tests.conftest import ROWS
+from tests.openai import server as scripted
 
 BALCAO = str(Path(sys.executable).parent / "balcao")
 SECONDS = 30
@@ -148,3 +151,34 @@ def test_keys_that_arrive_in_one_packet_keep_their_order(chat: Any) -> None:
     store = ConversationStore(paths.conversations_file())
     assert store.listed()[0].title == "Empty Shelf"
     store.close()
+
+
+async def test_killed_while_words_come_it_keeps_those_that_had_come(catalogue_dir: Path) -> None:
+    async with scripted.running() as server:
+        server.always = scripted.stalled(scripted.words("Half an"), scripted.words(" answer"))
+        engine = {"BALCAO_ENGINE": "openai", "BALCAO_ENGINES__OPENAI__MODEL": "m"}
+        address = {"BALCAO_ENGINES__OPENAI__BASE_URL": server.url}
+        await asyncio.to_thread(_kill_in_mid_answer, catalogue_dir, {**engine, **address})
+    store = ConversationStore(paths.conversations_file())
+    answer = store.open(store.listed()[0].id).turns[0].answer
+    store.close()
+    assert answer is not None
+    assert answer.text in ("Half an", "Half an answer")
+    assert answer.stop_reason is StopReason.CANCELLED
+
+
+def _kill_in_mid_answer(catalogue_dir: Path, environ: dict[str, str]) -> None:
+    child = pexpect.spawn(
+        BALCAO,
+        ["--catalogue", str(catalogue_dir)],
+        dimensions=(24, 80),
+        timeout=SECONDS,
+        encoding="utf-8",
+        env={**os.environ, **environ, "TERM": "xterm-256color"},
+    )
+    child.expect("ready")
+    child.send("The Tin Lighthouse\r")
+    child.expect("Half an answer")
+    os.kill(child.pid, signal.SIGKILL)
+    child.expect(pexpect.EOF)
+    child.close(force=True)
