@@ -8,10 +8,14 @@ from engine.types import Answer, Hit, Message, Product, Role, Status
 
 
 class Turn(Struct):
-    """A question and its answer; `answer` is None while it is being given."""
+    """A question and its answer; `answer` is None while it is being given.
+
+    `others` are the answers of further engines that were asked the same, for comparison.
+    """
 
     question: str
     answer: Answer | None = None
+    others: list[Answer] = []
 
 
 class Conversation(Struct):

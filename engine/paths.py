@@ -35,9 +35,24 @@ def settings_file() -> Path:
     return config_dir() / "settings.toml"
 
 
+def engines_file() -> Path:
+    """The engines that the program itself has added (fine-tuned models), TOML."""
+    return config_dir() / "engines.toml"
+
+
+def keys_file() -> Path:
+    """The user's keys, TOML, readable by nobody else."""
+    return config_dir() / "keys.toml"
+
+
 def conversations_file() -> Path:
     """All conversations, SQLite."""
     return data_dir() / "conversations.db"
+
+
+def exports_dir() -> Path:
+    """What was exported from the chat."""
+    return data_dir() / "exports"
 
 
 def crash_file() -> Path:

@@ -57,10 +57,18 @@ def ending(answer: Answer) -> str:
 
 
 def speed(answer: Answer) -> str:
-    """How long it took, and tokens a second where they were counted."""
-    total = answer.timing.total
-    took = f"{total:.0f} ms" if total < _SECOND else f"{total / _SECOND:.1f} s"
-    seconds = (total - answer.timing.first_token) / _SECOND
+    """How long it took; for a model also to its first word, and tokens a second if counted."""
+    timing = answer.timing
+    if answer.verbatim or not answer.text:
+        return _spell(timing.total)
+    parts = [f"{_spell(timing.first_token)} to the first word", _spell(timing.total)]
+    seconds = (timing.total - timing.first_token) / _SECOND
     if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
-        return f"{took}, {answer.tokens.completion / seconds:.0f} tokens/s"
-    return took
+        parts.append(f"{answer.tokens.completion / seconds:.0f} tokens/s")
+    return ", ".join(parts)
+
+
+def _spell(milliseconds: float) -> str:
+    if milliseconds < _SECOND:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds / _SECOND:.1f} s"

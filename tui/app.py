@@ -16,7 +16,9 @@ from textual.screen import Screen
 from engine.errors import SettingsError
 from engine.settings import Settings
 from tui import keys
+from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
+from tui.widgets.engine_bar import EngineBar
 
 _FETCHED_FONT = re.compile(r"\s*@font-face \{.*?\}|\s*<!--.*?-->", re.DOTALL)
 
@@ -54,13 +56,25 @@ class BalcaoApp(App[None]):
         """The palette: what the keys do, each engine by name, and Textual's own."""
         if isinstance(screen, ChatScreen):
             for binding in keys.CHAT:
-                if binding.show:
+                if not binding.action.startswith("scroll"):
                     action = partial(screen.run_action, binding.action)
                     yield SystemCommand(binding.description, f"Key: {binding.key}", action)
             for name, row in self._settings.engines.items():
-                choose = partial(screen.choose_engine, name)
+                choose = partial(screen.query_one(EngineBar).choose, name)
                 yield SystemCommand(f"Engine: {row.title}", "Answers from here on", choose)
         yield from super().get_system_commands(screen)
+
+    def action_help(self) -> None:
+        """F1."""
+        from tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self._settings.keys))
+
+    def on_record_wanted(self, event: RecordWanted) -> None:
+        """Open records, over whatever screen asks for them."""
+        from tui.screens.record import RecordScreen
+
+        self.push_screen(RecordScreen(event.hits))
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG, without the fonts that Rich would have fetched from the network."""

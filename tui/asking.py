@@ -1,18 +1,34 @@
-"""Draws the events of one answer: the only place where the chat reads the assistant's stream."""
+"""Draws the events of an answer: the only place where the chat reads the assistant's stream."""
 
 from __future__ import annotations
 
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from engine.events import Answered, Found, Loading, NotSaved, Piece
-from engine.types import Mode, Status, StopReason
+from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
+from engine.types import Mode, Status
 from tui.widgets.engine_bar import EngineBar
 from tui.widgets.turns import AnswerView
 
 if TYPE_CHECKING:
     from engine.assistant import Assistant
     from engine.conversation import Conversation
+
+
+async def draw(event: Event, view: AnswerView) -> None:
+    """Draw one event into the view of its answer."""
+    match event:
+        case Found(decision, verbatim):
+            view.verbatim = verbatim
+            view.tell("not in the catalogue" if decision.status is Status.NONE else "…")
+        case Loading(progress):
+            view.tell(f"loading: {progress.label}")
+        case Piece(text):
+            await view.add(text)
+        case Answered(answer):
+            await view.finish(answer)
+        case NotSaved():
+            pass
 
 
 async def draw_answer(
@@ -22,29 +38,27 @@ async def draw_answer(
     conversation: Conversation,
     view: AnswerView,
     bar: EngineBar,
-) -> None:
-    """Ask, and draw what happens into `view` and `bar`.
+) -> bool:
+    """Ask, and draw what happens into `view` and `bar`; returns whether it could be kept on disk.
 
     `chosen` is the engine's id and the mode. Cancelling the task cancels the answer: what came
     stays, on the screen and on disk.
     """
+    saved = True
     try:
         async with aclosing(assistant.ask(question, *chosen, conversation)) as events:
             async for event in events:
+                await draw(event, view)
                 match event:
-                    case Found(decision, verbatim):
-                        view.verbatim = verbatim
-                        view.tell("not in the catalogue" if decision.status is Status.NONE else "…")
                     case Loading(progress):
                         bar.show_progress(progress)
-                        view.tell("loading…")
-                    case Piece(text):
-                        await view.add(text)
                     case NotSaved(problem):
+                        saved = False
                         bar.tell(f"Not saved: {problem.message} {problem.remedy}", bad=True)
-                    case Answered(answer):
-                        await view.finish(answer)
+                    case _:
+                        pass
     finally:
         kept = conversation.turns[-1].answer if conversation.turns else None
-        if kept is not None and kept.stop_reason is StopReason.CANCELLED:
+        if kept is not None and not view.finished:
             await view.finish(kept)
+    return saved

@@ -7,11 +7,13 @@ from textual.binding import Binding
 from engine.errors import SettingsError
 
 CHAT = (
-    Binding("f1", "help", "Help", id="help"),
+    Binding("f1", "app.help", "Help", id="help"),
     Binding("f2", "next_engine", "Engine", id="next_engine"),
+    Binding("f3", "compare", "Compare", id="compare"),
     Binding("f4", "record", "Record", id="record"),
     Binding("f5", "mode", "Mode", id="mode"),
-    Binding("ctrl+n", "new_conversation", "New", id="new_conversation"),
+    # Not in the footer, which is full at 80 columns.
+    Binding("ctrl+n", "new_conversation", "New", id="new_conversation", show=False),
     Binding("ctrl+o", "conversations", "History", id="conversations"),
     Binding("escape", "cancel", "Cancel", id="cancel", show=False),
     # With priority, since the composer, which has the focus, would take them for itself.

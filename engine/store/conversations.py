@@ -68,15 +68,19 @@ class ConversationStore:
                 "INSERT INTO turn (conversation_id, question, asked) VALUES (?, ?, ?)",
                 (conversation.id, question, now),
             ).lastrowid
-            added = database.execute(
-                "INSERT INTO answer (turn_id, engine, finished, body, updated)"
-                " VALUES (?, ?, 0, ?, ?)",
-                (turn, answer.engine, _encode(answer), now),
-            ).lastrowid
+            added = _add_answer(database, turn or 0, answer)
             database.execute(
                 "UPDATE conversation SET updated = ? WHERE id = ?", (now, conversation.id)
             )
-        return added or 0
+        return added
+
+    def begin_other(self, answer_id: int, answer: Answer) -> int:
+        """Keep one more answer to the question of that one; returns the new answer's id."""
+        with self._writing() as database:
+            (turn,) = database.execute(
+                "SELECT turn_id FROM answer WHERE id = ?", (answer_id,)
+            ).fetchone()
+            return _add_answer(database, turn, answer)
 
     def update(self, answer_id: int, answer: Answer, *, finished: bool) -> None:
         """Keep what an answer has become."""
@@ -101,13 +105,19 @@ class ConversationStore:
         """A whole conversation. An answer that was cut short by a kill comes back as cancelled."""
         with self._reading() as database:
             rows = database.execute(
-                "SELECT question, body, finished FROM turn LEFT JOIN answer ON answer.id ="
-                " (SELECT max(id) FROM answer WHERE answer.turn_id = turn.id)"
-                " WHERE conversation_id = ? ORDER BY turn.id",
+                "SELECT turn.id, question, body, finished FROM turn"
+                " LEFT JOIN answer ON answer.turn_id = turn.id"
+                " WHERE conversation_id = ? ORDER BY turn.id, answer.id",
                 (conversation_id,),
             ).fetchall()
-        turns = [Turn(question, _decode(body, bool(done))) for question, body, done in rows]
-        return Conversation(conversation_id, turns)
+        turns: dict[int, Turn] = {}
+        for turn_id, question, body, done in rows:
+            turn, answer = turns.get(turn_id), _decode(body, bool(done))
+            if turn is None:
+                turns[turn_id] = Turn(question, answer)
+            elif answer is not None:
+                turn.others.append(answer)
+        return Conversation(conversation_id, list(turns.values()))
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -129,6 +139,14 @@ class ConversationStore:
                 f"Conversations cannot be kept in {self._file}: {error}.",
                 "Check that the disk is not full and that the file can be written.",
             ) from error
+
+
+def _add_answer(database: sqlite3.Connection, turn: int, answer: Answer) -> int:
+    added = database.execute(
+        "INSERT INTO answer (turn_id, engine, finished, body, updated) VALUES (?, ?, 0, ?, ?)",
+        (turn, answer.engine, _encode(answer), time.time()),
+    ).lastrowid
+    return added or 0
 
 
 def _encode(answer: Answer) -> str:

@@ -26,20 +26,23 @@ def answer(**changed: object) -> Answer:
     return Answer(**values)  # type: ignore[arg-type]
 
 
+FIRST = "500 ms to the first word, 2.5 s"
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({}, "Tin [b] (012X) · grounded · word for word · 2.5 s"),
+        ({}, f"Tin [b] (012X) · grounded · word for word · {FIRST}"),
         ({"verbatim": True}, "Tin [b] (012X) · word for word · 2.5 s"),
-        ({"mode": Mode.MEMORY}, "Tin [b] (012X) · from memory · word for word · 2.5 s"),
-        ({"text": "Rings"}, "Tin [b] (012X) · grounded · the record's words, in part · 2.5 s"),
+        ({"mode": Mode.MEMORY}, f"Tin [b] (012X) · from memory · word for word · {FIRST}"),
+        ({"text": "Rings"}, f"Tin [b] (012X) · grounded · the record's words, in part · {FIRST}"),
         (
             {"text": "x", "fidelity": 0.619},
-            "Tin [b] (012X) · grounded · 61 % the record's words · 2.5 s",
+            f"Tin [b] (012X) · grounded · 61 % the record's words · {FIRST}",
         ),
         (
             {"text": "x", "fidelity": 0.0},
-            "Tin [b] (012X) · grounded · not the record's words · 2.5 s",
+            f"Tin [b] (012X) · grounded · not the record's words · {FIRST}",
         ),
         (
             {"status": Status.LIKELY, "verbatim": True},
@@ -51,13 +54,13 @@ def answer(**changed: object) -> Answer:
         ),
         (
             {"status": Status.NONE, "sources": (), "mode": Mode.MEMORY, "fidelity": None},
-            "from memory, not in the catalogue · 2.5 s",
+            f"from memory, not in the catalogue · {FIRST}",
         ),
         (
             {"stop_reason": StopReason.LENGTH, "tokens": Tokens(9, 100)},
             (
                 "Tin [b] (012X) · grounded · word for word · cut at the length limit"
-                " · 2.5 s, 50 tokens/s"
+                f" · {FIRST}, 50 tokens/s"
             ),
         ),
         (

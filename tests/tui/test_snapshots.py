@@ -37,7 +37,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             else:
                 await ask(pilot, step)
         for line in pilot.app.screen.query(".about").results(Static):
-            line.update(re.sub(r"\d+ ms", "1 ms", str(line.render())))
+            line.update(re.sub(r"[\d.]+ m?s\b", "1 ms", str(line.render())))
         await pilot.pause()
 
     return run
@@ -52,6 +52,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param(["Vocês têm o Manual do Submarino?"], SMALL, id="none"),
         pytest.param(["Paint [/b] and [red] Brushes"], SMALL, id="markup-in-data"),
         pytest.param(["Striped Apron", "<f4>"], SMALL, id="record"),
+        pytest.param(["the tin lighthouse", "<f3>"], SMALL, id="compare"),
         pytest.param(["<f1>"], SMALL, id="help"),
         pytest.param(["<ctrl+o>"], SMALL, id="history-empty"),
         pytest.param(

@@ -15,6 +15,7 @@ from tui import keys
 _TELL = {
     "help": "this page",
     "next_engine": "the next engine answers; draft and conversation stay",
+    "compare": "put the draft, or the last question, to every engine that is ready",
     "record": "open the record that the last answer rests on",
     "mode": "grounded (models see the record) or from memory (they see the question alone)",
     "new_conversation": "begin a new conversation",

@@ -6,6 +6,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from engine.conversation import Conversation
+from engine.types import Answer
 from tui.widgets.turns import AnswerView, QuestionView
 
 WELCOME = """\
@@ -47,16 +48,19 @@ class ConversationView(VerticalScroll, can_focus=False):
         """Draw a whole conversation; `titles` are the engines' by id."""
         await self.remove_children()
         for turn in conversation.turns:
-            if turn.answer is None:
-                await self.mount(QuestionView(turn.question))
-                continue
-            engine = turn.answer.engine
-            view = await self.begin(turn.question, titles.get(engine, engine))
-            view.verbatim = turn.answer.verbatim
-            if turn.answer.text:
-                await view.add(turn.answer.text)
-            await view.finish(turn.answer)
+            await self.mount(QuestionView(turn.question))
+            for answer in (turn.answer, *turn.others):
+                if answer is not None:
+                    await self._show_answer(answer, titles.get(answer.engine, answer.engine))
         self.anchor()
+
+    async def _show_answer(self, answer: Answer, title: str) -> None:
+        view = AnswerView(title)
+        await self.mount(view)
+        view.verbatim = answer.verbatim
+        if answer.text:
+            await view.add(answer.text)
+        await view.finish(answer)
 
     @property
     def last_answer(self) -> AnswerView | None:

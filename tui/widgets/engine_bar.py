@@ -1,67 +1,96 @@
-"""The bar that shows the engines, which one answers next, and whether it can."""
+"""The bar that shows the engines, which one answers next and in which mode, and whether it can."""
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.errors import BalcaoError
+from engine.settings import Settings
 from engine.text import one_line
-from engine.types import Availability, Mode, Progress
+from engine.types import Mode, Progress
+
+if TYPE_CHECKING:
+    from engine.opening import Counter
 
 _PERCENT = 100
+_WORDS = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
 
 
 class EngineBar(Vertical):
-    """One line of engines, one of state."""
+    """One line of engines, and some about the state of things."""
 
-    _busy = False
+    def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
+        """`counter` is what is asked whether an engine can answer, once it is open."""
+        super().__init__()
+        self.titles = {name: one_line(row.title) for name, row in settings.engines.items()}
+        self.engine = settings.engine
+        self.mode = settings.mode
+        self._counter = counter
 
     def compose(self) -> ComposeResult:
-        """The two lines."""
+        """The lines."""
         with Horizontal(id="engines"):
-            yield Static(id="names", markup=False)
-            yield Static(id="grounding", markup=False)
-        yield Static(id="state", markup=False)
+            yield Static(self._names(), id="names", markup=False)
+            yield Static(_WORDS[self.mode], id="grounding", markup=False)
+        yield Static("opening the catalogue…", id="state", markup=False)
 
-    def show_engines(self, titles: dict[str, str], chosen: str) -> None:
-        """Draw every engine's title (by id), the chosen one marked."""
-        parts: list[Content | str | tuple[str, str]] = []
-        for engine_id, title in titles.items():
-            here = engine_id == chosen
-            # The mark carries the choice where colours do not arrive.
-            parts.append((f"{'●' if here else '○'} {one_line(title)}", "bold" if here else "dim"))
-            parts.append("  ")
-        self.query_one("#names", Static).update(Content.assemble(*parts))
+    def choose(self, engine_id: str) -> None:
+        """That engine answers from here on."""
+        self.engine = engine_id
+        self.query_one("#names", Static).update(self._names())
+        self.show_availability()
 
-    def show_mode(self, mode: Mode) -> None:
-        """Draw whether models see the record."""
-        words = "grounded" if mode is Mode.GROUNDED else "from memory"
-        self.query_one("#grounding", Static).update(words)
+    def choose_next(self) -> None:
+        """The next engine answers from here on."""
+        ids = list(self.titles)
+        self.choose(ids[(ids.index(self.engine) + 1) % len(ids)])
 
-    def show_availability(self, availability: Availability, what: str = "ready") -> None:
-        """Draw that the chosen engine can answer, or why not and what to do."""
-        if availability.ready:
-            self.tell(what)
-        else:
+    def change_mode(self) -> None:
+        """Models see the record, or the question alone."""
+        self.mode = Mode.MEMORY if self.mode is Mode.GROUNDED else Mode.GROUNDED
+        self.query_one("#grounding", Static).update(_WORDS[self.mode])
+
+    @work(exclusive=True)
+    async def show_availability(self) -> None:
+        """Say whether the chosen engine can answer; looked up afresh, since files come and go."""
+        try:
+            counter = await asyncio.shield(self._counter)
+        except BalcaoError as error:
+            self.tell(str(error), bad=True)
+            return
+        engine = counter.assistant.registry.get(self.engine)
+        availability = await asyncio.to_thread(engine.availability)
+        if not availability.ready:
             self.tell(f"Not available: {availability.reason} {availability.remedy}", bad=True)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether the state line speaks of something that is over once an answer is."""
-        return self._busy
+        elif counter.not_saving:
+            problem = counter.not_saving
+            self.tell(f"Not saving: {problem.message} {problem.remedy}", bad=True)
+        else:
+            self.tell(f"ready · {len(counter.catalogue):,} products")
 
     def show_progress(self, progress: Progress) -> None:
         """Draw how far loading has come."""
-        known = progress.fraction is not None
-        share = f" {progress.fraction * _PERCENT:.0f} %" if known and progress.fraction else ""
+        share = f" {progress.fraction * _PERCENT:.0f} %" if progress.fraction else ""
         self.tell(f"loading{share}: {progress.label}")
-        self._busy = True
 
     def tell(self, state: str, *, bad: bool = False) -> None:
         """Draw a line about the state of things."""
-        self._busy = False
         line = self.query_one("#state", Static)
         line.set_class(bad, "bad")
         line.update(one_line(state))
+
+    def _names(self) -> Content:
+        parts: list[str | tuple[str, str]] = []
+        for engine_id, title in self.titles.items():
+            here = engine_id == self.engine
+            # The mark carries the choice where colours do not arrive.
+            parts.append((f"{'●' if here else '○'} {title}", "bold" if here else "dim"))
+            parts.append("  ")
+        return Content.assemble(*parts)

@@ -54,9 +54,12 @@ class SourceCard(Static, can_focus=True):
 class AnswerView(Vertical):
     """An answer, from the first sign of it to the line that tells where it came from."""
 
-    def __init__(self, engine_title: str) -> None:
+    def __init__(self, engine_title: str, *, source: bool = True) -> None:
+        """`source`: whether the card of the record is part of it."""
         super().__init__(classes="answer")
         self._engine_title = one_line(engine_title)
+        self._with_source = source
+        self.finished = False
         self.verbatim = False
         self._text = ""
         self._body: Static | Markdown | None = None
@@ -81,6 +84,7 @@ class AnswerView(Vertical):
 
     async def finish(self, answer: Answer) -> None:
         """Draw how it ended: the source, the problem if there was one, the line about it."""
+        self.finished = True
         await self.close_stream()
         self.hits = answer.sources
         if answer.problem:
@@ -95,7 +99,7 @@ class AnswerView(Vertical):
             await self._above_about(
                 Static(printable(answer.notice), markup=False, classes="notice")
             )
-        if answer.sources:
+        if answer.sources and self._with_source:
             await self._above_about(SourceCard(answer.sources))
         self.tell(describe(answer, source=False))
 

@@ -1,0 +1,98 @@
+"""One question to several engines at once, for the compare screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from engine.assistant import Assistant
+from engine.conversation import Conversation, Turn
+from engine.errors import StoreError
+from engine.events import Answered, Event
+from engine.types import Answer, Mode
+
+Told = tuple[int, Event]
+"""Which contestant, counted from 0, and what happened to it."""
+
+
+async def compare(
+    assistant: Assistant,
+    question: str,
+    contestants: Sequence[tuple[str, Mode]],
+    conversation: Conversation,
+) -> AsyncGenerator[Told]:
+    """Ask every contestant (engine id and mode), and tell what happens as it happens.
+
+    Each sees the conversation so far and none of the others. One that fails ends in its own
+    `Answered` and stops nobody. What was answered becomes the conversation's next turn, on disk
+    answer by answer; closing the generator cancels those that are still speaking.
+    """
+    queue: asyncio.Queue[Told | None] = asyncio.Queue()
+    aside = Assistant(assistant.registry, assistant.catalogue)
+    before = list(conversation.turns)
+    held = [Conversation(turns=list(before)) for _ in contestants]
+    keeping = _Keeping(assistant, question, conversation)
+
+    async def run(place: int) -> None:
+        events = aside.ask(question, *contestants[place], held[place])
+        async with aclosing(events):
+            async for event in events:
+                queue.put_nowait((place, event))
+
+    tasks = [asyncio.create_task(run(place)) for place in range(len(contestants))]
+    ended = asyncio.gather(*tasks, return_exceptions=True)
+    ended.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while (told := await queue.get()) is not None:
+            if isinstance(told[1], Answered):
+                await keeping.add(told[0], told[1].answer)
+            yield told
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for place, own in enumerate(held):
+            if len(own.turns) > len(before) and own.turns[-1].answer:
+                await keeping.add(place, own.turns[-1].answer)
+        keeping.close()
+    for task in tasks:
+        task.result()
+
+
+class _Keeping:
+    """Puts the answers into the conversation and on disk, each once."""
+
+    def __init__(self, assistant: Assistant, question: str, conversation: Conversation) -> None:
+        self._store = assistant.store
+        self._conversation = conversation
+        self._question = question
+        self._answers: dict[int, Answer] = {}
+        self._first_id: int | None = None
+
+    async def add(self, place: int, answer: Answer) -> None:
+        """Keep a contestant's answer; the same place a second time is nothing new."""
+        if place in self._answers:
+            return
+        self._answers[place] = answer
+        try:
+            await asyncio.to_thread(self._write, answer)
+        except StoreError:
+            self._store = None
+
+    def close(self) -> None:
+        """The answers, in the contestants' order, become the next turn."""
+        if self._answers:
+            first, *others = [self._answers[place] for place in sorted(self._answers)]
+            self._conversation.turns.append(Turn(self._question, first, others))
+
+    def _write(self, answer: Answer) -> None:
+        if self._store is None:
+            return
+        if self._first_id is None:
+            answer_id = self._first_id = self._store.begin(
+                self._conversation, self._question, answer
+            )
+        else:
+            answer_id = self._store.begin_other(self._first_id, answer)
+        self._store.update(answer_id, answer, finished=True)

@@ -1,0 +1,112 @@
+"""F3: one question to every engine that is ready, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Markdown
+
+from engine import paths
+from tests.conftest import ROWS
+from tests.openai import server as scripted
+from tests.tui.driving import about, ask, chat, said, until, words
+from tui.screens.chat import ChatScreen
+from tui.screens.compare import CompareScreen
+from tui.widgets.composer import Composer
+from tui.widgets.turns import AnswerView
+
+TITLE = "Canvas Stool, Blue"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[scripted.Server]:
+    async with scripted.running() as running:
+        yield running
+
+
+def remote(server: scripted.Server) -> dict[str, Any]:
+    row = {"model": "m", "base_url": server.url, "max_retries": 0}
+    return {"engines": {"openai": row}}
+
+
+def views(pilot: Pilot[None]) -> list[AnswerView]:
+    return list(pilot.app.screen.query(AnswerView))
+
+
+async def compare(pilot: Pilot[None], question: str) -> None:
+    pilot.app.screen.query_one(Composer).insert(question)
+    await pilot.press("f3")
+    await until(lambda: isinstance(pilot.app.screen, CompareScreen))
+    await until(lambda: len(views(pilot)) == 2)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)])
+async def test_all_that_are_ready_answer_beside_the_record(
+    catalogue_dir: Path, server: scripted.Server, size: tuple[int, int]
+) -> None:
+    server.always = scripted.hello()
+    async with chat(catalogue_dir, size, **remote(server)) as pilot:
+        await compare(pilot, TITLE)
+        await until(lambda: all(view.finished for view in views(pilot)))
+        catalogue, model = views(pilot)
+        assert said(catalogue) == "Folds flat and floats."
+        assert "word for word" in about(catalogue)
+        assert model.query_one(Markdown).source == "Hello there"
+        assert "grounded · not the record's words" in about(model)
+        assert words(pilot, "#compare-text") == ["Folds flat and floats."]
+        assert "Base Llama" in words(pilot, "#compare-told")[0]
+        await pilot.pause()
+        side_by_side = catalogue.region.y == model.region.y
+        assert side_by_side == (size[0] == 160)
+
+        await pilot.press("e")
+        await until(lambda: "Written to" in words(pilot, "#compare-told")[0])
+        (exported,) = paths.exports_dir().iterdir()
+        assert "## OpenAI" in exported.read_text()
+
+        await pilot.press("escape")
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and len(views(pilot)) == 2)
+        follow_up = await ask(pilot, "what size is it?")
+        assert "Canvas Stool, Blue" in words(pilot, ".card")[-1]
+        assert about(follow_up).startswith("Catalogue")
+
+
+async def test_one_that_fails_stops_nobody(catalogue_dir: Path, server: scripted.Server) -> None:
+    server.always = scripted.error(404, "no such model", code="model_not_found")
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await compare(pilot, TITLE)
+        await until(lambda: all(view.finished for view in views(pilot)))
+        assert said(views(pilot)[0]) == "Folds flat and floats."
+        assert "no answer" in about(views(pilot)[1])
+
+
+async def test_escape_stops_first_and_closes_then(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.stalled(scripted.words("Half"))
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await compare(pilot, TITLE)
+        await until(lambda: bool(views(pilot)[1].query(Markdown)) and views(pilot)[0].finished)
+        await pilot.press("escape")
+        await until(lambda: "cancelled" in about(views(pilot)[1]))
+        await until(server.asked[0].left.is_set)
+        await pilot.press("escape")
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+        assert views(pilot)[1].query_one(Markdown).source == "Half"
+
+
+async def test_the_last_question_is_compared_where_there_is_no_draft(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.hello()
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await pilot.press("f3")
+        assert "F3" in words(pilot, "#state")[0]
+        await ask(pilot, ROWS[0][1])
+        await pilot.press("f3")
+        await until(lambda: len(views(pilot)) == 2 and all(v.finished for v in views(pilot)))
+        assert words(pilot, ".question") == [f"❯ {ROWS[0][1]}"]

@@ -1,0 +1,171 @@
+"""F3: one question, every engine that is ready, side by side, and the record beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, VerticalScroll
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+from textual.worker import Worker
+
+from engine import paths
+from engine.events import Found
+from engine.text import one_line, printable
+from engine.types import Availability, Decision, Mode
+from engine.wording import title_of
+from tui.asking import draw
+from tui.widgets.turns import AnswerView
+
+if TYPE_CHECKING:
+    from engine.assistant import Assistant
+    from engine.conversation import Conversation
+
+_SIDE_BY_SIDE = 38
+"""Columns that an answer needs to stand beside another."""
+
+
+class CompareScreen(Screen[None]):
+    """The record and the answers; the comparison becomes the conversation's next turn."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Stop, then close"),
+        Binding("f3", "leave", "Close", show=False),
+        Binding("e", "export", "Export as Markdown"),
+        Binding("pageup", "scroll('page_up')", show=False, priority=True),
+        Binding("pagedown", "scroll('page_down')", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        assistant: Assistant,
+        conversation: Conversation,
+        question: str,
+        mode: Mode,
+        titles: dict[str, str],
+    ) -> None:
+        super().__init__()
+        self._assistant = assistant
+        self._conversation = conversation
+        self._question = question
+        self._mode = mode
+        self._titles = titles
+        self._views: list[AnswerView] = []
+        self._asking: Worker[None] | None = None
+
+    def compose(self) -> ComposeResult:
+        """The question, the record, room for the answers, and who cannot answer."""
+        yield Static(f"❯ {printable(self._question)}", markup=False, classes="question")
+        with VerticalScroll(id="compared"):
+            with VerticalScroll(id="compare-record", classes="contestant"):
+                yield Static("The catalogue's record", classes="heading")
+                yield Static("looking it up…", id="compare-text", markup=False)
+            yield Container(id="contestants")
+        yield Static(id="compare-told", markup=False)
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Begin."""
+        self._asking = self.run_worker(self._ask_all())
+
+    def on_resize(self, event: Resize) -> None:
+        """Side by side where there is room, else one below the other."""
+        self._arrange(event.size.width)
+
+    async def _ask_all(self) -> None:
+        ready, others = await asyncio.to_thread(self._who_can_answer)
+        self._views = [AnswerView(self._titles[name], source=False) for name in ready]
+        await self.query_one("#contestants").mount_all(
+            VerticalScroll(
+                Static(self._titles[name], markup=False, classes="heading"),
+                view,
+                classes="contestant",
+            )
+            for name, view in zip(ready, self._views, strict=True)
+        )
+        self._arrange(self.size.width)
+        self._tell(" ".join(f"{self._titles[name]}: {why.reason}" for name, why in others))
+        await self._draw([(name, self._mode) for name in ready])
+
+    async def _draw(self, contestants: Sequence[tuple[str, Mode]]) -> None:
+        from engine.comparison import compare
+
+        events = compare(self._assistant, self._question, contestants, self._conversation)
+        try:
+            async with aclosing(events):
+                async for place, event in events:
+                    if isinstance(event, Found):
+                        self._draw_record(event.decision)
+                    await draw(event, self._views[place])
+        finally:
+            await self._draw_cancelled()
+
+    async def _draw_cancelled(self) -> None:
+        turn = self._conversation.turns[-1] if self._conversation.turns else None
+        answers = [turn.answer, *turn.others] if turn else []
+        for view, answer in zip(self._views, answers, strict=False):
+            if answer is not None and not view.finished:
+                await view.finish(answer)
+
+    def _who_can_answer(self) -> tuple[list[str], list[tuple[str, Availability]]]:
+        registry = self._assistant.registry
+        found = [(name, registry.get(name).availability()) for name in registry.ids]
+        ready = [name for name, availability in found if availability.ready]
+        return ready, [(name, why) for name, why in found if not why.ready]
+
+    def _draw_record(self, decision: Decision) -> None:
+        product = decision.product
+        title = "The catalogue's record"
+        text = "There is none for this question."
+        if product:
+            title = title_of(product)
+            text = printable(product.description) or "(no description)"
+        self.query_one("#compare-record .heading", Static).update(one_line(title))
+        self.query_one("#compare-text", Static).update(text)
+
+    def _arrange(self, width: int) -> None:
+        columns = len(self._views) + 1
+        self.query_one("#compared").set_class(width >= columns * _SIDE_BY_SIDE, "beside")
+
+    def _tell(self, state: str) -> None:
+        self.query_one("#compare-told", Static).update(one_line(state))
+
+    @property
+    def _busy(self) -> bool:
+        return self._asking is not None and not self._asking.is_finished
+
+    def action_leave(self) -> None:
+        """The first time stop those that still speak, then close."""
+        if self._busy and self._asking:
+            self._asking.cancel()
+        else:
+            self.dismiss()
+
+    def action_scroll(self, how: str) -> None:
+        """Move all of it."""
+        getattr(self.query_one("#compared"), f"scroll_{how}")(animate=False)
+
+    async def action_export(self) -> None:
+        """Write the comparison as Markdown, and say where."""
+        if self._busy or not self._conversation.turns:
+            self._tell("There is something to export once every engine has answered.")
+            return
+        from engine.export import turn_as_markdown
+
+        stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
+        file = paths.exports_dir() / f"compare-{stamp}.md"
+        page = turn_as_markdown(self._conversation.turns[-1], self._titles)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(file.write_text, page, encoding="utf-8")
+        except OSError as error:
+            self._tell(f"The comparison cannot be written to {file}: {error}.")
+        else:
+            self._tell(f"Written to {file}")
