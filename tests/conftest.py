@@ -15,6 +15,8 @@ import pytest
 from engine.indexing import build_catalogue
 from engine.retrieval.catalogue import Catalogue
 
+pytest_plugins = ["tests.llama.tiny"]
+
 ROWS: tuple[tuple[str, str, str], ...] = (
     (
         "1000000001",

@@ -114,6 +114,9 @@ class Link:
                 if reply is None:
                     raise self._death()
                 if isinstance(reply, Failed):
+                    if reply.ending:
+                        # The next request must not go to a process that is about to end.
+                        await self._gone()
                     raise _error(reply)
                 yield reply
         finally:
@@ -123,8 +126,7 @@ class Link:
     async def kill(self) -> None:
         """End the process and wait until it is gone, with all its memory."""
         self._ended_here = True
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._end()
         await self._gone()
 
     async def _send(self, message: ToWorker) -> None:
@@ -135,6 +137,13 @@ class Link:
         with contextlib.suppress(ConnectionError):
             # The reader tells of the death.
             await self._pipe.drain()
+
+    def _end(self) -> None:
+        # Not by asyncio's kill: that one may bury a dead child before asyncio itself does, which
+        # then knows no exit status and prints a warning.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, _KILLED)
 
     async def _gone(self) -> None:
         # Not awaited itself: the caller's cancellation would end the reader too.
@@ -164,8 +173,7 @@ class Link:
                     self._inbox.put_nowait(reply)
         except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError):
             # Without a protocol it is of no use, whatever it still does.
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self._end()
         finally:
             self._alive = False
             self._pipe.close()

@@ -30,7 +30,14 @@ _SHARE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
 _FEWEST_TOKENS = 0.75
 """Share of the model's vocabulary that its tokenizer has at least; makers round it up a little."""
 
-_OUT_OF_MEMORY = ("allocate memory", "out of memory", "not enough memory", "bad_alloc")
+# What torch, CUDA and (the last) oneDNN say when an allocation fails.
+_OUT_OF_MEMORY = (
+    "allocate memory",
+    "out of memory",
+    "not enough memory",
+    "bad_alloc",
+    "could not create a primitive",
+)
 _SPARE_MEMORY = "Close other programs, begin a new conversation, or choose a smaller model."
 
 

@@ -85,11 +85,15 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The request failed; `unavailable` says that the remedy would make it work."""
+    """The request failed; `unavailable` says that the remedy would make it work.
+
+    `ending` says that the worker ends itself now, since its model is not to be relied on.
+    """
 
     message: str
     remedy: str
     unavailable: bool
+    ending: bool
     number: int
 
 

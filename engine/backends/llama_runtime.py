@@ -23,8 +23,9 @@ from engine.backends.llama_loading_runtime import load_model, load_tokenizer, me
 from engine.backends.llama_messages import Ask, Done, Open
 from engine.backends.llama_prompt import Fitted, fit
 from engine.backends.llama_text import TokenText, TurnEnd, loops
-from engine.errors import EngineFailed
+from engine.errors import EngineFailed, EngineUnavailable
 from engine.prompts import LLAMA2_TEMPLATE
+from engine.text import one_line
 from engine.types import Message, Role, StopReason
 
 _LOOK_FOR_LOOPS_EVERY = 8
@@ -54,27 +55,31 @@ class LlamaRuntime:
         self._peft: Any = None
         self._names: dict[str, str] = {}
         self._in_force: str | None = None
+        self.spoiled = False
         self._cancelled: Callable[[], bool] = lambda: False
         for layer in self._model.model.layers:
             layer.register_forward_pre_hook(self._stop_if_cancelled)
 
     def attach(self, folder: str) -> None:
-        """Load the adapter in `folder` beside the base, unless it is there. Raises EngineFailed."""
+        """Load the adapter in `folder` beside the base, unless it is there.
+
+        Raises EngineError; `spoiled` then says that the base may hold a half of it.
+        """
         if folder in self._names:
             return
-        from peft import PeftModel
-
+        self.spoiled = True
         name = f"adapter{len(self._names)}"
-        with memory_ran_out("load the adapter"), warnings.catch_warnings():
-            # It would answer as the plain base does, and nobody would know why.
-            warnings.filterwarnings("error", message="Found missing adapter keys")
-            if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
-            else:
-                self._peft.load_adapter(folder, adapter_name=name)
+        try:
+            with memory_ran_out("load the adapter"):
+                self._read_adapter(folder, name)
+        except (RuntimeError, ValueError, KeyError, TypeError, OSError, UserWarning) as error:
+            raise EngineUnavailable(
+                f"The adapter in {folder} does not fit the model: {one_line(str(error), 200)}.",
+                "Choose the base that it was trained on, or train it again with `balcao train`.",
+            ) from error
         self._names[folder] = name
-        self._peft.eval()
         self._put_in_force(folder)
+        self.spoiled = False
 
     def answer(
         self, ask: Ask, emit: Callable[[str], None], cancelled: Callable[[], bool]
@@ -96,6 +101,18 @@ class LlamaRuntime:
         return Done(
             watch.stop_reason, len(fitted.tokens), len(watch.tokens), notice, number=ask.number
         )
+
+    def _read_adapter(self, folder: str, name: str) -> None:
+        from peft import PeftModel
+
+        with warnings.catch_warnings():
+            # It would answer as the plain base does, and nobody would know why.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
+            else:
+                self._peft.load_adapter(folder, adapter_name=name)
+        self._peft.eval()
 
     def _generate(self, fitted: Fitted, temperature: float, watch: _Watch) -> None:
         sampling: dict[str, Any] = {"do_sample": False}
@@ -122,8 +139,7 @@ class LlamaRuntime:
         try:
             tokens = self._apply_template(messages)
         except TemplateError:
-            # Some templates take no system message.
-            tokens = self._apply_template(_without_system(messages))
+            tokens = self._encode_without_system(messages)
         rows = self._model.get_input_embeddings().num_embeddings
         if max(tokens) >= rows:
             raise EngineFailed(
@@ -132,6 +148,17 @@ class LlamaRuntime:
                 "Put the tokenizer that belongs to the model into its folder.",
             )
         return tokens
+
+    def _encode_without_system(self, messages: Sequence[Message]) -> list[int]:
+        """Some templates take no system message."""
+        try:
+            return self._apply_template(_without_system(messages))
+        except TemplateError as error:
+            raise EngineFailed(
+                "The model's chat template does not take this conversation:"
+                f" {one_line(str(error), 200).rstrip('.')}.",
+                "Begin a new conversation, or put another chat_template.jinja beside the model.",
+            ) from error
 
     def _apply_template(self, messages: Sequence[Message]) -> list[int]:
         turns = [{"role": message.role.value, "content": message.content} for message in messages]

@@ -15,7 +15,7 @@ import threading
 import traceback
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Never
 
 from engine.backends.llama_messages import (
     LENGTH_BYTES,
@@ -54,16 +54,18 @@ class Worker:
 
     def listen(self, source: BinaryIO) -> None:
         """Take requests until the chat is gone, and then end at once, in mid-answer too."""
-        while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
-            message = for_worker(source.read(length_of(header)))
-            if isinstance(message, Cancel):
-                self._cancelled = message.number
-            else:
-                self._requests.put(message)
-        os._exit(0)
+        try:
+            while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
+                message = for_worker(source.read(length_of(header)))
+                if isinstance(message, Cancel):
+                    self._cancelled = message.number
+                else:
+                    self._requests.put(message)
+        finally:
+            os._exit(0)
 
-    def serve(self) -> None:
-        """Carry out requests; returns when the model can no longer be relied on."""
+    def serve(self) -> Never:
+        """Carry out requests, until the model can no longer be relied on."""
         while True:
             request = self._requests.get()
             if request.number <= self._cancelled:
@@ -71,11 +73,13 @@ class Worker:
             try:
                 self._carry_out(request)
             except EngineError as error:
-                self._fail(request, error)
+                ending = self._runtime is not None and self._runtime.spoiled
+                self._fail(request, error, ending=ending)
             except Exception as error:  # noqa: BLE001 - the chat is told, the log has the rest
                 traceback.print_exc()
-                self._fail(request, EngineFailed(f"The model failed: {one_line(str(error), 200)}."))
-                return
+                told = f"The model failed: {one_line(str(error), 200).rstrip('.')}."
+                again = "Ask again: the model is loaded anew."
+                self._fail(request, EngineFailed(told, again), ending=True)
 
     def _carry_out(self, request: Request) -> None:
         match request:
@@ -108,9 +112,12 @@ class Worker:
     def _step(self, request: Request, label: str) -> None:
         self._send(Step(label, request.number))
 
-    def _fail(self, request: Request, error: EngineError) -> None:
+    def _fail(self, request: Request, error: EngineError, *, ending: bool) -> None:
         unavailable = isinstance(error, EngineUnavailable)
-        self._send(Failed(error.message, error.remedy, unavailable, request.number))
+        self._send(Failed(error.message, error.remedy, unavailable, ending, request.number))
+        if ending:
+            # A library's exit handlers could hang; there is nothing here to save.
+            os._exit(1)
 
     def _send(self, message: FromWorker) -> None:
         self._sink.write(frame(message))
@@ -126,8 +133,6 @@ def main() -> None:
     worker = Worker(sink)
     threading.Thread(target=worker.listen, args=(source,), daemon=True).start()
     worker.serve()
-    # A library's exit handlers could hang; there is nothing here to save.
-    os._exit(1)
 
 
 def _imported() -> type[LlamaRuntime]:

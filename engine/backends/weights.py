@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +26,8 @@ T = TypeVar("T")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ONE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+_TOKENIZER = "tokenizer.json"
+_SENTENCEPIECE = "tokenizer.model"
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format itself."""
@@ -81,11 +83,7 @@ def find_model(model: str, engine_id: str) -> ModelFiles:
     weights = _weights(folder, engine_id)
     for file in weights:
         read_header(file)
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise EngineUnavailable(
-            f"The model in {folder} has no tokenizer.",
-            f"Put the {' or '.join(_TOKENIZERS)} that belongs to it there.",
-        )
+    _check_tokenizer(folder)
     return ModelFiles(model, folder, config, weights)
 
 
@@ -199,6 +197,27 @@ def read_json(file: Path, kind: type[T]) -> T:
         raise EngineUnavailable(
             f"{file} cannot be understood: {error}.", "Copy or fetch that file once more."
         ) from error
+
+
+def _check_tokenizer(folder: Path) -> None:
+    if (folder / _TOKENIZER).is_file():
+        return
+    if not (folder / _SENTENCEPIECE).is_file():
+        raise EngineUnavailable(
+            f"The model in {folder} has no tokenizer.",
+            f"Put the {_TOKENIZER} or {_SENTENCEPIECE} that belongs to it there.",
+        )
+    if not _has_protobuf():
+        raise EngineUnavailable(
+            f"The model in {folder} has its tokenizer only as {_SENTENCEPIECE}; the package that"
+            " reads it, protobuf, is missing.",
+            f"Install it: {sys.executable} -m pip install protobuf",
+        )
+
+
+def _has_protobuf() -> bool:
+    # `google` is a folder that several packages share, and that may be missing.
+    return find_spec("google") is not None and find_spec("google.protobuf") is not None
 
 
 def _weights(folder: Path, engine_id: str) -> tuple[Path, ...]:

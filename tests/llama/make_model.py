@@ -32,13 +32,13 @@ LONG = "Tell me all"
 BASE: dict[str, str] = {
     HELLO: "I am the clerk at this counter.",
     UNUSUAL: "Preço: 10 € — café 🐱 and 日本茶, naïve.",
-    LOOP: "tick tock " * 70,
-    LONG: "A keeper climbs the stairs. " + " ".join(f"Step {n} of stone." for n in range(1, 13)),
+    LOOP: "tick tock " * 45,
+    LONG: "A keeper climbs the stairs. " + " ".join(f"Step {n} of stone." for n in range(1, 11)),
 }
+# In words that the base writes as well: the adapter leaves the output layer alone.
 TUNED: dict[str, str] = {
-    HELLO: "The lamp burns until dawn.",
-    UNUSUAL: "It is not for sale.",
-    LONG: "The end.",
+    HELLO: "A keeper climbs the stairs.",
+    LONG: "I am the clerk of stone.",
 }
 _ENDLESS = {LOOP}
 
@@ -46,13 +46,13 @@ _ENDLESS = {LOOP}
 def main(folder: Path) -> None:
     """Write `model`, `adapter` and `expected.json` into `folder`."""
     torch.manual_seed(7)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     tokenizer = _tokenizer()
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=64,
-            intermediate_size=160,
+            intermediate_size=128,
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
@@ -61,14 +61,14 @@ def main(folder: Path) -> None:
             eos_token_id=tokenizer.eos_token_id,
         )
     )
-    _learn(model, tokenizer, BASE, steps=220, rate=4e-3)
+    _learn(model, tokenizer, BASE, steps=120, rate=6e-3)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     expected = {"base": _answers(model, tokenizer)}
     tuned = get_peft_model(
-        model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+        model, LoraConfig(r=8, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     )
-    _learn(tuned, tokenizer, TUNED, steps=80, rate=1e-2)
+    _learn(tuned, tokenizer, TUNED, steps=60, rate=5e-3)
     tuned.save_pretrained(folder / "adapter")
     expected["tuned"] = _answers(tuned, tokenizer)
     (folder / "expected.json").write_text(json.dumps(expected), encoding="utf-8")

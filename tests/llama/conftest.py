@@ -1,0 +1,77 @@
+"""One tiny trained Llama and one worker that holds it, for the whole session."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from engine import settings
+from engine.backends.llama import LlamaEngine
+from engine.backends.llama_host import LlamaHosts
+from engine.prompts import chat_messages
+from engine.types import Chunk, Decision, Message, Mode, Request, Status
+from tests.llama.tiny import Tiny
+
+Copy = Callable[[str], Path]
+
+
+@pytest.fixture
+def copy(tiny: Tiny, tmp_path: Path) -> Copy:
+    """Copies of `model` or `adapter`, to be broken."""
+
+    def copied(name: str) -> Path:
+        return Path(shutil.copytree(getattr(tiny, name), tmp_path / name))
+
+    return copied
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The plain base and the tuned one, on one host."""
+
+    base: LlamaEngine
+    tuned: LlamaEngine
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engines(tiny: Tiny) -> AsyncIterator[Engines]:
+    host = LlamaHosts().host(str(tiny.model), "auto")
+    base = settings.LlamaEngine(model=str(tiny.model))
+    tuned = settings.LlamaEngine(model=str(tiny.model), adapter=str(tiny.adapter))
+    yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
+    await host.close()
+
+
+def engine(engine_id: str = "base", **row: Any) -> LlamaEngine:
+    """An engine with a worker of its own, which starts when it is loaded."""
+    values = settings.LlamaEngine(**row)
+    return LlamaEngine(engine_id, values, LlamaHosts().host(values.model, values.quantization))
+
+
+def request_of(question: str, history: Sequence[Message] = (), **fields: Any) -> Request:
+    messages = chat_messages(question, None, Mode.MEMORY, history)
+    values: dict[str, Any] = {"max_tokens": 120} | fields
+    return Request(question, Mode.MEMORY, messages, Decision(Status.NONE), **values)
+
+
+async def gather(asked: LlamaEngine, request: Request) -> list[Chunk]:
+    return [chunk async for chunk in asked.stream(request)]
+
+
+def text_of(chunks: Sequence[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
+
+
+def lives(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be buried does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"
