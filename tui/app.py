@@ -9,13 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
 from engine.errors import SettingsError
 from engine.settings import Settings
+from engine.text import printable
 from tui import keys
+from tui.clipboard import copy, copy_to_file
 from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
 from tui.widgets.engine_bar import EngineBar
@@ -75,6 +78,22 @@ class BalcaoApp(App[None]):
         from tui.screens.record import RecordScreen
 
         self.push_screen(RecordScreen(event.hits))
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy, by key or after selecting with the mouse, and say where the text is."""
+        self._copy(printable(text))
+
+    @work(thread=True, group="copy", exclusive=True)
+    def _copy(self, text: str) -> None:
+        where = copy(text)
+        if not where:
+            # Whether a terminal heeds OSC 52 cannot be asked: the file is there in any case.
+            self.call_from_thread(super().copy_to_clipboard, text)
+            try:
+                where = f"the terminal's clipboard, if it allows it, and in {copy_to_file(text)}"
+            except OSError as error:
+                where = f"the terminal's clipboard, if it allows it ({error})"
+        self.call_from_thread(self.notify, f"Copied: it is in {where}.", markup=False)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG, without the fonts that Rich would have fetched from the network."""

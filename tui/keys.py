@@ -12,6 +12,7 @@ CHAT = (
     Binding("f3", "compare", "Compare", id="compare"),
     Binding("f4", "record", "Record", id="record"),
     Binding("f5", "mode", "Mode", id="mode"),
+    Binding("f8", "copy", "Copy", id="copy", show=False),
     # Not in the footer, which is full at 80 columns.
     Binding("ctrl+n", "new_conversation", "New", id="new_conversation", show=False),
     Binding("ctrl+o", "conversations", "History", id="conversations"),

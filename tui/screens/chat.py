@@ -132,6 +132,14 @@ class ChatScreen(Screen[None]):
         else:
             self.query_one(EngineBar).tell("No answer here rests on a record yet.")
 
+    def action_copy(self) -> None:
+        """F8: the last answer's words."""
+        texts = [turn.answer.text for turn in self._conversation.turns if turn.answer]
+        if texts and texts[-1]:
+            self.app.copy_to_clipboard(texts[-1])
+        else:
+            self.query_one(EngineBar).tell("There is no answer to copy yet.")
+
     async def action_new_conversation(self) -> None:
         """Begin anew; the conversation so far is kept."""
         await self._show(Conversation())

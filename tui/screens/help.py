@@ -17,6 +17,7 @@ _TELL = {
     "next_engine": "the next engine answers; draft and conversation stay",
     "compare": "put the draft, or the last question, to every engine that is ready",
     "record": "open the record that the last answer rests on",
+    "copy": "copy the last answer (with the mouse: select, then Ctrl+C)",
     "mode": "grounded (models see the record) or from memory (they see the question alone)",
     "new_conversation": "begin a new conversation",
     "conversations": "the conversations so far, to go on with one",

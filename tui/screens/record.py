@@ -22,6 +22,7 @@ class RecordScreen(ModalScreen[None]):
         Binding("left", "turn(-1)", "Previous"),
         Binding("right", "turn(1)", "Next"),
         Binding("o", "original", "Original text"),
+        Binding("c", "copy", "Copy"),
     ]
 
     def __init__(self, hits: tuple[Hit, ...]) -> None:
@@ -54,17 +55,25 @@ class RecordScreen(ModalScreen[None]):
         self._original = not self._original
         self._draw()
 
+    def action_copy(self) -> None:
+        """Copy the text that is shown."""
+        self.app.copy_to_clipboard(self._text)
+
+    @property
+    def _text(self) -> str:
+        product = self._hits[self._place].product
+        return product.original if self._original else product.description
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Turning needs a second record."""
         return action != "turn" or len(self._hits) > 1
 
     def _draw(self) -> None:
         product = self._hits[self._place].product
-        text = product.original if self._original else product.description
         place = f" · {self._place + 1} of {len(self._hits)}" if len(self._hits) > 1 else ""
         which = "as in the data set" if self._original else "as the counter quotes it"
         self.query_one("#record-title", Static).update(one_line(product.title) or "(no title)")
         self.query_one("#record-about", Static).update(
             f"number {one_line(product.uid)} · {which}{place}"
         )
-        self.query_one("#record-text", Static).update(printable(text) or "(no description)")
+        self.query_one("#record-text", Static).update(printable(self._text) or "(no description)")
