@@ -9,17 +9,17 @@ from engine import manifest, paths
 from engine.dataset.counts import Counts
 from engine.dataset.products import products
 from engine.dataset.reader import read_rows
-from engine.dataset.sources import STDIN
+from engine.dataset.related import labels_of, read_labels, read_targets
+from engine.dataset.sources import input_of
 from engine.errors import DataError
-from engine.manifest import Input, Manifest
+from engine.manifest import Manifest
+from engine.publish import one_at_a_time
 from engine.retrieval import layout
-from engine.retrieval.build import build
+from engine.retrieval.build import build, change
 from engine.retrieval.folding import FOLD_VERSION
-from engine.retrieval.publish import one_at_a_time
+from engine.retrieval.postgres import fill_postgres
+from engine.retrieval.related import write_related
 from engine.types import Product, Progress
-
-_EVERY = 5_000
-"""Products between two reports."""
 
 
 def build_catalogue(
@@ -27,17 +27,54 @@ def build_catalogue(
 ) -> Manifest:
     """Index the data set at `source` (`-`: standard input) into the folder `out`.
 
-    Raises DataError if the source is no data set, CatalogueError if the index cannot be written,
+    Where `lbl.json` lies beside it, or in the same zip, related products get their names. Raises
+    DataError if the source is no data set, CatalogueError if the index cannot be written,
     UsageError if `out` holds something else.
     """
     counts = Counts()
+    stream = _products(source, counts, on_progress)
+    labels = labels_of(source)
 
-    def describe() -> Manifest:
-        made_from = Input("standard input", "") if source == STDIN else manifest.input_of(source)
-        return Manifest(kind=layout.KIND, version=0, inputs=[made_from], counts=counts.as_dict())
+    def add_related(draft: Path) -> None:
+        if labels:
+            _tell(on_progress, "names of related products")
+            write_related(draft, read_labels(labels), read_targets(source))
 
-    stream = products(read_rows(source, counts), counts)
-    return build(_reported(stream, counts, on_progress), out, describe)
+    return build(
+        stream,
+        out,
+        lambda: _described(source, counts),
+        add_related,
+    )
+
+
+def change_catalogue(
+    source: Path, out: Path, on_progress: Callable[[Progress], None] | None = None
+) -> Manifest:
+    """Add the data set at `source` to the catalogue in `out`, in place of the same numbers.
+
+    Raises DataError if the source is no data set, CatalogueError if there is no catalogue that
+    can be changed.
+    """
+    counts = Counts()
+    stream = _products(source, counts, on_progress)
+    return change(stream, out, lambda: _described(source, counts))
+
+
+def fill_server(
+    source: Path, address: str, on_progress: Callable[[Progress], None] | None = None
+) -> int:
+    """Fill the server at `address` with the data set at `source`; returns how many products.
+
+    Raises DataError if the source is no data set, CatalogueError if the server cannot be filled.
+    """
+    return fill_postgres(_products(source, Counts(), on_progress), address)
+
+
+def _described(source: Path, counts: Counts) -> Manifest:
+    return Manifest(
+        kind=layout.KIND, version=0, inputs=[input_of(source, counts)], counts=counts.as_dict()
+    )
 
 
 def ensure_sample() -> Path:
@@ -70,12 +107,19 @@ def _is_current(folder: Path, source: Path) -> bool:
     )
 
 
-def _reported(
-    stream: Iterator[Product], counts: Counts, on_progress: Callable[[Progress], None] | None
+def _products(
+    source: Path, counts: Counts, on_progress: Callable[[Progress], None] | None
 ) -> Iterator[Product]:
-    for number, product in enumerate(stream):
-        if on_progress and number % _EVERY == 0:
-            on_progress(Progress(f"{counts.kept:,} products", counts.fraction))
-        yield product
+    def tell() -> None:
+        label = f"{counts.read:,} rows, {counts.rate:,.0f} a second"
+        _tell(on_progress, label, counts.fraction)
+
+    yield from products(read_rows(source, counts, tell), counts)
+    _tell(on_progress, f"{counts.kept:,} products, writing the index", 1.0)
+
+
+def _tell(
+    on_progress: Callable[[Progress], None] | None, label: str, fraction: float | None = None
+) -> None:
     if on_progress:
-        on_progress(Progress(f"{counts.kept:,} products, writing the index", 1.0))
+        on_progress(Progress(label, fraction))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine import indexing, paths
 from engine.assistant import Assistant
+from engine.conversation import Conversation
 from engine.errors import StoreError
 from engine.registry import Registry
 from engine.retrieval.catalogue import Catalogue
+from engine.retrieval.postgres import is_address, open_postgres
+from engine.retrieval.retriever import Retriever
 from engine.settings import Settings
 from engine.store.conversations import ConversationStore
 from engine.types import Problem
@@ -19,8 +23,14 @@ class Counter:
     """An open counter; `not_saving` says why conversations are not kept, if they are not."""
 
     assistant: Assistant
-    catalogue: Catalogue
+    catalogue: Retriever
     not_saving: Problem | None = None
+
+    def last_conversation(self) -> Conversation | None:
+        """The conversation that was spoken in last. Raises StoreError."""
+        store = self.assistant.store
+        listed = store.listed(limit=1) if store else []
+        return store.open(listed[0].id) if store and listed else None
 
     async def close(self) -> None:
         """Unload the engines and close the files."""
@@ -30,12 +40,16 @@ class Counter:
             self.assistant.store.close()
 
 
-def open_catalogue(settings: Settings) -> Catalogue:
+def open_catalogue(settings: Settings) -> Retriever:
     """The catalogue that the settings name; the sample is built first if it is not there.
 
     Raises CatalogueError, DataError.
     """
-    return Catalogue.open(settings.catalogue or indexing.ensure_sample())
+    if settings.catalogue is None:
+        return Catalogue.open(indexing.ensure_sample())
+    if is_address(settings.catalogue):
+        return open_postgres(settings.catalogue)
+    return Catalogue.open(Path(settings.catalogue).expanduser())
 
 
 def open_counter(settings: Settings) -> Counter:

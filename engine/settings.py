@@ -1,5 +1,8 @@
 """What the person has chosen: a TOML file, `BALCAO_…` variables over it, flags over those.
 
+Below the file lies `engines.toml` beside it, which the program writes: the engines that it has
+made itself, such as fine-tuned models. The person's file changes them like any other.
+
 An engine is a table: `[engines.NAME]` with a `kind`. The four that come with the program are there
 without any file; a table of the same name changes only the values it gives. A variable names a
 value by its path, parts joined with two underscores: `BALCAO_ENGINE=lora`,
@@ -89,8 +92,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: str = "catalogue"
     """The engine a chat opens with."""
     mode: Mode = Mode.GROUNDED
-    catalogue: Path | None = None
-    """The folder that `balcao index` wrote; None is the sample catalogue."""
+    catalogue: str | None = None
+    """The folder that `balcao index` wrote, or the address of a server that it filled; None is the
+    sample catalogue."""
     theme: str = "textual-dark"
     """One of Textual's themes, by name."""
     keys: dict[str, str] = {}
@@ -109,12 +113,14 @@ def load(
     SettingsError that names the file or variable and the value that is wrong.
     """
     file = paths.settings_file() if file is None else file
+    added = file.with_name(paths.engines_file().name)
     raw: dict[str, Any] = {
         "engines": {name: dict(table) for name, table in _DEFAULT_ENGINES.items()}
     }
+    _merge(raw, {"engines": _read(added).get("engines", {})})
     _merge(raw, _read(file))
     _merge(raw, _from_environ(os.environ if environ is None else environ))
-    _merge(raw, {name: value for name, value in (flags or {}).items() if value is not None})
+    _merge(raw, {name: _plain(value) for name, value in (flags or {}).items() if value is not None})
     settings = _convert(raw, file)
     if settings.engine not in settings.engines:
         raise SettingsError(
@@ -160,15 +166,14 @@ def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
 def _convert(raw: dict[str, Any], file: Path) -> Settings:
     try:
         # Not strict: what comes from the environment is always a string.
-        return msgspec.convert(raw, Settings, strict=False, dec_hook=_decode)
+        return msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(
             f"A setting is wrong: {str(error).replace('$.', '')}.",
-            f"Settings come from {file} and from variables named {_PREFIX}….",
+            f"Settings come from {file}, {paths.engines_file().name} beside it, and variables named"
+            f" {_PREFIX}….",
         ) from error
 
 
-def _decode(wanted: type, value: object) -> object:
-    if wanted is Path and isinstance(value, str | Path):
-        return Path(value).expanduser()
-    raise NotImplementedError(wanted)
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value

@@ -15,8 +15,9 @@ import msgspec
 
 from engine import manifest, paths
 from engine.errors import UsageError
-from engine.indexing import build_catalogue, ensure_sample
+from engine.indexing import build_catalogue, change_catalogue, ensure_sample, fill_server
 from engine.manifest import Manifest
+from engine.retrieval.postgres import is_address
 from scripts.common import DONE, guarded
 from scripts.progress import ProgressLine
 
@@ -34,7 +35,17 @@ def make_parser() -> argparse.ArgumentParser:
         help="trn.json, trn.json.gz, the zip they come in, or JSONL; - is standard input",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write")
+    parser.add_argument(
+        "--to",
+        metavar="ADDRESS",
+        help="fill a PostgreSQL server instead: postgresql://HOST/DATABASE",
+    )
     parser.add_argument("--sample", action="store_true", help="build the sample catalogue instead")
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="add to the catalogue in DIR, in place of products with the same numbers",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -46,8 +57,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.to:
+        return _fill_server(options)
     folder, made = _build(options)
     print(_as_json(folder, made) if options.json else _as_text(folder, made))
+    return DONE
+
+
+def _fill_server(options: argparse.Namespace) -> int:
+    if options.source is None or not is_address(options.to):
+        raise UsageError("--to takes TRN and an address: postgresql://HOST/DATABASE.")
+    with ProgressLine(sys.stderr) as progress:
+        count = fill_server(options.source, options.to, progress.show)
+    result = {"to": options.to.rpartition("@")[2], "kept": count}
+    text = f"{count:,} products on the server"
+    print(msgspec.json.encode(result).decode() if options.json else text)
     return DONE
 
 
@@ -56,9 +80,10 @@ def _build(options: argparse.Namespace) -> tuple[Path, Manifest]:
         folder = ensure_sample()
         return folder, manifest.read(folder)
     if options.source is None or options.out is None:
-        raise UsageError("Both TRN and --out are needed.", "Or take --sample.")
+        raise UsageError("TRN and --out (or --to) are needed.", "Or take --sample.")
     with ProgressLine(sys.stderr) as progress:
-        made = build_catalogue(options.source, options.out, progress.show)
+        work = change_catalogue if options.update else build_catalogue
+        made = work(options.source, options.out, progress.show)
     return options.out, made
 
 
@@ -67,9 +92,11 @@ def _as_json(folder: Path, made: Manifest) -> str:
 
 
 def _as_text(folder: Path, made: Manifest) -> str:
-    kept = made.counts.get("kept", 0)
-    lines = [f"{kept:,} products in {folder}"]
-    rejected = made.counts.get("rejected", {})
+    changes = made.settings.get("changes", [])
+    counts = changes[-1] if changes else made.counts
+    done = "added or replaced in" if changes else "in"
+    lines = [f"{counts.get('kept', 0):,} products {done} {folder}"]
+    rejected = counts.get("rejected", {})
     lines.extend(f"  left out, {reason}: {count:,}" for reason, count in rejected.items())
     if folder != paths.sample_catalogue_dir():
         lines.append(f"Chat with it: balcao --catalogue {folder}")

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 COMMANDS = {
     "ask": ("scripts.ask", "answer one question, or one a line from stdin"),
     "engines": ("scripts.engines", "list the engines and what each needs"),
+    "evaluate": ("scripts.evaluate", "measure how faithful engines are"),
+    "finetune": ("scripts.finetune", "fine-tune a model at OpenAI"),
     "index": ("scripts.build_index", "build a catalogue from trn.json"),
+    "keys": ("scripts.keys", "keep the keys of the engines"),
 }
 """Each command's module (with a `main(argv)`) and what it does. None is imported to list them."""
 
@@ -35,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", metavar="ID", help="the engine to begin with")
     parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
     parser.add_argument("--memory", action="store_true", help="do not show models the record")
+    parser.add_argument("--continue", action="store_true", help="go on with the last conversation")
     parser.add_argument("--version", action="store_true", help="print the version")
     return parser
 
@@ -68,6 +72,7 @@ def _start(given: list[str]) -> int:
 
 
 def _chat(flags: dict[str, Any]) -> int:
+    go_on = flags.pop("continue", False)
     from tui.typeahead import typing_kept
 
     with typing_kept(sys.stdin.fileno()) as typed:
@@ -77,7 +82,7 @@ def _chat(flags: dict[str, Any]) -> int:
         from engine.settings import load
         from tui.app import run
 
-        return run(load(flags=flags), typed)
+        return run(load(flags=flags), typed, go_on=go_on)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
@@ -23,6 +24,9 @@ from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
 from tui.widgets.engine_bar import EngineBar
 
+if TYPE_CHECKING:
+    from engine.opening import Counter
+
 _FETCHED_FONT = re.compile(r"\s*@font-face \{.*?\}|\s*<!--.*?-->", re.DOTALL)
 
 
@@ -33,11 +37,16 @@ class BalcaoApp(App[None]):
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [*keys.APP]
 
-    def __init__(self, settings: Settings, typed: str = "") -> None:
-        """`typed` has been typed already. Raises SettingsError for a theme or key that is not."""
+    def __init__(self, settings: Settings, typed: str = "", *, go_on: bool = False) -> None:
+        """`typed` has been typed already; `go_on` opens the last conversation.
+
+        Raises SettingsError for a theme or a key that does not exist.
+        """
         super().__init__()
         self._settings = settings
         self._typed = typed
+        self._go_on = go_on
+        self._counter: asyncio.Future[Counter] | None = None
         self.set_keymap(keys.keymap(settings.keys))
         if settings.theme not in self.available_themes:
             raise SettingsError(
@@ -48,7 +57,8 @@ class BalcaoApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """The chat is the first screen, so that the first frame is already it."""
-        return ChatScreen(self._settings, self._typed)
+        self._counter = asyncio.get_running_loop().create_future()
+        return ChatScreen(self._settings, self._counter, self._typed, go_on=self._go_on)
 
     def on_ready(self) -> None:
         """The first frame is drawn: what it took is there to stay, the rest may be collected."""
@@ -77,7 +87,9 @@ class BalcaoApp(App[None]):
         """Open records, over whatever screen asks for them."""
         from tui.screens.record import RecordScreen
 
-        self.push_screen(RecordScreen(event.hits))
+        opened = self._counter is not None and self._counter.done()
+        related = self._counter.result().catalogue.related if self._counter and opened else None
+        self.push_screen(RecordScreen(event.hits, related))
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy, by key or after selecting with the mouse, and say where the text is."""
@@ -116,8 +128,8 @@ class BalcaoApp(App[None]):
         self.exit()
 
 
-def run(settings: Settings, typed: str = "") -> int:
+def run(settings: Settings, typed: str, *, go_on: bool) -> int:
     """Open the chat, `typed` in the composer; returns the exit code once it is left."""
-    app = BalcaoApp(settings, typed)
+    app = BalcaoApp(settings, typed, go_on=go_on)
     app.run()
     return app.return_code or 0

@@ -7,21 +7,20 @@ docs/openai.md has the settings for each server.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
 
 from msgspec.structs import replace
 
-from engine import settings
-from engine.backends.openai_failures import Asked
-from engine.backends.openai_lifetimes import notice
-from engine.errors import EngineUnavailable
+from engine import keys, settings
+from engine.errors import BalcaoError, EngineUnavailable, SettingsError
+from engine.openai.address import is_here, server_name, split
+from engine.openai.failures import Asked
+from engine.openai.lifetimes import notice
 from engine.types import Availability, Chunk, EngineInfo, Progress, Request
 
 if TYPE_CHECKING:
@@ -32,14 +31,14 @@ _NO_KEY = "no-key-needed"
 
 
 class OpenAIEngine:
-    """One model behind one address. Holds the name of the key's variable, never the key."""
+    """One model behind one address. Holds the key's name, never the key."""
 
     def __init__(self, engine_id: str, row: settings.OpenAIEngine) -> None:
         self._row = row
         # The variable is the package's own; without it the question would go elsewhere than told.
         self._base_url = row.base_url or os.environ.get("OPENAI_BASE_URL") or None
-        address = _split(self._base_url)
-        self._info = EngineInfo(engine_id, row.title, "openai", remote=not _is_here(address))
+        here = is_here(self._base_url)
+        self._info = EngineInfo(engine_id, row.title, "openai", remote=not here)
         self._session: Session | None = None
 
     @property
@@ -59,7 +58,7 @@ class OpenAIEngine:
             return _not_ready(
                 f"No model is set for “{self._row.title}”.", f"Set `model` under {table}."
             )
-        if self._base_url and _split(self._base_url) is None:
+        if self._base_url and split(self._base_url) is None:
             return _not_ready(
                 f"The address of “{self._row.title}” is no plain web address.",
                 f"Write `base_url` under {table} like http://localhost:8000/v1.",
@@ -121,27 +120,27 @@ class OpenAIEngine:
         return Session(self._asked(), self._base_url, self._key() or _NO_KEY, limits)
 
     def _asked(self) -> Asked:
-        row, address = self._row, _split(self._base_url)
+        row = self._row
         return Asked(
             engine_id=self._info.id,
-            # Without user and password, should the address hold them.
-            server=address.netloc.rpartition("@")[2] if address else "OpenAI",
+            server=server_name(self._base_url),
             model=row.model,
             key_env=row.api_key_env,
-            has_key=bool(self._key()),
+            has_key=bool(self._row.api_key_env and keys.source(self._row.api_key_env)),
             connect_timeout=row.connect_timeout,
             stall_timeout=row.stall_timeout,
         )
 
     def _key_availability(self) -> Availability:
-        variable, key = self._row.api_key_env, self._key()
-        if not key and self._base_url is None:
-            named = f"{variable} is not set" if variable else "`api_key_env` names no variable"
-            return _not_ready(
-                f"“{self._row.title}” needs a key, and {named}.",
-                f"Put the key into {variable or 'a variable'} before starting the program.",
-            )
-        if not (key.isascii() and key.isprintable()):
+        variable = self._row.api_key_env
+        try:
+            found = keys.source(variable) if variable else None
+        except SettingsError as error:
+            return _not_ready(error.message, error.remedy)
+        if found is None:
+            return self._no_key_availability()
+        # A key in the keyring is looked at when it is needed: opening one may take its time.
+        if found is not keys.Source.KEYRING and not keys.is_sendable(keys.value(variable)):
             # It could not be sent, and the error of trying would show it.
             return _not_ready(
                 f"What {variable} holds cannot be a key: it has characters that none has.",
@@ -149,30 +148,24 @@ class OpenAIEngine:
             )
         return Availability(ready=True)
 
+    def _no_key_availability(self) -> Availability:
+        variable = self._row.api_key_env
+        if self._base_url is not None:
+            return Availability(ready=True)
+        named = f"{variable} is not set" if variable else "`api_key_env` names no variable"
+        keeping = f", or keep it: balcao keys set {variable}" if variable else ""
+        return _not_ready(
+            f"“{self._row.title}” needs a key, and {named}.",
+            f"Put the key into {variable or 'a variable'} before starting the program{keeping}.",
+        )
+
     def _key(self) -> str:
-        return os.environ.get(self._row.api_key_env, "").strip() if self._row.api_key_env else ""
+        """The key, or nothing. Raises EngineUnavailable if the keyring keeps it to itself."""
+        try:
+            return keys.value(self._row.api_key_env) if self._row.api_key_env else ""
+        except BalcaoError as error:
+            raise EngineUnavailable(error.message, error.remedy) from None
 
 
 def _not_ready(reason: str, remedy: str) -> Availability:
     return Availability(ready=False, reason=reason, remedy=remedy)
-
-
-def _split(base_url: str | None) -> SplitResult | None:
-    """The parts of a web address; None for none, and for what is not one."""
-    try:
-        parts = urlsplit(base_url or "")
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        # The path of a request is put behind it, where a query would swallow that path.
-        usable = usable and not parts.query and not parts.fragment
-    except ValueError:
-        return None
-    return parts if usable else None
-
-
-def _is_here(address: SplitResult | None) -> bool:
-    """Whether the address is this machine."""
-    host = (address.hostname if address else None) or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -8,19 +8,11 @@ llama-cpp-python); all of them take `max_tokens`. So OpenAI gets the new name, t
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 
-from engine.backends.openai_failures import Failure
+from engine.openai.failures import Failure
 
 _NEW, _OLD = "max_completion_tokens", "max_tokens"
-_REFUSAL_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
-_REFUSAL_WORDS = re.compile(
-    r"unsupported|not supported|does not support|unknown|unrecognized|unexpected"
-    r"|extra (inputs|fields)|not permitted|not allowed",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +27,10 @@ class Fields:
 
     def without(self, failure: Failure) -> Fields | None:
         """The fields to try instead, or None if the failure is not about one that can go."""
-        bad = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-        refused = failure.code in _REFUSAL_CODES or _REFUSAL_WORDS.search(failure.words)
-        if failure.status not in bad or failure.too_long or not refused:
-            return None
-        if self.usage and _names(failure, "stream_options"):
+        if self.usage and failure.refuses("stream_options"):
             return replace(self, usage=False)
-        if self.temperature and _names(failure, "temperature"):
+        if self.temperature and failure.refuses("temperature"):
             return replace(self, temperature=False)
-        if not self.limit_changed and _names(failure, _NEW if self.new_limit else _OLD):
+        if not self.limit_changed and failure.refuses(_NEW if self.new_limit else _OLD):
             return replace(self, new_limit=not self.new_limit, limit_changed=True)
         return None
-
-
-def _names(failure: Failure, field: str) -> bool:
-    if failure.param:
-        return failure.param.partition(".")[0] == field
-    return bool(re.search(rf"\b{field}\b", failure.words))

@@ -1,45 +1,36 @@
 """Talks to an OpenAI-compatible server by the openai package; imported late, by openai_chat alone.
 
-Importing this module takes about a second: do it off the event loop. The package's own retries
-are off, since it would also repeat what no repetition helps (an empty account).
+Importing this module takes about a second: do it off the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx2
 import openai  # noqa: TID253 - this is the module that openai_chat imports lazily
-from openai import AsyncOpenAI, AsyncStream, omit  # noqa: TID253 - as above
+from openai import AsyncStream, omit  # noqa: TID253 - as above
 from openai.types.chat import (  # noqa: TID253 - as above
     ChatCompletionChunk,
     ChatCompletionMessageParam,
 )
 
-from engine.backends.openai_edge_runtime import Broken, Edge, failure_of
-from engine.backends.openai_failures import Asked, Failure, Trouble, server_words
 from engine.backends.openai_fields import Fields
-from engine.errors import EngineUnavailable
+from engine.openai.client_runtime import make_client
+from engine.openai.edge_runtime import Broken, Edge, failure_of
+from engine.openai.failures import Asked, Failure, Trouble, server_words
+from engine.openai.retries import FIRST_WAIT, wait_before_retry
 from engine.types import Chunk, Message, Request, Role, StopReason, Tokens
 
 if TYPE_CHECKING:
     from openai.types.chat.chat_completion_chunk import Choice
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
-"""Seconds between tries where the server names no time: doubled each time, as openai's own."""
-
 _USAGE_WAIT = 2.0
 """Seconds that a finished answer waits for its token counts."""
-
-_LIMITS = httpx2.Limits(max_keepalive_connections=0)
-"""A connection for each question: one kept open is stale by the next (a server that was started
-again, another event loop), and a handshake is little beside an answer."""
 
 _EXCERPT_BYTES = 64 * 1024
 """How much is read of an answer that is no stream, to find an error message in it."""
@@ -61,7 +52,9 @@ class Session:
         self._asked = asked
         self._limits = limits
         self._fields = Fields(new_limit=base_url is None)
-        self._client = _client(asked, base_url, key, limits)
+        self._client = make_client(
+            asked.server, base_url, key, connect=limits.connect, stall=limits.stall
+        )
 
     async def close(self) -> None:
         """Close the client; streams that are still open break off."""
@@ -93,7 +86,8 @@ class Session:
             except openai.APIError as error:
                 failure = failure_of(error)
                 left = fields.without(failure)
-                wait = 0.0 if left else self._wait(failure, tried, patience)
+                retries = self._limits.retries
+                wait = 0.0 if left else wait_before_retry(failure, tried, retries, patience)
                 if wait is None:
                     raise
                 fields = left or fields
@@ -103,22 +97,7 @@ class Session:
                 return stream
             await asyncio.sleep(wait)
             # A wait of next to nothing counts for more, so that the tries come to an end.
-            tried, patience = tried + (not left), patience - max(wait, _FIRST_WAIT)
-
-    def _wait(self, failure: Failure, tried: int, patience: float) -> float | None:
-        """Seconds until the next try; None: leave it.
-
-        A server that names a time is asked again for as long as the stall limit allows, so that
-        many questions at once end up paced by it; else `max_retries` counts.
-        """
-        if not failure.retryable or not self._limits.retries:
-            return None
-        if failure.retry_after:
-            return failure.retry_after if failure.retry_after <= patience else None
-        if tried >= self._limits.retries:
-            return None
-        jitter = random.uniform(0.75, 1.0)  # noqa: S311 - spreads the load, guards nothing
-        return min(_FIRST_WAIT * 2.0**tried, _LONGEST_WAIT) * jitter
+            tried, patience = tried + (not left), patience - max(wait, FIRST_WAIT)
 
     async def _ask(self, request: Request, fields: Fields) -> AsyncStream[ChatCompletionChunk]:
         return await self._client.chat.completions.create(
@@ -135,23 +114,6 @@ class Session:
         if self._fields.temperature:
             return ""
         return f"“{self._asked.model}” takes no temperature: the server's own was used."
-
-
-def _client(asked: Asked, base_url: str | None, key: str, limits: Limits) -> AsyncOpenAI:
-    timeout = httpx2.Timeout(limits.stall, connect=limits.connect)
-    try:
-        # The package's own HTTP client closes itself in `__del__`, which logs an error on the
-        # terminal if it was never made whole: after a proxy that is no address, for example.
-        http = openai.DefaultAsyncHttpx2Client(timeout=timeout, limits=_LIMITS)
-        return AsyncOpenAI(
-            api_key=key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
-        )
-    except (httpx2.InvalidURL, ValueError, ImportError, OSError):
-        # A strange address or proxy, SOCKS without its package, certificates that are not there.
-        raise EngineUnavailable(
-            f"No connection to {asked.server} can be set up.",
-            "Check `base_url` of this engine, and the proxy and certificates of the environment.",
-        ) from None
 
 
 class _Reading:

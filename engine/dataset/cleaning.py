@@ -9,7 +9,13 @@ from __future__ import annotations
 import functools
 import html
 import re
+from collections import Counter
 
+ENTITIES = "entities"
+TAGS = "tags"
+EDITION = "edition sentences"
+BLANKS = "blanks"
+CONTROLS = "control characters"
 _ROUNDS = 8
 """Text escaped twice occurs; deeper nesting is nobody's writing, and unescaping it has an end."""
 
@@ -45,37 +51,62 @@ _CONTROL = re.compile(
 )
 
 
-def clean(text: str) -> str:
+def clean(text: str, changed: Counter[str] | None = None) -> str:
     """`text` without entities (HTML5 rules), tags, edition sentences, and needless blanks.
 
-    Cleaning what is clean changes nothing, and costs next to nothing.
+    Cleaning what is clean changes nothing, and costs next to nothing. `changed` counts texts by the
+    rule that changed them.
     """
-    text = _without_blanks(text)
+    # Looking costs far less than the work that it saves: most texts need none of it.
+    marked = "&" in text or "<" in text or "  " in text or _SENTENCE in text
+    if not marked and text.isprintable() and text[:1] != " " and text[-1:] != " ":
+        return text
+    rules: set[str] = set()
+    plain = _thorough(text, rules)
+    if changed is not None:
+        changed.update(rules)
+    return plain
+
+
+def _thorough(text: str, rules: set[str]) -> str:
+    text = _without_blanks(text, rules)
     for _ in range(_ROUNDS):
-        # Each look costs far less than the work that it saves: most texts need none of it.
-        if not ("&" in text or "<" in text or _SENTENCE in text):
-            break
-        plain = _without_markup(text)
+        plain = _without_markup(text, rules)
         if plain == text:
             break
-        text = _without_blanks(plain)
+        # The blanks that a tag or a sentence leaves behind are none of the text's own.
+        text = _without_blanks(plain, set())
     return text
 
 
-def _without_markup(text: str) -> str:
+def _without_markup(text: str, rules: set[str]) -> str:
     if "&" in text:
-        text = _REFERENCE.sub(_unescaped, _AMPERSANDS.sub("&", text))
+        plain = _REFERENCE.sub(_unescaped, _AMPERSANDS.sub("&", text))
+        text = _noted(text, plain, ENTITIES, rules)
     if "<" in text:
-        text = _INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", text))
-    return _EDITION.sub(" ", text) if _SENTENCE in text else text
-
-
-def _without_blanks(text: str) -> str:
-    if "  " in text or text[:1] == " " or text[-1:] == " " or not text.isprintable():
-        text = " ".join(text.split())
-        if not text.isprintable():
-            text = " ".join(_CONTROL.sub(" ", text).split())
+        plain = _INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", text))
+        text = _noted(text, plain, TAGS, rules)
+    if _SENTENCE in text:
+        text = _noted(text, _EDITION.sub(" ", text), EDITION, rules)
     return text
+
+
+def _without_blanks(text: str, rules: set[str]) -> str:
+    plain = text.strip(" ")
+    if not plain.isprintable():
+        plain = " ".join(plain.split())
+        if not plain.isprintable():
+            shown = _noted(plain, _CONTROL.sub(" ", plain), CONTROLS, rules)
+            plain = " ".join(shown.split())
+    elif "  " in plain:
+        plain = " ".join(plain.split())
+    return _noted(text, plain, BLANKS, rules)
+
+
+def _noted(before: str, after: str, rule: str, rules: set[str]) -> str:
+    if after != before:
+        rules.add(rule)
+    return after
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from engine.dataset.cleaning import clean
@@ -13,7 +14,7 @@ from engine.types import Product
 def products(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
     """A product for each row that has a title or a description left after cleaning."""
     for row in rows:
-        product = to_product(row)
+        product = to_product(row, counts.changed)
         if not row.uid:
             counts.rejected["no uid"] += 1
         elif not product.title and not product.description:
@@ -23,7 +24,8 @@ def products(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
             yield product
 
 
-def to_product(row: RawRow) -> Product:
+def to_product(row: RawRow, changed: Counter[str]) -> Product:
     """The row with title and content cleaned; the content as it was stays beside."""
     content = row.content or ""
-    return Product(row.uid, clean(row.title or ""), clean(content), content)
+    title = clean(row.title or "", changed)
+    return Product(row.uid, title, clean(content, changed), content)

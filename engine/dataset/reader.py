@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from engine.dataset.ahead import read_ahead
 from engine.dataset.counts import Counts
 from engine.dataset.sources import blocks
 from engine.errors import DataError
@@ -19,42 +20,54 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class RawRow(msgspec.Struct, frozen=True, gc=False):
-    """A row as the data set has it. `target_ind` numbers the lines of `lbl.json` related to it."""
+    """A row as the data set has it; an absent title or content is empty."""
 
     uid: str
     title: str | None = ""
     content: str | None = ""
-    target_ind: list[int] = []
 
 
-def read_rows(source: Path, counts: Counts) -> Iterator[RawRow]:
+def read_rows(
+    source: Path, counts: Counts, tell: Callable[[], None] | None = None
+) -> Iterator[RawRow]:
     """The good rows of `source` in order, each uid once; `-` is standard input.
 
-    Memory is bounded but for eight bytes or so a uid, kept to notice repeated ones. Raises
-    DataError if the source cannot be read, is empty, or holds no row at all.
+    `tell` is called every thousand rows or so. Memory is bounded but for the mark of each uid, kept
+    to notice repeated ones. Raises DataError if the source cannot be read, is empty, or holds no
+    row at all.
     """
     decode = msgspec.json.Decoder(RawRow).decode
     seen: set[int] = set()
-    good = 0
-    for line in _lines(source, counts):
-        if not line or line.isspace():
-            continue
-        counts.read += 1
-        try:
-            row = decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            counts.rejected[_reason(error)] += 1
-            _check_patience(source, counts, good)
-            continue
-        mark = hash(row.uid)
-        if mark in seen:
-            counts.rejected["repeated uid"] += 1
-            continue
-        seen.add(mark)
-        good += 1
-        yield row
-    if not good:
-        raise _foreign(source)
+    for lines in _lines(source, counts):
+        counts.read += len(lines)
+        if tell and lines:
+            tell()
+        for line in lines:
+            try:
+                row = decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                _reject(line, error, counts)
+                continue
+            mark = hash(row.uid)
+            if mark in seen:
+                counts.rejected["repeated uid"] += 1
+                continue
+            seen.add(mark)
+            yield row
+        if not seen and counts.read >= _PATIENCE:
+            break
+    if not seen:
+        raise DataError(
+            f"{source} holds no product.",
+            "A data set has one JSON object a line, with uid, title and content.",
+        )
+
+
+def _reject(line: bytes, error: Exception, counts: Counts) -> None:
+    if line and not line.isspace():
+        counts.rejected[_reason(error)] += 1
+    else:
+        counts.read -= 1
 
 
 def _reason(error: Exception) -> str:
@@ -63,24 +76,12 @@ def _reason(error: Exception) -> str:
     return "not JSON"
 
 
-def _check_patience(source: Path, counts: Counts, good: int) -> None:
-    if not good and counts.read >= _PATIENCE:
-        raise _foreign(source)
-
-
-def _foreign(source: Path) -> DataError:
-    return DataError(
-        f"{source} holds no product.",
-        "A data set has one JSON object a line, with uid, title and content.",
-    )
-
-
-def _lines(source: Path, counts: Counts) -> Iterator[bytes]:
-    """Lines without their ends; one longer than the limit is counted and left out."""
+def _lines(source: Path, counts: Counts) -> Iterator[list[bytes]]:
+    """Lines without their ends, a block's at a time; one beyond the limit is counted, left out."""
     rest = b""
     skipping = False
     first = True
-    for block in blocks(source, counts):
+    for block in read_ahead(blocks(source, counts)):
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
         if lines and skipping:
@@ -89,7 +90,7 @@ def _lines(source: Path, counts: Counts) -> Iterator[bytes]:
         if first and lines:
             lines[0] = lines[0].removeprefix(_BOM)
             first = False
-        yield from lines
+        yield lines
         if skipping or len(rest) > _LONGEST_LINE:
             if not skipping:
                 counts.read += 1
@@ -97,4 +98,4 @@ def _lines(source: Path, counts: Counts) -> Iterator[bytes]:
             rest = b""
             skipping = True
     if rest and not skipping:
-        yield rest.removeprefix(_BOM) if first else rest
+        yield [rest.removeprefix(_BOM) if first else rest]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import sys
 import zipfile
@@ -12,27 +14,34 @@ from typing import Any, BinaryIO, cast
 
 from isal import igzip, isal_zlib
 
+from engine import manifest
 from engine.dataset.counts import Counts
 from engine.errors import DataError
+from engine.manifest import Input
 
 STDIN = Path("-")
 _BLOCK = 1 << 20
+_PIECE = 1 << 15
+_GZIP_BITS = 31
+"""zlib's number for a gzip stream with the largest window."""
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK\x03\x04"
 _ROWS = "trn.json"
 # isal's stubs call its error class an instance.
 _ISAL = cast("type[Exception]", isal_zlib.error)
-_BROKEN = (EOFError, zlib.error, _ISAL, zipfile.BadZipFile)
+_BROKEN = (EOFError, zlib.error, _ISAL, gzip.BadGzipFile, zipfile.BadZipFile)
 
 
 class _Counted(io.RawIOBase):
-    """A byte stream that tells how much was read of it, with a head that can be looked at."""
+    """A byte stream that keeps count and a checksum, with a head that can be looked at."""
 
     def __init__(self, raw: BinaryIO, counts: Counts) -> None:
         super().__init__()
         self._raw = raw
         self._counts = counts
         self._head = b""
+        self._digest = hashlib.sha256()
+        counts.bytes_read = 0
 
     def peek(self, size: int) -> bytes:
         """The first `size` bytes, which will be read again."""
@@ -49,7 +58,10 @@ class _Counted(io.RawIOBase):
         block = self._head[: len(view)] or self._raw.read(len(view))
         self._head = self._head[len(block) :]
         view[: len(block)] = block
+        self._digest.update(block)
         self._counts.bytes_read += len(block)
+        if not block:
+            self._counts.sha256 = self._digest.hexdigest()
         return len(block)
 
 
@@ -60,7 +72,9 @@ def blocks(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[bytes]
     is cut or broken ends early and is counted. Raises DataError where nothing can be read.
     """
     if source == STDIN:
-        yield from _unpacked(sys.stdin.buffer, source, counts)
+        # Past Python's buffer: its lock, held by a reader that waits, would break the exit.
+        buffer = sys.stdin.buffer
+        yield from _unpacked(cast("BinaryIO", getattr(buffer, "raw", buffer)), source, counts)
         return
     try:
         with source.open("rb") as raw:
@@ -76,6 +90,15 @@ def blocks(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[bytes]
         ) from error
 
 
+def input_of(source: Path, counts: Counts) -> Input:
+    """What a manifest says of a source that was read."""
+    if source == STDIN:
+        return Input("standard input", counts.sha256, counts.bytes_read)
+    if counts.sha256 and counts.bytes_read == source.stat().st_size:
+        return Input(source.name, counts.sha256, counts.bytes_read)
+    return manifest.input_of(source)
+
+
 def _unpacked(raw: BinaryIO, source: Path, counts: Counts) -> Iterator[bytes]:
     stream = _Counted(raw, counts)
     head = stream.peek(4)
@@ -87,12 +110,50 @@ def _unpacked(raw: BinaryIO, source: Path, counts: Counts) -> Iterator[bytes]:
         while block := stream.read(_BLOCK):
             yield block
         return
+    try:
+        if raw.seekable():
+            yield from _gunzipped(stream, raw, counts)
+        else:
+            yield from _salvaged(stream, 0)
+    except _BROKEN:
+        counts.rejected["archive cut or broken"] += 1
+
+
+def _gunzipped(stream: _Counted, raw: BinaryIO, counts: Counts) -> Iterator[bytes]:
+    """The unpacked bytes, without holding up other threads."""
+    done = 0
     gunzip = igzip.IGzipFile(fileobj=cast("BinaryIO", stream), mode="rb")
     try:
         while block := gunzip.read(_BLOCK):
+            done += len(block)
             yield block
     except _BROKEN:
-        counts.rejected["archive cut or broken"] += 1
+        # isal's file object gives nothing of the block in which it finds the break.
+        raw.seek(0)
+        yield from _salvaged(_Counted(raw, counts), done)
+
+
+def _salvaged(stream: _Counted, skip: int) -> Iterator[bytes]:
+    """The unpacked bytes behind the first `skip`, up to a break, and then the error."""
+    for piece in _pieces(stream):
+        if skip < len(piece):
+            yield piece[skip:]
+        skip = max(0, skip - len(piece))
+
+
+def _pieces(stream: _Counted) -> Iterator[bytes]:
+    """Unpacked bytes in small pieces, since the piece in which a break lies is lost."""
+    unpack = isal_zlib.decompressobj(wbits=_GZIP_BITS)
+    while packed := stream.read(_PIECE):
+        while packed:
+            if unpack.eof:
+                if not packed.startswith(_GZIP):
+                    return  # Padding behind the last member.
+                unpack = isal_zlib.decompressobj(wbits=_GZIP_BITS)
+            yield unpack.decompress(packed, _PIECE)
+            packed = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
+    if not unpack.eof:
+        raise EOFError
 
 
 def _zipped(raw: BinaryIO, source: Path, counts: Counts, member: str) -> Iterator[bytes]:

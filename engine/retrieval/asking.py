@@ -7,7 +7,7 @@ to the title.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from engine.retrieval.folding import words
 
@@ -55,6 +55,7 @@ COURTESY = frozenset(
 
 _LONGEST_HEAD = 12
 _LONGEST_TAIL = 6
+_WORD = re.compile(r"\w+")
 _QUOTED = re.compile(r"[\"“”«»„](.{1,2000}?)[\"“”«»„]")
 
 
@@ -75,6 +76,13 @@ def inner_spans(asked: list[str]) -> Iterator[list[str]]:
     for left_out in range(1, min(head + tail, count - 1) + 1):
         for front in range(min(left_out, head), max(0, left_out - tail) - 1, -1):
             yield asked[front : count - (left_out - front)]
+
+
+def names_pronouns(span: Sequence[str], question: str) -> bool:
+    """Whether `span`, all of it words of asking, is written as a title: "Who wrote It?"."""
+    inner = _WORD.findall(question)[1:]
+    capitals = {word for part in inner if part[:1].isupper() for word in words(part)}
+    return bool(span) and span[0] in capitals
 
 
 def _run(asked: list[str], longest: int) -> int:

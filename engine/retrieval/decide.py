@@ -7,11 +7,10 @@ import itertools
 import re
 from dataclasses import dataclass
 
-from engine.retrieval.asking import ASKING, COURTESY, inner_spans, quoted
+from engine.retrieval.asking import ASKING, COURTESY, inner_spans, names_pronouns, quoted
 from engine.retrieval.folding import key, words
 from engine.retrieval.matching import Match, match
-from engine.retrieval.records import Records
-from engine.retrieval.search import Vocabulary, Words
+from engine.retrieval.parts import Neighbours, ProductStore, WordIndex
 from engine.retrieval.thresholds import DEFAULT, Thresholds
 from engine.types import Decision, Hit, Product, Status
 
@@ -19,7 +18,12 @@ _LONGEST_QUESTION = 4_000
 """Characters: twice the longest title known."""
 _MOST_HITS = 10
 _MOST_NEAREST = 3
+_SLIPS_A_WORD = 2
 _CANDIDATES = 60
+_MOST_SPANS = 90
+_MAIN_WORDS = 2
+"""A single word before a subtitle is too many products' to mean one."""
+_SUBTITLE = re.compile(r":\s|\s[-–—]\s|\s?[(\[]")
 _RARE = 3
 """A word in fewer titles than this may be a slip of the fingers for a commoner one."""
 _UID = re.compile(r"[0-9A-Za-z_-]{6,20}")
@@ -30,6 +34,8 @@ _NONE = Decision(Status.NONE)
 class _Candidate:
     row: int
     match: Match
+    main: tuple[str, ...]
+    """The words of the title before its subtitle, without words of asking."""
 
 
 class Decider:
@@ -37,10 +43,10 @@ class Decider:
 
     def __init__(
         self,
-        records: Records,
-        titles: Words,
-        bodies: Words,
-        vocabulary: Vocabulary,
+        records: ProductStore,
+        titles: WordIndex,
+        bodies: WordIndex,
+        vocabulary: Neighbours,
         thresholds: Thresholds = DEFAULT,
     ) -> None:
         self._records = records
@@ -74,7 +80,13 @@ class Decider:
 
     def _by_title(self, question: str, asked: list[str]) -> Decision | None:
         """A whole title: the question, what it quotes, or what is left without words of asking."""
-        spans = [asked, *quoted(question), *itertools.islice(inner_spans(asked), 90)]
+        inner = [
+            span
+            for span in itertools.islice(inner_spans(asked), _MOST_SPANS)
+            # "who wrote it?" asks about the turn before, though a book be called "It".
+            if not ASKING.issuperset(span) or names_pronouns(span, question)
+        ]
+        spans = [asked, *quoted(question), *inner]
         keys = [
             key(span, question if not asked else "")
             for span in spans
@@ -91,8 +103,11 @@ class Decider:
 
     def _named(self, rows: list[tuple[int, str]], question: str) -> Decision:
         """The products of one folded title; those written just as asked go before the others."""
-        literal = [row for row, title in rows if title.casefold() in question.casefold()]
-        chosen = literal or [row for row, _ in rows]
+        asked = question.casefold()
+        literal = [(len(title), row) for row, title in rows if title.casefold() in asked]
+        # "C" stands in "C++" too.
+        longest = max((length for length, _ in literal), default=0)
+        chosen = [row for length, row in literal if length == longest] or [row for row, _ in rows]
         hits = self._hits([(row, 1.0) for row in chosen[:_MOST_HITS]])
         if not hits:
             return _NONE
@@ -101,13 +116,18 @@ class Decider:
     def _by_words(self, asked: list[str]) -> Decision:
         own = [word for word in dict.fromkeys(asked) if word not in ASKING]
         ranked = self._ranked(asked, self._titles.rows(self._wanted(own), _CANDIDATES))
-        meant = self._meant(ranked, own)
+        meant = self._by_main_title(ranked, asked) or self._meant(ranked, own)
         if not meant and not _names_title(ranked, self._thresholds):
             meant = self._described(own)
         if meant:
             return meant
         limit = self._thresholds.nearest_score
-        near = [(one.row, one.match.score) for one in ranked if one.match.score >= limit]
+        near = [
+            (one.row, one.match.score)
+            for one in ranked
+            # A title that is near by changed letters alone is a guess.
+            if one.match.score >= limit and one.match.own * _SLIPS_A_WORD > one.match.slips
+        ]
         return Decision(Status.NONE, nearest=self._hits(near[:_MOST_NEAREST]))
 
     def _wanted(self, own: list[str]) -> dict[str, float]:
@@ -119,11 +139,12 @@ class Decider:
         return self._titles.weights(wanted)
 
     def _ranked(self, asked: list[str], rows: list[int]) -> list[_Candidate]:
-        folded = {row: words(title) for row, title in self._records.titles(rows).items()}
+        titles = self._records.titles(rows)
+        folded = {row: words(title) for row, title in titles.items()}
         weights = self._titles.weights(itertools.chain(asked, *folded.values()))
         frequency = self._titles.frequency
         found = [
-            _Candidate(row, match(asked, title, weights, frequency))
+            _Candidate(row, match(asked, title, weights, frequency), _main(titles[row]))
             for row, title in folded.items()
         ]
         return sorted(found, key=lambda one: one.match.score, reverse=True)
@@ -139,6 +160,17 @@ class Decider:
         best = fitting[0].match
         near = [one for one in fitting if _rivals(best, one.match, limits)]
         hits = self._hits([(one.row, one.match.score) for one in near[:_MOST_HITS]])
+        if not hits:
+            return None
+        return Decision(Status.LIKELY if len(hits) == 1 else Status.SEVERAL, hits)
+
+    def _by_main_title(self, ranked: list[_Candidate], asked: list[str]) -> Decision | None:
+        """Titles asked for without their subtitle ("City of Wells" for "City of Wells: A Year")."""
+        main = tuple(word for word in asked if word not in ASKING)
+        if len(main) < _MAIN_WORDS:
+            return None
+        named = [(one.row, one.match.score) for one in ranked if one.main == main]
+        hits = self._hits(named[:_MOST_HITS])
         if not hits:
             return None
         return Decision(Status.LIKELY if len(hits) == 1 else Status.SEVERAL, hits)
@@ -161,16 +193,27 @@ class Decider:
         behind = scored[1].score if len(scored) > 1 else 0.0
         if fitting[0].score >= limits.body_likely and fitting[0].score - behind >= limits.body_lead:
             return Decision(Status.LIKELY, fitting[:1])
-        return Decision(Status.SEVERAL, tuple(scored)) if len(scored) > 1 else None
+        least = fitting[0].score * limits.body_rival
+        listed = tuple(hit for hit in scored if hit.score >= least)
+        return Decision(Status.SEVERAL, listed) if len(listed) > 1 else None
 
     def _hits(self, scored: list[tuple[int, float]]) -> tuple[Hit, ...]:
         products = self._records.by_row([row for row, _ in scored])
         return tuple(Hit(products[row], score) for row, score in scored if row in products)
 
 
+def _main(title: str) -> tuple[str, ...]:
+    head, *rest = _SUBTITLE.split(title, maxsplit=1)
+    return tuple(word for word in words(head) if word not in ASKING) if rest else ()
+
+
 def _fits(found: Match, limits: Thresholds) -> bool:
     """Whether the title has all that was asked, and enough of it was asked."""
-    least = limits.slipped_words if found.slips else limits.title_words
+    least = max(
+        limits.title_words,
+        limits.slipped_words if found.slips else 0.0,
+        limits.single_words if found.own == 1 else 0.0,
+    )
     return (
         not found.extra
         and found.own > 0

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from engine.errors import CatalogueError
+from engine.manifest import Manifest
 from engine.retrieval.folding import FOLD_VERSION
 
 KIND = "catalogue"
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raise it with any change that makes an index of before unreadable."""
 TITLES = "titles"
 BODIES = "bodies"
 WORDS = "words"
 TOKENISER = f"engine.retrieval.folding version {FOLD_VERSION}, cut at blanks"
 _BLANKS = "whitespace"
+
+
+def check(folder: Path, made: Manifest) -> None:
+    """Raises CatalogueError if the index that `made` describes cannot be read by this program."""
+    if made.kind != KIND:
+        raise CatalogueError(f"{folder} holds a {made.kind}, no catalogue.", remedy(folder))
+    if made.version != INDEX_VERSION or made.settings.get("fold_version") != FOLD_VERSION:
+        raise CatalogueError(
+            f"The catalogue in {folder} was built by another version of Balcão.", remedy(folder)
+        )
+
+
+def remedy(folder: Path) -> str:
+    """The command that builds the catalogue in `folder` anew."""
+    return f"Build it: balcao index trn.json.gz --out {folder}"
 
 
 def title_schema() -> Any:  # noqa: ANN401 - tantivy is imported late

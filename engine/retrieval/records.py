@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import CatalogueError
@@ -15,61 +15,12 @@ from engine.types import Product
 
 FILE = "products.db"
 
-_SCHEMA = """
-CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
-                      key INTEGER NOT NULL);
-CREATE TABLE text (id INTEGER PRIMARY KEY, description TEXT NOT NULL, original TEXT);
-"""
-_INDEXES = """
-CREATE UNIQUE INDEX product_uid ON product (uid);
-CREATE INDEX product_key ON product (key);
-"""
 _PRODUCT = (
     "SELECT p.uid, p.title, t.description, coalesce(t.original, t.description)"
     " FROM product p JOIN text t USING (id)"
 )
 _KEYED = "SELECT key, id, title FROM product"
 _TITLES = "SELECT id, title FROM product"
-
-
-class Writer:
-    """Fills a new file. Nothing is safe until `close`: a build is renamed only when whole."""
-
-    def __init__(self, folder: Path) -> None:
-        self._connection = sqlite3.connect(folder / FILE, isolation_level=None)
-        self._connection.executescript(
-            "PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-            f"PRAGMA cache_size=-65536; {_SCHEMA} BEGIN"
-        )
-
-    def add(self, rows: Iterable[tuple[int, Product, int]]) -> None:
-        """Add (row, product, key of the title) in order of row."""
-        rows = list(rows)
-        self._connection.executemany(
-            "INSERT INTO product VALUES (?, ?, ?, ?)",
-            [(row, product.uid, product.title, key) for row, product, key in rows],
-        )
-        self._connection.executemany(
-            "INSERT INTO text VALUES (?, ?, ?)",
-            [
-                (
-                    row,
-                    product.description,
-                    None if product.original == product.description else product.original,
-                )
-                for row, product, _ in rows
-            ],
-        )
-
-    def close(self) -> None:
-        """Index, write out, and close."""
-        self._connection.execute("COMMIT")
-        self._connection.executescript(_INDEXES)
-        self._connection.close()
-
-    def abandon(self) -> None:
-        """Close what will be thrown away."""
-        self._connection.close()
 
 
 class Records:
@@ -82,9 +33,13 @@ class Records:
                 f"{(folder / FILE).resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
             )
             self._connection.execute("PRAGMA query_only=1")
-            self.count = int(self._connection.execute("SELECT count(*) FROM product").fetchone()[0])
+            self._connection.execute("SELECT products FROM total")
         except sqlite3.Error as error:
             raise CatalogueError(f"{folder / FILE} cannot be opened: {error}.") from error
+
+    def count(self) -> int:
+        """How many products there are."""
+        return int(self._ask("SELECT products FROM total", ())[0][0])
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
         """The products of these rows; a row that is gone is left out."""

@@ -18,6 +18,10 @@ class Retriever(Protocol):
         """The product with this number, if there is one."""
         ...
 
+    def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
+        """(uid, title) of at most `limit` products that go with this one, where that is known."""
+        ...
+
     def __len__(self) -> int:
         """How many products there are."""
         ...

@@ -17,6 +17,8 @@ class Thresholds:
     """Of a title's words by number, the share that a question must have to mean that title."""
     title_share: float = 0.35
     """The same by weight."""
+    single_words: float = 0.6
+    """The same by number where only one word of the question's own is in the title."""
     slipped_words: float = 0.6
     """The same by number where letters had to be changed."""
     rival: float = 0.6
@@ -29,11 +31,13 @@ class Thresholds:
     """The share from which one record alone may be meant."""
     body_lead: float = 0.2
     """How far the next record must be behind for that."""
+    body_rival: float = 0.5
+    """Records that have this much of what the best one has are listed with it."""
     named_share: float = 0.5
     """A question whose own words are a title's to this share, by weight, names a title."""
     body_words: int = 4
     """A describing question has at least this many words of its own."""
-    nearest_score: float = 0.25
+    nearest_score: float = 0.35
     """Titles below this are not even offered as nearest."""
 
 

@@ -51,7 +51,7 @@ def test_environment_over_file_and_flags_over_both(tmp_path: Path) -> None:
     base = found.engines["base"]
     assert isinstance(base, settings.LlamaEngine)
     assert (found.engine, found.mode, base.max_tokens) == ("openai", Mode.MEMORY, 7)
-    assert found.catalogue == Path("/one")
+    assert found.catalogue == "/one"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import pytest
 
 from engine import settings
 from engine.backends.openai_chat import OpenAIEngine
-from engine.backends.openai_lifetimes import base_model, notice
 from engine.errors import EngineUnavailable
+from engine.openai.lifetimes import base_model, notice
 from tests.openai.conftest import KEY_ENV, Make, gather, text_of
 from tests.openai.server import HELLO, Server, hello
 

@@ -176,6 +176,15 @@ async def test_conversations_are_kept_and_gone_on_with(catalogue_dir: Path) -> N
     store.close()
 
 
+async def test_the_last_conversation_is_gone_on_with(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, "Striped Apron")
+    async with chat(catalogue_dir, go_on=True) as pilot:
+        view = await ask(pilot, "2")
+        assert said(view) in {ROWS[1][2], ROWS[2][2]}
+        assert len(pilot.app.screen.query(AnswerView)) == 2
+
+
 async def test_a_catalogue_that_is_not_there_is_told(tmp_path: Path) -> None:
     async with chat(tmp_path / "nowhere") as pilot:
         await pilot.press(*"mog", "enter")

@@ -34,13 +34,19 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
     AUTO_FOCUS = "#composer"
 
-    def __init__(self, settings: Settings, typed: str) -> None:
-        """`typed` has been typed before there was a composer."""
+    def __init__(
+        self, settings: Settings, counter: asyncio.Future[Counter], typed: str, *, go_on: bool
+    ) -> None:
+        """`counter` is set once it is open, or has the reason why it is not.
+
+        `typed` has been typed before there was a composer; `go_on` opens the last conversation.
+        """
         super().__init__()
         self._settings = settings
+        self._counter = counter
         self._typed = typed
+        self._go_on = go_on
         self._conversation = Conversation()
-        self._counter: asyncio.Future[Counter] = asyncio.get_running_loop().create_future()
         self._answering: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
@@ -62,9 +68,14 @@ class ChatScreen(Screen[None]):
         from engine.opening import open_counter
 
         try:
-            self._counter.set_result(await asyncio.to_thread(open_counter, self._settings))
+            counter = await asyncio.to_thread(open_counter, self._settings)
+            last = await asyncio.to_thread(counter.last_conversation) if self._go_on else None
         except BalcaoError as error:
             self._counter.set_exception(error)
+        else:
+            if last and not self._is_answering:
+                await self._show(last)
+            self._counter.set_result(counter)
         self.query_one(EngineBar).show_availability()
 
     async def on_asked(self, event: Asked) -> None:

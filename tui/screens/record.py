@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,6 +11,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+from engine.errors import BalcaoError
 from engine.text import one_line, printable
 from engine.types import Hit
 
@@ -25,8 +27,14 @@ class RecordScreen(ModalScreen[None]):
         Binding("c", "copy", "Copy"),
     ]
 
-    def __init__(self, hits: tuple[Hit, ...]) -> None:
+    def __init__(
+        self,
+        hits: tuple[Hit, ...],
+        related: Callable[[str], Sequence[tuple[str, str]]] | None = None,
+    ) -> None:
+        """`related` gives number and title of the products that go with a number's."""
         super().__init__()
+        self._related = related
         self._hits = hits
         self._place = 0
         self._original = False
@@ -38,6 +46,7 @@ class RecordScreen(ModalScreen[None]):
             yield Static(id="record-about", markup=False)
             with VerticalScroll(id="record-body"):
                 yield Static(id="record-text", markup=False)
+                yield Static(id="record-related", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
@@ -77,3 +86,12 @@ class RecordScreen(ModalScreen[None]):
             f"number {one_line(product.uid)} · {which}{place}"
         )
         self.query_one("#record-text", Static).update(printable(self._text) or "(no description)")
+        self.query_one("#record-related", Static).update(self._goes_with(product.uid))
+
+    def _goes_with(self, uid: str) -> str:
+        try:
+            related = self._related(uid) if self._related else ()
+        except BalcaoError as error:
+            return one_line(str(error))
+        lines = [f"· {one_line(title)} ({one_line(number)})" for number, title in related]
+        return "\n".join(["Goes with:", *lines]) if lines else ""

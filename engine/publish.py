@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine import manifest
-from engine.errors import CatalogueError, DataError, UsageError
+from engine.errors import BalcaoError, DataError, UsageError
 
 _DRAFT = "building"
 _OLD = "old"
@@ -20,37 +20,47 @@ _OLD = "old"
 def whole_folder(out: Path, kind: str) -> Iterator[Path]:
     """A new folder to fill; renamed to `out` at the end, thrown away on an error.
 
-    An artefact of the same kind at `out` is replaced. Raises UsageError if something else is
-    there, CatalogueError if the disk says no.
+    An artefact of the same kind at `out` is replaced; who else would write it waits. Raises
+    UsageError if something else is there, BalcaoError if the disk says no.
     """
+    out = out.absolute()
     _check_target(out, kind)
-    draft = out.parent / f".{out.name}.{_DRAFT}-{uuid.uuid4().hex[:8]}"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(out), _writing(out):
+        _check_target(out, kind)
+        draft = out.parent / f".{out.name}.{_DRAFT}-{uuid.uuid4().hex[:8]}"
         _sweep(out)
         draft.mkdir()
-        yield draft
-        _sync(draft)
-        _swap(draft, out)
-    except OSError as error:
-        raise CatalogueError(
-            f"{out} cannot be written: {error.strerror or error}.",
-            "Free some space, or take --out.",
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            yield draft
+            _sync(draft)
+            _swap(draft, out)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def one_at_a_time(out: Path) -> Iterator[None]:
-    """Hold back other processes that would build the same folder, until this one is done."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (out.parent / f".{out.name}.lock").open("w") as handle:
+    """Hold back other processes that would write the same folder, until this one is done."""
+    with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        handle = (out.parent / f".{out.name}.lock").open("w")
+    with handle:
         release = _lock(handle.fileno())
         try:
             yield
         finally:
             release()
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BalcaoError(
+            f"{out} cannot be written: {error.strerror or error}.",
+            "Make room, or name another folder.",
+        ) from error
 
 
 def _lock(handle: int) -> Callable[[], None]:

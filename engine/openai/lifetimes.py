@@ -1,4 +1,4 @@
-"""When OpenAI shuts a model down, as far as it is known: one dated table, told with every answer.
+"""When OpenAI shuts a model, or fine-tuning itself, as far as it is known: told where it matters.
 
 Source: several secondary sources that agree, read in November 2026 (docs/openai.md says how sure
 each date is). The server's own word is `shutdown_date` in its answer to a question for the model.
@@ -22,6 +22,9 @@ _SHUT_DOWN: dict[str, date | None] = {
     "gpt-4.1-nano": None,
 }
 """By base model; None: shut already."""
+
+LAST_JOBS = date(2027, 1, 6)
+"""The last day on which anybody can start a fine-tuning job at OpenAI."""
 
 
 def base_model(model: str) -> str:
@@ -48,3 +51,14 @@ def notice(model: str, today: date) -> str:
     if today >= day - _WARN_AHEAD:
         return f"OpenAI is said to shut down {base} on {day}{tuned}."
     return ""
+
+
+def tuning_notice(today: date) -> str:
+    """A sentence about the end of fine-tuning at OpenAI."""
+    if today > LAST_JOBS:
+        return f"OpenAI is said to take no fine-tuning jobs since {LAST_JOBS}."
+    return (
+        "OpenAI is closing self-serve fine-tuning: organisations new to it are said to be shut out"
+        " since 2026-05-07, those without a tuned model in use since 2026-07-02, and everybody"
+        f" after {LAST_JOBS}."
+    )

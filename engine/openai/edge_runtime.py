@@ -1,18 +1,22 @@
 """The edge: the one place where what the openai package raises becomes an error of ours.
 
-Imported late, by openai_runtime alone.
+Imported late, by the engine and the fine-tuning job.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
 import httpx2
 import openai  # noqa: TID253 - this module is imported lazily
 
-from engine.backends.openai_failures import Asked, Failure, Trouble, explain, server_words
 from engine.errors import EngineFailed, EngineUnavailable
+from engine.openai.failures import Asked, Failure, Trouble, explain, server_words
+
+Words = Callable[[Failure, Asked], tuple[str, str]]
+"""What a failure is told as: the message, and what to do."""
 
 
 class Broken(Exception):
@@ -31,10 +35,11 @@ class Edge:
     server's words that repeat the key are left in a local here.
     """
 
-    def __init__(self, asked: Asked, key: str, *, began: bool) -> None:
+    def __init__(self, asked: Asked, key: str, *, began: bool, words: Words = explain) -> None:
         self._asked = asked
         self._key = key
         self._began = began
+        self._words = words
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
@@ -51,7 +56,7 @@ class Edge:
         if failure is None:
             return
         failure = replace(failure, words=failure.words.replace(self._key, "…"))
-        message, remedy = explain(failure, self._asked)
+        message, remedy = self._words(failure, self._asked)
         raise (EngineFailed if self._began else EngineUnavailable)(message, remedy) from None
 
 

@@ -1,6 +1,6 @@
 """What can go wrong with an OpenAI-compatible server, in plain values and sentences.
 
-Knows no library: openai_runtime fills a `Failure` from what it caught, and asks here whether to
+Knows no library: the edge fills a `Failure` from what was caught; callers ask here whether to
 try again and what to tell the person.
 """
 
@@ -23,6 +23,12 @@ _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
 _CONTEXT_WORDS = re.compile(
     r"maximum context length|context length exceeded|exceeds? the (available )?context"
     r"|context window|prompt (is )?too long|longer than the (model|context)",
+    re.IGNORECASE,
+)
+_REFUSAL_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
+_REFUSAL_WORDS = re.compile(
+    r"unsupported|not supported|does not support|unknown|unrecognized|unexpected"
+    r"|extra (inputs|fields)|not permitted|not allowed",
     re.IGNORECASE,
 )
 _AGAIN = {
@@ -100,6 +106,16 @@ class Failure:
         if self.trouble is Trouble.REFUSED:
             return self.status in _AGAIN if self.may_retry is None else self.may_retry
         return self.trouble in (Trouble.UNREACHABLE, Trouble.HUNG_UP)
+
+    def refuses(self, field: str) -> bool:
+        """Whether it is the request's field of that name that the server will not have."""
+        bad = self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+        refused = self.code in _REFUSAL_CODES or _REFUSAL_WORDS.search(self.words)
+        if not bad or self.too_long or not refused:
+            return False
+        if self.param:
+            return self.param.partition(".")[0] == field
+        return bool(re.search(rf"\b{field}\b", self.words))
 
 
 def server_words(body: object) -> tuple[str, str, str]:

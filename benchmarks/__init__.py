@@ -1,0 +1,1 @@
+"""What the project's figures were measured with."""

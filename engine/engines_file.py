@@ -1,0 +1,89 @@
+"""The engines that the program adds by itself: `engines.toml`, read below the person's settings."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+from engine import paths, settings
+from engine.errors import BalcaoError, SettingsError, UsageError
+from engine.manifest import write_whole
+from engine.openai.lifetimes import base_model
+from engine.settings import OpenAIEngine, Settings
+from engine.text import one_line
+from engine.toml_text import toml_text
+
+_HEADER = (
+    "# Engines that the program has added. settings.toml goes over this file: change them there.\n"
+)
+_ID = re.compile(r"[a-z0-9_-]{1,40}\Z")
+_TITLE_WIDTH = 24
+
+
+def check_free(engine_id: str, chosen: Settings) -> None:
+    """Raises UsageError if that is no id for a new engine."""
+    if not _ID.match(engine_id):
+        raise UsageError("An engine's id has small letters, digits, - and _, at most 40.")
+    if not _is_free(engine_id, chosen):
+        raise UsageError(
+            f"There is an engine named “{engine_id}” already.", "Name another: --engine."
+        )
+
+
+def add_tuned(model: str, base_url: str | None, api_key_env: str, wanted: str = "") -> str:
+    """Make a fine-tuned model an engine; returns its id.
+
+    It becomes `wanted` if that is free, else `openai` while that has no model, else `openai-2` and
+    so on. A model that is an engine already stays that one. Raises BalcaoError if it cannot be
+    written, SettingsError if the settings cannot be understood.
+    """
+    added = _read()
+    row = {"kind": "openai", "title": _title(model), "model": model, "api_key_env": api_key_env}
+    if base_url:
+        row["base_url"] = base_url
+    for engine_id, table in added.items():
+        if table.get("model") == model and table.get("base_url") == base_url:
+            return str(engine_id)
+    chosen = settings.load()
+    engine_id = next(found for found in _ids(wanted) if _is_free(found, chosen))
+    _write(added | {engine_id: row})
+    return engine_id
+
+
+def _ids(wanted: str) -> Iterator[str]:
+    if wanted:
+        yield wanted
+    yield "openai"
+    yield from (f"openai-{number}" for number in count(2))
+
+
+def _is_free(engine_id: str, chosen: Settings) -> bool:
+    row = chosen.engines.get(engine_id)
+    return row is None or (isinstance(row, OpenAIEngine) and not row.model)
+
+
+def _title(model: str) -> str:
+    return f"Tuned {one_line(base_model(model), _TITLE_WIDTH)}"
+
+
+def _read() -> dict[str, Any]:
+    file = paths.engines_file()
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")).get("engines", {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}.", "Mend it, or remove it.") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _write(engines: dict[str, Any]) -> None:
+    file = paths.engines_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, (_HEADER + toml_text({"engines": engines})).encode())
+    except OSError as error:
+        raise BalcaoError(f"{file} cannot be written: {error.strerror}.") from error

@@ -1,0 +1,1 @@
+"""What is known of OpenAI-compatible servers, shared by the engine and the fine-tuning job."""

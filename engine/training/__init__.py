@@ -1,0 +1,1 @@
+"""Training: LoRA on a machine of ones own, and jobs at OpenAI and its like."""

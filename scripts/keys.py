@@ -1,0 +1,95 @@
+"""Keep the keys of the engines: asked for without showing them, never given on a command line.
+
+balcao keys set OPENAI_API_KEY
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from engine import keys, paths
+from engine.errors import UsageError
+from engine.settings import OpenAIEngine, load
+from engine.text import one_line
+from scripts.common import DONE, FAILED, guarded, say
+
+_ACTIONS = ("set", "list", "remove")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of `balcao keys`."""
+    parser = argparse.ArgumentParser(
+        prog="balcao keys",
+        usage="balcao keys [-h] [--file] {set,list,remove} [NAME]",
+        description="Keep keys in the system's keyring, or in a file that only you can read.",
+        epilog="NAME is the variable that would hold the key, such as OPENAI_API_KEY. The key is"
+        " asked for, or read from standard input; it is never an argument.",
+    )
+    # Words are checked by hand: argparse would repeat a wrong one, and it may be a key.
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--file", action="store_true", help="keep it in the file, not the keyring")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0 when done, 1 if there is no such key, 2 for wrong usage, 130 on Ctrl-C."""
+    options, unknown = make_parser().parse_known_args(argv)
+    return guarded(lambda: _run([*options.words, *unknown], in_file=options.file))
+
+
+def _run(words: list[str], *, in_file: bool) -> int:
+    match words:
+        case ["list"]:
+            return _list()
+        case ["set", name]:
+            return _set(name, in_file=in_file)
+        case ["remove", name]:
+            return _remove(name)
+    raise UsageError(
+        f"The ways to say it: balcao keys list, or one of {', '.join(_ACTIONS)} and a NAME.",
+        "A key is asked for, and never given on the command line, where others can see it.",
+    )
+
+
+def _set(name: str, *, in_file: bool) -> int:
+    keys.check_name(name)
+    where = keys.store(name, _ask(name), in_file=in_file)
+    place = "the keyring" if where is keys.Source.KEYRING else str(paths.keys_file())
+    say(f"{name} is kept in {place}.")
+    if os.environ.get(name, "").strip():
+        say(f"The variable {name} is set as well, and goes before it.")
+    return DONE
+
+
+def _ask(name: str) -> str:
+    """The key, typed without being shown, or the first line of a pipe."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    from getpass import getpass
+
+    return getpass(f"{name} (not shown): ", stream=sys.stderr).strip()
+
+
+def _list() -> int:
+    stored = keys.stored()
+    rows = load().engines.values()
+    named = {row.api_key_env: None for row in rows if isinstance(row, OpenAIEngine)}
+    for name in {**stored, **{name: None for name in named if name}}:
+        where = keys.source(name)
+        print(one_line(f"{name:24} {where.value if where else 'not set'}"))
+    return DONE
+
+
+def _remove(name: str) -> int:
+    if keys.remove(name):
+        say(f"{name} is removed.")
+        return DONE
+    say(f"balcao: there is no key {name} in the file or the keyring.")
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Tests of the fidelity metrics and of `balcao evaluate`."""
