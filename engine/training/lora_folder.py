@@ -1,0 +1,165 @@
+"""The folder of a LoRA run: what it holds before, while and after it trains.
+
+run.json       what is being trained, from what, with which values
+checkpoints/   the last two states to go on from; gone when the adapter is there
+metrics.jsonl  one object for every step that was logged
+the adapter, its model card and, written last of all, manifest.json
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from engine import manifest
+from engine.errors import BalcaoError, DataError, UsageError
+from engine.manifest import Input, now
+from engine.text import json_line
+from engine.training.lora_recipe import Recipe
+
+KIND, VERSION = "lora-adapter", 1
+RUN, METRICS, CHECKPOINTS = "run.json", "metrics.jsonl", "checkpoints"
+WHOLE = "whole"
+"""A file that is written into a checkpoint after all the others."""
+_LOCK = ".train.lock"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is made of: `--resume` goes on only if all of it is the same."""
+
+    base: str
+    weights: dict[str, int]
+    """Bytes of each of the base's files."""
+    data: list[Input]
+    recipe: Recipe
+    prompt_version: int
+    created: str = msgspec.field(default_factory=now)
+
+
+def is_done(out: Path) -> bool:
+    """Whether the run has ended with an adapter."""
+    return (out / manifest.NAME).exists() and manifest.read(out).kind == KIND
+
+
+def check_new(out: Path) -> None:
+    """Raises UsageError if the folder holds anything."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file.", "Name a new folder with --out.")
+    if not out.exists() or not any(one.name != _LOCK for one in out.iterdir()):
+        return
+    if (out / RUN).exists() and not is_done(out):
+        raise UsageError(
+            f"{out} holds a run that has not ended.", "Go on with it: --resume. Or name another."
+        )
+    raise UsageError(
+        f"{out} is not empty.", "Name a new folder with --out; nothing is overwritten."
+    )
+
+
+def check_same(out: Path, run: Run) -> None:
+    """Raises UsageError if the folder holds no run, or one of something else."""
+    if not (out / RUN).exists():
+        raise UsageError(f"There is no run in {out} to go on with.", "Begin one without --resume.")
+    try:
+        old = msgspec.json.decode((out / RUN).read_bytes(), type=Run)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DataError(f"{out / RUN} cannot be read: {error}.", "Begin anew.") from error
+    changed = [
+        name
+        for name in ("base", "weights", "data", "recipe", "prompt_version")
+        if getattr(old, name) != getattr(run, name)
+    ]
+    if changed:
+        raise UsageError(
+            f"The run in {out} was begun with another {' and '.join(changed)}.",
+            "Give the same, or begin a new run in another folder.",
+        )
+
+
+def begin(out: Path, run: Run) -> None:
+    """Write what the run is. Raises BalcaoError if the disk says no."""
+    try:
+        manifest.write_whole(out / RUN, msgspec.json.format(msgspec.json.encode(run), indent=2))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or None."""
+    found = [
+        (int(match[1]), folder)
+        for folder in (out / CHECKPOINTS).glob("checkpoint-*")
+        if (match := _CHECKPOINT.fullmatch(folder.name)) and (folder / WHOLE).exists()
+    ]
+    return max(found)[1] if found else None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """The optimizer steps that a checkpoint has behind it."""
+    match = _CHECKPOINT.fullmatch(checkpoint.name) if checkpoint else None
+    return int(match[1]) if match else 0
+
+
+class Metrics:
+    """Appends to metrics.jsonl; what a killed run logged after its last checkpoint is taken out."""
+
+    def __init__(self, out: Path, step: int) -> None:
+        self._file = out / METRICS
+        kept: list[bytes] = []
+        if self._file.exists():
+            with self._file.open("rb") as stream:
+                kept = [line for line in stream if _logged_by(line, step)]
+        manifest.write_whole(self._file, b"".join(kept))
+
+    def add(self, values: dict[str, float | str]) -> None:
+        """One line."""
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json_line(values) + "\n")
+
+
+def _logged_by(line: bytes, step: int) -> bool:
+    try:
+        logged = msgspec.json.decode(line, type=dict[str, object]).get("step")
+    except msgspec.DecodeError:
+        return False
+    return isinstance(logged, int) and logged <= step
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Makes the folder; raises UsageError if another process trains in it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = (out / _LOCK).open("w")
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    with handle:
+        if not _locked(handle.fileno()):
+            raise UsageError(f"Another `balcao train` is at work in {out}.", "Let it end.")
+        try:
+            yield
+        finally:
+            (out / _LOCK).unlink(missing_ok=True)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: there two at once are not held apart.
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unwritable(out: Path, error: OSError) -> BalcaoError:
+    return BalcaoError(
+        f"{out} cannot be written: {error.strerror or error}.", "Make room, or name another folder."
+    )

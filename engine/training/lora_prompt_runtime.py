@@ -1,0 +1,175 @@
+"""Turns rows into tokens for training: the very tokens that the chat asks with, then the answer.
+
+The prompt's tokens come from the model's chat template in the same way as in
+backends/llama_runtime (a test holds the two together); the answer's tokens are what the template
+puts after them. So no template needs marks for the assistant's words, and none can be cut.
+Imports transformers: imported late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import (  # noqa: TID253 - this module is imported lazily
+    AutoTokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerFast,
+)
+
+from engine.errors import UsageError
+from engine.prompts import LLAMA2_TEMPLATE
+from engine.text import one_line
+from engine.training.lora_data import Row, as_messages
+from engine.types import Message, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One answer to learn: the tokens of the prompt, of the answer with its end, and its text."""
+
+    prompt: list[int]
+    completion: list[int]
+    answer: str
+
+    @property
+    def length(self) -> int:
+        """Tokens."""
+        return len(self.prompt) + len(self.completion)
+
+
+@dataclass(slots=True)
+class Encoded:
+    """The examples of a file, and what was left out, by reason."""
+
+    examples: list[Example] = field(default_factory=list)
+    too_long: int = 0
+    first_too_long: int = 0
+    """The line of the first row that is too long; 0 if there is none."""
+    unsayable: int = 0
+    """Answers that the tokenizer cannot give back as they are."""
+
+    @property
+    def tokens(self) -> int:
+        """All tokens of one epoch."""
+        return sum(example.length for example in self.examples)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest example."""
+        return max((example.length for example in self.examples), default=0)
+
+
+class Encoder:
+    """A base model's tokenizer and chat template."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UsageError if the tokenizer cannot be read."""
+        try:
+            self.tokenizer: Any = _tokenizer_class(folder).from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # the library raises whatever its many readers do
+            raise UsageError(
+                f"The tokenizer in {folder} cannot be read: {one_line(str(error), 200)}.",
+                "Put the tokenizer that belongs to the model into its folder.",
+            ) from error
+        self.template: str = self.tokenizer.chat_template or LLAMA2_TEMPLATE
+        if self.tokenizer.eos_token_id is None:
+            raise UsageError(f"The tokenizer in {folder} names no token that ends a text.")
+
+    def encode(self, rows: Sequence[Row], limit: int) -> Encoded:
+        """Every answer of `rows` as an example; one longer than `limit` tokens is left out whole.
+
+        A conversation with several answers gives an example for each, since the chat asks so too.
+        """
+        found = Encoded()
+        for line, row in enumerate(rows, 1):
+            for place, message in enumerate(row.messages):
+                if message.role != Role.ASSISTANT or not message.weight or not place:
+                    continue
+                example = self._example(as_messages(row.messages[: place + 1]))
+                if example.length > limit:
+                    found.too_long += 1
+                    found.first_too_long = found.first_too_long or line
+                elif self.text(example.completion).split() != example.answer.split():
+                    found.unsayable += 1
+                else:
+                    found.examples.append(example)
+        return found
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """The tokens that the chat asks with. Raises UsageError if the template refuses them."""
+        return self._tokens(messages, ask=True)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of an answer, without its end."""
+        decoded: str = self.tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return decoded.strip()
+
+    def _example(self, messages: list[Message]) -> Example:
+        *asked, answer = messages
+        prompt = self._tokens(asked, ask=True)
+        whole = self._tokens(messages, ask=False)
+        if whole[: len(prompt)] == prompt:
+            completion = whole[len(prompt) :]
+        else:
+            # The template words the past otherwise than the present: take the answer alone.
+            completion = self.tokenizer(answer.content, add_special_tokens=False)["input_ids"]
+        return Example(prompt, self._ended(completion), answer.content)
+
+    def _ended(self, tokens: list[int]) -> list[int]:
+        """`tokens` up to the first that ends a turn; the tokenizer's own end if there is none."""
+        special = {self.tokenizer.eos_token_id, *self.tokenizer.all_special_ids}
+        special.discard(self.tokenizer.unk_token_id)
+        for place, token in enumerate(tokens):
+            if token in special and place:
+                return tokens[: place + 1]
+        return [*tokens, self.tokenizer.eos_token_id]
+
+    def _tokens(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
+        try:
+            return self._apply(messages, ask=ask)
+        except TemplateError:
+            try:
+                return self._apply(_without_system(messages), ask=ask)
+            except TemplateError as error:
+                raise UsageError(
+                    "The model's chat template does not take these rows:"
+                    f" {one_line(str(error), 200).rstrip('.')}.",
+                    "Put another chat_template.jinja beside the model.",
+                ) from error
+
+    def _apply(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
+        turns = [{"role": message.role.value, "content": message.content} for message in messages]
+        encoded = self.tokenizer.apply_chat_template(
+            turns,
+            chat_template=self.template,
+            tokenize=True,  # rendering first and tokenizing then would give two BOS
+            add_generation_prompt=ask,
+            return_dict=True,
+        )
+        tokens: list[int] = encoded["input_ids"]
+        return tokens
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    """The system message put in front of the first question, as the chat does it."""
+    first, *others = messages
+    if first.role is not Role.SYSTEM or not others:
+        return list(messages)
+    asked = Message(others[0].role, f"{first.content}\n\n{others[0].content}")
+    return [asked, *others[1:]]
+
+
+def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
+    """AutoTokenizer guesses another tokenization where no class is named (251 of 251 strings)."""
+    config = folder / "tokenizer_config.json"
+    if config.exists() and b'"tokenizer_class"' in config.read_bytes():
+        return AutoTokenizer
+    return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer

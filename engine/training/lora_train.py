@@ -1,0 +1,247 @@
+"""A LoRA run from the check of its data to the adapter with its manifest; called by scripts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from engine import manifest
+from engine.errors import DataError, UsageError
+from engine.manifest import Manifest, input_of
+from engine.prompts import PROMPT_VERSION
+from engine.training import lora_folder
+from engine.training.lora_card import card
+from engine.training.lora_data import TRAIN, read_data
+from engine.training.lora_recipe import Recipe
+from engine.types import Progress
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from engine.training.lora_prompt_runtime import Encoded, Encoder, Example
+    from engine.training.lora_runtime import Outcome, Score, Tuner
+
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")
+Show = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base model. `name` is what the person calls it; `files` are its weights."""
+
+    name: str
+    folder: Path
+    files: tuple[Path, ...]
+
+
+class _Limits(msgspec.Struct):
+    max_position_embeddings: int = 2048
+    """transformers' own value where config.json names none."""
+
+
+def check_packages(recipe: Recipe) -> None:
+    """Raises UsageError, with the command that installs what is missing."""
+    quantized = recipe.quantization == "nf4" or "_adamw_" in recipe.optimizer
+    wanted = (*_PACKAGES, "bitsandbytes") if quantized or "bnb" in recipe.optimizer else _PACKAGES
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"Training needs packages that are missing: {', '.join(missing)}.",
+            f"Install them: `make train-env`, or {sys.executable} -m pip install 'balcao[train]'.",
+        )
+
+
+class LoraRun:
+    """One run in one folder, which it holds while it is open."""
+
+    def __init__(self, data: Path, base: Base, out: Path, recipe: Recipe) -> None:
+        """Check and tokenize. Raises UsageError or DataError; nothing is written yet."""
+        check_packages(recipe)
+        self._data = read_data(data)
+        self._base, self._out, self._recipe = base, out, recipe
+        self._encoder = _encoder(base.folder)
+        self._limit = _context(base.folder, recipe.max_length)
+        self._train = self._encoder.encode(self._data.train, self._limit)
+        self._valid = self._encoder.encode(self._data.valid, self._limit)
+        self._held = ExitStack()
+        if not self._train.examples:
+            raise DataError(f"No row of {data / TRAIN} can be learned: {self._left_out()}.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+
+    def plan_text(self) -> str:
+        """What would be done, and what to know before."""
+        recipe, train = self._recipe, self._train
+        batch = recipe.batch_size * recipe.accumulate
+        steps = -(-len(train.examples) // batch) * recipe.epochs
+        values = msgspec.to_builtins(recipe)
+        lines = [
+            f"base      {self._base.name}",
+            f"data      {self._data.folder}: {len(train.examples):,} answers to learn",
+            f"tokens    {train.tokens:,} an epoch; the longest row {train.longest:,}",
+            f"training  {recipe.epochs:g} epochs in batches of {batch}: about {steps:,.0f} steps",
+            "recipe    " + ", ".join(f"{name} {value}" for name, value in values.items()),
+        ]
+        lines += [f"warning   {words}" for words in self.warnings]
+        return "\n".join(lines)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences that the person is told before the start."""
+        left_out = self._left_out()
+        return (*self._data.warnings, *((left_out,) if left_out else ()))
+
+    def load(self, *, resume: bool) -> Tuner:
+        """Take the out folder until the run is closed, and load the base. Raises BalcaoError."""
+        if not resume:
+            lora_folder.check_new(self._out)
+        run = self._run()
+        if resume:
+            lora_folder.check_same(self._out, run)
+        self._held.enter_context(lora_folder.alone(self._out))
+        if not resume:
+            lora_folder.begin(self._out, run)
+        _offline()
+        from engine.training.lora_runtime import Tuner
+
+        return Tuner(
+            self._base.folder, self._out, self._recipe, self._encoder, self._train.examples
+        )
+
+    def train(self, tuner: Tuner, show: Show, stopping: Callable[[], bool]) -> Outcome:
+        """Train, from the last checkpoint if there is one. Raises BalcaoError."""
+        return tuner.train(lora_folder.last_checkpoint(self._out), show, stopping)
+
+    def finish(self, tuner: Tuner, outcome: Outcome, show: Show) -> Manifest:
+        """Score the adapter and write it, its card and, last of all, its manifest."""
+        scores = {"training": tuner.score(self._sample(self._train), show)}
+        if self._valid.examples:
+            scores["held_out"] = tuner.score(self._sample(self._valid), show)
+        show(Progress("writing the adapter"))
+        draft = self._out / lora_folder.CHECKPOINTS / "final"
+        tuner.save(draft, self._base.name)
+        for file in draft.iterdir():
+            file.replace(self._out / file.name)
+        made = self._manifest(tuner, outcome, scores)
+        manifest.write_whole(self._out / "README.md", card(made).encode())
+        manifest.write(self._out, made)
+        shutil.rmtree(self._out / lora_folder.CHECKPOINTS)
+        return made
+
+    def _sample(self, encoded: Encoded) -> list[Example]:
+        """As many rows as the recipe says, spread over all."""
+        wanted = min(self._recipe.score_rows, len(encoded.examples))
+        return [encoded.examples[turn * len(encoded.examples) // wanted] for turn in range(wanted)]
+
+    def _run(self) -> lora_folder.Run:
+        return lora_folder.Run(
+            base=self._base.name,
+            weights={file.name: file.stat().st_size for file in self._base.files},
+            data=[input_of(file) for file in self._data.files],
+            recipe=self._recipe,
+            prompt_version=PROMPT_VERSION,
+        )
+
+    def _manifest(self, tuner: Tuner, outcome: Outcome, scores: dict[str, Score]) -> Manifest:
+        files = (self._base.folder / "config.json", *self._base.files)
+        return Manifest(
+            kind=lora_folder.KIND,
+            version=lora_folder.VERSION,
+            inputs=[input_of(file) for file in (*self._data.files, *files)],
+            counts={
+                "read": len(self._data.train),
+                "kept": len(self._train.examples),
+                "rejected": _rejected(self._train),
+                "tokens": self._train.tokens,
+                "trained_numbers": tuner.trained,
+            },
+            settings={
+                "base": self._base.name,
+                "recipe": msgspec.to_builtins(self._recipe),
+                "precision": tuner.precision,
+                "steps": outcome.steps,
+                "loss": outcome.loss,
+                "word_for_word": {
+                    name: {"asked": score.asked, "right": score.right}
+                    for name, score in scores.items()
+                },
+                "chat_template": self._encoder.template,
+            },
+        )
+
+    def _left_out(self) -> str:
+        found = self._train
+        parts = []
+        if found.too_long:
+            parts.append(
+                f"{found.too_long:,} answers are left out, since with their question they are"
+                f" longer than {self._limit:,} tokens (the first in line {found.first_too_long})"
+            )
+        if found.unsayable:
+            parts.append(
+                f"{found.unsayable:,} answers are left out, since the tokenizer does not give them"
+                " back as they are"
+            )
+        return "; ".join(parts)
+
+
+def outcome_text(out: Path, made: Manifest) -> str:
+    """A line or two for the person about a run that is done."""
+    scores = made.settings["word_for_word"]
+    lines = [f"adapter   {out}", f"steps     {made.settings['steps']:,}"]
+    if made.settings["loss"] is not None:
+        lines.append(f"loss      {made.settings['loss']:.4f} (mean of the last epoch)")
+    lines += [
+        f"{name.replace('_', ' '):9} {score['right']} of {score['asked']} rows word for word"
+        for name, score in scores.items()
+    ]
+    return "\n".join(lines)
+
+
+def _encoder(folder: Path) -> Encoder:
+    _offline()
+    from engine.training.lora_prompt_runtime import Encoder
+
+    return Encoder(folder)
+
+
+def _offline() -> None:
+    """The libraries read these when they are first imported: no fetching, no chatter."""
+    for name, value in (
+        ("HF_HUB_OFFLINE", "1"),
+        ("HF_DATASETS_OFFLINE", "1"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+    ):
+        os.environ.setdefault(name, value)
+    import logging
+
+    # It says on stderr that a package of faster kernels is not there.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def _context(folder: Path, wanted: int) -> int:
+    own = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Limits)
+    return min(own.max_position_embeddings, wanted or own.max_position_embeddings)
+
+
+def _rejected(encoded: Encoded) -> dict[str, int]:
+    return {"too long": encoded.too_long, "not given back": encoded.unsayable}

@@ -1,0 +1,1 @@
+"""Tests of `balcao train`, on a real tiny Llama."""

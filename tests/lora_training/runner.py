@@ -1,0 +1,102 @@
+"""Imports trl once and runs each `balcao train` as a fork of itself: importing takes 20 seconds.
+
+Reads one JSON list from stdin for each run: the log's file, then the arguments. Answers with the
+run's process id, and with its exit status once it has ended (negative: the signal). A run whose
+first argument is `tokens` prints what chat and training make of the same prompts, and `loss` what
+the plain base has to learn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch  # noqa: TID253 - a script that is nothing without it
+from transformers import LlamaForCausalLM  # noqa: TID253 - as above
+
+import engine.training.lora_runtime  # noqa: F401 - for the runs, which import it at once
+from engine.backends.llama_messages import Open
+from engine.backends.llama_runtime import LlamaRuntime
+from engine.prompts import QUESTION_FORMS, chat_messages
+from engine.training.lora_data import Row, RowMessage, read_data
+from engine.training.lora_prompt_runtime import Encoder
+from engine.types import Mode
+from scripts.train_lora import main
+
+PAST = (
+    RowMessage("user", "What is it?"),
+    RowMessage("assistant", "A stool."),
+    RowMessage("user", "What does it hold?"),
+    RowMessage("assistant", "110 kg — or so."),
+)
+
+
+def tokens_of(folder: str) -> None:
+    """Print the prompts' tokens as the chat has them and as training has them."""
+    chat = LlamaRuntime(Open(folder, "none", 0))
+    encoder = Encoder(Path(folder))
+    prompts = [chat_messages(form.format(title="Café “A” 2"), None, Mode.MEMORY)
+               for form in QUESTION_FORMS]  # fmt: skip
+    learned = encoder.encode([Row(PAST)], 10_000).examples
+    found = {
+        "chat": [chat._encode(prompt) for prompt in prompts],
+        "training": [encoder.prompt_tokens(prompt) for prompt in prompts],
+        "bos": encoder.tokenizer.bos_token_id,
+        "ends": sorted(chat._ends),
+        "answers": [one.completion for one in learned],
+        "texts": [encoder.text(one.completion) for one in learned],
+    }
+    print(json.dumps(found))  # noqa: T201 - what the run is for
+
+
+def print_loss(folder: str, data: str) -> None:
+    """Print the plain base's mean loss on the answers of the training rows and their ends."""
+    encoder = Encoder(Path(folder))
+    model = LlamaForCausalLM.from_pretrained(folder)
+    losses: list[float] = []
+    for one in encoder.encode(read_data(Path(data)).train, 10_000).examples:
+        tokens = torch.tensor([one.prompt + one.completion])
+        with torch.inference_mode():
+            likely = model(tokens).logits[0].log_softmax(-1)
+        for place, token in enumerate(one.completion, len(one.prompt)):
+            losses.append(-float(likely[place - 1, token]))
+    print(sum(losses) / len(losses))  # noqa: T201 - what the run is for
+
+
+def serve() -> None:
+    """Run what stdin asks for, one after another."""
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        log, *arguments = json.loads(line)
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            status = 1
+            try:
+                if arguments[0] == "tokens":
+                    tokens_of(arguments[1])
+                    status = 0
+                elif arguments[0] == "loss":
+                    print_loss(arguments[1], arguments[2])
+                    status = 0
+                else:
+                    status = main(arguments)
+            except SystemExit as left:
+                status = int(left.code or 0)
+            except BaseException:  # noqa: BLE001 - a child must not go on as its parent
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        print(child, flush=True)  # noqa: T201 - the answer
+        ended = os.waitpid(child, 0)[1]
+        print(os.waitstatus_to_exitcode(ended), flush=True)  # noqa: T201 - the answer
+
+
+if __name__ == "__main__":
+    serve()
