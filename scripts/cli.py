@@ -20,6 +20,7 @@ COMMANDS = {
     "finetune": ("scripts.finetune", "fine-tune a model at OpenAI"),
     "index": ("scripts.build_index", "build a catalogue from trn.json"),
     "keys": ("scripts.keys", "keep the keys of the engines"),
+    "prepare": ("scripts.prepare", "make training rows from trn.json"),
     "train": ("scripts.train_lora", "fine-tune a Llama on this machine, by LoRA"),
 }
 """Each command's module (with a `main(argv)`) and what it does. None is imported to list them."""

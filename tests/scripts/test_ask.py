@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,16 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert all(name in said for name in cli.COMMANDS)
+
+
+def test_every_command_of_the_docs_is_there_and_takes_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    docs = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
+    told = set(re.findall(r"^## `balcao (\w+)", docs.read_text(encoding="utf-8"), re.MULTILINE))
+    assert told == set(cli.COMMANDS)
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([name, "--help"])
+        assert ended.value.code == 0
+        assert f"balcao {name}" in capsys.readouterr().out
