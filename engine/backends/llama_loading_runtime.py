@@ -13,15 +13,13 @@ from typing import Any
 
 import torch  # noqa: TID253 - the worker's module, loaded on Open
 from transformers import (  # noqa: TID253 - as above
-    AutoTokenizer,
     BitsAndBytesConfig,
     LlamaForCausalLM,
-    LlamaTokenizer,
-    PreTrainedTokenizerFast,
 )
 
 from engine.backends.llama_messages import Open, Quantization
 from engine.errors import EngineFailed, EngineUnavailable
+from engine.prompt_tokens_runtime import read_tokenizer
 from engine.text import one_line
 
 _SHARE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
@@ -77,9 +75,7 @@ def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped l
     """The model's tokenizer. Raises EngineUnavailable if it cannot be read or does not fit."""
     remedy = "Put the tokenizer that belongs to the model into its folder."
     try:
-        tokenizer = _tokenizer_class(folder).from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = read_tokenizer(folder)
     except Exception as error:  # the library raises whatever its many readers do
         raise EngineUnavailable(
             f"The tokenizer in {folder} cannot be read: {one_line(str(error), 200)}.", remedy
@@ -126,14 +122,6 @@ def _quantized(quantization: Quantization) -> BitsAndBytesConfig | None:
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
     return BitsAndBytesConfig(load_in_8bit=True) if quantization == "int8" else None
-
-
-def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
-    """AutoTokenizer guesses another tokenization where no class is named (251 of 251 strings)."""
-    config = folder / "tokenizer_config.json"
-    if config.exists() and b'"tokenizer_class"' in config.read_bytes():
-        return AutoTokenizer
-    return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
 
 
 def _check_memory(needed: float, *, on_gpu: bool) -> None:

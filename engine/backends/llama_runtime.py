@@ -24,9 +24,9 @@ from engine.backends.llama_messages import Ask, Done, Open
 from engine.backends.llama_prompt import Fitted, fit
 from engine.backends.llama_text import TokenText, TurnEnd, loops
 from engine.errors import EngineFailed, EngineUnavailable
-from engine.prompts import LLAMA2_TEMPLATE
+from engine.prompt_tokens_runtime import PromptTokens
 from engine.text import one_line
-from engine.types import Message, Role, StopReason
+from engine.types import Message, StopReason
 
 _LOOK_FOR_LOOPS_EVERY = 8
 """Tokens."""
@@ -48,7 +48,7 @@ class LlamaRuntime:
     def __init__(self, request: Open) -> None:
         self._model = load_model(request)
         self._tokenizer = load_tokenizer(Path(request.folder), self._model)
-        self._template: str = self._tokenizer.chat_template or LLAMA2_TEMPLATE
+        self._tokens = PromptTokens(self._tokenizer)
         self._ends = self._end_tokens()
         # What the model's makers preset (penalties, sampling) would change the catalogue's words.
         self._model.generation_config = GenerationConfig()
@@ -90,7 +90,7 @@ class LlamaRuntime:
             self.attach(ask.adapter)
         self._put_in_force(ask.adapter)
         fitted = fit(ask.messages, self._encode, self._context(ask), ask.max_tokens)
-        watch = _Watch(self._decode, self._ends, self._template, emit)
+        watch = _Watch(self._tokens.decode, self._ends, self._tokens.template, emit)
         try:
             with memory_ran_out("answer"), torch.inference_mode():
                 self._generate(fitted, ask.temperature, watch)
@@ -137,9 +137,13 @@ class LlamaRuntime:
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
         try:
-            tokens = self._apply_template(messages)
-        except TemplateError:
-            tokens = self._encode_without_system(messages)
+            tokens = self._tokens.encode(messages, ask=True)
+        except TemplateError as error:
+            raise EngineFailed(
+                "The model's chat template does not take this conversation:"
+                f" {one_line(str(error), 200).rstrip('.')}.",
+                "Begin a new conversation, or put another chat_template.jinja beside the model.",
+            ) from error
         rows = self._model.get_input_embeddings().num_embeddings
         if max(tokens) >= rows:
             raise EngineFailed(
@@ -148,35 +152,6 @@ class LlamaRuntime:
                 "Put the tokenizer that belongs to the model into its folder.",
             )
         return tokens
-
-    def _encode_without_system(self, messages: Sequence[Message]) -> list[int]:
-        """Some templates take no system message."""
-        try:
-            return self._apply_template(_without_system(messages))
-        except TemplateError as error:
-            raise EngineFailed(
-                "The model's chat template does not take this conversation:"
-                f" {one_line(str(error), 200).rstrip('.')}.",
-                "Begin a new conversation, or put another chat_template.jinja beside the model.",
-            ) from error
-
-    def _apply_template(self, messages: Sequence[Message]) -> list[int]:
-        turns = [{"role": message.role.value, "content": message.content} for message in messages]
-        encoded = self._tokenizer.apply_chat_template(
-            turns,
-            chat_template=self._template,
-            tokenize=True,  # rendering first and tokenizing then would give two BOS
-            add_generation_prompt=True,
-            return_dict=True,
-        )
-        tokens: list[int] = encoded["input_ids"]
-        return tokens
-
-    def _decode(self, tokens: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
 
     def _end_tokens(self) -> set[int]:
         named = (
@@ -252,12 +227,3 @@ class _Watch(StoppingCriteria):  # type: ignore[misc] # untyped library
     def _say(self, text: str) -> None:
         if text:
             self._emit(text)
-
-
-def _without_system(messages: Sequence[Message]) -> list[Message]:
-    """The system message put in front of the first question."""
-    first, *others = messages
-    if first.role is not Role.SYSTEM or not others:
-        return list(messages)
-    asked = Message(others[0].role, f"{first.content}\n\n{others[0].content}")
-    return [asked, *others[1:]]

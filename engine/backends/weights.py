@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -200,24 +199,11 @@ def read_json(file: Path, kind: type[T]) -> T:
 
 
 def _check_tokenizer(folder: Path) -> None:
-    if (folder / _TOKENIZER).is_file():
-        return
-    if not (folder / _SENTENCEPIECE).is_file():
+    if not any((folder / name).is_file() for name in (_TOKENIZER, _SENTENCEPIECE)):
         raise EngineUnavailable(
             f"The model in {folder} has no tokenizer.",
             f"Put the {_TOKENIZER} or {_SENTENCEPIECE} that belongs to it there.",
         )
-    if not _has_protobuf():
-        raise EngineUnavailable(
-            f"The model in {folder} has its tokenizer only as {_SENTENCEPIECE}; the package that"
-            " reads it, protobuf, is missing.",
-            f"Install it: {sys.executable} -m pip install protobuf",
-        )
-
-
-def _has_protobuf() -> bool:
-    # `google` is a folder that several packages share, and that may be missing.
-    return find_spec("google") is not None and find_spec("google.protobuf") is not None
 
 
 def _weights(folder: Path, engine_id: str) -> tuple[Path, ...]:

@@ -1,9 +1,8 @@
 """Turns rows into tokens for training: the very tokens that the chat asks with, then the answer.
 
-The prompt's tokens come from the model's chat template in the same way as in
-backends/llama_runtime (a test holds the two together); the answer's tokens are what the template
-puts after them. So no template needs marks for the assistant's words, and none can be cut.
-Imports transformers: imported late.
+The prompt's tokens come from prompt_tokens_runtime, as the chat's do (a test holds the two
+together); the answer's tokens are what the template puts after them. So no template needs marks
+for the assistant's words, and none can be cut. Imports transformers: imported late.
 """
 
 from __future__ import annotations
@@ -14,14 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers import (  # noqa: TID253 - this module is imported lazily
-    AutoTokenizer,
-    LlamaTokenizer,
-    PreTrainedTokenizerFast,
-)
 
 from engine.errors import UsageError
-from engine.prompts import LLAMA2_TEMPLATE
+from engine.prompt_tokens_runtime import PromptTokens, read_tokenizer
 from engine.text import one_line
 from engine.training.lora_data import Row, as_messages
 from engine.types import Message, Role
@@ -69,15 +63,13 @@ class Encoder:
     def __init__(self, folder: Path) -> None:
         """Raises UsageError if the tokenizer cannot be read."""
         try:
-            self.tokenizer: Any = _tokenizer_class(folder).from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
+            self.tokenizer: Any = read_tokenizer(folder)
         except Exception as error:  # the library raises whatever its many readers do
             raise UsageError(
                 f"The tokenizer in {folder} cannot be read: {one_line(str(error), 200)}.",
                 "Put the tokenizer that belongs to the model into its folder.",
             ) from error
-        self.template: str = self.tokenizer.chat_template or LLAMA2_TEMPLATE
+        self._prompt = PromptTokens(self.tokenizer)
         if self.tokenizer.eos_token_id is None:
             raise UsageError(f"The tokenizer in {folder} names no token that ends a text.")
 
@@ -105,12 +97,14 @@ class Encoder:
         """The tokens that the chat asks with. Raises UsageError if the template refuses them."""
         return self._tokens(messages, ask=True)
 
+    @property
+    def template(self) -> str:
+        """The chat template in force."""
+        return self._prompt.template
+
     def text(self, tokens: Sequence[int]) -> str:
         """The text of an answer, without its end."""
-        decoded: str = self.tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return decoded.strip()
+        return self._prompt.decode(tokens).strip()
 
     def _example(self, messages: list[Message]) -> Example:
         *asked, answer = messages
@@ -134,42 +128,10 @@ class Encoder:
 
     def _tokens(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
         try:
-            return self._apply(messages, ask=ask)
-        except TemplateError:
-            try:
-                return self._apply(_without_system(messages), ask=ask)
-            except TemplateError as error:
-                raise UsageError(
-                    "The model's chat template does not take these rows:"
-                    f" {one_line(str(error), 200).rstrip('.')}.",
-                    "Put another chat_template.jinja beside the model.",
-                ) from error
-
-    def _apply(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
-        turns = [{"role": message.role.value, "content": message.content} for message in messages]
-        encoded = self.tokenizer.apply_chat_template(
-            turns,
-            chat_template=self.template,
-            tokenize=True,  # rendering first and tokenizing then would give two BOS
-            add_generation_prompt=ask,
-            return_dict=True,
-        )
-        tokens: list[int] = encoded["input_ids"]
-        return tokens
-
-
-def _without_system(messages: Sequence[Message]) -> list[Message]:
-    """The system message put in front of the first question, as the chat does it."""
-    first, *others = messages
-    if first.role is not Role.SYSTEM or not others:
-        return list(messages)
-    asked = Message(others[0].role, f"{first.content}\n\n{others[0].content}")
-    return [asked, *others[1:]]
-
-
-def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
-    """AutoTokenizer guesses another tokenization where no class is named (251 of 251 strings)."""
-    config = folder / "tokenizer_config.json"
-    if config.exists() and b'"tokenizer_class"' in config.read_bytes():
-        return AutoTokenizer
-    return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
+            return self._prompt.encode(messages, ask=ask)
+        except TemplateError as error:
+            raise UsageError(
+                "The model's chat template does not take these rows:"
+                f" {one_line(str(error), 200).rstrip('.')}.",
+                "Put another chat_template.jinja beside the model.",
+            ) from error

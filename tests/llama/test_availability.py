@@ -13,7 +13,7 @@ import pytest
 
 from engine import manifest
 from engine.backends.llama_host import LlamaHosts
-from engine.backends.weights import _has_protobuf, hub_cache
+from engine.backends.weights import hub_cache
 from engine.prompts import PROMPT_VERSION
 from tests.llama.conftest import Copy, engine
 from tests.llama.tiny import ROOT, Tiny
@@ -119,13 +119,6 @@ def test_no_tokenizer(copy: Copy) -> None:
     model = copy("model")
     (model / "tokenizer.json").unlink()
     assert "has no tokenizer" in _said(model=str(model))
-
-
-@pytest.mark.skipif(_has_protobuf(), reason="protobuf is installed")
-def test_a_tokenizer_that_takes_a_package_which_is_missing(copy: Copy) -> None:
-    model = copy("model")
-    (model / "tokenizer.json").rename(model / "tokenizer.model")
-    assert "pip install protobuf" in _said(model=str(model))
 
 
 def test_broken_adapters(tiny: Tiny, copy: Copy) -> None:
