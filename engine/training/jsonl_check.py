@@ -55,13 +55,20 @@ class Checked:
 
 
 def check_file(
-    file: Path, counter: TokenCounter, row_limit: int, least: int = LEAST_ROWS
+    file: Path,
+    counter: TokenCounter,
+    row_limit: int,
+    least: int = LEAST_ROWS,
+    most_bytes: int | None = MOST_BYTES,
 ) -> Checked:
-    """Read a JSONL file of rows. Raises DataError if it cannot be read at all."""
+    """Read a JSONL file of rows; `most_bytes` is what a provider takes, None where none is asked.
+
+    Raises DataError if it cannot be read at all.
+    """
     checked = Checked()
     questions: dict[bytes, bytes] = {}
     repeated, contradicting = 0, 0
-    for number, messages in _rows(file, checked):
+    for number, messages in _rows(file, checked, most_bytes):
         tokens = counter.row([message["content"] for message in messages])
         _count(checked, tokens, number, row_limit)
         whole, asked = _print(messages), _print(messages[:-1])
@@ -71,7 +78,7 @@ def check_file(
     if checked.rows < least:
         checked.problem(f"{checked.rows} usable rows; at least {least} are needed")
     if repeated:
-        checked.warnings.append(f"{repeated:,} rows repeat an earlier one: each is paid for")
+        checked.warnings.append(f"{repeated:,} rows repeat an earlier one")
     if contradicting:
         checked.warnings.append(
             f"{contradicting:,} rows ask what an earlier one asks and answer otherwise"
@@ -94,13 +101,15 @@ def _count(checked: Checked, tokens: int, number: int, row_limit: int) -> None:
         )
 
 
-def _rows(file: Path, checked: Checked) -> Iterator[tuple[int, list[dict[str, str]]]]:
+def _rows(
+    file: Path, checked: Checked, most_bytes: int | None
+) -> Iterator[tuple[int, list[dict[str, str]]]]:
     """Line number and messages of every row that is right; the others are noted."""
     try:
         with file.open("rb") as stream:
             checked.size = file.stat().st_size
-            if checked.size > MOST_BYTES:
-                checked.problem(f"{checked.size:,} bytes; at most {MOST_BYTES:,} can be sent")
+            if most_bytes is not None and checked.size > most_bytes:
+                checked.problem(f"{checked.size:,} bytes; at most {most_bytes:,} can be sent")
                 return
             for number, line in enumerate(stream, 1):
                 try:

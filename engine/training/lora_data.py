@@ -87,7 +87,8 @@ def _check_prompts(folder: Path) -> None:
 
 def _checked(file: Path, least: int) -> Checked:
     # The true tokens are counted later, by the model's own tokenizer.
-    checked = check_file(file, TokenCounter(lambda _text: 0, exact=False), _NO_LIMIT, least)
+    counter = TokenCounter(lambda _text: 0, exact=False)
+    checked = check_file(file, counter, _NO_LIMIT, least, most_bytes=None)
     if checked.problems:
         more = f"; and {checked.hidden:,} more" if checked.hidden else ""
         raise DataError(

@@ -100,13 +100,13 @@ def test_ten_rows_at_least_and_many_faults_are_counted(tmp_path: Path) -> None:
     assert (len(found.problems), found.hidden) == (5, 15)
 
 
-def test_what_is_paid_in_vain_is_a_warning(tmp_path: Path) -> None:
+def test_what_is_shown_in_vain_is_a_warning(tmp_path: Path) -> None:
     again = json.dumps(row("Lamp 1", "Lamp 1 shines. Café!"))
     other = json.dumps(row("Lamp 2", "Something else."))
     found = checked(tmp_path, again, other)
     assert found.problems == []
     assert found.warnings == [
-        "1 rows repeat an earlier one: each is paid for",
+        "1 rows repeat an earlier one",
         "1 rows ask what an earlier one asks and answer otherwise",
     ]
     more = check_file(write_rows(tmp_path / "more.jsonl", 3), COUNTER, 100, least=1)
