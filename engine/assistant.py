@@ -118,6 +118,9 @@ class _Answering:
             )
         answer = self._finish()
         self._done = True
+        not_saved = await self.keep(finished=True)
+        if not_saved:
+            yield NotSaved(not_saved)
         yield Answered(answer)
 
     async def _answer_it(self) -> AsyncGenerator[Event]:
@@ -233,17 +236,21 @@ class _Answering:
             self._saved_at = time.monotonic()
             await self.keep(finished=False)
 
-    async def keep(self, *, finished: bool) -> None:
-        """Put the words so far on disk; a disk that fails now was told of at the beginning."""
+    async def keep(self, *, finished: bool) -> Problem | None:
+        """Put the words so far on disk, the whole answer once; returns why it could not be done."""
         answer = self._finish()
         if self._assistant.store is None or self._answer_id is None:
-            return
+            return None
+        answer_id = self._answer_id
+        if finished:
+            self._answer_id = None
         try:
             await asyncio.to_thread(
-                self._assistant.store.update, self._answer_id, answer, finished=finished
+                self._assistant.store.update, answer_id, answer, finished=finished
             )
-        except StoreError:
-            self._answer_id = None
+        except StoreError as error:
+            return error.problem
+        return None
 
     def _elapsed(self) -> float:
         """Milliseconds since the question."""

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from engine import manifest
-from engine.errors import CatalogueError, DataError
 from engine.manifest import Manifest
 from engine.publish import one_at_a_time, whole_folder
 from engine.retrieval import layout
@@ -56,7 +55,7 @@ def change(
     new words when they open it anew. Raises CatalogueError if it cannot be read or written.
     """
     with one_at_a_time(folder):
-        before = _readable(folder)
+        before = layout.readable(folder)
         changer = Changer(folder)
         titles = WordsWriter(folder / layout.TITLES)
         bodies = WordsWriter(folder / layout.BODIES)
@@ -147,17 +146,6 @@ def _manifest(given: Manifest | None, count: int) -> Manifest:
             "body_characters": _BODY_LIMIT,
         },
     )
-
-
-def _readable(folder: Path) -> Manifest:
-    try:
-        found = manifest.read(folder)
-    except DataError as error:
-        raise CatalogueError(
-            f"There is no catalogue in {folder}.", layout.remedy(folder)
-        ) from error
-    layout.check(folder, found)
-    return found
 
 
 def _changed_manifest(before: Manifest, given: Manifest | None) -> Manifest:

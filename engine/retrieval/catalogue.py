@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine import manifest
-from engine.errors import CatalogueError, DataError
+from engine.errors import CatalogueError
 from engine.retrieval import layout
 from engine.retrieval.decide import Decider
 from engine.retrieval.records import Records
@@ -34,7 +33,7 @@ class Catalogue:
     @classmethod
     def open(cls, folder: Path, thresholds: Thresholds = DEFAULT) -> Catalogue:
         """The catalogue in `folder`. Raises CatalogueError with the command that mends it."""
-        _check(folder)
+        layout.readable(folder)
         try:
             return cls(folder, thresholds)
         except CatalogueError as error:
@@ -65,13 +64,3 @@ class Catalogue:
         """Close the files. Safe to call again."""
         self._records.close()
         self._related.close()
-
-
-def _check(folder: Path) -> None:
-    try:
-        made = manifest.read(folder)
-    except DataError as error:
-        raise CatalogueError(
-            f"There is no catalogue in {folder}.", layout.remedy(folder)
-        ) from error
-    layout.check(folder, made)

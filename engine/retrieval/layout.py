@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CatalogueError
+from engine import manifest
+from engine.errors import CatalogueError, DataError
 from engine.manifest import Manifest
 from engine.retrieval.folding import FOLD_VERSION
 
@@ -19,14 +20,23 @@ TOKENISER = f"engine.retrieval.folding version {FOLD_VERSION}, cut at blanks"
 _BLANKS = "whitespace"
 
 
-def check(folder: Path, made: Manifest) -> None:
-    """Raises CatalogueError if the index that `made` describes cannot be read by this program."""
+def readable(folder: Path) -> Manifest:
+    """The manifest of the catalogue in `folder`.
+
+    Raises CatalogueError, with the command that mends it, where there is no catalogue or none that
+    this program can read.
+    """
+    try:
+        made = manifest.read(folder)
+    except DataError as error:
+        raise CatalogueError(f"There is no catalogue in {folder}.", remedy(folder)) from error
     if made.kind != KIND:
         raise CatalogueError(f"{folder} holds a {made.kind}, no catalogue.", remedy(folder))
     if made.version != INDEX_VERSION or made.settings.get("fold_version") != FOLD_VERSION:
         raise CatalogueError(
             f"The catalogue in {folder} was built by another version of Balcão.", remedy(folder)
         )
+    return made
 
 
 def remedy(folder: Path) -> str:

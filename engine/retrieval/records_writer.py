@@ -129,4 +129,6 @@ def _told() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise CatalogueError(f"The products cannot be written: {error}.") from error
+        raise CatalogueError(
+            f"The products cannot be written: {error}.", "Make room, or name another folder."
+        ) from error

@@ -204,6 +204,18 @@ async def test_a_disk_that_takes_nothing_does_not_stop_the_chat(
     assert [event for event in events if isinstance(event, NotSaved)]
 
 
+async def test_a_disk_that_fills_while_words_come_is_told(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    assistant, conversation = Assistant(OneEngine(), catalogue, store), Conversation()
+    events = []
+    async for event in assistant.ask("Empty Shelf", "base", Mode.GROUNDED, conversation):
+        events.append(event)
+        if isinstance(event, Found):
+            store.close()  # as good as full: nothing can be written from here on
+    assert [type(event) for event in events[-2:]] == [NotSaved, Answered]
+
+
 async def test_an_unknown_engine_is_a_usage_error(catalogue: Catalogue) -> None:
     with pytest.raises(UsageError, match="no engine named"):
         await ask(Assistant(OneEngine(), catalogue), "x", "nobody")
