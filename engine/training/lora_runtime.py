@@ -1,46 +1,32 @@
-"""Fine-tunes a Llama by LoRA: trl's SFTTrainer over peft, QLoRA by bitsandbytes. Imported late.
-
-The rows come in as tokens with their labels (lora_prompt_runtime), so trl renders and cuts nothing.
-"""
+"""Fine-tunes a Llama by LoRA: trl's SFTTrainer over peft, QLoRA by bitsandbytes. Imported late."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets  # noqa: TID253 - this module is imported lazily
-import torch  # noqa: TID253 - as above
-from peft import LoraConfig  # noqa: TID253 - as above
-from transformers import (  # noqa: TID253 - as above
-    BitsAndBytesConfig,
-    GenerationConfig,
-    LlamaForCausalLM,
-    PrinterCallback,
-    set_seed,
-)
+import torch  # noqa: TID253 - this module is imported lazily
+from transformers import set_seed  # noqa: TID253 - as above
 from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as above
-from trl import SFTConfig, SFTTrainer  # noqa: TID253 - as above
 
-from engine.errors import BalcaoError, UsageError
-from engine.text import one_line
+from engine.errors import BalcaoError
+from engine.training import lora_score_runtime
+from engine.training.lora_base_runtime import Numerics, load_base
 from engine.training.lora_folder import CHECKPOINTS, Metrics, step_of
-from engine.training.lora_order_runtime import OrderedTrainer
 from engine.training.lora_prompt_runtime import Encoder, Example
 from engine.training.lora_recipe import Recipe
+from engine.training.lora_score_runtime import Score
+from engine.training.lora_trainer_runtime import arguments_of, make_trainer
 from engine.training.lora_trouble import explained, quiet
 from engine.training.lora_watch_runtime import Watch
 from engine.types import Progress
 
-_IGNORED = -100
-"""The label that torch's cross-entropy passes over."""
 _STATES = 9
 """Numbers on disk for each that is trained: two checkpoints and the one being written, each with
 the weight and the optimizer's two moments."""
-_SPARE_ANSWER_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +36,6 @@ class Outcome:
     steps: int
     loss: float | None
     done: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Of `asked` questions, how many were answered word for word by greedy decoding."""
-
-    asked: int
-    right: int
 
 
 class Tuner:
@@ -75,20 +53,19 @@ class Tuner:
         self._encoder = encoder
         self._recipe = recipe
         self._out = out
-        self._on_gpu = torch.cuda.is_available()
+        self._numerics = Numerics.of(recipe)
         disable_progress_bar()  # ours is on the same line
         set_seed(recipe.seed)  # peft draws the adapter's first values
         with explained(recipe), quiet():
-            self._trainer = self._make_trainer(self._load(base), examples)
-        self._trainer.remove_callback(PrinterCallback)
+            arguments = arguments_of(recipe, self._numerics, out / CHECKPOINTS)
+            model = load_base(base, recipe, self._numerics)
+            self._trainer = make_trainer(model, encoder.tokenizer, examples, recipe, arguments)
         self._check_disk()
 
     @property
     def precision(self) -> str:
         """What the base is computed in, for the person and the manifest."""
-        kind = "GPU" if self._on_gpu else "CPU"
-        nf4 = "NF4, " if self._quantized else ""
-        return f"{nf4}{'bf16' if self._bf16 else 'fp32'} on the {kind}"
+        return str(self._numerics)
 
     @property
     def trained(self) -> int:
@@ -121,116 +98,10 @@ class Tuner:
             model.save_pretrained(str(folder), save_embedding_layers=False)
 
     def score(self, examples: Sequence[Example], show: Callable[[Progress], None]) -> Score:
-        """Ask every example's question and compare, blanks aside."""
+        """Ask every example's question and compare, blanks aside. Raises BalcaoError."""
         model = self._trainer.model.eval()
-        right = 0
-        for number, example in enumerate(examples):
-            show(Progress(f"asking, {right} of {number} word for word", number / len(examples)))
-            with explained(self._recipe), quiet(), torch.inference_mode(), self._autocast():
-                right += self._answer(model, example).split() == example.answer.split()
-        return Score(len(examples), right)
-
-    def _answer(self, model: Any, example: Example) -> str:  # noqa: ANN401 - untyped library
-        prompt = torch.tensor([example.prompt], device=model.device)
-        end = example.completion[-1]
-        tokens = model.generate(
-            input_ids=prompt,
-            attention_mask=torch.ones_like(prompt),
-            generation_config=GenerationConfig(
-                # An answer that is right has ended by then.
-                max_new_tokens=len(example.completion) + _SPARE_ANSWER_TOKENS,
-                do_sample=False,
-                eos_token_id=end,
-                pad_token_id=end,
-            ),
-        )
-        return self._encoder.text(tokens[0, prompt.shape[1] :].tolist())
-
-    @property
-    def _quantized(self) -> bool:
-        wanted = self._recipe.quantization
-        return wanted == "nf4" or (wanted == "auto" and self._on_gpu)
-
-    @property
-    def _bf16(self) -> bool:
-        wanted = self._recipe.precision
-        if wanted == "auto":
-            return self._on_gpu and torch.cuda.is_bf16_supported()
-        return wanted == "bf16"
-
-    def _load(self, base: Path) -> Any:  # noqa: ANN401 - untyped library
-        dtype = torch.bfloat16 if self._bf16 else torch.float32
-        nf4 = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=self._recipe.double_quantization,
-            bnb_4bit_compute_dtype=dtype,
-        )
-        return LlamaForCausalLM.from_pretrained(
-            base,
-            dtype=dtype,
-            device_map={"": 0 if self._on_gpu else "cpu"},
-            quantization_config=nf4 if self._quantized else None,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-
-    def _make_trainer(self, model: Any, examples: Sequence[Example]) -> Any:  # noqa: ANN401 - as above
-        recipe = self._recipe
-        try:
-            trainer = (OrderedTrainer if recipe.length_grouped else SFTTrainer)(
-                model=model,
-                args=self._arguments(),
-                train_dataset=_dataset(examples, everything=recipe.loss_on == "everything"),
-                processing_class=self._encoder.tokenizer,
-                peft_config=LoraConfig(
-                    r=recipe.rank,
-                    lora_alpha=recipe.alpha,
-                    lora_dropout=recipe.dropout,
-                    target_modules=recipe.targets,
-                    task_type="CAUSAL_LM",
-                ),
-            )
-        except ValueError as error:
-            raise UsageError(
-                f"The recipe does not fit the base: {one_line(str(error), 200).rstrip('.')}.",
-                "docs/training.md explains the values; `targets` names the base's layers.",
-            ) from error
-        # trl makes the adapter of a quantized base bf16, in which a small step is no step at all.
-        for weight in trainer.model.parameters():
-            if weight.requires_grad:
-                weight.data = weight.data.float()
-        return trainer
-
-    def _arguments(self) -> SFTConfig:
-        recipe = self._recipe
-        return SFTConfig(
-            output_dir=str(self._out / CHECKPOINTS),
-            num_train_epochs=recipe.epochs,
-            per_device_train_batch_size=recipe.batch_size,
-            gradient_accumulation_steps=recipe.accumulate,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type=recipe.schedule,
-            warmup_steps=recipe.warmup,  # below 1 it is a share of all steps
-            weight_decay=recipe.weight_decay,
-            max_grad_norm=recipe.max_grad_norm,
-            optim=recipe.optimizer,
-            max_length=None,
-            dataset_kwargs={"skip_prepare_dataset": True},
-            gradient_checkpointing=recipe.checkpoint_activations,
-            bf16=self._bf16,
-            use_cpu=not self._on_gpu,
-            dataloader_pin_memory=self._on_gpu,
-            logging_steps=recipe.log_every,
-            logging_nan_inf_filter=False,
-            save_strategy="steps" if recipe.save_every else "epoch",
-            save_steps=recipe.save_every or 500,
-            save_total_limit=2,
-            report_to="none",
-            disable_tqdm=True,
-            seed=recipe.seed,
-        )
+        with explained(self._recipe), quiet(), self._numerics.autocast():
+            return lora_score_runtime.score(model, self._encoder, examples, show)
 
     def _check_disk(self) -> None:
         needed = self.trained * 4 * _STATES
@@ -244,23 +115,6 @@ class Tuner:
 
     def _parameters(self) -> Iterator[torch.nn.Parameter]:
         return (one for one in self._trainer.model.parameters() if one.requires_grad)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        device = "cuda" if self._on_gpu else "cpu"
-        return torch.autocast(device, torch.bfloat16, enabled=self._bf16)
-
-
-def _dataset(examples: Sequence[Example], *, everything: bool) -> datasets.Dataset:
-    return datasets.Dataset.from_list(
-        [
-            {
-                "input_ids": one.prompt + one.completion,
-                "labels": (one.prompt if everything else [_IGNORED] * len(one.prompt))
-                + one.completion,
-            }
-            for one in examples
-        ]
-    )
 
 
 def _last_loss(state: Any) -> float | None:  # noqa: ANN401 - untyped library

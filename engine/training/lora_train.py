@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from engine.training.lora_prompt_runtime import Encoded, Encoder, Example
-    from engine.training.lora_runtime import Outcome, Score, Tuner
+    from engine.training.lora_runtime import Outcome, Tuner
+    from engine.training.lora_score_runtime import Score
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")
 Show = Callable[[Progress], None]

@@ -1,0 +1,65 @@
+"""The base model of a LoRA run, as the recipe says that it is held and computed. Imported late."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch  # noqa: TID253 - this module is imported lazily
+from transformers import BitsAndBytesConfig, LlamaForCausalLM  # noqa: TID253 - as above
+
+from engine.training.lora_recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """What a run computes on and in."""
+
+    on_gpu: bool
+    bf16: bool
+    nf4: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """What the recipe's values come to on this machine."""
+        on_gpu = torch.cuda.is_available()
+        bf16 = recipe.precision == "bf16" or (
+            recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
+        )
+        nf4 = recipe.quantization == "nf4" or (recipe.quantization == "auto" and on_gpu)
+        return cls(on_gpu, bf16, nf4)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the base is computed in, and held in where it is not quantized."""
+        return torch.bfloat16 if self.bf16 else torch.float32
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """As the trainer computes, for what is done outside of it."""
+        device = "cuda" if self.on_gpu else "cpu"
+        return torch.autocast(device, torch.bfloat16, enabled=self.bf16)
+
+    def __str__(self) -> str:
+        nf4 = "NF4, " if self.nf4 else ""
+        return f"{nf4}{'bf16' if self.bf16 else 'fp32'} on the {'GPU' if self.on_gpu else 'CPU'}"
+
+
+def load_base(folder: Path, recipe: Recipe, numerics: Numerics) -> Any:  # noqa: ANN401 - untyped library
+    """The base in `folder`. Raises whatever the library does."""
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=recipe.double_quantization,
+        bnb_4bit_compute_dtype=numerics.dtype,
+    )
+    return LlamaForCausalLM.from_pretrained(
+        folder,
+        dtype=numerics.dtype,
+        device_map={"": 0 if numerics.on_gpu else "cpu"},
+        quantization_config=nf4 if numerics.nf4 else None,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+    )

@@ -1,0 +1,103 @@
+"""trl's trainer over a base model, with the recipe's values. Imported late.
+
+The rows come in as tokens with their labels (lora_prompt_runtime), so trl renders and cuts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets  # noqa: TID253 - this module is imported lazily
+from peft import LoraConfig  # noqa: TID253 - as above
+from transformers import PrinterCallback  # noqa: TID253 - as above
+from trl import SFTConfig, SFTTrainer  # noqa: TID253 - as above
+
+from engine.errors import UsageError
+from engine.text import one_line
+from engine.training.lora_base_runtime import Numerics
+from engine.training.lora_order_runtime import OrderedTrainer
+from engine.training.lora_prompt_runtime import Example
+from engine.training.lora_recipe import Recipe
+
+_IGNORED = -100
+"""The label that torch's cross-entropy passes over."""
+
+
+def make_trainer(
+    model: Any,  # noqa: ANN401 - untyped library
+    tokenizer: Any,  # noqa: ANN401 - as above
+    examples: Sequence[Example],
+    recipe: Recipe,
+    arguments: SFTConfig,
+) -> Any:  # noqa: ANN401 - as above
+    """The trainer of an adapter on `model`. Raises UsageError if it has not the recipe's layers."""
+    try:
+        trainer = (OrderedTrainer if recipe.length_grouped else SFTTrainer)(
+            model=model,
+            args=arguments,
+            train_dataset=_dataset(examples, everything=recipe.loss_on == "everything"),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=recipe.rank,
+                lora_alpha=recipe.alpha,
+                lora_dropout=recipe.dropout,
+                target_modules=recipe.targets,
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"The recipe does not fit the base: {one_line(str(error), 200).rstrip('.')}.",
+            "docs/training.md explains the values; `targets` names the base's layers.",
+        ) from error
+    # trl makes the adapter of a quantized base bf16, in which a small step is no step at all.
+    for weight in trainer.model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def arguments_of(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTConfig:
+    """The recipe's values by trl's names; checkpoints go into the folder `checkpoints`."""
+    return SFTConfig(
+        output_dir=str(checkpoints),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup,  # below 1 it is a share of all steps
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        optim=recipe.optimizer,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        gradient_checkpointing=recipe.checkpoint_activations,
+        bf16=numerics.bf16,
+        use_cpu=not numerics.on_gpu,
+        dataloader_pin_memory=numerics.on_gpu,
+        logging_steps=recipe.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if recipe.save_every else "epoch",
+        save_steps=recipe.save_every or 500,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        seed=recipe.seed,
+    )
+
+
+def _dataset(examples: Sequence[Example], *, everything: bool) -> datasets.Dataset:
+    return datasets.Dataset.from_list(
+        [
+            {
+                "input_ids": one.prompt + one.completion,
+                "labels": (one.prompt if everything else [_IGNORED] * len(one.prompt))
+                + one.completion,
+            }
+            for one in examples
+        ]
+    )
