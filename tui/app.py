@@ -20,6 +20,7 @@ from engine.settings import Settings
 from engine.text import printable
 from tui import keys
 from tui.clipboard import copy, copy_to_file
+from tui.commands.table import COMMANDS
 from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
 from tui.widgets.engine_bar import EngineBar
@@ -68,20 +69,16 @@ class BalcaoApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: what the keys do, each engine by name, and Textual's own."""
         if isinstance(screen, ChatScreen):
-            for binding in keys.CHAT:
-                if not binding.action.startswith("scroll"):
-                    action = partial(screen.run_action, binding.action)
-                    yield SystemCommand(binding.description, f"Key: {binding.key}", action)
+            for command in COMMANDS:
+                if command.in_palette:
+                    pressed = keys.pressed(command.name, self._settings.keys)
+                    tell = f"{command.does} ({pressed})" if pressed else command.does
+                    action = partial(screen.action_command, command.name)
+                    yield SystemCommand(command.title, tell, action)
             for name, row in self._settings.engines.items():
                 choose = partial(screen.query_one(EngineBar).choose, name)
                 yield SystemCommand(f"Engine: {row.title}", "Answers from here on", choose)
         yield from super().get_system_commands(screen)
-
-    def action_help(self) -> None:
-        """F1."""
-        from tui.screens.help import HelpScreen
-
-        self.push_screen(HelpScreen(self._settings.keys))
 
     def on_record_wanted(self, event: RecordWanted) -> None:
         """Open records, over whatever screen asks for them."""

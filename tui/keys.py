@@ -5,28 +5,21 @@ from __future__ import annotations
 from textual.binding import Binding
 
 from engine.errors import SettingsError
+from tui.commands.table import COMMANDS
 
-CHAT = (
-    Binding("f1", "app.help", "Help", id="help"),
-    Binding("f2", "next_engine", "Engine", id="next_engine"),
-    Binding("f3", "compare", "Compare", id="compare"),
-    Binding("f4", "record", "Record", id="record"),
-    Binding("f5", "mode", "Mode", id="mode"),
-    Binding("f8", "copy", "Copy", id="copy", show=False),
-    # Not in the footer, which is full at 80 columns.
-    Binding("ctrl+n", "new_conversation", "New", id="new_conversation", show=False),
-    Binding("ctrl+o", "conversations", "History", id="conversations"),
-    Binding("escape", "cancel", "Cancel", id="cancel", show=False),
-    # With priority, since the composer, which has the focus, would take them for itself.
-    Binding("pageup", "scroll('page_up')", "Scroll up", id="scroll_up", show=False, priority=True),
+_NO_KEY = "unbound"
+"""A key that no terminal sends, for a command that has none until settings give it one."""
+
+CHAT = tuple(
     Binding(
-        "pagedown",
-        "scroll('page_down')",
-        "Scroll down",
-        id="scroll_down",
-        show=False,
-        priority=True,
-    ),
+        command.keys or _NO_KEY,
+        f"command('{command.name}')",
+        command.title,
+        id=command.name,
+        show=command.in_footer,
+        priority=command.priority,
+    )
+    for command in COMMANDS
 )
 COMPOSER = (
     Binding("enter", "submit", "Send", id="submit", show=False),
@@ -38,15 +31,31 @@ APP = (Binding("ctrl+q", "quit", "Quit", id="quit", priority=True),)
 # Not ours to bind: the palette is Textual's, named here so that help and settings know it.
 PALETTE = "ctrl+p"
 
-_NAMES = frozenset(binding.id for binding in (*CHAT, *COMPOSER, *APP) if binding.id)
+DOES = {
+    "submit": "send the question",
+    "newline": "a new line in the question",
+    "older": "on the first line: the question before",
+    "newer": "on the last line: the question after",
+    **{command.name: command.does for command in COMMANDS},
+    "quit": "leave; the conversation is kept",
+}
+"""What each does, for the help page, in its order."""
+
+_DEFAULTS = {binding.id: binding.key for binding in (*CHAT, *COMPOSER, *APP) if binding.id}
 
 
 def keymap(chosen: dict[str, str]) -> dict[str, str]:
     """The person's keys, checked. Raises SettingsError for an action that does not exist."""
-    unknown = sorted(set(chosen) - _NAMES)
+    unknown = sorted(set(chosen) - set(_DEFAULTS))
     if unknown:
         raise SettingsError(
             f"There is no key named “{unknown[0]}” to set.",
-            f"The names under [keys] are: {', '.join(sorted(_NAMES))}.",
+            f"The names under [keys] are: {', '.join(sorted(_DEFAULTS))}.",
         )
     return dict(chosen)
+
+
+def pressed(name: str, chosen: dict[str, str]) -> str:
+    """The keys in force for a name, for a person to read; empty where it has none."""
+    keys = chosen.get(name, _DEFAULTS[name])
+    return "" if keys == _NO_KEY else keys.replace(",", " or ")

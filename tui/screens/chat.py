@@ -19,7 +19,8 @@ from engine.errors import BalcaoError
 from engine.settings import Settings
 from tui import keys
 from tui.asking import draw_answer
-from tui.messages import Asked, RecordWanted
+from tui.commands.table import carry_out
+from tui.messages import Asked
 from tui.widgets.composer import Composer
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.engine_bar import EngineBar
@@ -42,25 +43,25 @@ class ChatScreen(Screen[None]):
         `typed` has been typed before there was a composer; `go_on` opens the last conversation.
         """
         super().__init__()
-        self._settings = settings
-        self._counter = counter
+        self.settings = settings
+        self.counter = counter
         self._typed = typed
         self._go_on = go_on
-        self._conversation = Conversation()
+        self.conversation = Conversation()
         self._answering: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
         """From top to bottom."""
         yield ConversationView(id="conversation")
-        yield Composer(self._settings.keys)
-        yield EngineBar(self._settings, self._counter)
+        yield Composer(self.settings.keys)
+        yield EngineBar(self.settings, self.counter)
         # Compact, so that every key is there at 80 columns.
         yield Footer(compact=True)
 
     async def on_mount(self) -> None:
         """Draw what is known, then open the catalogue behind the first frame."""
-        await self._show(self._conversation)
-        self.query_one(Composer).begin_with(self._typed)
+        await self.show(self.conversation)
+        self.composer.begin_with(self._typed)
         self.call_after_refresh(self._open)
 
     @work
@@ -68,34 +69,34 @@ class ChatScreen(Screen[None]):
         from engine.opening import open_counter
 
         try:
-            counter = await asyncio.to_thread(open_counter, self._settings)
+            counter = await asyncio.to_thread(open_counter, self.settings)
             last = await asyncio.to_thread(counter.last_conversation) if self._go_on else None
         except BalcaoError as error:
-            self._counter.set_exception(error)
+            self.counter.set_exception(error)
         else:
-            if last and not self._is_answering:
-                await self._show(last)
-            self._counter.set_result(counter)
-        self.query_one(EngineBar).show_availability()
+            if last and not self.is_answering:
+                await self.show(last)
+            self.counter.set_result(counter)
+        self.bar.show_availability()
 
     async def on_asked(self, event: Asked) -> None:
         """Take a question, unless an answer is still coming: then the draft stays."""
-        bar = self.query_one(EngineBar)
-        if self._is_answering:
+        bar = self.bar
+        if self.is_answering:
             bar.tell("Still answering. Escape stops it; your question stays here.")
-        elif self._counter.done() and self._counter.exception():
+        elif self.counter.done() and self.counter.exception():
             bar.show_availability()
         else:
-            self.query_one(Composer).accept()
+            self.composer.accept()
             self._answering = self.run_worker(self._answer(event.question))
 
     async def _answer(self, question: str) -> None:
-        bar = self.query_one(EngineBar)
-        chosen, conversation = (bar.engine, bar.mode), self._conversation
-        view = await self.query_one(ConversationView).begin(question, bar.titles[bar.engine])
+        bar = self.bar
+        chosen, conversation = (bar.engine, bar.mode), self.conversation
+        view = await self.pane.begin(question, bar.titles[bar.engine])
         view.tell("looking it up…")
         try:
-            counter = await asyncio.shield(self._counter)
+            counter = await self.opened()
         except BalcaoError as error:
             view.tell(str(error))
             return
@@ -104,97 +105,56 @@ class ChatScreen(Screen[None]):
             bar.show_availability()
 
     @property
-    def _is_answering(self) -> bool:
+    def is_answering(self) -> bool:
+        """Whether an answer is still coming."""
         return self._answering is not None and not self._answering.is_finished
 
-    def action_next_engine(self) -> None:
-        """F2: the next engine answers from here on; draft and conversation stay as they are."""
-        self.query_one(EngineBar).choose_next()
+    async def action_command(self, name: str) -> None:
+        """Carry out one of tui.commands.table."""
+        await carry_out(name, self)
 
-    def action_mode(self) -> None:
-        """F5: models see the record, or the question alone."""
-        self.query_one(EngineBar).change_mode()
-
-    @work(group="compare", exclusive=True)
-    async def action_compare(self) -> None:
-        """F3: the draft, or else the last question, to every engine that is ready."""
-        bar, composer = self.query_one(EngineBar), self.query_one(Composer)
-        asked = [turn.question for turn in self._conversation.turns]
-        question = composer.text.strip() or (asked[-1] if asked else "")
-        if self._is_answering or not question or not self._counter.done():
-            bar.tell("F3 puts a question to every engine that is ready: type one, or wait.")
-            return
-        if self._counter.exception():
-            bar.show_availability()
-            return
-        from tui.screens.compare import CompareScreen
-
-        composer.accept()
-        assistant = self._counter.result().assistant
-        comparison = CompareScreen(assistant, self._conversation, question, bar.mode, bar.titles)
-        await self.app.push_screen_wait(comparison)
-        await self._show(self._conversation)
-
-    def action_record(self) -> None:
-        """F4: the record of the last answer that has one."""
-        view = self.query_one(ConversationView).last_answer
-        if view:
-            self.post_message(RecordWanted(view.hits))
-        else:
-            self.query_one(EngineBar).tell("No answer here rests on a record yet.")
-
-    def action_copy(self) -> None:
-        """F8: the last answer's words."""
-        texts = [turn.answer.text for turn in self._conversation.turns if turn.answer]
-        if texts and texts[-1]:
-            self.app.copy_to_clipboard(texts[-1])
-        else:
-            self.query_one(EngineBar).tell("There is no answer to copy yet.")
-
-    async def action_new_conversation(self) -> None:
-        """Begin anew; the conversation so far is kept."""
-        await self._show(Conversation())
-
-    @work(group="conversations", exclusive=True)
-    async def action_conversations(self) -> None:
-        """Choose one of the conversations so far, and go on with it."""
-        from tui.screens.conversations import ConversationsScreen
-
-        try:
-            store = (await asyncio.shield(self._counter)).assistant.store
-            listed = await asyncio.to_thread(store.listed) if store else []
-            chosen = await self.app.push_screen_wait(ConversationsScreen(listed))
-            if chosen is not None and store:
-                await self._show(await asyncio.to_thread(store.open, chosen))
-        except BalcaoError as error:
-            self.query_one(EngineBar).tell(str(error), bad=True)
-
-    async def _show(self, conversation: Conversation) -> None:
-        await self.action_cancel()
-        self._conversation = conversation
-        self.query_one(Composer).remember([turn.question for turn in conversation.turns])
-        pane, titles = self.query_one(ConversationView), self.query_one(EngineBar).titles
+    async def show(self, conversation: Conversation) -> None:
+        """Draw a conversation and go on with it; an answer that is coming is stopped."""
+        await self.cancel()
+        self.conversation = conversation
+        self.composer.remember([turn.question for turn in conversation.turns])
+        pane, titles = self.pane, self.bar.titles
         if conversation.turns:
             await pane.show(conversation, titles)
         else:
-            await pane.welcome(sample=self._settings.catalogue is None)
+            await pane.welcome(sample=self.settings.catalogue is None)
 
-    async def action_cancel(self) -> None:
-        """Escape: stop the answer that is coming, if one is, and wait until what came is kept."""
-        if self._answering and self._is_answering:
+    async def cancel(self) -> None:
+        """Stop the answer that is coming, if one is, and wait until what came is kept."""
+        if self._answering and self.is_answering:
             self._answering.cancel()
             with suppress(WorkerCancelled):
                 await self._answering.wait()
 
     async def close(self) -> None:
         """Stop, keep, and give everything back."""
-        await self.action_cancel()
-        if self._counter.done() and not self._counter.exception():
-            await self._counter.result().close()
+        await self.cancel()
+        if self.counter.done() and not self.counter.exception():
+            await self.counter.result().close()
 
-    def action_scroll(self, how: str) -> None:
-        """Move the conversation without leaving the composer."""
-        getattr(self.query_one(ConversationView), f"scroll_{how}")(animate=False)
+    @property
+    def bar(self) -> EngineBar:
+        """The engines, and the line about the state of things."""
+        return self.query_one(EngineBar)
+
+    @property
+    def composer(self) -> Composer:
+        """Where the question is written."""
+        return self.query_one(Composer)
+
+    @property
+    def pane(self) -> ConversationView:
+        """The conversation as it is drawn."""
+        return self.query_one(ConversationView)
+
+    async def opened(self) -> Counter:
+        """The counter, once it is open. Raises BalcaoError with the reason why it is not."""
+        return await asyncio.shield(self.counter)
 
     def on_key(self, event: Key) -> None:
         """What is typed goes into the composer, whatever has the focus.
@@ -202,7 +162,7 @@ class ChatScreen(Screen[None]):
         The composer keeps its own keys, so what arrives here was typed elsewhere, or before the
         composer was there to take it.
         """
-        composer = self.query_one(Composer)
+        composer = self.composer
         if event.is_printable and event.character:
             event.stop()
             composer.focus()
@@ -213,4 +173,4 @@ class ChatScreen(Screen[None]):
 
     def on_paste(self, event: Paste) -> None:
         """A paste that found no composer."""
-        self.query_one(Composer).insert(event.text)
+        self.composer.insert(event.text)

@@ -12,24 +12,6 @@ from textual.widgets import Footer, Static
 
 from tui import keys
 
-_TELL = {
-    "help": "this page",
-    "next_engine": "the next engine answers; draft and conversation stay",
-    "compare": "put the draft, or the last question, to every engine that is ready",
-    "record": "open the record that the last answer rests on",
-    "copy": "copy the last answer (with the mouse: select, then Ctrl+C)",
-    "mode": "grounded (models see the record) or from memory (they see the question alone)",
-    "new_conversation": "begin a new conversation",
-    "conversations": "the conversations so far, to go on with one",
-    "cancel": "stop the answer; what came stays",
-    "scroll_up": "a page up",
-    "scroll_down": "a page down",
-    "submit": "send the question",
-    "newline": "a new line in the question",
-    "older": "on the first line: the question before",
-    "newer": "on the last line: the question after",
-    "quit": "leave; the conversation is kept",
-}
 _ABOUT = """\
 The counter answers with the product's description, word for word, and says
 which record it comes from. Several products with one title are listed: type
@@ -68,13 +50,5 @@ class HelpScreen(ModalScreen[None]):
 
     def _lines(self) -> list[tuple[str, str]]:
         """Each key with what it does."""
-        bindings = [*keys.COMPOSER, *keys.CHAT, *keys.APP]
-        lines = [
-            (_spoken(self._chosen.get(binding.id or "", binding.key)), _TELL[binding.id or ""])
-            for binding in bindings
-        ]
-        return [*lines, (keys.PALETTE, "every command, by name")]
-
-
-def _spoken(pressed: str) -> str:
-    return pressed.replace(",", " or ")
+        lines = [(keys.pressed(name, self._chosen), does) for name, does in keys.DOES.items()]
+        return [*(line for line in lines if line[0]), (keys.PALETTE, "every command, by name")]

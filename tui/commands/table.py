@@ -1,0 +1,121 @@
+"""The commands of the chat: keys, footer, palette, help and settings all read this one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tui.screens.chat import ChatScreen
+
+    Run = Callable[[ChatScreen], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing that the chat does when told to.
+
+    `name` is what settings and docs/keys.md call it, `title` is for footer and palette, `does` for
+    the help page. `run` names a function below tui.commands as "module:function", imported when it
+    is first needed; it gets the chat's screen and may be a coroutine, which is awaited before the
+    next key is taken. What waits for a person therefore starts a worker. `keys` are joined with
+    commas; without any the command is in the palette alone until settings give it one.
+    """
+
+    name: str
+    title: str
+    does: str
+    run: str
+    keys: str = ""
+    in_footer: bool = False
+    in_palette: bool = True
+    priority: bool = False
+    """Whether its keys go before those of the composer, which has the focus."""
+
+
+COMMANDS = (
+    Command("help", "Help", "this page", "view:help_page", "f1", in_footer=True),
+    Command(
+        "next_engine",
+        "Engine",
+        "the next engine answers; draft and conversation stay",
+        "answers:next_engine",
+        "f2",
+        in_footer=True,
+    ),
+    Command(
+        "compare",
+        "Compare",
+        "put the draft, or the last question, to every engine that is ready",
+        "answers:compare",
+        "f3",
+        in_footer=True,
+    ),
+    Command(
+        "record",
+        "Record",
+        "open the record that the last answer rests on",
+        "answers:record",
+        "f4",
+        in_footer=True,
+    ),
+    Command(
+        "mode",
+        "Mode",
+        "grounded (models see the record) or from memory (they see the question alone)",
+        "answers:mode",
+        "f5",
+        in_footer=True,
+    ),
+    Command(
+        "copy",
+        "Copy",
+        "copy the last answer (with the mouse: select, then Ctrl+C)",
+        "answers:copy",
+        "f8",
+    ),
+    # Not in the footer, which is full at 80 columns.
+    Command(
+        "new_conversation", "New", "begin a new conversation", "conversations:new", keys="ctrl+n"
+    ),
+    Command(
+        "conversations",
+        "History",
+        "the conversations so far, to go on with one",
+        "conversations:choose",
+        "ctrl+o",
+        in_footer=True,
+    ),
+    Command("cancel", "Cancel", "stop the answer; what came stays", "answers:cancel", "escape"),
+    Command(
+        "scroll_up",
+        "Scroll up",
+        "a page up",
+        "view:scroll_up",
+        "pageup",
+        in_palette=False,
+        priority=True,
+    ),
+    Command(
+        "scroll_down",
+        "Scroll down",
+        "a page down",
+        "view:scroll_down",
+        "pagedown",
+        in_palette=False,
+        priority=True,
+    ),
+)
+_BY_NAME = {command.name: command for command in COMMANDS}
+
+
+async def carry_out(name: str, screen: ChatScreen) -> None:
+    """Run the command of that name on the chat's screen."""
+    module, function = _BY_NAME[name].run.split(":")
+    run = cast("Run", getattr(import_module(f"tui.commands.{module}"), function))
+    waited_for = run(screen)
+    if waited_for is not None:
+        await waited_for

@@ -1,0 +1,25 @@
+"""Commands that move what is seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tui.screens.chat import ChatScreen
+
+
+def help_page(screen: ChatScreen) -> None:
+    """Open the page of keys."""
+    from tui.screens.help import HelpScreen
+
+    screen.app.push_screen(HelpScreen(screen.settings.keys))
+
+
+def scroll_up(screen: ChatScreen) -> None:
+    """A page up, without leaving the composer."""
+    screen.pane.scroll_page_up(animate=False)
+
+
+def scroll_down(screen: ChatScreen) -> None:
+    """A page down, without leaving the composer."""
+    screen.pane.scroll_page_down(animate=False)
