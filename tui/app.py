@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,10 @@ from textual.screen import Screen
 from engine.errors import SettingsError
 from engine.settings import Settings
 from engine.text import printable
-from tui import keys
+from tui import glyphs, keys
 from tui.clipboard import copy, copy_to_file
 from tui.commands.table import COMMANDS
+from tui.driver import driver_for
 from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
 from tui.widgets.engine_bar import EngineBar
@@ -43,7 +45,7 @@ class BalcaoApp(App[None]):
 
         Raises SettingsError for a theme or a key that does not exist.
         """
-        super().__init__()
+        super().__init__(driver_class=driver_for(glyphs.terminal_charset(settings.unicode)))
         self._settings = settings
         self._typed = typed
         self._go_on = go_on
@@ -127,6 +129,9 @@ class BalcaoApp(App[None]):
 
 def run(settings: Settings, typed: str, *, go_on: bool) -> int:
     """Open the chat, `typed` in the composer; returns the exit code once it is left."""
+    charset = glyphs.terminal_charset(settings.unicode)
+    if sys.__stderr__:
+        glyphs.write_in(sys.__stderr__, charset)  # that is where Textual draws
     app = BalcaoApp(settings, typed, go_on=go_on)
     app.run()
     return app.return_code or 0

@@ -1,0 +1,57 @@
+"""Reads the terminal in its own character set; Textual's driver knows UTF-8 alone.
+
+There a byte that is no UTF-8 (an é typed at a Latin-1 terminal, half a mouse report of an old
+one) ends the whole chat with a UnicodeDecodeError. Here it is a letter, or a replacement character.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+from codecs import getincrementaldecoder
+from contextlib import suppress
+
+from textual import constants
+from textual._parser import ParseError
+from textual._xterm_parser import XTermParser
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
+
+_TICK = 0.1
+"""Seconds after which an Escape that stands alone is known to be the key."""
+_MOST = 4096
+
+
+class TerminalDriver(LinuxDriver):
+    """Textual's driver for a terminal, with another way to make letters of bytes."""
+
+    charset = "utf-8"
+
+    def run_input_thread(self) -> None:
+        """Read keys until the app ends; runs in a thread of its own."""
+        parser = XTermParser(self._debug)
+        decoder = getincrementaldecoder(self.charset)(errors="replace")
+        # Not the platform's default: kqueue knows no terminals.
+        with selectors.SelectSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                if selector.select(_TICK):
+                    data = os.read(self.fileno, _MOST)
+                    if not data:
+                        break
+                    # Half a character is no text yet, and no text is the parser's end.
+                    text = decoder.decode(data)
+                    for event in parser.feed(text) if text else ():
+                        self.process_message(event)
+                for event in parser.tick():
+                    self.process_message(event)
+        with suppress(EOFError, ParseError):
+            for _ in parser.feed(""):
+                pass
+
+
+def driver_for(charset: str) -> type[Driver] | None:
+    """The driver for a terminal of that character set; None where another was asked for."""
+    if constants.DRIVER is not None:
+        return None
+    return type("TerminalDriver", (TerminalDriver,), {"charset": charset})
