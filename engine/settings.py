@@ -97,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample catalogue."""
     theme: str = "textual-dark"
     """One of Textual's themes, by name."""
+    plain: bool = False
+    """Whether the chat goes line by line, as with --plain."""
     unicode: Literal["auto", "always", "never"] = "auto"
     """Whether the terminal shows more than ASCII; `auto` goes by the locale."""
     keys: dict[str, str] = {}

@@ -41,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
     parser.add_argument("--memory", action="store_true", help="do not show models the record")
     parser.add_argument("--continue", action="store_true", help="go on with the last conversation")
+    parser.add_argument("--plain", action="store_true", help="line by line, no full screen")
     parser.add_argument("--version", action="store_true", help="print the version")
     return parser
 
@@ -65,16 +66,24 @@ def _start(given: list[str]) -> int:
 
         print(f"balcao {version('balcao')}")
         return DONE
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        say("balcao: the chat needs a terminal; for a pipe there is `balcao ask`.")
-        return USAGE
     if arguments.pop("memory", False):
         arguments["mode"] = "memory"
-    return _chat(arguments)
+    if not arguments.pop("plain", False):
+        return _chat(arguments)
+    go_on = arguments.pop("continue")
+    return _plain(arguments, go_on=go_on)
 
 
 def _chat(flags: dict[str, Any]) -> int:
     go_on = flags.pop("continue", False)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say("balcao: the chat needs a terminal; for a pipe there are `balcao ask` and --plain.")
+        return USAGE
+    from tui.terminal import is_dumb
+
+    if is_dumb():
+        say("balcao: this terminal (TERM) can only write lines, so the chat goes line by line.")
+        return _plain(flags, go_on=go_on)
     from tui.typeahead import typing_kept
 
     with typing_kept(sys.stdin.fileno()) as typed:
@@ -82,9 +91,21 @@ def _chat(flags: dict[str, Any]) -> int:
         # a tenth of the time. The app turns it on again.
         gc.disable()
         from engine.settings import load
-        from tui.app import run
 
-        return run(load(flags=flags), typed, go_on=go_on)
+        settings = load(flags=flags)
+        if not settings.plain:
+            from tui.app import run
+
+            return run(settings, typed, go_on=go_on)
+    gc.enable()
+    return _plain(flags, typed, go_on=go_on)
+
+
+def _plain(flags: dict[str, Any], typed: str = "", *, go_on: bool) -> int:
+    from engine.settings import load
+    from tui.plain.chat import run
+
+    return run(load(flags=flags), typed, go_on=go_on)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def folded(text: str, charset: str) -> str:
 
 def write_in(stream: TextIO, charset: str) -> None:
     """Have everything that is written to `stream` folded into `charset`."""
-    if isinstance(stream, io.TextIOWrapper) and charset != codecs.lookup(stream.encoding).name:
+    if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding=charset, errors=_FOLDING)
 
 

@@ -1,0 +1,36 @@
+"""The real program in a pseudo-terminal, as bytes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pexpect
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 20
+UTF8 = {"LANG": "C.UTF-8"}
+
+
+@contextmanager
+def terminal(
+    *arguments: str, home: Path, environ: dict[str, str], size: tuple[int, int] = (24, 80)
+) -> Iterator[pexpect.spawn]:
+    """`balcao` with these arguments in a pseudo-terminal, as bytes."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
+    code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+    child = pexpect.spawn(
+        sys.executable,
+        ["-c", code, *arguments],
+        env=clean | {"BALCAO_HOME": str(home), "TERM": "xterm-256color"} | environ,
+        dimensions=size,
+        cwd=ROOT,
+        timeout=SECONDS,
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)

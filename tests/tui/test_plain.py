@@ -1,0 +1,196 @@
+"""The plain chat: over a pipe, in a real terminal, and where a terminal can do no more."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from engine import paths, settings
+from engine.opening import open_counter
+from engine.store.conversations import ConversationStore
+from engine.types import StopReason
+from tests.conftest import ROWS
+from tests.openai import server as scripted
+from tests.tui.terminals import ROOT, UTF8, terminal
+from tui.plain.chat import PlainChat
+from tui.plain.commands import COMMANDS
+from tui.plain.voice import Voice
+
+RECORD = ROWS[0][2]
+
+
+def transcript(catalogue: Path, *lines: str, typed: str = "") -> list[str]:
+    """What is said while these lines are asked, one after the other."""
+    said = io.StringIO()
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue})
+    voice = Voice(io.StringIO("\n".join(lines) + "\n"), said)
+    chat = PlainChat(chosen, open_counter(chosen), voice)
+    try:
+        chat.converse(typed)
+    finally:
+        chat.close()
+    return said.getvalue().splitlines()
+
+
+def test_a_question_its_answer_and_its_record(catalogue_dir: Path) -> None:
+    said = transcript(catalogue_dir, "the tin lighthouse", "/record", "/original")
+    assert said[0] == "You: the tin lighthouse"
+    assert said[1] == f"Catalogue: {RECORD}"
+    assert said[2].startswith("(word for word · ")
+    assert said[3] == "Record: The Tin Lighthouse (1000000001). /record reads it."
+    assert said[5:7] == ["The Tin Lighthouse (1000000001):", RECORD]
+    assert said[8] == "The Tin Lighthouse (1000000001), as in the data set:"
+
+
+def test_several_are_picked_by_number_and_read_by_number(catalogue_dir: Path) -> None:
+    said = transcript(catalogue_dir, "Striped Apron", "/record 2", "2", "/record 9")
+    assert "Woven from cotton ends; no two alike." in said
+    assert "Catalogue: Woven from cotton ends; no two alike." in said
+    assert said[-1] == "That is no number from 1 to 1."
+
+
+def test_engines_and_modes_are_changed_by_name(catalogue_dir: Path) -> None:
+    said = transcript(
+        catalogue_dir, "/engine openai", "/mode", "/mode grounded", "/engine nobody", "/mode x"
+    )
+    assert said[1] == "OpenAI answers. Models see the record."
+    assert said[2].startswith("Not available: ")
+    assert said[4].endswith("from memory.")
+    assert said[7] == "OpenAI answers. Models see the record."
+    assert said[-3].startswith("There is no engine named “nobody”.")
+    assert said[-1].startswith("There is no mode “x”")
+
+
+def test_conversations_are_kept_listed_and_gone_on_with(catalogue_dir: Path) -> None:
+    transcript(catalogue_dir, "Empty Shelf", "/new", "the tin lighthouse")
+    said = transcript(catalogue_dir, "/history tin", "/open 1", "who wrote it?", "/history")
+    assert said[1].endswith("the tin lighthouse (1 question)")
+    assert "You: the tin lighthouse" in said
+    assert any("Ada Quillfeather" in line for line in said[said.index("You: who wrote it?") :])
+    assert said[-3].endswith("the tin lighthouse (2 questions)")
+
+
+def test_one_question_to_every_engine_and_the_lot_as_markdown(catalogue_dir: Path) -> None:
+    said = transcript(catalogue_dir, "/compare canvas stool blue", "/export", "/copy")
+    assert "The catalogue's record, Canvas Stool, Blue (1000000005):" in said
+    assert "Catalogue: Folds flat and floats." in said
+    written = next(line.removeprefix("Written to ") for line in said if line.startswith("Written"))
+    assert "Folds flat and floats." in Path(written).read_text(encoding="utf-8")
+    assert said[-1].startswith("Copied: it is in ")
+
+
+def test_slips_are_told_and_do_no_harm(catalogue_dir: Path) -> None:
+    said = transcript(
+        catalogue_dir, "/nonsense", "/open 1", "/record", "/copy", "/export", "/compare", "",
+        "//nonsense", "/help", "/quit", "never said",
+    )  # fmt: skip
+    assert said[1].startswith("There is no command /nonsense.")
+    assert "Catalogue: I don't have that in the catalogue." in said
+    assert all(any(line.startswith(f"/{one.name}") for line in said) for one in COMMANDS)
+    assert said[-1] == "You: /quit"
+
+
+def test_a_backslash_goes_on_and_what_was_typed_before_comes_first(catalogue_dir: Path) -> None:
+    said = transcript(catalogue_dir, "lighthouse", typed="Empty Shelf\nthe tin ")
+    assert said[0] == "You: Empty Shelf"
+    assert f"Catalogue: {RECORD}" in said
+    said = transcript(catalogue_dir, "the tin\\", "lighthouse")
+    assert f"Catalogue: {RECORD}" in said
+
+
+def test_nothing_that_acts_on_a_terminal_is_said(catalogue_dir: Path) -> None:
+    said = "".join(transcript(catalogue_dir, "Bell Tower", "/record", "/original", "\x1b[2J"))
+    assert "Rings" in said
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said)
+
+
+def test_half_a_word_is_held_back_until_the_rest_of_it_is_there() -> None:
+    said = io.StringIO()
+    voice = Voice(io.StringIO(), said)
+    voice.speak("One ca")
+    assert said.getvalue() == "One "
+    voice.speak("t\n")
+    assert said.getvalue() == "One cat\n"
+
+
+def test_over_a_pipe_without_any_locale(tmp_path: Path, catalogue_dir: Path) -> None:
+    code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "--plain", "--catalogue", str(catalogue_dir)],
+        input="O Jardim de Inverno\n".encode("latin-1"),
+        env=clean | {"LC_ALL": "C", "PYTHONUTF8": "0", "BALCAO_HOME": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    assert ended.stdout.isascii()
+    assert b"Uma fam?lia herda uma estufa e n?o sabe" in ended.stdout
+    assert ended.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("environ", "flag"),
+    [({"TERM": "dumb"}, []), ({"BALCAO_PLAIN": "1"}, []), ({"NO_COLOR": "1"}, ["--plain"])],
+)
+def test_in_a_terminal(
+    tmp_path: Path, catalogue_dir: Path, environ: dict[str, str], flag: list[str]
+) -> None:
+    arguments = [*flag, "--catalogue", str(catalogue_dir)]
+    with terminal(*arguments, home=tmp_path, environ=UTF8 | environ) as chat:
+        chat.expect("You: ")
+        drawn = chat.before
+        assert "line by line" in drawn.decode()
+        chat.sendline("empty shelfx\bx\x7f\x7f")
+        chat.expect("/record reads it")
+        drawn += chat.before
+        chat.expect("You: ")
+        chat.sendintr()
+        chat.expect("leaves")
+        chat.expect("You: ")
+        chat.sendeof()
+        chat.expect(pexpect.EOF)
+    assert chat.exitstatus == 0
+    if environ.get("TERM") == "dumb":
+        assert b"\x1b" not in drawn
+
+
+async def test_ctrl_c_stops_the_answer_and_keeps_what_came(catalogue_dir: Path) -> None:
+    async with scripted.running() as server:
+        server.always = scripted.stalled(scripted.words("Half an answer "))
+        environ = UTF8 | {
+            "BALCAO_ENGINE": "openai",
+            "BALCAO_ENGINES__OPENAI__MODEL": "m",
+            "BALCAO_ENGINES__OPENAI__BASE_URL": server.url,
+        }
+        await asyncio.to_thread(_stop_an_answer, catalogue_dir, paths.data_dir().parent, environ)
+        assert server.asked[0].left.is_set()
+    store = ConversationStore(paths.conversations_file())
+    answer = store.open(store.listed()[0].id).turns[0].answer
+    store.close()
+    assert answer is not None
+    assert (answer.text, answer.stop_reason) == ("Half an answer", StopReason.CANCELLED)
+
+
+def _stop_an_answer(catalogue: Path, home: Path, environ: dict[str, str]) -> None:
+    with terminal("--plain", "--catalogue", str(catalogue), home=home, environ=environ) as chat:
+        chat.expect("You: ")
+        chat.sendline("canvas stool blue")
+        chat.expect("OpenAI: Half an answer")
+        chat.sendintr()
+        chat.expect("cancelled.*Stopped")
+        chat.expect("You: ")
+        chat.sendline("/engine catalogue")
+        chat.expect("You: ")
+        chat.sendline("canvas stool blue")
+        chat.expect("Catalogue: Folds flat and floats.")
+        chat.expect("You: ")
+        chat.sendline("/quit")
+        chat.expect(pexpect.EOF)

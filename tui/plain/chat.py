@@ -1,0 +1,191 @@
+"""The plain chat: a question a line, its answer below, commands that begin with a slash."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from engine.conversation import Conversation
+from engine.errors import BalcaoError
+from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
+from engine.opening import open_counter
+from engine.settings import Settings
+from engine.text import one_line
+from engine.types import Answer, Hit, Mode
+from engine.wording import describe, title_of
+from tui.plain.commands import SLASH, carry_out
+from tui.plain.voice import Voice, edit_lines
+from tui.terminal import is_dumb
+
+if TYPE_CHECKING:
+    from engine.opening import Counter
+    from engine.store.listing import Listed
+
+_MODES = {
+    Mode.GROUNDED: "Models see the record.",
+    Mode.MEMORY: "Models see the question alone, and speak from memory.",
+}
+
+
+class PlainChat:
+    """One conversation, any engine; what is seen by the commands of tui.plain.commands."""
+
+    def __init__(self, settings: Settings, counter: Counter, voice: Voice) -> None:
+        self.counter = counter
+        self.voice = voice
+        self.engine = settings.engine
+        self.mode = settings.mode
+        self.titles = {name: one_line(row.title) for name, row in settings.engines.items()}
+        self.conversation = Conversation()
+        self.listed: list[Listed] = []
+        """The conversations that were listed last, to be opened by their number there."""
+        self.left = False
+        self._runner = asyncio.Runner()
+
+    def converse(self, typed: str = "") -> None:
+        """Answer line after line until the end of them; `typed` came before the first."""
+        for line in self.voice.lines(typed):
+            if line is None:
+                self.voice.tell("Ctrl-D or /quit leaves.")
+            elif line.strip():
+                self._take(line.strip())
+            if self.left:
+                return
+
+    def close(self) -> None:
+        """Give everything back."""
+        with self._runner as runner:
+            runner.run(self.counter.close())
+
+    def until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it; Ctrl-C stops it, and what came until then is kept."""
+        try:
+            self._runner.run(work)
+        except KeyboardInterrupt:
+            self.voice.tell("Stopped.")
+
+    def show(self, conversation: Conversation) -> None:
+        """Say a whole conversation, and go on with it."""
+        self.conversation = conversation
+        for turn in conversation.turns:
+            self.voice.say(f"\nYou: {turn.question}")
+            for answer in (turn.answer, *turn.others):
+                if answer is not None:
+                    self.say_answer(answer)
+
+    def say_answer(self, answer: Answer) -> None:
+        """Say an answer that is whole, and what is told about it."""
+        title = self.titles.get(answer.engine, one_line(answer.engine))
+        self.voice.say(f"{title}: {answer.text}" if answer.text else f"{title}:")
+        self._say_about(answer)
+
+    def tell_engine(self) -> None:
+        """Say who answers from here on, and whether it can."""
+        availability = self.counter.assistant.registry.get(self.engine).availability()
+        self.voice.tell(f"{self.titles[self.engine]} answers. {_MODES[self.mode]}")
+        if not availability.ready:
+            self.voice.tell(f"Not available: {availability.reason} {availability.remedy}")
+
+    def _take(self, line: str) -> None:
+        try:
+            if line.startswith(SLASH) and not line.startswith(SLASH * 2):
+                carry_out(line.removeprefix(SLASH), self)
+            else:
+                # Two slashes begin a question that begins with one.
+                question = line.removeprefix(SLASH) if line.startswith(SLASH) else line
+                self.until_stopped(self._answer(question))
+        except BalcaoError as error:
+            self.voice.tell(str(error))
+
+    async def _answer(self, question: str) -> None:
+        assistant = self.counter.assistant
+        events = assistant.ask(question, self.engine, self.mode, self.conversation)
+        telling = _Telling(self.voice, self.titles[self.engine])
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    telling.tell(event)
+        finally:
+            telling.end()
+            turn = self.conversation.turns[-1] if self.conversation.turns else None
+            if turn and turn.question and turn.answer:
+                self._say_about(turn.answer)
+
+    def _say_about(self, answer: Answer) -> None:
+        if answer.problem:
+            self.voice.tell(f"{answer.problem.message} {answer.problem.remedy}")
+        if answer.notice:
+            self.voice.tell(answer.notice)
+        self.voice.tell(f"({describe(answer, source=False)})")
+        if answer.sources:
+            self.voice.tell(_source(answer.sources))
+
+
+class _Telling:
+    """Says the events of one answer: its name before its first words, and the line's end."""
+
+    def __init__(self, voice: Voice, title: str) -> None:
+        self._voice = voice
+        self._title = title
+        self._begun = False
+        self._loading = ""
+
+    def tell(self, event: Event) -> None:
+        """Say what happened."""
+        match event:
+            case Piece(text):
+                self._begin()
+                self._voice.speak(text)
+            case Loading(progress) if progress.label != self._loading:
+                self._loading = progress.label
+                self._voice.tell(f"Loading: {progress.label}")
+            case NotSaved(problem):
+                self.end()
+                self._voice.tell(f"Not saved: {problem.message} {problem.remedy}")
+            case Found() | Loading() | Answered():
+                pass
+
+    def end(self) -> None:
+        """Say what was held back."""
+        if self._begun:
+            self._begun = False
+            self._voice.finish()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._voice.speak(f"{self._title}: ")
+
+
+def _source(hits: tuple[Hit, ...]) -> str:
+    if len(hits) == 1:
+        return f"Record: {title_of(hits[0].product)}. /record reads it."
+    return f"{len(hits)} records: /record 1 to /record {len(hits)} read them."
+
+
+def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
+    """Open the plain chat, `typed` already typed; returns the exit code once it is left.
+
+    Raises CatalogueError, DataError or StoreError if there is nothing to open.
+    """
+    voice = Voice(sys.stdin, sys.stdout, settings.unicode)
+    if sys.stdin.isatty() and not is_dumb():
+        edit_lines()
+    counter = open_counter(settings)
+    chat = PlainChat(settings, counter, voice)
+    try:
+        voice.tell("Balcão, line by line. Ask for a product; /help lists the commands.")
+        voice.tell(f"The catalogue has {len(counter.catalogue):,} products.")
+        chat.tell_engine()
+        if counter.not_saving:
+            voice.tell(f"Not saving: {counter.not_saving.message} {counter.not_saving.remedy}")
+        last = counter.last_conversation() if go_on else None
+        if last:
+            chat.show(last)
+        chat.converse(typed)
+    finally:
+        chat.close()
+    return 0

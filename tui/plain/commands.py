@@ -1,0 +1,211 @@
+"""What the plain chat can be told to do; the names are those of the chat's own commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from engine import paths
+from engine.conversation import Conversation
+from engine.errors import UsageError
+from engine.events import Answered, Found
+from engine.text import one_line
+from engine.types import Hit, Mode
+from engine.wording import title_of
+
+if TYPE_CHECKING:
+    from tui.plain.chat import PlainChat
+
+SLASH = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`takes` is what may stand behind the name; `run` gets that, stripped, and the chat."""
+
+    name: str
+    takes: str
+    does: str
+    run: Callable[[PlainChat, str], None]
+
+
+def carry_out(line: str, chat: PlainChat) -> None:
+    """Run a command, given without its slash. Raises UsageError if there is no such command."""
+    name, _, rest = line.partition(" ")
+    found = [command for command in COMMANDS if command.name == name.lower()]
+    if not found:
+        raise UsageError(
+            f"There is no command /{one_line(name, 40)}.",
+            "/help lists them; a question that begins with a slash is written with two.",
+        )
+    found[0].run(chat, rest.strip())
+
+
+def _help(chat: PlainChat, _: str) -> None:
+    chat.voice.say("Anything else than a command is a question. A line that ends in a backslash")
+    chat.voice.say("goes on with the next. Ctrl-C stops an answer; Ctrl-D leaves.")
+    for command in COMMANDS:
+        said = f"/{command.name} {command.takes}".strip()
+        chat.voice.say(f"{said}: {command.does}.")
+
+
+def _engine(chat: PlainChat, name: str) -> None:
+    if name:
+        chat.counter.assistant.registry.get(name)
+        chat.engine = name
+        chat.tell_engine()
+        return
+    registry = chat.counter.assistant.registry
+    for engine_id in registry.ids:
+        availability = registry.get(engine_id).availability()
+        state = "ready" if availability.ready else f"not ready: {availability.reason}"
+        here = ", answers now" if engine_id == chat.engine else ""
+        chat.voice.tell(f"{engine_id}: {chat.titles[engine_id]}, {state}{here}")
+
+
+def _mode(chat: PlainChat, name: str) -> None:
+    if name and name not in list(Mode):
+        raise UsageError(f"There is no mode “{one_line(name, 40)}”: it is grounded, or memory.")
+    other = Mode.MEMORY if chat.mode is Mode.GROUNDED else Mode.GROUNDED
+    chat.mode = Mode(name) if name else other
+    chat.tell_engine()
+
+
+def _record(chat: PlainChat, number: str) -> None:
+    product = _hit(chat, number).product
+    chat.voice.tell(f"{title_of(product)}:")
+    chat.voice.say(product.description or "(no description)")
+
+
+def _original(chat: PlainChat, number: str) -> None:
+    product = _hit(chat, number).product
+    chat.voice.tell(f"{title_of(product)}, as in the data set:")
+    chat.voice.say(product.original or "(no description)")
+
+
+def _hit(chat: PlainChat, number: str) -> Hit:
+    answers = [turn.answer for turn in chat.conversation.turns if turn.answer]
+    hits = next((answer.sources for answer in reversed(answers) if answer.sources), ())
+    if not hits:
+        raise UsageError("No answer here rests on a record yet.")
+    return hits[_place(number or "1", len(hits))]
+
+
+def _place(number: str, count: int) -> int:
+    if not number.isdecimal() or not 1 <= int(number) <= count:
+        raise UsageError(f"That is no number from 1 to {count}.")
+    return int(number) - 1
+
+
+def _compare(chat: PlainChat, question: str) -> None:
+    asked = [turn.question for turn in chat.conversation.turns]
+    if not question and not asked:
+        raise UsageError("There is no question yet.", "Write one behind /compare.")
+    chat.until_stopped(_ask_all(chat, question or asked[-1]))
+
+
+async def _ask_all(chat: PlainChat, question: str) -> None:
+    from engine.comparison import compare
+
+    registry = chat.counter.assistant.registry
+    ready = [name for name in registry.ids if registry.get(name).availability().ready]
+    for name in registry.ids:
+        if name not in ready:
+            chat.voice.tell(f"{chat.titles[name]}: {registry.get(name).availability().reason}")
+    contestants = [(name, chat.mode) for name in ready]
+    events = compare(chat.counter.assistant, question, contestants, chat.conversation)
+    told_record = False
+    async with aclosing(events):
+        async for _, event in events:
+            match event:
+                case Found(decision) if decision.product and not told_record:
+                    told_record = True
+                    chat.voice.tell(f"The catalogue's record, {title_of(decision.product)}:")
+                    chat.voice.say(decision.product.description or "(no description)")
+                case Answered(answer):
+                    chat.say_answer(answer)
+                case _:
+                    pass
+
+
+def _copy(chat: PlainChat, _: str) -> None:
+    from tui.clipboard import copy, copy_to_file
+
+    texts = [turn.answer.text for turn in chat.conversation.turns if turn.answer]
+    if not texts or not texts[-1]:
+        raise UsageError("There is no answer to copy yet.")
+    try:
+        where = copy(texts[-1]) or str(copy_to_file(texts[-1]))
+    except OSError as error:
+        chat.voice.tell(f"It cannot be copied: {error}.")
+    else:
+        chat.voice.tell(f"Copied: it is in {where}.")
+
+
+def _history(chat: PlainChat, words: str) -> None:
+    store = chat.counter.assistant.store
+    wanted = words.casefold().split()
+    listed = store.listed() if store else []
+    chat.listed = [
+        entry for entry in listed if all(word in entry.title.casefold() for word in wanted)
+    ]
+    if not chat.listed:
+        chat.voice.tell("There is none of that kind." if words else "There is none yet.")
+    for number, entry in enumerate(chat.listed, 1):
+        when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
+        questions = f"{entry.turns} question{'' if entry.turns == 1 else 's'}"
+        chat.voice.tell(f"{number}. {when} {entry.title} ({questions})")
+    if chat.listed:
+        chat.voice.tell("/open and a number goes on with one.")
+
+
+def _open(chat: PlainChat, number: str) -> None:
+    store = chat.counter.assistant.store
+    if not store or not chat.listed:
+        raise UsageError("Nothing is listed to open from.", "/history lists the conversations.")
+    chat.show(store.open(chat.listed[_place(number, len(chat.listed))].id))
+
+
+def _new(chat: PlainChat, _: str) -> None:
+    chat.conversation = Conversation()
+    chat.voice.tell("A new conversation; the one before is kept.")
+
+
+def _export(chat: PlainChat, _: str) -> None:
+    from engine.export import turn_as_markdown
+
+    if not chat.conversation.turns:
+        raise UsageError("There is nothing to export yet.")
+    stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
+    file = paths.exports_dir() / f"conversation-{stamp}.md"
+    pages = (turn_as_markdown(turn, chat.titles) for turn in chat.conversation.turns)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(pages), encoding="utf-8")
+    except OSError as error:
+        chat.voice.tell(f"The conversation cannot be written to {file}: {error}.")
+    else:
+        chat.voice.tell(f"Written to {file}")
+
+
+def _quit(chat: PlainChat, _: str) -> None:
+    chat.left = True
+
+
+COMMANDS = (
+    Command("help", "", "these commands", _help),
+    Command("engine", "[NAME]", "the engines, or the one that answers from here on", _engine),
+    Command("mode", "[grounded|memory]", "whether models see the record", _mode),
+    Command("record", "[N]", "the record that the last answer rests on", _record),
+    Command("original", "[N]", "the same as the data set has it", _original),
+    Command("compare", "[QUESTION]", "one question to every engine that is ready", _compare),
+    Command("copy", "", "the last answer to where it can be pasted from", _copy),
+    Command("history", "[WORDS]", "the conversations so far, the latest first", _history),
+    Command("open", "N", "one of those that were listed, to go on with it", _open),
+    Command("new", "", "a new conversation", _new),
+    Command("export", "", "this conversation as Markdown, into a file", _export),
+    Command("quit", "", "leave; the conversation is kept", _quit),
+)

@@ -1,0 +1,102 @@
+"""What the plain chat says and hears: whole lines, no colour, no movement of a cursor."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TextIO
+
+from engine.text import one_line, printable
+from tui.glyphs import UTF8, terminal_charset, write_in
+
+PROMPT = "You: "
+_CONTINUES = "\\"
+
+
+class Voice:
+    """Two streams; one that is no terminal is taken and given as it is."""
+
+    def __init__(self, heard: TextIO, said: TextIO, unicode: str = "auto") -> None:
+        """`unicode` is the setting of that name."""
+        self._heard = heard
+        self._said = said
+        self._terminal = heard.isatty()
+        own = codecs.lookup(said.encoding or UTF8).name
+        charset = terminal_charset(unicode, written_in=own) if said.isatty() else own
+        write_in(said, charset)
+        if isinstance(heard, io.TextIOWrapper):
+            heard.reconfigure(encoding=charset if self._terminal else None, errors="replace")
+        self._held = ""
+
+    def say(self, text: str = "") -> None:
+        """Say a line, or some."""
+        print(printable(text), file=self._said, flush=True)
+
+    def tell(self, text: str) -> None:
+        """Say something about the state of things, on one line."""
+        self.say(one_line(text))
+
+    def speak(self, piece: str) -> None:
+        """Say more of an answer, up to its last whole word: half of one is read out wrongly."""
+        text = self._held + printable(piece)
+        upto = 1 + max(text.rfind(" "), text.rfind("\n"))
+        self._held = text[upto:]
+        print(text[:upto], end="", file=self._said, flush=True)
+
+    def finish(self) -> None:
+        """Say the word that was held back, and end the line."""
+        held, self._held = self._held, ""
+        print(held, file=self._said, flush=True)
+
+    def lines(self, typed: str = "") -> Iterator[str | None]:
+        """What the person says, until the end of it; None where Ctrl-C was pressed instead.
+
+        `typed` was typed before the first. A backslash at the end of a line goes on with the next.
+        """
+        *before, said = typed.split("\n")
+        for line in before:
+            self.say(PROMPT + line)
+            yield line
+        while True:
+            try:
+                line = self._line("" if said else PROMPT)
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                said = ""
+                self.say()
+                yield None
+                continue
+            if line.endswith(_CONTINUES):
+                said += line.removesuffix(_CONTINUES) + "\n"
+                continue
+            yield said + line
+            said = ""
+        if said:
+            yield said
+        if self._terminal:
+            self.say()
+
+    def _line(self, prompt: str) -> str:
+        if self._terminal and self._heard is sys.stdin and self._said is sys.stdout:
+            return input(prompt)
+        line = self._heard.readline()
+        if not line:
+            raise EOFError
+        line = line.rstrip("\r\n")
+        if line.strip():
+            # Nobody has typed it: what is asked belongs to what is read afterwards.
+            self.say(prompt + line)
+        return line
+
+
+def edit_lines() -> None:
+    """Let input() edit a line and walk through those before, where the terminal is up to it."""
+    with suppress(ImportError):
+        import readline
+
+        # No escape sequence without a need: a paste comes as lines, like everything else here.
+        readline.parse_and_bind("set enable-bracketed-paste off")
