@@ -225,7 +225,7 @@ class _Answering:
             return None
         try:
             self._answer_id = await asyncio.to_thread(
-                store.begin, self._conversation, self._answer.question, self._answer
+                store.begin, self._conversation, self._answer.question, self._answer, self._turn
             )
         except StoreError as error:
             return error.problem

@@ -66,9 +66,8 @@ class _Keeping:
     def __init__(self, assistant: Assistant, question: str, conversation: Conversation) -> None:
         self._store = assistant.store
         self._conversation = conversation
-        self._question = question
+        self._turn = Turn(question)
         self._answers: dict[int, Answer] = {}
-        self._first_id: int | None = None
 
     async def add(self, place: int, answer: Answer) -> None:
         """Keep a contestant's answer; the same place a second time is nothing new."""
@@ -84,15 +83,16 @@ class _Keeping:
         """The answers, in the contestants' order, become the next turn."""
         if self._answers:
             first, *others = [self._answers[place] for place in sorted(self._answers)]
-            self._conversation.turns.append(Turn(self._question, first, others))
+            self._turn.answer, self._turn.others = first, others
+            self._conversation.turns.append(self._turn)
 
     def _write(self, answer: Answer) -> None:
         if self._store is None:
             return
-        if self._first_id is None:
-            answer_id = self._first_id = self._store.begin(
-                self._conversation, self._question, answer
+        if self._turn.id is None:
+            answer_id = self._store.begin(
+                self._conversation, self._turn.question, answer, self._turn
             )
         else:
-            answer_id = self._store.begin_other(self._first_id, answer)
+            answer_id = self._store.begin_other(self._turn.id, answer)
         self._store.update(answer_id, answer, finished=True)

@@ -10,12 +10,29 @@ from engine.types import Answer, Hit, Message, Product, Role, Status
 class Turn(Struct):
     """A question and its answer; `answer` is None while it is being given.
 
-    `others` are the answers of further engines that were asked the same, for comparison.
+    `others` are further answers to the same question, by other engines or by another try; the
+    conversation goes on from `answer`. `place` is where that one stands among all of them, in the
+    order in which they were given; `id` is the store's, once it has taken the question.
     """
 
     question: str
     answer: Answer | None = None
     others: list[Answer] = []
+    place: int = 0
+    id: int | None = None
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All answers, in the order in which they were given."""
+        if self.answer is None:
+            return list(self.others)
+        return [*self.others[: self.place], self.answer, *self.others[self.place :]]
+
+    def choose(self, place: int) -> None:
+        """Go on from the answer at that place of `answers`."""
+        answers = self.answers
+        self.answer, self.place = answers.pop(place), place
+        self.others = answers
 
 
 class Conversation(Struct):

@@ -63,4 +63,4 @@ def open_counter(settings: Settings) -> Counter:
         store = ConversationStore(paths.conversations_file())
     except StoreError as error:
         return Counter(Assistant(registry, catalogue), catalogue, error.problem)
-    return Counter(Assistant(registry, catalogue, store), catalogue)
+    return Counter(Assistant(registry, catalogue, store), catalogue, store.read_only)

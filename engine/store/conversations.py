@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -14,143 +11,222 @@ from msgspec.structs import replace
 
 from engine.conversation import Conversation, Turn
 from engine.errors import StoreError
+from engine.store import search as searching
+from engine.store import writing
+from engine.store.database import Database
 from engine.store.listing import Listed
-from engine.store.migrations import MIGRATIONS, migrate, version
-from engine.text import one_line
-from engine.types import Answer, StopReason
+from engine.types import Answer, Problem, StopReason
 
-_TITLE_WIDTH = 80
-_BUSY_SECONDS = 5.0
+_LEFT_OVER = 24 * 3600.0
+"""Seconds after which a deleted conversation is purged that no program will bring back any more."""
 
 
 class ConversationStore:
     """All conversations of a person. Calls block for a disk write; any thread may make them.
 
-    Several programs may hold the same file: each write is one transaction.
+    Several programs may hold the same file: each write is one transaction. What is deleted can be
+    brought back until the store that deleted it is closed.
     """
 
     def __init__(self, file: Path) -> None:
-        """Open `file`, made if it is not there. Raises StoreError."""
-        self._file = file
-        self._lock = threading.Lock()
-        with self._explained():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA foreign_keys = ON")
-            migrate(self._database)
-            found = version(self._database)
-        if found > len(MIGRATIONS):
-            raise StoreError(
-                f"{file} was written by a newer version of this program.",
-                "Update this program; until then the conversation is not kept.",
-            )
+        """Open `file`, made if it is not there; only to read where it cannot be written.
+
+        Raises StoreError.
+        """
+        self._database = Database(file)
+        self._deleted: list[int] = []
+        if not self.read_only:
+            with suppress(StoreError):  # a disk that is full now; the next start does it
+                self._purge_left_over()
+
+    @property
+    def read_only(self) -> Problem | None:
+        """Why nothing can be kept, where that is so."""
+        return self._database.read_only
 
     def close(self) -> None:
-        """Close the file."""
+        """Purge what was deleted, and close the file."""
+        if self._deleted:
+            with suppress(StoreError):  # it stays hidden, and a later start purges it
+                self.purge(self._deleted)
         self._database.close()
 
-    def begin(self, conversation: Conversation, question: str, answer: Answer) -> int:
+    def begin(
+        self, conversation: Conversation, question: str, answer: Answer, turn: Turn | None = None
+    ) -> int:
         """Keep a question and the (still empty) answer to it; returns the answer's id.
 
-        Gives the conversation its id, with its first question as title.
+        Gives the conversation its id, with its first question as title, and `turn`, if given, its
+        own. Turns before that could not be kept then are kept now; a conversation that was deleted
+        meanwhile is kept again.
         """
-        now = time.time()
-        with self._writing() as database:
-            if conversation.id is None:
-                conversation.id = database.execute(
-                    "INSERT INTO conversation (title, created, updated) VALUES (?, ?, ?)",
-                    (one_line(question, _TITLE_WIDTH), now, now),
-                ).lastrowid
-            turn = database.execute(
-                "INSERT INTO turn (conversation_id, question, asked) VALUES (?, ?, ?)",
-                (conversation.id, question, now),
-            ).lastrowid
-            added = _add_answer(database, turn or 0, answer)
+        before = [one for one in conversation.turns if one is not turn and one.answers]
+        number = conversation.id
+        with self._database.writing() as database:
+            if number is not None and not writing.is_there(database, number):
+                number, before = None, [replace(one, id=None) for one in before]
+            if number is None:
+                first = before[0].question if before else question
+                number = writing.add_conversation(database, first)
+            numbers = writing.add_unsaved(database, number, before)
+            now = time.time()
+            turn_id = writing.add_turn(database, number, question, now)
+            added = writing.add_answer(database, turn_id, answer, now, finished=False)
             database.execute(
-                "UPDATE conversation SET updated = ? WHERE id = ?", (now, conversation.id)
+                "UPDATE conversation SET updated = ?, deleted = NULL WHERE id = ?", (now, number)
             )
+        conversation.id = number
+        if turn is not None:
+            turn.id = turn_id
+            earlier = (one for one in conversation.turns if one is not turn and one.answers)
+            for one, its in zip(earlier, numbers, strict=False):
+                one.id = its
         return added
 
-    def begin_other(self, answer_id: int, answer: Answer) -> int:
-        """Keep one more answer to the question of that one; returns the new answer's id."""
-        with self._writing() as database:
-            (turn,) = database.execute(
-                "SELECT turn_id FROM answer WHERE id = ?", (answer_id,)
-            ).fetchone()
-            return _add_answer(database, turn, answer)
+    def begin_other(self, turn_id: int, answer: Answer, *, chosen: bool = False) -> int:
+        """Keep one more answer to a turn; returns the answer's id.
+
+        `chosen`: the conversation goes on from it.
+        """
+        with self._database.writing() as database:
+            added = writing.add_answer(database, turn_id, answer, time.time(), finished=False)
+            if chosen:
+                writing.choose_answer(database, turn_id, added)
+        return added
 
     def update(self, answer_id: int, answer: Answer, *, finished: bool) -> None:
         """Keep what an answer has become."""
-        with self._writing() as database:
-            database.execute(
+        with self._database.writing() as database:
+            changed = database.execute(
                 "UPDATE answer SET body = ?, finished = ?, updated = ? WHERE id = ?",
-                (_encode(answer), finished, time.time(), answer_id),
+                (writing.encode(answer), finished, time.time(), answer_id),
+            ).rowcount
+        if not changed:
+            raise StoreError("The conversation was deleted by another program meanwhile.")
+
+    def choose(self, turn_id: int, place: int) -> None:
+        """The conversation goes on from the answer at that place of the turn's answers."""
+        with self._database.writing() as database:
+            database.execute(
+                "UPDATE turn SET chosen = (SELECT id FROM answer WHERE turn_id = turn.id"
+                " ORDER BY id LIMIT 1 OFFSET ?) WHERE id = ?",
+                (place, turn_id),
             )
 
-    def listed(self, limit: int = 200) -> list[Listed]:
-        """Conversations, the latest first."""
-        with self._reading() as database:
-            rows = database.execute(
-                "SELECT id, title, updated, (SELECT count(*) FROM turn WHERE"
-                " turn.conversation_id = conversation.id) FROM conversation"
-                " ORDER BY updated DESC, id DESC LIMIT ?",
-                (limit,),
-            ).fetchall()
-        return [Listed(*row) for row in rows]
+    def listed(self, limit: int = 200, after: Listed | None = None) -> list[Listed]:
+        """Conversations, the latest first; those that follow `after` in that order, if given."""
+        with self._database.reading() as database:
+            return searching.latest(database, limit, after)
+
+    def search(self, text: str, limit: int = 200) -> list[Listed]:
+        """Conversations that have every word of `text`, or its beginning, in one turn or the title.
+
+        The latest first; accents and case do not matter. All of them where `text` has no word.
+        """
+        query = searching.as_query(text)
+        if not query:
+            return self.listed(limit)
+        with self._database.reading() as database:
+            return searching.search(database, query, limit)
+
+    def count(self) -> int:
+        """How many conversations there are."""
+        with self._database.reading() as database:
+            (number,) = database.execute(
+                "SELECT count(*) FROM conversation WHERE deleted IS NULL"
+            ).fetchone()
+        return int(number)
 
     def open(self, conversation_id: int) -> Conversation:
         """A whole conversation. An answer that was cut short by a kill comes back as cancelled."""
-        with self._reading() as database:
+        with self._database.reading() as database:
             rows = database.execute(
-                "SELECT turn.id, question, body, finished FROM turn"
+                "SELECT turn.id, question, chosen, answer.id, body, finished FROM turn"
                 " LEFT JOIN answer ON answer.turn_id = turn.id"
                 " WHERE conversation_id = ? ORDER BY turn.id, answer.id",
                 (conversation_id,),
             ).fetchall()
-        turns: dict[int, Turn] = {}
-        for turn_id, question, body, done in rows:
-            turn, answer = turns.get(turn_id), _decode(body, bool(done))
-            if turn is None:
-                turns[turn_id] = Turn(question, answer)
-            elif answer is not None:
-                turn.others.append(answer)
-        return Conversation(conversation_id, list(turns.values()))
+            return Conversation(conversation_id, _turns(rows))
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._explained(), self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            yield self._database
+    def rename(self, conversation_id: int, title: str) -> None:
+        """Give a conversation another title; it keeps its place in the list."""
+        self._change(conversation_id, "title = ?", writing.title_from(title))
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._explained(), self._lock:
-            yield self._database
+    def delete(self, conversation_id: int) -> None:
+        """Take a conversation out of every list; purged when this store is closed."""
+        self._change(conversation_id, "deleted = ?", time.time())
+        self._deleted.append(conversation_id)
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"Conversations cannot be kept in {self._file}: {error}.",
-                "Check that the disk is not full and that the file can be written.",
-            ) from error
+    def undelete(self) -> int | None:
+        """Bring back what this store deleted last; its id, or None where there is nothing more."""
+        while self._deleted:
+            number = self._deleted[-1]
+            with self._database.writing() as database:
+                back = database.execute(
+                    "UPDATE conversation SET deleted = NULL WHERE id = ?", (number,)
+                ).rowcount
+            self._deleted.pop()
+            if back:
+                return number
+        return None
+
+    def fork(self, conversation_id: int, turns: int) -> int:
+        """A new conversation of that one's first `turns` (at least 1), all answers to them with it.
+
+        Returns its id; open() gives it. The other stays as it is.
+        """
+        with self._database.writing() as database:
+            now = time.time()
+            added = database.execute(
+                "INSERT INTO conversation (title, created, updated, parent)"
+                " SELECT title, ?, ?, uid FROM conversation WHERE id = ? AND deleted IS NULL",
+                (now, now, conversation_id),
+            )
+            number = added.lastrowid if added.rowcount == 1 else None
+            if number is None:
+                raise writing.gone(conversation_id)
+            writing.copy_turns(database, conversation_id, number, turns)
+        return number
+
+    def purge(self, numbers: list[int]) -> None:
+        """Erase those of the conversations that are deleted."""
+        with self._database.writing() as database:
+            database.executemany(
+                "DELETE FROM conversation WHERE id = ? AND deleted IS NOT NULL",
+                [(number,) for number in numbers],
+            )
+
+    def _purge_left_over(self) -> None:
+        with self._database.reading() as database:
+            found = database.execute(
+                "SELECT id FROM conversation WHERE deleted < ?", (time.time() - _LEFT_OVER,)
+            ).fetchall()
+        if found:
+            self.purge([number for (number,) in found])
+
+    def _change(self, conversation_id: int, what: str, value: object) -> None:
+        with self._database.writing() as database:
+            changed = database.execute(
+                f"UPDATE conversation SET {what} WHERE id = ? AND deleted IS NULL",  # noqa: S608 - our own words
+                (value, conversation_id),
+            ).rowcount
+            if not changed:
+                raise writing.gone(conversation_id)
 
 
-def _add_answer(database: sqlite3.Connection, turn: int, answer: Answer) -> int:
-    added = database.execute(
-        "INSERT INTO answer (turn_id, engine, finished, body, updated) VALUES (?, ?, 0, ?, ?)",
-        (turn, answer.engine, _encode(answer), time.time()),
-    ).lastrowid
-    return added or 0
-
-
-def _encode(answer: Answer) -> str:
-    return msgspec.json.encode(answer).decode()
+def _turns(
+    rows: list[tuple[int, str, int | None, int | None, str | None, int | None]],
+) -> list[Turn]:
+    turns: dict[int, Turn] = {}
+    for turn_id, question, chosen, answer_id, body, finished in rows:
+        turn, answer = turns.get(turn_id), _decode(body, bool(finished))
+        if turn is None:
+            turns[turn_id] = Turn(question, answer, id=turn_id)
+        elif answer is not None:
+            turn.others.append(answer)
+            if answer_id == chosen:
+                turn.choose(len(turn.others))
+    return list(turns.values())
 
 
 def _decode(body: str | None, finished: bool) -> Answer | None:
