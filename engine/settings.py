@@ -101,6 +101,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the chat goes line by line, as with --plain."""
     unicode: Literal["auto", "always", "never"] = "auto"
     """Whether the terminal shows more than ASCII; `auto` goes by the locale."""
+    slash_commands: bool = True
+    """Whether a question that begins with “/” is a command; off, it is asked as it stands."""
+    complete_titles: bool = True
+    """Whether titles are offered while a question is typed."""
     keys: dict[str, str] = {}
     """Keys for the chat's actions by their names in docs/keys.md: `next_engine = "f6"`."""
     engines: dict[str, EngineSettings] = {}

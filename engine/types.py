@@ -91,6 +91,13 @@ class Decision(Struct, frozen=True):
         return self.hits[0].product if self.status in (Status.EXACT, Status.LIKELY) else None
 
 
+class Completion(Struct, frozen=True):
+    """A title that a text may become: it stands instead of what follows the character `start`."""
+
+    start: int
+    title: str
+
+
 class Message(Struct, frozen=True):
     """One message of a prompt."""
 

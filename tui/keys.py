@@ -26,6 +26,7 @@ COMPOSER = (
     Binding("ctrl+j,shift+enter", "newline", "New line", id="newline", show=False),
     Binding("up", "older", "Older question", id="older", show=False),
     Binding("down", "newer", "Newer question", id="newer", show=False),
+    Binding("tab", "complete", "Take what is offered", id="complete", show=False),
 )
 APP = (Binding("ctrl+q", "quit", "Quit", id="quit", priority=True),)
 # Not ours to bind: the palette is Textual's, named here so that help and settings know it.
@@ -35,9 +36,9 @@ DOES = {
     "submit": "send the question",
     "newline": "a new line in the question",
     "older": "on the first line: the question before",
-    "newer": "on the last line: the question after",
+    "newer": "on the last line: the question after, or what is offered above",
+    "complete": "take the first of what is offered above the question",
     **{command.name: command.does for command in COMMANDS},
-    "quit": "leave; the conversation is kept",
 }
 """What each does, for the help page, in its order."""
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from engine.errors import CatalogueError
 from engine.retrieval import layout
+from engine.retrieval.completing import Completer
 from engine.retrieval.decide import Decider
 from engine.retrieval.records import Records
 from engine.retrieval.related import Related
 from engine.retrieval.search import Vocabulary, Words
 from engine.retrieval.thresholds import DEFAULT, Thresholds
-from engine.types import Decision, Product
+from engine.types import Completion, Decision, Product
 
 
 class Catalogue:
@@ -22,12 +23,10 @@ class Catalogue:
         self.folder = folder
         self._records = Records(folder)
         self._related = Related(folder)
+        titles, vocabulary = Words(folder / layout.TITLES), Vocabulary(folder / layout.WORDS)
+        self._completer = Completer(titles, vocabulary, self._records)
         self._decider = Decider(
-            self._records,
-            Words(folder / layout.TITLES),
-            Words(folder / layout.BODIES),
-            Vocabulary(folder / layout.WORDS),
-            thresholds,
+            self._records, titles, Words(folder / layout.BODIES), vocabulary, thresholds
         )
 
     @classmethod
@@ -56,6 +55,10 @@ class Catalogue:
         They need not be in the catalogue themselves.
         """
         return self._related.of(uid, limit)
+
+    def complete(self, typed: str, limit: int = 20) -> tuple[Completion, ...]:
+        """Titles that `typed` may become, the likeliest first; quick enough for every key."""
+        return self._completer.complete(typed, limit)
 
     def __len__(self) -> int:
         return self._records.count()

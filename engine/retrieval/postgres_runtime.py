@@ -13,7 +13,7 @@ from engine.errors import CatalogueError
 from engine.retrieval.decide import Decider
 from engine.retrieval.matching import slips_allowed
 from engine.retrieval.postgres_schema_runtime import SCHEMA, check, connect, told
-from engine.types import Decision, Product
+from engine.types import Completion, Decision, Product
 
 _READ_AT_MOST = 20_000
 """Rows whose words are compared for one question: words are taken from the rarest on, up to it."""
@@ -73,6 +73,11 @@ class PostgresCatalogue:
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
         """None: a server is filled with the products alone."""
         del uid, limit
+        return ()
+
+    def complete(self, typed: str, limit: int = 20) -> tuple[Completion, ...]:
+        """None: a server has no words in order, and each key would be a journey to it."""
+        del typed, limit
         return ()
 
     def __len__(self) -> int:

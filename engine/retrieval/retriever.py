@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from engine.types import Decision, Product
+from engine.types import Completion, Decision, Product
 
 
 class Retriever(Protocol):
@@ -20,6 +20,10 @@ class Retriever(Protocol):
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
         """(uid, title) of at most `limit` products that go with this one, where that is known."""
+        ...
+
+    def complete(self, typed: str, limit: int = 20) -> tuple[Completion, ...]:
+        """Titles that `typed` may become; none where they cannot be had at every key."""
         ...
 
     def __len__(self) -> int:

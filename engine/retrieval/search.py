@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,35 @@ class Words:
             [term(self._schema, "words", word, index_option="freq") for word in rarest], limit
         )
 
+    def beginning_with(self, letters: str, limit: int) -> list[str]:
+        """The commonest words that begin so."""
+        found = self._searcher.terms_with_prefix("words", letters, limit=limit)
+        return [str(word) for word, _ in found]
+
+    def rows_with(
+        self, groups: Sequence[Sequence[str]], wished: Iterable[str], limit: int
+    ) -> list[int]:
+        """The rows with a word of every group, or else of some; better with the `wished` ones."""
+        term, occur = self._tantivy.Query.term_query, self._tantivy.Occur
+        any_of = self._tantivy.Query.disjunction_max_query
+        asked = [
+            any_of([term(self._schema, "words", word, index_option="freq") for word in group])
+            for group in groups
+        ]
+        liked = [term(self._schema, "words", word, index_option="freq") for word in wished]
+        query = self._tantivy.Query.boolean_query(
+            [*((occur.Must, one) for one in asked), *((occur.Should, one) for one in liked)]
+        )
+        return self._found(query, limit) or self._rows(asked, limit)
+
     def _rows(self, terms: list[Any], limit: int) -> list[int]:
         if not terms:
             return []
         should = self._tantivy.Occur.Should
         query = self._tantivy.Query.boolean_query([(should, term) for term in terms])
+        return self._found(query, limit)
+
+    def _found(self, query: Any, limit: int) -> list[int]:  # noqa: ANN401 - tantivy is imported late
         hits = self._searcher.search(query, limit, count=False).hits
         return [
             int(row)
@@ -79,5 +103,13 @@ class Vocabulary:
             query = self._query.fuzzy_term_query(self._schema, "word", word, distance=distance)
             hits = self._searcher.search(query, _NEIGHBOURS, count=False).hits
             if hits:
-                return [str(self._searcher.doc(place)["word"][0]) for _, place in hits]
+                return self._words(hits)
         return []
+
+    def beginning_near(self, letters: str) -> list[str]:
+        """Known words that begin almost so: one letter differs."""
+        query = self._query.fuzzy_term_query(self._schema, "word", letters, distance=1, prefix=True)
+        return self._words(self._searcher.search(query, _NEIGHBOURS, count=False).hits)
+
+    def _words(self, hits: Iterable[tuple[object, Any]]) -> list[str]:
+        return [str(self._searcher.doc(place)["word"][0]) for _, place in hits]

@@ -15,19 +15,36 @@ def next_engine(screen: ChatScreen) -> None:
     screen.bar.choose_next()
 
 
+def engine(screen: ChatScreen, name: str) -> None:
+    """The engine of that name, by id or title, answers from here on; without one, the next."""
+    wanted = name.casefold()
+    titles = screen.bar.titles
+    found = [
+        engine_id
+        for engine_id, title in titles.items()
+        if wanted in (engine_id.casefold(), title.casefold())
+    ]
+    if not wanted:
+        screen.bar.choose_next()
+    elif found:
+        screen.bar.choose(found[0])
+    else:
+        screen.bar.tell(f"There is no engine “{name}”: {', '.join(titles)}.", bad=True)
+
+
 def mode(screen: ChatScreen) -> None:
     """Models see the record, or the question alone."""
     screen.bar.change_mode()
 
 
-def compare(screen: ChatScreen) -> None:
-    """The draft, or else the last question, to every engine that is ready."""
-    screen.run_worker(_compare(screen), group="compare", exclusive=True)
+def compare(screen: ChatScreen, question: str) -> None:
+    """A question, else the draft, else the last question, to every engine that is ready."""
+    screen.run_worker(_compare(screen, question), group="compare", exclusive=True)
 
 
-async def _compare(screen: ChatScreen) -> None:
+async def _compare(screen: ChatScreen, question: str) -> None:
     asked = [turn.question for turn in screen.conversation.turns]
-    question = screen.composer.text.strip() or (asked[-1] if asked else "")
+    question = question or screen.composer.text.strip() or (asked[-1] if asked else "")
     if screen.is_answering or not question or not screen.counter.done():
         screen.bar.tell("F3 puts a question to every engine that is ready: type one, or wait.")
         return

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from tui.screens.chat import ChatScreen
 
-    Run = Callable[[ChatScreen], Awaitable[None] | None]
+    Run = Callable[..., Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,9 @@ class Command:
     the help page. `run` names a function below tui.commands as "module:function", imported when it
     is first needed; it gets the chat's screen and may be a coroutine, which is awaited before the
     next key is taken. What waits for a person therefore starts a worker. `keys` are joined with
-    commas; without any the command is in the palette alone until settings give it one.
+    commas; without any the command is in the palette alone until settings give it one. Behind a
+    slash in the composer each is called by its name (tui.commands.slash), with an argument where
+    it `takes` one: the function gets it after the screen, empty where none was given.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Command:
     in_palette: bool = True
     priority: bool = False
     """Whether its keys go before those of the composer, which has the focus."""
+    takes: str = ""
+    """What the argument is, for a person to read: "engine", "question"."""
 
 
 COMMANDS = (
@@ -47,12 +51,21 @@ COMMANDS = (
         in_footer=True,
     ),
     Command(
+        "engine",
+        "Engine by name",
+        "that engine answers from here on; without a name, the next one",
+        "answers:engine",
+        in_palette=False,
+        takes="engine",
+    ),
+    Command(
         "compare",
         "Compare",
         "put the draft, or the last question, to every engine that is ready",
         "answers:compare",
         "f3",
         in_footer=True,
+        takes="question",
     ),
     Command(
         "record",
@@ -108,14 +121,17 @@ COMMANDS = (
         in_palette=False,
         priority=True,
     ),
+    # Its key is the app's, so that it works on every screen; the palette has Textual's own.
+    Command("quit", "Quit", "leave; the conversation is kept", "view:leave", in_palette=False),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
 
 
-async def carry_out(name: str, screen: ChatScreen) -> None:
-    """Run the command of that name on the chat's screen."""
-    module, function = _BY_NAME[name].run.split(":")
+async def carry_out(name: str, screen: ChatScreen, argument: str = "") -> None:
+    """Run the command of that name on the chat's screen; one that takes no argument gets none."""
+    command = _BY_NAME[name]
+    module, function = command.run.split(":")
     run = cast("Run", getattr(import_module(f"tui.commands.{module}"), function))
-    waited_for = run(screen)
+    waited_for = run(screen, argument) if command.takes else run(screen)
     if waited_for is not None:
         await waited_for

@@ -23,3 +23,8 @@ def scroll_up(screen: ChatScreen) -> None:
 def scroll_down(screen: ChatScreen) -> None:
     """A page down, without leaving the composer."""
     screen.pane.scroll_page_down(animate=False)
+
+
+async def leave(screen: ChatScreen) -> None:
+    """Leave the chat; what came is kept."""
+    await screen.app.run_action("quit")

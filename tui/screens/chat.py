@@ -19,11 +19,13 @@ from engine.errors import BalcaoError
 from engine.settings import Settings
 from tui import keys
 from tui.asking import draw_answer
+from tui.commands import slash
 from tui.commands.table import carry_out
 from tui.messages import Asked
 from tui.widgets.composer import Composer
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.engine_bar import EngineBar
+from tui.widgets.writing import Writing
 
 if TYPE_CHECKING:
     from engine.opening import Counter
@@ -53,7 +55,7 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """From top to bottom."""
         yield ConversationView(id="conversation")
-        yield Composer(self.settings.keys)
+        yield Writing(self.settings, self.counter)
         yield EngineBar(self.settings, self.counter)
         # Compact, so that every key is there at 80 columns.
         yield Footer(compact=True)
@@ -81,14 +83,27 @@ class ChatScreen(Screen[None]):
 
     async def on_asked(self, event: Asked) -> None:
         """Take a question, unless an answer is still coming: then the draft stays."""
-        bar = self.bar
+        bar, question = self.bar, event.question
+        if self.settings.slash_commands:
+            if slash.is_command(question):
+                await self._obey(question)
+                return
+            question = slash.as_question(question)
         if self.is_answering:
             bar.tell("Still answering. Escape stops it; your question stays here.")
         elif self.counter.done() and self.counter.exception():
             bar.show_availability()
         else:
             self.composer.accept()
-            self._answering = self.run_worker(self._answer(event.question))
+            self._answering = self.run_worker(self._answer(question))
+
+    async def _obey(self, typed: str) -> None:
+        called = slash.understood(typed)
+        if isinstance(called, str):
+            self.bar.tell(called, bad=True)
+            return
+        self.composer.accept()
+        await carry_out(called.command.name, self, called.argument)
 
     async def _answer(self, question: str) -> None:
         bar = self.bar

@@ -11,13 +11,18 @@ from textual.widgets import TextArea
 from engine.text import printable
 from tui import keys
 from tui.messages import Asked
+from tui.widgets.suggestions import Suggestions
 
 
 class Composer(TextArea):
-    """A text area that sends on Enter and walks through earlier questions at its edges."""
+    """A text area that sends on Enter and walks through earlier questions at its edges.
 
-    def __init__(self, chosen: Mapping[str, str]) -> None:
-        """`chosen` are the person's own keys, by action."""
+    What is offered is taken on Tab, or on Right at the end; Down walks into it, and whatever is
+    gone to stands in the composer: Enter always sends what one sees there.
+    """
+
+    def __init__(self, chosen: Mapping[str, str], suggestions: Suggestions) -> None:
+        """`chosen` are the person's own keys, by action; `suggestions` what is offered."""
         super().__init__(
             id="composer",
             placeholder="Ask for a product, by its title or as a question…",
@@ -29,6 +34,7 @@ class Composer(TextArea):
             for binding in keys.COMPOSER
         )
         self._actions = {**_actions(TextArea.BINDINGS), **_actions(own)}
+        self._suggestions = suggestions
         self._asked: list[str] = []
         self._place = 0
         self._draft = ""
@@ -51,6 +57,7 @@ class Composer(TextArea):
         self._place = len(self._asked)
         self._draft = ""
         self.clear()
+        self._suggestions.close()
 
     async def _on_key(self, event: Key) -> None:
         """Carry out the composer's keys at once, in the order in which they were typed.
@@ -60,6 +67,8 @@ class Composer(TextArea):
         in one packet end as "abc" in a stock TextArea.
         """
         action = self._actions.get(event.key)
+        if event.key == "escape" and self._suggestions.is_open:
+            action = "refuse"
         if action:
             event.prevent_default()
             event.stop()
@@ -74,9 +83,35 @@ class Composer(TextArea):
         """Begin a new line."""
         self.insert("\n")
 
+    def action_complete(self) -> None:
+        """Take what is offered; where nothing is, go on to the next thing that takes keys."""
+        if self._suggestions.fits(self.text):
+            self.put(self._suggestions.take())
+        elif not self._suggestions.wish(self.text):
+            self.screen.focus_next()
+
+    def action_cursor_right(self, select: bool = False) -> None:
+        """At the end of the text Right takes what is offered."""
+        at_end = self.cursor_location == self.document.end
+        if at_end and not select and self._suggestions.fits(self.text):
+            self.put(self._suggestions.take())
+        else:
+            super().action_cursor_right(select)
+
+    def action_refuse(self) -> None:
+        """Escape while something is offered: no more of it for this question."""
+        self._suggestions.refuse()
+
+    def put(self, text: str) -> None:
+        """Write `text` instead of what is there; undo brings that back."""
+        self.replace(text, (0, 0), self.document.end, maintain_selection_offset=False)
+        self.move_cursor(self.document.end)
+
     def action_older(self) -> None:
-        """Up on the first line: the question before."""
-        if not self.cursor_at_first_line:
+        """Up on the first line: the question before; among offers, the one above."""
+        if self._suggestions.is_walked:
+            self.put(self._suggestions.step(-1))
+        elif not self.cursor_at_first_line:
             self.action_cursor_up()
         elif self._place > 0:
             if self._place == len(self._asked):
@@ -84,16 +119,18 @@ class Composer(TextArea):
             self._show(self._place - 1)
 
     def action_newer(self) -> None:
-        """Down on the last line: the question after, at the end the draft."""
-        if not self.cursor_at_last_line:
+        """Down on the last line: the question after, at the end the draft; then what is offered."""
+        if self._suggestions.fits(self.text):
+            self.put(self._suggestions.step(1))
+        elif not self.cursor_at_last_line:
             self.action_cursor_down()
         elif self._place < len(self._asked):
             self._show(self._place + 1)
 
     def _show(self, place: int) -> None:
         self._place = place
-        self.text = self._asked[place] if place < len(self._asked) else self._draft
-        self.move_cursor(self.document.end)
+        self._suggestions.refuse()
+        self.put(self._asked[place] if place < len(self._asked) else self._draft)
 
 
 def _actions(bindings: Iterable[BindingType]) -> dict[str, str]:

@@ -1,0 +1,160 @@
+"""The composer: what is offered while one types, and commands behind a slash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from tests.tui.driving import ask, chat, said, state, until, words
+from tui.screens.help import HelpScreen
+from tui.screens.record import RecordScreen
+from tui.widgets.composer import Composer
+from tui.widgets.suggestions import Suggestions
+from tui.widgets.turns import AnswerView
+
+
+def composer(pilot: Pilot[None]) -> Composer:
+    return pilot.app.screen.query_one(Composer)
+
+
+def offered(pilot: Pilot[None]) -> str:
+    suggestions = pilot.app.screen.query_one(Suggestions)
+    return str(suggestions.render()) if suggestions.display else ""
+
+
+async def type_for_offers(pilot: Pilot[None], text: str) -> None:
+    """Type, and wait for titles."""
+    await pilot.press(*text)
+    await until(lambda: bool(offered(pilot)))
+
+
+async def test_tab_takes_the_title_that_is_offered_and_enter_asks(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "do you have the tin l")
+        assert "The Tin Lighthouse" in offered(pilot)
+        await pilot.press("tab")
+        assert composer(pilot).text == "do you have The Tin Lighthouse"
+        assert not offered(pilot)
+        view = await ask(pilot, "")
+        assert "Ada Quillfeather" in said(view)
+
+
+async def test_enter_sends_what_is_typed_whatever_is_offered(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "canvas")
+        await ask(pilot, "")
+        assert words(pilot, ".question") == ["❯ canvas"]
+        assert not offered(pilot)
+
+
+async def test_what_is_gone_to_stands_in_the_composer(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "canvas")
+        await pilot.press("down")
+        assert composer(pilot).text == "Canvas Stool, Blue"
+        await pilot.press("down", "down")
+        assert composer(pilot).text == "Canvas Stool, Green"
+        assert "› Canvas Stool, Green" in offered(pilot)
+        await pilot.press("up", "up")
+        assert composer(pilot).text == "canvas"
+        await pilot.press("down")
+        view = await ask(pilot, "")
+        assert said(view) == "Folds flat and floats."
+
+
+async def test_escape_closes_what_is_offered_for_this_question(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "canvas")
+        await pilot.press("escape", *" sto")
+        await pilot.pause(0.2)
+        assert not offered(pilot)
+        composer(pilot).clear()
+        await type_for_offers(pilot, "canvas")
+
+
+async def test_right_takes_it_at_the_end_only(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "canvas")
+        await pilot.press("left", "right")
+        assert composer(pilot).text == "canvas"
+        await pilot.press("right")
+        assert composer(pilot).text == "Canvas Stool, Blue"
+
+
+async def test_titles_are_not_offered_where_settings_say_so(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir, complete_titles=False) as pilot:
+        await pilot.press(*"canvas")
+        await pilot.pause(0.3)
+        assert not offered(pilot)
+
+
+async def test_a_title_is_clean_before_it_is_in_the_composer(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "bell")
+        await pilot.press("tab")
+        assert composer(pilot).text.startswith("Bell")
+        assert not {"\x1b", "\x07", "\u202e"} & set(composer(pilot).text)
+
+
+async def test_questions_before_are_walked_through_without_offers(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, "canvas stool")
+        await pilot.press("up")
+        await pilot.pause(0.2)
+        assert composer(pilot).text == "canvas stool"
+        assert not offered(pilot)
+        await pilot.press("down")
+        assert composer(pilot).text == ""
+
+
+async def test_a_slash_offers_the_commands_and_tab_completes(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await pilot.press("/")
+        assert "/help" in offered(pilot)
+        await pilot.press(*"rec")
+        assert "/help" not in offered(pilot)
+        await pilot.press("tab")
+        assert composer(pilot).text == "/record"
+        await pilot.press("enter")
+        await until(lambda: "No answer here" in state(pilot))
+        assert composer(pilot).text == ""
+        await pilot.press(*"/help", "enter")
+        await until(lambda: isinstance(pilot.app.screen, HelpScreen))
+
+
+async def test_a_command_takes_its_argument(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await pilot.press(*"/engine op", "tab")
+        assert composer(pilot).text == "/engine openai"
+        await pilot.press("enter")
+        await until(lambda: "● OpenAI" in words(pilot, "#names")[0])
+        await pilot.press(*"/engine nobody", "enter")
+        await until(lambda: "There is no engine “nobody”" in state(pilot))
+
+
+async def test_an_unknown_command_is_told_and_the_text_stays(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await pilot.press(*"/brew coffee", "enter")
+        await until(lambda: "no command “/brew”" in state(pilot))
+        assert composer(pilot).text == "/brew coffee"
+        assert not pilot.app.screen.query(AnswerView)
+
+
+async def test_two_slashes_or_a_setting_ask_for_a_title_with_a_slash(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, "//dev/null")
+        assert words(pilot, ".question") == ["❯ /dev/null"]
+    async with chat(catalogue_dir, slash_commands=False) as pilot:
+        await ask(pilot, "/help")
+        assert words(pilot, ".question") == ["❯ /help"]
+
+
+async def test_slash_record_and_quit(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, "Canvas Stool, Blue")
+        await pilot.press(*"/record", "enter")
+        await until(lambda: isinstance(pilot.app.screen, RecordScreen))
+        await pilot.press("escape")
+        await pilot.press(*"/quit", "enter")
+        await until(lambda: not pilot.app.is_running)

@@ -1,0 +1,60 @@
+"""What a slash in the composer means."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui.commands.slash import Called, as_question, is_command, offers, understood
+from tui.commands.table import COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_is_called_by_its_name(command: object) -> None:
+    name = getattr(command, "name", "")
+    called = understood(f"/{name}")
+    assert isinstance(called, Called)
+    assert called.command is command
+    assert offers(f"/{name}", {})[0].text == f"/{name}"
+
+
+def test_a_name_may_be_cut_short_while_it_means_one() -> None:
+    called = understood("/ENG lora ")
+    assert isinstance(called, Called)
+    assert (called.command.name, called.argument) == ("engine", "lora")
+    assert understood("/co").startswith("“/co” may be /co")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("/", "Behind a slash"),
+        ("/brew", "no command “/brew”"),
+        ("/Slash: A Life", "no command “/Slash:”"),
+        ("/quit now", "“/quit” stands alone"),
+        ("/\x1b[2J", "no command “/[2J”"),
+    ],
+)
+def test_what_is_no_command_is_one_sentence(typed: str, sentence: str) -> None:
+    told = understood(typed)
+    assert isinstance(told, str)
+    assert sentence in told
+    assert told.isprintable()
+
+
+def test_two_slashes_are_a_question() -> None:
+    assert not is_command("//dev/null")
+    assert as_question("//dev/null") == "/dev/null"
+    assert as_question("either/or") == "either/or"
+
+
+def test_arguments_are_offered() -> None:
+    values = {"engine": ["base", "lora"]}
+    assert [offer.text for offer in offers("/engine ", values)] == ["/engine base", "/engine lora"]
+    assert [offer.text for offer in offers("/engine l", values)] == ["/engine lora"]
+    assert offers("/engine lora", values) == []
+    assert offers("/help ", values) == []
+
+
+def test_dashes_stand_for_underscores_and_parts_are_found() -> None:
+    assert isinstance(understood("/next-engine"), Called)
+    assert "/new_conversation" in [offer.text for offer in offers("/conv", {})]

@@ -1,0 +1,104 @@
+"""Commands typed behind a slash: what “/…” in the composer means, and what can be meant by it.
+
+“//” at the start of a question sends it with one slash, as it stands: a title may begin with one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.text import one_line
+from tui.commands.table import COMMANDS, Command
+
+_SLASH = "/"
+_SHOWN = 40
+"""Letters of a wrong name that are repeated to the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A command and the argument given with it, which may be empty."""
+
+    command: Command
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What may stand in the composer instead of what is typed, its name and what it is about."""
+
+    text: str
+    label: str
+    about: str = ""
+
+
+def is_command(text: str) -> bool:
+    """Whether a text is meant as a command and not as a question."""
+    return text.startswith(_SLASH) and not text.startswith(_SLASH * 2)
+
+
+def as_question(text: str) -> str:
+    """A question without the slash that says it is one."""
+    return text.removeprefix(_SLASH) if text.startswith(_SLASH * 2) else text
+
+
+def understood(text: str) -> Called | str:
+    """The command that “/name argument” calls, or a sentence about why there is none.
+
+    A name may be cut short as long as it means one command.
+    """
+    name, _, argument = text.removeprefix(_SLASH).partition(" ")
+    meant = _named(name)
+    if not name:
+        return "Behind a slash stands a command: /help shows them."
+    if len(meant) > 1:
+        return f"“/{name}” may be {_listed(meant)}."
+    if not meant:
+        shown = one_line(name, _SHOWN)
+        return f"There is no command “/{shown}”; two slashes ask for it: “//{shown}”."
+    if argument.strip() and not meant[0].takes:
+        return f"“/{meant[0].name}” stands alone; two slashes ask for what follows it."
+    return Called(meant[0], argument.strip())
+
+
+def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
+    """What a text that begins with a slash may become.
+
+    `values` has the words that are good arguments, by what commands say that they take.
+    """
+    name, blank, argument = text.removeprefix(_SLASH).partition(" ")
+    if not blank:
+        return [
+            Offer(f"/{command.name}", f"/{command.name} {command.takes}".strip(), command.does)
+            for command in _fitting(name)
+        ]
+    meant = _named(name)
+    good = values.get(meant[0].takes, ()) if len(meant) == 1 else ()
+    return [
+        Offer(f"/{meant[0].name} {value}", f"/{meant[0].name} {value}")
+        for value in good
+        if value.startswith(argument.strip()) and value != argument.strip()
+    ]
+
+
+def _named(name: str) -> list[Command]:
+    name = _plain(name)
+    same = [command for command in COMMANDS if command.name == name]
+    return same or [command for command in COMMANDS if name and command.name.startswith(name)]
+
+
+def _fitting(name: str) -> list[Command]:
+    """Commands that begin so, then those that have it inside."""
+    name = _plain(name)
+    within = [command for command in COMMANDS if name in command.name]
+    return sorted(within, key=lambda command: not command.name.startswith(name))
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _listed(commands: Sequence[Command]) -> str:
+    *most, last = [f"/{command.name}" for command in commands]
+    return f"{', '.join(most)} or {last}"
