@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -21,6 +22,7 @@ COMMANDS = {
     "index": ("scripts.build_index", "build a catalogue from trn.json"),
     "keys": ("scripts.keys", "keep the keys of the engines"),
     "prepare": ("scripts.prepare", "make training rows from trn.json"),
+    "serve": ("scripts.serve", "show the chat in a browser on this machine"),
     "train": ("scripts.train_lora", "fine-tune a Llama on this machine, by LoRA"),
 }
 """Each command's module (with a `main(argv)`) and what it does. None is imported to list them."""
@@ -76,6 +78,12 @@ def _start(given: list[str]) -> int:
 
 def _chat(flags: dict[str, Any]) -> int:
     go_on = flags.pop("continue", False)
+    if "TEXTUAL_DRIVER" in os.environ:
+        # A tab of `balcao serve`: the terminal is in the browser, behind that driver.
+        from engine.settings import load
+        from tui.app import run
+
+        return run(load(flags=flags), "", go_on=go_on)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         say("balcao: the chat needs a terminal; for a pipe there are `balcao ask` and --plain.")
         return USAGE

@@ -17,6 +17,8 @@ from textual._xterm_parser import XTermParser
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 
+IN_BROWSER = "textual.drivers.web_driver:WebDriver"
+"""What textual-serve has set in TEXTUAL_DRIVER."""
 _TICK = 0.1
 """Seconds after which an Escape that stands alone is known to be the key."""
 _MOST = 4096
@@ -51,7 +53,11 @@ class TerminalDriver(LinuxDriver):
 
 
 def driver_for(charset: str) -> type[Driver] | None:
-    """The driver for a terminal of that character set; None where another was asked for."""
+    """The driver for a terminal of that character set, or for the one that Textual was told of."""
+    if constants.DRIVER == IN_BROWSER:
+        from tui.browser import BrowserDriver
+
+        return BrowserDriver
     if constants.DRIVER is not None:
         return None
     return type("TerminalDriver", (TerminalDriver,), {"charset": charset})

@@ -1,0 +1,144 @@
+"""`balcao serve`: the real server and its chats, asked as a browser would ask them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from engine import paths
+from engine.store.conversations import ConversationStore
+from engine.types import StopReason
+from scripts import cli
+from tests.openai import server as scripted
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 20
+
+
+@asynccontextmanager
+async def serving(
+    catalogue: Path, **environ: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The server as a process, and the address that it has printed."""
+    code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, "serve", "--port", "0", "--catalogue", str(catalogue)),
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environ,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout
+    try:
+        async with asyncio.timeout(SECONDS):
+            yield process, (await process.stdout.readline()).decode().strip()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def drawn_until(tab: aiohttp.ClientWebSocketResponse, wanted: str) -> str:
+    """What the tab is sent until it holds `wanted`, without what only moves and colours."""
+    drawn = b""
+    while wanted not in (text := re.sub(r"\x1b\[[0-9;?$]*[a-zA-Z]", "", drawn.decode("utf-8"))):
+        message = await tab.receive()
+        assert message.type is aiohttp.WSMsgType.BINARY, (message, drawn)
+        drawn += message.data
+    return text
+
+
+def children(process: int) -> str:
+    return Path(f"/proc/{process}/task/{process}/children").read_text()
+
+
+async def ended(process: int) -> None:
+    """Wait until a process has no children."""
+    while children(process):  # noqa: ASYNC110 - what is waited for is another process
+        await asyncio.sleep(0.05)
+
+
+async def test_a_tab_is_a_chat_of_its_own_and_ends_with_it(catalogue_dir: Path) -> None:
+    async with serving(catalogue_dir) as (process, address), aiohttp.ClientSession() as browser:
+        async with browser.ws_connect(f"{address}ws?width=100&height=30") as tab:
+            await drawn_until(tab, "ready · 10 products")
+            await tab.send_json(["stdin", "canvas stool blue\r"])
+            await drawn_until(tab, "Folds flat and floats.")
+            await tab.send_json(["resize", {"width": 60, "height": 20}])
+            await drawn_until(tab, "Folds flat and floats.")
+        await ended(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+    store = ConversationStore(paths.conversations_file())
+    assert [entry.title for entry in store.listed()] == ["canvas stool blue"]
+    store.close()
+
+
+async def test_closing_a_tab_in_mid_answer_keeps_what_came(catalogue_dir: Path) -> None:
+    async with scripted.running() as server:
+        server.always = scripted.stalled(scripted.words("Half an answer"))
+        remote = {
+            "BALCAO_ENGINE": "openai",
+            "BALCAO_ENGINES__OPENAI__MODEL": "m",
+            "BALCAO_ENGINES__OPENAI__BASE_URL": server.url,
+        }
+        async with (
+            serving(catalogue_dir, **remote) as (process, address),
+            aiohttp.ClientSession() as browser,
+        ):
+            async with browser.ws_connect(f"{address}ws") as tab:
+                await tab.send_json(["stdin", "canvas stool blue\r"])
+                await drawn_until(tab, "Half an answer")
+            await ended(process.pid)
+    store = ConversationStore(paths.conversations_file())
+    answer = store.open(store.listed()[0].id).turns[0].answer
+    store.close()
+    assert answer is not None
+    assert (answer.text, answer.stop_reason) == ("Half an answer", StopReason.CANCELLED)
+
+
+async def test_the_page_is_for_who_knows_the_address_and_fetches_nothing_else(
+    catalogue_dir: Path,
+) -> None:
+    async with serving(catalogue_dir) as (_, address), aiohttp.ClientSession() as browser:
+        origin, secret = re.match(r"(http://127\.0\.0\.1:\d+)/([\w-]{32})/$", address).groups()  # type: ignore[union-attr]
+        async with browser.get(address) as page:
+            assert page.status == 200
+            assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+            text = await page.text()
+        fetched = set(re.findall(r"(?:https?|wss?):(//[^/\"']+)", text)) - {"//www.w3.org"}
+        assert fetched == {origin.removeprefix("http:")}
+        for font in re.findall(r"http://[^\"]+\.ttf", text):
+            async with browser.get(font) as reply:
+                assert reply.status == 200
+        for wrong in (f"{origin}/", f"{origin}/ws", f"{origin}/{secret[:-1]}/"):
+            async with browser.get(wrong) as reply:
+                assert reply.status == 404
+        for header in ({"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"}):
+            async with browser.get(address, headers=header) as reply:
+                assert reply.status == 403
+            with pytest.raises(aiohttp.WSServerHandshakeError):
+                await browser.ws_connect(f"{address}ws", headers=header)
+
+
+def test_a_port_in_use_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], catalogue_dir: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code = cli.main(["serve", "--port", str(port), "--catalogue", str(catalogue_dir)])
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert said.err.startswith(f"balcao: Port {port} cannot be had: Address already in use.")
+    assert said.err.count("\n") == 1
+    assert cli.main(["serve", "--port", "70000"]) == 2
