@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Markdown
 
 from engine import paths
 from tests.conftest import ROWS
@@ -17,6 +16,7 @@ from tests.tui.driving import about, ask, chat, said, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.compare import CompareScreen
 from tui.widgets.composer import Composer
+from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import AnswerView
 
 TITLE = "Canvas Stool, Blue"
@@ -55,7 +55,7 @@ async def test_all_that_are_ready_answer_beside_the_record(
         catalogue, model = views(pilot)
         assert said(catalogue) == "Folds flat and floats."
         assert "word for word" in about(catalogue)
-        assert model.query_one(Markdown).source == "Hello there"
+        assert model.query_one(MarkdownView).source == "Hello there"
         assert "grounded · not the record's words" in about(model)
         assert words(pilot, "#compare-text") == ["Folds flat and floats."]
         assert "Base Llama" in words(pilot, "#compare-told")[0]
@@ -90,13 +90,13 @@ async def test_escape_stops_first_and_closes_then(
     server.always = scripted.stalled(scripted.words("Half"))
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await compare(pilot, TITLE)
-        await until(lambda: bool(views(pilot)[1].query(Markdown)) and views(pilot)[0].finished)
+        await until(lambda: bool(views(pilot)[1].query(MarkdownView)) and views(pilot)[0].finished)
         await pilot.press("escape")
         await until(lambda: "cancelled" in about(views(pilot)[1]))
         await until(server.asked[0].left.is_set)
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
-        assert views(pilot)[1].query_one(Markdown).source == "Half"
+        assert views(pilot)[1].query_one(MarkdownView).source == "Half"
 
 
 async def test_the_last_question_is_compared_where_there_is_no_draft(

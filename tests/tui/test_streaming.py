@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from engine import paths
 from engine.store.conversations import ConversationStore
@@ -15,6 +15,7 @@ from engine.types import Answer, StopReason
 from tests.openai import server as scripted
 from tests.tui.driving import about, ask, chat, send, state, until, words
 from tui.widgets.composer import Composer
+from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import AnswerView
 
 TITLE = "Canvas Stool, Blue"
@@ -32,7 +33,7 @@ def remote(server: scripted.Server) -> dict[str, Any]:
 
 
 def drawn(view: AnswerView) -> str:
-    return view.query_one(Markdown).source
+    return view.query_one(MarkdownView).source
 
 
 def kept() -> Answer:
@@ -78,7 +79,7 @@ async def test_escape_keeps_what_came_and_leaves_the_chat_usable(
     server.always = scripted.hello()
     async with chat(catalogue_dir, **remote(server)) as pilot:
         view = await send(pilot, TITLE)
-        await until(lambda: bool(view.query(Markdown)) and drawn(view) == "Half an answer")
+        await until(lambda: bool(view.query(MarkdownView)) and drawn(view) == "Half an answer")
         await pilot.press("escape")
         await until(lambda: "cancelled" in about(view))
         await until(server.asked[0].left.is_set)
@@ -93,7 +94,7 @@ async def test_while_an_answer_comes_the_draft_waits_and_the_engine_can_change(
     server.always = scripted.stalled(scripted.words("One"))
     async with chat(catalogue_dir, **remote(server)) as pilot:
         view = await send(pilot, TITLE)
-        await until(lambda: bool(view.query(Markdown)))
+        await until(lambda: bool(view.query(MarkdownView)))
         composer = pilot.app.screen.query_one(Composer)
         composer.insert("Empty Shelf")
         await pilot.press("enter")
@@ -114,7 +115,7 @@ async def test_leaving_in_mid_answer_keeps_what_came(
     server.always = scripted.stalled(scripted.words("Half"))
     async with chat(catalogue_dir, **remote(server)) as pilot:
         view = await send(pilot, TITLE)
-        await until(lambda: bool(view.query(Markdown)))
+        await until(lambda: bool(view.query(MarkdownView)))
         await pilot.press("ctrl+q")
     assert (kept().text, kept().stop_reason) == ("Half", StopReason.CANCELLED)
 

@@ -1,25 +1,21 @@
 """A question, and an answer as it comes: the two kinds of thing that a conversation is made of.
 
 What a record says is drawn as plain text, never as Markdown: an asterisk in a description is an
-asterisk. What a model says is drawn as Markdown, a piece at a time.
+asterisk. What a model says is drawn as Markdown, while it comes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.text import one_line, printable
 from engine.types import Answer, Hit
 from engine.wording import describe, title_of
 from tui.messages import RecordWanted
-
-if TYPE_CHECKING:
-    from textual.widgets import Markdown
-    from textual.widgets.markdown import MarkdownStream
+from tui.widgets.markdown_view import MarkdownView
 
 _CARD_WIDTH = 200
 
@@ -62,8 +58,7 @@ class AnswerView(Vertical):
         self.finished = False
         self.verbatim = False
         self._text = ""
-        self._body: Static | Markdown | None = None
-        self._stream: MarkdownStream | None = None
+        self._body: Static | MarkdownView | None = None
         self.hits: tuple[Hit, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -80,12 +75,13 @@ class AnswerView(Vertical):
         if self.verbatim:
             await self._plain(self._text)
         else:
-            await self._markdown(printable(text))
+            await self._markdown(text)
 
     async def finish(self, answer: Answer) -> None:
         """Draw how it ended: the source, the problem if there was one, the line about it."""
         self.finished = True
-        await self.close_stream()
+        if isinstance(self._body, MarkdownView):
+            await self._body.finish()
         self.hits = answer.sources
         if answer.problem:
             await self._above_about(
@@ -103,12 +99,6 @@ class AnswerView(Vertical):
             await self._above_about(SourceCard(answer.sources))
         self.tell(describe(answer, source=False))
 
-    async def close_stream(self) -> None:
-        """Let the last words be drawn."""
-        if self._stream:
-            await self._stream.stop()
-            self._stream = None
-
     async def _plain(self, text: str) -> None:
         if isinstance(self._body, Static):
             self._body.update(text)
@@ -117,13 +107,10 @@ class AnswerView(Vertical):
         await self._above_about(self._body)
 
     async def _markdown(self, piece: str) -> None:
-        from textual.widgets import Markdown
+        if not isinstance(self._body, MarkdownView):
+            self._body = MarkdownView(classes="words")
+            await self._above_about(self._body)
+        self._body.append(piece)
 
-        if self._stream is None:
-            body = Markdown(classes="words", open_links=False)
-            await self._above_about(body)
-            self._body, self._stream = body, Markdown.get_stream(body)
-        await self._stream.write(piece)
-
-    async def _above_about(self, widget: Static | Markdown) -> None:
+    async def _above_about(self, widget: Widget) -> None:
         await self.mount(widget, before=self.query_one(".about"))

@@ -1,0 +1,160 @@
+"""A text that was drawn while it came looks as if it had been drawn at once: at every moment."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.style import Style
+
+from engine.text import printable
+from tests.tui.markdown.documents import cut, documents
+from tui.markdown.document import Document
+from tui.markdown.palette import Palette
+
+PALETTE = Palette(
+    heading=Style(bold=True, color="red"),
+    strong=Style(bold=True),
+    em=Style(italic=True),
+    strike=Style(strike=True),
+    code=Style(color="blue"),
+    block=Style(bgcolor="blue"),
+    link=Style(color="green"),
+    sign=Style(dim=True),
+)
+WIDTHS = (14, 33, 80)
+
+
+def drawn(document: Document, width: int) -> list[object]:
+    """Every line: letters, styles, and where it stands in the text to be copied."""
+    return [
+        (
+            line.text.plain,
+            sorted((span.start, span.end, str(span.style)) for span in line.text.spans),
+            (line.row, line.column, str(line.fill)),
+        )
+        for block in document.blocks
+        for line in (block.line(width, place) for place in range(block.height(width)))
+    ]
+
+
+def plain(source: str, width: int = 40) -> list[str]:
+    document = Document(PALETTE)
+    document.feed(source)
+    document.read(ended=True)
+    lines = (
+        block.line(width, place)
+        for block in document.blocks
+        for place in range(block.height(width))
+    )
+    return [line.text.plain.rstrip() for line in lines]
+
+
+@given(documents, st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_what_came_in_pieces_is_drawn_as_if_read_at_once(
+    source: str, chance: random.Random
+) -> None:
+    source = printable(source)
+    streamed, so_far = Document(PALETTE), ""
+    for piece in cut(source, chance):
+        streamed.feed(piece)
+        so_far += piece
+        if chance.random() < 0.8:
+            streamed.read()
+        if chance.random() < 0.05:
+            streamed.read()
+            fresh = Document(PALETTE)
+            fresh.feed(so_far)
+            fresh.read()
+            assert drawn(streamed, 33) == drawn(fresh, 33)
+    streamed.read(ended=True)
+    whole = Document(PALETTE)
+    whole.feed(source)
+    whole.read(ended=True)
+    for width in WIDTHS:
+        assert drawn(streamed, width) == drawn(whole, width)
+
+
+def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
+    """Read alone, the second item would be a table's heading."""
+    document = Document(PALETTE)
+    for letter in "- a\n- b|c\n-|-":
+        document.feed(letter)
+        document.read()
+    document.read(ended=True)
+    assert [block.line(40, 0).text.plain for block in document.blocks] == ["• a", "• b|c -|-"]
+
+
+def test_what_is_closed_is_not_read_again() -> None:
+    document = Document(PALETTE)
+    for number in range(300):
+        document.feed(f"- item **{number}**\n")
+        document.read()
+        assert document.waiting < 50
+    for number in range(300):
+        document.feed(f"| {number} | b |\n" if number else "\n| a | b |\n|---|---|\n")
+        document.read()
+        assert document.waiting < 50
+
+
+def test_a_list_goes_on_with_its_own_numbers() -> None:
+    document = Document(PALETTE)
+    for piece in ("8. a\n", "1. b\n", "1. c\n", "\ntext\n\n", "1. d"):
+        document.feed(piece)
+        document.read()
+    lines = [line.text.plain for block in document.blocks for line in [block.line(40, 0)]]
+    assert lines == ["8. a", "9. b", "10. c", "", "text", "", "1. d"]
+
+
+def test_the_blocks_of_commonmark() -> None:
+    source = (
+        "# Tea\n*hot* and **black**\n\n- one\n  - inner\n- two\n\n  more\n\n> said\n\n"
+        "```\na  b\n```\n\n| x | number |\n|---|--:|\n| y | 1 |\n\n---\n"
+    )
+    assert plain(source, 20) == [
+        "Tea", "", "hot and black", "",
+        "• one", "  • inner", "• two", "", "  more", "",
+        "▌ said", "", "a  b", "",
+        "x │ number", "──┼───────", "y │      1", "", "─" * 20,
+    ]  # fmt: skip
+
+
+def test_links_say_where_they_lead_and_definitions_stay() -> None:
+    assert plain("[tea](https://a.b/c) <https://a.b>", 60) == ["tea (https://a.b/c) https://a.b"]
+    assert plain("![cup](cup.png) [1]\n\n[1]: https://a.b", 60) == [
+        "[cup] (cup.png) [1]", "", "[1]: https://a.b",
+    ]  # fmt: skip
+
+
+def test_html_and_entities_are_letters_and_harmless() -> None:
+    assert plain("<b>bold</b> &#x202e;&amp;&#27;", 60) == ["<b>bold</b> &\ufffd"]
+
+
+def test_a_wide_table_wraps_its_cells_and_a_narrow_screen_lists_them() -> None:
+    source = "| name | what it is |\n|---|---|\n| cup | a thing to drink tea from |\n"
+    assert plain(source, 20) == [
+        "name │ what it is", "─────┼──────────────", "cup  │ a thing to", "     │ drink tea",
+        "     │ from",
+    ]  # fmt: skip
+    assert plain(source, 9) == [
+        "name: cup", "what it", "is: a", "thing to", "drink tea", "from",
+    ]  # fmt: skip
+
+
+def test_nesting_without_end_neither_crashes_nor_loses_the_width() -> None:
+    assert plain("> " * 500 + "deep", 20)
+    assert all(len(line) <= 20 for line in plain("- " * 500 + "deep", 20))
+
+
+@given(documents)
+@settings(max_examples=50, deadline=None)
+def test_no_line_is_wider_than_the_screen(source: str) -> None:
+    document = Document(PALETTE)
+    document.feed(printable(source))
+    document.read(ended=True)
+    for width in WIDTHS:
+        for block in document.blocks:
+            for place in range(block.height(width)):
+                assert block.line(width, place).text.cell_len <= width
