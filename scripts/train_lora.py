@@ -9,23 +9,27 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
 
 from engine import manifest
-from engine.errors import EngineUnavailable, UsageError
+from engine.errors import BalcaoError, EngineUnavailable, UsageError
 from engine.training import lora_folder
+from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe, read_recipe
-from scripts.common import DONE, INTERRUPTED, guarded, say
+from scripts.common import DONE, FAILED, INTERRUPTED, USAGE, guarded
 from scripts.progress import ProgressLine
 
 if TYPE_CHECKING:
-    from engine.training.lora_train import Base
+    from engine.training.lora_train import Base, LoraRun
 
 _RECIPES = Path(__file__).resolve().parent / "recipes"
 _DEFAULT = "exact"
+_ONE_PRESS = 1.0
+"""Seconds: `accelerate launch` passes on the Ctrl-C that the terminal has sent to all as well."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -59,32 +63,57 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from engine.training.lora_train import LoraRun, check_packages, outcome_text
+    from engine.training.lora_train import outcome_text
 
-    out: Path = options.out
-    recipe = _recipe(options.recipe, options.set)
-    if options.resume and lora_folder.is_done(out):
-        print(outcome_text(out, manifest.read(out)))
+    here = Processes.here()
+    if options.resume and lora_folder.is_done(options.out):
+        if here.first:
+            print(outcome_text(options.out, manifest.read(options.out)))
         return DONE
-    if not options.resume:
-        lora_folder.check_new(out)
-    check_packages(recipe)
-    base = _base(options.base)
-    with LoraRun(options.data, base, out, recipe) as run:
+    try:
+        run = _checked(options, here)
+    except BalcaoError as error:
+        if here.first_here:
+            raise
+        return USAGE if isinstance(error, UsageError) else FAILED
+    with run:
         if options.dry_run:
-            print(run.plan_text())
+            if here.first:
+                print(run.plan_text())
             return DONE
-        say(run.plan_text())
-        say("loading the model")
-        tuner = run.load(resume=options.resume)
-        with ProgressLine(sys.stderr) as line, Stopping() as stopping:
-            outcome = run.train(tuner, line.show, stopping)
-        if not outcome.done:
-            say(f"balcao: stopped at step {outcome.steps}; --resume goes on from there.")
-            return INTERRUPTED
-        with ProgressLine(sys.stderr) as line:
-            made = run.finish(tuner, outcome, line.show)
-    print(outcome_text(out, made))
+        if here.first:
+            return _train(run, options, sys.stderr)
+        with Path(os.devnull).open("w") as nowhere:
+            return _train(run, options, nowhere)
+
+
+def _checked(options: argparse.Namespace, here: Processes) -> LoraRun:
+    """The run, its data and base checked."""
+    from engine.training.lora_train import LoraRun, check_packages
+
+    recipe = _recipe(options.recipe, options.set)
+    if here.first and not options.resume:
+        lora_folder.check_new(options.out)
+    check_packages(recipe)
+    return LoraRun(options.data, _base(options.base), options.out, recipe, here)
+
+
+def _train(run: LoraRun, options: argparse.Namespace, stream: TextIO) -> int:
+    """Train and write the adapter; `stream` is told how it goes."""
+    from engine.training.lora_train import outcome_text
+
+    print(run.plan_text(), "loading the model", sep="\n", file=stream, flush=True)
+    tuner = run.load(resume=options.resume)
+    with ProgressLine(stream) as line, Stopping(tell=stream is sys.stderr) as stopping:
+        outcome = run.train(tuner, line.show, stopping)
+    if not outcome.done:
+        stopped = f"balcao: stopped at step {outcome.steps}; --resume goes on from there."
+        print(stopped, file=stream, flush=True)
+        return INTERRUPTED
+    with ProgressLine(stream) as line:
+        made = run.finish(tuner, outcome, line.show)
+    if made:
+        print(outcome_text(options.out, made))
     return DONE
 
 
@@ -108,12 +137,13 @@ def _base(named: str) -> Base:
 class Stopping:
     """Whether Ctrl-C was pressed; the second one stops at once."""
 
-    def __init__(self) -> None:
-        self._asked = False
+    def __init__(self, *, tell: bool = True) -> None:
+        self._asked = 0.0
+        self._tell = tell
 
     def __call__(self) -> bool:
         """Asked after every step."""
-        return self._asked
+        return bool(self._asked)
 
     def __enter__(self) -> Self:
         self._before = signal.signal(signal.SIGINT, self._hear)
@@ -128,11 +158,15 @@ class Stopping:
         signal.signal(signal.SIGINT, self._before)
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
         if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        # print() may be in the middle of a line: a signal handler must not enter it again.
-        os.write(2, b"\nStopping after this step; Ctrl-C again stops at once.\n")
+            if now - self._asked > _ONE_PRESS:
+                raise KeyboardInterrupt
+            return
+        self._asked = now
+        if self._tell:
+            # print() may be in the middle of a line: a signal handler must not enter it again.
+            os.write(2, b"\nStopping after this step; Ctrl-C again stops at once.\n")
 
 
 if __name__ == "__main__":

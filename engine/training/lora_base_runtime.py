@@ -10,6 +10,8 @@ from typing import Any, Self
 import torch  # noqa: TID253 - this module is imported lazily
 from transformers import BitsAndBytesConfig, LlamaForCausalLM  # noqa: TID253 - as above
 
+from engine.errors import UsageError
+from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe
 
 
@@ -22,13 +24,20 @@ class Numerics:
     nf4: bool
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Self:
-        """What the recipe's values come to on this machine."""
+    def of(cls, recipe: Recipe, processes: Processes) -> Self:
+        """What the recipe's values come to on this machine. Raises UsageError."""
         on_gpu = torch.cuda.is_available()
         bf16 = recipe.precision == "bf16" or (
             recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
         )
-        nf4 = recipe.quantization == "nf4" or (recipe.quantization == "auto" and on_gpu)
+        if recipe.quantization == "nf4" and processes.sharded:
+            raise UsageError(
+                "FSDP spreads the base over the processes as it is, not in NF4.",
+                'Set `quantization = "none"`, or use data parallel.',
+            )
+        # Spread over GPUs, the base fits as it is.
+        auto = on_gpu and not processes.sharded
+        nf4 = recipe.quantization == "nf4" or (recipe.quantization == "auto" and auto)
         return cls(on_gpu, bf16, nf4)
 
     @property
@@ -46,8 +55,9 @@ class Numerics:
         return f"{nf4}{'bf16' if self.bf16 else 'fp32'} on the {'GPU' if self.on_gpu else 'CPU'}"
 
 
-def load_base(folder: Path, recipe: Recipe, numerics: Numerics) -> Any:  # noqa: ANN401 - untyped library
-    """The base in `folder`. Raises whatever the library does."""
+def load_base(folder: Path, recipe: Recipe, numerics: Numerics, processes: Processes) -> Any:  # noqa: ANN401 - untyped library
+    """The base in `folder`, on this process's device. Raises whatever the library does."""
+    device = processes.local if numerics.on_gpu else "cpu"
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -57,7 +67,7 @@ def load_base(folder: Path, recipe: Recipe, numerics: Numerics) -> Any:  # noqa:
     return LlamaForCausalLM.from_pretrained(
         folder,
         dtype=numerics.dtype,
-        device_map={"": 0 if numerics.on_gpu else "cpu"},
+        device_map=None if processes.sharded else {"": device},
         quantization_config=nf4 if numerics.nf4 else None,
         use_safetensors=True,
         trust_remote_code=False,

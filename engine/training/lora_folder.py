@@ -38,6 +38,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Input]
     recipe: Recipe
     prompt_version: int
+    processes: int = 1
     created: str = msgspec.field(default_factory=now)
 
 
@@ -71,7 +72,7 @@ def check_same(out: Path, run: Run) -> None:
         raise DataError(f"{out / RUN} cannot be read: {error}.", "Begin anew.") from error
     changed = [
         name
-        for name in ("base", "weights", "data", "recipe", "prompt_version")
+        for name in ("base", "weights", "data", "recipe", "prompt_version", "processes")
         if getattr(old, name) != getattr(run, name)
     ]
     if changed:

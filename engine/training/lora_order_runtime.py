@@ -1,7 +1,9 @@
-"""The order of rows in batches of like length, which a resumed run finds again. Imported late.
+"""The order of rows: the same after a resume, and with one process or several. Imported late.
 
-transformers' own sampler for this draws from the global random state, so that a run that goes on
-from a checkpoint sees the rest of its epoch in another order than an undisturbed one.
+transformers' own sampler for batches of like length draws from the global random state, so that a
+run that goes on from a checkpoint sees the rest of its epoch in another order than an undisturbed
+one; and accelerate fills the last batches of several processes with rows from the epoch's
+beginning, which are then learned twice.
 """
 
 from __future__ import annotations
@@ -17,25 +19,35 @@ from transformers.trainer_pt_utils import (  # noqa: TID253 - as above
 from trl import SFTTrainer  # noqa: TID253 - as above
 
 
-class ByLength(Sampler[int]):
-    """Rows shuffled, but those of a batch of like length; another order in every epoch.
+class Shuffled(Sampler[int]):
+    """Rows in another order in every epoch; with `grouped`, those of a step are of like length.
 
-    `lengths` are tokens, `batch` is rows to an optimizer step.
+    `lengths` are tokens, `batch` is rows to an optimizer step. Rows of no length are blanks that
+    fill the last batches: they come last.
     """
 
-    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
-        self._lengths = list(lengths)
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int, *, grouped: bool) -> None:
+        self._lengths = [length for length in lengths if length]
+        self._blanks = len(lengths) - len(self._lengths)
         self._batch = batch
         self._seed = seed
+        self._grouped = grouped
         self._epoch = 0
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._lengths) + self._blanks
 
     def __iter__(self) -> Iterator[int]:
+        yield from self.order()
+        yield from range(len(self._lengths), len(self))
+
+    def order(self) -> list[int]:
+        """The rows of the epoch, blanks left out."""
         drawn = torch.Generator().manual_seed(self._seed + self._epoch)
-        indices: list[int] = get_length_grouped_indices(self._lengths, self._batch, generator=drawn)
-        return iter(indices)
+        if not self._grouped:
+            return torch.randperm(len(self._lengths), generator=drawn).tolist()
+        found: list[int] = get_length_grouped_indices(self._lengths, self._batch, generator=drawn)
+        return found
 
     def set_epoch(self, epoch: int) -> None:
         """The trainer tells which epoch begins, after a resume too."""
@@ -43,9 +55,11 @@ class ByLength(Sampler[int]):
 
 
 class OrderedTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
-    """trl's trainer with that order."""
+    """trl's trainer with the rows in the order of `sampler`."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:  # noqa: ANN401
-        rows = self.train_dataset if train_dataset is None else train_dataset
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return ByLength([len(tokens) for tokens in rows["input_ids"]], batch, self.args.seed)
+    def __init__(self, sampler: Shuffled, **arguments: Any) -> None:  # noqa: ANN401 - as above
+        self._sampler = sampler
+        super().__init__(**arguments)
+
+    def _get_train_sampler(self, _rows: Any = None) -> Sampler[int]:  # noqa: ANN401 - as above
+        return self._sampler

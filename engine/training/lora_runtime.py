@@ -16,6 +16,8 @@ from engine.errors import BalcaoError
 from engine.training import lora_score_runtime
 from engine.training.lora_base_runtime import Numerics, load_base
 from engine.training.lora_folder import CHECKPOINTS, Metrics, step_of
+from engine.training.lora_processes import Processes
+from engine.training.lora_processes_runtime import total, wait_for_all
 from engine.training.lora_prompt_runtime import Encoder, Example
 from engine.training.lora_recipe import Recipe
 from engine.training.lora_score_runtime import Score
@@ -48,17 +50,19 @@ class Tuner:
         recipe: Recipe,
         encoder: Encoder,
         examples: Sequence[Example],
+        processes: Processes,
     ) -> None:
         """Load the base. Raises BalcaoError where memory or disk do not suffice."""
         self._encoder = encoder
+        self._processes = processes
         self._recipe = recipe
         self._out = out
-        self._numerics = Numerics.of(recipe)
+        self._numerics = Numerics.of(recipe, processes)
         disable_progress_bar()  # ours is on the same line
         set_seed(recipe.seed)  # peft draws the adapter's first values
         with explained(recipe), quiet():
             arguments = arguments_of(recipe, self._numerics, out / CHECKPOINTS)
-            model = load_base(base, recipe, self._numerics)
+            model = load_base(base, recipe, self._numerics, processes)
             self._trainer = make_trainer(model, encoder.tokenizer, examples, recipe, arguments)
         self._check_disk()
 
@@ -82,7 +86,7 @@ class Tuner:
 
         Goes on from `checkpoint` where there is one. Raises BalcaoError.
         """
-        metrics = Metrics(self._out, step_of(checkpoint))
+        metrics = Metrics(self._out, step_of(checkpoint)) if self._processes.first else None
         self._trainer.add_callback(Watch(metrics, show, stopping, step_of(checkpoint)))
         with explained(self._recipe), quiet():
             self._trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -90,18 +94,32 @@ class Tuner:
         return Outcome(state.global_step, _last_loss(state), state.global_step >= state.max_steps)
 
     def save(self, folder: Path, base_name: str) -> None:
-        """Write the adapter in peft's format. `base_name` is what it says that it was made for."""
+        """Write the adapter in peft's format. `base_name` is what it says that it was made for.
+
+        Called by every process; the first one writes.
+        """
         model = self._trainer.model
         model.peft_config["default"].base_model_name_or_path = base_name
-        with quiet():
-            # Else peft asks the hub whether the base's vocabulary has changed.
-            model.save_pretrained(str(folder), save_embedding_layers=False)
+        with explained(self._recipe), quiet():
+            sharded = self._processes.sharded
+            weights = self._trainer.accelerator.get_state_dict(model) if sharded else None
+            if self._processes.first:
+                # Else peft asks the hub whether the base's vocabulary has changed.
+                model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
+            wait_for_all()
 
     def score(self, examples: Sequence[Example], show: Callable[[Progress], None]) -> Score:
-        """Ask every example's question and compare, blanks aside. Raises BalcaoError."""
+        """Ask every example's question and compare, blanks aside. Raises BalcaoError.
+
+        Called by every process: each asks its share, or all of them where the model is sharded.
+        """
         model = self._trainer.model.eval()
+        share = examples
+        if not self._processes.sharded:
+            share = examples[self._processes.index :: self._processes.count]
         with explained(self._recipe), quiet(), self._numerics.autocast():
-            return lora_score_runtime.score(model, self._encoder, examples, show)
+            right = lora_score_runtime.score(model, self._encoder, share, show)
+            return Score(len(examples), right if share is examples else total(right))
 
     def _check_disk(self) -> None:
         needed = self.trained * 4 * _STATES

@@ -28,15 +28,15 @@ def score(
     encoder: Encoder,
     examples: Sequence[Example],
     show: Callable[[Progress], None],
-) -> Score:
-    """Ask every example's question and compare, blanks aside."""
+) -> int:
+    """Ask every example's question and compare, blanks aside: how many answers are right."""
     right = 0
     with torch.inference_mode():
         for number, example in enumerate(examples):
             show(Progress(f"asking, {right} of {number} word for word", number / len(examples)))
             answer = encoder.text(answer_tokens(model, example))
             right += answer.split() == example.answer.split()
-    return Score(len(examples), right)
+    return right
 
 
 def answer_tokens(model: Any, example: Example) -> list[int]:  # noqa: ANN401 - untyped library

@@ -21,6 +21,7 @@ from engine.prompts import PROMPT_VERSION
 from engine.training import lora_folder
 from engine.training.lora_card import card
 from engine.training.lora_data import TRAIN, read_data
+from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe
 from engine.types import Progress
 
@@ -62,13 +63,24 @@ def check_packages(recipe: Recipe) -> None:
 
 
 class LoraRun:
-    """One run in one folder, which it holds while it is open."""
+    """One run in one folder, which it holds while it is open.
 
-    def __init__(self, data: Path, base: Base, out: Path, recipe: Recipe) -> None:
+    Of several processes each has one; the first one's writes.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        base: Base,
+        out: Path,
+        recipe: Recipe,
+        processes: Processes = Processes(),  # noqa: B008 - a frozen value
+    ) -> None:
         """Check and tokenize. Raises UsageError or DataError; nothing is written yet."""
         check_packages(recipe)
         self._data = read_data(data)
         self._base, self._out, self._recipe = base, out, recipe
+        self._processes = processes
         self._encoder = _encoder(base.folder)
         self._limit = _context(base.folder, recipe.max_length)
         self._train = self._encoder.encode(self._data.train, self._limit)
@@ -91,7 +103,7 @@ class LoraRun:
     def plan_text(self) -> str:
         """What would be done, and what to know before."""
         recipe, train = self._recipe, self._train
-        batch = recipe.batch_size * recipe.accumulate
+        batch = recipe.batch_size * recipe.accumulate * self._processes.count
         steps = -(-len(train.examples) // batch) * recipe.epochs
         values = msgspec.to_builtins(recipe)
         lines = [
@@ -101,6 +113,9 @@ class LoraRun:
             f"training  {recipe.epochs:g} epochs in batches of {batch}: about {steps:,.0f} steps",
             "recipe    " + ", ".join(f"{name} {value}" for name, value in values.items()),
         ]
+        if self._processes.count > 1:
+            how = "the model spread over them" if self._processes.sharded else "each with a model"
+            lines.insert(-1, f"processes {self._processes.count}, {how}")
         lines += [f"warning   {words}" for words in self.warnings]
         return "\n".join(lines)
 
@@ -112,6 +127,21 @@ class LoraRun:
 
     def load(self, *, resume: bool) -> Tuner:
         """Take the out folder until the run is closed, and load the base. Raises BalcaoError."""
+        if self._processes.first:
+            self._take(resume=resume)
+        _offline()
+        from engine.training.lora_runtime import Tuner
+
+        return Tuner(
+            self._base.folder,
+            self._out,
+            self._recipe,
+            self._encoder,
+            self._train.examples,
+            self._processes,
+        )
+
+    def _take(self, *, resume: bool) -> None:
         if not resume:
             lora_folder.check_new(self._out)
         run = self._run()
@@ -120,25 +150,24 @@ class LoraRun:
         self._held.enter_context(lora_folder.alone(self._out))
         if not resume:
             lora_folder.begin(self._out, run)
-        _offline()
-        from engine.training.lora_runtime import Tuner
-
-        return Tuner(
-            self._base.folder, self._out, self._recipe, self._encoder, self._train.examples
-        )
 
     def train(self, tuner: Tuner, show: Show, stopping: Callable[[], bool]) -> Outcome:
         """Train, from the last checkpoint if there is one. Raises BalcaoError."""
         return tuner.train(lora_folder.last_checkpoint(self._out), show, stopping)
 
-    def finish(self, tuner: Tuner, outcome: Outcome, show: Show) -> Manifest:
-        """Score the adapter and write it, its card and, last of all, its manifest."""
+    def finish(self, tuner: Tuner, outcome: Outcome, show: Show) -> Manifest | None:
+        """Score the adapter and write it, its card and, last of all, its manifest.
+
+        Returns the manifest to the process that wrote it.
+        """
         scores = {"training": tuner.score(self._sample(self._train), show)}
         if self._valid.examples:
             scores["held_out"] = tuner.score(self._sample(self._valid), show)
         show(Progress("writing the adapter"))
         draft = self._out / lora_folder.CHECKPOINTS / "final"
         tuner.save(draft, self._base.name)
+        if not self._processes.first:
+            return None
         for file in draft.iterdir():
             file.replace(self._out / file.name)
         made = self._manifest(tuner, outcome, scores)
@@ -159,6 +188,7 @@ class LoraRun:
             data=[input_of(file) for file in self._data.files],
             recipe=self._recipe,
             prompt_version=PROMPT_VERSION,
+            processes=self._processes.count,
         )
 
     def _manifest(self, tuner: Tuner, outcome: Outcome, scores: dict[str, Score]) -> Manifest:
@@ -178,6 +208,7 @@ class LoraRun:
                 "base": self._base.name,
                 "recipe": msgspec.to_builtins(self._recipe),
                 "precision": tuner.precision,
+                "processes": self._processes.count,
                 "steps": outcome.steps,
                 "loss": outcome.loss,
                 "word_for_word": {

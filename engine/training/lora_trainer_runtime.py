@@ -12,17 +12,19 @@ from typing import Any
 import datasets  # noqa: TID253 - this module is imported lazily
 from peft import LoraConfig  # noqa: TID253 - as above
 from transformers import PrinterCallback  # noqa: TID253 - as above
-from trl import SFTConfig, SFTTrainer  # noqa: TID253 - as above
+from trl import SFTConfig  # noqa: TID253 - as above
 
 from engine.errors import UsageError
 from engine.text import one_line
 from engine.training.lora_base_runtime import Numerics
-from engine.training.lora_order_runtime import OrderedTrainer
+from engine.training.lora_order_runtime import OrderedTrainer, Shuffled
 from engine.training.lora_prompt_runtime import Example
 from engine.training.lora_recipe import Recipe
 
 _IGNORED = -100
 """The label that torch's cross-entropy passes over."""
+_BLANK_TOKENS = 2
+"""The loss is on the next token, so a row has at least two."""
 
 
 def make_trainer(
@@ -33,11 +35,16 @@ def make_trainer(
     arguments: SFTConfig,
 ) -> Any:  # noqa: ANN401 - as above
     """The trainer of an adapter on `model`. Raises UsageError if it has not the recipe's layers."""
+    together = recipe.batch_size * arguments.world_size
+    blanks = -len(examples) % together if arguments.world_size > 1 else 0
+    lengths = [one.length for one in examples] + [0] * blanks
+    step = together * recipe.accumulate
     try:
-        trainer = (OrderedTrainer if recipe.length_grouped else SFTTrainer)(
+        trainer = OrderedTrainer(
+            Shuffled(lengths, step, recipe.seed, grouped=recipe.length_grouped),
             model=model,
             args=arguments,
-            train_dataset=_dataset(examples, everything=recipe.loss_on == "everything"),
+            train_dataset=_dataset(examples, blanks, everything=recipe.loss_on == "everything"),
             processing_class=tokenizer,
             peft_config=LoraConfig(
                 r=recipe.rank,
@@ -62,7 +69,7 @@ def make_trainer(
 
 def arguments_of(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTConfig:
     """The recipe's values by trl's names; checkpoints go into the folder `checkpoints`."""
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
@@ -87,17 +94,24 @@ def arguments_of(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTCo
         report_to="none",
         disable_tqdm=True,
         seed=recipe.seed,
+        # Every process uses every weight of the adapter in every step.
+        ddp_find_unused_parameters=False,
     )
+    # Several GPUs are used by several processes; one process would else be refused beside them.
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - it has no public way
+    return arguments
 
 
-def _dataset(examples: Sequence[Example], *, everything: bool) -> datasets.Dataset:
-    return datasets.Dataset.from_list(
-        [
-            {
-                "input_ids": one.prompt + one.completion,
-                "labels": (one.prompt if everything else [_IGNORED] * len(one.prompt))
-                + one.completion,
-            }
-            for one in examples
-        ]
-    )
+def _dataset(examples: Sequence[Example], blanks: int, *, everything: bool) -> datasets.Dataset:
+    rows = [
+        {
+            "input_ids": one.prompt + one.completion,
+            "labels": (one.prompt if everything else [_IGNORED] * len(one.prompt)) + one.completion,
+        }
+        for one in examples
+    ]
+    blank = {
+        "input_ids": rows[0]["input_ids"][:_BLANK_TOKENS],
+        "labels": [_IGNORED] * _BLANK_TOKENS,
+    }
+    return datasets.Dataset.from_list(rows + [blank] * blanks)

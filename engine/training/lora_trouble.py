@@ -16,6 +16,7 @@ from engine.training.lora_recipe import Recipe
 _OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc")
 # What safetensors says, and torch, which finds that less stands in its file than it wrote.
 _DISK_FULL = ("no space left", "inline_container", "file write failed")
+_LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
 
 class RunAway(Exception):
@@ -57,6 +58,11 @@ def explained(recipe: Recipe) -> Iterator[None]:
                 "The disk is full: the run has stopped.", f"Make room. {kept}"
             ) from error
         words = str(error).lower()
+        if any(one in words for one in _LOST):
+            raise BalcaoError(
+                "Another process of this run has ended, or cannot be reached.",
+                f"What it said says why. {kept}",
+            ) from error
         if not isinstance(error, MemoryError) and not any(one in words for one in _OUT_OF_MEMORY):
             raise
         raise BalcaoError(

@@ -12,16 +12,20 @@ from transformers import TrainerCallback  # noqa: TID253 - this module is import
 
 from engine.manifest import now, write_whole
 from engine.training.lora_folder import WHOLE, Metrics
+from engine.training.lora_processes_runtime import any_of, wait_for_all
 from engine.training.lora_trouble import RunAway
 from engine.types import Progress
 
 
 class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
-    """Hears of every step from the trainer. `first` is the step that the run went on from."""
+    """Hears of every step from the trainer. `first` is the step that the run went on from.
+
+    Only the first of several processes has metrics to write.
+    """
 
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: Metrics | None,
         show: Callable[[Progress], None],
         stopping: Callable[[], bool],
         first: int,
@@ -39,7 +43,7 @@ class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
         ahead = max(state.max_steps - self._first, 1)
         words = f"step {state.global_step} of {state.max_steps}{self._loss}"
         self._show(Progress(words, (state.global_step - self._first) / ahead))
-        stopping = self._stopping()
+        stopping = any_of(self._stopping())
         control.should_training_stop |= stopping
         # At the end too: a run that is killed while it is scored has not to train again.
         control.should_save |= stopping or state.global_step >= state.max_steps
@@ -60,6 +64,8 @@ class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
         self._measure(logs.get("num_tokens", 0.0))
         rate = logs["learning_rate"]
         self._loss = f", loss {logs['loss']:.4f}, rate {rate:.2g}, {self._speed:,.0f} tokens/s"
+        if self._metrics is None:
+            return
         self._metrics.add(
             {
                 "step": state.global_step,
@@ -74,8 +80,10 @@ class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
         )
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
-        """After all of a checkpoint is on disk."""
-        write_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, b"")
+        """After this process's part of a checkpoint is on disk."""
+        wait_for_all()
+        if self._metrics is not None:
+            write_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, b"")
 
     def _measure(self, tokens: float) -> None:
         moment, before = time.monotonic(), self._last

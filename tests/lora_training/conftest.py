@@ -55,10 +55,10 @@ class Runner:
         self._folder = folder
         self._runs = 0
 
-    def start(self, *arguments: str | Path) -> int:
-        """Begin; returns the process id."""
+    def start(self, *arguments: str | Path, processes: int = 1) -> int:
+        """Begin; returns the (first) process's id."""
         self._runs += 1
-        self._to.write(json.dumps([str(self.log), *map(str, arguments)]) + "\n")
+        self._to.write(json.dumps([str(self.log), processes, *map(str, arguments)]) + "\n")
         self._to.flush()
         return int(self._from.readline())
 
@@ -67,8 +67,8 @@ class Runner:
         status = int(self._from.readline())
         return Ended(status, self.log.read_text(encoding="utf-8"))
 
-    def run(self, *arguments: str | Path) -> Ended:
-        self.start(*arguments)
+    def run(self, *arguments: str | Path, processes: int = 1) -> Ended:
+        self.start(*arguments, processes=processes)
         return self.end()
 
     @property

@@ -1,16 +1,20 @@
 """Imports trl once and runs each `balcao train` as a fork of itself: importing takes 20 seconds.
 
-Reads one JSON list from stdin for each run: the log's file, then the arguments. Answers with the
-run's process id, and with its exit status once it has ended (negative: the signal). A run whose
-first argument is `tokens` prints what chat and training make of the same prompts, and `loss` what
-the plain base has to learn.
+Reads one JSON list from stdin for each run: the log's file, the number of processes, then the
+arguments. Answers with the first process's id, and with its exit status once all have ended
+(negative: the signal). A run whose first argument is `tokens` prints what chat and training make of
+the same prompts, and `loss` what the plain base has to learn.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import torch  # noqa: TID253 - a script that is nothing without it
@@ -31,6 +35,9 @@ PAST = (
     RowMessage("user", "What does it hold?"),
     RowMessage("assistant", "110 kg — or so."),
 )
+
+_PATIENCE = 1.0
+"""Seconds in which the others may say what they make of the first one's end."""
 
 
 def tokens_of(folder: str) -> None:
@@ -69,33 +76,66 @@ def serve() -> None:
     """Run what stdin asks for, one after another."""
     torch.set_num_threads(1)
     for line in sys.stdin:
-        log, *arguments = json.loads(line)
+        log, count, *arguments = json.loads(line)
         sys.stdout.flush()
-        child = os.fork()
-        if not child:
-            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(handle, 1)
-            os.dup2(handle, 2)
-            status = 1
-            try:
-                if arguments[0] == "tokens":
-                    tokens_of(arguments[1])
-                    status = 0
-                elif arguments[0] == "loss":
-                    print_loss(arguments[1], arguments[2])
-                    status = 0
-                else:
-                    status = main(arguments)
-            except SystemExit as left:
-                status = int(left.code or 0)
-            except BaseException:  # noqa: BLE001 - a child must not go on as its parent
-                sys.excepthook(*sys.exc_info())
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
-        print(child, flush=True)  # noqa: T201 - the answer
-        ended = os.waitpid(child, 0)[1]
-        print(os.waitstatus_to_exitcode(ended), flush=True)  # noqa: T201 - the answer
+        meet = environment(count)
+        children = [fork(log, meet | {"RANK": str(index), "LOCAL_RANK": str(index)}, arguments)
+                    for index in range(count)]  # fmt: skip
+        print(children[0], flush=True)  # noqa: T201 - the answer
+        print(end(children), flush=True)  # noqa: T201 - the answer
+
+
+def end(children: list[int]) -> int:
+    """Wait for the first process; where it fails the others are ended soon, as a launcher does."""
+    status = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
+    until = time.monotonic() + _PATIENCE if status else math.inf
+    for child in children[1:]:
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            time.sleep(0.02)
+            if time.monotonic() > until:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                break
+    return status
+
+
+def environment(count: int) -> dict[str, str]:
+    """Where the processes of a run meet, as torch's launcher tells them."""
+    if count == 1:
+        return {}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    return {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
+def fork(log: str, environ: dict[str, str], arguments: list[str]) -> int:
+    """Run in a process of its own, whose id is returned."""
+    child = os.fork()
+    if child:
+        return child
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    if "WORLD_SIZE" in environ:
+        os.environ |= environ
+    status = 1
+    try:
+        if arguments[0] == "tokens":
+            tokens_of(arguments[1])
+            status = 0
+        elif arguments[0] == "loss":
+            print_loss(arguments[1], arguments[2])
+            status = 0
+        else:
+            status = main(arguments)
+    except SystemExit as left:
+        status = int(left.code or 0)
+    except BaseException:  # noqa: BLE001 - a child must not go on as its parent
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":
