@@ -147,9 +147,10 @@ class _Answering:
             nearest=decision.nearest,
             verbatim=by_catalogue or _has_nothing_to_answer_from(mode, decision),
         )
-        messages = chat_messages(question, decision.product, mode, self._history)
+        system = _system_prompt(self._row)
+        messages = chat_messages(question, decision.product, mode, self._history, system)
         request = Request(question, mode, messages, decision, leaned, language)
-        return _within_limits(request, self._row)
+        return _with_parameters(request, self._row)
 
     async def _decide(self, question: str) -> tuple[Decision, bool]:
         chosen = followup.picked(question, self._conversation)
@@ -261,10 +262,14 @@ def _has_nothing_to_answer_from(mode: Mode, decision: Decision) -> bool:
     return mode is Mode.GROUNDED and decision.product is None
 
 
-def _within_limits(request: Request, row: EngineSettings) -> Request:
+def _system_prompt(row: EngineSettings) -> str:
+    return "" if isinstance(row, CatalogueRow) else row.system_prompt
+
+
+def _with_parameters(request: Request, row: EngineSettings) -> Request:
     if isinstance(row, CatalogueRow):
         return request
-    return replace(request, max_tokens=row.max_tokens, temperature=row.temperature)
+    return replace(request, max_tokens=row.max_tokens, temperature=row.temperature, top_p=row.top_p)
 
 
 def _language(questions: Sequence[str]) -> Language:

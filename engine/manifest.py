@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,14 @@ def input_of(path: Path) -> Input:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a crash at any moment leaves the old one or the new one."""
+    """Write a file so that a crash at any moment leaves the old one or the new one.
+
+    Who may read and write it stays as it was.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     with draft.open("wb") as stream:
+        if path.exists():
+            draft.chmod(stat.S_IMODE(path.stat().st_mode))
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())

@@ -66,10 +66,14 @@ def chat_messages(
     product: Product | None,
     mode: Mode,
     history: Sequence[Message] = (),
+    system: str = "",
 ) -> tuple[Message, ...]:
-    """The whole prompt for one question. `history` is the turns before, oldest first."""
+    """The whole prompt for one question. `history` is the turns before, oldest first.
+
+    `system` is a system prompt of the person's own, in place of the one that training uses.
+    """
     return (
-        Message(Role.SYSTEM, SYSTEM),
+        Message(Role.SYSTEM, system or SYSTEM),
         *history,
         Message(Role.USER, question_text(question, product, mode)),
     )

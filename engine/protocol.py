@@ -3,6 +3,7 @@
 The rules, held by tests/test_engine_contract.py for every engine:
 
 - `availability` answers in milliseconds, imports nothing heavy and uses no network.
+- `facts` is as cheap, and may be asked twice a second.
 - `load` is safe to call again; once it has ended, `stream` starts without a wait. Closing it
   cancels the loading.
 - `stream` yields chunks as they come; exactly the last one has a `stop_reason`.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from engine.types import Availability, Chunk, EngineInfo, Progress, Request
+from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
 
 
 class Engine(Protocol):
@@ -33,6 +34,10 @@ class Engine(Protocol):
 
     def availability(self) -> Availability:
         """Whether it can answer, or why not."""
+        ...
+
+    def facts(self) -> EngineFacts:
+        """What it is made of, and what it takes now."""
         ...
 
     def load(self) -> AsyncGenerator[Progress]:

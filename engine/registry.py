@@ -16,7 +16,7 @@ class Registry:
     """Engines by id, in the order of the settings. Nothing heavy is imported to list them."""
 
     def __init__(self, chosen: Settings) -> None:
-        self._rows = chosen.engines
+        self._rows = dict(chosen.engines)
         self._engines: dict[str, Engine] = {}
         self._hosts = LlamaHosts()
 
@@ -39,6 +39,13 @@ class Registry:
     def settings_of(self, engine_id: str) -> EngineSettings:
         """The table that the engine was made from."""
         return self._rows[engine_id]
+
+    def change(self, engine_id: str, row: EngineSettings) -> None:
+        """Put other parameters in force from the next question on; what is loaded stays so.
+
+        The engine itself is not made anew, so `row` may differ in `engine.parameters` alone.
+        """
+        self._rows[engine_id] = row
 
     async def close(self) -> None:
         """Unload every engine that was used."""

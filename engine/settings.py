@@ -54,6 +54,10 @@ class LlamaEngine(
     """Tokens of prompt and answer together; None takes the model's own limit."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
+    """Of the likeliest next tokens, those that make up this share; needs a temperature above 0."""
+    system_prompt: str = ""
+    """What the model is told before all else; empty: the program's own, as in training."""
 
 
 class OpenAIEngine(
@@ -69,6 +73,10 @@ class OpenAIEngine(
     api_key_env: str = "OPENAI_API_KEY"
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
+    """Of the likeliest next tokens, those that make up this share; needs a temperature above 0."""
+    system_prompt: str = ""
+    """What the model is told before all else; empty: the program's own, as in training."""
     connect_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     """Seconds."""
     stall_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0

@@ -119,7 +119,8 @@ class Request(Struct, frozen=True):
     question; `decision` is what the catalogue found (engines with a model have it in the prompt
     already, the catalogue engine answers from it); `followup` says that the product was kept from
     the turn before; `language` ("en" or "pt") is the one to answer in; `max_tokens` limits the
-    answer and `temperature` 0 means greedy decoding.
+    answer and `temperature` 0 means greedy decoding; above it the next token is drawn among the
+    likeliest ones that make up the share `top_p`.
     """
 
     question: str
@@ -130,6 +131,7 @@ class Request(Struct, frozen=True):
     language: Language = "en"
     max_tokens: int = 1024
     temperature: float = 0.0
+    top_p: float = 1.0
 
 
 class Chunk(Struct, frozen=True):
@@ -144,6 +146,23 @@ class Chunk(Struct, frozen=True):
     tokens: Tokens | None = None
     notice: str = ""
     by_counter: bool = False
+
+
+class EngineFacts(Struct, frozen=True):
+    """What an engine is made of, and what it takes at this moment. Empty where it does not apply.
+
+    `model` is a hub id, a folder or a server's name for it; `adapter` a folder; `address` the
+    server. `memory` is what the model's process has resident, in bytes; `loading` says that the
+    model is on its way into it. `refused` are the parameters that the model will not take.
+    """
+
+    model: str = ""
+    adapter: str = ""
+    quantization: str = ""
+    address: str = ""
+    memory: int | None = None
+    loading: bool = False
+    refused: tuple[str, ...] = ()
 
 
 class EngineInfo(Struct, frozen=True):

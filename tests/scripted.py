@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from engine.errors import EngineError
-from engine.types import Availability, Chunk, EngineInfo, Progress, Request, StopReason
+from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request, StopReason
 
 
 class ScriptedEngine:
@@ -35,6 +35,9 @@ class ScriptedEngine:
 
     def availability(self) -> Availability:
         return self._availability
+
+    def facts(self) -> EngineFacts:
+        return EngineFacts(model="scripted")
 
     async def load(self) -> AsyncGenerator[Progress]:
         for step in self._load_steps:

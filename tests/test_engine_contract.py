@@ -74,6 +74,23 @@ async def test_loading_twice_is_safe_and_tells_its_progress(registry: Registry, 
 
 
 @pytest.mark.parametrize("name", ENGINES)
+async def test_it_tells_what_it_is_made_of_and_what_it_takes(registry: Registry, name: str) -> None:
+    engine = registry.get(name)
+    assert bool(engine.facts().model) == (name != "catalogue")
+    assert bool(engine.facts().address) == (name == "openai")
+    assert bool(engine.facts().adapter) == (name == "lora")
+    async with aclosing(engine.load()) as steps:
+        loading = [engine.facts().loading async for _ in steps]
+    assert not engine.facts().loading
+    assert not any(loading[1:]) or name in ("base", "lora")
+    # A process with torch in it has at least that resident; without one there is nothing to tell.
+    memory = engine.facts().memory
+    assert memory is None if name in ("catalogue", "openai") else (memory or 0) > 50_000_000
+    await engine.unload()
+    assert engine.facts().memory is None
+
+
+@pytest.mark.parametrize("name", ENGINES)
 async def test_exactly_the_last_chunk_tells_why_it_ended(registry: Registry, name: str) -> None:
     chunks = await answer(registry.get(name))
     assert "".join(chunk.text for chunk in chunks).strip()

@@ -6,7 +6,15 @@ from collections.abc import AsyncGenerator
 
 from engine import phrases
 from engine.backends.excerpts import bearing_on
-from engine.types import Availability, Chunk, EngineInfo, Progress, Request, StopReason
+from engine.types import (
+    Availability,
+    Chunk,
+    EngineFacts,
+    EngineInfo,
+    Progress,
+    Request,
+    StopReason,
+)
 
 
 class CatalogueEngine:
@@ -28,6 +36,10 @@ class CatalogueEngine:
     def availability(self) -> Availability:
         """Always ready."""
         return Availability(ready=True)
+
+    def facts(self) -> EngineFacts:
+        """It is made of nothing but the catalogue."""
+        return EngineFacts()
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Nothing to load."""

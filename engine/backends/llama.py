@@ -21,7 +21,7 @@ from engine.backends.llama_host import LlamaHost
 from engine.backends.llama_messages import Ask
 from engine.backends.weights import ModelFiles, find_model, setting_hint
 from engine.errors import EngineUnavailable
-from engine.types import Availability, Chunk, EngineInfo, Progress, Request
+from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
 _QUANTIZED = ("nf4", "int8")
@@ -53,6 +53,17 @@ class LlamaEngine:
         except EngineUnavailable as error:
             return Availability(ready=False, reason=error.message, remedy=error.remedy)
         return Availability(ready=True)
+
+    def facts(self) -> EngineFacts:
+        """Its files, and what the worker takes, which engines of the same model share."""
+        row = self._row
+        return EngineFacts(
+            model=row.model,
+            adapter=row.adapter or "",
+            quantization=row.quantization,
+            memory=self._host.memory(),
+            loading=self._host.loading,
+        )
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Load what is not loaded yet, in the worker. Raises EngineError."""
@@ -87,6 +98,7 @@ class LlamaEngine:
             request.messages,
             request.max_tokens,
             request.temperature,
+            request.top_p,
             self._row.context,
             str(self._adapter) if self._adapter else None,
         )

@@ -34,6 +34,23 @@ class LlamaHost:
         """The worker's process id while there is one."""
         return self._link.pid if self._link else None
 
+    @property
+    def loading(self) -> bool:
+        """Whether the model is on its way into the worker."""
+        return self._link is not None and self._link.alive and not self._opened
+
+    def memory(self) -> int | None:
+        """Bytes that the worker has resident; None without one."""
+        if self._link is None or not self._link.alive:
+            return None
+        import psutil
+
+        try:
+            return int(psutil.Process(self._link.pid).memory_info().rss)
+        except psutil.Error:
+            # It has just ended.
+            return None
+
     def holds(self, adapter: Path | None) -> bool:
         """Whether the model is loaded and, if one is named, the adapter beside it."""
         ready = self._link is not None and self._link.alive and self._opened

@@ -43,6 +43,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     messages: tuple[Message, ...]
     max_tokens: int
     temperature: float
+    top_p: float = 1.0
     context: int | None = None
     adapter: str | None = None
     number: int = 0

@@ -93,7 +93,7 @@ class LlamaRuntime:
         watch = _Watch(self._tokens.decode, self._ends, self._tokens.template, emit)
         try:
             with memory_ran_out("answer"), torch.inference_mode():
-                self._generate(fitted, ask.temperature, watch)
+                self._generate(fitted, _sampling(ask), watch)
         except _CancelledError:
             return None
         watch.finish()
@@ -114,10 +114,7 @@ class LlamaRuntime:
                 self._peft.load_adapter(folder, adapter_name=name)
         self._peft.eval()
 
-    def _generate(self, fitted: Fitted, temperature: float, watch: _Watch) -> None:
-        sampling: dict[str, Any] = {"do_sample": False}
-        if temperature > 0:
-            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    def _generate(self, fitted: Fitted, sampling: dict[str, Any], watch: _Watch) -> None:
         tokens = torch.tensor([fitted.tokens], device=self._model.device)
         self._model.generate(
             tokens,
@@ -177,6 +174,13 @@ class LlamaRuntime:
         """Before every layer: reading a long prompt takes many seconds on a CPU."""
         if self._cancelled():
             raise _CancelledError
+
+
+def _sampling(ask: Ask) -> dict[str, Any]:
+    """How the next token is chosen, in `generate`'s own names."""
+    if ask.temperature == 0:
+        return {"do_sample": False}
+    return {"do_sample": True, "temperature": ask.temperature, "top_k": 0, "top_p": ask.top_p}
 
 
 class _CancelledError(Exception):

@@ -21,7 +21,7 @@ from engine.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.openai.address import is_here, server_name, split
 from engine.openai.failures import Asked
 from engine.openai.lifetimes import notice
-from engine.types import Availability, Chunk, EngineInfo, Progress, Request
+from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
 
 if TYPE_CHECKING:
     from engine.backends.openai_runtime import Session
@@ -66,6 +66,14 @@ class OpenAIEngine:
         if find_spec("openai") is None:
             return _not_ready("The openai package is missing.", "Install it: pip install openai.")
         return self._key_availability()
+
+    def facts(self) -> EngineFacts:
+        """The model's name, the server without user and password, and what the model refused."""
+        return EngineFacts(
+            model=self._row.model,
+            address=server_name(self._base_url),
+            refused=self._session.refused if self._session else (),
+        )
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Import the package and make the client; no network is used. Raises EngineError."""

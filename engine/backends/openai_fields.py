@@ -23,6 +23,7 @@ class Fields:
     """Whether the answer is limited by the new name; OpenAI's own servers begin with it."""
     limit_changed: bool = False
     temperature: bool = True
+    top_p: bool = True
     usage: bool = True
 
     def without(self, failure: Failure) -> Fields | None:
@@ -31,6 +32,8 @@ class Fields:
             return replace(self, usage=False)
         if self.temperature and failure.refuses("temperature"):
             return replace(self, temperature=False)
+        if self.top_p and failure.refuses("top_p"):
+            return replace(self, top_p=False)
         if not self.limit_changed and failure.refuses(_NEW if self.new_limit else _OLD):
             return replace(self, new_limit=not self.new_limit, limit_changed=True)
         return None

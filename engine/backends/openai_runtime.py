@@ -77,6 +77,12 @@ class Session:
             await stream.close()
         yield Chunk(stop_reason=stop, tokens=reading.tokens, notice=self._notice())
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """What the server's model has refused to take, in words."""
+        taken = {"temperature": self._fields.temperature, "top-p": self._fields.top_p}
+        return tuple(name for name, still in taken.items() if not still)
+
     async def _open(self, request: Request) -> AsyncStream[ChatCompletionChunk]:
         """Ask until there is a stream, as often and with as long pauses as makes sense."""
         fields, tried, patience = self._fields, 0, self._limits.stall
@@ -106,14 +112,17 @@ class Session:
             stream=True,
             stream_options={"include_usage": True} if fields.usage else omit,
             temperature=request.temperature if fields.temperature else omit,
+            # 1 is every server's own: a reasoning model, which takes none, need not refuse it.
+            top_p=request.top_p if fields.top_p and request.top_p < 1 else omit,
             max_completion_tokens=request.max_tokens if fields.new_limit else omit,
             max_tokens=omit if fields.new_limit else request.max_tokens,
         )
 
     def _notice(self) -> str:
-        if self._fields.temperature:
+        if not self.refused:
             return ""
-        return f"“{self._asked.model}” takes no temperature: the server's own was used."
+        refused = " and no ".join(self.refused)
+        return f"“{self._asked.model}” takes no {refused}: the server's own was used."
 
 
 class _Reading:

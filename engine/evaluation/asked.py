@@ -107,6 +107,8 @@ def _made_of(row: EngineSettings) -> dict[str, Any]:
                 "context": row.context,
                 "max_tokens": row.max_tokens,
                 "temperature": row.temperature,
+                "top_p": row.top_p,
+                "system_prompt": row.system_prompt,
             }
         case OpenAIEngine():
             return {
@@ -116,6 +118,8 @@ def _made_of(row: EngineSettings) -> dict[str, Any]:
                 "server": server_name(row.base_url or os.environ.get("OPENAI_BASE_URL")),
                 "max_tokens": row.max_tokens,
                 "temperature": row.temperature,
+                "top_p": row.top_p,
+                "system_prompt": row.system_prompt,
             }
 
 

@@ -70,7 +70,8 @@ def _price(model: str, server: str) -> tuple[float, float] | None:
 
 def _prompt(asked: Asked, question: Question) -> int:
     product = Product("", question.title, question.record)
-    messages = chat_messages(question.question, product, asked.mode)
+    system = str(asked.made_of.get("system_prompt") or "")
+    messages = chat_messages(question.question, product, asked.mode, system=system)
     return sum(_tokens(len(message.content)) + _PER_MESSAGE for message in messages)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine import settings
@@ -224,3 +225,21 @@ async def test_an_unknown_engine_is_a_usage_error(catalogue: Catalogue) -> None:
 async def test_greetings_are_no_products(catalogue: Catalogue) -> None:
     answer, _ = await ask(Assistant(OneEngine(), catalogue), "bom dia")
     assert (answer.status, answer.text[:3], answer.nearest) == (Status.NONE, "Olá", ())
+
+
+async def test_changed_parameters_hold_from_the_next_question(catalogue: Catalogue) -> None:
+    registry = OneEngine(ScriptedEngine(["Folds."]))
+    assistant = Assistant(registry, catalogue)
+    await ask(assistant, "Canvas Stool, Green", "base")
+    row = registry.settings_of("base")
+    assert isinstance(row, settings.LlamaEngine)
+    own = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "system_prompt": "Be brief."}
+    registry.change("base", msgspec.structs.replace(row, **own))
+    await ask(assistant, "Canvas Stool, Green", "base")
+    before, after = registry.scripted.asked
+    assert (before.temperature, before.top_p, before.max_tokens) == (0.0, 1.0, 1024)
+    assert before.messages[0].content == SYSTEM
+    assert (after.temperature, after.top_p, after.max_tokens) == (0.5, 0.9, 7)
+    assert after.messages[0].content == "Be brief."
+    assert after.messages[1:] == before.messages[1:]
+    assert settings.load(Path("none"), {}).engines["base"] == row

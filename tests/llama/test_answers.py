@@ -98,6 +98,12 @@ async def test_a_temperature_makes_it_draw(engines: Engines) -> None:
     assert len(drawn) > 1
 
 
+async def test_a_small_top_p_leaves_nothing_to_draw(engines: Engines) -> None:
+    hot = request_of(HELLO, temperature=2.0, top_p=1e-6, max_tokens=20)
+    drawn = [text_of(await gather(engines.base, hot)) for _ in range(3)]
+    assert drawn == [BASE[HELLO]] * 3
+
+
 async def test_a_template_of_the_models_own_is_used(tiny: Tiny, copy: Copy) -> None:
     model = copy("model")
     (model / "chat_template.jinja").write_text(

@@ -129,6 +129,25 @@ async def test_limits_of_the_question_are_sent(server: Server, make: Make) -> No
     assert body["messages"][-1]["content"] == "a ? b"
 
 
+NO_TOP_P = "Unsupported parameter: 'top_p' is not supported with this model."
+
+
+@pytest.mark.usefixtures("_strict_types")
+async def test_top_p_is_sent_where_it_says_something_and_given_up_where_it_is_refused(
+    server: Server, make: Make
+) -> None:
+    refusal = error(400, NO_TOP_P, code="unsupported_parameter", param="top_p")
+    server.script = [hello(), hello(), refusal, hello()]
+    engine = make()
+    for top_p in (1.0, 0.5, 0.5):
+        chunks = [chunk async for chunk in engine.stream(request_of("a", top_p=top_p))]
+    assert [body.get("top_p") for body in server.bodies] == [None, 0.5, 0.5, None]
+    for body in server.bodies:
+        check(body)
+    assert "takes no top-p" in chunks[-1].notice
+    assert engine.facts().refused == ("top-p",)
+
+
 @pytest.mark.parametrize("variable", ["", "BALCAO_TEST_UNSET_KEY"])
 async def test_without_a_key_a_placeholder_is_sent(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch, variable: str

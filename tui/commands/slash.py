@@ -85,7 +85,10 @@ def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
 def _named(name: str) -> list[Command]:
     name = _plain(name)
     same = [command for command in COMMANDS if command.name == name]
-    return same or [command for command in COMMANDS if name and command.name.startswith(name)]
+    begun = [command for command in COMMANDS if name and command.name.startswith(name)]
+    # “/eng” means /engine, though /engines begins so too.
+    shortest = [one for one in begun if all(other.name.startswith(one.name) for other in begun)]
+    return same or shortest or begun
 
 
 def _fitting(name: str) -> list[Command]:

@@ -59,6 +59,13 @@ COMMANDS = (
         takes="engine",
     ),
     Command(
+        "engines",
+        "Engines",
+        "the engines: state, model, memory; choose, load, unload, set parameters",
+        "engines:pick",
+        "f9",
+    ),
+    Command(
         "compare",
         "Compare",
         "put the draft, or the last question, to every engine that is ready",

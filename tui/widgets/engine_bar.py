@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.engine_words import progress_words
 from engine.errors import BalcaoError
 from engine.settings import Settings
 from engine.text import one_line
@@ -19,7 +20,6 @@ from engine.types import Mode, Progress
 if TYPE_CHECKING:
     from engine.opening import Counter
 
-_PERCENT = 100
 _WORDS = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
 
 
@@ -32,6 +32,8 @@ class EngineBar(Vertical):
         self.titles = {name: one_line(row.title) for name, row in settings.engines.items()}
         self.engine = settings.engine
         self.mode = settings.mode
+        self.progress: Progress | None = None
+        """How far a model that is being loaded has come; None while none is."""
         self._counter = counter
 
     def compose(self) -> ComposeResult:
@@ -77,11 +79,12 @@ class EngineBar(Vertical):
 
     def show_progress(self, progress: Progress) -> None:
         """Draw how far loading has come."""
-        share = f" {progress.fraction * _PERCENT:.0f} %" if progress.fraction else ""
-        self.tell(f"loading{share}: {progress.label}")
+        self.tell(progress_words(progress))
+        self.progress = progress
 
     def tell(self, state: str, *, bad: bool = False) -> None:
         """Draw a line about the state of things."""
+        self.progress = None
         line = self.query_one("#state", Static)
         line.set_class(bad, "bad")
         line.update(one_line(state))

@@ -1,0 +1,88 @@
+"""What is told about engines, in words: in the chat's list, below it, and in the welcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.parameters import warnings
+from engine.settings import CatalogueEngine, EngineSettings
+from engine.text import one_line
+from engine.types import Availability, EngineFacts, EngineInfo, Progress
+
+_PERCENT = 100
+_STEPS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_QUANTIZATION = {
+    "auto": "auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere",
+    "nf4": "4-bit NF4",
+    "int8": "8-bit",
+    "none": "none: the weights' own precision",
+}
+
+
+def size(count: float) -> str:
+    """Bytes for a person, in powers of ten."""
+    for step, unit in _STEPS:
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def progress_words(progress: Progress) -> str:
+    """How far loading has come."""
+    share = f" {progress.fraction * _PERCENT:.0f} %" if progress.fraction else ""
+    return f"loading{share}: {progress.label}"
+
+
+def state_words(
+    loaded: bool,
+    facts: EngineFacts,
+    availability: Availability | None,
+    progress: Progress | None = None,
+) -> str:
+    """One line: ready, loading, loaded with what it takes, or not available and why.
+
+    `availability` is None until it has been looked up.
+    """
+    if facts.loading:
+        return progress_words(progress) if progress else "loading"
+    if loaded and facts.memory is not None:
+        return f"loaded, takes {size(facts.memory)}"
+    if availability is None:
+        return "…"
+    if availability.ready:
+        return "ready"
+    return one_line(f"not available: {availability.reason}")
+
+
+def about_words(
+    info: EngineInfo, facts: EngineFacts, row: EngineSettings, availability: Availability | None
+) -> list[str]:
+    """All about one engine, a line each; what is wrong and what to do about it comes first."""
+    lines = []
+    if availability and not availability.ready:
+        lines += [one_line(availability.reason), one_line(availability.remedy), ""]
+    lines += [f"{name:14}{one_line(value)}" for name, value in _table(info, facts, row) if value]
+    return [*lines, *warnings_of(row, facts)]
+
+
+def warnings_of(row: EngineSettings, facts: EngineFacts) -> list[str]:
+    """What one should know about its parameters."""
+    told = [] if isinstance(row, CatalogueEngine) else warnings(row)
+    if facts.refused:
+        told.append(f"The model takes no {' and no '.join(facts.refused)}: the server's own holds.")
+    return told
+
+
+def _table(info: EngineInfo, facts: EngineFacts, row: EngineSettings) -> Iterable[tuple[str, str]]:
+    yield "id", info.id
+    if isinstance(row, CatalogueEngine):
+        yield "model", "none: the record's own words"
+    yield "model", facts.model
+    yield "adapter", facts.adapter
+    yield "quantization", _QUANTIZATION.get(facts.quantization, facts.quantization)
+    yield "address", facts.address or "this machine"
+    yield "memory", f"{size(facts.memory)} resident" if facts.memory is not None else ""
+    if not isinstance(row, CatalogueEngine):
+        drawn = f"temperature {row.temperature:g}, top-p {row.top_p:g}"
+        yield "answers with", f"{drawn}, at most {row.max_tokens:,} tokens"
+        yield "system prompt", row.system_prompt or "the program's own, as in training"

@@ -1,0 +1,125 @@
+"""The parameters of an engine that a person changes while chatting, and how each is read.
+
+The limits are those of `engine.settings`; the words are for a form, or a command, of any face.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from engine.errors import UsageError
+from engine.settings import LlamaEngine, OpenAIEngine
+from engine.text import printable
+
+Value = str | int | float
+Asked = LlamaEngine | OpenAIEngine
+"""The rows that have parameters."""
+
+_HOTTEST = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One of them: `name` as in the settings, `title` and `tells` for a person."""
+
+    name: str
+    title: str
+    tells: str
+    read: Callable[[str], Value]
+    """From what a person has typed, which is not blank. Raises UsageError that says what fits."""
+
+
+def _temperature(text: str) -> float:
+    number = _number(text)
+    if number is None or not 0 <= number <= _HOTTEST:
+        raise UsageError("A number from 0 to 2.")
+    return number
+
+
+def _top_p(text: str) -> float:
+    number = _number(text)
+    if number is None or not 0 < number <= 1:
+        raise UsageError("A number above 0, at most 1.")
+    return number
+
+
+def _max_tokens(text: str) -> int:
+    digits = text.strip().replace(",", "").replace(" ", "")
+    if not (digits.isascii() and digits.isdigit()) or int(digits) < 1:
+        raise UsageError("A whole number, at least 1.")
+    return int(digits)
+
+
+def _number(text: str) -> float | None:
+    """A number with a point or a comma, or None."""
+    try:
+        number = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+PARAMETERS = (
+    Parameter("temperature", "Temperature", "0 to 2; 0: the likeliest word each", _temperature),
+    Parameter("top_p", "Top-p", "to 1; counts above temperature 0", _top_p),
+    Parameter("max_tokens", "Maximum tokens", "the longest answer", _max_tokens),
+    Parameter("system_prompt", "System prompt", "empty: as in training", printable),
+)
+
+
+def default(row: Asked, name: str) -> Value:
+    """What holds where nothing was chosen."""
+    value: Value = getattr(type(row)(), name)
+    return value
+
+
+def shown(row: Asked, name: str) -> str:
+    """The value in force as a person would type it; empty for the default."""
+    value: Value = getattr(row, name)
+    return (
+        ""
+        if value == default(row, name)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def read(typed: Mapping[str, str]) -> tuple[dict[str, Value | None], dict[str, str]]:
+    """Values by name, None where the default is wanted (left blank); and what is wrong by name."""
+    values: dict[str, Value | None] = {}
+    wrong: dict[str, str] = {}
+    for parameter in PARAMETERS:
+        text = typed[parameter.name]
+        try:
+            values[parameter.name] = parameter.read(text) if text.strip() else None
+        except UsageError as error:
+            wrong[parameter.name] = error.message
+    return values, wrong
+
+
+def changed(row: Asked, values: Mapping[str, Value | None]) -> Asked:
+    """The row with these values; None is the default."""
+    fields = {
+        name: default(row, name) if value is None else value for name, value in values.items()
+    }
+    return replace(row, **fields)
+
+
+def warnings(row: Asked) -> list[str]:
+    """What one should know about the values in force, a sentence each."""
+    told = []
+    if row.system_prompt and isinstance(row, LlamaEngine) and row.adapter:
+        told.append(
+            "The adapter has learned to answer under the program's own system prompt: without it,"
+            " it answered 0 of 16 products word for word (docs/training.md)."
+        )
+    elif row.system_prompt:
+        told.append("The program's own system prompt, which asks for the record's words, is off.")
+    if row.top_p < 1 and row.temperature == 0:
+        told.append("Top-p changes nothing while the temperature is 0.")
+    return told

@@ -1,0 +1,101 @@
+"""Writes into the person's settings.toml what they have changed in the chat.
+
+Into their own file and no other: a second file would have to lie either below it, and then a change
+in the chat would be lost at the next start wherever settings.toml has the value too, or above it,
+and then an edit of settings.toml would do nothing. With one file the last change holds, wherever
+it was made. Their comments, order and spacing stay (tomlkit), and what is about to be written is
+read back first: if anything but the wanted values differed, nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from engine import paths
+from engine.errors import BalcaoError, SettingsError
+from engine.manifest import write_whole
+
+Value = str | int | float | bool
+
+
+def save_engine(engine_id: str, values: Mapping[str, Value | None]) -> None:
+    """Set values in the engine's table; None takes one out, so that its default holds.
+
+    Raises SettingsError if the file cannot be understood, BalcaoError if it cannot be written.
+    """
+    # A link into a folder of dotfiles stays one.
+    file = paths.settings_file().resolve()
+    try:
+        # Not as text: that would change the ends of lines.
+        before = file.read_bytes().decode() if file.exists() else ""
+        after = _edited(before, engine_id, values)
+        if after != before:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, after.encode())
+    except OSError as error:
+        raise BalcaoError(f"{file} cannot be written: {error.strerror}.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file} is not valid TOML: {error}.", "Mend that line.") from error
+
+
+def overriding(engine_id: str, names: Mapping[str, Value | None]) -> list[str]:
+    """The environment's variables that go before such values at the next start."""
+    wanted = {f"balcao_engines__{engine_id}__{name}".lower() for name in names}
+    return sorted(name for name in os.environ if name.lower() in wanted)
+
+
+def _edited(text: str, engine_id: str, values: Mapping[str, Value | None]) -> str:
+    settings = tomllib.loads(text)
+    try:
+        wanted = _changed(settings, engine_id, values)
+        if wanted == tomllib.loads(text):
+            return text
+        document = tomlkit.parse(text)
+        table = _table(document, engine_id)
+        for name, value in values.items():
+            if value is None:
+                table.pop(name, None)
+            else:
+                table[name] = value
+        edited = tomlkit.dumps(document)
+        if tomllib.loads(edited) == wanted:
+            return edited
+    except (TOMLKitError, tomllib.TOMLDecodeError, TypeError, KeyError, AttributeError):
+        # A form of TOML that the library does not edit well: told below.
+        pass
+    raise BalcaoError(
+        f"{paths.settings_file()} is written in a way that the program cannot change safely.",
+        f"Change it by hand, under [engines.{engine_id}].",
+    )
+
+
+def _table(document: tomlkit.TOMLDocument, engine_id: str) -> Any:  # noqa: ANN401 - any of its tables
+    """The engine's table, made if there is none."""
+    engines = document.get("engines")
+    if engines is None:
+        # Without a header of its own: only the tables below it have one.
+        engines = document["engines"] = tomlkit.table(is_super_table=True)
+    if engine_id not in engines:
+        table = tomlkit.table()
+        # A blank line before it.
+        table.trivia.indent = "\n" if document.as_string().strip() else ""
+        engines[engine_id] = table
+    return engines[engine_id]
+
+
+def _changed(
+    settings: dict[str, Any], engine_id: str, values: Mapping[str, Value | None]
+) -> dict[str, Any]:
+    """The settings as they are to be."""
+    there = settings.get("engines", {}).get(engine_id, {})
+    kept = {name: value for name, value in there.items() if name not in values}
+    table = kept | {name: value for name, value in values.items() if value is not None}
+    if table != there:
+        settings.setdefault("engines", {})[engine_id] = table
+    return settings

@@ -1,0 +1,194 @@
+"""F9: the engines with their state, and their parameters, through Textual's pilot."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, OptionList, Static, TextArea
+
+from engine import paths
+from engine.backends.llama import LlamaEngine
+from engine.registry import Registry
+from tests.llama.conftest import lives
+from tests.llama.make_model import BASE, HELLO
+from tests.llama.tiny import Tiny
+from tests.tui.driving import chat, send, state, until, words
+from tui.screens.chat import ChatScreen
+from tui.screens.engines import EnginesScreen
+from tui.screens.parameters import ParametersScreen
+
+SIZES = [(80, 24), (160, 50), (60, 20)]
+
+
+async def open_page(pilot: Pilot[None]) -> EnginesScreen:
+    await pilot.press("f9")
+    await until(lambda: isinstance(pilot.app.screen, EnginesScreen))
+    await pilot.pause()
+    page = pilot.app.screen
+    assert isinstance(page, EnginesScreen)
+    await until(lambda: "…" not in str(states(page)[-1]))
+    return page
+
+
+def states(page: EnginesScreen) -> list[str]:
+    options = page.query_one(OptionList).options
+    return [" ".join(str(option.prompt).split()) for option in options]
+
+
+def about(page: EnginesScreen) -> str:
+    return str(page.query_one("#engine-about", Static).render())
+
+
+def told(page: EnginesScreen) -> str:
+    return str(page.query_one("#engine-told", Static).render())
+
+
+def registry(pilot: Pilot[None]) -> Registry:
+    (screen,) = [one for one in pilot.app.screen_stack if isinstance(one, ChatScreen)]
+    return screen.counter.result().assistant.registry
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_each_engine_has_a_state_and_what_to_do(
+    catalogue_dir: Path, size: tuple[int, int]
+) -> None:
+    async with chat(catalogue_dir, size) as pilot:
+        page = await open_page(pilot)
+        assert states(page)[0] == "● Catalogue ready"
+        assert states(page)[3].startswith("○ OpenAI not available: No model is set")
+        await pilot.press("down", "down", "down")
+        await pilot.pause()
+        assert "Set `model` under [engines.openai]" in " ".join(about(page).split())
+        await pilot.press("enter")
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+        assert "● OpenAI" in words(pilot, "#names")[0]
+        await pilot.press("f9")
+        await until(lambda: isinstance(pilot.app.screen, EnginesScreen))
+        await pilot.press("up", "escape")
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+        assert "● OpenAI" in words(pilot, "#names")[0]
+
+
+async def test_without_a_catalogue_it_says_why(tmp_path: Path) -> None:
+    async with chat(tmp_path / "nowhere") as pilot:
+        await pilot.press("f9")
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, ChatScreen)
+        assert "balcao index" in state(pilot)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Tiny) -> None:
+    model = {"model": str(tiny.model)}
+    rows: dict[str, Any] = {"base": model, "lora": {**model, "adapter": str(tiny.adapter)}}
+    async with chat(catalogue_dir, engines=rows, mode="memory") as pilot:
+        page = await open_page(pilot)
+        await pilot.press("u")
+        assert told(page) == "Nothing is loaded there."
+        await pilot.press("down", "l")
+        seen: set[str] = set()
+
+        def loaded() -> bool:
+            seen.add(states(page)[1])
+            return "loaded, takes" in states(page)[1]
+
+        await until(loaded, seconds=120)
+        assert {"○ Base Llama loading: importing torch"} <= seen
+        assert "resident" in about(page)
+        engine = registry(pilot).get("base")
+        assert isinstance(engine, LlamaEngine)
+        worker = engine._host.pid
+        assert worker is not None
+        assert lives(worker)
+        await pilot.press("u")
+        await until(lambda: told(page) == "Unloaded: Base Llama.")
+        assert not lives(worker)
+        assert states(page)[1] == "○ Base Llama ready"
+        # Stopped while it loads: the worker is gone, and nothing is told as a mistake.
+        await pilot.press("l")
+        await until(lambda: "loading" in states(page)[1])
+        worker = engine._host.pid
+        assert worker is not None
+        await pilot.press("u")
+        await until(lambda: not lives(worker))
+        assert states(page)[1] == "○ Base Llama ready"
+        assert not pilot.app.screen_stack[0].query(".bad")
+
+
+async def test_parameters_are_in_force_and_kept(catalogue_dir: Path, tiny: Tiny) -> None:
+    file = paths.settings_file()
+    file.parent.mkdir(parents=True)
+    file.write_text("# mine\n[engines.base]\ntemperature = 0.3 # warm\n")
+    rows = {"base": {"model": str(tiny.model), "temperature": 0.3}}
+    async with chat(catalogue_dir, engines=rows, mode="memory", engine="base") as pilot:
+        page = await open_page(pilot)
+        assert "temperature 0.3, top-p 1" in about(page)
+        await pilot.press("p")
+        await until(lambda: isinstance(pilot.app.screen, ParametersScreen))
+        form = pilot.app.screen
+        form.query_one("#temperature", Input).value = "9"
+        form.query_one("#max_tokens", Input).value = "none"
+        await pilot.pause()
+        assert str(form.query_one("#tells-temperature", Static).render()) == "A number from 0 to 2."
+        assert form.query_one("#tells-max_tokens").has_class("bad")
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert pilot.app.screen is form
+        assert "0.3" in file.read_text()
+        form.query_one("#temperature", Input).value = "0"
+        form.query_one("#max_tokens", Input).value = "3"
+        form.query_one(TextArea).text = "Be\nbrief."
+        await pilot.press("ctrl+s")
+        await until(lambda: isinstance(pilot.app.screen, EnginesScreen))
+        await until(lambda: told(page).startswith("In force from the next question, and kept"))
+        table = tomllib.loads(file.read_text())["engines"]["base"]
+        assert table == {"temperature": 0.0, "max_tokens": 3, "system_prompt": "Be\nbrief."}
+        assert file.read_text().startswith("# mine\n")
+        await pilot.press("escape")
+        view = await send(pilot, HELLO)
+        await until(lambda: view.finished, seconds=120)
+        answer = pilot.app.screen.conversation.turns[-1].answer  # type: ignore[attr-defined] # the chat's
+        assert answer.tokens.completion == 3
+        assert answer.text != BASE[HELLO]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+async def test_what_cannot_be_kept_is_in_force_all_the_same(catalogue_dir: Path) -> None:
+    paths.config_dir().mkdir(parents=True)
+    paths.config_dir().chmod(0o500)
+    await _unkept(catalogue_dir)
+
+
+async def test_a_settings_file_that_is_in_the_way(catalogue_dir: Path) -> None:
+    paths.settings_file().mkdir(parents=True)
+    await _unkept(catalogue_dir)
+
+
+async def _unkept(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir, engine="base") as pilot:
+        page = await open_page(pilot)
+        await pilot.press("p")
+        await until(lambda: isinstance(pilot.app.screen, ParametersScreen))
+        await pilot.press("1", "enter")
+        await until(lambda: told(page).startswith("In force until you leave, but not kept"))
+        assert "temperature 1" in about(page)
+
+
+async def test_nothing_changed_says_nothing(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir, engine="base") as pilot:
+        page = await open_page(pilot)
+        for leave in ("escape", "ctrl+s"):
+            await pilot.press("p")
+            await until(lambda: isinstance(pilot.app.screen, ParametersScreen))
+            await pilot.press(leave)
+            await until(lambda: pilot.app.screen is page)
+            assert told(page) == ""
+        assert not paths.settings_file().exists()
+        await pilot.press("home", "p")
+        await until(lambda: "nothing to set" in told(page))

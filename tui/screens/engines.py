@@ -1,0 +1,170 @@
+"""F9: every engine with its state, what it is made of and what it takes; to choose one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.engine_words import about_words, state_words
+from engine.registry import Registry
+from engine.settings import CatalogueEngine
+from engine.text import one_line
+from engine.types import Availability
+
+if TYPE_CHECKING:
+    from textual.worker import Worker
+
+    from tui.screens.chat import ChatScreen
+
+_LOOK_EVERY = 0.5
+"""Seconds between two looks at what the engines take."""
+
+
+class _Engines(OptionList):
+    """A list whose Enter is told in the footer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Choose")]
+
+
+class EnginesScreen(ModalScreen[str | None]):
+    """A list of engines, and all about the one under the cursor; ends with the chosen one's id."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "load", "Load"),
+        Binding("u", "unload", "Unload"),
+        Binding("p", "parameters", "Parameters"),
+        Binding("escape,f9", "dismiss", "Close"),
+    ]
+
+    def __init__(self, chat: ChatScreen, registry: Registry) -> None:
+        super().__init__()
+        self._chat = chat
+        self._registry = registry
+        self._availability: dict[str, Availability] = {}
+        self._loading: Worker[None] | None = None
+        self._told = ""
+
+    def compose(self) -> ComposeResult:
+        """The list, and below it the one under the cursor."""
+        with Vertical(id="engine-page"):
+            yield Static("Engines", classes="heading")
+            yield _Engines(*(self._option(name) for name in self._registry.ids))
+            with VerticalScroll(id="engine-body"):
+                yield Static(id="engine-about", markup=False)
+            yield Static(id="engine-told", markup=False)
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Begin at the engine in force, and look again now and then."""
+        self._list.highlighted = self._registry.ids.index(self._chat.bar.engine)
+        self._look_afresh()
+        self.set_interval(_LOOK_EVERY, self._draw)
+
+    def on_option_list_option_highlighted(self) -> None:
+        """Tell about the one under the cursor."""
+        self._told = ""
+        self._draw()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """That one answers from here on."""
+        self.dismiss(event.option.id)
+
+    def action_load(self) -> None:
+        """Load the one under the cursor; it goes on loading when the page is closed."""
+        from tui.commands.engines import load
+
+        availability = self._availability.get(self._here)
+        if availability is None or not availability.ready or self._is_loading:
+            return
+        self._told = ""
+        self._loading = self._chat.run_worker(load(self._chat, self._here), group="load")
+
+    async def action_unload(self) -> None:
+        """Free what the one under the cursor takes, or stop loading it."""
+        if self._chat.is_answering:
+            self._told = "An answer is coming. Escape in the chat stops it."
+            self._draw()
+            return
+        if self._loading:
+            self._loading.cancel()
+        before = [name for name in self._registry.ids if self._registry.get(name).loaded]
+        await self._registry.get(self._here).unload()
+        gone = [name for name in before if not self._registry.get(name).loaded]
+        titles = " and ".join(one_line(self._chat.bar.titles[name]) for name in gone)
+        self._told = f"Unloaded: {titles}." if gone else "Nothing is loaded there."
+        self._draw()
+
+    @work
+    async def action_parameters(self) -> None:
+        """Change the parameters of the one under the cursor."""
+        from tui.screens.parameters import ParametersScreen
+
+        engine_id = self._here
+        row = self._registry.settings_of(engine_id)
+        if isinstance(row, CatalogueEngine):
+            self._told = "The catalogue answers as it is: there is nothing to set."
+        else:
+            form = ParametersScreen(self._registry, engine_id, row)
+            told = await self.app.push_screen_wait(form)
+            self._told = told or ""
+        self._draw()
+
+    @work(exclusive=True)
+    async def _look_afresh(self) -> None:
+        """Whether each can answer: files are looked at, so not on the way of the keys."""
+        for name in self._registry.ids:
+            engine = self._registry.get(name)
+            self._availability[name] = await asyncio.to_thread(engine.availability)
+            self._draw()
+
+    @property
+    def _list(self) -> OptionList:
+        return self.query_one(OptionList)
+
+    @property
+    def _here(self) -> str:
+        """The id of the engine under the cursor."""
+        place = self._list.highlighted
+        return self._registry.ids[place or 0]
+
+    @property
+    def _is_loading(self) -> bool:
+        return self._loading is not None and not self._loading.is_finished
+
+    def _draw(self) -> None:
+        for name in self._registry.ids:
+            self._list.replace_option_prompt(name, self._prompt(name))
+        self.query_one("#engine-about", Static).update("\n".join(self._about(self._here)))
+        self.query_one("#engine-told", Static).update(one_line(self._told))
+
+    def _option(self, name: str) -> Option:
+        return Option(self._prompt(name), id=name)
+
+    def _prompt(self, name: str) -> Content:
+        here = name == self._chat.bar.engine
+        title = f"{'●' if here else '○'} {self._chat.bar.titles[name]}"
+        width = max(map(len, self._chat.bar.titles.values())) + 4
+        # Content, because a title given as a string would be read as markup.
+        return Content.assemble(
+            (f"{title:{width}}", "bold" if here else ""), (self._state(name), "dim")
+        )
+
+    def _state(self, name: str) -> str:
+        engine = self._registry.get(name)
+        facts = engine.facts()
+        progress = self._chat.bar.progress if facts.loading else None
+        return state_words(engine.loaded, facts, self._availability.get(name), progress)
+
+    def _about(self, name: str) -> list[str]:
+        engine = self._registry.get(name)
+        row = self._registry.settings_of(name)
+        return about_words(engine.info, engine.facts(), row, self._availability.get(name))
