@@ -1,6 +1,8 @@
-"""A turn as Markdown, to be read elsewhere; records stand in it word for word."""
+"""A turn or a conversation as Markdown, to be read elsewhere; records stand in it word for word."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
 
 from engine.conversation import Turn
 from engine.text import one_line, printable
@@ -10,24 +12,38 @@ from engine.wording import describe, title_of
 _FENCE = "~~~~"
 
 
-def turn_as_markdown(turn: Turn, titles: dict[str, str]) -> str:
+def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -> str:
     """The question, the record, and every answer with what is told about it.
 
-    `titles` are the engines' by id. What engines and records say is fenced, so that no mark in it
-    is taken for one of the page's.
+    `titles` are the engines' by id, `level` is the question's as a heading. What engines and
+    records say is fenced, so that no mark in it is taken for one of the page's.
     """
-    answers = [answer for answer in (turn.answer, *turn.others) if answer]
-    product = next((answer.product for answer in answers if answer.product), None)
-    parts = [f"# {one_line(turn.question)}"]
+    above, below = "#" * level, "#" * (level + 1)
+    product = next((answer.product for answer in turn.answers if answer.product), None)
+    parts = [f"{above} {one_line(turn.question)}"]
+    if "\n" in turn.question:
+        parts.append(_fenced(turn.question))
     if product:
-        parts.append(f"## The record: {title_of(product)}\n\n{_fenced(product.description)}")
-    parts += [_section(answer, titles.get(answer.engine, answer.engine)) for answer in answers]
+        parts.append(f"{below} The record: {title_of(product)}\n\n{_fenced(product.description)}")
+    chosen = turn.answer if turn.others else None
+    for answer in turn.answers:
+        title = one_line(titles.get(answer.engine, answer.engine))
+        mark = " (chosen)" if answer is chosen and turn.place else ""
+        parts.append(f"{below} {title}{mark}\n\n{_said(answer)}")
     return "\n\n".join(parts) + "\n"
 
 
-def _section(answer: Answer, title: str) -> str:
+def conversation_as_markdown(
+    title: str, when: str, turns: Iterable[Turn], titles: Mapping[str, str]
+) -> str:
+    """A page of a whole conversation; `when` is told under its title."""
+    head = f"# {one_line(title)}\n\n{one_line(when)}\n"
+    return "\n".join([head, *(turn_as_markdown(turn, titles, level=2) for turn in turns)])
+
+
+def _said(answer: Answer) -> str:
     said = answer.text or (answer.problem.message if answer.problem else "")
-    return f"## {one_line(title)}\n\n{_fenced(said)}\n\n{describe(answer, source=False)}"
+    return f"{_fenced(said)}\n\n{describe(answer, source=False)}"
 
 
 def _fenced(text: str) -> str:

@@ -37,4 +37,9 @@ def one_line(text: str, width: int = 0) -> str:
 def json_line(value: object) -> str:
     """`value` as one line of JSON, readable, with every unsafe character escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
+    return json_safe(text)
+
+
+def json_safe(text: str) -> str:
+    """JSON with every character escaped that a terminal would act upon."""
     return _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text)

@@ -19,6 +19,7 @@ COMMANDS = {
     "engines": ("scripts.engines", "list the engines and what each needs"),
     "evaluate": ("scripts.evaluate", "measure how faithful engines are"),
     "finetune": ("scripts.finetune", "fine-tune a model at OpenAI"),
+    "history": ("scripts.history", "list, search, export, import, delete conversations"),
     "index": ("scripts.build_index", "build a catalogue from trn.json"),
     "keys": ("scripts.keys", "keep the keys of the engines"),
     "prepare": ("scripts.prepare", "make training rows from trn.json"),

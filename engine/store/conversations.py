@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
 from engine.conversation import Conversation, Turn
 from engine.errors import StoreError
 from engine.store import search as searching
-from engine.store import writing
+from engine.store import transfer, writing
+from engine.store.archive import KeptConversation
 from engine.store.database import Database
 from engine.store.listing import Listed
-from engine.types import Answer, Problem, StopReason
+from engine.types import Answer, Problem
 
 _LEFT_OVER = 24 * 3600.0
 """Seconds after which a deleted conversation is purged that no program will bring back any more."""
@@ -48,7 +49,7 @@ class ConversationStore:
         """Purge what was deleted, and close the file."""
         if self._deleted:
             with suppress(StoreError):  # it stays hidden, and a later start purges it
-                self.purge(self._deleted)
+                transfer.purge(self._database, self._deleted)
         self._database.close()
 
     def begin(
@@ -188,13 +189,22 @@ class ConversationStore:
             writing.copy_turns(database, conversation_id, number, turns)
         return number
 
-    def purge(self, numbers: list[int]) -> None:
-        """Erase those of the conversations that are deleted."""
-        with self._database.writing() as database:
-            database.executemany(
-                "DELETE FROM conversation WHERE id = ? AND deleted IS NOT NULL",
-                [(number,) for number in numbers],
-            )
+    def numbers(self) -> list[int]:
+        """The ids of all conversations, the oldest first."""
+        with self._database.reading() as database:
+            found = database.execute(
+                "SELECT id FROM conversation WHERE deleted IS NULL ORDER BY created, id"
+            ).fetchall()
+        return [number for (number,) in found]
+
+    def kept(self, conversation_id: int) -> KeptConversation:
+        """A conversation with its times and everything else, to be exported. Raises StoreError."""
+        with self._database.reading() as database:
+            return transfer.kept(database, conversation_id)
+
+    def add(self, conversations: Iterable[KeptConversation]) -> transfer.Added:
+        """Add those that are not here yet, all or none. Raises StoreError."""
+        return transfer.add(self._database, conversations)
 
     def _purge_left_over(self) -> None:
         with self._database.reading() as database:
@@ -202,7 +212,7 @@ class ConversationStore:
                 "SELECT id FROM conversation WHERE deleted < ?", (time.time() - _LEFT_OVER,)
             ).fetchall()
         if found:
-            self.purge([number for (number,) in found])
+            transfer.purge(self._database, [number for (number,) in found])
 
     def _change(self, conversation_id: int, what: str, value: object) -> None:
         with self._database.writing() as database:
@@ -219,7 +229,8 @@ def _turns(
 ) -> list[Turn]:
     turns: dict[int, Turn] = {}
     for turn_id, question, chosen, answer_id, body, finished in rows:
-        turn, answer = turns.get(turn_id), _decode(body, bool(finished))
+        turn = turns.get(turn_id)
+        answer = None if body is None else transfer.decode_answer(body, finished=bool(finished))
         if turn is None:
             turns[turn_id] = Turn(question, answer, id=turn_id)
         elif answer is not None:
@@ -227,10 +238,3 @@ def _turns(
             if answer_id == chosen:
                 turn.choose(len(turn.others))
     return list(turns.values())
-
-
-def _decode(body: str | None, finished: bool) -> Answer | None:
-    if body is None:
-        return None
-    answer = msgspec.json.decode(body, type=Answer)
-    return answer if finished else replace(answer, stop_reason=StopReason.CANCELLED)

@@ -1,0 +1,179 @@
+"""The conversations that are kept: list, search, export, import, delete.
+
+balcao history search "neon tutu"
+balcao history export > backup.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine import history, paths
+from engine.errors import BalcaoError, UsageError
+from engine.settings import load
+from engine.store.conversations import ConversationStore
+from engine.store.listing import Listed, Marked
+from engine.text import json_line, one_line
+from scripts.common import DONE, FAILED, guarded, say
+
+_ALL = sys.maxsize >> 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="balcao history",
+        description="The conversations that the chat has kept. Results go to stdout.",
+        epilog="Exit status: 0 done, 1 nothing found or it failed, 2 wrong usage.",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, what: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+
+    for name, what in (
+        ("list", "every conversation, the latest first"),
+        ("search", "the conversations that have these words"),
+    ):
+        added = action(name, what)
+        if name == "search":
+            added.add_argument("words", nargs="+", metavar="WORD", help="or the beginning of one")
+        added.add_argument("--limit", type=int, default=_ALL, metavar="N", help="at most so many")
+        added.add_argument("--json", action="store_true", help="one JSON object a line")
+    added = action("export", "conversations as JSON or Markdown")
+    added.add_argument("ids", nargs="*", type=int, metavar="ID", help="all, if none is named")
+    added.add_argument("--format", choices=("json", "markdown"), default="json")
+    added.add_argument("--out", metavar="FILE", help="a file to write, instead of stdout")
+    added = action("import", "bring back what was exported as JSON; twice adds nothing")
+    added.add_argument("file", metavar="FILE", help="or -, for stdin")
+    added = action("delete", "erase conversations for good")
+    added.add_argument("ids", nargs="+", type=int, metavar="ID")
+    added.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = make_parser().parse_args(argv)
+    actions = {
+        "list": _list,
+        "search": _list,
+        "export": _export,
+        "import": _import,
+        "delete": _delete,
+    }
+    return guarded(lambda: actions[options.action](options))
+
+
+@contextmanager
+def _opened() -> Iterator[ConversationStore]:
+    with closing(ConversationStore(paths.conversations_file())) as store:
+        yield store
+
+
+def _list(options: argparse.Namespace) -> int:
+    if options.limit < 1:
+        raise UsageError("--limit is less than 1.")
+    with _opened() as store:
+        if options.action == "list":
+            found = store.listed(options.limit)
+        else:
+            found = store.search(" ".join(options.words), options.limit)
+    for entry in found:
+        print(json_line(_as_object(entry)) if options.json else _line(entry))
+    if not found:
+        say("balcao: nothing found." if options.action == "search" else "balcao: there is none.")
+    return DONE if found or options.action == "list" else FAILED
+
+
+def _line(entry: Listed) -> str:
+    when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
+    hit = _marked(entry.hit)
+    title = _marked(entry.title_hit) or entry.title
+    line = f"{entry.id:>6}  {when}  {entry.turns:>4}  {one_line(title)}"
+    return f"{line}  |  {one_line(hit)}" if hit else line
+
+
+def _marked(marked: Marked) -> str:
+    return "".join(f"*{text}*" if hit else text for text, hit in marked)
+
+
+def _as_object(entry: Listed) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "title": entry.title,
+        "updated": datetime.fromtimestamp(entry.updated, UTC).isoformat(),
+        "questions": entry.turns,
+        "forked": entry.forked,
+        "hit": "".join(text for text, _ in entry.hit) or None,
+    }
+
+
+def _named(store: ConversationStore, ids: Sequence[int]) -> list[int]:
+    """Each once. Raises BalcaoError before anything is done, if one is not there."""
+    there = set(store.numbers())
+    unknown = [number for number in ids if number not in there]
+    if unknown:
+        raise BalcaoError(f"There is no conversation {unknown[0]}.", "`balcao history list`.")
+    return list(dict.fromkeys(ids))
+
+
+def _export(options: argparse.Namespace) -> int:
+    with _opened() as store:
+        numbers = _named(store, options.ids) or store.numbers()
+        if options.format == "json":
+            pieces = history.as_json(store, numbers)
+        else:
+            titles = {name: row.title for name, row in load().engines.items()}
+            pieces = history.as_markdown(store, numbers, titles)
+        if options.out is None:
+            for piece in pieces:
+                # In UTF-8 whatever the locale, since that is what is read back.
+                sys.stdout.buffer.write(piece.encode())
+            sys.stdout.buffer.flush()
+        else:
+            history.write_file(Path(options.out).expanduser(), pieces)
+    say(f"balcao: {len(numbers)} exported.")
+    return DONE
+
+
+def _import(options: argparse.Namespace) -> int:
+    with _opened() as store:
+        if options.file == "-":
+            added = history.read_bytes(store, sys.stdin.buffer.read(), "What came from stdin")
+        else:
+            added = history.read(store, Path(options.file).expanduser())
+    say(f"balcao: {history.told(added)}")
+    return DONE
+
+
+def _delete(options: argparse.Namespace) -> int:
+    with _opened() as store:
+        if store.read_only:
+            raise BalcaoError(store.read_only.message, store.read_only.remedy)
+        if not _agreed(options):
+            return FAILED
+        for number in _named(store, options.ids):
+            store.delete(number)
+    say(f"balcao: {len(set(options.ids))} deleted.")
+    return DONE
+
+
+def _agreed(options: argparse.Namespace) -> bool:
+    if options.yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("What is deleted here is gone, and there is nobody to ask.", "Add --yes.")
+    what = f"{len(set(options.ids))} conversations" if len(set(options.ids)) > 1 else "it"
+    print(f"Delete {what} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes", "s", "sim")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
