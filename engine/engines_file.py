@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 from engine import paths, settings
@@ -20,17 +21,19 @@ _HEADER = (
     "# Engines that the program has added. settings.toml goes over this file: change them there.\n"
 )
 _ID = re.compile(r"[a-z0-9_-]{1,40}\Z")
+_NO_ID = re.compile(r"[^a-z0-9_-]+")
+_LONGEST_NAME = 30
+_WRONG_ID = "An engine's id has small letters, digits, - and _, at most 40."
+_TAKEN = "There is an engine named “{}” already."
 _TITLE_WIDTH = 24
 
 
 def check_free(engine_id: str, chosen: Settings) -> None:
     """Raises UsageError if that is no id for a new engine."""
     if not _ID.match(engine_id):
-        raise UsageError("An engine's id has small letters, digits, - and _, at most 40.")
+        raise UsageError(_WRONG_ID)
     if not _is_free(engine_id, chosen):
-        raise UsageError(
-            f"There is an engine named “{engine_id}” already.", "Name another: --engine."
-        )
+        raise UsageError(_TAKEN.format(engine_id), "Name another: --engine.")
 
 
 def add_tuned(model: str, base_url: str | None, api_key_env: str, wanted: str = "") -> str:
@@ -50,6 +53,47 @@ def add_tuned(model: str, base_url: str | None, api_key_env: str, wanted: str = 
     chosen = settings.load()
     engine_id = next(found for found in _ids(wanted) if _is_free(found, chosen))
     _write(added | {engine_id: row})
+    return engine_id
+
+
+def check_unused(engine_id: str, chosen: Settings) -> None:
+    """Raises UsageError if an adapter's engine cannot have that id."""
+    if not _ID.match(engine_id):
+        raise UsageError(_WRONG_ID)
+    if engine_id in chosen.engines:
+        raise UsageError(_TAKEN.format(engine_id), "Name another: --engine.")
+
+
+def adapter_id(folder: Path) -> str:
+    """The id that an adapter's engine gets where nobody named one: `lora-NAME`."""
+    return f"lora-{_NO_ID.sub('-', folder.name.lower())[:_LONGEST_NAME]}"
+
+
+def engine_of(adapter: Path) -> str | None:
+    """The engine that was made of the adapter in that folder, if one was."""
+    folder = str(adapter.resolve())
+    return next((name for name, row in _read().items() if row.get("adapter") == folder), None)
+
+
+def add_adapter(model: str, adapter: Path, wanted: str = "") -> str:
+    """Make a base with an adapter's folder an engine; returns its id.
+
+    It becomes `wanted`, or `lora-NAME`, with a number after it where that is taken. An adapter that
+    is an engine already stays that one. Raises as `add_tuned` does.
+    """
+    if known := engine_of(adapter):
+        return known
+    row = {
+        "kind": "llama",
+        "title": one_line(f"LoRA {adapter.resolve().name}", _TITLE_WIDTH),
+        "model": model,
+        "adapter": str(adapter.resolve()),
+    }
+    first = wanted or adapter_id(adapter.resolve())
+    taken = settings.load().engines
+    names = chain([first], (f"{first}-{number}" for number in count(2)))
+    engine_id = next(name for name in names if name not in taken)
+    _write(_read() | {engine_id: row})
     return engine_id
 
 

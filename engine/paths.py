@@ -60,6 +60,11 @@ def crash_file() -> Path:
     return data_dir() / "crash.txt"
 
 
+def runs_dir() -> Path:
+    """Where each training run says which folder it is in."""
+    return data_dir() / "runs"
+
+
 def sample_catalogue_dir() -> Path:
     """The index of the sample catalogue."""
     return data_dir() / "sample-catalogue"

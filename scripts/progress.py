@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from types import TracebackType
@@ -35,8 +36,11 @@ class ProgressLine:
         trace: TracebackType | None,
     ) -> None:
         if self._live:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+            self._write("\r\x1b[K")
+
+    def tell(self, sentence: str) -> None:
+        """A line that stays, above the live one."""
+        self._write(("\r\x1b[K" if self._live else "") + one_line(sentence) + "\n")
 
     def show(self, progress: Progress) -> None:
         """Draw, unless the last drawing was a moment ago."""
@@ -47,10 +51,18 @@ class ProgressLine:
         line = _line(progress, now - self._began)
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            self._stream.write(f"\r\x1b[K{one_line(line, width)}")
+            self._write(f"\r\x1b[K{one_line(line, width)}")
         else:
-            self._stream.write(f"{line}\n")
-        self._stream.flush()
+            self._write(f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        """A terminal that has been closed says EIO: the work that is shown must outlive that."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
 
 
 def _line(progress: Progress, seconds: float) -> str:

@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from engine import manifest
 from engine.errors import BalcaoError, EngineUnavailable, UsageError
 from engine.training import lora_folder
 from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe, read_recipe
-from scripts.common import DONE, FAILED, INTERRUPTED, USAGE, guarded
+from scripts.common import DONE, FAILED, INTERRUPTED, USAGE, guarded, say
+from scripts.detach import detach
+from scripts.offer import check_engine, offer_engine
 from scripts.progress import ProgressLine
+from scripts.stopping import Stopping
 
 if TYPE_CHECKING:
     from engine.training.lora_train import Base, LoraRun
 
 _RECIPES = Path(__file__).resolve().parent / "recipes"
 _DEFAULT = "exact"
-_ONE_PRESS = 1.0
-"""Seconds: `accelerate launch` passes on the Ctrl-C that the terminal has sent to all as well."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -37,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     named = ", ".join(sorted(file.stem for file in _RECIPES.glob("*.toml")))
     parser = argparse.ArgumentParser(
         prog="balcao train",
+        allow_abbrev=False,  # --detach starts the same command again without it
         description="Fine-tune a Llama by LoRA on the rows that `balcao prepare` wrote.",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train.jsonl")
@@ -52,24 +51,43 @@ def make_parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="over the recipe's value"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--detach", action="store_true", help="go on when this terminal closes")
+    parser.add_argument(
+        "--engine", metavar="ID", default="", help="the chat's engine to make of it"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check and count, train nothing")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0 when done, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
-    options = make_parser().parse_args(argv)
-    return guarded(lambda: _run(options))
+    given = list(sys.argv[1:] if argv is None else argv)
+    options = make_parser().parse_args(given)
+    return guarded(lambda: _run(options, given))
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, given: list[str]) -> int:
     from engine.training.lora_train import outcome_text
 
+    out: Path = options.out
     here = Processes.here()
-    if options.resume and lora_folder.is_done(options.out):
-        if here.first:
-            print(outcome_text(options.out, manifest.read(options.out)))
-        return DONE
+    if options.engine and here.first:
+        check_engine(out, options.engine)
+    if not (options.resume and lora_folder.is_done(out)):
+        with Stopping(tell=here.first) as stopping:
+            status = _make(options, given, here, stopping)
+        if status != DONE or options.dry_run or options.detach:
+            return status
+    if here.first:
+        print(outcome_text(out, manifest.read(out)))
+        offer_engine(out, options.engine)
+    return DONE
+
+
+def _make(
+    options: argparse.Namespace, given: list[str], here: Processes, stopping: Stopping
+) -> int:
+    """Check, and do what was asked for."""
     try:
         run = _checked(options, here)
     except BalcaoError as error:
@@ -81,39 +99,46 @@ def _run(options: argparse.Namespace) -> int:
             if here.first:
                 print(run.plan_text())
             return DONE
+        if options.detach:
+            say(run.plan_text())
+            run.check_free(resume=options.resume)
+            return detach([one for one in given if one != "--detach"], options.out)
         if here.first:
-            return _train(run, options, sys.stderr)
+            return _train(run, stopping, sys.stderr, resume=options.resume)
         with Path(os.devnull).open("w") as nowhere:
-            return _train(run, options, nowhere)
+            return _train(run, stopping, nowhere, resume=options.resume)
 
 
 def _checked(options: argparse.Namespace, here: Processes) -> LoraRun:
     """The run, its data and base checked."""
-    from engine.training.lora_train import LoraRun, check_packages
+    from engine.training.lora_packages import check_packages
+    from engine.training.lora_train import LoraRun
 
     recipe = _recipe(options.recipe, options.set)
+    if options.detach and here.count > 1:
+        raise UsageError(
+            "--detach starts one process.", "Detach what starts several: nohup accelerate launch …"
+        )
     if here.first and not options.resume:
         lora_folder.check_new(options.out)
     check_packages(recipe)
     return LoraRun(options.data, _base(options.base), options.out, recipe, here)
 
 
-def _train(run: LoraRun, options: argparse.Namespace, stream: TextIO) -> int:
+def _train(run: LoraRun, stopping: Stopping, stream: TextIO, *, resume: bool) -> int:
     """Train and write the adapter; `stream` is told how it goes."""
-    from engine.training.lora_train import outcome_text
-
     print(run.plan_text(), "loading the model", sep="\n", file=stream, flush=True)
-    tuner = run.load(resume=options.resume)
-    with ProgressLine(stream) as line, Stopping(tell=stream is sys.stderr) as stopping:
-        outcome = run.train(tuner, line.show, stopping)
+    tuner = run.load(resume=resume)
+    with ProgressLine(stream) as line:
+        stopping.gently(True)
+        outcome = run.train(tuner, line.show, stopping, line.tell)
+        stopping.gently(False)
     if not outcome.done:
         stopped = f"balcao: stopped at step {outcome.steps}; --resume goes on from there."
         print(stopped, file=stream, flush=True)
         return INTERRUPTED
     with ProgressLine(stream) as line:
-        made = run.finish(tuner, outcome, line.show)
-    if made:
-        print(outcome_text(options.out, made))
+        run.finish(tuner, outcome, line.show)
     return DONE
 
 
@@ -132,41 +157,6 @@ def _base(named: str) -> Base:
         raise UsageError(error.message, "Name a folder with a whole Llama: --base.") from error
     is_folder = Path(named).expanduser().is_dir()
     return Base(str(found.folder) if is_folder else named, found.folder, found.weights)
-
-
-class Stopping:
-    """Whether Ctrl-C was pressed; the second one stops at once."""
-
-    def __init__(self, *, tell: bool = True) -> None:
-        self._asked = 0.0
-        self._tell = tell
-
-    def __call__(self) -> bool:
-        """Asked after every step."""
-        return bool(self._asked)
-
-    def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._hear)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._asked:
-            if now - self._asked > _ONE_PRESS:
-                raise KeyboardInterrupt
-            return
-        self._asked = now
-        if self._tell:
-            # print() may be in the middle of a line: a signal handler must not enter it again.
-            os.write(2, b"\nStopping after this step; Ctrl-C again stops at once.\n")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,19 @@
 
 run.json       what is being trained, from what, with which values
 checkpoints/   the last two states to go on from; gone when the adapter is there
-metrics.jsonl  one object for every step that was logged
+metrics.jsonl  one object for every step that was logged, and for every sample
+status.json    how far it is: run_status
+train.log      what a run of `--detach` says
 the adapter, its model card and, written last of all, manifest.json
 """
 
 from __future__ import annotations
 
+import os
+import platform
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,10 +27,12 @@ from engine.text import json_line
 from engine.training.lora_recipe import Recipe
 
 KIND, VERSION = "lora-adapter", 1
-RUN, METRICS, CHECKPOINTS = "run.json", "metrics.jsonl", "checkpoints"
+RUN, METRICS, CHECKPOINTS, LOG = "run.json", "metrics.jsonl", "checkpoints", "train.log"
 WHOLE = "whole"
 """A file that is written into a checkpoint after all the others."""
 _LOCK = ".train.lock"
+_PATIENCE = 0.5
+"""Seconds: who only looks whether a run is alive has the lock for a moment."""
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -51,7 +58,7 @@ def check_new(out: Path) -> None:
     """Raises UsageError if the folder holds anything."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file.", "Name a new folder with --out.")
-    if not out.exists() or not any(one.name != _LOCK for one in out.iterdir()):
+    if not out.exists() or not any(one.name not in (_LOCK, LOG) for one in out.iterdir()):
         return
     if (out / RUN).exists() and not is_done(out):
         raise UsageError(
@@ -117,7 +124,7 @@ class Metrics:
                 kept = [line for line in stream if _logged_by(line, step)]
         manifest.write_whole(self._file, b"".join(kept))
 
-    def add(self, values: dict[str, float | str]) -> None:
+    def add(self, values: Mapping[str, object]) -> None:
         """One line."""
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(json_line(values) + "\n")
@@ -136,16 +143,42 @@ def alone(out: Path) -> Iterator[None]:
     """Makes the folder; raises UsageError if another process trains in it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        handle = (out / _LOCK).open("w")
+        handle = (out / _LOCK).open("a")
     except OSError as error:
         raise _unwritable(out, error) from error
     with handle:
         if not _locked(handle.fileno()):
-            raise UsageError(f"Another `balcao train` is at work in {out}.", "Let it end.")
+            raise at_work(out)
+        handle.truncate(0)
+        handle.write(f"{os.getpid()} {platform.node()}")
+        handle.flush()
         try:
             yield
         finally:
             (out / _LOCK).unlink(missing_ok=True)
+
+
+def holder(out: Path) -> int | None:
+    """The process that trains in the folder, or None; 0 if it is one of another machine."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock tells it.
+        return None
+    try:
+        with (out / _LOCK).open("rb") as handle:
+            try:
+                fcntl.flock(handle.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                number, _, host = handle.read(200).decode(errors="replace").partition(" ")
+                return int(number) if number.isdigit() and host == platform.node() else 0
+    except OSError:  # no lock, no run; a folder that cannot be read has none that we could tell
+        pass
+    return None
+
+
+def at_work(out: Path) -> UsageError:
+    """What is said where another process has the folder."""
+    return UsageError(f"Another `balcao train` is at work in {out}.", "Let it end.")
 
 
 def _locked(handle: int) -> bool:
@@ -153,11 +186,16 @@ def _locked(handle: int) -> bool:
         import fcntl
     except ImportError:  # Windows: there two at once are not held apart.
         return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    began = time.monotonic()
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() - began > _PATIENCE:
+                return False
+            time.sleep(_PATIENCE / 10)
+        else:
+            return True
 
 
 def _unwritable(out: Path, error: OSError) -> BalcaoError:

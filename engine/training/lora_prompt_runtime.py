@@ -23,11 +23,12 @@ from engine.types import Message, Role
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One answer to learn: the tokens of the prompt, of the answer with its end, and its text."""
+    """One answer to learn: the tokens of the prompt, of the answer with its end, and both texts."""
 
     prompt: list[int]
     completion: list[int]
     answer: str
+    question: str
 
     @property
     def length(self) -> int:
@@ -115,7 +116,7 @@ class Encoder:
         else:
             # The template words the past otherwise than the present: take the answer alone.
             completion = self.tokenizer(answer.content, add_special_tokens=False)["input_ids"]
-        return Example(prompt, self._ended(completion), answer.content)
+        return Example(prompt, self._ended(completion), answer.content, asked[-1].content)
 
     def _ended(self, tokens: list[int]) -> list[int]:
         """`tokens` up to the first that ends a turn; the tokenizer's own end if there is none."""

@@ -45,6 +45,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     save_every: _Size = 0
     log_every: _Count = 1
     score_rows: _Size = 24
+    sample_every: _Size = 0
+    sample_rows: _Size = 3
+    report_to: list[str] = []
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 

@@ -20,10 +20,12 @@ from engine.training.lora_processes import Processes
 from engine.training.lora_processes_runtime import total, wait_for_all
 from engine.training.lora_prompt_runtime import Encoder, Example
 from engine.training.lora_recipe import Recipe
-from engine.training.lora_score_runtime import Score
+from engine.training.lora_sample_runtime import Samples, Sampling
+from engine.training.lora_status_runtime import Telling
 from engine.training.lora_trainer_runtime import arguments_of, make_trainer
 from engine.training.lora_trouble import explained, quiet
 from engine.training.lora_watch_runtime import Watch
+from engine.training.run_status import Score, StatusFile
 from engine.types import Progress
 
 _STATES = 9
@@ -81,13 +83,22 @@ class Tuner:
         checkpoint: Path | None,
         show: Callable[[Progress], None],
         stopping: Callable[[], bool],
+        status: StatusFile | None,
+        samples: Samples,
     ) -> Outcome:
         """Train to the end, or until `stopping`, which is asked after every step.
 
-        Goes on from `checkpoint` where there is one. Raises BalcaoError.
+        Goes on from `checkpoint` where there is one. The first process alone has a `status`. Raises
+        BalcaoError.
         """
         metrics = Metrics(self._out, step_of(checkpoint)) if self._processes.first else None
         self._trainer.add_callback(Watch(metrics, show, stopping, step_of(checkpoint)))
+        if status:
+            self._trainer.add_callback(Telling(status))
+        together = self._processes.sharded
+        if status or together:
+            asking = Sampling(samples, self._answer, metrics, status, together=together)
+            self._trainer.add_callback(asking)
         with explained(self._recipe), quiet():
             self._trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         state = self._trainer.state
@@ -120,6 +131,11 @@ class Tuner:
         with explained(self._recipe), quiet(), self._numerics.autocast():
             right = lora_score_runtime.score(model, self._encoder, share, show)
             return Score(len(examples), right if share is examples else total(right))
+
+    def _answer(self, example: Example) -> str:
+        with self._numerics.autocast():
+            tokens = lora_score_runtime.answer_tokens(self._trainer.model, example)
+        return self._encoder.text(tokens)
 
     def _check_disk(self) -> None:
         needed = self.trained * 4 * _STATES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch  # noqa: TID253 - this module is imported lazily
@@ -13,14 +12,6 @@ from engine.training.lora_prompt_runtime import Encoder, Example
 from engine.types import Progress
 
 _SPARE_TOKENS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Of `asked` questions, how many were answered word for word by greedy decoding."""
-
-    asked: int
-    right: int
 
 
 def score(

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from engine import manifest
-from engine.errors import DataError, UsageError
+from engine.errors import DataError
 from engine.manifest import Manifest, input_of
 from engine.prompts import PROMPT_VERSION
-from engine.training import lora_folder
+from engine.training import lora_folder, run_status
 from engine.training.lora_card import card
 from engine.training.lora_data import TRAIN, read_data
+from engine.training.lora_packages import check_packages, offline
 from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe
 from engine.types import Progress
@@ -30,9 +29,8 @@ if TYPE_CHECKING:
 
     from engine.training.lora_prompt_runtime import Encoded, Encoder, Example
     from engine.training.lora_runtime import Outcome, Tuner
-    from engine.training.lora_score_runtime import Score
+    from engine.training.run_status import Score, StatusFile
 
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")
 Show = Callable[[Progress], None]
 
 
@@ -48,18 +46,6 @@ class Base:
 class _Limits(msgspec.Struct):
     max_position_embeddings: int = 2048
     """transformers' own value where config.json names none."""
-
-
-def check_packages(recipe: Recipe) -> None:
-    """Raises UsageError, with the command that installs what is missing."""
-    quantized = recipe.quantization == "nf4" or "_adamw_" in recipe.optimizer
-    wanted = (*_PACKAGES, "bitsandbytes") if quantized or "bnb" in recipe.optimizer else _PACKAGES
-    missing = [name for name in wanted if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"Training needs packages that are missing: {', '.join(missing)}.",
-            f"Install them: `make train-env`, or {sys.executable} -m pip install 'balcao[train]'.",
-        )
 
 
 class LoraRun:
@@ -86,6 +72,7 @@ class LoraRun:
         self._train = self._encoder.encode(self._data.train, self._limit)
         self._valid = self._encoder.encode(self._data.valid, self._limit)
         self._held = ExitStack()
+        self._status: StatusFile | None = None
         if not self._train.examples:
             raise DataError(f"No row of {data / TRAIN} can be learned: {self._left_out()}.")
 
@@ -98,7 +85,7 @@ class LoraRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._held.close()
+        self._held.__exit__(kind, error, trace)
 
     def plan_text(self) -> str:
         """What would be done, and what to know before."""
@@ -129,7 +116,7 @@ class LoraRun:
         """Take the out folder until the run is closed, and load the base. Raises BalcaoError."""
         if self._processes.first:
             self._take(resume=resume)
-        _offline()
+        offline()
         from engine.training.lora_runtime import Tuner
 
         return Tuner(
@@ -141,28 +128,59 @@ class LoraRun:
             self._processes,
         )
 
-    def _take(self, *, resume: bool) -> None:
-        if not resume:
-            lora_folder.check_new(self._out)
+    def check_free(self, *, resume: bool) -> lora_folder.Run:
+        """Raises UsageError if this run cannot begin, or go on, in the out folder."""
         run = self._run()
         if resume:
             lora_folder.check_same(self._out, run)
+        else:
+            lora_folder.check_new(self._out)
+        if lora_folder.holder(self._out) is not None:
+            raise lora_folder.at_work(self._out)
+        return run
+
+    def _take(self, *, resume: bool) -> None:
+        run = self.check_free(resume=resume)
         self._held.enter_context(lora_folder.alone(self._out))
         if not resume:
             lora_folder.begin(self._out, run)
+        done = partial(lora_folder.is_done, self._out)
+        self._status = self._held.enter_context(run_status.told(self._out, done))
 
-    def train(self, tuner: Tuner, show: Show, stopping: Callable[[], bool]) -> Outcome:
-        """Train, from the last checkpoint if there is one. Raises BalcaoError."""
-        return tuner.train(lora_folder.last_checkpoint(self._out), show, stopping)
+    def train(
+        self,
+        tuner: Tuner,
+        show: Show,
+        stopping: Callable[[], bool],
+        tell: Callable[[str], None],
+    ) -> Outcome:
+        """Train, from the last checkpoint if there is one. Raises BalcaoError.
+
+        `tell` gets a sentence about every sample.
+        """
+        from engine.training.lora_sample_runtime import Samples
+
+        rows = {
+            "training": self._some(self._train, self._recipe.sample_rows),
+            "held_out": self._some(self._valid, self._recipe.sample_rows),
+        }
+        samples = Samples(rows, self._recipe.sample_every, tell)
+        checkpoint = lora_folder.last_checkpoint(self._out)
+        return tuner.train(checkpoint, show, stopping, self._status, samples)
 
     def finish(self, tuner: Tuner, outcome: Outcome, show: Show) -> Manifest | None:
         """Score the adapter and write it, its card and, last of all, its manifest.
 
         Returns the manifest to the process that wrote it.
         """
-        scores = {"training": tuner.score(self._sample(self._train), show)}
+        if self._status:
+            self._status.enter("scoring")
+        wanted = self._recipe.score_rows
+        scores = {"training": tuner.score(self._some(self._train, wanted), show)}
         if self._valid.examples:
-            scores["held_out"] = tuner.score(self._sample(self._valid), show)
+            scores["held_out"] = tuner.score(self._some(self._valid, wanted), show)
+        if self._status:
+            self._status.sampled(scores)
         show(Progress("writing the adapter"))
         draft = self._out / lora_folder.CHECKPOINTS / "final"
         tuner.save(draft, self._base.name)
@@ -176,9 +194,9 @@ class LoraRun:
         shutil.rmtree(self._out / lora_folder.CHECKPOINTS)
         return made
 
-    def _sample(self, encoded: Encoded) -> list[Example]:
-        """As many rows as the recipe says, spread over all."""
-        wanted = min(self._recipe.score_rows, len(encoded.examples))
+    def _some(self, encoded: Encoded, wanted: int) -> list[Example]:
+        """As many rows as wanted, spread over all."""
+        wanted = min(wanted, len(encoded.examples))
         return [encoded.examples[turn * len(encoded.examples) // wanted] for turn in range(wanted)]
 
     def _run(self) -> lora_folder.Run:
@@ -249,25 +267,10 @@ def outcome_text(out: Path, made: Manifest) -> str:
 
 
 def _encoder(folder: Path) -> Encoder:
-    _offline()
+    offline()
     from engine.training.lora_prompt_runtime import Encoder
 
     return Encoder(folder)
-
-
-def _offline() -> None:
-    """The libraries read these when they are first imported: no fetching, no chatter."""
-    for name, value in (
-        ("HF_HUB_OFFLINE", "1"),
-        ("HF_DATASETS_OFFLINE", "1"),
-        ("TRANSFORMERS_VERBOSITY", "error"),
-        ("TOKENIZERS_PARALLELISM", "false"),
-    ):
-        os.environ.setdefault(name, value)
-    import logging
-
-    # It says on stderr that a package of faster kernels is not there.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _context(folder: Path, wanted: int) -> int:

@@ -20,6 +20,7 @@ from engine.training.lora_base_runtime import Numerics
 from engine.training.lora_order_runtime import OrderedTrainer, Shuffled
 from engine.training.lora_prompt_runtime import Example
 from engine.training.lora_recipe import Recipe
+from engine.training.lora_reports import prepare_reports
 
 _IGNORED = -100
 """The label that torch's cross-entropy passes over."""
@@ -91,7 +92,7 @@ def arguments_of(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTCo
         save_strategy="steps" if recipe.save_every else "epoch",
         save_steps=recipe.save_every or 500,
         save_total_limit=2,
-        report_to="none",
+        report_to=prepare_reports(recipe.report_to, checkpoints.parent),
         disable_tqdm=True,
         seed=recipe.seed,
         # Every process uses every weight of the adapter in every step.

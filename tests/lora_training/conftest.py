@@ -72,6 +72,11 @@ class Runner:
         return self.end()
 
     @property
+    def home(self) -> Path:
+        """The runs' BALCAO_HOME."""
+        return self._folder / "home"
+
+    @property
     def log(self) -> Path:
         return self._folder / f"run{self._runs}.log"
 
@@ -79,7 +84,12 @@ class Runner:
 @pytest.fixture(scope="session")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     folder = tmp_path_factory.mktemp("runner")
-    environ = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
+    environ = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder),
+        "BALCAO_HOME": str(folder / "home"),
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "tests.lora_training.runner"],
         cwd=ROOT,

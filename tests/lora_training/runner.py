@@ -3,7 +3,9 @@
 Reads one JSON list from stdin for each run: the log's file, the number of processes, then the
 arguments. Answers with the first process's id, and with its exit status once all have ended
 (negative: the signal). A run whose first argument is `tokens` prints what chat and training make of
-the same prompts, and `loss` what the plain base has to learn.
+the same prompts, and `loss` what the plain base has to learn. After `terminal` and the name of one
+comes a run that has it as its own; where it detaches, what stays is there until the terminal goes
+away, as a shell is.
 """
 
 from __future__ import annotations
@@ -72,6 +74,17 @@ def print_loss(folder: str, data: str) -> None:
     print(sum(losses) / len(losses))  # noqa: T201 - what the run is for
 
 
+def take_terminal(name: str) -> None:
+    """Have the terminal as this process's own: what closes it hangs this process up."""
+    os.setsid()
+    terminal = os.open(name, os.O_RDWR)
+    for handle in range(3):
+        os.dup2(terminal, handle)
+    sys.stdin = os.fdopen(0)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+
+
 def serve() -> None:
     """Run what stdin asks for, one after another."""
     torch.set_num_threads(1)
@@ -124,6 +137,11 @@ def fork(log: str, environ: dict[str, str], arguments: list[str]) -> int:
         if arguments[0] == "tokens":
             tokens_of(arguments[1])
             status = 0
+        elif arguments[0] == "terminal":
+            take_terminal(arguments[1])
+            status = main(arguments[2:])
+            if "--detach" in arguments:
+                signal.pause()
         elif arguments[0] == "loss":
             print_loss(arguments[1], arguments[2])
             status = 0

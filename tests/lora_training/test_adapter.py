@@ -73,7 +73,7 @@ def test_the_card_is_in_the_hubs_format(tiny: Tiny, learned: Path) -> None:
 
 def test_every_step_is_in_the_metrics(learned: Path) -> None:
     lines = (learned / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    steps = [json.loads(line) for line in lines]
+    steps = [line for line in map(json.loads, lines) if "loss" in line]
     assert [step["step"] for step in steps] == list(range(1, 61))
     assert steps[-1]["loss"] < steps[0]["loss"] / 10
     assert all(step["tokens_per_second"] > 0 for step in steps)

@@ -115,11 +115,11 @@ def test_a_folder_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.training import lora_train
+    from engine.training import lora_packages
 
-    monkeypatch.setattr(lora_train, "_PACKAGES", ("torch", "no_such_package"))
+    monkeypatch.setattr(lora_packages, "_PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(BalcaoError, match=r"no_such_package.*make train-env.*balcao\[train\]"):
-        lora_train.check_packages(read_recipe(_RECIPES / "exact.toml"))
+        lora_packages.check_packages(read_recipe(_RECIPES / "exact.toml"))
 
 
 def test_a_dry_run_counts_what_is_left_out(runner: Runner, tiny: Tiny, tmp_path: Path) -> None:
@@ -176,3 +176,14 @@ def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:
         "import scripts.train_lora, engine.training.lora_train\nscripts.train_lora.make_parser()"
     )
     assert not loaded_after(script) & (HEAVY | {"textual", "tui"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("nobody", "Nobody is called “nobody”"), ("clearml", "clearml, whose pack")]
+)
+def test_who_cannot_be_reported_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    given = ["--data", str(tmp_path), "--base", "x", "--out", str(tmp_path / "lora")]
+    assert main([*given, "--set", f'report_to=["{name}"]']) == 2
+    assert words in capsys.readouterr().err

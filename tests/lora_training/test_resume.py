@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from engine.training.lora_folder import last_checkpoint, step_of
 from tests.llama.tiny import Tiny
@@ -26,18 +27,29 @@ def wait_for(file: Path) -> None:
         time.sleep(0.005)
 
 
-def steps(out: Path) -> list[tuple[int, float]]:
+def logged(out: Path) -> list[dict[str, Any]]:
     lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+    return [json.loads(line) for line in lines]
+
+
+def steps(out: Path) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in logged(out) if "loss" in line]
+
+
+def samples(out: Path) -> list[tuple[int, dict[str, Any]]]:
+    return [(line["step"], line["samples"]) for line in logged(out) if "samples" in line]
 
 
 def test_a_killed_run_comes_to_the_same_adapter(
     runner: Runner, tiny: Tiny, data: Path, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    # Rows of like length in a batch: transformers' own order for that is not found again.
-    assert runner.run(*arguments(tiny, data, whole, "length_grouped=true")).status == 0
-    given = arguments(tiny, data, cut, "length_grouped=true")
+    # Rows of like length in a batch: transformers' own order for that is not found again. One run
+    # has samples and the other has none: they are to leave no trace.
+    changes = "length_grouped=true", "sample_rows=0"
+    assert runner.run(*arguments(tiny, data, whole, *changes)).status == 0
+    assert samples(whole) == []
+    given = arguments(tiny, data, cut, "length_grouped=true", "sample_every=5")
     assert interrupted(runner, given, cut, signal.SIGKILL).status == -signal.SIGKILL
     assert not (cut / "manifest.json").exists()
     again = runner.run(*given)
@@ -46,6 +58,7 @@ def test_a_killed_run_comes_to_the_same_adapter(
     resumed = runner.run(*given, "--resume")
     assert resumed.status == 0, resumed.log
     assert_same(cut, whole)
+    assert [step for step, _ in samples(cut)] == [5, 10, 15, 20, 25, 30, 35]
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(

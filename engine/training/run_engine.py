@@ -1,0 +1,23 @@
+"""Makes the adapter of a run that is done an engine of the chat: called by scripts and the chat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import engines_file, manifest
+from engine.errors import UsageError
+from engine.training import lora_folder
+
+
+def use(out: Path, wanted: str = "") -> str:
+    """Write an engine row for the run in `out`; returns the engine's id.
+
+    `wanted` is the id it gets if that is free; without one it is named after the folder. Raises
+    BalcaoError.
+    """
+    if not lora_folder.is_done(out):
+        raise UsageError(f"The run in {out} is not done.", "An engine needs the adapter it makes.")
+    base = manifest.read(out).settings.get("base")
+    if not isinstance(base, str):
+        raise UsageError(f"The manifest in {out} names no base.")
+    return engines_file.add_adapter(base, out, wanted)
