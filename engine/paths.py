@@ -30,6 +30,12 @@ def data_dir() -> Path:
     return home / "data" if home else Path(platformdirs.user_data_dir(_APP))
 
 
+def cache_dir() -> Path:
+    """What can be made again: models converted for llama.cpp."""
+    home = _home()
+    return home / "cache" if home else Path(platformdirs.user_cache_dir(_APP))
+
+
 def settings_file() -> Path:
     """The settings, TOML."""
     return config_dir() / "settings.toml"

@@ -6,6 +6,7 @@ from engine import settings
 from engine.backends.catalogue import CatalogueEngine
 from engine.backends.llama import LlamaEngine
 from engine.backends.llama_host import LlamaHosts
+from engine.backends.llama_runtimes import runtime_of
 from engine.backends.openai_chat import OpenAIEngine
 from engine.errors import UsageError
 from engine.protocol import Engine
@@ -57,7 +58,7 @@ class Registry:
             case settings.CatalogueEngine():
                 return CatalogueEngine(engine_id, row.title)
             case settings.LlamaEngine():
-                host = self._hosts.host(row.model, row.quantization)
+                host = self._hosts.host(row.model, row.quantization, runtime_of(row))
                 return LlamaEngine(engine_id, row, host)
             case settings.OpenAIEngine():
                 return OpenAIEngine(engine_id, row)

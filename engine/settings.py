@@ -49,7 +49,10 @@ class LlamaEngine(
     needs_adapter: bool = False
     """Whether the engine makes no sense without an adapter."""
     quantization: Literal["auto", "nf4", "int8", "none"] = "auto"
-    """`auto`: NF4 on an NVIDIA GPU, none elsewhere."""
+    """`auto`: NF4 on an NVIDIA GPU; by llama.cpp 4 bits (Q4_K_M) for all but small models; none
+    elsewhere. By llama.cpp, `nf4` is Q4_K_M and `int8` is Q8_0."""
+    runtime: Literal["auto", "transformers", "llama.cpp"] = "auto"
+    """`auto`: transformers where there is an NVIDIA GPU, else llama.cpp if it is installed."""
     context: Annotated[int, msgspec.Meta(ge=64)] | None = None
     """Tokens of prompt and answer together; None takes the model's own limit."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024

@@ -10,7 +10,6 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,12 +18,10 @@ from engine import settings
 from engine.backends.adapter_files import AdapterFiles, find_adapter
 from engine.backends.llama_host import LlamaHost
 from engine.backends.llama_messages import Ask
+from engine.backends.llama_runtimes import missing_packages
 from engine.backends.weights import ModelFiles, find_model, setting_hint
 from engine.errors import EngineUnavailable
 from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
-
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
-_QUANTIZED = ("nf4", "int8")
 
 
 class LlamaEngine:
@@ -122,8 +119,7 @@ class LlamaEngine:
         return model, find_adapter(row.adapter, model) if row.adapter else None
 
     def _check_packages(self) -> None:
-        quantized = ("bitsandbytes",) if self._row.quantization in _QUANTIZED else ()
-        missing = [name for name in (*_PACKAGES, *quantized) if find_spec(name) is None]
+        missing = missing_packages(self._host.runtime, self._row.quantization)
         if missing:
             raise EngineUnavailable(
                 f"“{self._row.title}” needs packages that are missing: {', '.join(missing)}.",

@@ -12,18 +12,28 @@ from contextlib import aclosing
 from pathlib import Path
 
 from engine.backends.llama_link import Link
-from engine.backends.llama_messages import Ask, Attach, Done, Open, Piece, Quantization, Step
+from engine.backends.llama_messages import (
+    Ask,
+    Attach,
+    Done,
+    Open,
+    Piece,
+    Quantization,
+    Runtime,
+    Step,
+)
 from engine.backends.weights import ModelFiles
 from engine.errors import EngineFailed
 from engine.types import Chunk, Progress, Tokens
 
 
 class LlamaHost:
-    """One model, by its name in the settings, and its quantization."""
+    """One model, by its name in the settings, its quantization and what it runs on."""
 
-    def __init__(self, model: str, quantization: Quantization) -> None:
+    def __init__(self, model: str, quantization: Quantization, runtime: Runtime) -> None:
         self.model = model
         self.quantization = quantization
+        self.runtime: Runtime = runtime
         self._link: Link | None = None
         self._opened = False
         self._adapters: set[Path] = set()
@@ -104,11 +114,11 @@ class LlamaHost:
         yield Progress("starting")
         link = self._link = await Link.start()
         try:
-            request = Open(str(model.folder), self.quantization, model.weight_bytes)
+            request = Open(str(model.folder), self.quantization, model.weight_bytes, self.runtime)
             async with aclosing(link.call(request)) as replies:
                 async for reply in replies:
                     if isinstance(reply, Step):
-                        yield Progress(reply.label)
+                        yield Progress(reply.label, reply.fraction)
             self._opened = True
         finally:
             if not self._opened and self._link is link:
@@ -124,14 +134,16 @@ class LlamaHost:
 
 
 class LlamaHosts:
-    """One host for each model and quantization that the settings name."""
+    """One host for each model, quantization and runtime that the settings name."""
 
     def __init__(self) -> None:
-        self._hosts: dict[tuple[str, Quantization], LlamaHost] = {}
+        self._hosts: dict[tuple[str, Quantization, Runtime], LlamaHost] = {}
 
-    def host(self, model: str, quantization: Quantization) -> LlamaHost:
-        """The host of that model; the same one for the same two."""
-        key = (model, quantization)
+    def host(
+        self, model: str, quantization: Quantization, runtime: Runtime = "transformers"
+    ) -> LlamaHost:
+        """The host of that model; the same one for the same three."""
+        key = (model, quantization, runtime)
         if key not in self._hosts:
-            self._hosts[key] = LlamaHost(model, quantization)
+            self._hosts[key] = LlamaHost(*key)
         return self._hosts[key]

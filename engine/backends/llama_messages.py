@@ -16,6 +16,7 @@ from engine.types import Message, StopReason
 LENGTH_BYTES = 4
 
 Quantization = Literal["auto", "nf4", "int8", "none"]
+Runtime = Literal["transformers", "llama.cpp"]
 
 
 class Open(msgspec.Struct, frozen=True, tag="open"):
@@ -24,6 +25,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     folder: str
     quantization: Quantization
     weight_bytes: int
+    runtime: Runtime = "transformers"
     number: int = 0
 
 
@@ -56,9 +58,10 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """How far an Open or Attach has come."""
+    """How far an Open has come; `fraction` is from 0 to 1 where it is known."""
 
     label: str
+    fraction: float | None
     number: int
 
 

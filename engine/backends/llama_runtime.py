@@ -12,34 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import torch  # noqa: TID253 - the worker's module, loaded on Open
-from jinja2 import TemplateError
 from transformers import (  # noqa: TID253 - as above
+    DynamicCache,
     GenerationConfig,
     StoppingCriteria,
     StoppingCriteriaList,
 )
 
+from engine.backends.llama_encode_runtime import common, encode
 from engine.backends.llama_loading_runtime import load_model, load_tokenizer, memory_ran_out
 from engine.backends.llama_messages import Ask, Done, Open
 from engine.backends.llama_prompt import Fitted, fit
-from engine.backends.llama_text import TokenText, TurnEnd, loops
-from engine.errors import EngineFailed, EngineUnavailable
+from engine.backends.llama_watch import AnswerWatch, end_tokens
+from engine.errors import EngineUnavailable
 from engine.prompt_tokens_runtime import PromptTokens
 from engine.text import one_line
-from engine.types import Message, StopReason
-
-_LOOK_FOR_LOOPS_EVERY = 8
-"""Tokens."""
-
-_TURN_TOKENS = (
-    "</s>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end_of_text|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-)
-_LOOPED = "The model began to repeat itself and was stopped."
+from engine.types import Message
 
 
 class LlamaRuntime:
@@ -55,6 +43,9 @@ class LlamaRuntime:
         self._peft: Any = None
         self._names: dict[str, str] = {}
         self._in_force: str | None = None
+        self._kept: list[int] = []
+        """The tokens whose keys and values the cache holds, for the adapter in force."""
+        self._cache: Any = None
         self.spoiled = False
         self._cancelled: Callable[[], bool] = lambda: False
         for layer in self._model.model.layers:
@@ -90,7 +81,7 @@ class LlamaRuntime:
             self.attach(ask.adapter)
         self._put_in_force(ask.adapter)
         fitted = fit(ask.messages, self._encode, self._context(ask), ask.max_tokens)
-        watch = _Watch(self._tokens.decode, self._ends, self._tokens.template, emit)
+        watch = AnswerWatch(self._tokens.decode, self._ends, self._tokens.template, emit)
         try:
             with memory_ran_out("answer"), torch.inference_mode():
                 self._generate(fitted, _sampling(ask), watch)
@@ -114,41 +105,46 @@ class LlamaRuntime:
                 self._peft.load_adapter(folder, adapter_name=name)
         self._peft.eval()
 
-    def _generate(self, fitted: Fitted, sampling: dict[str, Any], watch: _Watch) -> None:
+    def _generate(self, fitted: Fitted, sampling: dict[str, Any], watch: AnswerWatch) -> None:
         tokens = torch.tensor([fitted.tokens], device=self._model.device)
+        cache = self._cache_for(fitted.tokens)
         self._model.generate(
             tokens,
             attention_mask=torch.ones_like(tokens),
+            past_key_values=cache,
             generation_config=GenerationConfig(
                 max_new_tokens=fitted.room,
                 eos_token_id=sorted(self._ends) or None,
                 pad_token_id=min(self._ends, default=0),
                 **sampling,
             ),
-            stopping_criteria=StoppingCriteriaList([watch]),
+            stopping_criteria=StoppingCriteriaList([_Stop(watch)]),
         )
+        # The last token was chosen, and never read.
+        self._kept = [*fitted.tokens, *watch.tokens][: cache.get_seq_length()]
+        self._cache = cache
+
+    def _cache_for(self, prompt: Sequence[int]) -> Any:  # noqa: ANN401 - untyped library
+        """What was read before, as far as `prompt` begins with it: only the rest is read anew.
+
+        It is kept again once the answer is whole: one that was cancelled leaves it half written.
+        """
+        same = common(self._kept, prompt)
+        cache, self._cache = self._cache, None
+        self._kept = []
+        if cache is None or not same:
+            return DynamicCache(config=self._model.config)
+        if same < cache.get_seq_length():
+            cache.crop(same - cache.get_seq_length())
+        return cache
 
     def _context(self, ask: Ask) -> int:
         own: int = self._model.config.max_position_embeddings
         return min(own, ask.context or own)
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
-        try:
-            tokens = self._tokens.encode(messages, ask=True)
-        except TemplateError as error:
-            raise EngineFailed(
-                "The model's chat template does not take this conversation:"
-                f" {one_line(str(error), 200).rstrip('.')}.",
-                "Begin a new conversation, or put another chat_template.jinja beside the model.",
-            ) from error
-        rows = self._model.get_input_embeddings().num_embeddings
-        if max(tokens) >= rows:
-            raise EngineFailed(
-                f"The tokenizer does not fit the model: it gives token {max(tokens)}, the model"
-                f" has {rows}.",
-                "Put the tokenizer that belongs to the model into its folder.",
-            )
-        return tokens
+        rows: int = self._model.get_input_embeddings().num_embeddings
+        return encode(self._tokens, rows, messages)
 
     def _end_tokens(self) -> set[int]:
         named = (
@@ -156,9 +152,7 @@ class LlamaRuntime:
             self._model.config.eos_token_id,
             self._tokenizer.eos_token_id,
         )
-        ends = {one for ids in named for one in (ids if isinstance(ids, list) else [ids])}
-        known = self._tokenizer.get_added_vocab()
-        return (ends | {known.get(token) for token in _TURN_TOKENS}) - {None}
+        return end_tokens(named, self._tokenizer.get_added_vocab())
 
     def _put_in_force(self, folder: str | None) -> None:
         if folder == self._in_force:
@@ -169,6 +163,8 @@ class LlamaRuntime:
             self._peft.base_model.enable_adapter_layers()
             self._peft.set_adapter(self._names[folder], inference_mode=True)
         self._in_force = folder
+        # Keys and values are those of the adapter that was in force when they were made.
+        self._cache, self._kept = None, []
 
     def _stop_if_cancelled(self, *_: object) -> None:
         """Before every layer: reading a long prompt takes many seconds on a CPU."""
@@ -187,47 +183,12 @@ class _CancelledError(Exception):
     """The person no longer wants the answer."""
 
 
-class _Watch(StoppingCriteria):  # type: ignore[misc] # untyped library
-    """Sees each token as it is chosen: makes text of it, and decides whether it was the last."""
+class _Stop(StoppingCriteria):  # type: ignore[misc] # untyped library
+    """Shows the watch each token, in the place where the library asks whether to go on."""
 
-    def __init__(
-        self,
-        decode: Callable[[Sequence[int]], str],
-        ends: set[int],
-        template: str,
-        emit: Callable[[str], None],
-    ) -> None:
-        self.tokens: list[int] = []
-        self.notice = ""
-        self.stop_reason = StopReason.LENGTH
-        self._ends = ends
-        self._text = TokenText(decode)
-        self._turn = TurnEnd(template)
-        self._emit = emit
+    def __init__(self, watch: AnswerWatch) -> None:
+        self._watch = watch
 
     def __call__(self, input_ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
-        last = self._add(int(input_ids[0, -1]))
+        last = self._watch.add(int(input_ids[0, -1]))
         return torch.tensor([last], device=input_ids.device)
-
-    def finish(self) -> None:
-        """Give out what was held back."""
-        if not self._turn.reached:
-            self._say(self._turn.add(self._text.rest()) + self._turn.rest())
-
-    def _add(self, token: int) -> bool:
-        self.tokens.append(token)
-        if token in self._ends:
-            self.stop_reason = StopReason.COMPLETE
-            return True
-        self._say(self._turn.add(self._text.add(token)))
-        if self._turn.reached:
-            self.stop_reason = StopReason.COMPLETE
-            return True
-        if len(self.tokens) % _LOOK_FOR_LOOPS_EVERY == 0 and loops(self.tokens):
-            self.notice = _LOOPED
-            return True
-        return False
-
-    def _say(self, text: str) -> None:
-        if text:
-            self._emit(text)

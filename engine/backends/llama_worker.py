@@ -35,9 +35,13 @@ from engine.backends.llama_messages import (
 )
 from engine.errors import EngineError, EngineFailed, EngineUnavailable
 from engine.text import one_line
+from engine.types import Progress
 
 if TYPE_CHECKING:
+    from engine.backends.llama_cpp_runtime import LlamaCppRuntime
     from engine.backends.llama_runtime import LlamaRuntime
+
+    Runtime = LlamaRuntime | LlamaCppRuntime
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
@@ -50,7 +54,7 @@ class Worker:
         self._sink = sink
         self._requests: SimpleQueue[Request] = SimpleQueue()
         self._cancelled = 0
-        self._runtime: LlamaRuntime | None = None
+        self._runtime: Runtime | None = None
 
     def listen(self, source: BinaryIO) -> None:
         """Take requests until the chat is gone, and then end at once, in mid-answer too."""
@@ -84,10 +88,7 @@ class Worker:
     def _carry_out(self, request: Request) -> None:
         match request:
             case Open():
-                self._step(request, "importing torch")
-                runtime = _imported()
-                self._step(request, "reading weights")
-                self._runtime = runtime(request)
+                self._runtime = self._open(request)
                 self._send(Ready(request.number))
             case Attach(folder):
                 self._opened().attach(folder)
@@ -104,13 +105,22 @@ class Worker:
         if done is not None:
             self._send(done)
 
-    def _opened(self) -> LlamaRuntime:
+    def _opened(self) -> Runtime:
         if self._runtime is None:
             raise EngineFailed("No model is loaded.", "Ask again: it is loaded then.")
         return self._runtime
 
-    def _step(self, request: Request, label: str) -> None:
-        self._send(Step(label, request.number))
+    def _open(self, request: Open) -> Runtime:
+        def show(progress: Progress) -> None:
+            self._send(Step(progress.label, progress.fraction, request.number))
+
+        if request.runtime == "llama.cpp":
+            show(Progress("starting llama.cpp"))
+            return _llama_cpp()(request, show)
+        show(Progress("importing torch"))
+        runtime = _transformers()
+        show(Progress("reading weights"))
+        return runtime(request)
 
     def _fail(self, request: Request, error: EngineError, *, ending: bool) -> None:
         unavailable = isinstance(error, EngineUnavailable)
@@ -135,7 +145,21 @@ def main() -> None:
     worker.serve()
 
 
-def _imported() -> type[LlamaRuntime]:
+def _llama_cpp() -> type[LlamaCppRuntime]:
+    # transformers, whose tokenizers are used, takes torch to be absent and does not load it.
+    sys.modules["torch"] = None  # type: ignore[assignment] # Python's own way of saying so
+    try:
+        from engine.backends.llama_cpp_runtime import LlamaCppRuntime
+    except (ImportError, OSError, RuntimeError) as error:
+        raise EngineUnavailable(
+            f"llama.cpp cannot be loaded: {one_line(str(error), 200)}.",
+            f"Build it again: {sys.executable} -m pip install --force-reinstall --no-deps"
+            " --no-cache-dir llama-cpp-python; or set `runtime` to transformers.",
+        ) from error
+    return LlamaCppRuntime
+
+
+def _transformers() -> type[LlamaRuntime]:
     try:
         from engine.backends.llama_runtime import LlamaRuntime
     except (ImportError, OSError) as error:

@@ -32,8 +32,30 @@ _LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format itself."""
 
 
+class RopeConfig(msgspec.Struct, frozen=True):
+    """How positions are turned into angles. Names are the format's own."""
+
+    rope_type: str = "default"
+    rope_theta: float = 10_000.0
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+
+class _OldRope(msgspec.Struct, frozen=True):
+    """As files before transformers 5 have it: `rope_theta` beside it, older ones with `type`."""
+
+    rope_type: str = ""
+    type: str = "default"
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+
 class ModelConfig(msgspec.Struct, frozen=True):
-    """The part of `config.json` that tells what fits the model. Names are the format's own."""
+    """The part of `config.json` that tells what the model is. Names are the format's own."""
 
     model_type: str
     hidden_size: int
@@ -43,6 +65,26 @@ class ModelConfig(msgspec.Struct, frozen=True):
     vocab_size: int
     num_key_value_heads: int | None = None
     head_dim: int | None = None
+    max_position_embeddings: int = 2048
+    rms_norm_eps: float = 1e-6
+    rope_parameters: RopeConfig | None = None
+    rope_theta: float = 10_000.0
+    rope_scaling: _OldRope | None = None
+
+    @property
+    def rope(self) -> RopeConfig:
+        """How positions are turned into angles, whichever way the file has it."""
+        if self.rope_parameters is not None or self.rope_scaling is None:
+            return self.rope_parameters or RopeConfig(rope_theta=self.rope_theta)
+        old = self.rope_scaling
+        return RopeConfig(
+            old.rope_type or old.type,
+            self.rope_theta,
+            old.factor,
+            old.low_freq_factor,
+            old.high_freq_factor,
+            old.original_max_position_embeddings,
+        )
 
 
 class Tensor(msgspec.Struct, frozen=True):

@@ -1,0 +1,98 @@
+"""What was read of a conversation is kept: a later turn reads only what is new, to the same end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from engine.backends.llama_encode_runtime import common
+from engine.backends.llama_messages import Ask, Open
+from engine.prompts import chat_messages
+from engine.types import Message, Mode, Role
+from tests.llama.make_model import HELLO, LONG, UNUSUAL
+from tests.llama.tiny import Tiny
+
+# peft asks transformers for something under its old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+@dataclass
+class Reader:
+    """A runtime in this process, and how many tokens it was given to read, forward by forward."""
+
+    runtime: Any
+    read: list[int]
+
+    def answer(self, question: str, history: list[Message], adapter: str | None = None) -> str:
+        self.read.clear()
+        messages = chat_messages(question, None, Mode.MEMORY, history)
+        said: list[str] = []
+        self.runtime.answer(
+            Ask(messages, 120, 0.0, adapter=adapter), said.append, cancelled=lambda: False
+        )
+        return "".join(said)
+
+
+@pytest.fixture
+def make(tiny: Tiny) -> Callable[[], Reader]:
+    from engine.backends.llama_runtime import LlamaRuntime
+
+    def made() -> Reader:
+        runtime = LlamaRuntime(Open(str(tiny.model), "none", 1))
+        read: list[int] = []
+        runtime._model.model.register_forward_pre_hook(
+            lambda _module, args, kwargs: read.append(_length(args, kwargs)), with_kwargs=True
+        )
+        return Reader(runtime, read)
+
+    return made
+
+
+def _length(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    tokens = args[0] if args else kwargs["input_ids"]
+    return int(tokens.shape[1])
+
+
+def test_a_later_turn_reads_only_what_is_new(make: Callable[[], Reader]) -> None:
+    kept, history = make(), list[Message]()
+    for number, question in enumerate((HELLO, LONG, HELLO, UNUSUAL)):
+        said = kept.answer(question, history)
+        prefilled = kept.read[0]
+        fresh = make()
+        assert said == fresh.answer(question, history)
+        if number:
+            assert prefilled < fresh.read[0] / 2
+        history += [Message(Role.USER, question), Message(Role.ASSISTANT, said)]
+
+
+def test_another_engine_reads_anew(make: Callable[[], Reader], tiny: Tiny) -> None:
+    reader = make()
+    base = reader.answer(HELLO, [])
+    whole = reader.read[0]
+    tuned = reader.answer(HELLO, [], str(tiny.adapter))
+    assert reader.read[0] == whole
+    assert (base, tuned) == tuple(tiny.expected[kind][HELLO]["text"] for kind in ("base", "tuned"))
+    assert reader.answer(HELLO, []) == base
+    assert reader.read[0] == whole
+
+
+def test_a_cancelled_answer_leaves_nothing_half_read(make: Callable[[], Reader]) -> None:
+    reader = make()
+    messages = chat_messages(LONG, None, Mode.MEMORY)
+    pieces: list[str] = []
+    done = reader.runtime.answer(
+        Ask(messages, 120, 0.0), pieces.append, cancelled=lambda: len(pieces) > 2
+    )
+    assert done is None
+    assert reader.answer(LONG, []) == make().answer(LONG, [])
+
+
+def test_the_last_token_is_always_read() -> None:
+    assert common([1, 2, 3], [1, 2, 3]) == 2
+    assert common([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common([1, 2, 3], [1, 2, 3, 4, 5]) == 3
+    assert common([], [1]) == 0
+    assert common([7], [1, 2]) == 0
