@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from engine.assistant import Assistant
 from engine.conversation import Conversation, Turn
@@ -55,7 +55,7 @@ async def compare(
         for place, own in enumerate(held):
             if len(own.turns) > len(before) and own.turns[-1].answer:
                 await keeping.add(place, own.turns[-1].answer)
-        keeping.close()
+        await keeping.close()
     for task in tasks:
         task.result()
 
@@ -79,12 +79,21 @@ class _Keeping:
         except StoreError:
             self._store = None
 
-    def close(self) -> None:
-        """The answers, in the contestants' order, become the next turn."""
-        if self._answers:
-            first, *others = [self._answers[place] for place in sorted(self._answers)]
-            self._turn.answer, self._turn.others = first, others
-            self._conversation.turns.append(self._turn)
+    async def close(self) -> None:
+        """The answers become the next turn, which goes on from the first contestant's.
+
+        They stand in the order in which they ended, as they do on disk.
+        """
+        if not self._answers:
+            return
+        ended = list(self._answers)
+        turn = self._turn
+        turn.answer, *turn.others = self._answers.values()
+        turn.choose(ended.index(min(ended)))
+        self._conversation.turns.append(turn)
+        if self._store and turn.id is not None and turn.place:
+            with suppress(StoreError):
+                await asyncio.to_thread(self._store.choose, turn.id, turn.place)
 
     def _write(self, answer: Answer) -> None:
         if self._store is None:

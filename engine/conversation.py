@@ -28,6 +28,11 @@ class Turn(Struct):
             return list(self.others)
         return [*self.others[: self.place], self.answer, *self.others[self.place :]]
 
+    def add(self, answer: Answer) -> None:
+        """One more answer, from which the conversation goes on."""
+        answers = self.answers
+        self.answer, self.others, self.place = answer, answers, len(answers)
+
     def choose(self, place: int) -> None:
         """Go on from the answer at that place of `answers`."""
         answers = self.answers

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
-from engine.types import Mode, Status
+from engine.types import Status
 from tui.widgets.engine_bar import EngineBar
 from tui.widgets.turns import AnswerView
 
 if TYPE_CHECKING:
-    from engine.assistant import Assistant
-    from engine.conversation import Conversation
+    from engine.conversation import Turn
 
 
 async def draw(event: Event, view: AnswerView) -> None:
@@ -32,21 +32,16 @@ async def draw(event: Event, view: AnswerView) -> None:
 
 
 async def draw_answer(
-    assistant: Assistant,
-    question: str,
-    chosen: tuple[str, Mode],
-    conversation: Conversation,
-    view: AnswerView,
-    bar: EngineBar,
+    events: AsyncGenerator[Event], turn: Callable[[], Turn | None], view: AnswerView, bar: EngineBar
 ) -> bool:
-    """Ask, and draw what happens into `view` and `bar`; returns whether it could be kept on disk.
+    """Draw what happens into `view` and `bar`; returns whether it could be kept on disk.
 
-    `chosen` is the engine's id and the mode. Cancelling the task cancels the answer: what came
-    stays, on the screen and on disk.
+    `turn` gives the turn that the answer belongs to once that is there. Cancelling the task
+    cancels the answer: what came stays, on the screen and on disk.
     """
     saved = True
     try:
-        async with aclosing(assistant.ask(question, *chosen, conversation)) as events:
+        async with aclosing(events):
             async for event in events:
                 await draw(event, view)
                 match event:
@@ -58,7 +53,7 @@ async def draw_answer(
                     case _:
                         pass
     finally:
-        kept = conversation.turns[-1].answer if conversation.turns else None
-        if kept is not None and not view.finished:
-            await view.finish(kept)
+        ended = turn()
+        if ended and ended.answer and not view.finished:
+            await view.finish(ended.answer)
     return saved

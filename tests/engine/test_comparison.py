@@ -103,6 +103,10 @@ async def test_the_turn_as_markdown(catalogue: Catalogue) -> None:
     page = turn_as_markdown(conversation.turns[0], {"base": "Base Llama"})
     headings = [line for line in page.splitlines() if line.startswith("## ")]
     assert headings[0] == "## The record: Paint [/b] and [red] Brushes (1000000008)"
-    assert headings[1:] == ["## Base Llama", "## catalogue"]
+    # In the order in which they ended, which is the threads' business.
+    assert {one.removesuffix(" (chosen)") for one in headings[1:]} == {
+        "## Base Llama",
+        "## catalogue",
+    }
     assert "~~~~~\n# Not a heading\n~~~~\nstill fenced\n~~~~~" in page
     assert "word for word" in page

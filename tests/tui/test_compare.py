@@ -69,7 +69,11 @@ async def test_all_that_are_ready_answer_beside_the_record(
         assert "## OpenAI" in exported.read_text()
 
         await pilot.press("escape")
-        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and len(views(pilot)) == 2)
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen) and len(views(pilot)) == 1)
+        assert about(views(pilot)[0]).startswith("Catalogue · answer ")
+        await pilot.press("ctrl+s")
+        await until(lambda: about(views(pilot)[0]).startswith("OpenAI · answer "))
+        await pilot.press("ctrl+s")
         follow_up = await ask(pilot, "what size is it?")
         assert "Canvas Stool, Blue" in words(pilot, ".card")[-1]
         assert about(follow_up).startswith("Catalogue")
@@ -96,7 +100,9 @@ async def test_escape_stops_first_and_closes_then(
         await until(server.asked[0].left.is_set)
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
-        assert views(pilot)[1].query_one(MarkdownView).source == "Half"
+        await pilot.press("ctrl+s")
+        await until(lambda: about(views(pilot)[0]).startswith("OpenAI · answer 2 of 2"))
+        assert views(pilot)[0].query_one(MarkdownView).source == "Half"
 
 
 async def test_the_last_question_is_compared_where_there_is_no_draft(

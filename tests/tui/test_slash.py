@@ -14,7 +14,9 @@ def test_every_command_is_called_by_its_name(command: object) -> None:
     called = understood(f"/{name}")
     assert isinstance(called, Called)
     assert called.command is command
-    assert offers(f"/{name}", {})[0].text == f"/{name}"
+    called = understood(offers(f"/{name}", {})[0].text)
+    assert isinstance(called, Called)
+    assert called.command is command
 
 
 def test_a_name_may_be_cut_short_while_it_means_one() -> None:
@@ -57,4 +59,4 @@ def test_arguments_are_offered() -> None:
 
 def test_dashes_stand_for_underscores_and_parts_are_found() -> None:
     assert isinstance(understood("/next-engine"), Called)
-    assert "/new_conversation" in [offer.text for offer in offers("/conv", {})]
+    assert "/new" in [offer.text for offer in offers("/conve", {})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.messages import RecordWanted
+from tui.commands import turns
 
 if TYPE_CHECKING:
     from tui.screens.chat import ChatScreen
@@ -17,19 +17,13 @@ def next_engine(screen: ChatScreen) -> None:
 
 def engine(screen: ChatScreen, name: str) -> None:
     """The engine of that name, by id or title, answers from here on; without one, the next."""
-    wanted = name.casefold()
-    titles = screen.bar.titles
-    found = [
-        engine_id
-        for engine_id, title in titles.items()
-        if wanted in (engine_id.casefold(), title.casefold())
-    ]
-    if not wanted:
+    found = screen.bar.named(name)
+    if not name:
         screen.bar.choose_next()
     elif found:
-        screen.bar.choose(found[0])
+        screen.bar.choose(found)
     else:
-        screen.bar.tell(f"There is no engine “{name}”: {', '.join(titles)}.", bad=True)
+        screen.bar.tell_engines(name)
 
 
 def mode(screen: ChatScreen) -> None:
@@ -43,8 +37,8 @@ def compare(screen: ChatScreen, question: str) -> None:
 
 
 async def _compare(screen: ChatScreen, question: str) -> None:
-    asked = [turn.question for turn in screen.conversation.turns]
-    question = question or screen.composer.text.strip() or (asked[-1] if asked else "")
+    meant = turns.meant(screen)
+    question = question or screen.composer.text.strip() or (meant[1].question if meant else "")
     if screen.is_answering or not question or not screen.counter.done():
         screen.bar.tell("F3 puts a question to every engine that is ready: type one, or wait.")
         return
@@ -62,24 +56,9 @@ async def _compare(screen: ChatScreen, question: str) -> None:
     await screen.show(screen.conversation)
 
 
-def record(screen: ChatScreen) -> None:
-    """The record of the last answer that has one."""
-    view = screen.pane.last_answer
-    if view:
-        screen.post_message(RecordWanted(view.hits))
-    else:
-        screen.bar.tell("No answer here rests on a record yet.")
-
-
-def copy(screen: ChatScreen) -> None:
-    """The last answer's words."""
-    texts = [turn.answer.text for turn in screen.conversation.turns if turn.answer]
-    if texts and texts[-1]:
-        screen.app.copy_to_clipboard(texts[-1])
-    else:
-        screen.bar.tell("There is no answer to copy yet.")
-
-
 async def cancel(screen: ChatScreen) -> None:
-    """Stop the answer that is coming, if one is."""
-    await screen.cancel()
+    """Stop the answer that is coming; else leave the question that is edited, or the turn."""
+    if screen.is_answering:
+        await screen.cancel()
+    else:
+        turns.let_go(screen)

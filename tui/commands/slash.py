@@ -58,7 +58,7 @@ def understood(text: str) -> Called | str:
         shown = one_line(name, _SHOWN)
         return f"There is no command “/{shown}”; two slashes ask for it: “//{shown}”."
     if argument.strip() and not meant[0].takes:
-        return f"“/{meant[0].name}” stands alone; two slashes ask for what follows it."
+        return f"“/{_called(meant[0])}” stands alone; two slashes ask for what follows it."
     return Called(meant[0], argument.strip())
 
 
@@ -70,13 +70,15 @@ def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
     name, blank, argument = text.removeprefix(_SLASH).partition(" ")
     if not blank:
         return [
-            Offer(f"/{command.name}", f"/{command.name} {command.takes}".strip(), command.does)
+            Offer(
+                f"/{_called(command)}", f"/{_called(command)} {command.takes}".strip(), command.does
+            )
             for command in _fitting(name)
         ]
     meant = _named(name)
     good = values.get(meant[0].takes, ()) if len(meant) == 1 else ()
     return [
-        Offer(f"/{meant[0].name} {value}", f"/{meant[0].name} {value}")
+        Offer(f"/{_called(meant[0])} {value}", f"/{_called(meant[0])} {value}")
         for value in good
         if value.startswith(argument.strip()) and value != argument.strip()
     ]
@@ -84,18 +86,24 @@ def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
 
 def _named(name: str) -> list[Command]:
     name = _plain(name)
-    same = [command for command in COMMANDS if command.name == name]
-    begun = [command for command in COMMANDS if name and command.name.startswith(name)]
+    same = [one for one in COMMANDS if name in (one.name, one.called) and name]
+    begun = [one for one in COMMANDS if name and _called(one).startswith(name)]
     # “/eng” means /engine, though /engines begins so too.
-    shortest = [one for one in begun if all(other.name.startswith(one.name) for other in begun)]
+    shortest = [
+        one for one in begun if all(_called(other).startswith(_called(one)) for other in begun)
+    ]
     return same or shortest or begun
 
 
 def _fitting(name: str) -> list[Command]:
     """Commands that begin so, then those that have it inside."""
     name = _plain(name)
-    within = [command for command in COMMANDS if name in command.name]
-    return sorted(within, key=lambda command: not command.name.startswith(name))
+    within = [one for one in COMMANDS if name in one.name or name in one.called]
+    return sorted(within, key=lambda one: not _called(one).startswith(name))
+
+
+def _called(command: Command) -> str:
+    return command.called or command.name
 
 
 def _plain(name: str) -> str:
@@ -103,5 +111,5 @@ def _plain(name: str) -> str:
 
 
 def _listed(commands: Sequence[Command]) -> str:
-    *most, last = [f"/{command.name}" for command in commands]
+    *most, last = [f"/{_called(command)}" for command in commands]
     return f"{', '.join(most)} or {last}"

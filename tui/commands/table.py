@@ -36,6 +36,8 @@ class Command:
     in_palette: bool = True
     priority: bool = False
     """Whether its keys go before those of the composer, which has the focus."""
+    called: str = ""
+    """What it is called behind a slash, where that is shorter than its name."""
     takes: str = ""
     """What the argument is, for a person to read: "engine", "question"."""
 
@@ -77,8 +79,8 @@ COMMANDS = (
     Command(
         "record",
         "Record",
-        "open the record that the last answer rests on",
-        "answers:record",
+        "open the record that the last answer rests on, or the selected turn's",
+        "turns:record",
         "f4",
         in_footer=True,
     ),
@@ -93,13 +95,67 @@ COMMANDS = (
     Command(
         "copy",
         "Copy",
-        "copy the last answer (with the mouse: select, then Ctrl+C)",
-        "answers:copy",
+        "copy the last answer, or the selected turn's (with the mouse: select, then Ctrl+C)",
+        "turns:copy",
         "f8",
     ),
+    Command(
+        "copy_record",
+        "Copy the record",
+        "copy the description that the answer rests on",
+        "turns:copy_record",
+    ),
+    Command(
+        "regenerate",
+        "Answer again",
+        "one more answer to the question, by the engine chosen; all are kept",
+        "turns:regenerate",
+        "ctrl+r",
+        takes="engine",
+    ),
+    Command(
+        "next_answer",
+        "Next answer",
+        "another answer to the question: the conversation goes on from it",
+        "turns:next_answer",
+        "ctrl+s",
+    ),
+    Command(
+        "previous_answer",
+        "Previous answer",
+        "the same the other way round",
+        "turns:previous_answer",
+    ),
+    Command(
+        "edit",
+        "Edit the question",
+        "edit the question and go on from there; what came after is kept",
+        "turns:edit",
+        "ctrl+g",
+    ),
+    Command(
+        "fork",
+        "Fork here",
+        "go on in a copy of the conversation that ends with this turn",
+        "turns:fork",
+    ),
+    # Ctrl with an arrow is beyond a bare console; Ctrl+T goes round.
+    Command(
+        "previous_turn",
+        "Turn above",
+        "select the turn above: commands act on it; Escape lets it go",
+        "turns:select_previous",
+        "ctrl+up,ctrl+t",
+    ),
+    Command("next_turn", "Turn below", "select the turn below", "turns:select_next", "ctrl+down"),
     # Not in the footer, which is full at 80 columns.
     Command(
-        "new_conversation", "New", "begin a new conversation", "conversations:new", keys="ctrl+n"
+        "new_conversation",
+        "New",
+        "begin a new conversation",
+        "conversations:new",
+        keys="ctrl+n",
+        called="new",
     ),
     Command(
         "conversations",
@@ -108,6 +164,7 @@ COMMANDS = (
         "conversations:choose",
         "ctrl+o",
         in_footer=True,
+        called="history",
     ),
     Command("cancel", "Cancel", "stop the answer; what came stays", "answers:cancel", "escape"),
     Command(

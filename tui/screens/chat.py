@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,7 +20,7 @@ from engine.errors import BalcaoError
 from engine.settings import Settings
 from tui import keys
 from tui.asking import draw_answer
-from tui.commands import slash
+from tui.commands import slash, turns
 from tui.commands.table import carry_out
 from tui.messages import Asked
 from tui.widgets.composer import Composer
@@ -50,6 +51,10 @@ class ChatScreen(Screen[None]):
         self._typed = typed
         self._go_on = go_on
         self.conversation = Conversation()
+        self.selected: int | None = None
+        """The place of the turn that commands act on; None: the last."""
+        self.editing: int | None = None
+        """The place of the turn whose question is in the composer, to be asked anew."""
         self._answering: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
@@ -95,7 +100,13 @@ class ChatScreen(Screen[None]):
             bar.show_availability()
         else:
             self.composer.accept()
-            self._answering = self.run_worker(self._answer(question))
+            if self.editing is not None:
+                await turns.fork_at(self, self.editing)
+            self.answer(self._answer(question))
+
+    def answer(self, work: Coroutine[None, None, None]) -> None:
+        """Begin to answer, in a worker that Escape stops."""
+        self._answering = self.run_worker(work)
 
     async def _obey(self, typed: str) -> None:
         called = slash.understood(typed)
@@ -106,8 +117,11 @@ class ChatScreen(Screen[None]):
         await carry_out(called.command.name, self, called.argument)
 
     async def _answer(self, question: str) -> None:
-        bar = self.bar
-        chosen, conversation = (bar.engine, bar.mode), self.conversation
+        bar, conversation = self.bar, self.conversation
+        chosen, before = (bar.engine, bar.mode), len(conversation.turns)
+        if self.selected is not None:
+            self.selected = None
+            self.pane.select(None)
         view = await self.pane.begin(question, bar.titles[bar.engine])
         view.tell("looking it up…")
         try:
@@ -115,8 +129,11 @@ class ChatScreen(Screen[None]):
         except BalcaoError as error:
             view.tell(str(error))
             return
-        saved = await draw_answer(counter.assistant, question, chosen, conversation, view, bar)
-        if saved:
+        events = counter.assistant.ask(question, *chosen, conversation)
+        given = conversation.turns
+        if await draw_answer(
+            events, lambda: given[before] if len(given) > before else None, view, bar
+        ):
             bar.show_availability()
 
     @property
@@ -132,6 +149,7 @@ class ChatScreen(Screen[None]):
         """Draw a conversation and go on with it; an answer that is coming is stopped."""
         await self.cancel()
         self.conversation = conversation
+        self.selected = self.editing = None
         self.composer.remember([turn.question for turn in conversation.turns])
         pane, titles = self.pane, self.bar.titles
         if conversation.turns:

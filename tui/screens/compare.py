@@ -57,7 +57,7 @@ class CompareScreen(Screen[None]):
         self._question = question
         self._mode = mode
         self._titles = titles
-        self._views: list[AnswerView] = []
+        self._views: dict[str, AnswerView] = {}
         self._asking: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
@@ -81,14 +81,14 @@ class CompareScreen(Screen[None]):
 
     async def _ask_all(self) -> None:
         ready, others = await asyncio.to_thread(self._who_can_answer)
-        self._views = [AnswerView(self._titles[name], source=False) for name in ready]
+        self._views = {name: AnswerView(self._titles[name], source=False) for name in ready}
         await self.query_one("#contestants").mount_all(
             VerticalScroll(
                 Static(self._titles[name], markup=False, classes="heading"),
                 view,
                 classes="contestant",
             )
-            for name, view in zip(ready, self._views, strict=True)
+            for name, view in self._views.items()
         )
         self._arrange(self.size.width)
         self._tell(" ".join(f"{self._titles[name]}: {why.reason}" for name, why in others))
@@ -97,22 +97,23 @@ class CompareScreen(Screen[None]):
     async def _draw(self, contestants: Sequence[tuple[str, Mode]]) -> None:
         from engine.comparison import compare
 
+        views = list(self._views.values())
         events = compare(self._assistant, self._question, contestants, self._conversation)
         try:
             async with aclosing(events):
                 async for place, event in events:
                     if isinstance(event, Found):
                         self._draw_record(event.decision)
-                    await draw(event, self._views[place])
+                    await draw(event, views[place])
         finally:
             await self._draw_cancelled()
 
     async def _draw_cancelled(self) -> None:
         turn = self._conversation.turns[-1] if self._conversation.turns else None
-        answers = [turn.answer, *turn.others] if turn else []
-        for view, answer in zip(self._views, answers, strict=False):
-            if answer is not None and not view.finished:
-                await view.finish(answer)
+        answers = {answer.engine: answer for answer in turn.answers} if turn else {}
+        for name, view in self._views.items():
+            if name in answers and not view.finished:
+                await view.finish(answers[name])
 
     def _who_can_answer(self) -> tuple[list[str], list[tuple[str, Availability]]]:
         registry = self._assistant.registry

@@ -5,8 +5,7 @@ from __future__ import annotations
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from engine.conversation import Conversation
-from engine.types import Answer
+from engine.conversation import Conversation, Turn
 from tui.widgets.turns import AnswerView, QuestionView
 
 WELCOME = """\
@@ -21,6 +20,10 @@ This is the sample catalogue, of invented products. You could ask:
     Saffron and Smoke
     do you have the striped apron?
     Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?"""
+
+
+SELECTED = "selected"
+"""The class of what the commands about a turn act on; app.tcss draws a bar beside it."""
 
 
 class ConversationView(VerticalScroll, can_focus=False):
@@ -48,22 +51,59 @@ class ConversationView(VerticalScroll, can_focus=False):
         """Draw a whole conversation; `titles` are the engines' by id."""
         await self.remove_children()
         for turn in conversation.turns:
-            await self.mount(QuestionView(turn.question))
-            for answer in (turn.answer, *turn.others):
-                if answer is not None:
-                    await self._show_answer(answer, titles.get(answer.engine, answer.engine))
+            view = AnswerView(_title(turn, titles))
+            await self.mount(QuestionView(turn.question), view)
+            await _fill(view, turn)
         self.anchor()
 
-    async def _show_answer(self, answer: Answer, title: str) -> None:
-        view = AnswerView(title)
-        await self.mount(view)
-        view.verbatim = answer.verbatim
-        if answer.text:
-            await view.add(answer.text)
-        await view.finish(answer)
+    async def again(self, place: int, engine_title: str) -> AnswerView:
+        """Another answer instead of the one to that turn; returns the view to draw it in."""
+        old, view = self._answer_views[place], AnswerView(engine_title)
+        view.set_class(old.has_class(SELECTED), SELECTED)
+        await self.mount(view, before=old)
+        await old.remove()
+        return view
+
+    async def redraw(self, place: int, turn: Turn, titles: dict[str, str]) -> None:
+        """Draw the answer from which that turn goes on."""
+        await _fill(await self.again(place, _title(turn, titles)), turn)
+
+    def select(self, place: int | None) -> None:
+        """Mark the turn at that place, and only it; bring it into view."""
+        self.query(f".{SELECTED}").remove_class(SELECTED)
+        if place is None:
+            self.anchor()
+            return
+        question, answer = list(self.query(QuestionView))[place], self._answer_views[place]
+        question.add_class(SELECTED)
+        answer.add_class(SELECTED)
+        self.release_anchor()
+        self.scroll_to_widget(question, top=True, animate=False)
 
     @property
-    def last_answer(self) -> AnswerView | None:
-        """The newest answer that rests on a record."""
-        answers = [view for view in self.query(AnswerView) if view.hits]
-        return answers[-1] if answers else None
+    def _answer_views(self) -> list[AnswerView]:
+        """One a turn."""
+        return list(self.query(AnswerView))
+
+
+def _title(turn: Turn, titles: dict[str, str]) -> str:
+    """Who gave the answer, and which of several it is."""
+    if turn.answer is None:
+        return ""
+    title = titles.get(turn.answer.engine, turn.answer.engine)
+    return numbered(title, turn.place + 1, len(turn.answers))
+
+
+async def _fill(view: AnswerView, turn: Turn) -> None:
+    answer = turn.answer
+    if answer is None:
+        return
+    view.verbatim = answer.verbatim
+    if answer.text:
+        await view.add(answer.text)
+    await view.finish(answer)
+
+
+def numbered(title: str, number: int, of: int) -> str:
+    """An engine's title with the answer's number, where the turn has several."""
+    return f"{title} · answer {number} of {of}" if of > 1 else title

@@ -49,6 +49,16 @@ class EngineBar(Vertical):
         self.query_one("#names", Static).update(self._names())
         self.show_availability()
 
+    def named(self, name: str) -> str | None:
+        """The engine of that id or title, if there is one."""
+        wanted = name.casefold()
+        both = ((engine_id, title.casefold()) for engine_id, title in self.titles.items())
+        return next((one for one, title in both if wanted in (one.casefold(), title)), None)
+
+    def tell_engines(self, name: str) -> None:
+        """Say that there is no engine of that name, and which there are."""
+        self.tell(f"There is no engine “{name}”: {', '.join(self.titles)}.", bad=True)
+
     def choose_next(self) -> None:
         """The next engine answers from here on."""
         ids = list(self.titles)

@@ -60,6 +60,7 @@ class AnswerView(Vertical):
         self._text = ""
         self._body: Static | MarkdownView | None = None
         self.hits: tuple[Hit, ...] = ()
+        self.problem = ""
 
     def compose(self) -> ComposeResult:
         """The line that tells what is going on, and later how it went."""
@@ -84,13 +85,8 @@ class AnswerView(Vertical):
             await self._body.finish()
         self.hits = answer.sources
         if answer.problem:
-            await self._above_about(
-                Static(
-                    printable(f"{answer.problem.message} {answer.problem.remedy}".strip()),
-                    markup=False,
-                    classes="problem",
-                )
-            )
+            self.problem = printable(f"{answer.problem.message} {answer.problem.remedy}".strip())
+            await self._above_about(Static(self.problem, markup=False, classes="problem"))
         if answer.notice:
             await self._above_about(
                 Static(printable(answer.notice), markup=False, classes="notice")

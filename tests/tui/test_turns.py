@@ -1,0 +1,183 @@
+"""Turns: selecting one, its other answers, editing its question, forking, copying."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from engine import paths
+from engine.store.conversations import ConversationStore
+from tests.conftest import ROWS
+from tests.openai import server as scripted
+from tests.tui.driving import about, ask, chat, state, until, words
+from tui.screens.chat import ChatScreen
+from tui.screens.record import RecordScreen
+from tui.widgets.composer import Composer
+from tui.widgets.conversation_view import SELECTED
+from tui.widgets.markdown_view import MarkdownView
+from tui.widgets.turns import AnswerView, QuestionView
+
+STOOL, SHELF, TIN = ROWS[4][1], ROWS[6][1], ROWS[0][1]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[scripted.Server]:
+    async with scripted.running() as running:
+        yield running
+
+
+def remote(server: scripted.Server) -> dict[str, Any]:
+    row = {"model": "m", "base_url": server.url, "max_retries": 0}
+    return {"engines": {"openai": row}}
+
+
+def answers(pilot: Pilot[None]) -> list[AnswerView]:
+    return list(pilot.app.screen.query(AnswerView))
+
+
+def selected(pilot: Pilot[None]) -> list[str]:
+    return words(pilot, f"QuestionView.{SELECTED}")
+
+
+def copied() -> str:
+    file = paths.data_dir() / "copied.txt"
+    return file.read_text() if file.exists() else ""
+
+
+def kept() -> list[list[str]]:
+    """The questions of every conversation on disk, the latest first."""
+    store = ConversationStore(paths.conversations_file())
+    found = [[turn.question for turn in store.open(one.id).turns] for one in store.listed()]
+    store.close()
+    return found
+
+
+async def test_turns_are_walked_with_a_mark_beside_the_one_selected(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        for question in (TIN, SHELF, STOOL):
+            await ask(pilot, question)
+        await pilot.press("ctrl+up")
+        assert selected(pilot) == [f"❯ {STOOL}"]
+        await pilot.press("ctrl+t", "ctrl+t")
+        assert selected(pilot) == [f"❯ {TIN}"]
+        assert "Turn 1 of 3" in state(pilot)
+        first = pilot.app.screen.query(QuestionView).first()
+        assert first.styles.outline_left[0] == "thick"
+        assert pilot.app.screen.query_one("#conversation").region.contains_region(first.region)
+        await pilot.press("ctrl+down")
+        assert selected(pilot) == [f"❯ {SHELF}"]
+        await pilot.press("escape")
+        assert not selected(pilot)
+        await pilot.press("ctrl+down", "ctrl+t")
+        assert not selected(pilot)
+
+
+async def test_record_and_copy_act_on_the_turn_selected(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, TIN)
+        await ask(pilot, STOOL)
+        await pilot.press("ctrl+up", "ctrl+up", "f8")
+        await until(lambda: copied() == ROWS[0][2])
+        await pilot.press("f4")
+        await until(lambda: isinstance(pilot.app.screen, RecordScreen))
+        assert words(pilot, "#record-title") == [TIN]
+        await pilot.press("escape", "escape", "f8")
+        await until(lambda: copied() == ROWS[4][2])
+        await pilot.press("ctrl+up", "ctrl+up", *"/copy_record", "enter")
+        await until(lambda: copied() == ROWS[0][2])
+
+
+async def test_another_engine_answers_again_and_both_are_kept(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.hello()
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await ask(pilot, STOOL)
+        await pilot.press(*"/regenerate openai", "enter")
+        await until(
+            lambda: about(answers(pilot)[0]).startswith("OpenAI · answer 2 of 2 · grounded")
+        )
+        assert answers(pilot)[0].query_one(MarkdownView).source == "Hello there"
+        await pilot.press("ctrl+r")
+        await until(lambda: "3 of 3 · word for word" in about(answers(pilot)[0]))
+        await pilot.press("ctrl+s", "ctrl+s")
+        await until(lambda: about(answers(pilot)[0]).startswith("OpenAI · answer 2 of 3"))
+        assert len(answers(pilot)) == 1
+    async with chat(catalogue_dir, go_on=True, **remote(server)) as pilot:
+        assert about(answers(pilot)[0]).startswith("OpenAI · answer 2 of 3")
+        await pilot.press(*"/previous_answer", "enter")
+        await until(lambda: about(answers(pilot)[0]).startswith("Catalogue · answer 1 of 3"))
+
+
+async def test_an_engine_that_cannot_answer_again_leaves_the_answer(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, STOOL)
+        await pilot.press("ctrl+s")
+        assert "one answer" in state(pilot)
+        await pilot.press(*"/regenerate openai", "enter")
+        await until(lambda: "no model" in state(pilot) or "model" in state(pilot))
+        await until(lambda: about(answers(pilot)[0]).startswith("Catalogue · word for word"))
+        await pilot.press(*"/regenerate nobody", "enter")
+        await until(lambda: "There is no engine “nobody”" in state(pilot))
+
+
+async def test_an_answer_again_is_cancelled_with_what_came(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.stalled(scripted.words("Half"))
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await ask(pilot, STOOL)
+        await pilot.press(*"/regenerate openai", "enter")
+        await until(lambda: bool(answers(pilot)[0].query(MarkdownView)))
+        await pilot.press("escape")
+        await until(lambda: "cancelled" in about(answers(pilot)[0]))
+        assert "answer 2 of 2" in about(answers(pilot)[0])
+        await pilot.press("ctrl+s")
+        await until(lambda: "answer 1 of 2" in about(answers(pilot)[0]))
+
+
+async def test_an_edited_question_goes_on_in_a_fork(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        for question in (TIN, SHELF, STOOL):
+            await ask(pilot, question)
+        await pilot.press("ctrl+up", "ctrl+up", "ctrl+g")
+        composer = pilot.app.screen.query_one(Composer)
+        assert composer.text == SHELF
+        assert "Editing question 2" in state(pilot)
+        await pilot.press("escape")
+        assert composer.text == ""
+        assert len(answers(pilot)) == 3
+        await pilot.press("ctrl+g")
+        assert composer.text == SHELF
+        composer.clear()
+        await pilot.press(*"cafe tokyo nights", "enter")
+        await until(lambda: words(pilot, ".question") == [f"❯ {TIN}", "❯ cafe tokyo nights"])
+        await until(lambda: "word for word" in about(answers(pilot)[-1]))
+    assert kept() == [[TIN, "cafe tokyo nights"], [TIN, SHELF, STOOL]]
+
+
+async def test_a_fork_goes_on_from_the_turn_selected(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await pilot.press(*"/fork", "enter")
+        assert "no question here yet" in state(pilot)
+        await ask(pilot, TIN)
+        await ask(pilot, SHELF)
+        await pilot.press("ctrl+up", "ctrl+up", *"/fork", "enter")
+        await until(lambda: words(pilot, ".question") == [f"❯ {TIN}"])
+        assert not selected(pilot)
+        await ask(pilot, STOOL)
+    assert kept() == [[TIN, STOOL], [TIN, SHELF]]
+
+
+async def test_sending_lets_the_turn_go(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, TIN)
+        await pilot.press("ctrl+up")
+        await ask(pilot, SHELF)
+        assert not selected(pilot)
+        assert isinstance(pilot.app.screen, ChatScreen)
+        assert pilot.app.screen.selected is None
