@@ -106,8 +106,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalogue: str | None = None
     """The folder that `balcao index` wrote, or the address of a server that it filled; None is the
     sample catalogue."""
-    theme: str = "textual-dark"
-    """One of Textual's themes, by name."""
+    theme: str = "auto"
+    """One of ours (docs/terminals.md) or of Textual's, by name; `auto` is dark where there are
+    colours enough, else the terminal's own."""
+    motion: Literal["full", "reduced"] = "full"
+    """`reduced`: nothing slides, nothing blinks."""
     plain: bool = False
     """Whether the chat goes line by line, as with --plain."""
     unicode: Literal["auto", "always", "never"] = "auto"

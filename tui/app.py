@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -11,20 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from msgspec.structs import replace
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.events import DescendantFocus
 from textual.screen import Screen
+from textual.widgets import Input, TextArea
 
 from engine.errors import SettingsError
 from engine.settings import Settings
 from engine.text import printable
-from tui import glyphs, keys
+from tui import glyphs, keys, themes
 from tui.clipboard import copy, copy_to_file
 from tui.commands.table import COMMANDS
 from tui.driver import driver_for
 from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
+from tui.terminal import no_colour
 from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:
@@ -45,23 +50,40 @@ class BalcaoApp(App[None]):
 
         Raises SettingsError for a theme or a key that does not exist.
         """
-        super().__init__(driver_class=driver_for(glyphs.terminal_charset(settings.unicode)))
+        super().__init__(
+            driver_class=driver_for(glyphs.terminal_charset(settings.unicode)),
+            # Textual's NO_COLOR keeps shades of grey, unless the colours are the terminal's own.
+            ansi_color=True if no_colour() else None,
+        )
         self._settings = settings
         self._typed = typed
         self._go_on = go_on
         self._counter: asyncio.Future[Counter] | None = None
         self.set_keymap(keys.keymap(settings.keys))
-        if settings.theme not in self.available_themes:
+        self._choose_look(settings)
+
+    def _choose_look(self, settings: Settings) -> None:
+        for theme in themes.OURS:
+            self.register_theme(theme)
+        wanted = themes.DARK.name if settings.theme == themes.AUTO else settings.theme
+        if wanted not in self.available_themes:
             raise SettingsError(
-                f"There is no theme named “{settings.theme}”.",
+                f"There is no theme named “{wanted}”.",
                 f"The themes are: {', '.join(sorted(self.available_themes))}.",
             )
-        self.theme = settings.theme
+        self.theme = wanted
+        if settings.motion == "reduced":
+            self.animation_level = "none"
 
     def get_default_screen(self) -> Screen[None]:
         """The chat is the first screen, so that the first frame is already it."""
         self._counter = asyncio.get_running_loop().create_future()
         return ChatScreen(self._settings, self._counter, self._typed, go_on=self._go_on)
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """Nothing blinks where motion is reduced."""
+        if self._settings.motion == "reduced" and isinstance(event.widget, TextArea | Input):
+            event.widget.cursor_blink = False
 
     def on_ready(self) -> None:
         """The first frame is drawn: what it took is there to stay, the rest may be collected."""
@@ -132,6 +154,9 @@ def run(settings: Settings, typed: str, *, go_on: bool) -> int:
     charset = glyphs.terminal_charset(settings.unicode)
     if sys.__stderr__:
         glyphs.write_in(sys.__stderr__, charset)  # that is where Textual draws
+    if not no_colour():
+        os.environ.pop("NO_COLOR", None)  # set to nothing it says nothing; Textual would heed it
+    settings = replace(settings, theme=themes.theme_for(settings.theme))
     app = BalcaoApp(settings, typed, go_on=go_on)
     app.run()
     return app.return_code or 0

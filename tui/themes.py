@@ -1,0 +1,126 @@
+"""The themes of our own, and which one a terminal begins with.
+
+Of these four every text that can be read has at least 4.5 to 1 against what is behind it (WCAG 2.2,
+1.4.3), the high contrasts 7 to 1 (1.4.6): tests/tui/test_themes.py draws the screens and counts.
+Textual's own themes can be chosen as well, as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from textual.theme import BUILTIN_THEMES, Theme
+
+from tui.terminal import SIXTEEN, colours, no_colour
+
+AUTO = "auto"
+DARK = replace(
+    BUILTIN_THEMES["textual-dark"],
+    name="dark",
+    variables={"block-cursor-background": "#005a9e"},
+)
+LIGHT = Theme(
+    name="light",
+    dark=False,
+    primary="#004578",
+    secondary="#005a9e",
+    accent="#7a3e00",
+    warning="#7a3e00",
+    error="#9b1c3c",
+    success="#1c5c30",
+    foreground="#1a1a1a",
+    background="#f4f4f4",
+    surface="#e9e9e9",
+    panel="#dedede",
+    variables={
+        "text-muted": "#474747",
+        "footer-key-foreground": "#004578",
+        "block-cursor-foreground": "#ffffff",
+        "block-cursor-blurred-background": "#c9d8e6",
+    },
+)
+HIGH_CONTRAST = Theme(
+    name="high-contrast",
+    primary="#00e5ff",
+    secondary="#00e5ff",
+    accent="#ffff00",
+    warning="#ffff00",
+    error="#ffb0b0",
+    success="#80ff80",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    variables={
+        "text": "#ffffff",
+        "text-muted": "#ffffff",
+        "text-disabled": "#e0e0e0",
+        "block-cursor-foreground": "#000000",
+        "block-cursor-background": "#ffff00",
+        "block-cursor-blurred-foreground": "#000000",
+        "block-cursor-blurred-background": "#ffffff",
+        "border": "#ffff00",
+        "border-blurred": "#ffffff",
+        "footer-key-foreground": "#ffff00",
+        "footer-description-foreground": "#ffffff",
+        "input-selection-background": "#ffff00",
+        "input-selection-foreground": "#000000",
+        "screen-selection-background": "#ffff00",
+        "screen-selection-foreground": "#000000",
+        "scrollbar": "#ffffff",
+        "scrollbar-hover": "#ffff00",
+        "scrollbar-active": "#ffff00",
+        "scrollbar-background": "#303030",
+    },
+)
+HIGH_CONTRAST_LIGHT = Theme(
+    name="high-contrast-light",
+    dark=False,
+    primary="#00008b",
+    secondary="#00008b",
+    accent="#00008b",
+    warning="#7a0000",
+    error="#7a0000",
+    success="#004000",
+    foreground="#000000",
+    background="#ffffff",
+    surface="#ffffff",
+    panel="#ffffff",
+    variables={
+        "text": "#000000",
+        "text-muted": "#000000",
+        "text-disabled": "#303030",
+        "block-cursor-foreground": "#ffffff",
+        "block-cursor-background": "#00008b",
+        "block-cursor-blurred-foreground": "#ffffff",
+        "block-cursor-blurred-background": "#000000",
+        "border": "#00008b",
+        "border-blurred": "#000000",
+        "footer-key-foreground": "#00008b",
+        "footer-description-foreground": "#000000",
+        "input-selection-background": "#00008b",
+        "input-selection-foreground": "#ffffff",
+        "screen-selection-background": "#00008b",
+        "screen-selection-foreground": "#ffffff",
+        "scrollbar": "#000000",
+        "scrollbar-hover": "#00008b",
+        "scrollbar-active": "#00008b",
+        "scrollbar-background": "#d0d0d0",
+    },
+)
+OURS = (DARK, LIGHT, HIGH_CONTRAST, HIGH_CONTRAST_LIGHT)
+IN_SIXTEEN_COLOURS = "ansi-dark"
+"""Textual's theme of the terminal's own colours."""
+
+
+def theme_for(chosen: str, environ: Mapping[str, str] | None = None) -> str:
+    """The theme's name that is meant by the setting; `auto` goes by what the terminal can show.
+
+    With sixteen colours, or none, the terminal's own: a shade of grey would become whichever of
+    the sixteen is nearest, often the one behind it.
+    """
+    if chosen != AUTO:
+        return chosen
+    few = no_colour(environ) or colours(environ) <= SIXTEEN
+    return IN_SIXTEEN_COLOURS if few else DARK.name
