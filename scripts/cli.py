@@ -22,6 +22,7 @@ COMMANDS = {
     "history": ("scripts.history", "list, search, export, import, delete conversations"),
     "index": ("scripts.build_index", "build a catalogue from trn.json"),
     "keys": ("scripts.keys", "keep the keys of the engines"),
+    "merge": ("scripts.merge", "put an adapter into its base: one model for other servers"),
     "prepare": ("scripts.prepare", "make training rows from trn.json"),
     "runs": ("scripts.runs", "list training runs, follow one, stop one"),
     "serve": ("scripts.serve", "show the chat in a browser on this machine"),

@@ -57,13 +57,12 @@ def explained(recipe: Recipe) -> Iterator[None]:
             raise BalcaoError(
                 "The disk is full: the run has stopped.", f"Make room. {kept}"
             ) from error
-        words = str(error).lower()
-        if any(one in words for one in _LOST):
+        if any(one in str(error).lower() for one in _LOST):
             raise BalcaoError(
                 "Another process of this run has ended, or cannot be reached.",
                 f"What it said says why. {kept}",
             ) from error
-        if not isinstance(error, MemoryError) and not any(one in words for one in _OUT_OF_MEMORY):
+        if not _memory_is_out(error):
             raise
         raise BalcaoError(
             f"Memory ran out with batch_size {recipe.batch_size} and {recipe.quantization}"
@@ -71,6 +70,30 @@ def explained(recipe: Recipe) -> Iterator[None]:
             "Halve `batch_size` and double `accumulate`, set `checkpoint_activations = true`, or"
             ' `quantization = "nf4"`, in a new run.',
         ) from error
+
+
+@contextlib.contextmanager
+def explained_merge() -> Iterator[None]:
+    """Turns what goes wrong while a model is merged into an error with a remedy."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
+        if _disk_is_full(error):
+            raise BalcaoError(
+                "The disk is full: no model was written.",
+                "Make room, or name a folder on another disk.",
+            ) from error
+        if not _memory_is_out(error):
+            raise
+        raise BalcaoError(
+            "Memory ran out while merging: no model was written.",
+            "Close other programs, or merge where there is more memory.",
+        ) from error
+
+
+def _memory_is_out(error: Exception) -> bool:
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(one in words for one in _OUT_OF_MEMORY)
 
 
 def _disk_is_full(error: Exception) -> bool:

@@ -3,9 +3,9 @@
 Reads one JSON list from stdin for each run: the log's file, the number of processes, then the
 arguments. Answers with the first process's id, and with its exit status once all have ended
 (negative: the signal). A run whose first argument is `tokens` prints what chat and training make of
-the same prompts, and `loss` what the plain base has to learn. After `terminal` and the name of one
-comes a run that has it as its own; where it detaches, what stays is there until the terminal goes
-away, as a shell is.
+the same prompts, and `loss` what the plain base has to learn; `merge` is `balcao merge`. After
+`terminal` and the name of one comes a run that has it as its own; where it detaches, what stays is
+there until the terminal goes away, as a shell is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from pathlib import Path
 import torch  # noqa: TID253 - a script that is nothing without it
 from transformers import LlamaForCausalLM  # noqa: TID253 - as above
 
+import engine.training.lora_merge_runtime
 import engine.training.lora_runtime  # noqa: F401 - for the runs, which import it at once
+import scripts.merge
 from engine.backends.llama_messages import Open
 from engine.backends.llama_runtime import LlamaRuntime
 from engine.prompts import QUESTION_FORMS, chat_messages
@@ -142,6 +144,8 @@ def fork(log: str, environ: dict[str, str], arguments: list[str]) -> int:
             status = main(arguments[2:])
             if "--detach" in arguments:
                 signal.pause()
+        elif arguments[0] == "merge":
+            status = scripts.merge.main(arguments[1:])
         elif arguments[0] == "loss":
             print_loss(arguments[1], arguments[2])
             status = 0
