@@ -56,17 +56,18 @@ def write_all(store: ConversationStore, folder: Path) -> Path:
     return _write_new(folder, f"{stamp}-all-conversations", "json", pieces)
 
 
-def read(store: ConversationStore, file: Path) -> Added:
+def read(store: ConversationStore, name: str) -> Added:
     """Import what was exported as JSON; what is there already is left as it is.
 
-    Raises DataError for a file that is none, or broken: then nothing is added. StoreError where
-    it cannot be kept: nothing is added either.
+    `name` is the file's, where `~` is the home folder. Raises DataError for a file that is none, or
+    broken, StoreError where it cannot be kept; then nothing is added.
     """
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
-    return read_bytes(store, data, str(file))
+        data = Path(os.path.expanduser(name)).read_bytes()  # noqa: PTH111 - the other one raises
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{name} cannot be read: {why}.") from error
+    return read_bytes(store, data, name)
 
 
 def read_bytes(store: ConversationStore, data: bytes, name: str) -> Added:

@@ -148,7 +148,7 @@ def _import(options: argparse.Namespace) -> int:
         if options.file == "-":
             added = history.read_bytes(store, sys.stdin.buffer.read(), "What came from stdin")
         else:
-            added = history.read(store, Path(options.file).expanduser())
+            added = history.read(store, options.file)
     say(f"balcao: {history.told(added)}")
     return DONE
 

@@ -1,14 +1,17 @@
-"""Commands about conversations: a new one, one of those before."""
+"""Commands about conversations: a new one, one of those before, into a file and out of one."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from engine import paths
 from engine.conversation import Conversation
-from engine.errors import BalcaoError
+from engine.errors import BalcaoError, StoreError, UsageError
+from engine.types import Problem
 
 if TYPE_CHECKING:
+    from engine.store.conversations import ConversationStore
     from tui.screens.chat import ChatScreen
 
 
@@ -26,10 +29,78 @@ async def _choose(screen: ChatScreen) -> None:
     from tui.screens.conversations import ConversationsScreen
 
     try:
-        store = (await screen.opened()).assistant.store
-        listed = await asyncio.to_thread(store.listed) if store else []
-        chosen = await screen.app.push_screen_wait(ConversationsScreen(listed))
-        if chosen is not None and store:
+        store = await _store(screen)
+        page = ConversationsScreen(store, screen.bar.titles)
+        chosen = await screen.app.push_screen_wait(page)
+        if chosen is not None:
             await screen.show(await asyncio.to_thread(store.open, chosen))
+        elif screen.conversation.id in page.deleted:
+            await screen.show(Conversation())
     except BalcaoError as error:
         screen.bar.tell(str(error), bad=True)
+
+
+def export_markdown(screen: ChatScreen) -> None:
+    """This conversation as a page to read, in a new file."""
+    screen.run_worker(_export(screen, "md"), group="conversations")
+
+
+def export_json(screen: ChatScreen) -> None:
+    """This conversation with everything that is known of it, in a new file."""
+    screen.run_worker(_export(screen, "json"), group="conversations")
+
+
+async def _export(screen: ChatScreen, kind: str) -> None:
+    from engine import history
+
+    number = screen.conversation.id
+    try:
+        store = await _store(screen)
+        if number is None:
+            raise UsageError("There is nothing to export yet: ask something first.")
+        file = await asyncio.to_thread(
+            history.write_conversation,
+            store,
+            number,
+            screen.bar.titles,
+            paths.exports_dir(),
+            kind,
+        )
+    except BalcaoError as error:
+        screen.bar.tell(str(error), bad=True)
+    else:
+        screen.bar.tell(f"Written to {file}")
+
+
+def import_file(screen: ChatScreen, file: str) -> None:
+    """Conversations that were exported as JSON; the file is asked for where none is named."""
+    screen.run_worker(_import(screen, file), group="conversations")
+
+
+async def _import(screen: ChatScreen, file: str) -> None:
+    from engine import history
+    from tui.screens.prompt import LineScreen
+
+    try:
+        store = await _store(screen)
+        asks = LineScreen("Import conversations from", example="a .json file that was exported")
+        named = file.strip()
+        if not named:
+            typed = await screen.app.push_screen_wait(asks)
+            named = typed or ""
+        if named:
+            screen.bar.tell("importing…")
+            added = await asyncio.to_thread(history.read, store, named)
+            screen.bar.tell(history.told(added))
+    except BalcaoError as error:
+        screen.bar.tell(str(error), bad=True)
+
+
+async def _store(screen: ChatScreen) -> ConversationStore:
+    """Where conversations are kept. Raises BalcaoError with the reason why they are not."""
+    counter = await screen.opened()
+    store = counter.assistant.store
+    if store is None:
+        problem = counter.not_saving or Problem("Conversations are not kept.")
+        raise StoreError(problem.message, problem.remedy)
+    return store

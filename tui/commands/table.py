@@ -166,6 +166,25 @@ COMMANDS = (
         in_footer=True,
         called="history",
     ),
+    Command(
+        "export",
+        "Export",
+        "this conversation as Markdown, to read, into a file",
+        "conversations:export_markdown",
+    ),
+    Command(
+        "export_json",
+        "Export as JSON",
+        "this conversation with everything known of it, to import again",
+        "conversations:export_json",
+    ),
+    Command(
+        "import",
+        "Import",
+        "conversations that were exported as JSON",
+        "conversations:import_file",
+        takes="file",
+    ),
     Command("cancel", "Cancel", "stop the answer; what came stays", "answers:cancel", "escape"),
     Command(
         "scroll_up",

@@ -1,51 +1,257 @@
-"""The conversations so far, to go on with one."""
+"""The conversations so far: found as one types, gone on with, renamed, deleted, exported."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import ClassVar
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Footer, Input, OptionList, Static
+from textual.worker import Worker, WorkerCancelled
 
+from engine import paths
+from engine.errors import BalcaoError
 from engine.store.listing import Listed
 from engine.text import one_line
+from tui.screens.prompt import ChoiceScreen, LineScreen
+from tui.widgets.conversation_list import SLICE, ConversationList
+from tui.widgets.line import Line
 
-_WIDTH = 120
+if TYPE_CHECKING:
+    from engine.store.conversations import ConversationStore
+
+_TITLE = 40
+_EXPORTS = {
+    "md": "this conversation, as Markdown to read",
+    "json": "this conversation, as JSON to import again",
+    "all": "every conversation, as JSON to import again",
+}
+
+
+class SearchLine(Line):
+    """What to look for; its Enter, told in the footer, is the list's."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Open")]
 
 
 class ConversationsScreen(ModalScreen[int | None]):
-    """A list; ends with the id of the chosen conversation, or None."""
+    """Ends with the id of the conversation to go on with, or None."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+o", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f2", "rename", "Rename"),
+        Binding("f8", "delete", "Delete"),
+        Binding("ctrl+z", "undelete", "Undo"),
+        Binding("f5", "export", "Export"),
+        Binding("f7", "import", "Import"),
+        Binding("escape,ctrl+o", "dismiss", "Close", key_display="esc"),
+        Binding("down", "move('cursor_down')", show=False),
+        Binding("up", "move('cursor_up')", show=False),
+        Binding("pagedown", "move('page_down')", show=False),
+        Binding("pageup", "move('page_up')", show=False),
+        Binding("ctrl+home", "move('first')", show=False),
+        Binding("ctrl+end", "move('last')", show=False),
+    ]
 
-    def __init__(self, listed: Sequence[Listed]) -> None:
+    def __init__(self, store: ConversationStore, titles: Mapping[str, str]) -> None:
+        """`titles` are the engines' by id, for what is exported."""
         super().__init__()
-        self._listed = listed
+        self._store = store
+        self._titles = titles
+        self._looking: Worker[None] | None = None
+        self._text = ""
+        self._more = False
+        self._deleted: dict[int, str] = {}
+
+    @property
+    def deleted(self) -> set[int]:
+        """What has been deleted here and not brought back."""
+        return set(self._deleted)
 
     def compose(self) -> ComposeResult:
-        """The list, the latest first."""
+        """What to look for, what is found, and what was done."""
         with Vertical(id="conversations"):
-            yield Static("Conversations, the latest first", classes="heading")
-            if self._listed:
-                yield OptionList(*(_option(entry) for entry in self._listed))
-            else:
-                yield Static("There is none yet: ask something first.")
-        yield Footer()
+            yield SearchLine(placeholder="Search titles, questions, answers…", compact=True)
+            yield Static(id="conversations-told", markup=False)
+            yield ConversationList()
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """Show the latest."""
+        self._look()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Search as one types."""
+        self._text = event.value
+        self._look()
+
+    def on_input_submitted(self) -> None:
+        """Enter in what to look for."""
+        self.action_open()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Open the chosen one."""
-        self.dismiss(int(event.option.id or 0))
+        """Clicked."""
+        event.stop()
+        self.action_open()
 
+    def on_conversation_list_near_end(self) -> None:
+        """Fetch the next slice, once."""
+        if self._more:
+            self._more = False
+            self._extend()
 
-def _option(entry: Listed) -> Option:
-    when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
-    turns = f"{entry.turns} question{'' if entry.turns == 1 else 's'}"
-    # Content, because a title given as a string would be read as markup.
-    return Option(Content(f"{when}  {one_line(entry.title, _WIDTH)}  ({turns})"), id=str(entry.id))
+    @work
+    async def action_open(self) -> None:
+        """Go on with the highlighted one, of what was typed last."""
+        if self._looking:
+            with suppress(WorkerCancelled):
+                await self._looking.wait()
+        entry = self._list.chosen
+        if entry:
+            self.dismiss(entry.id)
+
+    @work
+    async def action_rename(self) -> None:
+        """Ask for another title."""
+        entry = self._list.chosen
+        if entry is None:
+            return
+        title = await self.app.push_screen_wait(
+            LineScreen("Rename the conversation to", one_line(entry.title))
+        )
+        if title:
+            with self._telling():
+                await asyncio.to_thread(self._store.rename, entry.id, title)
+                await self._refresh("Renamed.")
+
+    @work
+    async def action_delete(self) -> None:
+        """Take the highlighted one away."""
+        entry = self._list.chosen
+        if entry is None:
+            return
+        with self._telling():
+            await asyncio.to_thread(self._store.delete, entry.id)
+            self._deleted[entry.id] = one_line(entry.title, _TITLE)
+            self.refresh_bindings()
+            title = self._deleted[entry.id]
+            await self._refresh(f"Deleted “{title}”. Ctrl+Z brings it back, until you quit.")
+
+    @work
+    async def action_undelete(self) -> None:
+        """Bring back what was deleted last."""
+        with self._telling():
+            number = await asyncio.to_thread(self._store.undelete)
+            if number is None:
+                await self._refresh("There is nothing more to bring back.")
+                return
+            title = self._deleted.pop(number, "")
+            self.refresh_bindings()
+            await self._refresh(f"“{title}” is back." if title else "It is back.")
+
+    @work
+    async def action_export(self) -> None:
+        """Ask what, and write it to a new file."""
+        from engine import history
+
+        entry = self._list.chosen
+        if entry is None:
+            return
+        kind = await self.app.push_screen_wait(ChoiceScreen("Export", _EXPORTS))
+        folder = paths.exports_dir()
+
+        def write() -> Path:
+            if kind == "all":
+                return history.write_all(self._store, folder)
+            return history.write_conversation(
+                self._store, entry.id, self._titles, folder, kind or ""
+            )
+
+        if kind:
+            self._tell("Writing…")
+            with self._telling():
+                self._tell(f"Written to {await asyncio.to_thread(write)}")
+
+    @work
+    async def action_import(self) -> None:
+        """Ask for a file that was exported as JSON, and add what is in it."""
+        from engine import history
+
+        name = await self.app.push_screen_wait(
+            LineScreen("Import conversations from", example="a .json file that was exported")
+        )
+        if name is None:
+            return
+        self._tell("Importing…")
+        with self._telling():
+            added = await asyncio.to_thread(history.read, self._store, name)
+            await self._refresh(history.told(added))
+
+    def action_move(self, how: str) -> None:
+        """Move the highlight without leaving what is typed."""
+        getattr(self._list, f"action_{how}")()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        """Undo is there once something was deleted."""
+        return action != "undelete" or bool(self._deleted)
+
+    def _look(self) -> None:
+        self._looking = self.run_worker(self._refresh(), group="look", exclusive=True)
+
+    async def _refresh(self, told: str = "") -> None:
+        """Fetch the list anew; `told` is said about it, or else how much of it there is."""
+        text, old = self._text, self._list
+        place = old.highlighted or 0 if told else 0
+        wanted = max(SLICE, len(old.entries) if told else 0)
+        with self._telling():
+            entries = await asyncio.to_thread(self._fetch, text, wanted)
+            total = await asyncio.to_thread(self._store.count)
+            self._more = len(entries) >= wanted
+            self._list.show(entries, place=place)
+            self._tell(told or self._about(text, len(entries), total))
+
+    def _fetch(self, text: str, wanted: int) -> list[Listed]:
+        return self._store.search(text, wanted) if text.strip() else self._store.listed(wanted)
+
+    @work(group="look")
+    async def _extend(self) -> None:
+        entries, text = self._list.entries, self._text
+        with self._telling():
+            if text.strip():
+                found = await asyncio.to_thread(self._fetch, text, len(entries) + SLICE)
+                more = found[len(entries) :]
+            else:
+                more = await asyncio.to_thread(self._store.listed, SLICE, entries[-1])
+            if self._list.entries is entries and text == self._text:
+                self._more = bool(more)
+                self._list.add(more)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What the disk does not do is told in a sentence."""
+        try:
+            yield
+        except BalcaoError as error:
+            self._tell(str(error))
+
+    def _about(self, text: str, shown: int, total: int) -> str:
+        if not total:
+            return "There is none yet: ask something first."
+        if not text.strip():
+            return f"{total:,} conversation{'' if total == 1 else 's'}, the latest first"
+        if not shown:
+            return f"Nothing has “{one_line(text, _TITLE)}”."
+        return f"the latest {shown} that have it" if self._more else f"{shown} of {total:,} have it"
+
+    def _tell(self, told: str) -> None:
+        self.query_one("#conversations-told", Static).update(one_line(told))
+
+    @property
+    def _list(self) -> ConversationList:
+        return self.query_one(ConversationList)
