@@ -6,25 +6,16 @@ from collections.abc import Iterable
 
 from engine.parameters import warnings
 from engine.settings import CatalogueEngine, EngineSettings
-from engine.text import one_line
+from engine.text import byte_count, one_line
 from engine.types import Availability, EngineFacts, EngineInfo, Progress
 
 _PERCENT = 100
-_STEPS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _QUANTIZATION = {
     "auto": "auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere",
     "nf4": "4-bit NF4",
     "int8": "8-bit",
     "none": "none: the weights' own precision",
 }
-
-
-def size(count: float) -> str:
-    """Bytes for a person, in powers of ten."""
-    for step, unit in _STEPS:
-        if count >= step:
-            return f"{count / step:.1f} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def progress_words(progress: Progress) -> str:
@@ -46,7 +37,7 @@ def state_words(
     if facts.loading:
         return progress_words(progress) if progress else "loading"
     if loaded and facts.memory is not None:
-        return f"loaded, takes {size(facts.memory)}"
+        return f"loaded, takes {byte_count(facts.memory)}"
     if availability is None:
         return "…"
     if availability.ready:
@@ -81,7 +72,7 @@ def _table(info: EngineInfo, facts: EngineFacts, row: EngineSettings) -> Iterabl
     yield "adapter", facts.adapter
     yield "quantization", _QUANTIZATION.get(facts.quantization, facts.quantization)
     yield "address", facts.address or "this machine"
-    yield "memory", f"{size(facts.memory)} resident" if facts.memory is not None else ""
+    yield "memory", f"{byte_count(facts.memory)} resident" if facts.memory is not None else ""
     if not isinstance(row, CatalogueEngine):
         drawn = f"temperature {row.temperature:g}, top-p {row.top_p:g}"
         yield "answers with", f"{drawn}, at most {row.max_tokens:,} tokens"

@@ -15,6 +15,7 @@ _UNSAFE = re.compile(
     "]"
 )
 _BLANKS = re.compile(r"\s+")
+_STEPS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def printable(text: str) -> str:
@@ -43,3 +44,11 @@ def json_line(value: object) -> str:
 def json_safe(text: str) -> str:
     """JSON with every character escaped that a terminal would act upon."""
     return _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def byte_count(count: float) -> str:
+    """A number of bytes for a person, in powers of ten."""
+    for step, unit in _STEPS:
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count:.0f} bytes"

@@ -23,6 +23,7 @@ COMMANDS = {
     "index": ("scripts.build_index", "build a catalogue from trn.json"),
     "keys": ("scripts.keys", "keep the keys of the engines"),
     "merge": ("scripts.merge", "put an adapter into its base: one model for other servers"),
+    "models": ("scripts.models", "list, fetch and remove models"),
     "prepare": ("scripts.prepare", "make training rows from trn.json"),
     "runs": ("scripts.runs", "list training runs, follow one, stop one"),
     "serve": ("scripts.serve", "show the chat in a browser on this machine"),

@@ -27,7 +27,7 @@ def loaded_after(script: str) -> set[str]:
     [
         "import tui.app, tui.typeahead, scripts.cli",
         "import engine.opening, engine.assistant, engine.registry, engine.indexing",
-        "import scripts.ask, scripts.engines, scripts.build_index",
+        "import scripts.ask, scripts.engines, scripts.build_index, scripts.models",
         (
             "from engine import settings; from engine.registry import Registry\n"
             "r = Registry(settings.load()); [r.get(i).availability() for i in r.ids]"

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +20,13 @@ from engine.errors import EngineUnavailable
 
 T = TypeVar("T")
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?")
+_MAIN = "main"
 _ONE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _TOKENIZER = "tokenizer.json"
 _SENTENCEPIECE = "tokenizer.model"
+_GATE = " (its licence has to be accepted first: the command says how)"
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format itself."""
@@ -181,32 +181,46 @@ def _locate(model: str, engine_id: str) -> Path:
     if folder.is_dir():
         return folder.resolve()
     choose = setting_hint("model", "a folder with a Llama model in safetensors", engine_id)
-    if not _HUB_ID.fullmatch(model):
+    if split_id(model) is None:
         raise EngineUnavailable(f"There is no model folder {model}.", choose)
-    snapshot = _snapshot(model)
+    snapshot = find_snapshot(model)
     if snapshot is None:
+        gate = _GATE if model.startswith("meta-llama/") else ""
         raise EngineUnavailable(
-            f"The weights of “{model}” are not on this machine.", f"{_fetch(model)} {choose}"
+            f"The weights of “{model}” are not on this machine.",
+            f"Fetch them: {pull_command(model)}{gate}. Or: {choose}",
         )
     return snapshot
 
 
-def _fetch(model: str) -> str:
-    beside = Path(sys.executable).parent / "hf"
-    command = "hf" if shutil.which("hf") or not beside.exists() else str(beside)
-    gate = ""
-    if model.startswith("meta-llama/"):
-        gate = f" once its licence is accepted on the hub and `{command} auth login` has a token"
-    return f'Fetch them{gate}: {command} download {model} --exclude "*.bin". Or:'
-
-
-def _snapshot(model: str) -> Path | None:
-    """The folder of the revision that the cache holds as main."""
-    stored = hub_cache() / f"models--{model.replace('/', '--')}"
-    try:
-        commit = (stored / "refs" / "main").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+def split_id(model: str) -> tuple[str, str] | None:
+    """A hub id and its revision, of `ORG/NAME` or `ORG/NAME@REVISION`; None for no hub id."""
+    found = _HUB_ID.fullmatch(model)
+    if found is None or ".." in model:
         return None
+    return found[1], found[2] or _MAIN
+
+
+def pull_command(model: str) -> str:
+    """The command that fetches a model by its hub id."""
+    name, revision = split_id(model) or (model, _MAIN)
+    chosen = "" if revision == _MAIN else f" --revision {revision}"
+    return f"balcao models pull {name}{chosen}"
+
+
+def hub_folder(name: str) -> Path:
+    """Where the cache keeps all that it has of a hub id, whether or not it is there."""
+    return hub_cache() / f"models--{name.replace('/', '--')}"
+
+
+def find_snapshot(model: str) -> Path | None:
+    """The folder of the revision that the cache holds under that name, or as that commit."""
+    name, revision = split_id(model) or (model, _MAIN)
+    stored = hub_folder(name)
+    try:
+        commit = (stored / "refs" / revision).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        commit = revision
     snapshot = stored / "snapshots" / commit
     return snapshot if commit and snapshot.is_dir() else None
 

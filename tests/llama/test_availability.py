@@ -44,7 +44,7 @@ def test_an_engine_that_needs_an_adapter_says_which_setting(tiny: Tiny) -> None:
 def test_a_hub_model_that_is_not_here_says_how_to_get_it() -> None:
     said = _said(model=LLAMA2)
     assert f"“{LLAMA2}” are not on this machine" in said
-    assert f"download {LLAMA2}" in said
+    assert f"balcao models pull {LLAMA2}" in said
     assert "licence" in said
     assert "`model` under [engines.mine]" in said
     assert "licence" not in _said(model="someone/open-model")

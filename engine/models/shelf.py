@@ -1,0 +1,177 @@
+"""The models that the settings name and those that lie in the hub's cache; and taking one away.
+
+Light: folders, small files and the headers of weights are looked at. The hub client's own
+listing leaves out what was broken off, which is what one most wants to know of.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from engine.backends.adapter_files import find_adapter
+from engine.backends.weights import (
+    find_model,
+    find_snapshot,
+    hub_cache,
+    hub_folder,
+    pull_command,
+    read_json,
+    split_id,
+)
+from engine.errors import BalcaoError, EngineUnavailable, UsageError
+from engine.models.kinds import Kind, precision
+from engine.settings import LlamaEngine, Settings
+from engine.text import byte_count
+
+_PREFIX = "models--"
+_MAIN = "main"
+_LLAMA = "llama"
+_ADAPTER = "adapter"
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+class Shelved(msgspec.Struct, frozen=True):
+    """One model or adapter, as `balcao models` tells of it.
+
+    `name` is what the settings would call it; `bytes` what it takes on disk; `precision` that of
+    its weights; `whole` whether an engine could use it, and if not, `problem` and `remedy` say why
+    and what to do; `used_by` are the engines' ids.
+    """
+
+    name: str
+    kind: str
+    whole: bool = False
+    bytes: int = 0
+    precision: str = ""
+    folder: str = ""
+    used_by: tuple[str, ...] = ()
+    problem: str = ""
+    remedy: str = ""
+
+
+def shelved(chosen: Settings) -> list[Shelved]:
+    """What is configured, in the settings' order, and then what else the cache holds."""
+    rows = {name: row for name, row in chosen.engines.items() if isinstance(row, LlamaEngine)}
+    models = dict.fromkeys(row.model for row in rows.values())
+    adapters = dict.fromkeys((row.adapter, row.model) for row in rows.values() if row.adapter)
+    found = []
+    for model in models:
+        used_by = [name for name, row in rows.items() if row.model == model]
+        found.append(_model(model, tuple(used_by)))
+    for adapter, model in adapters:
+        same = (adapter, model)
+        used_by = [name for name, row in rows.items() if (row.adapter, row.model) == same]
+        found.append(_adapter(adapter, model, tuple(used_by)))
+    return found + [_cached(name) for name in _in_cache() if name not in models]
+
+
+def taken(name: str) -> int:
+    """Bytes that the cache holds of a hub id.
+
+    Raises UsageError for what is no hub id, BalcaoError if nothing is there.
+    """
+    return _bytes(_removable(name))
+
+
+def remove(name: str) -> int:
+    """Take all that the cache holds of a hub id away; returns how many bytes that frees.
+
+    Raises as `taken` does, and BalcaoError if it cannot be removed.
+    """
+    folder = _removable(name)
+    freed = _bytes(folder)
+    try:
+        shutil.rmtree(folder)
+        shutil.rmtree(hub_cache() / ".locks" / folder.name, ignore_errors=True)
+    except OSError as error:
+        raise BalcaoError(f"{error.filename} cannot be removed: {error.strerror}.") from error
+    return freed
+
+
+def _removable(name: str) -> Path:
+    found = split_id(name)
+    if found is None or Path(name).is_dir():
+        raise UsageError(
+            f"“{name}” is no hub id, which is like ORG/NAME.",
+            "A folder of your own is yours to remove.",
+        )
+    folder = hub_folder(found[0])
+    if not folder.is_dir():
+        raise BalcaoError(f"There is nothing of “{found[0]}” in {hub_cache()}.")
+    return folder
+
+
+def _model(name: str, used_by: tuple[str, ...]) -> Shelved:
+    def look() -> tuple[str, Path]:
+        files = find_model(name, used_by[0] if used_by else "NAME")
+        return precision(read_json(files.folder / "config.json", Kind), files.weights), files.folder
+
+    return _looked_at(Shelved(name, _LLAMA, used_by=used_by), look)
+
+
+def _adapter(name: str, model: str, used_by: tuple[str, ...]) -> Shelved:
+    def look() -> tuple[str, Path]:
+        folder = find_adapter(name, find_model(model, used_by[0])).folder
+        return precision(Kind(), [folder / _ADAPTER_WEIGHTS]), folder
+
+    return _looked_at(Shelved(name, _ADAPTER, used_by=used_by), look)
+
+
+def _cached(name: str) -> Shelved:
+    """What no engine names: any kind of model, whole or not."""
+    folder = find_snapshot(name)
+    if folder and (folder / "adapter_config.json").exists():
+        return _looked_at(
+            Shelved(name, _ADAPTER),
+            lambda: (precision(Kind(), [folder / _ADAPTER_WEIGHTS]), folder),
+        )
+    try:
+        kind = read_json(folder / "config.json", Kind).model_type if folder else _LLAMA
+    except EngineUnavailable:
+        kind = ""
+    if kind == _LLAMA:
+        return _model(name, ())
+    return Shelved(name, kind or "unknown", bytes=_here(name), problem="It is no Llama.")
+
+
+def _looked_at(entry: Shelved, look: Callable[[], tuple[str, Path]]) -> Shelved:
+    """The entry with what `look` finds: its precision and folder, or why it cannot be used."""
+    entry = msgspec.structs.replace(entry, bytes=_here(entry.name))
+    try:
+        made_of, folder = look()
+    except EngineUnavailable as error:
+        problem, remedy = error.message, error.remedy
+        if entry.bytes and split_id(entry.name) and find_snapshot(entry.name) is None:
+            problem = f"Broken off: {byte_count(entry.bytes)} of it are here."
+            remedy = f"Go on: {pull_command(entry.name)}"
+        return msgspec.structs.replace(entry, problem=problem, remedy=remedy)
+    return msgspec.structs.replace(
+        entry, whole=True, precision=made_of, folder=str(folder), bytes=_bytes(folder)
+    )
+
+
+def _in_cache() -> Iterator[str]:
+    """Hub ids, with their revisions where those are not main; what was broken off has none."""
+    for stored in sorted(hub_cache().glob(f"{_PREFIX}*--*")):
+        name = stored.name.removeprefix(_PREFIX).replace("--", "/", 1)
+        refs = stored / "refs"
+        named = sorted(ref.relative_to(refs).as_posix() for ref in refs.rglob("*") if ref.is_file())
+        for revision in named or [_MAIN]:
+            yield name if revision == _MAIN else f"{name}@{revision}"
+
+
+def _here(name: str) -> int:
+    """Bytes on disk of a folder, or of all that the cache has of a hub id."""
+    folder = Path(name).expanduser()
+    found = split_id(name)
+    return _bytes(hub_folder(found[0])) if found and not folder.is_dir() else _bytes(folder)
+
+
+def _bytes(folder: Path) -> int:
+    """What the files in a folder take, each once, however many links lead to it."""
+    files = {file.resolve() for file in folder.rglob("*") if file.is_file()}
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,140 @@
+"""List the models that are configured and on disk, fetch one from the hub, remove one.
+
+balcao models pull TinyLlama/TinyLlama-1.1B-Chat-v1.0
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from msgspec.structs import asdict
+
+from engine import keys
+from engine.backends.weights import find_model, hub_cache, setting_hint
+from engine.errors import EngineUnavailable, UsageError
+from engine.models.shelf import Shelved, remove, shelved, taken
+from engine.settings import LlamaEngine, load
+from engine.text import byte_count, json_line, one_line
+from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say
+from scripts.progress import ProgressLine
+
+_TOKEN = "HF_TOKEN"  # noqa: S105 - its name
+_WIDTH = 44
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(prog="balcao models", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    commands = parser.add_subparsers(dest="command", metavar="{pull,remove}")
+    pull = commands.add_parser("pull", help="fetch a model from the hub, or go on fetching it")
+    pull.add_argument("model", metavar="ID", help="its hub id, like ORG/NAME")
+    pull.add_argument("--revision", default="main", help="a branch, a tag or a commit")
+    gone = commands.add_parser("remove", help="take a model out of the hub's cache")
+    gone.add_argument("model", metavar="ID", help="its hub id, like ORG/NAME")
+    gone.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0 when done, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
+    options = make_parser().parse_args(argv)
+    match options.command:
+        case "pull":
+            return guarded(lambda: _pull(options.model, options.revision))
+        case "remove":
+            return guarded(lambda: _remove(options.model, yes=options.yes))
+        case _:
+            return guarded(lambda: _list(as_json=options.json))
+
+
+def _list(*, as_json: bool) -> int:
+    for entry in shelved(load()):
+        if as_json:
+            print(json_line(asdict(entry)))
+            continue
+        told = [entry.kind, entry.precision, byte_count(entry.bytes) if entry.bytes else "not here"]
+        used = f"used by {', '.join(entry.used_by)}" if entry.used_by else "used by no engine"
+        state = "whole" if entry.whole else "not usable"
+        line = " · ".join(part for part in (*told, state, used) if part)
+        print(one_line(f"{entry.name:{_WIDTH}} {line}"))
+        _tell_problem(entry)
+    if not as_json:
+        say(f"The hub's cache is {hub_cache()}.")
+    return DONE
+
+
+def _tell_problem(entry: Shelved) -> None:
+    for line in (entry.problem, entry.remedy):
+        if line:
+            print(f"    {one_line(line)}")
+
+
+def _pull(model: str, revision: str) -> int:
+    token = keys.value(_TOKEN)
+    # The client would ask the hub which coding agents there are, to tell it whether one is at work.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # After the arguments are known to be right: it takes a moment.
+    from engine.models.pull_runtime import Hub, look_up, pull
+
+    hub = Hub(hub_cache(), token)
+    offer = look_up(hub, model, revision)
+    say(f"{model}, {revision}: {len(offer.files)} files, {byte_count(offer.bytes)}.")
+    if offer.licence:
+        say(f"Licence: {one_line(offer.licence)}; read it at {one_line(offer.asked.page)}.")
+    try:
+        with ProgressLine(sys.stderr) as progress:
+            folder = pull(hub, offer, progress.show)
+    except KeyboardInterrupt:
+        say("balcao: stopped. What has come is kept: the same command goes on from there.")
+        return INTERRUPTED
+    print(folder)
+    if offer.is_adapter:
+        say(setting_hint("adapter", str(folder), "lora"))
+        return DONE
+    return _usable(model if revision == "main" else f"{model}@{revision}")
+
+
+def _usable(name: str) -> int:
+    """Say who uses it; what came may be whole and still nothing that an engine can run."""
+    rows = load().engines
+    users = [
+        engine_id
+        for engine_id, row in rows.items()
+        if isinstance(row, LlamaEngine) and row.model == name
+    ]
+    try:
+        find_model(name, users[0] if users else "base")
+    except EngineUnavailable as error:
+        say(f"balcao: {one_line(str(error))}")
+        return FAILED
+    say(f"Used by: {', '.join(users)}." if users else setting_hint("model", f'"{name}"', "base"))
+    return DONE
+
+
+def _remove(model: str, *, yes: bool) -> int:
+    held = taken(model)
+    users = [
+        engine_id
+        for entry in shelved(load())
+        if entry.name.partition("@")[0] == model.partition("@")[0]
+        for engine_id in entry.used_by
+    ]
+    used = f" Used by: {', '.join(users)}." if users else ""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("Nobody is there to be asked.", "Say --yes.")
+        sys.stderr.write(f"Remove {one_line(model)}, {byte_count(held)}?{used} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+            say("Nothing is removed.")
+            return FAILED
+    say(f"Removed: {byte_count(remove(model))} are free again.")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
