@@ -48,6 +48,10 @@ class Registry:
         """
         self._rows[engine_id] = row
 
+    def add(self, engine_id: str, row: EngineSettings) -> None:
+        """One more engine, made while the chat runs: after a fine-tune."""
+        self._rows[engine_id] = row
+
     async def close(self) -> None:
         """Unload every engine that was used."""
         for engine in self._engines.values():

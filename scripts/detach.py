@@ -33,6 +33,7 @@ def detach(given: list[str], out: Path) -> int:
     print(f"log       {log}")
     print(f"follow    balcao runs follow {out}")
     print(f"stop      balcao runs stop {out}", flush=True)
+    say("starting; Ctrl-C leaves it to itself")
     try:
         _wait(process, out, log)
     except KeyboardInterrupt:

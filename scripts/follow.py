@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ _OTHER_LINES = 4
 
 def follow(folder: Path, stream: TextIO) -> RunView:
     """Show the run until it is no longer alive; returns how it ended."""
-    drawing = _Live(folder, stream) if stream.isatty() else _Plain(folder, stream)
+    drawing = _Live(folder, stream) if _can_draw(stream) else _Plain(folder, stream)
     view = look(folder)
     while True:
         drawing.draw(view)
@@ -32,6 +34,17 @@ def follow(folder: Path, stream: TextIO) -> RunView:
             return view
         time.sleep(_LOOK_EVERY)
         view = look(folder)
+
+
+def _can_draw(stream: TextIO) -> bool:
+    """Whether it is a terminal with a cursor to move and with braille to draw in."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    try:
+        "⣿✓✗".encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class _Plain:

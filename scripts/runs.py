@@ -17,7 +17,7 @@ from engine.errors import UsageError
 from engine.text import json_line, one_line
 from engine.training import lora_folder, run_stop, run_view
 from engine.training.run_view import RunView
-from engine.training.run_words import HEADINGS, columns
+from engine.training.run_words import table
 from scripts.common import DONE, FAILED, guarded, say
 from scripts.follow import follow
 from scripts.offer import check_engine, use_engine
@@ -80,12 +80,9 @@ def _list(views: Sequence[RunView], *, as_json: bool) -> int:
     if not views:
         say("balcao: there is no run yet; `balcao train` begins one.")
         return DONE
-    rows = [HEADINGS, *map(columns, views)]
     folders = ["FOLDER", *(one_line(str(view.folder)) for view in views)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row, folder in zip(rows, folders, strict=True):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(f"{'  '.join(cells)}  {folder}")
+    for row, folder in zip(table(views), folders, strict=True):
+        print(f"{row}  {folder}")
     return DONE
 
 

@@ -99,9 +99,10 @@ class BalcaoApp(App[None]):
                     tell = f"{command.does} ({pressed})" if pressed else command.does
                     action = partial(screen.action_command, command.name)
                     yield SystemCommand(command.title, tell, action)
-            for name, row in self._settings.engines.items():
-                choose = partial(screen.query_one(EngineBar).choose, name)
-                yield SystemCommand(f"Engine: {row.title}", "Answers from here on", choose)
+            bar = screen.query_one(EngineBar)
+            for name, title in bar.titles.items():
+                choose = partial(bar.choose, name)
+                yield SystemCommand(f"Engine: {title}", "Answers from here on", choose)
         yield from super().get_system_commands(screen)
 
     def on_record_wanted(self, event: RecordWanted) -> None:

@@ -53,7 +53,18 @@ _STAND_INS = (
     ("▱▯", "."),
     ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "*"),
 )
-GLYPHS: Mapping[str, str] = {
+_BRAILLE = 0x2800
+# The dots of a cell's first and last rows: a curve is seen to rise and fall in ASCII, too.
+_HIGH, _LOW = 0x1B, 0xE4
+
+
+def _braille(dots: int) -> str:
+    if dots & _HIGH and dots & _LOW:
+        return ":"
+    return "'" if dots & _HIGH else "." if dots else " "
+
+
+GLYPHS: Mapping[str, str] = {chr(_BRAILLE + dots): _braille(dots) for dots in range(256)} | {
     glyph: stand_in for glyphs, stand_in in _STAND_INS for glyph in glyphs if not glyph.isascii()
 }
 """One character of ASCII for each glyph, both one cell wide."""

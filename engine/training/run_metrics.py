@@ -26,14 +26,14 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class RunMetrics:
-    """The losses and the last sample of the run in `folder`.
+    """The losses and the last sample of a run; `run` is its folder.
 
     `points` are step and loss. `asked` are the last sample's questions, by `training` and
     `held_out`; `asked_at` is its step.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / METRICS
+        self.run = folder
         self._seen = (0, 0)
         self._read = 0
         self.points: list[tuple[int, float]] = []
@@ -43,7 +43,7 @@ class RunMetrics:
     def refresh(self) -> bool:
         """Read what was written since; returns whether there was anything."""
         try:
-            with self._file.open("rb") as stream:
+            with (self.run / METRICS).open("rb") as stream:
                 seen = os.fstat(stream.fileno())
                 # A run that goes on replaces the file: what came after its checkpoint is out.
                 if (seen.st_ino, seen.st_dev) != self._seen or seen.st_size < self._read:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.text import one_line
 from engine.training.run_metrics import RunMetrics
 from engine.training.run_status import score_words
@@ -9,14 +11,23 @@ from engine.training.run_view import RunView
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _ERROR_WIDTH = 300
-HEADINGS = ("RUN", "STATE", "STEP", "LOSS", "EXACT", "LEFT", "AGE")
+_HEADINGS = ("RUN", "STATE", "STEP", "LOSS", "EXACT", "LEFT", "AGE")
 
 
-def columns(view: RunView) -> tuple[str, ...]:
-    """A run as one row of a table, by `HEADINGS`.
+def table(views: Sequence[RunView]) -> list[str]:
+    """The headings, and a line for each run, in columns.
 
     EXACT is how many training and how many held-out titles the last sample had word for word.
     """
+    rows = [_HEADINGS, *map(_columns, views)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+
+
+def _columns(view: RunView) -> tuple[str, ...]:
     scores = (view.word_for_word.get(name) for name in ("training", "held_out"))
     return (
         one_line(view.name, 24),

@@ -68,6 +68,9 @@ COMMANDS = (
         "f9",
     ),
     Command(
+        "runs", "Runs", "the training runs: how far they are, and their loss", "runs:see", "f10"
+    ),
+    Command(
         "compare",
         "Compare",
         "put the draft, or the last question, to every engine that is ready",

@@ -49,6 +49,10 @@ class EngineBar(Vertical):
         self.query_one("#names", Static).update(self._names())
         self.show_availability()
 
+    def add(self, engine_id: str, title: str) -> None:
+        """One more engine, made while the chat runs."""
+        self.titles[engine_id] = one_line(title)
+
     def named(self, name: str) -> str | None:
         """The engine of that id or title, if there is one."""
         wanted = name.casefold()

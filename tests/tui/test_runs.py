@@ -1,0 +1,143 @@
+"""F10: the training runs, through Textual's pilot. A run is a process that writes as runs do."""
+
+from __future__ import annotations
+
+import math
+import signal
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import OptionList, Static
+
+from engine import engines_file
+from engine.training import run_status
+from engine.training.lora_folder import Metrics
+from engine.training.run_status import Score
+from tests.training.test_runs import begun, finished, running
+from tests.tui.driving import chat, state, until
+from tui.screens.chat import ChatScreen
+from tui.screens.runs import RunsScreen
+from tui.widgets.run_curve import RunCurve
+
+SIZES = [(80, 24), (160, 50), (60, 20)]
+
+
+async def open_page(pilot: Pilot[None]) -> RunsScreen:
+    await pilot.press("f10")
+    await until(lambda: isinstance(pilot.app.screen, RunsScreen))
+    page = pilot.app.screen
+    assert isinstance(page, RunsScreen)
+    await until(lambda: bool(text(page, "#runs-head")))
+    await pilot.pause()
+    return page
+
+
+def text(page: RunsScreen, selector: str) -> str:
+    return str(page.query_one(selector, Static).render())
+
+
+def rows(page: RunsScreen) -> list[list[str]]:
+    return [str(option.prompt).split() for option in page.query_one(OptionList).options]
+
+
+def learning(out: Path) -> Path:
+    """A stopped run with losses that fall, and a sample."""
+    begun(out)
+    status = run_status.StatusFile(out)
+    status.begin(0, 60)
+    status.step(40)
+    status.sampled({"training": Score(3, 2)})
+    status.enter("stopped")
+    metrics = Metrics(out, 0)
+    for step in range(1, 41):
+        metrics.add({"step": step, "loss": 5 * math.exp(-step / 20)})
+    said = {
+        "question": "Tell me [/b]",
+        "said": "a\x1b[2J stool",
+        "wanted": "a stool",
+        "right": False,
+    }
+    metrics.add({"step": 40, "samples": {"training": [said]}})
+    return out
+
+
+async def test_there_is_none_at_first(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        page = await open_page(pilot)
+        assert "balcao train" in text(page, "#runs-head")
+        await pilot.press("u", "s", "escape")
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_run_is_shown_with_its_curve(
+    catalogue_dir: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    learning(tmp_path / "lora")
+    async with chat(catalogue_dir, size) as pilot:
+        page = await open_page(pilot)
+        assert rows(page)[0][:4] == ["lora", "stopped", "40/60", "2/3"]
+        drawn = page.query_one(RunCurve)
+        await until(lambda: "┤" in str(drawn.render()))
+        await pilot.pause()
+        lines = str(drawn.render()).splitlines()
+        canvas = drawn.content_size
+        assert len(lines) == canvas.height
+        assert all(len(line) <= canvas.width for line in lines)
+        assert lines[0].startswith(" 4.756 ┤")
+        assert "stopped, step 40 of 60" in text(page, "#run-state")
+        assert "2 of 3 training titles word for word" in text(page, "#run-state")
+        assert "✗ Tell me [/b] a[2J stool" in text(page, "#run-asked")
+
+
+async def test_the_page_keeps_itself_up_to_date(catalogue_dir: Path, tmp_path: Path) -> None:
+    finished(tmp_path / "older")
+    with running(tmp_path / "live") as process:
+        Metrics(tmp_path / "live", 0).add({"step": 7, "loss": 2.5})
+        async with chat(catalogue_dir) as pilot:
+            page = await open_page(pilot)
+            assert [row[:2] for row in rows(page)] == [["live", "running"], ["older", "done"]]
+            await pilot.press("down")
+            await until(lambda: "done" in text(page, "#run-state"))
+            process.kill()
+            await until(lambda: ["live", "killed"] in [row[:2] for row in rows(page)])
+            # The cursor stays on its run, wherever that has gone.
+            place = page.query_one(OptionList).highlighted
+            assert place is not None
+            assert rows(page)[place][0] == "older"
+
+
+async def test_a_run_is_stopped_by_the_second_s(catalogue_dir: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "live") as process:
+        async with chat(catalogue_dir) as pilot:
+            page = await open_page(pilot)
+            await pilot.press("s")
+            assert "S again" in text(page, "#run-told")
+            assert process.poll() is None
+            await pilot.press("s")
+            await until(lambda: process.poll() == -signal.SIGTERM)
+            await until(lambda: rows(page)[0][1] == "killed")  # this process saves nothing
+            await pilot.press("s")
+            assert text(page, "#run-told") == "It is not running."
+
+
+async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Path) -> None:
+    finished(tmp_path / "My Run")
+    begun(tmp_path / "unfinished")
+    async with chat(catalogue_dir) as pilot:
+        page = await open_page(pilot)
+        place = [row[0] for row in rows(page)].index("unfinished")
+        await pilot.press(*["down"] * place, "u")
+        await until(lambda: "is not done" in text(page, "#run-told"))
+        await pilot.press("up" if place else "down", "u")
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        await until(lambda: screen.bar.engine == "lora-my-run")
+        # Its base is not there, which the bar says as of any engine.
+        await until(lambda: "Not available" in state(pilot))
+        assert "LoRA My Run" in str(screen.query_one("#names", Static).render())
+        await pilot.press("f2")
+        assert screen.bar.engine == "catalogue"
+    assert engines_file.engine_of(tmp_path / "My Run") == "lora-my-run"
