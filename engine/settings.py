@@ -152,6 +152,11 @@ def load(
     return settings
 
 
+def defaults() -> Settings:
+    """The settings of someone who has set nothing."""
+    return msgspec.convert({"engines": _DEFAULT_ENGINES}, Settings)
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:

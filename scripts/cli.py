@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "ask": ("scripts.ask", "answer one question, or one a line from stdin"),
+    "doctor": ("scripts.doctor", "say what is there, and what to do about the rest"),
     "engines": ("scripts.engines", "list the engines and what each needs"),
     "evaluate": ("scripts.evaluate", "measure how faithful engines are"),
     "finetune": ("scripts.finetune", "fine-tune a model at OpenAI"),

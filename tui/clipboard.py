@@ -50,12 +50,15 @@ def copy(text: str, environ: Mapping[str, str] | None = None) -> str:
 
     Blocks for as long as the programs take, at most some seconds.
     """
-    environ = os.environ if environ is None else environ
     for way in _WAYS:
-        meant = not way.variable or environ.get(way.variable)
-        if meant and shutil.which(way.copy[0], path=environ.get("PATH")) and _arrives(way, text):
+        if _is_there(way, environ) and _arrives(way, text):
             return way.where
     return ""
+
+
+def ways(environ: Mapping[str, str] | None = None) -> list[str]:
+    """What would be tried, in order, with the program; for the doctor."""
+    return [f"{way.where} ({way.copy[0]})" for way in _WAYS if _is_there(way, environ)]
 
 
 def copy_to_file(text: str) -> Path:
@@ -64,6 +67,12 @@ def copy_to_file(text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     return file
+
+
+def _is_there(way: _Way, environ: Mapping[str, str] | None) -> bool:
+    environ = os.environ if environ is None else environ
+    meant = not way.variable or bool(environ.get(way.variable))
+    return meant and shutil.which(way.copy[0], path=environ.get("PATH")) is not None
 
 
 def _arrives(way: _Way, text: str) -> bool:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 
 _DUMB = frozenset({"", "dumb", "unknown"})
+COLUMNS, LINES = 60, 20
+"""What the chat's screens are laid out for, at the least."""
 SIXTEEN, MANY, ALL = 16, 256, 1 << 24
 
 

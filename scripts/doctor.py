@@ -1,0 +1,145 @@
+"""Say what is there, what is not, and what to do about it. Works when half of it is broken.
+
+balcao doctor
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from msgspec.structs import asdict, replace
+
+from engine import checkup
+from engine.checkup import Finding
+from engine.settings import Settings
+from engine.text import json_line, one_line
+from scripts.common import DONE, FAILED, guarded
+
+_WIDE = 14
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="balcao doctor",
+        description=__doc__.splitlines()[0],
+        epilog="Exit status: 0 if the chat can start, 1 if it cannot.",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--torch", action="store_true", help="ask torch for its GPU too (slow)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = make_parser().parse_args(argv)
+    return guarded(lambda: _report(as_json=arguments.json, ask_torch=arguments.torch))
+
+
+def _report(*, as_json: bool, ask_torch: bool) -> int:
+    found = _findings(ask_torch=ask_torch)
+    can_start = not any(finding.fatal for finding in found)
+    if as_json:
+        rows = [asdict(finding) for finding in found]
+        print(json_line({"can_start": can_start, "findings": rows}))
+        return DONE if can_start else FAILED
+    _fold()
+    for part, findings in groupby(found, lambda finding: finding.part):
+        print(part.capitalize())
+        for finding in findings:
+            _print(finding)
+        print()
+    troubles = sum(1 for finding in found if finding.trouble)
+    marked = f" What is marked with ! does not work yet ({troubles})." if troubles else ""
+    print(f"The chat {'can' if can_start else 'cannot'} start.{marked}")
+    return DONE if can_start else FAILED
+
+
+def _print(finding: Finding) -> None:
+    mark = "!" if finding.trouble else " "
+    print(f"{mark} {finding.name:{_WIDE}} {one_line(finding.value)}")
+    for line in (finding.trouble, finding.remedy):
+        if line:
+            print(f"    {one_line(line)}")
+
+
+def _findings(*, ask_torch: bool) -> list[Finding]:
+    chosen, wrong = checkup.settings_in_force()
+    found = checkup.examine("program", checkup.program)
+    found += checkup.examine("terminal", lambda: _terminal(chosen))
+    found += checkup.examine("settings", checkup.files)
+    if wrong:
+        found.append(
+            Finding("settings", "wrong", "not used", wrong.message, wrong.remedy, fatal=True)
+        )
+    else:
+        found += checkup.examine("settings", lambda: _chat(chosen), fatal=True)
+    found += checkup.examine("engines", lambda: checkup.engines(chosen))
+    found += checkup.examine("catalogue", lambda: checkup.catalogue(chosen), fatal=True)
+    found += checkup.examine("keys", lambda: checkup.named_keys(chosen))
+    found += checkup.examine("history", checkup.history)
+    return found + checkup.examine("machine", lambda: checkup.machine(ask_torch=ask_torch))
+
+
+def _chat(chosen: Settings) -> Iterator[Finding]:
+    """Whether the chat takes the settings: it alone knows its themes and keys."""
+    from tui.app import BalcaoApp
+    from tui.themes import theme_for
+
+    theme = BalcaoApp(replace(chosen, theme=theme_for(chosen.theme))).theme
+    yield Finding("settings", "chat", f"takes them; theme {theme}, {len(chosen.keys)} own keys")
+
+
+def _terminal(chosen: Settings) -> Iterator[Finding]:
+    from tui import clipboard, glyphs, terminal
+
+    dumb = terminal.is_dumb()
+    trouble = "This terminal (TERM) can only write lines, so the chat goes line by line."
+    yield Finding(
+        "terminal",
+        "TERM",
+        os.environ.get("TERM") or "not set",
+        trouble if dumb else "",
+        "If it can do more, set TERM, for instance to xterm-256color." if dumb else "",
+    )
+    size = shutil.get_terminal_size()
+    small = size.columns < terminal.COLUMNS or size.lines < terminal.LINES
+    yield Finding(
+        "terminal",
+        "size",
+        f"{size.columns} columns, {size.lines} lines",
+        "That is little: not everything fits." if small else "",
+        f"From {terminal.COLUMNS} columns and {terminal.LINES} lines on it does." if small else "",
+    )
+    colours = terminal.colours()
+    wanted = "none wanted (NO_COLOR)" if terminal.no_colour() else f"{colours:,}"
+    yield Finding("terminal", "colours", wanted)
+    charset = glyphs.terminal_charset(chosen.unicode)
+    yield Finding("terminal", "characters", charset)
+    yield Finding("terminal", "input", _streams())
+    yield Finding("terminal", "tmux", "yes" if os.environ.get("TMUX") else "no")
+    yield Finding("terminal", "SSH", "yes" if os.environ.get("SSH_CONNECTION") else "no")
+    ways = ", ".join(clipboard.ways()) or "the terminal (OSC 52), if it allows it, and a file"
+    yield Finding("terminal", "copying", f"to {ways}")
+
+
+def _streams() -> str:
+    both = sys.stdin.isatty() and sys.stdout.isatty()
+    return "a terminal" if both else "not a terminal here: balcao ask, or balcao --plain"
+
+
+def _fold() -> None:
+    """Let the report be read where there is no Unicode."""
+    from tui import glyphs
+
+    if sys.stdout.isatty():
+        glyphs.write_in(sys.stdout, glyphs.terminal_charset())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
