@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gguf  # noqa: TID253 - this module is imported lazily
 import msgspec
+import numpy as np  # noqa: TID253 - as above
 
 from engine.backends.gguf_model_runtime import heads_of, read_tensor, reordered
 from engine.backends.weights import ModelFiles, read_header, read_json
@@ -61,6 +62,8 @@ def write_adapter(adapter: Path, model: ModelFiles, file: Path) -> None:
             heads = heads_of(name, model)
             if match[2] == "B" and heads:
                 values = reordered(values, heads)
+            if tensor.dtype != "F32":
+                values = values.astype(np.float16)
             writer.add_tensor(f"{known}.lora_{match[2].lower()}", values)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

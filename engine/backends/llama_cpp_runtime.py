@@ -8,7 +8,6 @@ what is new.
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from engine.backends import gguf_cache_runtime as gguf_cache
 from engine.backends.llama_encode_runtime import common, encode
 from engine.backends.llama_messages import Ask, Done, Open
 from engine.backends.llama_prompt import fit
+from engine.backends.llama_runtimes import threads
 from engine.backends.llama_watch import AnswerWatch, end_tokens
 from engine.backends.weights import ModelFiles, find_model, read_json
 from engine.errors import EngineFailed, EngineUnavailable
@@ -154,7 +154,7 @@ class LlamaCppRuntime:
         parameters = llama_cpp.llama_context_default_params()
         self._room = parameters.n_ctx = -(-tokens // _CONTEXT_STEP) * _CONTEXT_STEP
         parameters.n_batch = parameters.n_ubatch = _BATCH
-        parameters.n_threads = parameters.n_threads_batch = len(os.sched_getaffinity(0))
+        parameters.n_threads = parameters.n_threads_batch = threads(self._files.weight_bytes)
         parameters.abort_callback = self._abort
         self._kept, self._in_force = [], None
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)

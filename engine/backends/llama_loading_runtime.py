@@ -18,6 +18,7 @@ from transformers import (  # noqa: TID253 - as above
 )
 
 from engine.backends.llama_messages import Open, Quantization
+from engine.backends.llama_runtimes import threads
 from engine.errors import EngineFailed, EngineUnavailable
 from engine.prompt_tokens_runtime import read_tokenizer
 from engine.text import one_line
@@ -48,6 +49,8 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     on_gpu = torch.cuda.is_available()
     if quantization == "auto":
         quantization = "nf4" if on_gpu else "none"
+    if not on_gpu:
+        torch.set_num_threads(threads(request.weight_bytes))
     _check_memory(request.weight_bytes * _SHARE[quantization], on_gpu=on_gpu)
     with memory_ran_out("be loaded"):
         model, report = LlamaForCausalLM.from_pretrained(

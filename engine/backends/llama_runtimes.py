@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,9 @@ from engine.backends.llama_messages import Quantization, Runtime
 
 _TRANSFORMERS = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
 _LLAMA_CPP = {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}
+_SMALL = 64_000_000
+"""Bytes of weights."""
+
 _QUANTIZED = ("nf4", "int8")
 
 
@@ -20,6 +24,19 @@ def runtime_of(row: settings.LlamaEngine) -> Runtime:
         return row.runtime
     fast = not has_gpu() and all(find_spec(name) for name in _LLAMA_CPP)
     return "llama.cpp" if fast else "transformers"
+
+
+def threads(weight_bytes: int) -> int:
+    """How many threads a model of that size is to be computed by, on a CPU.
+
+    A small model is read faster by one than several take to wait for one another; on a machine that
+    is busy otherwise they wait a hundred times as long (benchmarks/llama.py).
+    """
+    if weight_bytes < _SMALL:
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def has_gpu() -> bool:

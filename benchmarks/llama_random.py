@@ -1,0 +1,95 @@
+"""A random Llama of TinyLlama-1.1B's shape, with a tokenizer and adapters, for benchmarks alone.
+
+python -m benchmarks.llama_random FOLDER   (2.2 GB, half a minute)
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch  # noqa: TID253 - a script that is nothing without it
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: TID253 - as above
+from transformers import (  # noqa: TID253 - as above
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+VOCABULARY = 32_000
+RANK = 8
+ADAPTERS = 3
+
+
+def main(folder: Path) -> None:
+    """Write `model` and `adapter0` to `adapter2` into `folder`."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=2048,
+        intermediate_size=5632,
+        num_hidden_layers=22,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        bos_token_id=1,
+        eos_token_id=2,
+        rms_norm_eps=1e-5,
+    )
+    torch.set_default_dtype(torch.bfloat16)
+    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    _tokenizer().save_pretrained(folder / "model")
+    for number in range(ADAPTERS):
+        _write_adapter(folder / f"adapter{number}", config)
+
+
+def _tokenizer() -> Any:  # noqa: ANN401 - untyped library
+    """One token a byte, and words that no text has for the rest."""
+    special = ["<unk>", "<s>", "</s>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = special + letters
+    names += [f"w{number}" for number in range(VOCABULARY - len(names))]
+    bare = Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, []))
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    unknown, begin, end = special
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bare, unk_token=unknown, bos_token=begin, eos_token=end
+    )
+
+
+def _write_adapter(folder: Path, config: LlamaConfig) -> None:
+    folder.mkdir(parents=True)
+    keys = config.hidden_size // config.num_attention_heads * config.num_key_value_heads
+    hidden, inner = config.hidden_size, config.intermediate_size
+    sizes = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (hidden, keys),
+        "self_attn.v_proj": (hidden, keys),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (hidden, inner),
+        "mlp.up_proj": (hidden, inner),
+        "mlp.down_proj": (inner, hidden),
+    }
+    weights = {}
+    for layer in range(config.num_hidden_layers):
+        for part, (inputs, outputs) in sizes.items():
+            name = f"base_model.model.model.layers.{layer}.{part}"
+            weights[f"{name}.lora_A.weight"] = torch.randn(RANK, inputs) * 0.01
+            weights[f"{name}.lora_B.weight"] = torch.randn(outputs, RANK) * 0.01
+    save_file(weights, folder / "adapter_model.safetensors")
+    values = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": RANK,
+        "lora_alpha": 2 * RANK,
+        "target_modules": sorted({part.rpartition(".")[2] for part in sizes}),
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
