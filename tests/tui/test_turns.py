@@ -17,9 +17,8 @@ from tests.tui.driving import about, ask, chat, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
-from tui.widgets.conversation_view import SELECTED
 from tui.widgets.markdown_view import MarkdownView
-from tui.widgets.turns import AnswerView, QuestionView
+from tui.widgets.turns import SELECTED, AnswerView, QuestionView
 
 STOOL, SHELF, TIN = ROWS[4][1], ROWS[6][1], ROWS[0][1]
 

@@ -10,7 +10,7 @@ from engine.errors import BalcaoError, StoreError
 from engine.types import Mode
 from tui.asking import draw_answer
 from tui.messages import RecordWanted
-from tui.widgets.conversation_view import numbered
+from tui.widgets.turns import numbered
 
 if TYPE_CHECKING:
     from tui.screens.chat import ChatScreen

@@ -151,11 +151,8 @@ class ChatScreen(Screen[None]):
         self.conversation = conversation
         self.selected = self.editing = None
         self.composer.remember([turn.question for turn in conversation.turns])
-        pane, titles = self.pane, self.bar.titles
-        if conversation.turns:
-            await pane.show(conversation, titles)
-        else:
-            await pane.welcome(sample=self.settings.catalogue is None)
+        sample = self.settings.catalogue is None
+        await self.pane.show(conversation, self.bar.titles, sample=sample)
 
     async def cancel(self) -> None:
         """Stop the answer that is coming, if one is, and wait until what came is kept."""

@@ -34,7 +34,7 @@ _PARTS = ("heading", "strong", "em", "strike", "code", "block", "link", "sign")
 
 
 class MarkdownView(Widget):
-    """Append text, and `finish` it; or `show` what is already whole."""
+    """A text that is whole; or an empty one to `append` to, until it is to `finish`."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"markdown--{part}" for part in _PARTS),
@@ -42,11 +42,11 @@ class MarkdownView(Widget):
         "marks--added",
     }
 
-    def __init__(self, classes: str = "") -> None:
+    def __init__(self, text: str = "", classes: str = "") -> None:
         super().__init__(classes=classes)
-        self._pieces: list[str] = []
-        self._fresh: list[str] = []
-        self._ended = False
+        self._pieces = [printable(text)]
+        self._fresh = list(self._pieces)
+        self._ended = bool(text)
         self._document: Document | None = None
         self._layout: Layout | None = None
         self._reading = asyncio.Lock()
@@ -73,11 +73,6 @@ class MarkdownView(Widget):
         """No more words will come: draw what is still to be drawn."""
         self._ended = True
         await self._draw()
-
-    async def show(self, text: str) -> None:
-        """Draw a text that is whole."""
-        self.append(text)
-        await self.finish()
 
     def mark(self, record: str | None) -> None:
         """Mark, once all has come, which words stand in `record`; None: no longer."""
@@ -113,14 +108,18 @@ class MarkdownView(Widget):
             self._document, self._layout = Document(self._palette()), Layout()
         return self._document
 
+    def _set(self, document: Document) -> None:
+        if self._layout:
+            self._layout.set(document.blocks, document.stable)
+            if self._record is not None and self._ended:
+                self._put_marks()
+
     def _lay_out(self, document: Document) -> None:
         if self._layout is None:
             return
         width, height = self.content_size
         changed = self._layout.settled
-        self._layout.set(document.blocks, document.stable)
-        if self._record is not None and self._ended:
-            self._put_marks()
+        self._set(document)
         if self.is_attached:
             grown = not width or self._layout.height(width) != height
             self.refresh(Region(0, changed, width, max(1, height - changed)), layout=grown)
@@ -153,7 +152,13 @@ class MarkdownView(Widget):
         return Palette(**styles, code_theme=f"ansi_{'dark' if dark else 'light'}")
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's signature
-        """Lines at that width."""
+        """Lines at that width; a text that was whole from the start is first read here."""
+        if self._ended and self._document is None and self._fresh:
+            document = self._open()
+            document.feed("".join(self._fresh))
+            self._fresh.clear()
+            document.read(ended=True)
+            self._set(document)
         return self._layout.height(width) if self._layout and width else 0
 
     def render_line(self, y: int) -> Strip:

@@ -6,17 +6,24 @@ asterisk. What a model says is drawn as Markdown, while it comes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Static
 
+from engine.conversation import Turn
 from engine.text import one_line, printable
 from engine.types import Answer, Hit
 from engine.wording import describe, title_of
 from tui.messages import RecordWanted
 from tui.widgets.markdown_view import MarkdownView
 
+Titles = Mapping[str, str]
+NO_TITLES: Titles = {}
+SELECTED = "selected"
+"""The class of what the commands about a turn act on; app.tcss draws a bar beside it."""
 _CARD_WIDTH = 200
 
 
@@ -50,21 +57,44 @@ class SourceCard(Static, can_focus=True):
 class AnswerView(Vertical):
     """An answer, from the first sign of it to the line that tells where it came from."""
 
-    def __init__(self, engine_title: str, *, source: bool = True) -> None:
-        """`source`: whether the card of the record is part of it."""
+    def __init__(
+        self, engine_title: str, answer: Answer | None = None, *, source: bool = True
+    ) -> None:
+        """`answer` is one that is already whole; `source`: whether the card of the record is here.
+
+        Without `answer` it is drawn as it comes: `tell`, `add`, and `finish`.
+        """
         super().__init__(classes="answer")
         self._engine_title = one_line(engine_title)
         self._with_source = source
-        self.finished = False
-        self.verbatim = False
+        self.answer = answer
+        self.verbatim = answer.verbatim if answer else False
         self._text = ""
         self._body: Static | MarkdownView | None = None
-        self.hits: tuple[Hit, ...] = ()
-        self.problem = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is whole."""
+        return self.answer is not None
+
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        """The records that the answer rests on, once it is whole."""
+        return self.answer.sources if self.answer else ()
+
+    @property
+    def problem(self) -> str:
+        """Why the answer broke off or never came, and what to do."""
+        problem = self.answer.problem if self.answer else None
+        return printable(f"{problem.message} {problem.remedy}".strip()) if problem else ""
 
     def compose(self) -> ComposeResult:
-        """The line that tells what is going on, and later how it went."""
-        yield Static("", markup=False, classes="about")
+        """The words, and the line that tells what is going on, or how it went."""
+        if self.answer and self.answer.text:
+            yield self._begin_body(self.answer.text)
+        if self.answer:
+            yield from self._below_words(self.answer)
+        yield Static(self._about, markup=False, classes="about")
 
     def tell(self, state: str) -> None:
         """Say what is going on."""
@@ -73,40 +103,97 @@ class AnswerView(Vertical):
     async def add(self, text: str) -> None:
         """Draw more words."""
         self._text += printable(text)
-        if self.verbatim:
-            await self._plain(self._text)
-        else:
-            await self._markdown(text)
+        if self._body is None:
+            await self._above_about([self._begin_body("")])
+        if isinstance(self._body, MarkdownView):
+            self._body.append(text)
+        elif self._body:
+            self._body.update(self._text)
 
     async def finish(self, answer: Answer) -> None:
         """Draw how it ended: the source, the problem if there was one, the line about it."""
-        self.finished = True
+        self.answer = answer
         if isinstance(self._body, MarkdownView):
             await self._body.finish()
-        self.hits = answer.sources
-        if answer.problem:
-            self.problem = printable(f"{answer.problem.message} {answer.problem.remedy}".strip())
-            await self._above_about(Static(self.problem, markup=False, classes="problem"))
+        await self._above_about(list(self._below_words(answer)))
+        self.query_one(".about", Static).update(self._about)
+
+    @property
+    def _about(self) -> str:
+        if self.answer is None:
+            return ""
+        return f"{self._engine_title} · {one_line(describe(self.answer, source=False))}"
+
+    def _begin_body(self, text: str) -> Static | MarkdownView:
+        if self.verbatim:
+            self._body = Static(printable(text), markup=False, classes="words")
+        else:
+            self._body = MarkdownView(text, classes="words")
+        return self._body
+
+    def _below_words(self, answer: Answer) -> Iterator[Widget]:
+        if self.problem:
+            yield Static(self.problem, markup=False, classes="problem")
         if answer.notice:
-            await self._above_about(
-                Static(printable(answer.notice), markup=False, classes="notice")
-            )
+            yield Static(printable(answer.notice), markup=False, classes="notice")
         if answer.sources and self._with_source:
-            await self._above_about(SourceCard(answer.sources))
-        self.tell(describe(answer, source=False))
+            yield SourceCard(answer.sources)
 
-    async def _plain(self, text: str) -> None:
-        if isinstance(self._body, Static):
-            self._body.update(text)
-            return
-        self._body = Static(text, markup=False, classes="words")
-        await self._above_about(self._body)
+    async def _above_about(self, widgets: Sequence[Widget]) -> None:
+        await self.mount_all(widgets, before=self.query_one(".about"))
 
-    async def _markdown(self, piece: str) -> None:
-        if not isinstance(self._body, MarkdownView):
-            self._body = MarkdownView(classes="words")
-            await self._above_about(self._body)
-        self._body.append(piece)
 
-    async def _above_about(self, widget: Widget) -> None:
-        await self.mount(widget, before=self.query_one(".about"))
+class TurnView(Vertical):
+    """A question, and the answer from which the conversation goes on."""
+
+    def __init__(self, question: str, turn: Turn | None = None, titles: Titles = NO_TITLES) -> None:
+        """Without `turn` the answer is yet to come: `begin`. `titles` are the engines' by id."""
+        super().__init__(classes="turn")
+        self._question = question
+        self._turn = turn
+        self._titles = titles
+        self._selected = False
+
+    def compose(self) -> ComposeResult:
+        """The question, and the answer if there is one."""
+        question = QuestionView(self._question)
+        yield question.set_class(self._selected, SELECTED)
+        if self._turn and self._turn.answer:
+            yield self._answer_of(self._turn, self._titles).set_class(self._selected, SELECTED)
+
+    async def begin(self, engine_title: str) -> AnswerView:
+        """Make room for an answer that is to come, instead of the one so far."""
+        return await self._replace(AnswerView(engine_title))
+
+    async def show(self, turn: Turn, titles: Titles) -> None:
+        """Draw the answer from which the turn goes on now."""
+        await self._replace(self._answer_of(turn, titles))
+
+    def select(self, selected: bool) -> None:
+        """Mark it as what the commands about a turn act on, or no longer."""
+        self._selected = selected
+        for part in self.children:
+            part.set_class(selected, SELECTED)
+
+    @property
+    def settled(self) -> bool:
+        """Whether its answer is whole."""
+        return all(view.finished for view in self.query(AnswerView))
+
+    async def _replace(self, view: AnswerView) -> AnswerView:
+        view.set_class(self._selected, SELECTED)
+        old = list(self.query(AnswerView))
+        await self.mount(view)
+        await self.remove_children(old)
+        return view
+
+    def _answer_of(self, turn: Turn, titles: Titles) -> AnswerView:
+        if turn.answer is None:
+            return AnswerView("")
+        title = titles.get(turn.answer.engine, turn.answer.engine)
+        return AnswerView(numbered(title, turn.place + 1, len(turn.answers)), turn.answer)
+
+
+def numbered(title: str, number: int, of: int) -> str:
+    """An engine's title with the answer's number, where the turn has several."""
+    return f"{title} · answer {number} of {of}" if of > 1 else title

@@ -53,7 +53,8 @@ async def test_streamed_and_shown_at_once_are_the_same_on_the_screen(seed: int) 
             if place % 15 == 0:
                 await asyncio.sleep(0.05)
         await streamed.finish()
-        await whole.show(document)
+        whole.append(document)
+        await whole.finish()
         await pilot.pause()
         assert drawn(streamed) == drawn(whole)
         assert streamed.source == whole.source
@@ -81,9 +82,8 @@ async def test_a_selection_is_copied_without_the_line_ends_that_wrapping_made() 
     page = Page()
     async with page.run_test(size=(20, 20)) as pilot:
         view, _ = views(page)
-        await view.show(
-            "One two three four five six.\n\n- seven\n\n| a | b |\n|---|---|\n| c | d |"
-        )
+        view.append("One two three four five six.\n\n- seven\n\n| a | b |\n|---|---|\n| c | d |")
+        await view.finish()
         await pilot.pause()
         everything = view.get_selection(Selection(None, None))
         assert everything == (
@@ -105,7 +105,8 @@ async def test_marks_distinguish_without_colour_and_can_be_taken_away() -> None:
     page = Page()
     async with page.run_test(size=(60, 20)) as pilot:
         view, _ = views(page)
-        await view.show("It **folds** flat.\n\n- and flies")
+        view.append("It **folds** flat.\n\n- and flies")
+        await view.finish()
         await pilot.pause()
         before = drawn(view)
         view.mark("Small. It folds flat. Cheap and good.")

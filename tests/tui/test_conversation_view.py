@@ -1,0 +1,217 @@
+"""A long conversation: drawn from its end, the rest where the reader goes, and nothing moves."""
+
+from __future__ import annotations
+
+import re
+
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+
+from engine.conversation import Conversation, Turn
+from engine.types import Answer, Hit, Mode, Product, Status, StopReason
+from tests.tui.driving import until
+from tui.widgets.conversation_view import ConversationView
+from tui.widgets.turns import AnswerView, TurnView
+
+
+class Pane(App[None]):
+    """The pane alone, in the chat's own looks."""
+
+    CSS_PATH = "../../tui/app.tcss"
+
+    def compose(self) -> ComposeResult:
+        yield ConversationView(id="conversation")
+
+
+def answer(number: int) -> Answer:
+    """Of as many lines as the number's last digit says; every other one is a model's."""
+    lines = [f"line {number}.{line}" for line in range(number % 10 + 1)]
+    product = Product(str(number), f"Thing {number}", " ".join(lines))
+    verbatim = number % 2 == 0
+    return Answer(
+        f"question {number}",
+        "catalogue",
+        Mode.GROUNDED,
+        Status.EXACT,
+        "\n".join(lines) if verbatim else "\n".join(f"- {line}" for line in lines),
+        StopReason.COMPLETE,
+        sources=(Hit(product, 1.0),),
+        verbatim=verbatim,
+    )
+
+
+def conversation(turns: int) -> Conversation:
+    return Conversation(1, [Turn(f"question {n}", answer(n)) for n in range(turns)])
+
+
+def pane_of(pilot: Pilot[None]) -> ConversationView:
+    return pilot.app.query_one(ConversationView)
+
+
+def seen(pilot: Pilot[None]) -> list[str]:
+    """The marks of the lines on the screen, from top to bottom."""
+    strips = pilot.app.screen._compositor.render_strips()
+    text = "\n".join(strip.text for strip in strips)
+    return re.findall(r"question \d+|line \d+\.\d+", text)
+
+
+def written(turns: int) -> list[str]:
+    """All marks of a conversation, in order."""
+    return [
+        mark
+        for n in range(turns)
+        for mark in (f"question {n}", *(f"line {n}.{line}" for line in range(n % 10 + 1)))
+    ]
+
+
+async def settle(pilot: Pilot[None]) -> None:
+    await pilot.pause()
+    await until(lambda: not pane_of(pilot)._tending)
+    await pilot.pause()
+
+
+async def opened(pilot: Pilot[None], turns: int) -> ConversationView:
+    pane = pane_of(pilot)
+    await pane.show(conversation(turns), {"catalogue": "Catalogue"}, sample=False)
+    await settle(pilot)
+    return pane
+
+
+def drawn(pilot: Pilot[None]) -> int:
+    return len(pilot.app.query(TurnView))
+
+
+async def test_it_opens_at_its_end_and_draws_only_what_is_near() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 1000)
+        assert seen(pilot)[-1] == "line 999.9"
+        assert drawn(pilot) < 30
+        assert pane.max_scroll_y > 5000
+
+
+async def test_scrolling_up_and_down_shows_every_line_once_and_in_order() -> None:
+    everything = written(20)
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 20)
+        pages = [seen(pilot)]
+        while pane.scroll_y > 0:
+            pane.scroll_page_up(animate=False)
+            await settle(pilot)
+            pages.append(seen(pilot))
+        together = list(dict.fromkeys(mark for page in reversed(pages) for mark in page))
+        assert together == everything
+        assert pane.place == 0
+        pages = [seen(pilot)]
+        while pane.scroll_y < pane.max_scroll_y:
+            pane.scroll_page_down(animate=False)
+            await settle(pilot)
+            pages.append(seen(pilot))
+        together = list(dict.fromkeys(mark for page in pages for mark in page))
+        assert together == everything
+        assert pane.following
+
+
+async def test_what_is_read_does_not_move_while_more_is_drawn() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 200)
+        for _ in range(12):
+            pane.scroll_up(animate=False)
+            before = seen(pilot)
+            await settle(pilot)
+            after = seen(pilot)
+            assert set(before[1:-1]) & set(after) or not before
+            place = everything_at(after)
+            assert after == written(200)[place : place + len(after)]
+
+
+def everything_at(marks: list[str]) -> int:
+    return written(200).index(marks[0])
+
+
+async def test_any_turn_can_be_gone_to() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 300)
+        for place in (150, 149, 0, 299, 3, 280, 151):
+            await pane.go_to(place)
+            await settle(pilot)
+            everything = written(300)
+            shown = seen(pilot)
+            assert f"question {place}" in shown
+            start = everything.index(shown[0])
+            assert shown == everything[start : start + len(shown)]
+            assert pane.place == place or pane.scroll_y == pane.max_scroll_y
+            assert drawn(pilot) < 60
+
+
+async def test_the_scrollbar_reaches_what_is_not_drawn() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 500)
+        for part in (0.5, 0.1, 0.9, 0.0):
+            pane.scroll_to(y=pane.max_scroll_y * part, animate=False)
+            await settle(pilot)
+            shown = seen(pilot)
+            start = written(500).index(shown[0])
+            assert shown == written(500)[start : start + len(shown)]
+            assert abs(pane.place - 500 * part) < 60
+
+
+async def test_a_resize_keeps_the_turn_that_is_read() -> None:
+    async with Pane().run_test(size=(120, 20)) as pilot:
+        pane = await opened(pilot, 300)
+        await pane.go_to(120)
+        await settle(pilot)
+        await pilot.resize_terminal(40, 30)
+        await settle(pilot)
+        assert pane.place == 120
+        await pilot.resize_terminal(100, 12)
+        await settle(pilot)
+        assert pane.place == 120
+
+
+async def test_it_follows_until_the_reader_scrolls_up_and_again_when_he_is_back() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 30)
+        view = await pane.begin("question 30", "Model")
+        await view.add("- line 30.0\n")
+        await until(lambda: "line 30.0" in seen(pilot))
+        pane.scroll_page_up(animate=False)
+        await settle(pilot)
+        shown = seen(pilot)
+        assert not pane.following
+        for line in range(1, 40):
+            await view.add(f"- line 30.{line}\n")
+        await until(lambda: pane.max_scroll_y > pane.scroll_y + 45)
+        await settle(pilot)
+        assert seen(pilot) == shown
+        pane.scroll_end(animate=False)
+        await settle(pilot)
+        await view.add("- line 30.40\n")
+        await until(lambda: seen(pilot)[-1:] == ["line 30.40"])
+        pane.scroll_home(animate=False)
+        await settle(pilot)
+        assert seen(pilot)[0] == "question 0"
+        await view.finish(answer(30))
+        await settle(pilot)
+        assert seen(pilot)[0] == "question 0"
+        await pane.begin("question 31", "Model")
+        await settle(pilot)
+        assert seen(pilot)[-1] == "question 31"
+        assert pane.following
+
+
+async def test_an_answer_goes_on_where_nobody_looks() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 300)
+        view = await pane.begin("question 300", "Model")
+        await view.add("line 300.0 ")
+        await pane.go_to(10)
+        await settle(pilot)
+        assert drawn(pilot) < 60
+        await view.add("and line 300.1")
+        await view.finish(answer(300))
+        pane.scroll_end(animate=False)
+        await settle(pilot)
+        pane.scroll_end(animate=False)
+        await settle(pilot)
+        assert seen(pilot)[-2:] == ["line 300.0", "line 300.1"]
+        assert len(pilot.app.query(AnswerView)) == drawn(pilot)
