@@ -23,6 +23,8 @@ _PORTUGUESE = frozenset(
     """.split()  # noqa: SIM905 - fifty quoted words are harder to read
 )
 _WORD = re.compile(r"[\w']+")
+_ENOUGH = 4_000
+"""Characters that tell a language; a pasted text may have a million."""
 
 
 def language_of(question: str, before: Language = "en") -> Language:
@@ -30,7 +32,7 @@ def language_of(question: str, before: Language = "en") -> Language:
 
     What stands in quotation marks is a title and says nothing about the language of the question.
     """
-    asked = re.sub(r"[\"“”«»].*?[\"“”«»]", " ", question)
+    asked = re.sub(r"[\"“”«»].*?[\"“”«»]", " ", question[:_ENOUGH])
     words = _WORD.findall(asked.lower())
     english = sum(word in _ENGLISH for word in words)
     portuguese = sum(word in _PORTUGUESE for word in words)

@@ -14,6 +14,7 @@ from engine.retrieval.catalogue import Catalogue
 from engine.retrieval.postgres import is_address, open_postgres
 from engine.retrieval.retriever import Retriever
 from engine.settings import Settings
+from engine.store.asked import last_questions
 from engine.store.conversations import ConversationStore
 from engine.types import Problem
 
@@ -31,6 +32,10 @@ class Counter:
         store = self.assistant.store
         listed = store.listed(limit=1) if store else []
         return store.open(listed[0].id) if store and listed else None
+
+    def last_questions(self) -> list[str]:
+        """What was asked last in any conversation, the latest last."""
+        return last_questions(paths.conversations_file()) if self.assistant.store else []
 
     async def close(self) -> None:
         """Unload the engines and close the files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from textual.events import Paste
 from textual.pilot import Pilot
 
 from tests.tui.driving import ask, chat, said, state, until, words
@@ -158,3 +159,44 @@ async def test_slash_record_and_quit(catalogue_dir: Path) -> None:
         await pilot.press("escape")
         await pilot.press(*"/quit", "enter")
         await until(lambda: not pilot.app.is_running)
+
+
+async def test_a_long_paste_is_a_mark_and_is_asked_whole(catalogue_dir: Path) -> None:
+    text = "lines of text\n" * 70_000
+    async with chat(catalogue_dir) as pilot:
+        await pilot.press(*"about ")
+        composer(pilot).post_message(Paste(text))
+        await until(lambda: "letters]" in composer(pilot).text)
+        assert composer(pilot).text == "about [text 1: 980,000 letters]"
+        await pilot.press("enter")
+        await until(lambda: "… (980,005 letters)" in "".join(words(pilot, ".question")))
+        turns = pilot.app.screen.conversation.turns  # type: ignore[attr-defined]
+        assert turns[0].question == f"about {text}".strip()
+        await pilot.press("up")
+        assert composer(pilot).text == "[text 2: 980,005 letters]"
+
+
+async def test_a_short_paste_is_what_it_is(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await pilot.press(*"ab", "left")
+        composer(pilot).post_message(Paste("one\ntwo"))
+        await until(lambda: composer(pilot).text == "aone\ntwob")
+        await pilot.press("x")
+        assert composer(pilot).text == "aone\ntwoxb"
+
+
+async def test_questions_of_other_conversations_follow_those_of_this_one(
+    catalogue_dir: Path,
+) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, "Empty Shelf")
+        await ask(pilot, "The Tin Lighthouse")
+        await pilot.press("ctrl+n")
+        await ask(pilot, "Empty Shelf")
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, "Canvas Stool, Blue")
+        seen = []
+        for _ in range(4):
+            await pilot.press("up")
+            seen.append(composer(pilot).text)
+        assert seen == ["Canvas Stool, Blue", "Empty Shelf", *["The Tin Lighthouse"] * 2]

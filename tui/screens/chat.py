@@ -84,6 +84,7 @@ class ChatScreen(Screen[None]):
             if last and not self.is_answering:
                 await self.show(last)
             self.counter.set_result(counter)
+            self.composer.remember_others(await asyncio.to_thread(counter.last_questions))
         self.bar.show_availability()
 
     async def on_asked(self, event: Asked) -> None:
@@ -203,4 +204,4 @@ class ChatScreen(Screen[None]):
 
     def on_paste(self, event: Paste) -> None:
         """A paste that found no composer."""
-        self.composer.insert(event.text)
+        self.composer.paste(event.text)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from textual.binding import Binding, BindingType
-from textual.events import Key
+from textual.events import Key, Paste
 from textual.widgets import TextArea
 
 from engine.text import printable
 from tui import keys
 from tui.messages import Asked
+from tui.widgets.pasted import Pasted
 from tui.widgets.suggestions import Suggestions
 
 
@@ -35,25 +36,49 @@ class Composer(TextArea):
         )
         self._actions = {**_actions(TextArea.BINDINGS), **_actions(own)}
         self._suggestions = suggestions
+        self._pasted = Pasted()
+        self._others: list[str] = []
+        self._own: list[str] = []
         self._asked: list[str] = []
         self._place = 0
         self._draft = ""
 
     def begin_with(self, typed: str) -> None:
         """Take what was typed before there was a composer; a line end at its end was an Enter."""
-        self.insert(printable(typed).strip("\n"))
+        self.insert(self._pasted.marked(printable(typed).strip("\n")))
         if typed.endswith("\n"):
             self.action_submit()
 
     def remember(self, questions: list[str]) -> None:
-        """Take the questions of a conversation as what Up walks through."""
-        self._asked = list(questions)
+        """Take the questions of a conversation as what Up walks through first."""
+        self._others += self._own
+        self._own = list(questions)
+        self._line_up()
+
+    def remember_others(self, questions: list[str]) -> None:
+        """Take the questions of other conversations, the latest last: they follow at Up."""
+        self._others = [*questions, *self._others]
+        self._line_up()
+
+    def _line_up(self) -> None:
+        """What Up walks through, the nearest last, each question once."""
+        others = dict.fromkeys(reversed(self._others))
+        for question in self._own:
+            others.pop(question, None)
+        self._asked = [*reversed(others), *self._own]
         self._place = len(self._asked)
+
+    @property
+    def question(self) -> str:
+        """What is written, with all that was pasted."""
+        return self._pasted.whole(self.text).strip()
 
     def accept(self) -> None:
         """The question was taken: empty the composer, keep the question for Up."""
-        if self.text.strip() and self._asked[-1:] != [self.text]:
-            self._asked.append(self.text)
+        question = self.question
+        if question and self._own[-1:] != [question]:
+            self._own.append(question)
+            self._line_up()
         self._place = len(self._asked)
         self._draft = ""
         self.clear()
@@ -76,8 +101,26 @@ class Composer(TextArea):
 
     def action_submit(self) -> None:
         """Send what is written, unless it is blank."""
-        if self.text.strip():
-            self.post_message(Asked(self.text.strip()))
+        question = self.question
+        if question:
+            self.post_message(Asked(question))
+
+    async def _on_paste(self, event: Paste) -> None:
+        """A long text is held aside."""
+        event.prevent_default()
+        event.stop()
+        self.paste(event.text)
+
+    def action_paste(self) -> None:
+        """What was copied in the chat."""
+        self.paste(self.app.clipboard)
+
+    def paste(self, text: str) -> None:
+        """Put `text` where the cursor is, or instead of what is selected."""
+        result = self.replace(
+            self._pasted.marked(text), *self.selection, maintain_selection_offset=False
+        )
+        self.move_cursor(result.end_location)
 
     def action_newline(self) -> None:
         """Begin a new line."""
@@ -104,7 +147,9 @@ class Composer(TextArea):
 
     def put(self, text: str) -> None:
         """Write `text` instead of what is there; undo brings that back."""
-        self.replace(text, (0, 0), self.document.end, maintain_selection_offset=False)
+        self.replace(
+            self._pasted.marked(text), (0, 0), self.document.end, maintain_selection_offset=False
+        )
         self.move_cursor(self.document.end)
 
     def action_older(self) -> None:

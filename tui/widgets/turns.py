@@ -25,13 +25,18 @@ NO_TITLES: Titles = {}
 SELECTED = "selected"
 """The class of what the commands about a turn act on; app.tcss draws a bar beside it."""
 _CARD_WIDTH = 200
+_MOST_ASKED = 2_000
+"""Letters of a question that are drawn: a pasted one may have a million."""
 
 
 class QuestionView(Static):
     """What the person asked."""
 
     def __init__(self, question: str) -> None:
-        super().__init__(f"❯ {printable(question)}", markup=False, classes="question")
+        shown = printable(question[:_MOST_ASKED])
+        if len(question) > _MOST_ASKED:
+            shown += f" … ({len(question):,} letters)"
+        super().__init__(f"❯ {shown}", markup=False, classes="question")
 
 
 class SourceCard(Static, can_focus=True):

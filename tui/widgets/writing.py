@@ -21,8 +21,8 @@ from tui.widgets.suggestions import Suggestions
 if TYPE_CHECKING:
     from engine.opening import Counter
 
-_PAUSE = 0.05
-"""Seconds without a key before titles are looked up."""
+_PAUSE = 0.1
+"""Seconds without a key before titles are looked up: quick fingers are not interrupted."""
 _MOST_LETTERS = 200
 """A longer text is a story and no title."""
 
@@ -35,6 +35,12 @@ class Writing(Vertical):
         super().__init__(id="writing")
         self._settings = settings
         self._counter = counter
+        self._due: asyncio.TimerHandle | None = None
+
+    def on_unmount(self) -> None:
+        """Look nothing up any more."""
+        if self._due:
+            self._due.cancel()
 
     def compose(self) -> ComposeResult:
         """The list lies over what is above the composer."""
@@ -47,6 +53,8 @@ class Writing(Vertical):
         event.stop()
         composer, suggestions = self._composer, self._suggestions
         text = _short(composer)
+        if self._due:
+            self._due.cancel()
         if suggestions.fits(text) or suggestions.gave(text):
             return
         if self._settings.slash_commands and slash.is_command(text):
@@ -55,17 +63,16 @@ class Writing(Vertical):
         elif not text.strip():
             suggestions.offer("", ())
         elif self._settings.complete_titles and self._is_open:
-            self._look_up(text)
+            suggestions.expect(text)
+            self._due = asyncio.get_running_loop().call_later(_PAUSE, self._look_up, text)
 
     @work(exclusive=True)
     async def _look_up(self, text: str) -> None:
         """Offer titles, unless the text has changed meanwhile: then another look-up is under way.
 
-        The search runs beside the loop, and only once the keys pause: typing never waits for it.
+        The search runs beside the loop, once the keys have paused: typing never waits for it.
         """
         composer, suggestions = self._composer, self._suggestions
-        suggestions.expect(text)
-        await asyncio.sleep(_PAUSE)
         catalogue = self._counter.result().catalogue
         try:
             found = await asyncio.to_thread(catalogue.complete, text)

@@ -1,0 +1,30 @@
+"""Long texts, each held under a short mark: the composer shows the mark, the question has the text.
+
+A text area lays out all of its text anew at many a key: 1 MB of it takes a second for each.
+"""
+
+from __future__ import annotations
+
+_LONG = 8_000
+"""Characters from which a text is held: up to it a key takes some 10 ms at most."""
+
+
+class Pasted:
+    """The texts of one composer."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def marked(self, text: str) -> str:
+        """`text`, or the mark under which it is held from here on."""
+        if len(text) < _LONG:
+            return text
+        mark = f"[text {len(self._texts) + 1}: {len(text):,} letters]"
+        self._texts[mark] = text
+        return mark
+
+    def whole(self, text: str) -> str:
+        """`text` with what its marks stand for; a mark that was changed is only words."""
+        for mark, held in self._texts.items():
+            text = text.replace(mark, held)
+        return text
