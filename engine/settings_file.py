@@ -29,12 +29,21 @@ def save_engine(engine_id: str, values: Mapping[str, Value | None]) -> None:
 
     Raises SettingsError if the file cannot be understood, BalcaoError if it cannot be written.
     """
+    _save(("engines", engine_id), values)
+
+
+def save(values: Mapping[str, Value | None]) -> None:
+    """Set values that stand in no table, as `theme`; otherwise as `save_engine`."""
+    _save((), values)
+
+
+def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
     # A link into a folder of dotfiles stays one.
     file = paths.settings_file().resolve()
     try:
         # Not as text: that would change the ends of lines.
         before = file.read_bytes().decode() if file.exists() else ""
-        after = _edited(before, engine_id, values)
+        after = _edited(before, table, values)
         if after != before:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, after.encode())
@@ -50,19 +59,19 @@ def overriding(engine_id: str, names: Mapping[str, Value | None]) -> list[str]:
     return sorted(name for name in os.environ if name.lower() in wanted)
 
 
-def _edited(text: str, engine_id: str, values: Mapping[str, Value | None]) -> str:
+def _edited(text: str, name: tuple[str, ...], values: Mapping[str, Value | None]) -> str:
     settings = tomllib.loads(text)
     try:
-        wanted = _changed(settings, engine_id, values)
+        wanted = _changed(settings, name, values)
         if wanted == tomllib.loads(text):
             return text
         document = tomlkit.parse(text)
-        table = _table(document, engine_id)
-        for name, value in values.items():
+        table = _table(document, name[1]) if name else document
+        for key, value in values.items():
             if value is None:
-                table.pop(name, None)
+                table.pop(key, None)
             else:
-                table[name] = value
+                table[key] = value
         edited = tomlkit.dumps(document)
         if tomllib.loads(edited) == wanted:
             return edited
@@ -71,7 +80,7 @@ def _edited(text: str, engine_id: str, values: Mapping[str, Value | None]) -> st
         pass
     raise BalcaoError(
         f"{paths.settings_file()} is written in a way that the program cannot change safely.",
-        f"Change it by hand, under [engines.{engine_id}].",
+        f"Change it by hand, {f'under [{name[0]}.{name[1]}]' if name else 'at its top'}.",
     )
 
 
@@ -90,12 +99,16 @@ def _table(document: tomlkit.TOMLDocument, engine_id: str) -> Any:  # noqa: ANN4
 
 
 def _changed(
-    settings: dict[str, Any], engine_id: str, values: Mapping[str, Value | None]
+    settings: dict[str, Any], name: tuple[str, ...], values: Mapping[str, Value | None]
 ) -> dict[str, Any]:
     """The settings as they are to be."""
-    there = settings.get("engines", {}).get(engine_id, {})
-    kept = {name: value for name, value in there.items() if name not in values}
-    table = kept | {name: value for name, value in values.items() if value is not None}
+    there = settings
+    for part in name:
+        there = there.get(part, {})
+    kept = {key: value for key, value in there.items() if key not in values}
+    table = kept | {key: value for key, value in values.items() if value is not None}
+    if not name:
+        return table
     if table != there:
-        settings.setdefault("engines", {})[engine_id] = table
+        settings.setdefault(name[0], {})[name[1]] = table
     return settings

@@ -18,9 +18,10 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.events import DescendantFocus
 from textual.screen import Screen
+from textual.theme import Theme
 from textual.widgets import Input, TextArea
 
-from engine.errors import SettingsError
+from engine.errors import BalcaoError, SettingsError
 from engine.settings import Settings
 from engine.text import printable
 from tui import glyphs, keys, themes
@@ -71,7 +72,7 @@ class BalcaoApp(App[None]):
                 f"There is no theme named “{wanted}”.",
                 f"The themes are: {', '.join(sorted(self.available_themes))}.",
             )
-        self.theme = wanted
+        self.theme = self._theme_kept = wanted
         if settings.motion == "reduced":
             self.animation_level = "none"
 
@@ -89,6 +90,19 @@ class BalcaoApp(App[None]):
         """The first frame is drawn: what it took is there to stay, the rest may be collected."""
         gc.freeze()
         gc.enable()
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+
+    def _keep_theme(self, theme: Theme) -> None:
+        """A theme that was chosen from the palette is the person's from here on."""
+        if theme.name == self._theme_kept:
+            return
+        self._theme_kept = theme.name
+        from engine import settings_file
+
+        try:
+            settings_file.save({"theme": theme.name})
+        except BalcaoError as error:
+            self.notify(f"The theme is not kept. {error}", severity="warning", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: what the keys do, each engine by name, and Textual's own."""

@@ -42,16 +42,59 @@ DOES = {
 }
 """What each does, for the help page, in its order."""
 
+IN_SCREENS = frozenset(
+    {
+        "compare_close",
+        "compare_export",
+        "compare_scroll_up",
+        "compare_scroll_down",
+        "record_close",
+        "record_previous",
+        "record_next",
+        "record_original",
+        "record_copy",
+        "engines_select",
+        "engines_load",
+        "engines_unload",
+        "engines_parameters",
+        "engines_close",
+        "parameters_close",
+        "parameters_save",
+        "parameters_next_field",
+        "runs_use",
+        "runs_stop",
+        "runs_close",
+        "prompt_submit",
+        "prompt_close",
+        "help_close",
+        "history_submit",
+        "history_rename",
+        "history_delete",
+        "history_undelete",
+        "history_export",
+        "history_import",
+        "history_close",
+        "history_down",
+        "history_up",
+        "history_page_down",
+        "history_page_up",
+        "history_first",
+        "history_last",
+    }
+)
+"""The ids of the screens' own bindings, which their footers show; they are Textual's to look up."""
+
 _DEFAULTS = {binding.id: binding.key for binding in (*CHAT, *COMPOSER, *APP) if binding.id}
 
 
 def keymap(chosen: dict[str, str]) -> dict[str, str]:
     """The person's keys, checked. Raises SettingsError for an action that does not exist."""
-    unknown = sorted(set(chosen) - set(_DEFAULTS))
+    known = {*_DEFAULTS, *IN_SCREENS}
+    unknown = sorted(set(chosen) - known)
     if unknown:
         raise SettingsError(
             f"There is no key named “{unknown[0]}” to set.",
-            f"The names under [keys] are: {', '.join(sorted(_DEFAULTS))}.",
+            f"The names under [keys] are: {', '.join(sorted(known))}.",
         )
     return dict(chosen)
 

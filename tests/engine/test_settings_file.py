@@ -107,7 +107,7 @@ def test_any_prompt_comes_back(prompt: str, comment: str) -> None:
         prompt.encode()
     except UnicodeEncodeError:
         return
-    edited = _edited(text, "base", {"system_prompt": prompt})
+    edited = _edited(text, ("engines", "base"), {"system_prompt": prompt})
     assert tomllib.loads(edited)["engines"]["base"]["system_prompt"] == prompt
     assert edited.startswith(text)
 

@@ -36,11 +36,12 @@ class CompareScreen(Screen[None]):
     """The record and the answers; the comparison becomes the conversation's next turn."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Stop, then close"),
-        Binding("f3", "leave", "Close", show=False),
-        Binding("e", "export", "Export as Markdown"),
-        Binding("pageup", "scroll('page_up')", show=False, priority=True),
-        Binding("pagedown", "scroll('page_down')", show=False, priority=True),
+        Binding("escape,f3", "leave", "Stop, then close", key_display="esc", id="compare_close"),
+        Binding("e", "export", "Export as Markdown", id="compare_export"),
+        Binding("pageup", "scroll('page_up')", show=False, priority=True, id="compare_scroll_up"),
+        Binding(
+            "pagedown", "scroll('page_down')", show=False, priority=True, id="compare_scroll_down"
+        ),
     ]
 
     def __init__(

@@ -38,25 +38,27 @@ _EXPORTS = {
 class SearchLine(Line):
     """What to look for; its Enter, told in the footer, is the list's."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Open")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Open", id="history_submit")
+    ]
 
 
 class ConversationsScreen(ModalScreen[int | None]):
     """Ends with the id of the conversation to go on with, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "rename", "Rename"),
-        Binding("f8", "delete", "Delete"),
-        Binding("ctrl+z", "undelete", "Undo"),
-        Binding("f5", "export", "Export"),
-        Binding("f7", "import", "Import"),
-        Binding("escape,ctrl+o", "dismiss", "Close", key_display="esc"),
-        Binding("down", "move('cursor_down')", show=False),
-        Binding("up", "move('cursor_up')", show=False),
-        Binding("pagedown", "move('page_down')", show=False),
-        Binding("pageup", "move('page_up')", show=False),
-        Binding("ctrl+home", "move('first')", show=False),
-        Binding("ctrl+end", "move('last')", show=False),
+        Binding("f2", "rename", "Rename", id="history_rename"),
+        Binding("f8", "delete", "Delete", id="history_delete"),
+        Binding("ctrl+z", "undelete", "Undo", id="history_undelete"),
+        Binding("f5", "export", "Export", id="history_export"),
+        Binding("f7", "import", "Import", id="history_import"),
+        Binding("escape,ctrl+o", "dismiss", "Close", key_display="esc", id="history_close"),
+        Binding("down", "move('cursor_down')", show=False, id="history_down"),
+        Binding("up", "move('cursor_up')", show=False, id="history_up"),
+        Binding("pagedown", "move('page_down')", show=False, id="history_page_down"),
+        Binding("pageup", "move('page_up')", show=False, id="history_page_up"),
+        Binding("ctrl+home", "move('first')", show=False, id="history_first"),
+        Binding("ctrl+end", "move('last')", show=False, id="history_last"),
     ]
 
     def __init__(self, store: ConversationStore, titles: Mapping[str, str]) -> None:

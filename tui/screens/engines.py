@@ -32,17 +32,19 @@ _LOOK_EVERY = 0.5
 class _Engines(OptionList):
     """A list whose Enter is told in the footer."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select", "Choose")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Choose", id="engines_select")
+    ]
 
 
 class EnginesScreen(ModalScreen[str | None]):
     """A list of engines, and all about the one under the cursor; ends with the chosen one's id."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "load", "Load"),
-        Binding("u", "unload", "Unload"),
-        Binding("p", "parameters", "Parameters"),
-        Binding("escape,f9", "dismiss", "Close"),
+        Binding("l", "load", "Load", id="engines_load"),
+        Binding("u", "unload", "Unload", id="engines_unload"),
+        Binding("p", "parameters", "Parameters", id="engines_parameters"),
+        Binding("escape,f9", "dismiss", "Close", id="engines_close"),
     ]
 
     def __init__(self, chat: ChatScreen, registry: Registry) -> None:

@@ -26,7 +26,9 @@ words, and how long it took."""
 class HelpScreen(ModalScreen[None]):
     """The keys in force and a short explanation."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,f1,q", "dismiss", "Close", id="help_close")
+    ]
 
     def __init__(self, chosen: dict[str, str]) -> None:
         """`chosen` are the person's own keys by action."""

@@ -26,9 +26,9 @@ class ParametersScreen(ModalScreen[str | None]):
     """Ends with what became of it, a sentence; None where nothing was changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "Leave as it was"),
-        Binding("ctrl+s", "save", "Save", priority=True),
-        Binding("tab", "app.focus_next", "Next field"),
+        Binding("escape", "dismiss", "Leave as it was", id="parameters_close"),
+        Binding("ctrl+s", "save", "Save", priority=True, id="parameters_save"),
+        Binding("tab", "app.focus_next", "Next field", id="parameters_next_field"),
     ]
 
     def __init__(self, registry: Registry, engine_id: str, row: Asked) -> None:

@@ -19,13 +19,17 @@ from tui.widgets.line import Line
 class _Line(Line):
     """A line whose Enter is told in the footer."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Take it")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Take it", id="prompt_submit")
+    ]
 
 
 class LineScreen(ModalScreen[str | None]):
     """Ends with what was typed, or None."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Leave it")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Leave it", id="prompt_close")
+    ]
 
     def __init__(self, asks: str, text: str = "", example: str = "") -> None:
         """`asks` is what for, `text` is there already, `example` is shown where nothing does."""
@@ -49,7 +53,9 @@ class LineScreen(ModalScreen[str | None]):
 class ChoiceScreen(ModalScreen[str | None]):
     """Ends with the name of what was chosen, or None."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Leave it")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Leave it", id="prompt_close")
+    ]
 
     def __init__(self, asks: str, choices: Mapping[str, str]) -> None:
         """`choices` are told to the person by name."""

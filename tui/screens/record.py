@@ -20,11 +20,11 @@ class RecordScreen(ModalScreen[None]):
     """One record at a time, of those that an answer rests on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f4,q", "dismiss", "Close"),
-        Binding("left", "turn(-1)", "Previous"),
-        Binding("right", "turn(1)", "Next"),
-        Binding("o", "original", "Original text"),
-        Binding("c", "copy", "Copy"),
+        Binding("escape,f4,q", "dismiss", "Close", id="record_close"),
+        Binding("left", "turn(-1)", "Previous", id="record_previous"),
+        Binding("right", "turn(1)", "Next", id="record_next"),
+        Binding("o", "original", "Original text", id="record_original"),
+        Binding("c", "copy", "Copy", id="record_copy"),
     ]
 
     def __init__(

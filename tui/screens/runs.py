@@ -33,9 +33,9 @@ class RunsScreen(ModalScreen[str | None]):
     """A list that keeps itself up to date; ends with the engine that was made of a run, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("u", "use", "Use in the chat"),
-        Binding("s", "stop", "Stop"),
-        Binding("escape,f10", "dismiss", "Close"),
+        Binding("u", "use", "Use in the chat", id="runs_use"),
+        Binding("s", "stop", "Stop", id="runs_stop"),
+        Binding("escape,f10", "dismiss", "Close", id="runs_close"),
     ]
 
     def __init__(self) -> None:

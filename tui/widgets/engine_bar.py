@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.events import Click
 from textual.widgets import Static
 
 from engine.engine_words import progress_words
@@ -20,6 +22,8 @@ from engine.types import Mode, Progress
 if TYPE_CHECKING:
     from engine.opening import Counter
 
+_MARKS = {True: "●", False: "○"}
+_BETWEEN = "  "
 _WORDS = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
 
 
@@ -103,11 +107,24 @@ class EngineBar(Vertical):
         line.set_class(bad, "bad")
         line.update(one_line(state))
 
+    def on_click(self, event: Click) -> None:
+        """With the mouse: an engine by its name, the mode by its word."""
+        clicked = event.widget.id if event.widget else None
+        if clicked == "grounding":
+            self.change_mode()
+        elif clicked == "names":
+            end = self.query_one("#names").content_region.x
+            for engine_id, title in self.titles.items():
+                end += cell_len(f"{_MARKS[False]} {title}{_BETWEEN}")
+                if event.screen_x < end:
+                    self.choose(engine_id)
+                    break
+
     def _names(self) -> Content:
         parts: list[str | tuple[str, str]] = []
         for engine_id, title in self.titles.items():
             here = engine_id == self.engine
             # The mark carries the choice where colours do not arrive.
-            parts.append((f"{'●' if here else '○'} {title}", "bold" if here else "dim"))
-            parts.append("  ")
+            parts.append((f"{_MARKS[here]} {title}", "bold" if here else "dim"))
+            parts.append(_BETWEEN)
         return Content.assemble(*parts)

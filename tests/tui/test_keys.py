@@ -1,0 +1,103 @@
+"""Keys and mouse: every key can be chosen anew, and what has a key can be clicked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.binding import Binding
+from textual.command import CommandPalette
+
+from engine import paths, settings
+from engine.errors import SettingsError
+from engine.types import Mode
+from tests.tui.driving import ask, chat, until
+from tui import keys
+from tui.screens.record import RecordScreen
+from tui.widgets.engine_bar import EngineBar
+
+SCREENS = sorted((Path(__file__).resolve().parents[2] / "tui" / "screens").glob("*.py"))
+
+
+def bindings() -> Iterator[Binding]:
+    """Those of every screen and of the widgets that screens are made of."""
+    for file in SCREENS:
+        module = import_module(f"tui.screens.{file.stem}")
+        for found in vars(module).values():
+            own: Any = vars(found).get("BINDINGS") if isinstance(found, type) else None
+            if own and found.__module__ == module.__name__:
+                yield from own
+
+
+def test_every_key_of_every_screen_has_a_name_in_the_settings() -> None:
+    names = [binding.id for binding in bindings()]
+    assert None not in names
+    assert set(names) == keys.IN_SCREENS | {binding.id for binding in keys.CHAT}
+
+
+def test_the_docs_name_them_all() -> None:
+    told = Path(SCREENS[0].parents[2] / "docs" / "keys.md").read_text(encoding="utf-8")
+    for name in keys.IN_SCREENS:
+        screen, _, action = name.partition("_")
+        assert re.search(rf"`{name}`|`{screen}_`[^;.]*?`{action}`", told), name
+
+
+def test_a_name_that_does_not_exist_is_told() -> None:
+    with pytest.raises(SettingsError, match="no key named “fly”"):
+        keys.keymap({"fly": "f6"})
+
+
+async def test_a_screens_key_is_chosen_anew(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir, keys={"record_close": "x"}) as pilot:
+        await ask(pilot, "empty shelf")
+        await pilot.press("f4")
+        await until(lambda: isinstance(pilot.app.screen, RecordScreen))
+        await pilot.press("q")
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, RecordScreen)
+        await pilot.press("x")
+        await until(lambda: not isinstance(pilot.app.screen, RecordScreen))
+
+
+async def test_engines_modes_and_commands_by_the_mouse(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        bar = pilot.app.screen.query_one(EngineBar)
+        for column, engine in ((2, "catalogue"), (14, "base"), (28, "lora"), (42, "openai")):
+            await pilot.click("#names", offset=(column, 0))
+            assert bar.engine == engine
+        await pilot.click("#names", offset=(60, 0))
+        assert bar.engine == "openai"
+        await pilot.click("#grounding")
+        assert bar.mode is Mode.MEMORY
+        await pilot.click("FooterKey.-command-palette")
+        await until(lambda: isinstance(pilot.app.screen, CommandPalette))
+
+
+async def test_a_theme_from_the_palette_is_kept(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        assert not paths.settings_file().exists()
+        await pilot.press("ctrl+p", *"theme", "enter")
+        await pilot.pause(0.3)
+        await pilot.press(*"high-contrast-l")
+        await pilot.pause(0.3)
+        await pilot.press("enter")
+        await until(lambda: pilot.app.theme == "high-contrast-light")
+        await until(paths.settings_file().exists)
+    written = tomllib.loads(paths.settings_file().read_text(encoding="utf-8"))
+    assert written == {"theme": "high-contrast-light"}
+    assert settings.load().theme == "high-contrast-light"
+
+
+async def test_a_theme_that_cannot_be_kept_is_told(catalogue_dir: Path) -> None:
+    paths.settings_file().parent.mkdir(parents=True)
+    async with chat(catalogue_dir) as pilot:
+        paths.settings_file().write_text("this is [no TOML", encoding="utf-8")
+        pilot.app.theme = "light"
+        await until(lambda: bool(pilot.app._notifications))
+        told = next(iter(pilot.app._notifications))
+        assert told.message.startswith("The theme is not kept.")
