@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from engine import paths
+from engine import i18n, paths
 from engine.errors import SettingsError
 from engine.types import Mode
 
@@ -106,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalogue: str | None = None
     """The folder that `balcao index` wrote, or the address of a server that it filled; None is the
     sample catalogue."""
+    language: i18n.Choice = "auto"
+    """The chat's own language: `en`, `pt`, or by the locale. Answers go by the question."""
     theme: str = "auto"
     """One of ours (docs/terminals.md) or of Textual's, by name; `auto` is dark where there are
     colours enough, else the terminal's own."""

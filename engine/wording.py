@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from engine.evaluation.fidelity import is_word_for_word
+from engine.i18n import tr, tr_n
 from engine.text import one_line
 from engine.types import Answer, Mode, Product, Status, StopReason
 
 _SECOND = 1000
-_SPOKE = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
 
 
 def describe(answer: Answer, *, source: bool = True) -> str:
@@ -19,17 +19,21 @@ def describe(answer: Answer, *, source: bool = True) -> str:
 
 def title_of(product: Product, width: int = 0) -> str:
     """A product's title and number, on one line."""
-    return one_line(f"{product.title or '(no title)'} ({product.uid})", width)
+    return one_line(f"{product.title or tr('(no title)')} ({product.uid})", width)
 
 
 def standing(answer: Answer) -> str:
     """From what a model spoke, and how the question was understood."""
-    spoke = "" if answer.verbatim else _SPOKE[answer.mode]
+    spoke = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}[answer.mode]
+    if answer.verbatim:
+        spoke = ""
+    count = len(answer.sources)
+    several = tr_n("{count} product fits", "{count} products fit", count)
     understood = {
         Status.EXACT: "",
-        Status.LIKELY: "taken to mean this",
-        Status.SEVERAL: f"{len(answer.sources)} products fit",
-        Status.NONE: "not in the catalogue",
+        Status.LIKELY: tr("taken to mean this"),
+        Status.SEVERAL: several.format(count=count),
+        Status.NONE: tr("not in the catalogue"),
     }[answer.status]
     return ", ".join(part for part in (spoke, understood) if part)
 
@@ -39,20 +43,22 @@ def faithfulness(answer: Answer) -> str:
     if answer.fidelity is None or answer.product is None:
         return ""
     if is_word_for_word(answer.text, answer.product.description):
-        return "word for word"
+        return tr("word for word")
     if answer.fidelity == 1.0:
-        return "the record's words, in part"
+        return tr("the record's words, in part")
     percent = int(answer.fidelity * 100)
-    return f"{percent} % the record's words" if percent else "not the record's words"
+    if not percent:
+        return tr("not the record's words")
+    return tr("{percent} % the record's words").format(percent=percent)
 
 
 def ending(answer: Answer) -> str:
     """Why the answer stops, where it is not simply whole."""
     return {
         StopReason.COMPLETE: "",
-        StopReason.LENGTH: "cut at the length limit",
-        StopReason.CANCELLED: "cancelled",
-        StopReason.ERROR: "broke off" if answer.text else "no answer",
+        StopReason.LENGTH: tr("cut at the length limit"),
+        StopReason.CANCELLED: tr("cancelled"),
+        StopReason.ERROR: tr("broke off") if answer.text else tr("no answer"),
     }[answer.stop_reason]
 
 
@@ -61,7 +67,8 @@ def speed(answer: Answer) -> str:
     timing = answer.timing
     if answer.verbatim or not answer.text:
         return _spell(timing.total)
-    parts = [f"{_spell(timing.first_token)} to the first word", _spell(timing.total)]
+    first = tr("{time} to the first word").format(time=_spell(timing.first_token))
+    parts = [first, _spell(timing.total)]
     seconds = (timing.total - timing.first_token) / _SECOND
     if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
         parts.append(f"{answer.tokens.completion / seconds:.0f} tokens/s")

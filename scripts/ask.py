@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from msgspec.structs import asdict
 
+from engine import i18n
 from engine.assistant import Assistant
 from engine.conversation import Conversation
 from engine.errors import UsageError
@@ -71,13 +72,15 @@ async def _answer_all(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> Settings:
     if not arguments.question.strip():
         raise UsageError("The question is empty.", "Give a product's title, in quotation marks.")
-    return load(
+    settings = load(
         flags={
             "engine": arguments.engine,
             "catalogue": arguments.catalogue,
             "mode": Mode.MEMORY.value if arguments.memory else None,
         }
     )
+    i18n.choose(settings.language)
+    return settings
 
 
 def _lines(stream: TextIO) -> Iterable[str]:

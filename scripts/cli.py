@@ -14,6 +14,8 @@ from scripts.common import DONE, USAGE, guarded, say
 if TYPE_CHECKING:
     import argparse
 
+    from engine.settings import Settings
+
 COMMANDS = {
     "ask": ("scripts.ask", "answer one question, or one a line from stdin"),
     "doctor": ("scripts.doctor", "say what is there, and what to do about the rest"),
@@ -85,10 +87,10 @@ def _chat(flags: dict[str, Any]) -> int:
     go_on = flags.pop("continue", False)
     if "TEXTUAL_DRIVER" in os.environ:
         # A tab of `balcao serve`: the terminal is in the browser, behind that driver.
-        from engine.settings import load
+        settings = _settings(flags)
         from tui.app import run
 
-        return run(load(flags=flags), "", go_on=go_on)
+        return run(settings, "", go_on=go_on)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         say("balcao: the chat needs a terminal; for a pipe there are `balcao ask` and --plain.")
         return USAGE
@@ -103,9 +105,7 @@ def _chat(flags: dict[str, Any]) -> int:
         # Nothing that is loaded for the first frame becomes garbage: looking for it would take
         # a tenth of the time. The app turns it on again.
         gc.disable()
-        from engine.settings import load
-
-        settings = load(flags=flags)
+        settings = _settings(flags)
         if not settings.plain:
             from tui.app import run
 
@@ -115,10 +115,20 @@ def _chat(flags: dict[str, Any]) -> int:
 
 
 def _plain(flags: dict[str, Any], typed: str = "", *, go_on: bool) -> int:
-    from engine.settings import load
+    settings = _settings(flags)
     from tui.plain.chat import run
 
-    return run(load(flags=flags), typed, go_on=go_on)
+    return run(settings, typed, go_on=go_on)
+
+
+def _settings(flags: dict[str, Any]) -> Settings:
+    """What is chosen, and its language in force: sentences are imported after this."""
+    from engine import i18n
+    from engine.settings import load
+
+    settings = load(flags=flags)
+    i18n.choose(settings.language)
+    return settings
 
 
 if __name__ == "__main__":

@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from engine import i18n
 from engine.indexing import build_catalogue
 from engine.retrieval.catalogue import Catalogue
+
+# Before anything that has sentences at its top level is imported.
+i18n.choose("en")
 
 pytest_plugins = ["tests.llama.tiny"]
 

@@ -50,7 +50,7 @@ FIRST = "500 ms to the first word, 2.5 s"
         ),
         (
             {"status": Status.SEVERAL, "verbatim": True, "fidelity": None},
-            "1 products fit · 2.5 s",
+            "1 product fits · 2.5 s",
         ),
         (
             {"status": Status.NONE, "sources": (), "mode": Mode.MEMORY, "fidelity": None},

@@ -1,0 +1,64 @@
+"""The program's own sentences in the person's language: gettext, English and Portuguese.
+
+English is what stands in the code; `locale/` has the rest (scripts/translations.py makes it). What
+a question is answered in is another matter: that goes by the question (engine/language.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from gettext import GNUTranslations, NullTranslations
+from pathlib import Path
+from typing import Literal
+
+Choice = Literal["auto", "en", "pt"]
+
+LOCALE = Path(__file__).with_name("locale")
+DOMAIN = "balcao"
+_VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
+"""In the order in which gettext itself looks at them."""
+
+_chosen: NullTranslations | None = None
+
+
+def choose(language: Choice = "auto", environ: Mapping[str, str] | None = None) -> None:
+    """Speak `language` from here on; `auto` goes by the locale, English where it says neither.
+
+    Called before what has sentences at its top level is imported.
+    """
+    global _chosen  # noqa: PLW0603 - a process speaks one language
+    wanted = of_locale(os.environ if environ is None else environ)
+    file = mo_file("pt")
+    if (language if language != "auto" else wanted) == "pt" and file.exists():
+        with file.open("rb") as stream:
+            _chosen = GNUTranslations(stream)
+    else:
+        _chosen = NullTranslations()
+
+
+def of_locale(environ: Mapping[str, str]) -> Literal["en", "pt"]:
+    """The language that the environment asks for."""
+    said = next((environ[name] for name in _VARIABLES if environ.get(name)), "")
+    return "pt" if said.casefold().startswith("pt") else "en"
+
+
+def mo_file(language: str) -> Path:
+    """Where the compiled sentences of a language lie."""
+    return LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.mo"
+
+
+def tr(message: str) -> str:
+    """`message` in the person's language. What it holds in braces is filled in afterwards."""
+    return _translations().gettext(message)
+
+
+def tr_n(one: str, many: str, count: int) -> str:
+    """The one or the other, by `count`, in the person's language."""
+    return _translations().ngettext(one, many, count)
+
+
+def _translations() -> NullTranslations:
+    if _chosen is None:
+        choose()
+    return _chosen or NullTranslations()
