@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from textual.events import Paste
@@ -81,6 +82,22 @@ async def test_right_takes_it_at_the_end_only(catalogue_dir: Path) -> None:
         assert composer(pilot).text == "canvas"
         await pilot.press("right")
         assert composer(pilot).text == "Canvas Stool, Blue"
+
+
+async def test_what_was_gone_to_and_taken_is_no_list_any_more(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "canvas")
+        await pilot.press("down", "tab", "up")
+        assert composer(pilot).text == "Canvas Stool, Blue"
+        await pilot.press("down")
+        assert composer(pilot).text == "Canvas Stool, Blue"
+
+
+async def test_leaving_while_titles_are_looked_up_is_no_mistake(catalogue_dir: Path) -> None:
+    for seconds in (0.0, 0.1):
+        async with chat(catalogue_dir) as pilot:
+            await pilot.press(*"canvas")
+            await asyncio.sleep(seconds)
 
 
 async def test_titles_are_not_offered_where_settings_say_so(catalogue_dir: Path) -> None:

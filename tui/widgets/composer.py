@@ -82,7 +82,7 @@ class Composer(TextArea):
         self._place = len(self._asked)
         self._draft = ""
         self.clear()
-        self._suggestions.close()
+        self._suggestions.begin_anew()
 
     async def _on_key(self, event: Key) -> None:
         """Carry out the composer's keys at once, in the order in which they were typed.

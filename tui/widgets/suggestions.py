@@ -54,9 +54,9 @@ class Suggestions(Static):
         """Whether the offers are for that text, or it is one of them, gone to."""
         return self.is_open and text == self._here
 
-    def gave(self, text: str) -> bool:
-        """Whether that text was taken from here: what it may become has been answered."""
-        return bool(text) and text == self._taken
+    def answers(self, text: str) -> bool:
+        """Whether there is nothing to look up for that text: it is here, or was taken from here."""
+        return self.fits(text) or (bool(text) and text == self._taken)
 
     def offer(self, typed: str, offers: Sequence[Offer]) -> None:
         """Show `offers` for the text that is `typed`; none closes the list.
@@ -87,7 +87,7 @@ class Suggestions(Static):
 
     def close(self) -> None:
         """Offer nothing for now."""
-        self._offers = []
+        self._offers, self._place = [], _NONE
         self._draw()
 
     def refuse(self) -> None:
@@ -106,8 +106,13 @@ class Suggestions(Static):
     def take(self) -> str:
         """What the first offer, or the one gone to, puts into the composer; closes the list."""
         self._taken = self._offers[max(self._place, 0)].text
+        self._awaited = ""
         self.close()
         return self._taken
+
+    def begin_anew(self) -> None:
+        """Another question is begun: offer again, whatever was refused."""
+        self.offer("", ())
 
     def on_click(self, event: Click) -> None:
         """Take the line that was clicked."""

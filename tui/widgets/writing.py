@@ -36,6 +36,8 @@ class Writing(Vertical):
         self._settings = settings
         self._counter = counter
         self._due: asyncio.TimerHandle | None = None
+        self._suggestions = Suggestions()
+        self._composer = Composer(settings.keys, self._suggestions)
 
     def on_unmount(self) -> None:
         """Look nothing up any more."""
@@ -44,9 +46,8 @@ class Writing(Vertical):
 
     def compose(self) -> ComposeResult:
         """The list lies over what is above the composer."""
-        suggestions = Suggestions()
-        yield suggestions
-        yield Composer(self._settings.keys, suggestions)
+        yield self._suggestions
+        yield self._composer
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         """Offer what the new text may become."""
@@ -55,13 +56,13 @@ class Writing(Vertical):
         text = _short(composer)
         if self._due:
             self._due.cancel()
-        if suggestions.fits(text) or suggestions.gave(text):
+        if suggestions.answers(text):
             return
         if self._settings.slash_commands and slash.is_command(text):
             values = {"engine": list(self._settings.engines)}
             suggestions.offer(text, slash.offers(text, values))
         elif not text.strip():
-            suggestions.offer("", ())
+            suggestions.begin_anew()
         elif self._settings.complete_titles and self._is_open:
             suggestions.expect(text)
             self._due = asyncio.get_running_loop().call_later(_PAUSE, self._look_up, text)
@@ -79,7 +80,7 @@ class Writing(Vertical):
         except CatalogueError:
             # Asking will meet it too, and tell.
             found = ()
-        if _short(composer) != text or suggestions.fits(text) or suggestions.gave(text):
+        if not self.is_attached or _short(composer) != text or suggestions.answers(text):
             return
         suggestions.offer(text, [self._offer(text, one) for one in found])
         if suggestions.is_wished:
@@ -100,14 +101,6 @@ class Writing(Vertical):
         self._suggestions.close()
         self._composer.put(event.offer.text)
         self._composer.focus()
-
-    @property
-    def _composer(self) -> Composer:
-        return self.query_one(Composer)
-
-    @property
-    def _suggestions(self) -> Suggestions:
-        return self.query_one(Suggestions)
 
 
 def _short(composer: Composer) -> str:
