@@ -1,0 +1,203 @@
+"""The history at its size: how long listing, searching and opening take.
+
+    python -m benchmarks.history [--conversations 10000] [--turns 10] [--work DIR]
+
+Generates conversations (two messages a turn; words as frequent as words are, by Zipf's law; each
+answer with its record, as the chat keeps them), then measures the calls that the page behind Ctrl+O
+makes, and the page itself: from the key to the drawn list. The limit is 100 ms, 95th percentile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
+from engine.store.conversations import ConversationStore
+from engine.types import Answer, Hit, Mode, Product, Status, StopReason
+
+_WORDS = 30_000
+_QUESTION, _ANSWER = 8, 80
+_LONG = 1000
+_SLICE = 60
+_LIMIT = 100.0
+START = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+class Vocabulary:
+    """Invented words, some with accents, drawn by Zipf's law."""
+
+    def __init__(self, draw: random.Random) -> None:
+        syllables = [a + b for a in "bcdfglmnprstv" for b in ("a", "e", "i", "o", "u", "é", "ão")]
+        made = ("".join(draw.choices(syllables, k=draw.randint(1, 4))) for _ in itertools.count())
+        self.words = list(dict.fromkeys(itertools.islice(made, _WORDS * 2)))[:_WORDS]
+        self._weights = list(itertools.accumulate(1 / (n + 1) for n in range(len(self.words))))
+        self._draw = draw
+
+    def text(self, length: int) -> str:
+        """So many words."""
+        return " ".join(self._draw.choices(self.words, cum_weights=self._weights, k=length))
+
+
+def generated(vocabulary: Vocabulary, number: int, turns: int) -> Iterator[KeptConversation]:
+    """So many conversations, and one of 1,000 turns as the oldest."""
+    for place in range(number):
+        at = START + timedelta(hours=place)
+        said = [_turn(vocabulary, at) for _ in range(turns if place else _LONG)]
+        yield KeptConversation(f"generated-{place}", said[0].question, at, at, said)
+
+
+def _turn(vocabulary: Vocabulary, at: datetime) -> KeptTurn:
+    question, text = vocabulary.text(_QUESTION), vocabulary.text(_ANSWER)
+    hit = Hit(Product("0123456789", question, text, text), 1.0)
+    answer = Answer(
+        question,
+        "catalogue",
+        Mode.GROUNDED,
+        Status.EXACT,
+        text,
+        StopReason.COMPLETE,
+        sources=(hit,),
+        fidelity=1.0,
+    )
+    return KeptTurn(question, at, [KeptAnswer(at, answer)])
+
+
+def queries(vocabulary: Vocabulary, draw: random.Random) -> dict[str, list[str]]:
+    """What people type: the first letters of a word, a word, several; common and rare."""
+    common, rare = vocabulary.words[:50], vocabulary.words[5000:]
+
+    def some(make: Callable[[], str]) -> list[str]:
+        return [make() for _ in range(30)]
+
+    return {
+        "one letter": some(lambda: draw.choice(vocabulary.words)[:1]),
+        "two letters": some(lambda: draw.choice(vocabulary.words)[:2]),
+        "a common word": some(lambda: draw.choice(common)),
+        "a rare word": some(lambda: draw.choice(rare)),
+        "two common words": some(lambda: " ".join(draw.sample(common, 2))),
+        "a common and a rare word": some(lambda: f"{draw.choice(common)} {draw.choice(rare)}"),
+        "three beginnings": some(lambda: " ".join(w[:2] for w in draw.sample(common, 3))),
+        "nothing that is there": some(lambda: "zzz" + draw.choice(rare)),
+    }
+
+
+def timed(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Milliseconds of each."""
+    taken = []
+    for call in calls:
+        began = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - began) * 1000)
+    return taken
+
+
+def report(name: str, taken: Sequence[float]) -> bool:
+    """Print p50, p95 and the longest; returns whether it is within the limit."""
+    p95 = statistics.quantiles(taken, n=20)[-1]
+    print(f"{name:36} {statistics.median(taken):8.1f} {p95:8.1f} {max(taken):8.1f}", flush=True)
+    return p95 < _LIMIT
+
+
+def measure_store(file: Path, vocabulary: Vocabulary, draw: random.Random) -> bool:
+    """The calls, one by one."""
+    with closing(ConversationStore(file)) as store:
+        numbers = store.numbers()
+        deep = store.listed(len(numbers))[-min(_SLICE, len(numbers))]
+        well = report("list, the first slice", timed([lambda: store.listed(_SLICE)] * 50))
+        well &= report("list, the last slice", timed([lambda: store.listed(_SLICE, deep)] * 50))
+        well &= report("count", timed([store.count] * 50))
+        opens = [lambda n=n: store.open(n) for n in draw.choices(numbers[1:], k=50)]
+        well &= report("open, of few turns", timed(opens))
+        well &= report(f"open, of {_LONG:,} turns", timed([lambda: store.open(numbers[0])] * 20))
+        for name, texts in queries(vocabulary, draw).items():
+            searches = [lambda text=text: store.search(text, _SLICE) for text in texts]
+            well &= report(f"search, {name}", timed(searches))
+    return well
+
+
+async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) -> bool:
+    """The page as one sees it: the key is pressed, the list is drawn."""
+    os.environ["BALCAO_HOME"] = str(home)
+    from textual.widgets import Input, Static
+
+    from engine import settings
+    from tui.app import BalcaoApp
+    from tui.screens.conversations import ConversationsScreen
+
+    app = BalcaoApp(settings.load(Path("none"), {}))
+    opened, searched = [], []
+    async with app.run_test(size=(120, 40)) as pilot:
+        while "ready" not in str(app.screen.query_one("#state", Static).render()):  # noqa: ASYNC110 - on a screen
+            await asyncio.sleep(0.01)
+
+        async def until_told(before: str) -> None:
+            while True:
+                if isinstance(app.screen, ConversationsScreen):
+                    lines = app.screen.query("#conversations-told").results(Static)
+                    if any(str(line.render()) not in ("", before) for line in lines):
+                        return
+                await asyncio.sleep(0.001)
+
+        for _ in range(20):
+            began = time.perf_counter()
+            app.simulate_key("ctrl+o")
+            await until_told("")
+            opened.append((time.perf_counter() - began) * 1000)
+            line = app.screen.query_one(Input)
+            before = str(app.screen.query_one("#conversations-told", Static).render())
+            began = time.perf_counter()
+            line.value = draw.choice(vocabulary.words[50:2000])
+            await until_told(before)
+            searched.append((time.perf_counter() - began) * 1000)
+            await pilot.press("escape")
+            await pilot.pause()
+    return report("the page, from Ctrl+O", opened) & report("the page, from a word", searched)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--conversations", type=int, default=10_000)
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--work", type=Path, help="a folder, kept with the generated history")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Generate and measure; 1 if something is slower than the limit."""
+    options = make_parser().parse_args(argv)
+    with tempfile.TemporaryDirectory() as temporary:
+        home = (options.work or Path(temporary)).absolute()
+        file = home / "data" / "conversations.db"
+        vocabulary = Vocabulary(random.Random(1))
+        if not file.exists():
+            began = time.perf_counter()
+            with closing(ConversationStore(file)) as store:
+                store.add(generated(vocabulary, options.conversations, options.turns))
+            print(f"imported in {time.perf_counter() - began:.0f} s", flush=True)
+        messages = 2 * (options.turns * (options.conversations - 1) + _LONG)
+        print(
+            f"{options.conversations:,} conversations, {messages:,} messages,"
+            f" {file.stat().st_size / 2**20:.0f} MB; load {os.getloadavg()[0]:.1f}"
+        )
+        print(f"{'ms':36} {'p50':>8} {'p95':>8} {'longest':>8}")
+        draw = random.Random(2)
+        well = measure_store(file, vocabulary, draw)
+        well &= asyncio.run(measure_page(home, vocabulary, draw))
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
