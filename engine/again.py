@@ -78,6 +78,6 @@ class _Keeping:
                 )
             await asyncio.to_thread(store.update, self._answer_id, answer, finished=finished)
         except StoreError as error:
-            self._store = None
+            self._store, self._turn.unsaved = None, True
             return error.problem
         return None

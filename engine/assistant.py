@@ -250,6 +250,7 @@ class _Answering:
                 self._assistant.store.update, answer_id, answer, finished=finished
             )
         except StoreError as error:
+            self._turn.unsaved = finished
             return error.problem
         return None
 

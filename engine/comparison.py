@@ -77,7 +77,7 @@ class _Keeping:
         try:
             await asyncio.to_thread(self._write, answer)
         except StoreError:
-            self._store = None
+            self._store, self._turn.unsaved = None, True
 
     async def close(self) -> None:
         """The answers become the next turn, which goes on from the first contestant's.

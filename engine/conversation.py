@@ -12,7 +12,8 @@ class Turn(Struct):
 
     `others` are further answers to the same question, by other engines or by another try; the
     conversation goes on from `answer`. `place` is where that one stands among all of them, in the
-    order in which they were given; `id` is the store's, once it has taken the question.
+    order in which they were given; `id` is the store's, once it has taken the question; `unsaved`
+    says that an answer to it could not be kept, until the store takes it with a later question.
     """
 
     question: str
@@ -20,6 +21,7 @@ class Turn(Struct):
     others: list[Answer] = []
     place: int = 0
     id: int | None = None
+    unsaved: bool = False
 
     @property
     def answers(self) -> list[Answer]:

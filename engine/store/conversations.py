@@ -81,7 +81,7 @@ class ConversationStore:
             turn.id = turn_id
             earlier = (one for one in conversation.turns if one is not turn and one.answers)
             for one, its in zip(earlier, numbers, strict=False):
-                one.id = its
+                one.id, one.unsaved = its, False
         return added
 
     def begin_other(self, turn_id: int, answer: Answer, *, chosen: bool = False) -> int:

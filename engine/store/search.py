@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import unicodedata
@@ -35,12 +36,14 @@ found (id, turn, in_title) AS (
 SELECT {_COLUMNS}, turn, in_title FROM found JOIN conversation USING (id)
 ORDER BY updated DESC, id DESC
 """  # noqa: S608 - our own words
-_MARK_TITLE = f"""
-SELECT highlight(titled, 0, '{_OPEN}', '{_CLOSE}') FROM titled WHERE titled MATCH ? AND rowid = ?
+# One walk over the hits for all that are wanted: a question for each would look the words up anew.
+_MARK_TITLES = f"""
+SELECT rowid, highlight(titled, 0, '{_OPEN}', '{_CLOSE}') FROM titled
+WHERE titled MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))
 """  # noqa: S608 - our own words
-_MARK_TURN = f"""
-SELECT snippet(said, -1, '{_OPEN}', '{_CLOSE}', '…', {_AROUND}) FROM said
-WHERE said MATCH ? AND rowid = ?
+_MARK_TURNS = f"""
+SELECT rowid, snippet(said, -1, '{_OPEN}', '{_CLOSE}', '…', {_AROUND}) FROM said
+WHERE said MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))
 """  # noqa: S608 - our own words
 _FIRST = (float("inf"), 0)
 
@@ -67,30 +70,23 @@ def latest(database: sqlite3.Connection, limit: int, after: Listed | None) -> li
 def search(database: sqlite3.Connection, query: str, limit: int) -> list[Listed]:
     """The latest conversations that have all of `query` in one turn, or in the title."""
     found = database.execute(_SEARCH, (query, _MOST_HITS, limit)).fetchall()
-    return [_with_hit(database, query, row) for row in found]
+    titles = _marked(database, _MARK_TITLES, query, [row[0] for row in found if row[6]])
+    turns = _marked(database, _MARK_TURNS, query, [row[5] for row in found if row[5]])
+    return [
+        Listed(
+            number, title, updated, asked, bool(forked), titles.get(number, ()), turns.get(turn, ())
+        )
+        for number, title, updated, asked, forked, turn, _ in found
+    ]
 
 
-def _with_hit(
-    database: sqlite3.Connection,
-    query: str,
-    row: tuple[int, str, float, int, int, int | None, int],
-) -> Listed:
-    number, title, updated, turns, forked, turn, in_title = row
-    return Listed(
-        number,
-        title,
-        updated,
-        turns,
-        bool(forked),
-        _marked(database, _MARK_TITLE, query, number if in_title else None),
-        _marked(database, _MARK_TURN, query, turn),
-    )
-
-
-def _marked(database: sqlite3.Connection, sql: str, query: str, number: int | None) -> Marked:
-    if number is None:
-        return ()
-    return _pieces(database.execute(sql, (query, number)).fetchone()[0])
+def _marked(
+    database: sqlite3.Connection, sql: str, query: str, numbers: list[int]
+) -> dict[int, Marked]:
+    if not numbers:
+        return {}
+    wanted = (query, min(numbers), max(numbers), json.dumps(numbers))
+    return {number: _pieces(marked) for number, marked in database.execute(sql, wanted)}
 
 
 def _pieces(marked: str) -> Marked:

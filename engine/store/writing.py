@@ -83,7 +83,7 @@ def add_answers(
 def add_unsaved(
     database: sqlite3.Connection, conversation_id: int, turns: Sequence[Turn]
 ) -> list[int | None]:
-    """Turns that could not be kept when they were spoken; returns each turn's number."""
+    """Turns that could not be kept, or not whole, when they were spoken; returns their numbers."""
     numbers: list[int | None] = []
     now = time.time()
     for turn in turns:
@@ -92,8 +92,33 @@ def add_unsaved(
             number = add_turn(database, conversation_id, turn.question, now)
             answers = turn.answers
             add_answers(database, number, answers, [now] * len(answers), turn.place)
+        elif number is not None and turn.unsaved:
+            _mend(database, number, turn)
         numbers.append(number)
     return numbers
+
+
+def _mend(database: sqlite3.Connection, turn_id: int, turn: Turn) -> None:
+    """Bring a turn's answers to what they are in memory; what others added to it stays."""
+    stored = database.execute(
+        "SELECT id, body, finished, engine FROM answer WHERE turn_id = ? ORDER BY id", (turn_id,)
+    ).fetchall()
+    there = {body: number for number, body, *_ in stored}
+    cut = [(number, engine) for number, _, finished, engine in stored if not finished]
+    now = time.time()
+    for answer in turn.answers:
+        body = encode(answer)
+        begun = next((number for number, engine in cut if engine == answer.engine), None)
+        if body in there:
+            number = there[body]
+        elif begun is not None:
+            number = begun
+            cut.remove((begun, answer.engine))
+        else:
+            number = add_answer(database, turn_id, answer, now, finished=True)
+        database.execute("UPDATE answer SET body = ?, finished = 1 WHERE id = ?", (body, number))
+        if answer is turn.answer:
+            choose_answer(database, turn_id, number)
 
 
 def is_there(database: sqlite3.Connection, conversation_id: int) -> bool:

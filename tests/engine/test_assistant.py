@@ -215,6 +215,7 @@ async def test_a_disk_that_fills_while_words_come_is_told(
         if isinstance(event, Found):
             store.close()  # as good as full: nothing can be written from here on
     assert [type(event) for event in events[-2:]] == [NotSaved, Answered]
+    assert conversation.turns[0].unsaved
 
 
 async def test_an_unknown_engine_is_a_usage_error(catalogue: Catalogue) -> None:

@@ -284,3 +284,21 @@ def test_turns_that_could_not_be_kept_are_kept_later(store: ConversationStore) -
     assert [turn.question for turn in store.open(conversation.id).turns] == [
         "lost", "next", "and on",
     ]  # fmt: skip
+
+
+def test_an_answer_of_which_only_the_beginning_was_kept_is_kept_whole_later(
+    store: ConversationStore,
+) -> None:
+    conversation = Conversation()
+    turn = Turn("cut")
+    begun = replace(ANSWER, text="the beg")
+    store.begin(conversation, "cut", begun, turn)
+    turn.answer = replace(ANSWER, text="the beginning and the end")
+    turn.add(replace(ANSWER, text="another"))
+    turn.unsaved = True
+    conversation.turns.append(turn)
+    said_in(store, conversation, "next", "n")
+    assert conversation.id is not None
+    first = store.open(conversation.id).turns[0]
+    assert first.answers == turn.answers
+    assert (first.answer, turn.unsaved) == (turn.answer, False)

@@ -23,7 +23,7 @@ from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
 from tui.screens.prompt import ChoiceScreen, LineScreen
 from tui.widgets.composer import Composer
-from tui.widgets.conversation_list import SLICE, ConversationList
+from tui.widgets.conversation_list import ConversationList, slice_for
 from tui.widgets.turns import AnswerView
 
 START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
@@ -251,19 +251,20 @@ async def test_importing(
 
 
 async def test_a_long_list_comes_in_slices(catalogue_dir: Path) -> None:
-    number = 2 * SLICE + 7
+    one = slice_for(24)
+    number = 2 * one + 7
     keep(*((f"word {n}", "said") for n in range(number)))
     async with page(catalogue_dir) as (pilot, found):
-        assert len(found.entries) == SLICE
+        assert len(found.entries) == one
         await pilot.press("ctrl+end")
-        await until(lambda: len(found.entries) == 2 * SLICE)
+        await until(lambda: len(found.entries) == 2 * one)
         found.scroll_end(animate=False)  # as the mouse does
         await until(lambda: len(found.entries) == number)
         assert titles(found) == [f"word {n}" for n in reversed(range(number))]
         await look_for(pilot, "word")
-        await until(lambda: told(pilot) == f"the latest {SLICE} that have it")
+        await until(lambda: told(pilot) == f"the latest {one} that have it")
         await pilot.press("ctrl+end")
-        await until(lambda: len(found.entries) == 2 * SLICE)
+        await until(lambda: len(found.entries) == 2 * one)
         await pilot.press("ctrl+end")
         await until(lambda: len(found.entries) == number)
         assert len(set(titles(found))) == number

@@ -147,11 +147,7 @@ def _copy(chat: PlainChat, _: str) -> None:
 
 def _history(chat: PlainChat, words: str) -> None:
     store = chat.counter.assistant.store
-    wanted = words.casefold().split()
-    listed = store.listed() if store else []
-    chat.listed = [
-        entry for entry in listed if all(word in entry.title.casefold() for word in wanted)
-    ]
+    chat.listed = store.search(words) if store else []
     if not chat.listed:
         chat.voice.tell("There is none of that kind." if words else "There is none yet.")
     for number, entry in enumerate(chat.listed, 1):

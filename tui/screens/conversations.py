@@ -21,7 +21,7 @@ from engine.errors import BalcaoError
 from engine.store.listing import Listed
 from engine.text import one_line
 from tui.screens.prompt import ChoiceScreen, LineScreen
-from tui.widgets.conversation_list import SLICE, ConversationList
+from tui.widgets.conversation_list import ConversationList, slice_for
 from tui.widgets.line import Line
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         """Fetch the list anew; `told` is said about it, or else how much of it there is."""
         text, old = self._text, self._list
         place = old.highlighted or 0 if told else 0
-        wanted = max(SLICE, len(old.entries) if told else 0)
+        wanted = max(self._slice, len(old.entries) if told else 0)
         with self._telling():
             entries = await asyncio.to_thread(self._fetch, text, wanted)
             total = await asyncio.to_thread(self._store.count)
@@ -226,10 +226,10 @@ class ConversationsScreen(ModalScreen[int | None]):
         entries, text = self._list.entries, self._text
         with self._telling():
             if text.strip():
-                found = await asyncio.to_thread(self._fetch, text, len(entries) + SLICE)
+                found = await asyncio.to_thread(self._fetch, text, len(entries) + self._slice)
                 more = found[len(entries) :]
             else:
-                more = await asyncio.to_thread(self._store.listed, SLICE, entries[-1])
+                more = await asyncio.to_thread(self._store.listed, self._slice, entries[-1])
             if self._list.entries is entries and text == self._text:
                 self._more = bool(more)
                 self._list.add(more)
@@ -253,6 +253,10 @@ class ConversationsScreen(ModalScreen[int | None]):
 
     def _tell(self, told: str) -> None:
         self.query_one("#conversations-told", Static).update(one_line(told))
+
+    @property
+    def _slice(self) -> int:
+        return slice_for(self.app.size.height)
 
     @property
     def _list(self) -> ConversationList:

@@ -14,12 +14,15 @@ from textual.widgets.option_list import Option
 from engine.store.listing import Listed, Marked
 from engine.text import one_line
 
-SLICE = 60
-"""Conversations that are fetched at a time: more than the tallest terminal shows."""
-
 _NEAR = 10
+"""Conversations before the end of what has been fetched, from which on more is."""
 _WITH_TIME = 64
 """Columns from which on the hour is told with the day."""
+
+
+def slice_for(height: int) -> int:
+    """How many to fetch at a time for a terminal of that many lines: those seen, and some more."""
+    return height + _NEAR
 
 
 class ConversationList(OptionList, can_focus=False):
@@ -76,7 +79,14 @@ def _drawn(entry: Listed, *, with_time: bool) -> Content:
     title = _marked(entry.title_hit) if entry.title_hit else Content(one_line(entry.title))
     fork = ("fork of ", "dim") if entry.forked else ""
     line = Content.assemble((f"{day} {entry.turns:>4}  ", "dim"), fork, title)
-    return Content.assemble(line, "\n    ", _marked(entry.hit)) if entry.hit else line
+    # The first question is the title, as long as nobody has given another.
+    if not entry.hit or (entry.title_hit and _text(entry.hit) == _text(entry.title_hit)):
+        return line
+    return Content.assemble(line, "\n    ", _marked(entry.hit))
+
+
+def _text(marked: Marked) -> str:
+    return one_line("".join(text for text, _ in marked))
 
 
 def _marked(marked: Marked) -> Content:
