@@ -63,6 +63,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             id="conversation",
         ),
         pytest.param(["the tin lighthouse"], (60, 20), id="small-terminal"),
+        pytest.param(["Striped Apron", "2", "the tin lighthouse"], (240, 70), id="wide-terminal"),
     ],
 )
 def test_looks(

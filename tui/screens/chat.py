@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.events import Key, Paste
 from textual.screen import Screen
-from textual.widgets import Footer
 from textual.worker import Worker, WorkerCancelled
 
 from engine.conversation import Conversation
@@ -26,6 +25,7 @@ from tui.messages import Asked
 from tui.widgets.composer import Composer
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.engine_bar import EngineBar
+from tui.widgets.fitting_footer import FittingFooter
 from tui.widgets.writing import Writing
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ class ChatScreen(Screen[None]):
         yield ConversationView(id="conversation")
         yield Writing(self.settings, self.counter)
         yield EngineBar(self.settings, self.counter)
-        # Compact, so that every key is there at 80 columns.
-        yield Footer(compact=True)
+        yield FittingFooter()
 
     async def on_mount(self) -> None:
         """Draw what is known, then open the catalogue behind the first frame."""

@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.events import Resize
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker
 
 from engine import paths
@@ -22,6 +22,7 @@ from engine.text import one_line, printable
 from engine.types import Availability, Decision, Mode
 from engine.wording import title_of
 from tui.asking import draw
+from tui.widgets.fitting_footer import FittingFooter
 from tui.widgets.turns import AnswerView
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class CompareScreen(Screen[None]):
                 yield Static("looking it up…", id="compare-text", markup=False)
             yield Container(id="contestants")
         yield Static(id="compare-told", markup=False)
-        yield Footer(compact=True)
+        yield FittingFooter()
 
     def on_mount(self) -> None:
         """Begin."""

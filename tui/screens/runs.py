@@ -101,7 +101,7 @@ class RunsScreen(ModalScreen[str | None]):
     @work
     async def _watch(self) -> None:
         """Look at once, every second, and when the cursor moves; never twice at a time."""
-        while True:
+        while self.query(OptionList):  # closing takes it away before it ends this
             await self._look()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY):
@@ -118,6 +118,8 @@ class RunsScreen(ModalScreen[str | None]):
             if self._metrics is None or self._metrics.run != here.folder:
                 self._metrics = RunMetrics(here.folder)
             await asyncio.to_thread(self._metrics.refresh)
+        if not self.query(OptionList):
+            return  # closed meanwhile
         self._list(views)
         self._draw()
 
