@@ -1,4 +1,4 @@
-"""List the models that are configured and on disk, fetch one from the hub, remove one.
+"""List the models that are configured and on disk; fetch, remove or convert one.
 
 balcao models pull TinyLlama/TinyLlama-1.1B-Chat-v1.0
 """
@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from msgspec.structs import asdict
 
 from engine import keys
+from engine.backends.adapter_files import find_adapter
+from engine.backends.llama_messages import Quantization
+from engine.backends.llama_runtimes import missing_packages
 from engine.backends.weights import find_model, hub_cache, setting_hint
 from engine.errors import EngineUnavailable, UsageError
 from engine.models.shelf import Shelved, remove, shelved, taken
@@ -29,13 +32,22 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(prog="balcao models", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    commands = parser.add_subparsers(dest="command", metavar="{pull,remove}")
+    commands = parser.add_subparsers(dest="command", metavar="{pull,remove,convert}")
     pull = commands.add_parser("pull", help="fetch a model from the hub, or go on fetching it")
     pull.add_argument("model", metavar="ID", help="its hub id, like ORG/NAME")
     pull.add_argument("--revision", default="main", help="a branch, a tag or a commit")
     gone = commands.add_parser("remove", help="take a model out of the hub's cache")
     gone.add_argument("model", metavar="ID", help="its hub id, like ORG/NAME")
     gone.add_argument("--yes", action="store_true", help="do not ask")
+    made = commands.add_parser("convert", help="make what llama.cpp needs, before it is needed")
+    made.add_argument("model", metavar="MODEL", help="a folder, or a hub id that is on disk")
+    made.add_argument("--adapter", metavar="DIR", help="an adapter of that model as well")
+    made.add_argument(
+        "--quantization",
+        choices=("auto", "nf4", "int8", "none"),
+        default="auto",
+        help="as in the settings",
+    )
     return parser
 
 
@@ -47,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return guarded(lambda: _pull(options.model, options.revision))
         case "remove":
             return guarded(lambda: _remove(options.model, yes=options.yes))
+        case "convert":
+            return guarded(lambda: _convert(options.model, options.adapter, options.quantization))
         case _:
             return guarded(lambda: _list(as_json=options.json))
 
@@ -112,6 +126,29 @@ def _usable(name: str) -> int:
         say(f"balcao: {one_line(str(error))}")
         return FAILED
     say(f"Used by: {', '.join(users)}." if users else setting_hint("model", f'"{name}"', "base"))
+    return DONE
+
+
+def _convert(model: str, adapter: str | None, quantization: Quantization) -> int:
+    missing = missing_packages("llama.cpp", quantization)
+    if missing:
+        raise UsageError(
+            f"llama.cpp's packages are missing: {', '.join(missing)}.",
+            "Install them: pip install 'balcao[cpu]'; llama-cpp-python compiles for some minutes.",
+        )
+    files = find_model(model, "base")
+    found = find_adapter(adapter, files) if adapter else None
+    from engine.backends import gguf_cache_runtime
+
+    try:
+        with ProgressLine(sys.stderr) as progress:
+            file = gguf_cache_runtime.model_file(files, quantization, progress.show)
+    except KeyboardInterrupt:
+        say("balcao: stopped. The same command begins the conversion anew.")
+        return INTERRUPTED
+    print(file)
+    if found:
+        print(gguf_cache_runtime.adapter_file(found.folder, files))
     return DONE
 
 

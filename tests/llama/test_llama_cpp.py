@@ -9,6 +9,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from importlib.util import find_spec
@@ -27,7 +29,6 @@ from tests.llama.make_model import BASE, HELLO, LONG, LOOP, UNUSUAL
 from tests.llama.tiny import Tiny
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.skipif(
         not (find_spec("llama_cpp") and find_spec("gguf")),
         reason="the extra “cpu” is not installed",
@@ -55,6 +56,7 @@ def own(model: Path, adapter: Path | None = None) -> LlamaEngine:
     return LlamaEngine("base", row, LlamaHosts().host(row.model, "auto", "llama.cpp"))
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_it_says_what_the_reference_says(fast: Engines, tiny: Tiny) -> None:
     for _ in range(2):
         for question in (HELLO, LONG, UNUSUAL):
@@ -70,6 +72,7 @@ async def test_it_says_what_the_reference_says(fast: Engines, tiny: Tiny) -> Non
             assert said == tiny.expected["tuned"][question]["text"]
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_long_conversation_is_answered_as_if_it_were_read_anew(
     fast: Engines, engines: Engines
 ) -> None:
@@ -80,6 +83,7 @@ async def test_a_long_conversation_is_answered_as_if_it_were_read_anew(
         history += [Message(Role.USER, question), Message(Role.ASSISTANT, said)]
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_limits_and_loops_end_an_answer(fast: Engines) -> None:
     chunks = await gather(fast.base, request_of(LONG, max_tokens=7))
     assert chunks[-1].stop_reason is StopReason.LENGTH
@@ -89,12 +93,14 @@ async def test_limits_and_loops_end_an_answer(fast: Engines) -> None:
     assert "repeat itself" in looped[-1].notice
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_closed_answer_frees_the_model(fast: Engines) -> None:
     async with aclosing(fast.base.stream(request_of(LONG))) as chunks:
         await anext(chunks)
     assert text_of(await gather(fast.base, request_of(HELLO))) == BASE[HELLO]
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_killed_worker_costs_one_answer(fast: Engines) -> None:
     await gather(fast.base, request_of(HELLO))
     worker = fast.base._host.pid
@@ -111,6 +117,7 @@ def loaded_libraries(pid: int | None) -> str:
     return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_worker_has_no_torch(fast: Engines) -> None:
     await gather(fast.base, request_of(HELLO))
     maps = loaded_libraries(fast.base._host.pid)
@@ -118,6 +125,7 @@ async def test_the_worker_has_no_torch(fast: Engines) -> None:
     assert "libtorch" not in maps
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_model_is_converted_once(
     copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +146,7 @@ async def test_a_model_is_converted_once(
     await first.unload()
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_what_llama_cpp_does_not_take_is_refused(
     tiny: Tiny, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,3 +166,17 @@ async def test_what_llama_cpp_does_not_take_is_refused(
     config.write_text(json.dumps(values))
     with pytest.raises(EngineUnavailable, match="yarn"):
         await gather(own(model), request_of(HELLO))
+
+
+def test_the_command_makes_both_files(tiny: Tiny, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made = subprocess.run(
+        [sys.executable, "-m", "scripts.models", "convert", tiny.model, "--adapter", tiny.adapter],
+        env={**os.environ, "BALCAO_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = [Path(line) for line in made.stdout.splitlines()]
+    assert [file.name for file in files] == ["model.gguf", "adapter.gguf"]
+    assert all(file.is_relative_to(home) and file.stat().st_size for file in files)
