@@ -23,6 +23,7 @@ def test_a_name_may_be_cut_short_while_it_means_one() -> None:
     called = understood("/ENG lora ")
     assert isinstance(called, Called)
     assert (called.command.name, called.argument) == ("engine", "lora")
+    assert understood("/conv") == understood("/history")
     assert understood("/co").startswith("“/co” may be /co")  # type: ignore[union-attr]
 
 

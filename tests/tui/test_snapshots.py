@@ -12,9 +12,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from engine import settings
-from tests.tui.driving import ask, until_open
+from tests.tui.driving import ask, until, until_open
 from tui.app import BalcaoApp
 from tui.widgets.composer import Composer
+from tui.widgets.suggestions import Suggestions
 
 Compare = Callable[..., bool]
 SMALL, LARGE = (80, 24), (160, 50)
@@ -25,7 +26,7 @@ def app(catalogue_dir: Path, **flags: Any) -> BalcaoApp:
 
 
 def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
-    """Questions to ask, and keys in angle brackets to press, before the picture is taken."""
+    """Questions to ask, texts after a slash to type, and keys in angle brackets to press."""
 
     async def run(pilot: Pilot[None]) -> None:
         await until_open(pilot)
@@ -34,6 +35,9 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             if step.startswith("<"):
                 await pilot.press(step[1:-1])
                 await pilot.pause(0.2)
+            elif step.startswith("/"):
+                await pilot.press(*step[1:])
+                await until(lambda: pilot.app.screen.query_one(Suggestions).display)
             else:
                 await ask(pilot, step)
         for field in pilot.app.screen.query(Input):
@@ -64,6 +68,15 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         ),
         pytest.param(["the tin lighthouse"], (60, 20), id="small-terminal"),
         pytest.param(["Striped Apron", "2", "the tin lighthouse"], (240, 70), id="wide-terminal"),
+        pytest.param(["Empty Shelf", "/canv"], SMALL, id="titles-offered"),
+        pytest.param(["Empty Shelf", "/canv", "<down>"], LARGE, id="title-gone-to"),
+        pytest.param(["//co"], SMALL, id="commands-offered"),
+        pytest.param(
+            ["Striped Apron", "Empty Shelf", "<ctrl+t>", "<ctrl+t>", "<ctrl+r>"],
+            SMALL,
+            id="turn-selected",
+        ),
+        pytest.param(["Striped Apron", "Empty Shelf", "<ctrl+g>"], LARGE, id="question-edited"),
     ],
 )
 def test_looks(

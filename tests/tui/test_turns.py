@@ -150,8 +150,10 @@ async def test_an_edited_question_goes_on_in_a_fork(catalogue_dir: Path) -> None
         await pilot.press("escape")
         assert composer.text == ""
         assert len(answers(pilot)) == 3
-        await pilot.press("ctrl+g")
+        assert not selected(pilot)
+        await pilot.press("ctrl+up", "ctrl+up", "ctrl+g")
         assert composer.text == SHELF
+        assert selected(pilot) == [f"❯ {SHELF}"]
         composer.clear()
         await pilot.press(*"cafe tokyo nights", "enter")
         await until(lambda: words(pilot, ".question") == [f"❯ {TIN}", "❯ cafe tokyo nights"])

@@ -87,7 +87,11 @@ def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
 def _named(name: str) -> list[Command]:
     name = _plain(name)
     same = [one for one in COMMANDS if name in (one.name, one.called) and name]
-    begun = [one for one in COMMANDS if name and _called(one).startswith(name)]
+    begun = [
+        one
+        for one in COMMANDS
+        if name and (_called(one).startswith(name) or one.name.startswith(name))
+    ]
     # “/eng” means /engine, though /engines begins so too.
     shortest = [
         one for one in begun if all(_called(other).startswith(_called(one)) for other in begun)

@@ -46,7 +46,7 @@ def let_go(screen: ChatScreen) -> None:
     if screen.editing is not None:
         screen.editing = None
         screen.composer.clear()
-        screen.bar.show_availability()
+        _select(screen, None)
     elif screen.selected is not None:
         _select(screen, None)
 
@@ -160,6 +160,8 @@ def edit(screen: ChatScreen) -> None:
     if chosen is None or screen.is_answering:
         screen.bar.tell("Still answering. Escape stops it." if chosen else _NONE_YET)
         return
+    # The mark stays beside the question for as long as it is edited.
+    _mark(screen, chosen[0])
     screen.editing = chosen[0]
     screen.composer.put(chosen[1].question)
     screen.composer.focus()
@@ -194,10 +196,15 @@ def _select(screen: ChatScreen, place: int | None) -> None:
     if not screen.conversation.turns:
         screen.bar.tell(_NONE_YET)
         return
-    screen.selected = place
-    screen.pane.select(place)
+    _mark(screen, place)
     if place is None:
         screen.bar.show_availability()
     else:
         count = len(screen.conversation.turns)
         screen.bar.tell(_HELD.format(place=place + 1, count=count))
+
+
+def _mark(screen: ChatScreen, place: int | None) -> None:
+    if screen.selected != place:
+        screen.selected = place
+        screen.pane.select(place)
