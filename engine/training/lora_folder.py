@@ -149,9 +149,12 @@ def alone(out: Path) -> Iterator[None]:
     with handle:
         if not _locked(handle.fileno()):
             raise at_work(out)
-        handle.truncate(0)
-        handle.write(f"{os.getpid()} {platform.node()}")
-        handle.flush()
+        try:
+            handle.truncate(0)
+            handle.write(f"{os.getpid()} {platform.node()}")
+            handle.flush()
+        except OSError as error:
+            raise _unwritable(out, error) from error
         try:
             yield
         finally:
