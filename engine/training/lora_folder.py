@@ -54,10 +54,18 @@ def is_done(out: Path) -> bool:
     return (out / manifest.NAME).exists() and manifest.read(out).kind == KIND
 
 
+def check_not_done(out: Path) -> None:
+    """Raises UsageError if the run has ended with an adapter."""
+    if is_done(out):
+        raise UsageError(f"The run in {out} is done.", "Name a new folder with --out.")
+
+
 def check_new(out: Path) -> None:
-    """Raises UsageError if the folder holds anything."""
+    """Raises UsageError if the folder holds anything, or another process trains in it."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file.", "Name a new folder with --out.")
+    if holder(out) is not None:
+        raise _at_work(out)
     if not out.exists() or not any(one.name not in (_LOCK, LOG) for one in out.iterdir()):
         return
     if (out / RUN).exists() and not is_done(out):
@@ -70,7 +78,9 @@ def check_new(out: Path) -> None:
 
 
 def check_same(out: Path, run: Run) -> None:
-    """Raises UsageError if the folder holds no run, or one of something else."""
+    """Raises UsageError if the folder holds no run, one of something else, or one that is alive."""
+    if holder(out) is not None:
+        raise _at_work(out)
     if not (out / RUN).exists():
         raise UsageError(f"There is no run in {out} to go on with.", "Begin one without --resume.")
     try:
@@ -148,7 +158,7 @@ def alone(out: Path) -> Iterator[None]:
         raise _unwritable(out, error) from error
     with handle:
         if not _locked(handle.fileno()):
-            raise at_work(out)
+            raise _at_work(out)
         try:
             handle.truncate(0)
             handle.write(f"{os.getpid()} {platform.node()}")
@@ -179,9 +189,9 @@ def holder(out: Path) -> int | None:
     return None
 
 
-def at_work(out: Path) -> UsageError:
+def _at_work(out: Path) -> UsageError:
     """What is said where another process has the folder."""
-    return UsageError(f"Another `balcao train` is at work in {out}.", "Let it end.")
+    return UsageError(f"Another `balcao train` is at work in {out}.", "Follow it: `balcao runs`.")
 
 
 def _locked(handle: int) -> bool:

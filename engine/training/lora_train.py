@@ -135,13 +135,12 @@ class LoraRun:
             lora_folder.check_same(self._out, run)
         else:
             lora_folder.check_new(self._out)
-        if lora_folder.holder(self._out) is not None:
-            raise lora_folder.at_work(self._out)
         return run
 
     def _take(self, *, resume: bool) -> None:
         run = self.check_free(resume=resume)
         self._held.enter_context(lora_folder.alone(self._out))
+        lora_folder.check_not_done(self._out)  # another may have ended it while this one read
         if not resume:
             lora_folder.begin(self._out, run)
         done = partial(lora_folder.is_done, self._out)

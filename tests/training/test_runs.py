@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from engine import engines_file, manifest, paths, settings
@@ -24,6 +26,7 @@ from engine.training.run_metrics import RunMetrics
 from engine.training.run_status import Score, StatusFile
 from engine.training.run_view import look
 from scripts.cli import main
+from tests.test_imports import HEAVY, loaded_after
 
 CHILD = """
 import sys, time
@@ -292,3 +295,53 @@ def test_an_engines_id_is_not_taken_from_another(
     assert main(["runs", "use", str(out), "--engine", "shop"]) == 0
     assert main(["runs", "use", str(out), "--engine", "shop"]) == 0
     assert "shop" in settings.load().engines
+
+
+def test_a_folder_where_a_run_is_alive_or_done_is_not_taken(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    run = Run(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
+    with running(out):
+        with pytest.raises(UsageError, match=r"at work.*balcao runs"):
+            lora_folder.check_new(out)
+        with pytest.raises(UsageError, match=r"at work.*balcao runs"):
+            lora_folder.check_same(out, run)
+    lora_folder.check_same(out, run)
+    with pytest.raises(UsageError, match="--resume"):
+        lora_folder.check_new(out)
+    lora_folder.check_not_done(out)
+    with pytest.raises(UsageError, match="is done"):
+        lora_folder.check_not_done(finished(tmp_path / "done"))
+
+
+def test_a_full_disk_is_said_as_the_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / ".train.lock").symlink_to("/dev/full")
+    with pytest.raises(BalcaoError, match="Make room"), lora_folder.alone(tmp_path):
+        pass
+
+
+def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    with running(out):
+        metrics = Metrics(out, 0)
+        for step in range(1, 8):
+            metrics.add({"step": step, "loss": 8.0 / step})
+        command = ["-m", "scripts.cli", "runs", "follow", str(out)]
+        environ = os.environ | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+        seen = pexpect.spawn(
+            sys.executable, command, env=environ, dimensions=(24, 60), encoding="utf-8", timeout=30
+        )
+        seen.expect_exact("running, step 7 of 40")
+        seen.expect_exact(" 8.000 ┤")
+        seen.expect("\x1b\\[[0-9]+A\r\x1b\\[J")  # up to its first line, and again
+        drawn = seen.before
+        seen.sendintr()
+        seen.expect("the run goes on")
+        seen.expect(pexpect.EOF)
+        seen.close()
+        assert seen.exitstatus == 130
+        assert max(map(len, drawn.splitlines())) < 60
+        assert lora_folder.holder(out) is not None
+
+
+def test_nothing_heavy_is_loaded_to_look_at_runs() -> None:
+    assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.runs") & HEAVY
