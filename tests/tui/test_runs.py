@@ -16,6 +16,7 @@ from engine.training.lora_folder import Metrics
 from engine.training.run_status import Score
 from tests.training.test_runs import begun, finished, running
 from tests.tui.driving import chat, state, until
+from tests.tui.test_plain import transcript
 from tui.screens.chat import ChatScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.run_curve import RunCurve
@@ -141,3 +142,11 @@ async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Pa
         await pilot.press("f2")
         assert screen.bar.engine == "catalogue"
     assert engines_file.engine_of(tmp_path / "My Run") == "lora-my-run"
+
+
+def test_the_plain_chat_tells_of_runs_in_sentences(catalogue_dir: Path, tmp_path: Path) -> None:
+    assert transcript(catalogue_dir, "/runs")[1] == "There is no training run yet."
+    learning(tmp_path / "lora")
+    assert "lora: stopped, step 40 of 60, 2 of 3 training titles word for word" in transcript(
+        catalogue_dir, "/runs"
+    )

@@ -187,6 +187,18 @@ def _export(chat: PlainChat, _: str) -> None:
         chat.voice.tell(f"Written to {file}")
 
 
+def _runs(chat: PlainChat, _: str) -> None:
+    from engine.training.run_view import listed
+    from engine.training.run_words import score, sentence
+
+    views = listed()
+    for view in views:
+        words = ", ".join(filter(None, (sentence(view), score(view))))
+        chat.voice.tell(f"{view.name}: {words}")
+    if not views:
+        chat.voice.tell("There is no training run yet.")
+
+
 def _quit(chat: PlainChat, _: str) -> None:
     chat.left = True
 
@@ -203,5 +215,6 @@ COMMANDS = (
     Command("open", "N", "one of those that were listed, to go on with it", _open),
     Command("new", "", "a new conversation", _new),
     Command("export", "", "this conversation as Markdown, into a file", _export),
+    Command("runs", "", "the training runs: how far they are", _runs),
     Command("quit", "", "leave; the conversation is kept", _quit),
 )

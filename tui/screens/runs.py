@@ -153,8 +153,8 @@ class RunsScreen(ModalScreen[str | None]):
 
     def _draw(self) -> None:
         view, metrics = self._here, self._metrics
-        if view is None or metrics is None:
-            return
+        if view is None or metrics is None or metrics.run != view.folder:
+            return  # the cursor has moved on: the next look is for its run
         state = [sentence(view), *filter(None, (score(view), next_step(view)))]
         self.query_one("#run-state", Static).update("\n".join(state))
         self.query_one(RunCurve).show(metrics.points)
