@@ -16,6 +16,11 @@ _QUANTIZATION = {
     "int8": "8-bit",
     "none": "none: the weights' own precision",
 }
+_BY_LLAMA_CPP = _QUANTIZATION | {
+    "auto": "auto: 4-bit Q4_K_M, none for a small model",
+    "nf4": "4-bit Q4_K_M",
+    "int8": "8-bit Q8_0",
+}
 
 
 def progress_words(progress: Progress) -> str:
@@ -70,7 +75,9 @@ def _table(info: EngineInfo, facts: EngineFacts, row: EngineSettings) -> Iterabl
         yield "model", "none: the record's own words"
     yield "model", facts.model
     yield "adapter", facts.adapter
-    yield "quantization", _QUANTIZATION.get(facts.quantization, facts.quantization)
+    told = _BY_LLAMA_CPP if facts.runtime == "llama.cpp" else _QUANTIZATION
+    yield "quantization", told.get(facts.quantization, facts.quantization)
+    yield "runs by", facts.runtime
     yield "address", facts.address or "this machine"
     yield "memory", f"{byte_count(facts.memory)} resident" if facts.memory is not None else ""
     if not isinstance(row, CatalogueEngine):

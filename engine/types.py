@@ -151,14 +151,16 @@ class Chunk(Struct, frozen=True):
 class EngineFacts(Struct, frozen=True):
     """What an engine is made of, and what it takes at this moment. Empty where it does not apply.
 
-    `model` is a hub id, a folder or a server's name for it; `adapter` a folder; `address` the
-    server. `memory` is what the model's process has resident, in bytes; `loading` says that the
-    model is on its way into it. `refused` are the parameters that the model will not take.
+    `model` is a hub id, a folder or a server's name for it; `adapter` a folder; `runtime` the
+    library that runs it here; `address` the server. `memory` is what the model's process has
+    resident, in bytes; `loading` says that the model is on its way into it. `refused` are the
+    parameters that the model will not take.
     """
 
     model: str = ""
     adapter: str = ""
     quantization: str = ""
+    runtime: str = ""
     address: str = ""
     memory: int | None = None
     loading: bool = False

@@ -58,6 +58,7 @@ class LlamaEngine:
             model=row.model,
             adapter=row.adapter or "",
             quantization=row.quantization,
+            runtime=self._host.runtime,
             memory=self._host.memory(),
             loading=self._host.loading,
         )

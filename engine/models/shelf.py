@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine import manifest, paths
 from engine.backends.adapter_files import find_adapter
 from engine.backends.weights import (
     find_model,
@@ -22,13 +23,14 @@ from engine.backends.weights import (
     read_json,
     split_id,
 )
-from engine.errors import BalcaoError, EngineUnavailable, UsageError
+from engine.errors import BalcaoError, DataError, EngineUnavailable, UsageError
 from engine.models.kinds import Kind, precision
 from engine.settings import LlamaEngine, Settings
 from engine.text import byte_count
 
 _PREFIX = "models--"
 _MAIN = "main"
+_LLAMA_CPP = "llama.cpp"
 _LLAMA = "llama"
 _ADAPTER = "adapter"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -66,43 +68,69 @@ def shelved(chosen: Settings) -> list[Shelved]:
         same = (adapter, model)
         used_by = [name for name, row in rows.items() if (row.adapter, row.model) == same]
         found.append(_adapter(adapter, model, tuple(used_by)))
-    return found + [_cached(name) for name in _in_cache() if name not in models]
+    found += [_cached(name) for name in _in_cache() if name not in models]
+    return found + [_copy(folder, made) for folder, made in _copies()]
 
 
 def taken(name: str) -> int:
-    """Bytes that the cache holds of a hub id.
+    """Bytes that the hub's cache and the converted copies hold of a model.
 
     Raises UsageError for what is no hub id, BalcaoError if nothing is there.
     """
-    return _bytes(_removable(name))
+    return sum(map(_bytes, _removable(name)))
 
 
 def remove(name: str) -> int:
-    """Take all that the cache holds of a hub id away; returns how many bytes that frees.
+    """Take away what the hub's cache holds of a hub id, and what was converted of it.
 
-    Raises as `taken` does, and BalcaoError if it cannot be removed.
+    Of a folder, which is the person's own, only the converted copies. Returns how many bytes that
+    frees. Raises as `taken` does, and BalcaoError if it cannot be removed.
     """
-    folder = _removable(name)
-    freed = _bytes(folder)
+    folders = _removable(name)
+    freed = sum(map(_bytes, folders))
     try:
-        shutil.rmtree(folder)
-        shutil.rmtree(hub_cache() / ".locks" / folder.name, ignore_errors=True)
+        for folder in folders:
+            shutil.rmtree(folder)
+            shutil.rmtree(hub_cache() / ".locks" / folder.name, ignore_errors=True)
     except OSError as error:
         raise BalcaoError(f"{error.filename} cannot be removed: {error.strerror}.") from error
     return freed
 
 
-def _removable(name: str) -> Path:
-    found = split_id(name)
-    if found is None or Path(name).is_dir():
+def _removable(name: str) -> list[Path]:
+    found = None if Path(name).expanduser().is_dir() else split_id(name)
+    folders = [folder for folder, made in _copies() if made["model"] == name]
+    if found is None and not folders:
         raise UsageError(
             f"“{name}” is no hub id, which is like ORG/NAME.",
             "A folder of your own is yours to remove.",
         )
-    folder = hub_folder(found[0])
-    if not folder.is_dir():
-        raise BalcaoError(f"There is nothing of “{found[0]}” in {hub_cache()}.")
-    return folder
+    if found and hub_folder(found[0]).is_dir():
+        folders.append(hub_folder(found[0]))
+    if not folders:
+        raise BalcaoError(f"There is nothing of “{name}” in {hub_cache()}.")
+    return folders
+
+
+def _copies() -> Iterator[tuple[Path, dict[str, str]]]:
+    """The folders of models and adapters that were converted for llama.cpp, and of what each is."""
+    for file in sorted((paths.cache_dir() / _LLAMA_CPP).glob(f"*/{manifest.NAME}")):
+        try:
+            made = manifest.read(file.parent).settings
+        except DataError:
+            continue
+        yield file.parent, {"model": "", **{name: str(value) for name, value in made.items()}}
+
+
+def _copy(folder: Path, made: dict[str, str]) -> Shelved:
+    return Shelved(
+        made.get("adapter", made["model"]),
+        f"copy for {_LLAMA_CPP}",
+        whole=True,
+        bytes=_bytes(folder),
+        precision=made.get("precision", ""),
+        folder=str(folder),
+    )
 
 
 def _model(name: str, used_by: tuple[str, ...]) -> Shelved:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from engine import keys, paths
+from engine import keys, manifest, paths
 from engine.backends.weights import hub_cache
+from engine.manifest import Manifest
 from engine.models.pull_runtime import Hub, look_up, pull
 from scripts import models
 from tests.llama.tiny import ROOT, Tiny
@@ -150,6 +151,30 @@ def test_removing(hub: FakeHub, to: Hub, capsys: pytest.CaptureFixture[str]) -> 
     assert not stored.exists()
     assert hub.model not in entries(capsys)
     assert models.main(["remove", hub.model, "--yes"]) == 1
+
+
+def test_copies_that_were_converted_are_listed_and_go_with_their_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("org/name", str(own)):
+        copy = paths.cache_dir() / "llama.cpp" / f"{Path(name).name}-1234"
+        copy.mkdir(parents=True)
+        (copy / "model.gguf").write_bytes(bytes(2_000_000))
+        made_from = {"model": name, "precision": "nf4"}
+        manifest.write(copy, Manifest(kind="llama.cpp model", version=1, settings=made_from))
+    found = entries(capsys)
+    assert found["org/name"]["kind"] == "copy for llama.cpp"
+    assert found[str(own)]["precision"] == "nf4"
+    for name in ("org/name", str(own)):
+        assert models.main(["remove", name, "--yes"]) == 0
+    assert own.exists()
+    assert not list((paths.cache_dir() / "llama.cpp").iterdir())
+
+
+def test_what_is_no_model_is_not_removed() -> None:
+    hub_cache().mkdir(parents=True)
     for wrong in (str(hub_cache()), "../x", "models"):
         assert models.main(["remove", wrong, "--yes"]) == 2
     assert hub_cache().exists()

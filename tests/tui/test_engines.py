@@ -99,7 +99,7 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
             return "loaded, takes" in states(page)[1]
 
         await until(loaded, seconds=120)
-        assert {"○ Base Llama loading: importing torch"} <= seen
+        assert any(one.startswith("○ Base Llama loading: ") for one in seen)
         assert "resident" in about(page)
         engine = registry(pilot).get("base")
         assert isinstance(engine, LlamaEngine)
