@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from engine.parameters import warnings
@@ -10,6 +11,8 @@ from engine.text import byte_count, one_line
 from engine.types import Availability, EngineFacts, EngineInfo, Progress
 
 _PERCENT = 100
+_FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, under \[")
+"""Where the first thing to do ends in a remedy, and the particulars begin."""
 _QUANTIZATION = {
     "auto": "auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere",
     "nf4": "4-bit NF4",
@@ -59,6 +62,26 @@ def about_words(
         lines += [one_line(availability.reason), one_line(availability.remedy), ""]
     lines += [f"{name:14}{one_line(value)}" for name, value in _table(info, facts, row) if value]
     return [*lines, *warnings_of(row, facts)]
+
+
+def welcome_words(
+    facts: EngineFacts, row: EngineSettings, availability: Availability, products: int
+) -> str:
+    """One line: what an engine answers from, or what would make it work."""
+    if not availability.ready:
+        first = _FIRST_STEP.split(availability.remedy or availability.reason)[0]
+        return one_line(first).removesuffix(".")
+    if isinstance(row, CatalogueEngine):
+        return f"{products:,} products, in their own words"
+    if facts.address:
+        return one_line(f"{facts.model} at {facts.address}")
+    tuned = f", tuned by {_last(facts.adapter)}" if facts.adapter else ""
+    return one_line(f"{_last(facts.model)} on this machine{tuned}")
+
+
+def _last(path: str) -> str:
+    """The last part of a folder or hub id."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def warnings_of(row: EngineSettings, facts: EngineFacts) -> list[str]:

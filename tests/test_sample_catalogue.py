@@ -14,7 +14,7 @@ from engine.dataset.cleaning import clean
 from engine.indexing import ensure_sample
 from engine.retrieval.catalogue import Catalogue
 from engine.types import Status
-from tui.widgets.conversation_view import SAMPLE
+from tui.widgets.welcome import SAMPLE
 
 MARKUP = ("[/b]", "[red]", "](", "`", "{", "<")
 

@@ -130,7 +130,7 @@ def find_model(model: str, engine_id: str) -> ModelFiles:
 
 def setting_hint(setting: str, value: str, engine_id: str) -> str:
     """Where to set something: a sentence for a remedy."""
-    return f"Set `{setting}` under [engines.{engine_id}] in {paths.settings_file()} to {value}."
+    return f"Set `{setting}` to {value}, under [engines.{engine_id}] in {paths.settings_file()}."
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
@@ -188,7 +188,7 @@ def _locate(model: str, engine_id: str) -> Path:
         gate = _GATE if model.startswith("meta-llama/") else ""
         raise EngineUnavailable(
             f"The weights of “{model}” are not on this machine.",
-            f"Fetch them: {pull_command(model)}{gate}. Or: {choose}",
+            f"Run: {pull_command(model)}{gate}. Or: {choose}",
         )
     return snapshot
 

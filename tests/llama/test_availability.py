@@ -38,7 +38,7 @@ def test_a_whole_model_and_adapter_are_ready(tiny: Tiny) -> None:
 def test_an_engine_that_needs_an_adapter_says_which_setting(tiny: Tiny) -> None:
     said = _said(model=str(tiny.model), needs_adapter=True)
     assert "needs an adapter" in said
-    assert "`adapter` under [engines.mine]" in said
+    assert "Set `adapter` to a folder that `balcao train` wrote, under [engines.mine]" in said
 
 
 def test_a_hub_model_that_is_not_here_says_how_to_get_it() -> None:
@@ -46,7 +46,7 @@ def test_a_hub_model_that_is_not_here_says_how_to_get_it() -> None:
     assert f"“{LLAMA2}” are not on this machine" in said
     assert f"balcao models pull {LLAMA2}" in said
     assert "licence" in said
-    assert "`model` under [engines.mine]" in said
+    assert "Set `model` to a folder with a Llama model in safetensors, under [engines.mine]" in said
     assert "licence" not in _said(model="someone/open-model")
 
 

@@ -81,7 +81,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(hub: FakeHub) -> None:
     assert fetching.returncode == 0
     assert Path(out.strip(), WEIGHTS).read_bytes() == hub.files[WEIGHTS]
     assert "Licence: llama2" in err
-    assert f'Set `model` under [engines.base] in {paths.settings_file()} to "{hub.model}"' in err
+    assert f'Set `model` to "{hub.model}", under [engines.base] in {paths.settings_file()}.' in err
     assert CANARY not in told + out + err
     assert not any("agent" in one.path for one in hub.asked)
     assert hub.downloads(WEIGHTS)[-1].range == f"bytes={10 * MEGABYTE}-"

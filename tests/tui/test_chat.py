@@ -32,7 +32,7 @@ async def test_an_exact_title_is_quoted_with_its_source(
         assert said(view) == "Folds flat. Holds 110 kg."
         assert str(view.query_one(SourceCard).render()) == "▸ Canvas Stool, Green (1000000004)"
         assert "word for word" in about(view)
-        assert not words(pilot, ".welcome")
+        assert not words(pilot, ".welcome Static")
 
 
 async def test_markup_and_escapes_are_drawn_as_letters(catalogue_dir: Path) -> None:
@@ -160,7 +160,7 @@ async def test_conversations_are_kept_and_gone_on_with(catalogue_dir: Path) -> N
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, "Striped Apron")
         await pilot.press("ctrl+n")
-        assert words(pilot, ".welcome")
+        assert words(pilot, ".welcome Static")
         await ask(pilot, "Canvas Stool, Blue")
         await pilot.press("ctrl+q")
     async with chat(catalogue_dir) as pilot:

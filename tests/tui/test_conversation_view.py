@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.conversation import Conversation, Turn
+from engine.settings import Settings
 from engine.types import Answer, Hit, Mode, Product, Status, StopReason
 from tests.tui.driving import until
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.turns import AnswerView, TurnView
+from tui.widgets.welcome import Welcome
 
 
 class Pane(App[None]):
@@ -72,7 +75,8 @@ async def settle(pilot: Pilot[None]) -> None:
 
 async def opened(pilot: Pilot[None], turns: int) -> ConversationView:
     pane = pane_of(pilot)
-    await pane.show(conversation(turns), {"catalogue": "Catalogue"}, sample=False)
+    welcome = Welcome(Settings(), asyncio.get_running_loop().create_future())
+    await pane.show(conversation(turns), {"catalogue": "Catalogue"}, welcome)
     await settle(pilot)
     return pane
 

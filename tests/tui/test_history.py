@@ -200,7 +200,7 @@ async def test_the_conversation_in_hand_is_left_when_it_is_deleted(catalogue_dir
         await pilot.press("f8")
         await until(lambda: told(pilot).startswith("Deleted"))
         await pilot.press("escape")
-        await until(lambda: bool(words(pilot, ".welcome")))
+        await until(lambda: bool(words(pilot, ".welcome Static")))
         await ask(pilot, "Empty Shelf")
         await pilot.press("ctrl+q")
     with closing(ConversationStore(paths.conversations_file())) as store:

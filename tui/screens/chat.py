@@ -26,6 +26,7 @@ from tui.widgets.composer import Composer
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.engine_bar import EngineBar
 from tui.widgets.fitting_footer import FittingFooter
+from tui.widgets.welcome import Welcome
 from tui.widgets.writing import Writing
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ class ChatScreen(Screen[None]):
         self.conversation = conversation
         self.selected = self.editing = None
         self.composer.remember([turn.question for turn in conversation.turns])
-        sample = self.settings.catalogue is None
-        await self.pane.show(conversation, self.bar.titles, sample=sample)
+        welcome = Welcome(self.settings, self.counter)
+        await self.pane.show(conversation, self.bar.titles, welcome)
 
     async def cancel(self) -> None:
         """Stop the answer that is coming, if one is, and wait until what came is kept."""

@@ -7,25 +7,12 @@ from collections.abc import Coroutine
 
 from textual.containers import VerticalScroll
 from textual.widget import Widget
-from textual.widgets import Static
 
 from engine.conversation import Conversation, Turn
 from tui.widgets.entries import Entry
 from tui.widgets.turns import AnswerView, Titles, TurnView
+from tui.widgets.welcome import Welcome
 from tui.widgets.window import Window
-
-WELCOME = """\
-Balcão: ask at the counter.
-
-Type a product's title, or a question in English or Portuguese. The answer is the \
-catalogue's description, word for word, with its source; or an honest no. F2 puts the \
-next question to another engine, F1 tells the rest."""
-SAMPLE = """
-
-This is the sample catalogue, of invented products. You could ask:
-    Saffron and Smoke
-    do you have the striped apron?
-    Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?"""
 
 _AT_ONCE = 2
 """Turns that are drawn before the loop gets to do something else."""
@@ -61,11 +48,8 @@ class ConversationView(VerticalScroll, can_focus=False):
         """Which turn is at the top of what is seen, counted from 0."""
         return self._window.at(self.scroll_offset.y)[0]
 
-    async def show(self, conversation: Conversation, titles: Titles, *, sample: bool) -> None:
-        """Draw a conversation from its end; `titles` are the engines' by id.
-
-        Of an empty one it tells what to do; of the sample catalogue (`sample`) one can say what.
-        """
+    async def show(self, conversation: Conversation, titles: Titles, welcome: Welcome) -> None:
+        """Draw a conversation from its end, or `welcome`; `titles` are the engines' by id."""
         async with self._changing:
             self._conversation = conversation
             entries = [Entry(turn.question, turn) for turn in conversation.turns]
@@ -74,8 +58,7 @@ class ConversationView(VerticalScroll, can_focus=False):
                 await self.remove_children()
                 await window.open()
                 if not entries:
-                    text = WELCOME + SAMPLE if sample else WELCOME
-                    await self.mount(Static(text, markup=False, classes="welcome"))
+                    await self.mount(welcome)
                 await window.draw_above(len(entries) - window.a_screen(entries[::-1]))
                 self.anchor()
         self._tend_soon()
@@ -84,7 +67,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         """Draw a question; returns the view that its answer is to be drawn in."""
         async with self._changing:
             window = self._window
-            await self.query(".welcome").remove()
+            await self.query(Welcome).remove()
             if window.last < len(window.entries):
                 await window.jump(len(window.entries) - 1)
             view = TurnView(question)

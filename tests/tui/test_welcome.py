@@ -1,0 +1,92 @@
+"""The empty conversation tells what works and what would make the rest work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from engine.engine_words import welcome_words
+from engine.settings import CatalogueEngine, LlamaEngine, OpenAIEngine
+from engine.types import Availability, EngineFacts
+from tests.llama.tiny import Tiny
+from tests.tui.driving import ask, chat, until, words
+from tui.widgets.welcome import Welcome
+
+READY = Availability(ready=True)
+
+
+async def works(pilot: object) -> list[str]:
+    page = pilot.app.screen  # type: ignore[attr-defined] # a pilot
+    await until(lambda: "…" not in str(page.query_one("#works", Static).render()))
+    return str(page.query_one("#works", Static).render()).splitlines()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 20)])
+async def test_a_line_for_each_engine(
+    catalogue_dir: Path, tiny: Tiny, size: tuple[int, int]
+) -> None:
+    async with chat(catalogue_dir, size, engines={"base": {"model": str(tiny.model)}}) as pilot:
+        assert await works(pilot) == [
+            "✓ Catalogue   10 products, in their own words",
+            "✓ Base Llama  model on this machine",
+            "✗ LoRA Llama  Set `adapter` to a folder that `balcao train` wrote",
+            "✗ OpenAI      Set `model` under [engines.openai]",
+        ]
+        pane = pilot.app.screen.query_one("#conversation")
+        assert pane.max_scroll_y == 0
+        await ask(pilot, "Canvas Stool, Blue")
+        assert not pilot.app.screen.query(Welcome)
+        await pilot.press("ctrl+n")
+        assert (await works(pilot))[0].startswith("✓ Catalogue")
+
+
+async def test_without_a_catalogue_it_says_why(tmp_path: Path) -> None:
+    async with chat(tmp_path / "nowhere") as pilot:
+        assert "balcao index" in (await works(pilot))[0]
+
+
+async def test_the_sample_fits_with_its_examples() -> None:
+    from engine import settings
+    from tests.tui.driving import until_open
+    from tui.app import BalcaoApp
+
+    for size, fits in (((80, 24), True), ((60, 20), False)):
+        app = BalcaoApp(settings.load(Path("none"), {}))
+        async with app.run_test(size=size) as pilot:
+            await until_open(pilot)
+            await works(pilot)
+            assert app.screen.query_one("#examples").display is fits
+            assert app.screen.query_one("#conversation").max_scroll_y == 0
+            assert words(pilot, ".welcome Static")
+
+
+@pytest.mark.parametrize(
+    ("row", "facts", "availability", "told"),
+    [
+        (CatalogueEngine(), EngineFacts(), READY, "1,234 products, in their own words"),
+        (LlamaEngine(), EngineFacts(model="/m/tiny/"), READY, "tiny on this machine"),
+        (
+            LlamaEngine(),
+            EngineFacts(model="o/tiny", adapter="/a/shop"),
+            READY,
+            "tiny on this machine, tuned by shop",
+        ),
+        (OpenAIEngine(), EngineFacts(model="m", address="OpenAI"), READY, "m at OpenAI"),
+        (
+            LlamaEngine(),
+            EngineFacts(),
+            Availability(ready=False, reason="No.", remedy="Fetch: balcao models pull a/b. Or: x"),
+            "Fetch: balcao models pull a/b",
+        ),
+        (LlamaEngine(), EngineFacts(), Availability(ready=False, reason="Broken\x1b."), "Broken"),
+    ],
+)
+def test_what_is_told(
+    row: CatalogueEngine | LlamaEngine | OpenAIEngine,
+    facts: EngineFacts,
+    availability: Availability,
+    told: str,
+) -> None:
+    assert welcome_words(facts, row, availability, 1234) == told
