@@ -16,6 +16,9 @@ from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Paste
+
+from tui.pasting import Pastes
 
 IN_BROWSER = "textual.drivers.web_driver:WebDriver"
 """What textual-serve has set in TEXTUAL_DRIVER."""
@@ -31,7 +34,7 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Read keys until the app ends; runs in a thread of its own."""
-        parser = XTermParser(self._debug)
+        parser, pastes = XTermParser(self._debug), Pastes()
         decoder = getincrementaldecoder(self.charset)(errors="replace")
         # Not the platform's default: kqueue knows no terminals.
         with selectors.SelectSelector() as selector:
@@ -43,8 +46,9 @@ class TerminalDriver(LinuxDriver):
                         break
                     # Half a character is no text yet, and no text is the parser's end.
                     text = decoder.decode(data)
-                    for event in parser.feed(text) if text else ():
-                        self.process_message(event)
+                    for part in pastes.feed(text):
+                        for event in [part] if isinstance(part, Paste) else parser.feed(part):
+                            self.process_message(event)
                 for event in parser.tick():
                     self.process_message(event)
         with suppress(EOFError, ParseError):

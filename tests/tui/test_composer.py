@@ -196,10 +196,10 @@ async def test_a_long_paste_is_a_mark_and_is_asked_whole(catalogue_dir: Path) ->
 async def test_a_short_paste_is_what_it_is(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await pilot.press(*"ab", "left")
-        composer(pilot).post_message(Paste("one\ntwo"))
-        await until(lambda: composer(pilot).text == "aone\ntwob")
+        composer(pilot).post_message(Paste("one\r\x1b\ntwo"))
+        await until(lambda: composer(pilot).text == "aone\n\ntwob")
         await pilot.press("x")
-        assert composer(pilot).text == "aone\ntwoxb"
+        assert composer(pilot).text == "aone\n\ntwoxb"
 
 
 async def test_questions_of_other_conversations_follow_those_of_this_one(

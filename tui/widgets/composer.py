@@ -117,8 +117,10 @@ class Composer(TextArea):
 
     def paste(self, text: str) -> None:
         """Put `text` where the cursor is, or instead of what is selected."""
+        # Terminals send a line's end as a carriage return.
+        lines = printable(text.replace("\r\n", "\n").replace("\r", "\n"))
         result = self.replace(
-            self._pasted.marked(text), *self.selection, maintain_selection_offset=False
+            self._pasted.marked(lines), *self.selection, maintain_selection_offset=False
         )
         self.move_cursor(result.end_location)
 
