@@ -133,7 +133,9 @@ def _prepare(database: sqlite3.Connection) -> None:
     # What was deleted is not to lie about in the file.
     database.execute("PRAGMA secure_delete = ON")
     try:
+        # To begin is allowed even where nothing can be written; this writes, and is taken back.
         database.execute("BEGIN IMMEDIATE")
+        database.execute(f"PRAGMA user_version = {version(database)}")
         database.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:

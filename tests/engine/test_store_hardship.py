@@ -137,13 +137,18 @@ async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
     sound(small_disk / "data" / "conversations.db")
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["closed", "killed"])
 async def test_a_disk_that_may_not_be_written_is_read(
-    small_disk: Path, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+    small_disk: Path, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch, *, left: bool
 ) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(small_disk))
     file = small_disk / "data" / "conversations.db"
     with closing(ConversationStore(file)) as store:
         number = said_in(store, Conversation(), "first", "a lighthouse")
+        beside = {path: path.read_bytes() for path in file.parent.glob("*.db-*")}
+    if left:  # what SQLite keeps beside a file that is open, or was when its program was killed
+        for path, held in beside.items():
+            path.write_bytes(held)
     remount = ["mount", "-o", "remount,ro", str(small_disk)]
     await asyncio.to_thread(subprocess.run, remount, check=True)
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir})

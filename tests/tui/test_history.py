@@ -86,8 +86,9 @@ async def command(pilot: Pilot[None], text: str) -> None:
 
 
 def shown(pilot: Pilot[None]) -> bool:
-    """Whether a conversation of one answer is drawn to its end."""
-    return [view.finished for view in pilot.app.screen.query(AnswerView)] == [True]
+    """Whether a conversation of one answer is drawn, and nothing is left to do about it."""
+    drawn = [view.finished for view in pilot.app.screen.query(AnswerView)] == [True]
+    return drawn and all(worker.is_finished for worker in pilot.app.workers)
 
 
 def titles(found: ConversationList) -> list[str]:

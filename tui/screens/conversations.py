@@ -212,8 +212,9 @@ class ConversationsScreen(ModalScreen[int | None]):
         place = old.highlighted or 0 if told else 0
         wanted = max(self._slice, len(old.entries) if told else 0)
         with self._telling():
-            entries = await asyncio.to_thread(self._fetch, text, wanted)
-            total = await asyncio.to_thread(self._store.count)
+            entries, total = await asyncio.to_thread(
+                lambda: (self._fetch(text, wanted), self._store.count())
+            )
             self._more = len(entries) >= wanted
             self._list.show(entries, place=place)
             self._tell(told or self._about(text, len(entries), total))
