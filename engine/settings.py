@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     complete_titles: bool = True
     """Whether titles are offered while a question is typed."""
     keys: dict[str, str] = {}
-    """Keys for the chat's actions by their names in docs/keys.md: `next_engine = "f6"`."""
+    """Keys for the chat's actions by their names in docs/keys.md: `next_engine = "f7"`."""
     engines: dict[str, EngineSettings] = {}
 
 

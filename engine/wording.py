@@ -10,10 +10,14 @@ from engine.types import Answer, Mode, Product, Status, StopReason
 _SECOND = 1000
 
 
-def describe(answer: Answer, *, source: bool = True) -> str:
-    """One line: what the answer rests on (if `source`), how faithful it is, how fast it came."""
+def describe(answer: Answer, *, source: bool = True, bar: str = "") -> str:
+    """One line: what the answer rests on (if `source`), how faithful it is, how fast it came.
+
+    `bar` draws how faithful it is, and stands behind the words for that.
+    """
     product = title_of(answer.product) if answer.product and source else ""
-    parts = (product, standing(answer), faithfulness(answer), ending(answer), speed(answer))
+    faithful = f"{faithfulness(answer)} {bar}".strip()
+    parts = (product, standing(answer), faithful, ending(answer), speed(answer))
     return " · ".join(part for part in parts if part)
 
 

@@ -46,6 +46,7 @@ IN_SCREENS = frozenset(
     {
         "compare_close",
         "compare_export",
+        "compare_marks",
         "compare_scroll_up",
         "compare_scroll_down",
         "record_close",

@@ -96,6 +96,14 @@ COMMANDS = (
         in_footer=True,
     ),
     Command(
+        "marks",
+        "Marks",
+        "mark which words of the answers are the record's, and which are not",
+        "view:marks",
+        "f6",
+        priority=True,  # the text area would select the line
+    ),
+    Command(
         "copy",
         "Copy",
         "copy the last answer, or the selected turn's (with the mouse: select, then Ctrl+C)",

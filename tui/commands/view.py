@@ -25,6 +25,13 @@ def scroll_down(screen: ChatScreen) -> None:
     screen.pane.scroll_page_down(animate=False)
 
 
+def marks(screen: ChatScreen) -> None:
+    """Mark which words of the answers are the record's, or no longer."""
+    from tui.widgets.turns import toggle_marks
+
+    screen.bar.tell(toggle_marks(screen.pane))
+
+
 async def leave(screen: ChatScreen) -> None:
     """Leave the chat; what came is kept."""
     await screen.app.run_action("quit")

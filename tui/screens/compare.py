@@ -23,7 +23,7 @@ from engine.types import Availability, Decision, Mode
 from engine.wording import title_of
 from tui.asking import draw
 from tui.widgets.fitting_footer import FittingFooter
-from tui.widgets.turns import AnswerView
+from tui.widgets.turns import AnswerView, toggle_marks
 
 if TYPE_CHECKING:
     from engine.assistant import Assistant
@@ -39,6 +39,7 @@ class CompareScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f3", "leave", "Stop, then close", key_display="esc", id="compare_close"),
         Binding("e", "export", "Export as Markdown", id="compare_export"),
+        Binding("f6", "marks", "Mark the record's words", id="compare_marks"),
         Binding("pageup", "scroll('page_up')", show=False, priority=True, id="compare_scroll_up"),
         Binding(
             "pagedown", "scroll('page_down')", show=False, priority=True, id="compare_scroll_down"
@@ -150,6 +151,10 @@ class CompareScreen(Screen[None]):
             self._asking.cancel()
         else:
             self.dismiss()
+
+    def action_marks(self) -> None:
+        """Mark which words of the answers are the record's, or no longer."""
+        self._tell(toggle_marks(self.query_one("#contestants")))
 
     def action_scroll(self, how: str) -> None:
         """Move all of it."""

@@ -19,11 +19,15 @@ from engine.types import Answer, Hit
 from engine.wording import describe, title_of
 from tui.messages import RecordWanted
 from tui.widgets.markdown_view import MarkdownView
+from tui.widgets.quoted import QuotedView, bar
 
 Titles = Mapping[str, str]
 NO_TITLES: Titles = {}
 SELECTED = "selected"
 """The class of what the commands about a turn act on; app.tcss draws a bar beside it."""
+MARKING = "marking"
+"""The class of what holds answers that are to be marked."""
+_MARKED = "Marked: what is underlined is not the record's, the rest is. F6 takes the marks away."
 _CARD_WIDTH = 200
 _MOST_ASKED = 2_000
 """Letters of a question that are drawn: a pasted one may have a million."""
@@ -74,8 +78,7 @@ class AnswerView(Vertical):
         self._with_source = source
         self.answer = answer
         self.verbatim = answer.verbatim if answer else False
-        self._text = ""
-        self._body: Static | MarkdownView | None = None
+        self._body: QuotedView | MarkdownView | None = None
 
     @property
     def finished(self) -> bool:
@@ -107,13 +110,12 @@ class AnswerView(Vertical):
 
     async def add(self, text: str) -> None:
         """Draw more words."""
-        self._text += printable(text)
         if self._body is None:
             await self._above_about([self._begin_body("")])
         if isinstance(self._body, MarkdownView):
             self._body.append(text)
         elif self._body:
-            self._body.update(self._text)
+            self._body.add(text)
 
     async def finish(self, answer: Answer) -> None:
         """Draw how it ended: the source, the problem if there was one, the line about it."""
@@ -122,18 +124,30 @@ class AnswerView(Vertical):
             await self._body.finish()
         await self._above_about(list(self._below_words(answer)))
         self.query_one(".about", Static).update(self._about)
+        self._mark_as_asked()
+
+    def on_mount(self) -> None:
+        """Mark an answer that comes into view while answers are marked."""
+        self._mark_as_asked()
+
+    def mark(self, marked: bool) -> None:
+        """Mark which of its words are the record's, or no longer; nothing without a record."""
+        if self._body and self.answer and self.answer.product and self.answer.fidelity is not None:
+            self._body.mark(self.answer.product.description if marked else None)
+
+    def _mark_as_asked(self) -> None:
+        if any(parent.has_class(MARKING) for parent in self.ancestors_with_self):
+            self.mark(marked=True)
 
     @property
     def _about(self) -> str:
         if self.answer is None:
             return ""
-        return f"{self._engine_title} · {one_line(describe(self.answer, source=False))}"
+        drawn = bar(self.answer.fidelity if self.answer.product else None)
+        return f"{self._engine_title} · {one_line(describe(self.answer, source=False, bar=drawn))}"
 
-    def _begin_body(self, text: str) -> Static | MarkdownView:
-        if self.verbatim:
-            self._body = Static(printable(text), markup=False, classes="words")
-        else:
-            self._body = MarkdownView(text, classes="words")
+    def _begin_body(self, text: str) -> QuotedView | MarkdownView:
+        self._body = QuotedView(text) if self.verbatim else MarkdownView(text, classes="words")
         return self._body
 
     def _below_words(self, answer: Answer) -> Iterator[Widget]:
@@ -202,3 +216,12 @@ class TurnView(Vertical):
 def numbered(title: str, number: int, of: int) -> str:
     """An engine's title with the answer's number, where the turn has several."""
     return f"{title} · answer {number} of {of}" if of > 1 else title
+
+
+def toggle_marks(holder: Widget) -> str:
+    """Mark the answers inside `holder`, or no longer; returns what there is to be told."""
+    marked = not holder.has_class(MARKING)
+    holder.set_class(marked, MARKING)
+    for view in holder.query(AnswerView):
+        view.mark(marked)
+    return _MARKED if marked else "The answers are no longer marked."

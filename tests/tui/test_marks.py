@@ -1,0 +1,117 @@
+"""How faithful an answer is: a bar under it, and marks in it, F6."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.widget import Widget
+
+from tests.conftest import ROWS
+from tests.openai import server as scripted
+from tests.tui.driving import about, ask, chat, state, until, words
+from tui.glyphs import folded
+from tui.screens.compare import CompareScreen
+from tui.widgets.composer import Composer
+from tui.widgets.quoted import bar
+from tui.widgets.turns import AnswerView
+
+TITLE, RECORD = ROWS[4][1], ROWS[4][2]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[scripted.Server]:
+    async with scripted.running() as running:
+        yield running
+
+
+def remote(server: scripted.Server, said: str) -> dict[str, Any]:
+    server.always = scripted.streamed(
+        scripted.words(said), scripted.words("", "stop"), scripted.DONE
+    )
+    row = {"model": "m", "base_url": server.url, "max_retries": 0}
+    return {"engine": "openai", "engines": {"openai": row}}
+
+
+def underlined(view: Widget) -> str:
+    strips = view.render_lines(view.size.region)
+    parts = (part for strip in strips for part in strip if part.style and part.style.underline)
+    return "".join(part.text for part in parts).strip()
+
+
+def body(view: AnswerView) -> Widget:
+    return view.query_one(".words")
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn", "in_ascii"),
+    [
+        (0.0, "▱▱▱▱▱▱▱▱▱▱", ".........."),
+        (0.001, "▰▱▱▱▱▱▱▱▱▱", "+........."),
+        (0.5, "▰▰▰▰▰▱▱▱▱▱", "+++++....."),
+        (0.999, "▰▰▰▰▰▰▰▰▰▱", "+++++++++."),
+        (1.0, "▰▰▰▰▰▰▰▰▰▰", "++++++++++"),
+        (None, "", ""),
+    ],
+)
+def test_the_bar_is_full_for_all_and_empty_for_nothing(
+    share: float | None, drawn: str, in_ascii: str
+) -> None:
+    assert bar(share) == drawn
+    assert folded(bar(share), "ascii") == in_ascii
+
+
+async def test_an_answer_with_a_record_has_a_bar_and_one_without_has_none(
+    catalogue_dir: Path,
+) -> None:
+    async with chat(catalogue_dir) as pilot:
+        assert "word for word ▰▰▰▰▰▰▰▰▰▰ ·" in about(await ask(pilot, TITLE))
+        view = await ask(pilot, "The Velvet Submarine Handbook")
+        assert "▰" not in about(view)
+        assert "▱" not in about(view)
+
+
+async def test_f6_marks_what_is_not_the_records_and_takes_the_marks_away(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    said = "Folds **flat** and sings floats."
+    async with chat(catalogue_dir, **remote(server, said)) as pilot:
+        view = await ask(pilot, TITLE)
+        assert not underlined(body(view))
+        pilot.app.screen.query_one(Composer).insert("draft")
+        await pilot.press("f6")
+        await until(lambda: underlined(body(view)) == "sings")
+        assert state(pilot).startswith("Marked: ")
+        pilot.app.screen.query_one(Composer).clear()
+        later = await ask(pilot, TITLE)
+        assert underlined(body(later)) == "sings"
+        await pilot.press("f6")
+        await until(lambda: not underlined(body(view)))
+        assert not underlined(body(later))
+
+
+async def test_a_quoted_answer_is_marked_letter_by_letter(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        view = await ask(pilot, TITLE)
+        before = words(pilot, ".words")
+        await pilot.press("f6")
+        await pilot.pause()
+        colour = view.query_one(".words").get_component_rich_style("marks--quoted", partial=True)
+        strip = body(view).render_lines(body(view).size.region)[0]
+        coloured = [part.text for part in strip if part.style and part.style.color == colour.color]
+        assert "".join(coloured).strip() == RECORD
+        assert words(pilot, ".words") == before
+
+
+async def test_marks_in_the_compare_screen(catalogue_dir: Path, server: scripted.Server) -> None:
+    async with chat(catalogue_dir, **remote(server, "Folds and sings.")) as pilot:
+        pilot.app.screen.query_one(Composer).insert(TITLE)
+        await pilot.press("f3")
+        await until(lambda: isinstance(pilot.app.screen, CompareScreen))
+        views = pilot.app.screen.query(AnswerView)
+        await until(lambda: len(views) == 2 and all(view.finished for view in views))
+        await pilot.press("f6")
+        await until(lambda: underlined(body(views.last())) == "sings")
+        assert not underlined(body(views.first()))
