@@ -17,6 +17,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.events import DescendantFocus
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Input, TextArea
@@ -45,6 +46,8 @@ class BalcaoApp(App[None]):
     TITLE = "Balcão"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [*keys.APP]
+    # The default and not set later: that would parse all of the CSS once more before it is seen.
+    theme = Reactive(themes.DARK.name)
 
     def __init__(self, settings: Settings, typed: str = "", *, go_on: bool = False) -> None:
         """`typed` has been typed already; `go_on` opens the last conversation.
@@ -64,8 +67,6 @@ class BalcaoApp(App[None]):
         self._choose_look(settings)
 
     def _choose_look(self, settings: Settings) -> None:
-        for theme in themes.OURS:
-            self.register_theme(theme)
         wanted = themes.DARK.name if settings.theme == themes.AUTO else settings.theme
         if wanted not in self.available_themes:
             raise SettingsError(
@@ -75,6 +76,11 @@ class BalcaoApp(App[None]):
         self.theme = self._theme_kept = wanted
         if settings.motion == "reduced":
             self.animation_level = "none"
+
+    @property
+    def available_themes(self) -> dict[str, Theme]:
+        """Ours, which are there from the start, and Textual's."""
+        return super().available_themes | {theme.name: theme for theme in themes.OURS}
 
     def get_default_screen(self) -> Screen[None]:
         """The chat is the first screen, so that the first frame is already it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,17 @@ def test_one_question_to_every_engine_and_the_lot_as_markdown(catalogue_dir: Pat
     written = next(line.removeprefix("Written to ") for line in said if line.startswith("Written"))
     assert "Folds flat and floats." in Path(written).read_text(encoding="utf-8")
     assert said[-1].startswith("Copied: it is in ")
+
+
+def test_one_more_answer_to_the_last_question(catalogue_dir: Path) -> None:
+    said = transcript(catalogue_dir, "/regenerate", "canvas stool blue", "/regenerate", "/open 1")
+    assert said[1] == "There is no question yet."
+    assert said.count("Catalogue: Folds flat and floats.") == 2
+    said = transcript(catalogue_dir, "/history floats", "/open 1", "/export json", "/export x")
+    assert said.count("Catalogue: Folds flat and floats.") == 2
+    written = Path(said[-3].removeprefix("Written to "))
+    assert len(json.loads(written.read_text(encoding="utf-8"))["conversations"]) == 1
+    assert said[-1] == "That is none of markdown, json."
 
 
 def test_slips_are_told_and_do_no_harm(catalogue_dir: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from engine.conversation import Conversation
+from engine.conversation import Conversation, Turn
 from engine.errors import BalcaoError
 from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.opening import open_counter
@@ -72,9 +72,8 @@ class PlainChat:
         self.conversation = conversation
         for turn in conversation.turns:
             self.voice.say(f"\nYou: {turn.question}")
-            for answer in (turn.answer, *turn.others):
-                if answer is not None:
-                    self.say_answer(answer)
+            for answer in turn.answers:
+                self.say_answer(answer)
 
     def say_answer(self, answer: Answer) -> None:
         """Say an answer that is whole, and what is told about it."""
@@ -101,8 +100,18 @@ class PlainChat:
             self.voice.tell(str(error))
 
     async def _answer(self, question: str) -> None:
-        assistant = self.counter.assistant
-        events = assistant.ask(question, self.engine, self.mode, self.conversation)
+        turns = self.conversation.turns
+        before = len(turns)
+        events = self.counter.assistant.ask(question, self.engine, self.mode, self.conversation)
+        await self.tell_answer(events, lambda: turns[-1] if len(turns) > before else None)
+
+    async def tell_answer(
+        self, events: AsyncGenerator[Event], turn: Callable[[], Turn | None]
+    ) -> None:
+        """Say an answer of the engine chosen as it comes; `turn` gives its turn, once it is there.
+
+        Cancelling the task cancels the answer: what came stays.
+        """
         telling = _Telling(self.voice, self.titles[self.engine])
         try:
             async with aclosing(events):
@@ -110,9 +119,9 @@ class PlainChat:
                     telling.tell(event)
         finally:
             telling.end()
-            turn = self.conversation.turns[-1] if self.conversation.turns else None
-            if turn and turn.question and turn.answer:
-                self._say_about(turn.answer)
+            ended = turn()
+            if ended and ended.answer:
+                self._say_about(ended.answer)
 
     def _say_about(self, answer: Answer) -> None:
         if answer.problem:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tui.plain.chat import PlainChat
 
 SLASH = "/"
+_KINDS = {"markdown": "md", "json": "json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +148,9 @@ def _copy(chat: PlainChat, _: str) -> None:
 
 def _history(chat: PlainChat, words: str) -> None:
     store = chat.counter.assistant.store
-    chat.listed = store.search(words) if store else []
+    chat.listed = (store.search(words) if words else store.listed()) if store else []
     if not chat.listed:
-        chat.voice.tell("There is none of that kind." if words else "There is none yet.")
+        chat.voice.tell("There is none with these words." if words else "There is none yet.")
     for number, entry in enumerate(chat.listed, 1):
         when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
         questions = f"{entry.turns} question{'' if entry.turns == 1 else 's'}"
@@ -170,21 +171,35 @@ def _new(chat: PlainChat, _: str) -> None:
     chat.voice.tell("A new conversation; the one before is kept.")
 
 
-def _export(chat: PlainChat, _: str) -> None:
-    from engine.export import turn_as_markdown
+def _export(chat: PlainChat, kind: str) -> None:
+    from engine.history import write_conversation
 
-    if not chat.conversation.turns:
+    store, number = chat.counter.assistant.store, chat.conversation.id
+    if not store:
+        raise UsageError("Conversations are not kept here, so none can be exported.")
+    if number is None:
         raise UsageError("There is nothing to export yet.")
-    stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    file = paths.exports_dir() / f"conversation-{stamp}.md"
-    pages = (turn_as_markdown(turn, chat.titles) for turn in chat.conversation.turns)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join(pages), encoding="utf-8")
-    except OSError as error:
-        chat.voice.tell(f"The conversation cannot be written to {file}: {error}.")
-    else:
-        chat.voice.tell(f"Written to {file}")
+    if kind not in ("", *_KINDS):
+        raise UsageError(f"That is none of {', '.join(_KINDS)}.")
+    folder = paths.exports_dir()
+    file = write_conversation(store, number, chat.titles, folder, _KINDS.get(kind, "md"))
+    chat.voice.tell(f"Written to {file}")
+
+
+def _regenerate(chat: PlainChat, name: str) -> None:
+    from engine.again import ask_again
+
+    turns = chat.conversation.turns
+    if not turns:
+        raise UsageError("There is no question yet.")
+    if name:
+        chat.counter.assistant.registry.get(name)
+        chat.engine = name
+    turn, before = turns[-1], len(turns[-1].answers)
+    events = ask_again(chat.counter.assistant, turn, chat.engine, chat.mode, chat.conversation)
+    chat.until_stopped(
+        chat.tell_answer(events, lambda: turn if len(turn.answers) > before else None)
+    )
 
 
 def _runs(chat: PlainChat, _: str) -> None:
@@ -209,12 +224,15 @@ COMMANDS = (
     Command("mode", "[grounded|memory]", "whether models see the record", _mode),
     Command("record", "[N]", "the record that the last answer rests on", _record),
     Command("original", "[N]", "the same as the data set has it", _original),
+    Command(
+        "regenerate", "[NAME]", "one more answer to the last question; all are kept", _regenerate
+    ),
     Command("compare", "[QUESTION]", "one question to every engine that is ready", _compare),
     Command("copy", "", "the last answer to where it can be pasted from", _copy),
     Command("history", "[WORDS]", "the conversations so far, the latest first", _history),
     Command("open", "N", "one of those that were listed, to go on with it", _open),
     Command("new", "", "a new conversation", _new),
-    Command("export", "", "this conversation as Markdown, into a file", _export),
+    Command("export", "[markdown|json]", "this conversation into a file", _export),
     Command("runs", "", "the training runs: how far they are", _runs),
     Command("quit", "", "leave; the conversation is kept", _quit),
 )
