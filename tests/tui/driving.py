@@ -51,6 +51,12 @@ def state(pilot: Pilot[None]) -> str:
     return "".join(words(pilot, "#state"))
 
 
+async def order(pilot: Pilot[None], command: str) -> None:
+    """Give a command behind a slash, its letters all at once: each key takes time."""
+    pilot.app.screen.query_one(Composer).insert(command)
+    await pilot.press("enter")
+
+
 async def send(pilot: Pilot[None], question: str) -> AnswerView:
     """Type a question and send it; returns the view of its answer."""
     before = len(pilot.app.screen.query(AnswerView))

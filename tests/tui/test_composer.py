@@ -8,7 +8,7 @@ from pathlib import Path
 from textual.events import Paste
 from textual.pilot import Pilot
 
-from tests.tui.driving import ask, chat, said, state, until, words
+from tests.tui.driving import ask, chat, order, said, state, until, words
 from tui.screens.help import HelpScreen
 from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
@@ -26,8 +26,9 @@ def offered(pilot: Pilot[None]) -> str:
 
 
 async def type_for_offers(pilot: Pilot[None], text: str) -> None:
-    """Type, and wait for titles."""
-    await pilot.press(*text)
+    """Type (all but the last letter at once), and wait for titles."""
+    composer(pilot).insert(text[:-1])
+    await pilot.press("space" if text[-1] == " " else text[-1])
     await until(lambda: bool(offered(pilot)))
 
 
@@ -71,7 +72,8 @@ async def test_escape_closes_what_is_offered_for_this_question(catalogue_dir: Pa
         await pilot.press("escape", *" sto")
         await pilot.pause(0.2)
         assert not offered(pilot)
-        composer(pilot).clear()
+        await pilot.press("ctrl+u")
+        assert composer(pilot).text == ""
         await type_for_offers(pilot, "canvas")
 
 
@@ -137,7 +139,7 @@ async def test_a_slash_offers_the_commands_and_tab_completes(catalogue_dir: Path
         await pilot.press("enter")
         await until(lambda: "No answer here" in state(pilot))
         assert composer(pilot).text == ""
-        await pilot.press(*"/help", "enter")
+        await order(pilot, "/help")
         await until(lambda: isinstance(pilot.app.screen, HelpScreen))
 
 
@@ -147,13 +149,13 @@ async def test_a_command_takes_its_argument(catalogue_dir: Path) -> None:
         assert composer(pilot).text == "/engine openai"
         await pilot.press("enter")
         await until(lambda: "● OpenAI" in words(pilot, "#names")[0])
-        await pilot.press(*"/engine nobody", "enter")
+        await order(pilot, "/engine nobody")
         await until(lambda: "There is no engine “nobody”" in state(pilot))
 
 
 async def test_an_unknown_command_is_told_and_the_text_stays(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await pilot.press(*"/brew coffee", "enter")
+        await order(pilot, "/brew coffee")
         await until(lambda: "no command “/brew”" in state(pilot))
         assert composer(pilot).text == "/brew coffee"
         assert not pilot.app.screen.query(AnswerView)
@@ -171,10 +173,10 @@ async def test_two_slashes_or_a_setting_ask_for_a_title_with_a_slash(catalogue_d
 async def test_slash_record_and_quit(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, "Canvas Stool, Blue")
-        await pilot.press(*"/record", "enter")
+        await order(pilot, "/record")
         await until(lambda: isinstance(pilot.app.screen, RecordScreen))
         await pilot.press("escape")
-        await pilot.press(*"/quit", "enter")
+        await order(pilot, "/quit")
         await until(lambda: not pilot.app.is_running)
 
 

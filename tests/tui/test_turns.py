@@ -13,7 +13,7 @@ from engine import paths
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
 from tests.openai import server as scripted
-from tests.tui.driving import about, ask, chat, state, until, words
+from tests.tui.driving import about, ask, chat, order, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
@@ -86,7 +86,8 @@ async def test_record_and_copy_act_on_the_turn_selected(catalogue_dir: Path) -> 
         assert words(pilot, "#record-title") == [TIN]
         await pilot.press("escape", "escape", "f8")
         await until(lambda: copied() == ROWS[4][2])
-        await pilot.press("ctrl+up", "ctrl+up", *"/copy_record", "enter")
+        await pilot.press("ctrl+up", "ctrl+up")
+        await order(pilot, "/copy_record")
         await until(lambda: copied() == ROWS[0][2])
 
 
@@ -96,7 +97,7 @@ async def test_another_engine_answers_again_and_both_are_kept(
     server.always = scripted.hello()
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await ask(pilot, STOOL)
-        await pilot.press(*"/regenerate openai", "enter")
+        await order(pilot, "/regenerate openai")
         await until(
             lambda: about(answers(pilot)[0]).startswith("OpenAI · answer 2 of 2 · grounded")
         )
@@ -108,7 +109,7 @@ async def test_another_engine_answers_again_and_both_are_kept(
         assert len(answers(pilot)) == 1
     async with chat(catalogue_dir, go_on=True, **remote(server)) as pilot:
         assert about(answers(pilot)[0]).startswith("OpenAI · answer 2 of 3")
-        await pilot.press(*"/previous_answer", "enter")
+        await order(pilot, "/previous_answer")
         await until(lambda: about(answers(pilot)[0]).startswith("Catalogue · answer 1 of 3"))
 
 
@@ -117,10 +118,10 @@ async def test_an_engine_that_cannot_answer_again_leaves_the_answer(catalogue_di
         await ask(pilot, STOOL)
         await pilot.press("ctrl+s")
         assert "one answer" in state(pilot)
-        await pilot.press(*"/regenerate openai", "enter")
+        await order(pilot, "/regenerate openai")
         await until(lambda: "no model" in state(pilot) or "model" in state(pilot))
         await until(lambda: about(answers(pilot)[0]).startswith("Catalogue · word for word"))
-        await pilot.press(*"/regenerate nobody", "enter")
+        await order(pilot, "/regenerate nobody")
         await until(lambda: "There is no engine “nobody”" in state(pilot))
 
 
@@ -130,7 +131,7 @@ async def test_an_answer_again_is_cancelled_with_what_came(
     server.always = scripted.stalled(scripted.words("Half"))
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await ask(pilot, STOOL)
-        await pilot.press(*"/regenerate openai", "enter")
+        await order(pilot, "/regenerate openai")
         await until(lambda: bool(answers(pilot)[0].query(MarkdownView)))
         await pilot.press("escape")
         await until(lambda: "cancelled" in about(answers(pilot)[0]))
@@ -155,7 +156,7 @@ async def test_an_edited_question_goes_on_in_a_fork(catalogue_dir: Path) -> None
         assert composer.text == SHELF
         assert selected(pilot) == [f"❯ {SHELF}"]
         composer.clear()
-        await pilot.press(*"cafe tokyo nights", "enter")
+        await order(pilot, "cafe tokyo nights")
         await until(lambda: words(pilot, ".question") == [f"❯ {TIN}", "❯ cafe tokyo nights"])
         await until(lambda: "word for word" in about(answers(pilot)[-1]))
     assert kept() == [[TIN, "cafe tokyo nights"], [TIN, SHELF, STOOL]]
@@ -163,11 +164,12 @@ async def test_an_edited_question_goes_on_in_a_fork(catalogue_dir: Path) -> None
 
 async def test_a_fork_goes_on_from_the_turn_selected(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await pilot.press(*"/fork", "enter")
+        await order(pilot, "/fork")
         assert "no question here yet" in state(pilot)
         await ask(pilot, TIN)
         await ask(pilot, SHELF)
-        await pilot.press("ctrl+up", "ctrl+up", *"/fork", "enter")
+        await pilot.press("ctrl+up", "ctrl+up")
+        await order(pilot, "/fork")
         await until(lambda: words(pilot, ".question") == [f"❯ {TIN}"])
         assert not selected(pilot)
         await ask(pilot, STOOL)
