@@ -24,6 +24,7 @@ from scripts.progress import ProgressLine
 from scripts.stopping import Stopping
 
 if TYPE_CHECKING:
+    from engine.training.lora_runtime import Tuner
     from engine.training.lora_train import Base, LoraRun
 
 _RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -55,7 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--engine", metavar="ID", default="", help="the chat's engine to make of it"
     )
-    parser.add_argument("--dry-run", action="store_true", help="check and count, train nothing")
+    parser.add_argument("--dry-run", action="store_true", help="check and estimate, train nothing")
+    parser.add_argument("--no-probe", action="store_true", help="start without the estimate")
     return parser
 
 
@@ -96,17 +98,12 @@ def _make(
         return USAGE if isinstance(error, UsageError) else FAILED
     with run:
         if options.dry_run:
-            if here.first:
-                print(run.plan_text())
-            return DONE
+            return _try_out(run, options, sys.stdout if here.first else None)
         if options.detach:
             say(run.plan_text())
             run.check_free(resume=options.resume)
             return detach([one for one in given if one != "--detach"], options.out)
-        if here.first:
-            return _train(run, stopping, sys.stderr, resume=options.resume)
-        with Path(os.devnull).open("w") as nowhere:
-            return _train(run, stopping, nowhere, resume=options.resume)
+        return _train(run, options, stopping, sys.stderr if here.first else None)
 
 
 def _checked(options: argparse.Namespace, here: Processes) -> LoraRun:
@@ -125,21 +122,46 @@ def _checked(options: argparse.Namespace, here: Processes) -> LoraRun:
     return LoraRun(options.data, _base(options.base), options.out, recipe, here)
 
 
-def _train(run: LoraRun, stopping: Stopping, stream: TextIO, *, resume: bool) -> int:
-    """Train and write the adapter; `stream` is told how it goes."""
-    print(run.plan_text(), "loading the model", sep="\n", file=stream, flush=True)
-    tuner = run.load(resume=resume)
-    with ProgressLine(stream) as line:
-        stopping.gently(True)
-        outcome = run.train(tuner, line.show, stopping, line.tell)
-        stopping.gently(False)
-    if not outcome.done:
-        stopped = f"balcao: stopped at step {outcome.steps}; --resume goes on from there."
-        print(stopped, file=stream, flush=True)
-        return INTERRUPTED
-    with ProgressLine(stream) as line:
-        run.finish(tuner, outcome, line.show)
+def _try_out(run: LoraRun, options: argparse.Namespace, stream: TextIO | None) -> int:
+    """Say what would be done and what it takes. Only one of several processes has a `stream`."""
+    _tell(stream, run.plan_text())
+    if not options.no_probe:
+        _estimate(run.load(resume=False, take=False), stream)
     return DONE
+
+
+def _train(
+    run: LoraRun, options: argparse.Namespace, stopping: Stopping, stream: TextIO | None
+) -> int:
+    """Train and write the adapter. Only one of several processes has a `stream`."""
+    _tell(stream, f"{run.plan_text()}\nloading the model")
+    tuner = run.load(resume=options.resume)
+    if not (options.resume or options.no_probe):
+        _estimate(tuner, stream)
+    with Path(os.devnull).open("w") as nowhere:
+        with ProgressLine(stream or nowhere) as line:
+            stopping.gently(True)
+            outcome = run.train(tuner, line.show, stopping, line.tell)
+            stopping.gently(False)
+        if not outcome.done:
+            step = outcome.steps
+            _tell(stream, f"balcao: stopped at step {step}; --resume goes on from there.")
+            return INTERRUPTED
+        with ProgressLine(stream or nowhere) as line:
+            run.finish(tuner, outcome, line.show)
+    return DONE
+
+
+def _estimate(tuner: Tuner, stream: TextIO | None) -> None:
+    """Say what the run will take. Raises BalcaoError if it will not fit."""
+    if estimate := tuner.estimate():
+        _tell(stream, estimate.text)
+        estimate.check()
+
+
+def _tell(stream: TextIO | None, words: str) -> None:
+    if stream:
+        print(words, file=stream, flush=True)
 
 
 def _recipe(named: str, changes: Sequence[str]) -> Recipe:

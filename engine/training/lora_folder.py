@@ -24,6 +24,7 @@ from engine import manifest
 from engine.errors import BalcaoError, DataError, UsageError
 from engine.manifest import Input, now
 from engine.text import json_line
+from engine.training import run_status
 from engine.training.lora_recipe import Recipe
 
 KIND, VERSION = "lora-adapter", 1
@@ -33,6 +34,7 @@ WHOLE = "whole"
 _LOCK = ".train.lock"
 _PATIENCE = 0.5
 """Seconds: who only looks whether a run is alive has the lock for a moment."""
+_OF_NO_STEP = (_LOCK, LOG, RUN, run_status.NAME)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -54,6 +56,11 @@ def is_done(out: Path) -> bool:
     return (out / manifest.NAME).exists() and manifest.read(out).kind == KIND
 
 
+def existing(out: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
+
+
 def check_not_done(out: Path) -> None:
     """Raises UsageError if the run has ended with an adapter."""
     if is_done(out):
@@ -61,12 +68,15 @@ def check_not_done(out: Path) -> None:
 
 
 def check_new(out: Path) -> None:
-    """Raises UsageError if the folder holds anything, or another process trains in it."""
+    """Raises UsageError if the folder holds anything but a run that never made a step.
+
+    Or if another process trains in it.
+    """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file.", "Name a new folder with --out.")
     if holder(out) is not None:
         raise _at_work(out)
-    if not out.exists() or not any(one.name not in (_LOCK, LOG) for one in out.iterdir()):
+    if not out.exists() or _is_unused(out):
         return
     if (out / RUN).exists() and not is_done(out):
         raise UsageError(
@@ -75,6 +85,11 @@ def check_new(out: Path) -> None:
     raise UsageError(
         f"{out} is not empty.", "Name a new folder with --out; nothing is overwritten."
     )
+
+
+def _is_unused(out: Path) -> bool:
+    names = {one.name for one in out.iterdir()} - set(_OF_NO_STEP)
+    return not names or (names == {CHECKPOINTS} and not any((out / CHECKPOINTS).iterdir()))
 
 
 def check_same(out: Path, run: Run) -> None:

@@ -21,6 +21,7 @@ from engine.manifest import Manifest, input_of
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
 from engine.publish import whole_folder
 from engine.training.lora_data import as_messages, read_data
+from engine.training.lora_folder import existing
 from engine.training.lora_packages import offline
 from engine.training.lora_train import Base
 from engine.types import Message, Mode, Progress, Role
@@ -154,8 +155,7 @@ def _check(base: Base, out: Path) -> None:
             "Name the same model with weights of 16 or 32 bits.",
         )
     needed = sum(file.stat().st_size for file in base.files) + _SPARE
-    there = next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(existing(out)).free
     if needed > free:
         raise BalcaoError(
             f"The disk of {out} has {free / 1e6:,.0f} MB free; the model takes up to"

@@ -49,6 +49,10 @@ class Shuffled(Sampler[int]):
         found: list[int] = get_length_grouped_indices(self._lengths, self._batch, generator=drawn)
         return found
 
+    def ordered_lengths(self) -> list[int]:
+        """Tokens of the epoch's rows, in their order."""
+        return [self._lengths[row] for row in self.order()]
+
     def set_epoch(self, epoch: int) -> None:
         """The trainer tells which epoch begins, after a resume too."""
         self._epoch = epoch
@@ -58,8 +62,8 @@ class OrderedTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
     """trl's trainer with the rows in the order of `sampler`."""
 
     def __init__(self, sampler: Shuffled, **arguments: Any) -> None:  # noqa: ANN401 - as above
-        self._sampler = sampler
+        self.sampler = sampler
         super().__init__(**arguments)
 
     def _get_train_sampler(self, _rows: Any = None) -> Sampler[int]:  # noqa: ANN401 - as above
-        return self._sampler
+        return self.sampler

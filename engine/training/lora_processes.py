@@ -15,12 +15,13 @@ _COUNT = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE
 _LOCAL = (
     "LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK",
 )  # fmt: skip
+_BESIDE = ("LOCAL_WORLD_SIZE", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 _SHARDED = "ACCELERATE_USE_FSDP"
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """`index` counts from 0 in the whole run, `local` on this machine.
+    """`index` counts from 0 in the whole run, `local` on this machine, which has `beside` of them.
 
     `sharded`: the model is spread over the processes (FSDP), none has all of it.
     """
@@ -29,6 +30,7 @@ class Processes:
     count: int = 1
     local: int = 0
     sharded: bool = False
+    beside: int = 1
 
     @classmethod
     def here(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -38,7 +40,8 @@ class Processes:
         if count == 1:
             return cls()
         sharded = values.get(_SHARDED, "").lower() in ("1", "true")
-        return cls(_number(values, _INDEX, 0), count, _number(values, _LOCAL, 0), sharded)
+        index, local = _number(values, _INDEX, 0), _number(values, _LOCAL, 0)
+        return cls(index, count, local, sharded, _number(values, _BESIDE, count))
 
     @property
     def first(self) -> bool:

@@ -41,6 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     )
     max_length: _Size = 0
     length_grouped: bool = False
+    packing: bool = False
     checkpoint_activations: bool = False
     save_every: _Size = 0
     log_every: _Count = 1

@@ -15,7 +15,9 @@ from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as
 from engine.errors import BalcaoError
 from engine.training import lora_score_runtime
 from engine.training.lora_base_runtime import Numerics, load_base
-from engine.training.lora_folder import CHECKPOINTS, Metrics, step_of
+from engine.training.lora_estimate import Estimate
+from engine.training.lora_folder import Metrics, existing, step_of
+from engine.training.lora_probe_runtime import probe
 from engine.training.lora_processes import Processes
 from engine.training.lora_processes_runtime import total, wait_for_all
 from engine.training.lora_prompt_runtime import Encoder, Example
@@ -53,6 +55,7 @@ class Tuner:
         encoder: Encoder,
         examples: Sequence[Example],
         processes: Processes,
+        checkpoints: Path,
     ) -> None:
         """Load the base. Raises BalcaoError where memory or disk do not suffice."""
         self._encoder = encoder
@@ -63,7 +66,7 @@ class Tuner:
         disable_progress_bar()  # ours is on the same line
         set_seed(recipe.seed)  # peft draws the adapter's first values
         with explained(recipe), quiet():
-            arguments = arguments_of(recipe, self._numerics, out / CHECKPOINTS)
+            arguments = arguments_of(recipe, self._numerics, checkpoints)
             model = load_base(base, recipe, self._numerics, processes)
             self._trainer = make_trainer(model, encoder.tokenizer, examples, recipe, arguments)
         self._check_disk()
@@ -77,6 +80,16 @@ class Tuner:
     def trained(self) -> int:
         """How many numbers are trained."""
         return sum(one.numel() for one in self._parameters())
+
+    def estimate(self) -> Estimate | None:
+        """What the run will take, by a few steps that leave no trace; None where it is sharded.
+
+        Raises BalcaoError if not a single row fits.
+        """
+        if self._processes.sharded:
+            return None  # it is spread over the processes only once it trains
+        with explained(self._recipe), quiet():
+            return probe(self._trainer, self._recipe, self._numerics, self._processes)
 
     def train(
         self,
@@ -139,7 +152,7 @@ class Tuner:
 
     def _check_disk(self) -> None:
         needed = self.trained * 4 * _STATES
-        free = shutil.disk_usage(self._out).free
+        free = shutil.disk_usage(existing(self._out)).free
         if needed > free:
             raise BalcaoError(
                 f"The disk of {self._out} has {free / 1e6:,.0f} MB free; the checkpoints of this"

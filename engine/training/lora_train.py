@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -112,13 +113,15 @@ class LoraRun:
         left_out = self._left_out()
         return (*self._data.warnings, *((left_out,) if left_out else ()))
 
-    def load(self, *, resume: bool) -> Tuner:
-        """Take the out folder until the run is closed, and load the base. Raises BalcaoError."""
-        if self._processes.first:
+    def load(self, *, resume: bool, take: bool = True) -> Tuner:
+        """Load the base, and `take` the out folder until the run is closed. Raises BalcaoError."""
+        if take and self._processes.first:
             self._take(resume=resume)
         offline()
         from engine.training.lora_runtime import Tuner
 
+        # The trainer makes its folder at once; a trial is to leave none.
+        scratch = None if take else self._held.enter_context(TemporaryDirectory())
         return Tuner(
             self._base.folder,
             self._out,
@@ -126,6 +129,7 @@ class LoraRun:
             self._encoder,
             self._train.examples,
             self._processes,
+            Path(scratch) if scratch else self._out / lora_folder.CHECKPOINTS,
         )
 
     def check_free(self, *, resume: bool) -> lora_folder.Run:

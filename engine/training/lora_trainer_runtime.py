@@ -82,6 +82,7 @@ def arguments_of(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTCo
         max_grad_norm=recipe.max_grad_norm,
         optim=recipe.optimizer,
         max_length=None,
+        padding_free=recipe.packing,
         dataset_kwargs={"skip_prepare_dataset": True},
         gradient_checkpointing=recipe.checkpoint_activations,
         bf16=numerics.bf16,

@@ -62,13 +62,13 @@ def explained(recipe: Recipe) -> Iterator[None]:
                 "Another process of this run has ended, or cannot be reached.",
                 f"What it said says why. {kept}",
             ) from error
-        if not _memory_is_out(error):
+        if not memory_is_out(error):
             raise
         raise BalcaoError(
             f"Memory ran out with batch_size {recipe.batch_size} and {recipe.quantization}"
             " quantization.",
-            "Halve `batch_size` and double `accumulate`, set `checkpoint_activations = true`, or"
-            ' `quantization = "nf4"`, in a new run.',
+            f"Close other programs. {kept} Or begin a new run with half of `batch_size` and twice"
+            ' of `accumulate`, with `checkpoint_activations = true`, or `quantization = "nf4"`.',
         ) from error
 
 
@@ -83,7 +83,7 @@ def explained_merge() -> Iterator[None]:
                 "The disk is full: no model was written.",
                 "Make room, or name a folder on another disk.",
             ) from error
-        if not _memory_is_out(error):
+        if not memory_is_out(error):
             raise
         raise BalcaoError(
             "Memory ran out while merging: no model was written.",
@@ -91,7 +91,8 @@ def explained_merge() -> Iterator[None]:
         ) from error
 
 
-def _memory_is_out(error: Exception) -> bool:
+def memory_is_out(error: Exception) -> bool:
+    """Whether that is what the error says."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(one in words for one in _OUT_OF_MEMORY)
 

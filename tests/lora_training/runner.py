@@ -5,7 +5,8 @@ arguments. Answers with the first process's id, and with its exit status once al
 (negative: the signal). A run whose first argument is `tokens` prints what chat and training make of
 the same prompts, and `loss` what the plain base has to learn; `merge` is `balcao merge`. After
 `terminal` and the name of one comes a run that has it as its own; where it detaches, what stays is
-there until the terminal goes away, as a shell is.
+there until the terminal goes away, as a shell is. After `addresses` and a number comes a run that
+can have so many megabytes more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -28,6 +30,7 @@ import scripts.merge
 from engine.backends.llama_messages import Open
 from engine.backends.llama_runtime import LlamaRuntime
 from engine.prompts import QUESTION_FORMS, chat_messages
+from engine.training import lora_memory
 from engine.training.lora_data import Row, RowMessage, read_data
 from engine.training.lora_prompt_runtime import Encoder
 from engine.types import Mode
@@ -100,6 +103,31 @@ def serve() -> None:
         print(end(children), flush=True)  # noqa: T201 - the answer
 
 
+def run(arguments: list[str]) -> int:
+    """What the first argument asks for; `balcao train` if it is an option."""
+    match arguments:
+        case ["tokens", folder]:
+            tokens_of(folder)
+            return 0
+        case ["loss", folder, data]:
+            print_loss(folder, data)
+            return 0
+        case ["merge", *others]:
+            return scripts.merge.main(others)
+        case ["addresses", megabytes, *others]:
+            limit = lora_memory._kilobytes(lora_memory._STATUS)["VmSize"] + int(megabytes) * 10**6
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            return main(others)
+        case ["terminal", name, *others]:
+            take_terminal(name)
+            status = main(others)
+            if "--detach" in others:
+                signal.pause()
+            return status
+        case _:
+            return main(arguments)
+
+
 def end(children: list[int]) -> int:
     """Wait for the first process; where it fails the others are ended soon, as a launcher does."""
     status = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
@@ -136,21 +164,7 @@ def fork(log: str, environ: dict[str, str], arguments: list[str]) -> int:
         os.environ |= environ
     status = 1
     try:
-        if arguments[0] == "tokens":
-            tokens_of(arguments[1])
-            status = 0
-        elif arguments[0] == "terminal":
-            take_terminal(arguments[1])
-            status = main(arguments[2:])
-            if "--detach" in arguments:
-                signal.pause()
-        elif arguments[0] == "merge":
-            status = scripts.merge.main(arguments[1:])
-        elif arguments[0] == "loss":
-            print_loss(arguments[1], arguments[2])
-            status = 0
-        else:
-            status = main(arguments)
+        status = run(arguments)
     except SystemExit as left:
         status = int(left.code or 0)
     except BaseException:  # noqa: BLE001 - a child must not go on as its parent

@@ -98,7 +98,9 @@ def test_what_is_wrong_is_said_once(runner: Runner, tiny: Tiny, seven: Path) -> 
 def test_the_launcher_tells_which_process_this_is() -> None:
     assert Processes.here({}) == Processes()
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "ACCELERATE_USE_FSDP": "true"}
-    assert Processes.here(torchrun) == Processes(3, 4, 1, sharded=True)
+    assert Processes.here(torchrun) == Processes(3, 4, 1, sharded=True, beside=4)
+    two_machines = torchrun | {"LOCAL_WORLD_SIZE": "2"}
+    assert Processes.here(two_machines).beside == 2
     mpi = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1"}
-    assert Processes.here(mpi) == Processes(1, 2, 1)
+    assert Processes.here(mpi) == Processes(1, 2, 1, beside=2)
     assert not Processes.here(mpi).first

@@ -1,0 +1,76 @@
+"""How much memory this process holds, and may hold; as Linux tells, 0 or None elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_STATUS = Path("/proc/self/status")
+_MACHINE = Path("/proc/meminfo")
+_GROUPS = Path("/sys/fs/cgroup")
+_KILO = 1024
+
+
+def held() -> int:
+    """Bytes of memory that the process holds now."""
+    return _kilobytes(_STATUS).get("VmRSS", 0)
+
+
+def peak() -> int:
+    """The most bytes that the process has held."""
+    return _kilobytes(_STATUS).get("VmHWM", 0)
+
+
+def room(shares: int) -> int | None:
+    """Bytes that the process may hold in all, where `shares` processes divide what is free."""
+    machine = _kilobytes(_MACHINE)
+    if "MemAvailable" not in machine:
+        return None
+    free = machine["MemAvailable"] + machine.get("SwapFree", 0)
+    return held() + min([free // shares, *(left // shares for left in _left()), *_addresses()])
+
+
+def _addresses() -> Iterator[int]:
+    """What `ulimit -v` leaves of the process's addresses."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        yield max(limit - _kilobytes(_STATUS).get("VmSize", 0), 0)
+
+
+def _left() -> Iterator[int]:
+    """What the groups that the process is in (containers, batch systems) have left, in bytes."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    own = next((line[len("0::") :] for line in lines if line.startswith("0::")), "/")
+    group = _GROUPS / own.lstrip("/")
+    for folder in (group, *group.parents):
+        if folder.is_relative_to(_GROUPS) and (left := _left_of(folder)) is not None:
+            yield left
+
+
+def _left_of(group: Path) -> int | None:
+    try:
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        current = int((group / "memory.current").read_text(encoding="ascii"))
+        stat = (group / "memory.stat").read_text(encoding="ascii").split()
+    except (OSError, ValueError):  # no such group, or the word “max”
+        return None
+    # Files that were read count as used, but make room when it is needed.
+    files = int(stat[stat.index("file") + 1]) if "file" in stat else 0
+    return max(limit - current + files, 0)
+
+
+def _kilobytes(file: Path) -> dict[str, int]:
+    """The sizes in a file of lines such as `VmRSS:  1234 kB`, in bytes."""
+    try:
+        lines = file.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    words = (line.split() for line in lines if line.endswith(" kB"))
+    return {one[0].rstrip(":"): int(one[1]) * _KILO for one in words}
