@@ -158,6 +158,23 @@ def test_deleting_and_bringing_back_in_turn(file: Path) -> None:
     database.close()
 
 
+def test_no_word_of_what_was_deleted_stays_in_the_file(file: Path) -> None:
+    store = ConversationStore(file)
+    said(store, "what stays", "words")
+    number = said(store, "xyzzyplugh", "frobozzmagic")
+    said(store, "what stays too", "words")
+    store.close()
+    assert {b"xyzzyplugh", b"frobozzmagic"} == found_in(file)
+    store = ConversationStore(file)
+    store.delete(number)
+    store.close()
+    assert not found_in(file)
+
+
+def found_in(file: Path) -> set[bytes]:
+    return {word for word in (b"xyzzyplugh", b"frobozzmagic") if word in file.read_bytes()}
+
+
 def test_a_number_is_never_given_twice(file: Path) -> None:
     store = ConversationStore(file)
     number = said(store, "one", "a")
