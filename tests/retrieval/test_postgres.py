@@ -67,6 +67,11 @@ def test_every_product_comes_back(remote: Retriever) -> None:
     assert remote.find("nul \0 here").status is Status.NONE
 
 
+def test_it_offers_no_titles_while_one_types(remote: Retriever, catalogue: Catalogue) -> None:
+    assert catalogue.complete("marmal")
+    assert remote.complete("marmal") == ()
+
+
 def test_filling_again_replaces_at_once(remote: Retriever, address: str) -> None:
     odd = Product("1", "Only One", "a & b", "a &amp; b")
     fill_postgres([odd], address)

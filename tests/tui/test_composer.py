@@ -43,6 +43,16 @@ async def test_tab_takes_the_title_that_is_offered_and_enter_asks(catalogue_dir:
         assert "Ada Quillfeather" in said(view)
 
 
+async def test_a_tab_that_comes_before_the_titles_waits_for_them(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        composer(pilot).insert("tin l")
+        await pilot.pause()
+        composer(pilot).action_complete()
+        await until(lambda: composer(pilot).text == "The Tin Lighthouse")
+        assert pilot.app.focused is composer(pilot)
+        assert not offered(pilot)
+
+
 async def test_enter_sends_what_is_typed_whatever_is_offered(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await type_for_offers(pilot, "canvas")

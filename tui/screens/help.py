@@ -20,7 +20,11 @@ answered from the sentences of the record in hand.
 
 The line under an answer tells which engine gave it, whether it had the record
 before it (grounded) or spoke from memory, how much of it is the record's own
-words, and how long it took."""
+words, and how long it took.
+
+A slash begins a command by its name (/fork, /engine lora); two slashes ask for
+a title that begins with one. Whatever acts on a turn acts on the selected one,
+or else on the last."""
 
 
 class HelpScreen(ModalScreen[None]):
