@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from importlib import import_module
 from pathlib import Path
 
 from engine.backends.llama_link import Link
@@ -112,6 +113,8 @@ class LlamaHost:
         await self.close()
         self._adapters.clear()
         yield Progress("starting")
+        # For `memory`, which is asked on the chat's own loop: the import alone takes 50 ms.
+        await asyncio.to_thread(import_module, "psutil")
         link = self._link = await Link.start()
         try:
             request = Open(str(model.folder), self.quantization, model.weight_bytes, self.runtime)
