@@ -24,6 +24,8 @@ from engine.training.run_status import Score, StatusFile, score_words
 
 _SHARE = 0.05
 """Of the time, that samples may take where the recipe names no steps."""
+_EARLY = 10
+"""Not before a tenth of the steps: there is nothing to see yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Sampling(TrainerCallback):  # type: ignore[misc] # untyped library
 
     def on_epoch_end(self, _args: Any, state: Any, control: Any, **kept: Any) -> None:  # noqa: ANN401
         """After an epoch's last step, before its checkpoint."""
-        if not self._samples.every and self._is_time():
+        early = state.global_step * _EARLY < state.max_steps
+        if not self._samples.every and not early and self._is_time():
             self._sample(state, control, kept["model"])
 
     def _sample(self, state: Any, control: Any, model: Any) -> None:  # noqa: ANN401

@@ -104,8 +104,21 @@ class StatusFile:
         self._written = time.monotonic()
         self._change(updated=time.time())
         draft = self._file.with_name(f".{NAME}.{os.getpid()}.draft")
-        draft.write_bytes(msgspec.json.encode(self._status))
-        draft.replace(self._file)
+        try:
+            draft.write_bytes(msgspec.json.encode(self._status))
+            draft.replace(self._file)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+
+    def end(self, phase: Phase, error: str) -> None:
+        """The last word, for which a full disk leaves no room but that of the file itself."""
+        try:
+            self.enter(phase, error)
+        except OSError:
+            with contextlib.suppress(OSError), self._file.open("r+b") as stream:
+                stream.write(msgspec.json.encode(self._status))
+                stream.truncate()
 
     def _change(self, **values: Any) -> None:  # noqa: ANN401 - the struct's own fields
         self._status = msgspec.structs.replace(self._status, **values)
@@ -138,6 +151,4 @@ def told(out: Path, done: Callable[[], bool]) -> Iterator[StatusFile]:
         words = one_line(str(error) or type(error).__name__)
         raise
     finally:
-        # A full disk must not hide what went wrong.
-        with contextlib.suppress(OSError):
-            status.enter(phase, words)
+        status.end(phase, words)

@@ -345,3 +345,12 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
 
 def test_nothing_heavy_is_loaded_to_look_at_runs() -> None:
     assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.runs") & HEAVY
+
+
+def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:
+    out = begun(tmp_path / "lora")
+    # What the status is written to before it takes the old one's place.
+    (out / f".status.json.{os.getpid()}.draft").symlink_to("/dev/full")
+    run_status.StatusFile(out).end("failed", "The disk is full.")
+    assert (look(out).state, look(out).error) == ("failed", "The disk is full.")
+    assert not list(out.glob("*.draft"))
