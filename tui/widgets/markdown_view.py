@@ -165,7 +165,7 @@ class MarkdownView(Widget):
         """Draw one line."""
         from tui.markdown.flow import CONSOLE
 
-        width, base = self.content_size.width, self.rich_style
+        width, base = self.content_size.width, self.visual_style.rich_style
         line = self._layout.line(width, y) if self._layout else None
         if line is None:
             return Strip.blank(width, base)
