@@ -35,7 +35,8 @@ class ConversationStore:
         Raises StoreError.
         """
         self._database = Database(file)
-        self._deleted: list[int] = []
+        self.deleted: list[int] = []
+        """What undelete() can bring back, the next one last."""
         if not self.read_only:
             with suppress(StoreError):  # a disk that is full now; the next start does it
                 self._purge_left_over()
@@ -47,9 +48,9 @@ class ConversationStore:
 
     def close(self) -> None:
         """Purge what was deleted, and close the file."""
-        if self._deleted:
+        if self.deleted:
             with suppress(StoreError):  # it stays hidden, and a later start purges it
-                transfer.purge(self._database, self._deleted)
+                transfer.purge(self._database, self.deleted)
         self._database.close()
 
     def begin(
@@ -156,17 +157,17 @@ class ConversationStore:
     def delete(self, conversation_id: int) -> None:
         """Take a conversation out of every list; purged when this store is closed."""
         self._change(conversation_id, "deleted = ?", time.time())
-        self._deleted.append(conversation_id)
+        self.deleted.append(conversation_id)
 
     def undelete(self) -> int | None:
         """Bring back what this store deleted last; its id, or None where there is nothing more."""
-        while self._deleted:
-            number = self._deleted[-1]
+        while self.deleted:
+            number = self.deleted[-1]
             with self._database.writing() as database:
                 back = database.execute(
                     "UPDATE conversation SET deleted = NULL WHERE id = ?", (number,)
                 ).rowcount
-            self._deleted.pop()
+            self.deleted.pop()
             if back:
                 return number
         return None

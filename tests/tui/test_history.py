@@ -188,9 +188,11 @@ async def test_deleting_and_bringing_back(catalogue_dir: Path) -> None:
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         await pilot.press("ctrl+o")
         await until(lambda: told(pilot) == "3 conversations, the latest first")
+        await pilot.press("ctrl+z")  # on the page opened anew as well
+        await until(lambda: told(pilot) == "It is back.")
         await pilot.press("ctrl+q")
     with closing(ConversationStore(paths.conversations_file())) as store:
-        assert store.count() == 3
+        assert store.count() == 4
 
 
 async def test_the_conversation_in_hand_is_left_when_it_is_deleted(catalogue_dir: Path) -> None:

@@ -34,7 +34,7 @@ async def _choose(screen: ChatScreen) -> None:
         chosen = await screen.app.push_screen_wait(page)
         if chosen is not None:
             await screen.show(await asyncio.to_thread(store.open, chosen))
-        elif screen.conversation.id in page.deleted:
+        elif screen.conversation.id in store.deleted:
             await screen.show(Conversation())
     except BalcaoError as error:
         screen.bar.tell(str(error), bad=True)

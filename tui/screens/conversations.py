@@ -71,11 +71,6 @@ class ConversationsScreen(ModalScreen[int | None]):
         self._more = False
         self._deleted: dict[int, str] = {}
 
-    @property
-    def deleted(self) -> set[int]:
-        """What has been deleted here and not brought back."""
-        return set(self._deleted)
-
     def compose(self) -> ComposeResult:
         """What to look for, what is found, and what was done."""
         with Vertical(id="conversations"):
@@ -201,7 +196,7 @@ class ConversationsScreen(ModalScreen[int | None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Undo is there once something was deleted."""
-        return action != "undelete" or bool(self._deleted)
+        return action != "undelete" or bool(self._store.deleted)
 
     def _look(self) -> None:
         self._looking = self.run_worker(self._refresh(), group="look", exclusive=True)
