@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from engine.i18n import tr
 from engine.parameters import warnings
 from engine.settings import CatalogueEngine, EngineSettings
 from engine.text import byte_count, one_line
@@ -14,22 +15,22 @@ _PERCENT = 100
 _FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, under \[")
 """Where the first thing to do ends in a remedy, and the particulars begin."""
 _QUANTIZATION = {
-    "auto": "auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere",
-    "nf4": "4-bit NF4",
+    "auto": tr("auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere"),
+    "nf4": tr("4-bit NF4"),
     "int8": "8-bit",
-    "none": "none: the weights' own precision",
+    "none": tr("none: the weights' own precision"),
 }
 _BY_LLAMA_CPP = _QUANTIZATION | {
-    "auto": "auto: 4-bit Q4_K_M, none for a small model",
-    "nf4": "4-bit Q4_K_M",
-    "int8": "8-bit Q8_0",
+    "auto": tr("auto: 4-bit Q4_K_M, none for a small model"),
+    "nf4": tr("4-bit Q4_K_M"),
+    "int8": tr("8-bit Q8_0"),
 }
 
 
 def progress_words(progress: Progress) -> str:
     """How far loading has come."""
     share = f" {progress.fraction * _PERCENT:.0f} %" if progress.fraction else ""
-    return f"loading{share}: {progress.label}"
+    return tr("loading{share}: {label}").format(share=share, label=progress.label)
 
 
 def state_words(
@@ -43,14 +44,14 @@ def state_words(
     `availability` is None until it has been looked up.
     """
     if facts.loading:
-        return progress_words(progress) if progress else "loading"
+        return progress_words(progress) if progress else tr("loading")
     if loaded and facts.memory is not None:
-        return f"loaded, takes {byte_count(facts.memory)}"
+        return tr("loaded, takes {memory}").format(memory=byte_count(facts.memory))
     if availability is None:
         return "…"
     if availability.ready:
-        return "ready"
-    return one_line(f"not available: {availability.reason}")
+        return tr("ready")
+    return one_line(tr("not available: {reason}").format(reason=availability.reason))
 
 
 def about_words(
@@ -72,11 +73,13 @@ def welcome_words(
         first = _FIRST_STEP.split(availability.remedy or availability.reason)[0]
         return one_line(first).removesuffix(".")
     if isinstance(row, CatalogueEngine):
-        return f"{products:,} products, in their own words"
+        return tr("{products:,} products, in their own words").format(products=products)
     if facts.address:
-        return one_line(f"{facts.model} at {facts.address}")
-    tuned = f", tuned by {_last(facts.adapter)}" if facts.adapter else ""
-    return one_line(f"{_last(facts.model)} on this machine{tuned}")
+        return one_line(tr("{model} at {address}").format(model=facts.model, address=facts.address))
+    tuned = tr(", tuned by {last}").format(last=_last(facts.adapter)) if facts.adapter else ""
+    return one_line(
+        tr("{last} on this machine{tuned}").format(last=_last(facts.model), tuned=tuned)
+    )
 
 
 def _last(path: str) -> str:
@@ -88,22 +91,38 @@ def warnings_of(row: EngineSettings, facts: EngineFacts) -> list[str]:
     """What one should know about its parameters."""
     told = [] if isinstance(row, CatalogueEngine) else warnings(row)
     if facts.refused:
-        told.append(f"The model takes no {' and no '.join(facts.refused)}: the server's own holds.")
+        told.append(
+            tr("The model takes no {refused}: the server's own holds.").format(
+                refused=" and no ".join(facts.refused)
+            )
+        )
     return told
 
 
 def _table(info: EngineInfo, facts: EngineFacts, row: EngineSettings) -> Iterable[tuple[str, str]]:
     yield "id", info.id
     if isinstance(row, CatalogueEngine):
-        yield "model", "none: the record's own words"
-    yield "model", facts.model
-    yield "adapter", facts.adapter
+        yield tr("model"), tr("none: the record's own words")
+    yield tr("model"), facts.model
+    yield tr("adapter"), facts.adapter
     told = _BY_LLAMA_CPP if facts.runtime == "llama.cpp" else _QUANTIZATION
-    yield "quantization", told.get(facts.quantization, facts.quantization)
-    yield "runs by", facts.runtime
-    yield "address", facts.address or "this machine"
-    yield "memory", f"{byte_count(facts.memory)} resident" if facts.memory is not None else ""
+    yield tr("quantization"), told.get(facts.quantization, facts.quantization)
+    yield tr("runs by"), facts.runtime
+    yield tr("address"), facts.address or tr("this machine")
+    yield (
+        tr("memory"),
+        tr("{memory} resident").format(memory=byte_count(facts.memory))
+        if facts.memory is not None
+        else "",
+    )
     if not isinstance(row, CatalogueEngine):
-        drawn = f"temperature {row.temperature:g}, top-p {row.top_p:g}"
-        yield "answers with", f"{drawn}, at most {row.max_tokens:,} tokens"
-        yield "system prompt", row.system_prompt or "the program's own, as in training"
+        drawn = tr("temperature {temperature:g}, top-p {top_p:g}").format(
+            temperature=row.temperature, top_p=row.top_p
+        )
+        yield (
+            tr("answers with"),
+            tr("{drawn}, at most {max_tokens:,} tokens").format(
+                drawn=drawn, max_tokens=row.max_tokens
+            ),
+        )
+        yield tr("system prompt"), row.system_prompt or tr("the program's own, as in training")

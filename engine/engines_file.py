@@ -11,6 +11,7 @@ from typing import Any
 
 from engine import paths, settings
 from engine.errors import BalcaoError, SettingsError, UsageError
+from engine.i18n import tr
 from engine.manifest import write_whole
 from engine.openai.lifetimes import base_model
 from engine.settings import OpenAIEngine, Settings
@@ -33,7 +34,7 @@ def check_free(engine_id: str, chosen: Settings) -> None:
     if not _ID.match(engine_id):
         raise UsageError(_WRONG_ID)
     if not _is_free(engine_id, chosen):
-        raise UsageError(_TAKEN.format(engine_id), "Name another: --engine.")
+        raise UsageError(_TAKEN.format(engine_id), tr("Name another: --engine."))
 
 
 def add_tuned(model: str, base_url: str | None, api_key_env: str, wanted: str = "") -> str:
@@ -61,7 +62,7 @@ def check_unused(engine_id: str, chosen: Settings) -> None:
     if not _ID.match(engine_id):
         raise UsageError(_WRONG_ID)
     if engine_id in chosen.engines:
-        raise UsageError(_TAKEN.format(engine_id), "Name another: --engine.")
+        raise UsageError(_TAKEN.format(engine_id), tr("Name another: --engine."))
 
 
 def adapter_id(folder: Path) -> str:
@@ -120,7 +121,10 @@ def _read() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{file} cannot be read: {error}.", "Mend it, or remove it.") from error
+        raise SettingsError(
+            tr("{file} cannot be read: {error}.").format(file=file, error=error),
+            tr("Mend it, or remove it."),
+        ) from error
     return found if isinstance(found, dict) else {}
 
 
@@ -130,4 +134,6 @@ def _write(engines: dict[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, (_HEADER + toml_text({"engines": engines})).encode())
     except OSError as error:
-        raise BalcaoError(f"{file} cannot be written: {error.strerror}.") from error
+        raise BalcaoError(
+            tr("{file} cannot be written: {why}.").format(file=file, why=error.strerror)
+        ) from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine import export
 from engine.conversation import Turn
 from engine.errors import BalcaoError, DataError
+from engine.i18n import tr
 from engine.store import archive
 from engine.store.archive import KeptConversation, KeptTurn
 from engine.store.conversations import ConversationStore
@@ -66,7 +67,7 @@ def read(store: ConversationStore, name: str) -> Added:
         data = Path(os.path.expanduser(name)).read_bytes()  # noqa: PTH111 - the other one raises
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise DataError(f"{name} cannot be read: {why}.") from error
+        raise DataError(tr("{name} cannot be read: {why}.").format(name=name, why=why)) from error
     return read_bytes(store, data, name)
 
 
@@ -154,6 +155,8 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BalcaoError(
-            f"Nothing can be written to {folder}: {error.strerror or error}.",
-            "Check that the disk is not full and that the folder can be written.",
+            tr("Nothing can be written to {folder}: {why}.").format(
+                folder=folder, why=error.strerror or error
+            ),
+            tr("Check that the disk is not full and that the folder can be written."),
         ) from error

@@ -24,6 +24,7 @@ from typing import Any
 
 from engine import paths
 from engine.errors import BalcaoError, SettingsError, UsageError
+from engine.i18n import tr
 from engine.manifest import write_whole
 from engine.toml_text import toml_text
 
@@ -98,7 +99,7 @@ def store(name: str, key: str, *, in_file: bool = False) -> Source:
     """
     check_name(name)
     if not key or not is_sendable(key):
-        raise UsageError("That cannot be a key: it is empty, or has characters that none has.")
+        raise UsageError(tr("That cannot be a key: it is empty, or has characters that none has."))
     kept = _read()
     if not in_file and _put_into_keyring(name, key):
         left = {other: text for other, text in kept.keys.items() if other != name}
@@ -128,8 +129,8 @@ def check_name(name: str) -> None:
     """Raises UsageError for what is no variable's name, without repeating it: it may be a key."""
     if not _NAME.match(name):
         raise UsageError(
-            "A key's name is that of a variable: letters, digits and underscores.",
-            "The key itself is asked for, and never given on the command line.",
+            tr("A key's name is that of a variable: letters, digits and underscores."),
+            tr("The key itself is asked for, and never given on the command line."),
         )
 
 
@@ -143,19 +144,25 @@ def _read() -> _Kept:
         return _Kept()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SettingsError(f"{file} cannot be read: {why}.") from None
+        raise SettingsError(
+            tr("{file} cannot be read: {why}.").format(file=file, why=why)
+        ) from None
     except tomllib.TOMLDecodeError:
         # The error would show the line, and with it a key.
-        raise SettingsError(f"{file} is not valid TOML.", "Mend it, or remove it.") from None
+        raise SettingsError(
+            tr("{file} is not valid TOML.").format(file=file), tr("Mend it, or remove it.")
+        ) from None
     return _understood(file, raw)
 
 
 def _understood(file: Path, raw: Mapping[str, Any]) -> _Kept:
     keys, names = raw.get("keys", {}), raw.get("in_keyring", [])
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
-        raise SettingsError(f"{file}: [keys] holds names with strings, and nothing else.")
+        raise SettingsError(
+            tr("{file}: [keys] holds names with strings, and nothing else.").format(file=file)
+        )
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise SettingsError(f"{file}: `in_keyring` is a list of names.")
+        raise SettingsError(tr("{file}: `in_keyring` is a list of names.").format(file=file))
     return _Kept(keys, tuple(names))
 
 
@@ -164,8 +171,8 @@ def _check_private(file: Path, status: os.stat_result) -> None:
         return
     if status.st_mode & _OTHERS or status.st_uid not in (os.getuid(), 0):
         raise SettingsError(
-            f"{file} is open to others, so what it holds is not used.",
-            f"Make it yours alone: chmod 600 '{file}'.",
+            tr("{file} is open to others, so what it holds is not used.").format(file=file),
+            tr("Make it yours alone: chmod 600 '{file}'.").format(file=file),
         )
 
 
@@ -180,7 +187,9 @@ def _write(kept: _Kept) -> None:
         with _private_files():
             write_whole(file, (_HEADER + toml_text(values)).encode())
     except OSError as error:
-        raise BalcaoError(f"{file} cannot be written: {error.strerror}.") from None
+        raise BalcaoError(
+            tr("{file} cannot be written: {why}.").format(file=file, why=error.strerror)
+        ) from None
 
 
 @contextmanager
@@ -215,24 +224,33 @@ def _from_keyring(name: str) -> str:
     keyring = _keyring()
     if keyring is None:
         raise BalcaoError(
-            f"The key {name} is in the keyring, and the keyring package is missing.",
-            f"Install it (pip install keyring), or run `balcao keys set {name}` once more.",
+            tr("The key {name} is in the keyring, and the keyring package is missing.").format(
+                name=name
+            ),
+            tr(
+                "Install it (pip install keyring), or run `balcao keys set {name}` once more."
+            ).format(name=name),
         )
     try:
         found = keyring.get_password(_SERVICE, name)
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
         raise BalcaoError(
-            f"The keyring did not give the key {name} ({type(error).__name__}).",
-            f"Unlock it, or put the key into the variable {name}.",
+            tr("The keyring did not give the key {name} ({name2}).").format(
+                name=name, name2=type(error).__name__
+            ),
+            tr("Unlock it, or put the key into the variable {name}.").format(name=name),
         ) from None
     if not found:
         raise BalcaoError(
-            f"The keyring has no key {name} any more.", f"Run `balcao keys set {name}`."
+            tr("The keyring has no key {name} any more.").format(name=name),
+            tr("Run `balcao keys set {name}`.").format(name=name),
         )
     if not is_sendable(str(found).strip()):
         raise BalcaoError(
-            f"What the keyring has as {name} cannot be a key: it has characters that none has.",
-            f"Put it there once more: balcao keys set {name}.",
+            tr(
+                "What the keyring has as {name} cannot be a key: it has characters that none has."
+            ).format(name=name),
+            tr("Put it there once more: balcao keys set {name}.").format(name=name),
         )
     return str(found).strip()
 
@@ -248,6 +266,8 @@ def _delete_from_keyring(name: str) -> None:
         return
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
         raise BalcaoError(
-            f"The keyring did not remove the key {name} ({type(error).__name__}).",
-            "Unlock it and try again.",
+            tr("The keyring did not remove the key {name} ({name2}).").format(
+                name=name, name2=type(error).__name__
+            ),
+            tr("Unlock it and try again."),
         ) from None

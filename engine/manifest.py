@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import DataError
+from engine.i18n import tr
 from engine.prompts import PROMPT_VERSION
 
 NAME = "manifest.json"
@@ -56,9 +57,13 @@ def read(folder: Path) -> Manifest:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
-        raise DataError(f"There is no {NAME} in {folder}.") from error
+        raise DataError(
+            tr("There is no {name} in {folder}.").format(name=NAME, folder=folder)
+        ) from error
     except (OSError, msgspec.DecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}.") from error
+        raise DataError(
+            tr("{path} cannot be read: {error}.").format(path=path, error=error)
+        ) from error
 
 
 def input_of(path: Path) -> Input:

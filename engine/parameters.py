@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from engine.errors import UsageError
+from engine.i18n import tr
 from engine.settings import LlamaEngine, OpenAIEngine
 from engine.text import printable
 
@@ -36,21 +37,21 @@ class Parameter:
 def _temperature(text: str) -> float:
     number = _number(text)
     if number is None or not 0 <= number <= _HOTTEST:
-        raise UsageError("A number from 0 to 2.")
+        raise UsageError(tr("A number from 0 to 2."))
     return number
 
 
 def _top_p(text: str) -> float:
     number = _number(text)
     if number is None or not 0 < number <= 1:
-        raise UsageError("A number above 0, at most 1.")
+        raise UsageError(tr("A number above 0, at most 1."))
     return number
 
 
 def _max_tokens(text: str) -> int:
     digits = text.strip().replace(",", "").replace(" ", "")
     if not (digits.isascii() and digits.isdigit()) or int(digits) < 1:
-        raise UsageError("A whole number, at least 1.")
+        raise UsageError(tr("A whole number, at least 1."))
     return int(digits)
 
 

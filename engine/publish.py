@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine import manifest
 from engine.errors import BalcaoError, DataError, UsageError
+from engine.i18n import tr
 
 _DRAFT = "building"
 _OLD = "old"
@@ -58,8 +59,8 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BalcaoError(
-            f"{out} cannot be written: {error.strerror or error}.",
-            "Make room, or name another folder.",
+            tr("{out} cannot be written: {why}.").format(out=out, why=error.strerror or error),
+            tr("Make room, or name another folder."),
         ) from error
 
 
@@ -76,7 +77,10 @@ def _check_target(out: Path, kind: str) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise UsageError(f"{out} is a file.", "Name a folder that is new or holds an older one.")
+        raise UsageError(
+            tr("{out} is a file.").format(out=out),
+            tr("Name a folder that is new or holds an older one."),
+        )
     if not any(out.iterdir()):
         return
     try:
@@ -85,7 +89,8 @@ def _check_target(out: Path, kind: str) -> None:
         found = ""
     if found != kind:
         raise UsageError(
-            f"{out} holds something else than a {kind}.", "Name a new folder, or empty that one."
+            tr("{out} holds something else than a {kind}.").format(out=out, kind=kind),
+            tr("Name a new folder, or empty that one."),
         )
 
 

@@ -9,6 +9,7 @@ from engine.backends.llama_host import LlamaHosts
 from engine.backends.llama_runtimes import runtime_of
 from engine.backends.openai_chat import OpenAIEngine
 from engine.errors import UsageError
+from engine.i18n import tr
 from engine.protocol import Engine
 from engine.settings import EngineSettings, Settings
 
@@ -30,8 +31,8 @@ class Registry:
         """The engine of that id. Raises UsageError if there is none."""
         if engine_id not in self._rows:
             raise UsageError(
-                f"There is no engine named “{engine_id}”.",
-                f"The engines are: {', '.join(self._rows)}.",
+                tr("There is no engine named “{engine_id}”.").format(engine_id=engine_id),
+                tr("The engines are: {rows}.").format(rows=", ".join(self._rows)),
             )
         if engine_id not in self._engines:
             self._engines[engine_id] = self._make(engine_id, self._rows[engine_id])

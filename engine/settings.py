@@ -22,6 +22,7 @@ import msgspec
 
 from engine import i18n, paths
 from engine.errors import SettingsError
+from engine.i18n import tr
 from engine.types import Mode
 
 _PREFIX = "BALCAO_"
@@ -148,8 +149,8 @@ def load(
     settings = _convert(raw, file)
     if settings.engine not in settings.engines:
         raise SettingsError(
-            f"There is no engine named “{settings.engine}”.",
-            f"The engines are: {', '.join(settings.engines)}.",
+            tr("There is no engine named “{engine}”.").format(engine=settings.engine),
+            tr("The engines are: {engines}.").format(engines=", ".join(settings.engines)),
         )
     return settings
 
@@ -166,9 +167,14 @@ def _read(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file} is not valid TOML: {error}.", "Mend that line.") from error
+        raise SettingsError(
+            tr("{file} is not valid TOML: {error}.").format(file=file, error=error),
+            tr("Mend that line."),
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} cannot be read: {error}.") from error
+        raise SettingsError(
+            tr("{file} cannot be read: {error}.").format(file=file, error=error)
+        ) from error
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -198,9 +204,11 @@ def _convert(raw: dict[str, Any], file: Path) -> Settings:
         return msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(
-            f"A setting is wrong: {str(error).replace('$.', '')}.",
-            f"Settings come from {file}, {paths.engines_file().name} beside it, and variables named"
-            f" {_PREFIX}….",
+            tr("A setting is wrong: {error}.").format(error=str(error).replace("$.", "")),
+            tr(
+                "Settings come from {file}, {engines_file} beside it, and variables named "
+                "{prefix}…."
+            ).format(file=file, engines_file=paths.engines_file().name, prefix=_PREFIX),
         ) from error
 
 

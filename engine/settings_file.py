@@ -19,6 +19,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from engine import paths
 from engine.errors import BalcaoError, SettingsError
+from engine.i18n import tr
 from engine.manifest import write_whole
 
 Value = str | int | float | bool
@@ -48,9 +49,14 @@ def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, after.encode())
     except OSError as error:
-        raise BalcaoError(f"{file} cannot be written: {error.strerror}.") from error
+        raise BalcaoError(
+            tr("{file} cannot be written: {why}.").format(file=file, why=error.strerror)
+        ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{file} is not valid TOML: {error}.", "Mend that line.") from error
+        raise SettingsError(
+            tr("{file} is not valid TOML: {error}.").format(file=file, error=error),
+            tr("Mend that line."),
+        ) from error
 
 
 def overriding(engine_id: str, names: Mapping[str, Value | None]) -> list[str]:
@@ -79,8 +85,12 @@ def _edited(text: str, name: tuple[str, ...], values: Mapping[str, Value | None]
         # A form of TOML that the library does not edit well: told below.
         pass
     raise BalcaoError(
-        f"{paths.settings_file()} is written in a way that the program cannot change safely.",
-        f"Change it by hand, {f'under [{name[0]}.{name[1]}]' if name else 'at its top'}.",
+        tr("{settings_file} is written in a way that the program cannot change safely.").format(
+            settings_file=paths.settings_file()
+        ),
+        tr("Change it by hand, {value}.").format(
+            value=f"under [{name[0]}.{name[1]}]" if name else "at its top"
+        ),
     )
 
 

@@ -64,7 +64,7 @@ def untranslated(catalog: Catalog) -> list[str]:
 def forms(message: Message) -> list[str]:
     """A sentence's translation; two of one with a number in it."""
     text: Any = message.string
-    return [text] if isinstance(text, str) else list(text)
+    return [text] if isinstance(text, str) else list(text or [""])
 
 
 def compiled(catalog: Catalog) -> bytes:

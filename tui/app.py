@@ -23,6 +23,7 @@ from textual.theme import Theme
 from textual.widgets import Input, TextArea
 
 from engine.errors import BalcaoError, SettingsError
+from engine.i18n import tr
 from engine.settings import Settings
 from engine.text import printable
 from tui import glyphs, keys, themes
@@ -70,8 +71,10 @@ class BalcaoApp(App[None]):
         wanted = themes.DARK.name if settings.theme == themes.AUTO else settings.theme
         if wanted not in self.available_themes:
             raise SettingsError(
-                f"There is no theme named “{wanted}”.",
-                f"The themes are: {', '.join(sorted(self.available_themes))}.",
+                tr("There is no theme named “{wanted}”.").format(wanted=wanted),
+                tr("The themes are: {available_themes}.").format(
+                    available_themes=", ".join(sorted(self.available_themes))
+                ),
             )
         self.theme = self._theme_kept = wanted
         if settings.motion == "reduced":
@@ -108,7 +111,11 @@ class BalcaoApp(App[None]):
         try:
             settings_file.save({"theme": theme.name})
         except BalcaoError as error:
-            self.notify(f"The theme is not kept. {error}", severity="warning", markup=False)
+            self.notify(
+                tr("The theme is not kept. {error}").format(error=error),
+                severity="warning",
+                markup=False,
+            )
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: what the keys do, each engine by name, and Textual's own."""
@@ -122,7 +129,9 @@ class BalcaoApp(App[None]):
             bar = screen.query_one(EngineBar)
             for name, title in bar.titles.items():
                 choose = partial(bar.choose, name)
-                yield SystemCommand(f"Engine: {title}", "Answers from here on", choose)
+                yield SystemCommand(
+                    tr("Engine: {title}").format(title=title), tr("Answers from here on"), choose
+                )
         yield from super().get_system_commands(screen)
 
     def on_record_wanted(self, event: RecordWanted) -> None:
@@ -144,10 +153,16 @@ class BalcaoApp(App[None]):
             # Whether a terminal heeds OSC 52 cannot be asked: the file is there in any case.
             self.call_from_thread(super().copy_to_clipboard, text)
             try:
-                where = f"the terminal's clipboard, if it allows it, and in {copy_to_file(text)}"
+                where = tr(
+                    "the terminal's clipboard, if it allows it, and in {copy_to_file}"
+                ).format(copy_to_file=copy_to_file(text))
             except OSError as error:
-                where = f"the terminal's clipboard, if it allows it ({error})"
-        self.call_from_thread(self.notify, f"Copied: it is in {where}.", markup=False)
+                where = tr("the terminal's clipboard, if it allows it ({error})").format(
+                    error=error
+                )
+        self.call_from_thread(
+            self.notify, tr("Copied: it is in {where}.").format(where=where), markup=False
+        )
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG, without the fonts that Rich would have fetched from the network."""

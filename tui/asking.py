@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
+from engine.i18n import tr
 from engine.types import Status
 from tui.widgets.engine_bar import EngineBar
 from tui.widgets.turns import AnswerView
@@ -20,9 +21,9 @@ async def draw(event: Event, view: AnswerView) -> None:
     match event:
         case Found(decision, verbatim):
             view.verbatim = verbatim
-            view.tell("not in the catalogue" if decision.status is Status.NONE else "…")
+            view.tell(tr("not in the catalogue") if decision.status is Status.NONE else "…")
         case Loading(progress):
-            view.tell(f"loading: {progress.label}")
+            view.tell(tr("loading: {label}").format(label=progress.label))
         case Piece(text):
             await view.add(text)
         case Answered(answer):
@@ -49,7 +50,12 @@ async def draw_answer(
                         bar.show_progress(progress)
                     case NotSaved(problem):
                         saved = False
-                        bar.tell(f"Not saved: {problem.message} {problem.remedy}", bad=True)
+                        bar.tell(
+                            tr("Not saved: {why} {remedy}").format(
+                                why=problem.message, remedy=problem.remedy
+                            ),
+                            bad=True,
+                        )
                     case _:
                         pass
     finally:

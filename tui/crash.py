@@ -6,6 +6,7 @@ import sys
 import traceback
 
 from engine import paths
+from engine.i18n import tr
 from engine.text import printable
 
 
@@ -20,11 +21,11 @@ def crash_report() -> str:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(report, encoding="utf-8")
-        where = f"The report is in {file}."
+        where = tr("The report is in {file}.").format(file=file)
     except OSError:
-        where = f"The report:\n{report}"
+        where = tr("The report:") + f"\n{report}"
     error = sys.exc_info()[1]
-    return (
-        f"Balcão stopped because of a mistake of its own ({type(error).__name__}). Your"
-        f" conversation is kept up to here. {where}"
-    )
+    return tr(
+        "Balcão stopped because of a mistake of its own ({name}). Your conversation "
+        "is kept up to here. {where}"
+    ).format(name=type(error).__name__, where=where)

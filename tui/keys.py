@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.binding import Binding
 
 from engine.errors import SettingsError
+from engine.i18n import tr
 from tui.commands.table import COMMANDS
 
 _NO_KEY = "unbound"
@@ -22,22 +23,22 @@ CHAT = tuple(
     for command in COMMANDS
 )
 COMPOSER = (
-    Binding("enter", "submit", "Send", id="submit", show=False),
-    Binding("ctrl+j,shift+enter", "newline", "New line", id="newline", show=False),
-    Binding("up", "older", "Older question", id="older", show=False),
-    Binding("down", "newer", "Newer question", id="newer", show=False),
-    Binding("tab", "complete", "Take what is offered", id="complete", show=False),
+    Binding("enter", "submit", tr("Send"), id="submit", show=False),
+    Binding("ctrl+j,shift+enter", "newline", tr("New line"), id="newline", show=False),
+    Binding("up", "older", tr("Older question"), id="older", show=False),
+    Binding("down", "newer", tr("Newer question"), id="newer", show=False),
+    Binding("tab", "complete", tr("Take what is offered"), id="complete", show=False),
 )
-APP = (Binding("ctrl+q", "quit", "Quit", id="quit", priority=True),)
+APP = (Binding("ctrl+q", "quit", tr("Quit"), id="quit", priority=True),)
 # Not ours to bind: the palette is Textual's, named here so that help and settings know it.
 PALETTE = "ctrl+p"
 
 DOES = {
-    "submit": "send the question",
-    "newline": "a new line in the question",
-    "older": "on the first line: the question before",
-    "newer": "on the last line: the question after, or what is offered above",
-    "complete": "take the first of what is offered above the question",
+    "submit": tr("send the question"),
+    "newline": tr("a new line in the question"),
+    "older": tr("on the first line: the question before"),
+    "newer": tr("on the last line: the question after, or what is offered above"),
+    "complete": tr("take the first of what is offered above the question"),
     **{command.name: command.does for command in COMMANDS},
 }
 """What each does, for the help page, in its order."""
@@ -94,8 +95,8 @@ def keymap(chosen: dict[str, str]) -> dict[str, str]:
     unknown = sorted(set(chosen) - known)
     if unknown:
         raise SettingsError(
-            f"There is no key named “{unknown[0]}” to set.",
-            f"The names under [keys] are: {', '.join(sorted(known))}.",
+            tr("There is no key named “{unknown}” to set.").format(unknown=unknown[0]),
+            tr("The names under [keys] are: {known}.").format(known=", ".join(sorted(known))),
         )
     return dict(chosen)
 

@@ -15,6 +15,7 @@ import msgspec
 from engine import manifest
 from engine.backends.weights import ModelConfig, ModelFiles, Tensor, read_header, read_json
 from engine.errors import DataError, EngineUnavailable
+from engine.i18n import tr
 from engine.prompts import PROMPT_VERSION
 
 _CONFIG = "adapter_config.json"
@@ -43,20 +44,24 @@ def find_adapter(adapter: str, model: ModelFiles) -> AdapterFiles:
     folder = Path(adapter).expanduser().resolve()
     if not folder.is_dir():
         raise EngineUnavailable(
-            f"There is no adapter folder {adapter}.",
-            "Train one with `balcao train`, or mend `adapter` in the settings.",
+            tr("There is no adapter folder {adapter}.").format(adapter=adapter),
+            tr("Train one with `balcao train`, or mend `adapter` in the settings."),
         )
     missing = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise EngineUnavailable(
-            f"The adapter in {folder} is broken: {' and '.join(missing)} missing.",
-            "Copy it once more, whole, or train it again with `balcao train`.",
+            tr("The adapter in {folder} is broken: {missing} missing.").format(
+                folder=folder, missing=" and ".join(missing)
+            ),
+            tr("Copy it once more, whole, or train it again with `balcao train`."),
         )
     config = read_json(folder / _CONFIG, _AdapterConfig)
     if config.peft_type.upper() != "LORA":
         raise EngineUnavailable(
-            f"The adapter in {folder} is of the kind “{config.peft_type}”, not LoRA.",
-            "Train one with `balcao train`.",
+            tr("The adapter in {folder} is of the kind “{peft_type}”, not LoRA.").format(
+                folder=folder, peft_type=config.peft_type
+            ),
+            tr("Train one with `balcao train`."),
         )
     _check_shapes(read_header(folder / _WEIGHTS), model, config, folder)
     return AdapterFiles(folder, _warning(folder, config, model))
@@ -75,13 +80,18 @@ def _check_shapes(
         if layer >= model.config.num_hidden_layers or size != wanted:
             made_for = config.base_model_name_or_path or "another model"
             raise EngineUnavailable(
-                f"The adapter in {folder} was made for another base ({made_for}):"
-                f" its layers do not fit “{model.name}”.",
-                "Choose the base that it was trained on, or train it again with `balcao train`.",
+                tr(
+                    "The adapter in {folder} was made for another base ({made_for}): its layers "
+                    "do not fit “{model}”."
+                ).format(folder=folder, made_for=made_for, model=model.name),
+                tr(
+                    "Choose the base that it was trained on, or train it again with `balcao train`."
+                ),
             )
     if not found:
         raise EngineUnavailable(
-            f"The adapter in {folder} has no LoRA weights.", "Train one with `balcao train`."
+            tr("The adapter in {folder} has no LoRA weights.").format(folder=folder),
+            tr("Train one with `balcao train`."),
         )
 
 
@@ -112,13 +122,15 @@ def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles) -> str:
         version = manifest.read(folder).prompt_version
     except DataError as error:
         raise EngineUnavailable(
-            error.message, "Copy the adapter once more, whole, or train it again."
+            error.message, tr("Copy the adapter once more, whole, or train it again.")
         ) from error
     if version != PROMPT_VERSION:
         raise EngineUnavailable(
-            f"The adapter in {folder} was trained with version {version} of the prompts;"
-            f" this program asks with version {PROMPT_VERSION}.",
-            "Train it again with `balcao train`.",
+            tr(
+                "The adapter in {folder} was trained with version {version} of the prompts; "
+                "this program asks with version {prompt_version}."
+            ).format(folder=folder, version=version, prompt_version=PROMPT_VERSION),
+            tr("Train it again with `balcao train`."),
         )
     made_for = config.base_model_name_or_path or ""
     if _last_name(made_for) in ("", _last_name(model.name), _last_name(str(model.folder))):

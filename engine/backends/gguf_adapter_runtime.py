@@ -16,6 +16,7 @@ import numpy as np  # noqa: TID253 - as above
 from engine.backends.gguf_model_runtime import heads_of, read_tensor, reordered
 from engine.backends.weights import ModelFiles, read_header, read_json
 from engine.errors import EngineUnavailable
+from engine.i18n import tr
 
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
@@ -83,5 +84,8 @@ def _check(config: _Config, adapter: Path) -> None:
 
 def _refused(adapter: Path, why: str) -> EngineUnavailable:
     return EngineUnavailable(
-        f"llama.cpp cannot take the adapter in {adapter}: {why}.", _TRANSFORMERS
+        tr("llama.cpp cannot take the adapter in {adapter}: {why}.").format(
+            adapter=adapter, why=why
+        ),
+        _TRANSFORMERS,
     )

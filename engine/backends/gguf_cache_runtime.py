@@ -21,6 +21,7 @@ from engine.backends.gguf_model_runtime import write_model
 from engine.backends.llama_messages import Quantization
 from engine.backends.weights import ModelFiles
 from engine.errors import EngineFailed, EngineUnavailable
+from engine.i18n import tr
 from engine.manifest import Manifest
 from engine.types import Progress
 
@@ -94,7 +95,7 @@ def adapter_file(adapter: Path, model: ModelFiles) -> Path:
 def _make_model(
     model: ModelFiles, draft: Path, quantization: Quantization, show: Show, *, full: bool
 ) -> None:
-    label = "converting for llama.cpp, once"
+    label = tr("converting for llama.cpp, once")
     wanted = _FTYPES.get(quantization)
     if wanted is None:
         write_model(
@@ -140,8 +141,8 @@ def _quantize(source: Path, target: Path, kind: int, show: Callable[[float], Non
     if failed:
         words = b" ".join(said).decode("utf-8", "replace")[-200:]
         raise EngineFailed(
-            f"The model could not be made smaller for llama.cpp: {words}.",
-            "Make room on the disk, or set `quantization` to none for this engine.",
+            tr("The model could not be made smaller for llama.cpp: {words}.").format(words=words),
+            tr("Make room on the disk, or set `quantization` to none for this engine."),
         )
 
 
@@ -168,7 +169,9 @@ def _check_disk(out: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise EngineUnavailable(
-            f"Converting for llama.cpp needs {needed / 1e9:.1f} GB of disk under {folder}, and"
-            f" {free / 1e9:.1f} GB are free.",
-            "Make room, or set `runtime` to transformers for this engine.",
+            tr(
+                "Converting for llama.cpp needs {needed:.1f} GB of disk under {folder}, and "
+                "{free:.1f} GB are free."
+            ).format(needed=needed / 1e9, folder=folder, free=free / 1e9),
+            tr("Make room, or set `runtime` to transformers for this engine."),
         )

@@ -18,6 +18,7 @@ import numpy as np  # noqa: TID253 - this module is imported lazily
 
 from engine.backends.weights import ModelFiles, RopeConfig, Tensor, read_header
 from engine.errors import EngineUnavailable
+from engine.i18n import tr
 
 Array = np.ndarray[Any, Any]
 
@@ -107,7 +108,9 @@ def _sources(model: ModelFiles) -> Iterator[_Source]:
             known = names.get_name(name, try_suffixes=(".weight", ".bias"))
             if known is None or tensor.dtype not in _STORED:
                 raise EngineUnavailable(
-                    f"llama.cpp cannot take the model in {model.folder}: {name} ({tensor.dtype}).",
+                    tr("llama.cpp cannot take the model in {folder}: {name} ({dtype}).").format(
+                        folder=model.folder, name=name, dtype=tensor.dtype
+                    ),
                     _TRANSFORMERS,
                 )
             yield _Source(file, start, tensor, known, heads_of(name, model))
@@ -147,8 +150,10 @@ def _rope_factors(writer: Any, model: ModelFiles) -> Array | None:  # noqa: ANN4
             return llama3_factors(rope, head)
         case other:
             raise EngineUnavailable(
-                f"The model in {model.folder} stretches its context by “{other}”, which is not"
-                " translated for llama.cpp.",
+                tr(
+                    "The model in {folder} stretches its context by “{other}”, which is not "
+                    "translated for llama.cpp."
+                ).format(folder=model.folder, other=other),
                 _TRANSFORMERS,
             )
 

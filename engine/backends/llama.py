@@ -21,6 +21,7 @@ from engine.backends.llama_messages import Ask
 from engine.backends.llama_runtimes import missing_packages
 from engine.backends.weights import ModelFiles, find_model, setting_hint
 from engine.errors import EngineUnavailable
+from engine.i18n import tr
 from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
 
 
@@ -113,7 +114,7 @@ class LlamaEngine:
         row = self._row
         if row.needs_adapter and not row.adapter:
             raise EngineUnavailable(
-                f"“{row.title}” needs an adapter, and none is set.",
+                tr("“{row}” needs an adapter, and none is set.").format(row=row.title),
                 setting_hint("adapter", "a folder that `balcao train` wrote", self._info.id),
             )
         model = find_model(row.model, self._info.id)
@@ -123,6 +124,10 @@ class LlamaEngine:
         missing = missing_packages(self._host.runtime, self._row.quantization)
         if missing:
             raise EngineUnavailable(
-                f"“{self._row.title}” needs packages that are missing: {', '.join(missing)}.",
-                f"Install them: {sys.executable} -m pip install {' '.join(missing)}",
+                tr("“{row}” needs packages that are missing: {missing}.").format(
+                    row=self._row.title, missing=", ".join(missing)
+                ),
+                tr("Install them: {executable} -m pip install {missing}").format(
+                    executable=sys.executable, missing=" ".join(missing)
+                ),
             )

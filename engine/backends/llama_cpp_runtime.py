@@ -23,6 +23,7 @@ from engine.backends.llama_runtimes import threads
 from engine.backends.llama_watch import AnswerWatch, end_tokens
 from engine.backends.weights import ModelFiles, find_model, read_json
 from engine.errors import EngineFailed, EngineUnavailable
+from engine.i18n import tr
 from engine.prompt_tokens_runtime import PromptTokens, read_tokenizer
 from engine.text import one_line
 from engine.types import Message, Progress
@@ -52,7 +53,7 @@ class LlamaCppRuntime:
         self._tokenizer = _tokenizer(self._files)
         self._tokens = PromptTokens(self._tokenizer)
         self._ends = self._end_tokens()
-        show(Progress("reading weights"))
+        show(Progress(tr("reading weights")))
         self._model = _load(file)
         self._context: Any = None
         self._room = 0
@@ -73,8 +74,10 @@ class LlamaCppRuntime:
         adapter = llama_cpp.llama_adapter_lora_init(self._model, str(file).encode())
         if adapter is None:
             raise EngineUnavailable(
-                f"The adapter in {folder} does not fit the model.",
-                "Choose the base that it was trained on, or train it again with `balcao train`.",
+                tr("The adapter in {folder} does not fit the model.").format(folder=folder),
+                tr(
+                    "Choose the base that it was trained on, or train it again with `balcao train`."
+                ),
             )
         self._adapters[folder] = adapter
 
@@ -139,8 +142,8 @@ class LlamaCppRuntime:
             return False
         if code:
             raise EngineFailed(
-                f"llama.cpp could not go on (code {code}).",
-                "Begin a new conversation, or choose a model with a longer context.",
+                tr("llama.cpp could not go on (code {code}).").format(code=code),
+                tr("Begin a new conversation, or choose a model with a longer context."),
             )
         self._kept.extend(tokens)
         return True
@@ -161,8 +164,8 @@ class LlamaCppRuntime:
         if self._context is None:
             self._room = 0
             raise EngineFailed(
-                "Memory ran out: the model could not answer.",
-                "Close other programs, begin a new conversation, or choose a smaller model.",
+                tr("Memory ran out: the model could not answer."),
+                tr("Close other programs, begin a new conversation, or choose a smaller model."),
             )
 
     def _put_in_force(self, folder: str | None) -> None:
@@ -194,8 +197,10 @@ def _tokenizer(model: ModelFiles) -> Any:  # noqa: ANN401 - untyped library
         return read_tokenizer(model.folder)
     except Exception as error:  # the library raises whatever its many readers do
         raise EngineUnavailable(
-            f"The tokenizer in {model.folder} cannot be read: {one_line(str(error), 200)}.",
-            "Put the tokenizer that belongs to the model into its folder.",
+            tr("The tokenizer in {folder} cannot be read: {error}.").format(
+                folder=model.folder, error=one_line(str(error), 200)
+            ),
+            tr("Put the tokenizer that belongs to the model into its folder."),
         ) from error
 
 
@@ -208,7 +213,8 @@ def _load(file: Path) -> Any:  # noqa: ANN401 - as above
     model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
     if model is None:
         raise EngineUnavailable(
-            f"llama.cpp cannot load {file}.", f"Delete {file.parent}: it is made anew then."
+            tr("llama.cpp cannot load {file}.").format(file=file),
+            tr("Delete {parent}: it is made anew then.").format(parent=file.parent),
         )
     return model
 

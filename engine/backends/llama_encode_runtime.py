@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jinja2 import TemplateError
 
 from engine.errors import EngineFailed
+from engine.i18n import tr
 from engine.text import one_line
 from engine.types import Message
 
@@ -24,15 +25,18 @@ def encode(tokens: PromptTokens, rows: int, messages: Sequence[Message]) -> list
         encoded = tokens.encode(messages, ask=True)
     except TemplateError as error:
         raise EngineFailed(
-            "The model's chat template does not take this conversation:"
-            f" {one_line(str(error), 200).rstrip('.')}.",
-            "Begin a new conversation, or put another chat_template.jinja beside the model.",
+            tr("The model's chat template does not take this conversation: {error}.").format(
+                error=one_line(str(error), 200).rstrip(".")
+            ),
+            tr("Begin a new conversation, or put another chat_template.jinja beside the model."),
         ) from error
     if max(encoded) >= rows:
         raise EngineFailed(
-            f"The tokenizer does not fit the model: it gives token {max(encoded)}, the model"
-            f" has {rows}.",
-            "Put the tokenizer that belongs to the model into its folder.",
+            tr(
+                "The tokenizer does not fit the model: it gives token {encoded}, the model "
+                "has {rows}."
+            ).format(encoded=max(encoded), rows=rows),
+            tr("Put the tokenizer that belongs to the model into its folder."),
         )
     return encoded
 

@@ -25,6 +25,7 @@ from engine.backends.llama_messages import (
 )
 from engine.backends.weights import ModelFiles
 from engine.errors import EngineFailed
+from engine.i18n import tr
 from engine.types import Chunk, Progress, Tokens
 
 
@@ -79,15 +80,17 @@ class LlamaHost:
                     async for step in steps:
                         yield step
             if adapter is not None and not self.holds(adapter):
-                yield Progress("reading the adapter")
+                yield Progress(tr("reading the adapter"))
                 await self._attach(adapter)
-            yield Progress("ready", 1.0)
+            yield Progress(tr("ready"), 1.0)
 
     async def ask(self, request: Ask) -> AsyncGenerator[Chunk]:
         """Answer. Closing it stops the worker. Raises EngineError."""
         async with self._turn:
             if self._link is None:
-                raise EngineFailed("The model was unloaded.", "Ask again: it is loaded anew.")
+                raise EngineFailed(
+                    tr("The model was unloaded."), tr("Ask again: it is loaded anew.")
+                )
             async with aclosing(self._link.call(request)) as replies:
                 async for reply in replies:
                     match reply:
@@ -112,7 +115,7 @@ class LlamaHost:
     async def _open(self, model: ModelFiles) -> AsyncGenerator[Progress]:
         await self.close()
         self._adapters.clear()
-        yield Progress("starting")
+        yield Progress(tr("starting"))
         # For `memory`, which is asked on the chat's own loop: the import alone takes 50 ms.
         await asyncio.to_thread(import_module, "psutil")
         link = self._link = await Link.start()
@@ -129,7 +132,7 @@ class LlamaHost:
 
     async def _attach(self, adapter: Path) -> None:
         if self._link is None:
-            raise EngineFailed("The model was unloaded.", "Ask again: it is loaded anew.")
+            raise EngineFailed(tr("The model was unloaded."), tr("Ask again: it is loaded anew."))
         async with aclosing(self._link.call(Attach(str(adapter)))) as replies:
             async for _ in replies:
                 pass

@@ -35,6 +35,7 @@ from engine.backends.llama_messages import (
     length_of,
 )
 from engine.errors import EngineError, EngineFailed, EngineUnavailable
+from engine.i18n import tr
 from engine.text import one_line
 
 _MODULE = "engine.backends.llama_worker"
@@ -80,8 +81,8 @@ class Link:
         except OSError as error:
             log.close()
             raise EngineFailed(
-                f"The model's process could not be started: {error.strerror}.",
-                "Close other programs and ask again.",
+                tr("The model's process could not be started: {why}.").format(why=error.strerror),
+                tr("Close other programs and ask again."),
             ) from error
         return cls(process, log)
 
@@ -185,15 +186,18 @@ class Link:
     def _death(self) -> EngineFailed:
         again = "Ask again: the model is loaded anew."
         if self._ended_here:
-            return EngineFailed("The model was unloaded in the midst of its work.", again)
+            return EngineFailed(tr("The model was unloaded in the midst of its work."), again)
         code = self._process.returncode or 0
         if code == -_KILLED:
             return EngineFailed(
-                "The model's process was killed, perhaps because memory ran out.", again
+                tr("The model's process was killed, perhaps because memory ran out."), again
             )
         how = _signal_name(-code) if code < 0 else f"exit status {code}"
         words = f": {self._last_words}" if self._last_words else ""
-        return EngineFailed(f"The model's process ended by itself ({how}){words}.", again)
+        return EngineFailed(
+            tr("The model's process ended by itself ({how}){words}.").format(how=how, words=words),
+            again,
+        )
 
 
 def _signal_name(number: int) -> str:

@@ -20,6 +20,7 @@ from transformers import (  # noqa: TID253 - as above
 from engine.backends.llama_messages import Open, Quantization
 from engine.backends.llama_runtimes import threads
 from engine.errors import EngineFailed, EngineUnavailable
+from engine.i18n import tr
 from engine.prompt_tokens_runtime import read_tokenizer
 from engine.text import one_line
 
@@ -67,9 +68,10 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     if report["missing_keys"]:
         # The library would put random numbers in their place.
         raise EngineUnavailable(
-            f"The weights in {folder} lack {len(report['missing_keys'])} parts of the model, such"
-            f" as {min(report['missing_keys'])}.",
-            "Copy or fetch the model once more.",
+            tr("The weights in {folder} lack {count} parts of the model, such as {report}.").format(
+                folder=folder, count=len(report["missing_keys"]), report=min(report["missing_keys"])
+            ),
+            tr("Copy or fetch the model once more."),
         )
     return model.eval()
 
@@ -81,13 +83,18 @@ def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped l
         tokenizer = read_tokenizer(folder)
     except Exception as error:  # the library raises whatever its many readers do
         raise EngineUnavailable(
-            f"The tokenizer in {folder} cannot be read: {one_line(str(error), 200)}.", remedy
+            tr("The tokenizer in {folder} cannot be read: {error}.").format(
+                folder=folder, error=one_line(str(error), 200)
+            ),
+            remedy,
         ) from error
     rows: int = model.get_input_embeddings().num_embeddings
     if not rows * _FEWEST_TOKENS <= tokenizer.vocab_size <= rows:
         raise EngineUnavailable(
-            f"The tokenizer in {folder} does not fit the model: it has {tokenizer.vocab_size}"
-            f" tokens, the model {rows}.",
+            tr(
+                "The tokenizer in {folder} does not fit the model: it has {vocab_size} "
+                "tokens, the model {rows}."
+            ).format(folder=folder, vocab_size=tokenizer.vocab_size, rows=rows),
             remedy,
         )
     return tokenizer
@@ -104,7 +111,7 @@ def memory_ran_out(doing: str) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise EngineFailed(
-            f"Memory ran out: the model could not {doing}.", _SPARE_MEMORY
+            tr("Memory ran out: the model could not {doing}.").format(doing=doing), _SPARE_MEMORY
         ) from error
 
 
@@ -132,8 +139,9 @@ def _check_memory(needed: float, *, on_gpu: bool) -> None:
     free = torch.cuda.mem_get_info()[0] if on_gpu else _free_memory()
     if free is not None and needed > free:
         raise EngineUnavailable(
-            f"The model needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB"
-            " are free.",
+            tr(
+                "The model needs about {needed:.1f} GB of memory, and {free:.1f} GB are free."
+            ).format(needed=needed / 1e9, free=free / 1e9),
             _SPARE_MEMORY,
         )
 

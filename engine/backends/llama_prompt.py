@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.errors import EngineFailed
+from engine.i18n import tr
 from engine.types import Message, Role
 
 Encode = Callable[[Sequence[Message]], list[int]]
@@ -48,9 +49,11 @@ def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: i
         tokens = encode([*system, *(message for turn in turns for message in turn)])
     if len(tokens) >= context:
         raise EngineFailed(
-            f"The question and its record take {len(tokens)} tokens, more than the"
-            f" {context} that the model can read.",
-            "Ask it from memory, or choose a model with a longer context.",
+            tr(
+                "The question and its record take {count} tokens, more than the {context} "
+                "that the model can read."
+            ).format(count=len(tokens), context=context),
+            tr("Ask it from memory, or choose a model with a longer context."),
         )
     return Fitted(tokens, min(max_tokens, context - len(tokens)), dropped)
 

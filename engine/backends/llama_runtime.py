@@ -25,6 +25,7 @@ from engine.backends.llama_messages import Ask, Done, Open
 from engine.backends.llama_prompt import Fitted, fit
 from engine.backends.llama_watch import AnswerWatch, end_tokens
 from engine.errors import EngineUnavailable
+from engine.i18n import tr
 from engine.prompt_tokens_runtime import PromptTokens
 from engine.text import one_line
 from engine.types import Message
@@ -65,8 +66,12 @@ class LlamaRuntime:
                 self._read_adapter(folder, name)
         except (RuntimeError, ValueError, KeyError, TypeError, OSError, UserWarning) as error:
             raise EngineUnavailable(
-                f"The adapter in {folder} does not fit the model: {one_line(str(error), 200)}.",
-                "Choose the base that it was trained on, or train it again with `balcao train`.",
+                tr("The adapter in {folder} does not fit the model: {error}.").format(
+                    folder=folder, error=one_line(str(error), 200)
+                ),
+                tr(
+                    "Choose the base that it was trained on, or train it again with `balcao train`."
+                ),
             ) from error
         self._names[folder] = name
         self._put_in_force(folder)

@@ -34,6 +34,7 @@ from engine.backends.llama_messages import (
     length_of,
 )
 from engine.errors import EngineError, EngineFailed, EngineUnavailable
+from engine.i18n import tr
 from engine.text import one_line
 from engine.types import Progress
 
@@ -107,7 +108,7 @@ class Worker:
 
     def _opened(self) -> Runtime:
         if self._runtime is None:
-            raise EngineFailed("No model is loaded.", "Ask again: it is loaded then.")
+            raise EngineFailed(tr("No model is loaded."), tr("Ask again: it is loaded then."))
         return self._runtime
 
     def _open(self, request: Open) -> Runtime:
@@ -115,11 +116,11 @@ class Worker:
             self._send(Step(progress.label, progress.fraction, request.number))
 
         if request.runtime == "llama.cpp":
-            show(Progress("starting llama.cpp"))
+            show(Progress(tr("starting llama.cpp")))
             return _llama_cpp()(request, show)
-        show(Progress("importing torch"))
+        show(Progress(tr("importing torch")))
         runtime = _transformers()
-        show(Progress("reading weights"))
+        show(Progress(tr("reading weights")))
         return runtime(request)
 
     def _fail(self, request: Request, error: EngineError, *, ending: bool) -> None:
@@ -152,9 +153,11 @@ def _llama_cpp() -> type[LlamaCppRuntime]:
         from engine.backends.llama_cpp_runtime import LlamaCppRuntime
     except (ImportError, OSError, RuntimeError) as error:
         raise EngineUnavailable(
-            f"llama.cpp cannot be loaded: {one_line(str(error), 200)}.",
-            f"Build it again: {sys.executable} -m pip install --force-reinstall --no-deps"
-            " --no-cache-dir llama-cpp-python; or set `runtime` to transformers.",
+            tr("llama.cpp cannot be loaded: {error}.").format(error=one_line(str(error), 200)),
+            tr(
+                "Build it again: {executable} -m pip install --force-reinstall --no-deps "
+                "--no-cache-dir llama-cpp-python; or set `runtime` to transformers."
+            ).format(executable=sys.executable),
         ) from error
     return LlamaCppRuntime
 
@@ -164,9 +167,13 @@ def _transformers() -> type[LlamaRuntime]:
         from engine.backends.llama_runtime import LlamaRuntime
     except (ImportError, OSError) as error:
         raise EngineUnavailable(
-            f"The packages that a Llama runs on cannot be loaded: {one_line(str(error), 200)}.",
-            f"Install them again: {sys.executable} -m pip install --force-reinstall --no-deps"
-            " torch transformers peft",
+            tr("The packages that a Llama runs on cannot be loaded: {error}.").format(
+                error=one_line(str(error), 200)
+            ),
+            tr(
+                "Install them again: {executable} -m pip install --force-reinstall --no-deps "
+                "torch transformers peft"
+            ).format(executable=sys.executable),
         ) from error
     return LlamaRuntime
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from engine import keys, settings
 from engine.errors import BalcaoError, EngineUnavailable, SettingsError
+from engine.i18n import tr
 from engine.openai.address import is_here, server_name, split
 from engine.openai.failures import Asked
 from engine.openai.lifetimes import notice
@@ -77,9 +78,9 @@ class OpenAIEngine:
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Import the package and make the client; no network is used. Raises EngineError."""
-        yield Progress("loading the openai package")
+        yield Progress(tr("loading the openai package"))
         await self._ready()
-        yield Progress("ready", 1.0)
+        yield Progress(tr("ready"), 1.0)
 
     async def unload(self) -> None:
         """Close the client and its connections."""
@@ -120,8 +121,8 @@ class OpenAIEngine:
             from engine.backends.openai_runtime import Limits, Session
         except ImportError as error:
             raise EngineUnavailable(
-                f"The openai package cannot be loaded: {error}.",
-                "Install it again: pip install --force-reinstall openai.",
+                tr("The openai package cannot be loaded: {error}.").format(error=error),
+                tr("Install it again: pip install --force-reinstall openai."),
             ) from error
         row = self._row
         limits = Limits(row.connect_timeout, row.stall_timeout, row.max_retries)

@@ -17,6 +17,7 @@ import msgspec
 
 from engine import paths
 from engine.errors import EngineUnavailable
+from engine.i18n import tr
 
 T = TypeVar("T")
 
@@ -150,7 +151,9 @@ def read_header(file: Path) -> dict[str, Tensor]:
     except msgspec.DecodeError as error:
         raise _broken(file) from error
     except OSError as error:
-        raise EngineUnavailable(f"{file} cannot be read: {error.strerror}.") from error
+        raise EngineUnavailable(
+            tr("{file} cannot be read: {why}.").format(file=file, why=error.strerror)
+        ) from error
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if _LENGTH_BYTES + length + end != size:
         raise _broken(file)
@@ -172,7 +175,8 @@ def hub_cache(environ: Mapping[str, str] | None = None) -> Path:
 
 def _broken(file: Path) -> EngineUnavailable:
     return EngineUnavailable(
-        f"{file} is cut short, or is no safetensors file.", "Copy or fetch that file once more."
+        tr("{file} is cut short, or is no safetensors file.").format(file=file),
+        tr("Copy or fetch that file once more."),
     )
 
 
@@ -182,13 +186,15 @@ def _locate(model: str, engine_id: str) -> Path:
         return folder.resolve()
     choose = setting_hint("model", "a folder with a Llama model in safetensors", engine_id)
     if split_id(model) is None:
-        raise EngineUnavailable(f"There is no model folder {model}.", choose)
+        raise EngineUnavailable(tr("There is no model folder {model}.").format(model=model), choose)
     snapshot = find_snapshot(model)
     if snapshot is None:
         gate = _GATE if model.startswith("meta-llama/") else ""
         raise EngineUnavailable(
-            f"The weights of “{model}” are not on this machine.",
-            f"Run: {pull_command(model)}{gate}. Or: {choose}",
+            tr("The weights of “{model}” are not on this machine.").format(model=model),
+            tr("Run: {pull_command}{gate}. Or: {choose}").format(
+                pull_command=pull_command(model), gate=gate, choose=choose
+            ),
         )
     return snapshot
 
@@ -230,7 +236,9 @@ def _config(folder: Path, engine_id: str) -> ModelConfig:
     kind = read_json(file, _Kind).model_type
     if kind != "llama":
         raise EngineUnavailable(
-            f"The model in {folder} is of the kind “{kind}”, not a Llama.",
+            tr("The model in {folder} is of the kind “{kind}”, not a Llama.").format(
+                folder=folder, kind=kind
+            ),
             setting_hint("model", "one whose config.json says llama", engine_id),
         )
     return read_json(file, ModelConfig)
@@ -246,19 +254,23 @@ def read_json(file: Path, kind: type[T]) -> T:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except OSError as error:
         raise EngineUnavailable(
-            f"{file} cannot be read: {error.strerror}.", "Copy or fetch that file once more."
+            tr("{file} cannot be read: {why}.").format(file=file, why=error.strerror),
+            tr("Copy or fetch that file once more."),
         ) from error
     except msgspec.DecodeError as error:
         raise EngineUnavailable(
-            f"{file} cannot be understood: {error}.", "Copy or fetch that file once more."
+            tr("{file} cannot be understood: {error}.").format(file=file, error=error),
+            tr("Copy or fetch that file once more."),
         ) from error
 
 
 def _check_tokenizer(folder: Path) -> None:
     if not any((folder / name).is_file() for name in (_TOKENIZER, _SENTENCEPIECE)):
         raise EngineUnavailable(
-            f"The model in {folder} has no tokenizer.",
-            f"Put the {_TOKENIZER} or {_SENTENCEPIECE} that belongs to it there.",
+            tr("The model in {folder} has no tokenizer.").format(folder=folder),
+            tr("Put the {tokenizer} or {sentencepiece} that belongs to it there.").format(
+                tokenizer=_TOKENIZER, sentencepiece=_SENTENCEPIECE
+            ),
         )
 
 
@@ -273,15 +285,17 @@ def _weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
         missing = [shard.name for shard in shards if not shard.exists()]
         if missing:
             raise EngineUnavailable(
-                f"{_listed(missing)} of the model in {folder} {_are(missing)} missing.",
-                "Copy or fetch the model once more.",
+                tr("{listed} of the model in {folder} {are} missing.").format(
+                    listed=_listed(missing), folder=folder, are=_are(missing)
+                ),
+                tr("Copy or fetch the model once more."),
             )
         return tuple(shards)
     why = "has no weights"
     if any(folder.glob("*.bin")):
         why = "has its weights only as .bin, which can run code when it is opened"
     raise EngineUnavailable(
-        f"The model in {folder} {why}.",
+        tr("The model in {folder} {why}.").format(folder=folder, why=why),
         setting_hint("model", "a folder with its weights in safetensors", engine_id),
     )
 

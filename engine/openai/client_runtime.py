@@ -10,6 +10,7 @@ import openai  # noqa: TID253 - this module is imported lazily
 from openai import AsyncOpenAI  # noqa: TID253 - as above
 
 from engine.errors import EngineUnavailable
+from engine.i18n import tr
 
 _LIMITS = httpx2.Limits(max_keepalive_connections=0)
 """A connection for each question: one kept open is stale by the next (a server that was started
@@ -35,6 +36,9 @@ def make_client(
     except (httpx2.InvalidURL, ValueError, ImportError, OSError):
         # A strange address or proxy, SOCKS without its package, certificates that are not there.
         raise EngineUnavailable(
-            f"No connection to {server} can be set up.",
-            "Check `base_url` of this engine, and the proxy and certificates of the environment.",
+            tr("No connection to {server} can be set up.").format(server=server),
+            tr(
+                "Check `base_url` of this engine, and the proxy and certificates of the "
+                "environment."
+            ),
         ) from None

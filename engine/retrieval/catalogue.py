@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.retrieval import layout
 from engine.retrieval.completing import Completer
 from engine.retrieval.decide import Decider
@@ -37,7 +38,10 @@ class Catalogue:
             return cls(folder, thresholds)
         except CatalogueError as error:
             raise CatalogueError(
-                f"The catalogue in {folder} is damaged: {error.message}", layout.remedy(folder)
+                tr("The catalogue in {folder} is damaged: {why}").format(
+                    folder=folder, why=error.message
+                ),
+                layout.remedy(folder),
             ) from error
 
     def find(self, question: str) -> Decision:

@@ -7,6 +7,7 @@ from typing import Any
 
 from engine import manifest
 from engine.errors import CatalogueError, DataError
+from engine.i18n import tr
 from engine.manifest import Manifest
 from engine.retrieval.folding import FOLD_VERSION
 
@@ -29,12 +30,20 @@ def readable(folder: Path) -> Manifest:
     try:
         made = manifest.read(folder)
     except DataError as error:
-        raise CatalogueError(f"There is no catalogue in {folder}.", remedy(folder)) from error
+        raise CatalogueError(
+            tr("There is no catalogue in {folder}.").format(folder=folder), remedy(folder)
+        ) from error
     if made.kind != KIND:
-        raise CatalogueError(f"{folder} holds a {made.kind}, no catalogue.", remedy(folder))
+        raise CatalogueError(
+            tr("{folder} holds a {kind}, no catalogue.").format(folder=folder, kind=made.kind),
+            remedy(folder),
+        )
     if made.version != INDEX_VERSION or made.settings.get("fold_version") != FOLD_VERSION:
         raise CatalogueError(
-            f"The catalogue in {folder} was built by another version of Balcão.", remedy(folder)
+            tr("The catalogue in {folder} was built by another version of Balcão.").format(
+                folder=folder
+            ),
+            remedy(folder),
         )
     return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.retrieval.retriever import Retriever
 from engine.types import Product
 
@@ -44,5 +45,6 @@ def _check_extra() -> None:
 
     if find_spec("psycopg") is None:
         raise CatalogueError(
-            "A catalogue on a server needs psycopg.", "Install it: pip install 'balcao[scale]'"
+            tr("A catalogue on a server needs psycopg."),
+            tr("Install it: pip install 'balcao[scale]'"),
         )

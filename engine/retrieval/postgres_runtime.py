@@ -10,6 +10,7 @@ from typing import Any
 from rapidfuzz.distance import OSA
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.retrieval.decide import Decider
 from engine.retrieval.matching import slips_allowed
 from engine.retrieval.postgres_schema_runtime import SCHEMA, check, connect, told
@@ -99,7 +100,7 @@ class _Server:
     def ask(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:  # noqa: ANN401 - psycopg's
         """All rows. psycopg lets one thread at a time use the connection."""
         if self._connection.closed:
-            raise CatalogueError("The catalogue is closed.")
+            raise CatalogueError(tr("The catalogue is closed."))
         with told(self._address):
             return self._connection.execute(statement, values).fetchall()
 

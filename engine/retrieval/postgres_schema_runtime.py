@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psycopg
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.retrieval.folding import FOLD_VERSION
 
 SCHEMA = "balcao"
@@ -47,13 +48,15 @@ def told(address: str) -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:
         raise CatalogueError(
-            f"The catalogue at {shown(address)} cannot be reached.",
-            "See that the server runs and lets you in.",
+            tr("The catalogue at {shown} cannot be reached.").format(shown=shown(address)),
+            tr("See that the server runs and lets you in."),
         ) from error
     except psycopg.Error as error:
         raise CatalogueError(
-            f"The catalogue at {shown(address)} cannot be used: {type(error).__name__}.",
-            f"Fill it: balcao index trn.json.gz --to {shown(address)}",
+            tr("The catalogue at {shown} cannot be used: {name}.").format(
+                shown=shown(address), name=type(error).__name__
+            ),
+            tr("Fill it: balcao index trn.json.gz --to {shown}").format(shown=shown(address)),
         ) from error
 
 
@@ -72,6 +75,8 @@ def check(about: tuple[int, int] | None, address: str) -> None:
     """Raises CatalogueError if the tables are of another version."""
     if about != (VERSION, FOLD_VERSION):
         raise CatalogueError(
-            f"The catalogue at {shown(address)} was filled by another version of Balcão.",
-            f"Fill it: balcao index trn.json.gz --to {shown(address)}",
+            tr("The catalogue at {shown} was filled by another version of Balcão.").format(
+                shown=shown(address)
+            ),
+            tr("Fill it: balcao index trn.json.gz --to {shown}").format(shown=shown(address)),
         )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.types import Product
 
 FILE = "products.db"
@@ -35,7 +36,9 @@ class Records:
             self._connection.execute("PRAGMA query_only=1")
             self._connection.execute("SELECT products FROM total")
         except sqlite3.Error as error:
-            raise CatalogueError(f"{folder / FILE} cannot be opened: {error}.") from error
+            raise CatalogueError(
+                tr("{folder} cannot be opened: {error}.").format(folder=folder / FILE, error=error)
+            ) from error
 
     def count(self) -> int:
         """How many products there are."""
@@ -72,7 +75,9 @@ class Records:
             with self._lock:
                 return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise CatalogueError(f"The catalogue cannot be read: {error}.") from error
+            raise CatalogueError(
+                tr("The catalogue cannot be read: {error}.").format(error=error)
+            ) from error
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.retrieval.records import FILE
 from engine.types import Product
 
@@ -130,5 +131,6 @@ def _told() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise CatalogueError(
-            f"The products cannot be written: {error}.", "Make room, or name another folder."
+            tr("The products cannot be written: {error}.").format(error=error),
+            tr("Make room, or name another folder."),
         ) from error

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 
 FILE = "related.db"
 _BATCH = 10_000
@@ -91,4 +92,6 @@ def _told() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise CatalogueError(f"The related products cannot be used: {error}.") from error
+        raise CatalogueError(
+            tr("The related products cannot be used: {error}.").format(error=error)
+        ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.retrieval import layout
 from engine.retrieval.matching import slips_allowed
 
@@ -26,7 +27,9 @@ class Words:
         try:
             self._index = layout.with_tokeniser(tantivy.Index.open(str(folder)))
         except (ValueError, OSError) as error:
-            raise CatalogueError(f"{folder} cannot be opened: {error}.") from error
+            raise CatalogueError(
+                tr("{folder} cannot be opened: {error}.").format(folder=folder, error=error)
+            ) from error
         self._schema = self._index.schema
         self._searcher = self._index.searcher()
         self.count = int(self._searcher.num_docs)
@@ -93,7 +96,9 @@ class Vocabulary:
         try:
             index = tantivy.Index.open(str(folder))
         except (ValueError, OSError) as error:
-            raise CatalogueError(f"{folder} cannot be opened: {error}.") from error
+            raise CatalogueError(
+                tr("{folder} cannot be opened: {error}.").format(folder=folder, error=error)
+            ) from error
         self._schema = index.schema
         self._searcher = index.searcher()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CatalogueError
+from engine.i18n import tr
 from engine.retrieval import layout
 
 _HEAP = 200_000_000
@@ -88,4 +89,6 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise CatalogueError(f"The index cannot be written: {error}.") from error
+        raise CatalogueError(
+            tr("The index cannot be written: {error}.").format(error=error)
+        ) from error

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from engine.errors import DataError
+from engine.i18n import tr
 from engine.text import json_safe
 from engine.types import Answer, Status
 
@@ -83,19 +84,27 @@ def read(data: bytes) -> Sequence[msgspec.Raw]:
     try:
         found = msgspec.json.decode(data.removeprefix(_BOM), type=_File)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"is no export of conversations: {_plain(error)}.") from error
+        raise DataError(
+            tr("is no export of conversations: {plain}.").format(plain=_plain(error))
+        ) from error
     if found.format != FORMAT:
-        raise DataError("is no export of conversations: its format is another.")
+        raise DataError(tr("is no export of conversations: its format is another."))
     if found.version != VERSION:
         raise DataError(
-            f"is of version {found.version}, and this program reads {VERSION}.",
-            "Update this program.",
+            tr("is of version {version}, and this program reads {version2}.").format(
+                version=found.version, version2=VERSION
+            ),
+            tr("Update this program."),
         )
     for number, raw in enumerate(found.conversations, 1):
         try:
             _check(decoded(raw))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise DataError(f"is broken: conversation {number}: {_plain(error)}.") from error
+            raise DataError(
+                tr("is broken: conversation {number}: {plain}.").format(
+                    number=number, plain=_plain(error)
+                )
+            ) from error
     return found.conversations
 
 

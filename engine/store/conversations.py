@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from engine.conversation import Conversation, Turn
 from engine.errors import StoreError
+from engine.i18n import tr
 from engine.store import search as searching
 from engine.store import transfer, writing
 from engine.store.archive import KeptConversation
@@ -104,7 +105,7 @@ class ConversationStore:
                 (writing.encode(answer), finished, time.time(), answer_id),
             ).rowcount
         if not changed:
-            raise StoreError("The conversation was deleted by another program meanwhile.")
+            raise StoreError(tr("The conversation was deleted by another program meanwhile."))
 
     def choose(self, turn_id: int, place: int) -> None:
         """The conversation goes on from the answer at that place of the turn's answers."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import StoreError
+from engine.i18n import tr
 from engine.store.migrations import MIGRATIONS, migrate, version
 from engine.types import Problem
 
@@ -107,18 +108,23 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
-                f"Conversations cannot be kept in {self._file}: {error}.", _REMEDY
+                tr("Conversations cannot be kept in {file}: {error}.").format(
+                    file=self._file, error=error
+                ),
+                _REMEDY,
             ) from error
         except msgspec.MsgspecError as error:
             raise StoreError(
-                f"An answer in {self._file} cannot be read: {error}.",
-                "Bring back a copy of the file, or import what was exported before.",
+                tr("An answer in {file} cannot be read: {error}.").format(
+                    file=self._file, error=error
+                ),
+                tr("Bring back a copy of the file, or import what was exported before."),
             ) from error
 
     def _too_new(self) -> StoreError:
         return StoreError(
-            f"{self._file} was written by a newer version of this program.",
-            "Update this program; until then the conversation is not kept.",
+            tr("{file} was written by a newer version of this program.").format(file=self._file),
+            tr("Update this program; until then the conversation is not kept."),
         )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from engine.conversation import Turn
 from engine.errors import StoreError
+from engine.i18n import tr
 from engine.text import one_line
 from engine.types import Answer
 
@@ -153,5 +154,8 @@ def copy_turns(database: sqlite3.Connection, source: int, target: int, turns: in
 def gone(conversation_id: int) -> StoreError:
     """The error of a conversation that is not there."""
     return StoreError(
-        f"There is no conversation {conversation_id} any more.", "`balcao history` lists them."
+        tr("There is no conversation {conversation_id} any more.").format(
+            conversation_id=conversation_id
+        ),
+        tr("`balcao history` lists them."),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine import engines_file, manifest
 from engine.errors import UsageError
+from engine.i18n import tr
 from engine.training import lora_folder
 
 
@@ -16,8 +17,11 @@ def use(out: Path, wanted: str = "") -> str:
     BalcaoError.
     """
     if not lora_folder.is_done(out):
-        raise UsageError(f"The run in {out} is not done.", "An engine needs the adapter it makes.")
+        raise UsageError(
+            tr("The run in {out} is not done.").format(out=out),
+            tr("An engine needs the adapter it makes."),
+        )
     base = manifest.read(out).settings.get("base")
     if not isinstance(base, str):
-        raise UsageError(f"The manifest in {out} names no base.")
+        raise UsageError(tr("The manifest in {out} names no base.").format(out=out))
     return engines_file.add_adapter(base, out, wanted)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.text import one_line
 from engine.training.run_list import register
 
@@ -136,8 +137,8 @@ def told(out: Path, done: Callable[[], bool]) -> Iterator[StatusFile]:
         register(out)
     except OSError as error:
         raise BalcaoError(
-            f"{out} cannot be written: {error.strerror or error}.",
-            "Make room, or name another folder.",
+            tr("{out} cannot be written: {why}.").format(out=out, why=error.strerror or error),
+            tr("Make room, or name another folder."),
         ) from error
     phase: Phase = "failed"
     words = ""

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from engine.errors import BalcaoError, UsageError
+from engine.i18n import tr
 from engine.training.lora_folder import holder
 
 
@@ -14,11 +15,19 @@ def stop(out: Path) -> None:
     """Ask the run in `out` to save and end; it does after its step. Raises BalcaoError."""
     process = holder(out)
     if process is None:
-        raise UsageError(f"No run is alive in {out}.", "`balcao runs` lists them.")
+        raise UsageError(
+            tr("No run is alive in {out}.").format(out=out), tr("`balcao runs` lists them.")
+        )
     if not process:
-        raise UsageError(f"The run in {out} is one of another machine.", "Stop it there.")
+        raise UsageError(
+            tr("The run in {out} is one of another machine.").format(out=out), tr("Stop it there.")
+        )
     try:
         # Not SIGINT, which a shell's `&` has its children ignore.
         os.kill(process, signal.SIGTERM)
     except OSError as error:
-        raise BalcaoError(f"Process {process} cannot be stopped: {error.strerror}.") from error
+        raise BalcaoError(
+            tr("Process {process} cannot be stopped: {why}.").format(
+                process=process, why=error.strerror
+            )
+        ) from error

@@ -14,6 +14,7 @@ import msgspec
 
 from engine import manifest
 from engine.errors import DataError, UsageError
+from engine.i18n import tr
 from engine.training import lora_folder, run_list, run_status
 from engine.training.run_status import RunStatus, Score
 
@@ -65,12 +66,16 @@ def find(named: str) -> Path:
         return same[0]
     if same:
         raise UsageError(
-            f"{len(same)} runs have the name {named}.",
-            f"Name the folder: {', '.join(map(str, same))}.",
+            tr("{count} runs have the name {named}.").format(count=len(same), named=named),
+            tr("Name the folder: {map}.").format(map=", ".join(map(str, same))),
         )
     if folder.exists():
-        raise UsageError(f"{named} holds no run.", "`balcao runs` lists them.")
-    raise UsageError(f"There is no run {named}.", "`balcao runs` lists them.")
+        raise UsageError(
+            tr("{named} holds no run.").format(named=named), tr("`balcao runs` lists them.")
+        )
+    raise UsageError(
+        tr("There is no run {named}.").format(named=named), tr("`balcao runs` lists them.")
+    )
 
 
 def look(folder: Path) -> RunView:

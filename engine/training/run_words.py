@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.i18n import tr
 from engine.text import one_line
 from engine.training.run_metrics import RunMetrics
 from engine.training.run_status import score_words
@@ -42,14 +43,16 @@ def _columns(view: RunView) -> tuple[str, ...]:
 
 def sentence(view: RunView) -> str:
     """A run in one line: what it is at, and how far."""
-    doing = {"starting": "starting", "scoring": "asking what it has learned"}.get(view.doing, "")
+    doing = {"starting": tr("starting"), "scoring": tr("asking what it has learned")}.get(
+        view.doing, ""
+    )
     parts = [doing or view.state]
     if view.steps:
-        parts.append(f"step {view.step:,} of {view.steps:,}")
+        parts.append(tr("step {step:,} of {steps:,}").format(step=view.step, steps=view.steps))
     if view.loss is not None:
-        parts.append(f"loss {view.loss:.4f}")
+        parts.append(tr("loss {loss:.4f}").format(loss=view.loss))
     if view.left is not None:
-        parts.append(f"{span(view.left)} left")
+        parts.append(tr("{span} left").format(span=span(view.left)))
     if view.state == "failed" and view.error:
         parts.append(one_line(view.error, _ERROR_WIDTH))
     return ", ".join(parts)
@@ -57,7 +60,11 @@ def sentence(view: RunView) -> str:
 
 def score(view: RunView) -> str:
     """What the last sample, or the end of the run, gave; empty before the first."""
-    return f"{score_words(view.word_for_word)} word for word" if view.word_for_word else ""
+    return (
+        tr("{score_words} word for word").format(score_words=score_words(view.word_for_word))
+        if view.word_for_word
+        else ""
+    )
 
 
 def next_step(view: RunView) -> str:
@@ -65,9 +72,9 @@ def next_step(view: RunView) -> str:
     return {
         "running": "",
         "done": "",
-        "stopped": "--resume goes on from its last checkpoint.",
-        "failed": "Mend what is said above; --resume goes on from its last checkpoint.",
-        "killed": "It was killed; --resume goes on from its last checkpoint.",
+        "stopped": tr("--resume goes on from its last checkpoint."),
+        "failed": tr("Mend what is said above; --resume goes on from its last checkpoint."),
+        "killed": tr("It was killed; --resume goes on from its last checkpoint."),
     }[view.state]
 
 
@@ -75,7 +82,7 @@ def asked(metrics: RunMetrics) -> list[str]:
     """What the last sample gave, a line for each title."""
     if not metrics.asked:
         return []
-    lines = [f"asked at step {metrics.asked_at:,}:"]
+    lines = [tr("asked at step {asked_at:,}:").format(asked_at=metrics.asked_at)]
     for rows in metrics.asked.values():
         lines += [
             f"{'✓' if one.right else '✗'} {one_line(one.question)} {one_line(one.said)}"
@@ -89,7 +96,9 @@ def span(seconds: float) -> str:
     if seconds < _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < _HOUR:
-        return f"{seconds // _MINUTE:.0f} min"
+        return tr("{seconds:.0f} min").format(seconds=seconds // _MINUTE)
     if seconds < _DAY:
-        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
+        return tr("{seconds:.0f} h {seconds2:.0f} min").format(
+            seconds=seconds // _HOUR, seconds2=seconds % _HOUR // _MINUTE
+        )
     return f"{seconds // _DAY:.0f} d"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.i18n import tr
 from tui.commands import turns
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ async def _compare(screen: ChatScreen, question: str) -> None:
     meant = turns.meant(screen)
     question = question or screen.composer.question or (meant[1].question if meant else "")
     if screen.is_answering or not question or not screen.counter.done():
-        screen.bar.tell("F3 puts a question to every engine that is ready: type one, or wait.")
+        screen.bar.tell(tr("F3 puts a question to every engine that is ready: type one, or wait."))
         return
     if screen.counter.exception():
         screen.bar.show_availability()

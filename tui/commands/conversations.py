@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine import paths
 from engine.conversation import Conversation
 from engine.errors import BalcaoError, StoreError, UsageError
+from engine.i18n import tr
 from engine.types import Problem
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def _export(screen: ChatScreen, kind: str) -> None:
     try:
         store = await _store(screen)
         if number is None:
-            raise UsageError("There is nothing to export yet: ask something first.")
+            raise UsageError(tr("There is nothing to export yet: ask something first."))
         file = await asyncio.to_thread(
             history.write_conversation,
             store,
@@ -69,7 +70,7 @@ async def _export(screen: ChatScreen, kind: str) -> None:
     except BalcaoError as error:
         screen.bar.tell(str(error), bad=True)
     else:
-        screen.bar.tell(f"Written to {file}")
+        screen.bar.tell(tr("Written to {file}").format(file=file))
 
 
 def import_file(screen: ChatScreen, file: str) -> None:
@@ -83,7 +84,9 @@ async def _import(screen: ChatScreen, file: str) -> None:
 
     try:
         store = await _store(screen)
-        asks = LineScreen("Import conversations from", example="a .json file that was exported")
+        asks = LineScreen(
+            tr("Import conversations from"), example=tr("a .json file that was exported")
+        )
         named = file.strip()
         if not named:
             typed = await screen.app.push_screen_wait(asks)
@@ -101,6 +104,6 @@ async def _store(screen: ChatScreen) -> ConversationStore:
     counter = await screen.opened()
     store = counter.assistant.store
     if store is None:
-        problem = counter.not_saving or Problem("Conversations are not kept.")
+        problem = counter.not_saving or Problem(tr("Conversations are not kept."))
         raise StoreError(problem.message, problem.remedy)
     return store

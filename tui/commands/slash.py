@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.i18n import tr
 from engine.text import one_line
 from tui.commands.table import COMMANDS, Command
 
@@ -51,14 +52,18 @@ def understood(text: str) -> Called | str:
     name, _, argument = text.removeprefix(_SLASH).partition(" ")
     meant = _named(name)
     if not name:
-        return "Behind a slash stands a command: /help shows them."
+        return tr("Behind a slash stands a command: /help shows them.")
     if len(meant) > 1:
-        return f"“/{name}” may be {_listed(meant)}."
+        return tr("“/{name}” may be {listed}.").format(name=name, listed=_listed(meant))
     if not meant:
         shown = one_line(name, _SHOWN)
-        return f"There is no command “/{shown}”; two slashes ask for it: “//{shown}”."
+        return tr("There is no command “/{shown}”; two slashes ask for it: “//{shown}”.").format(
+            shown=shown
+        )
     if argument.strip() and not meant[0].takes:
-        return f"“/{_called(meant[0])}” stands alone; two slashes ask for what follows it."
+        return tr("“/{called}” stands alone; two slashes ask for what follows it.").format(
+            called=_called(meant[0])
+        )
     return Called(meant[0], argument.strip())
 
 
@@ -116,4 +121,4 @@ def _plain(name: str) -> str:
 
 def _listed(commands: Sequence[Command]) -> str:
     *most, last = [f"/{_called(command)}" for command in commands]
-    return f"{', '.join(most)} or {last}"
+    return tr("{most} or {last}").format(most=", ".join(most), last=last)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from engine.i18n import tr
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -43,37 +45,41 @@ class Command:
 
 
 COMMANDS = (
-    Command("help", "Help", "this page", "view:help_page", "f1", in_footer=True),
+    Command("help", tr("Help"), tr("this page"), "view:help_page", "f1", in_footer=True),
     Command(
         "next_engine",
-        "Engine",
-        "the next engine answers; draft and conversation stay",
+        tr("Engine"),
+        tr("the next engine answers; draft and conversation stay"),
         "answers:next_engine",
         "f2",
         in_footer=True,
     ),
     Command(
         "engine",
-        "Engine by name",
-        "that engine answers from here on; without a name, the next one",
+        tr("Engine by name"),
+        tr("that engine answers from here on; without a name, the next one"),
         "answers:engine",
         in_palette=False,
         takes="engine",
     ),
     Command(
         "engines",
-        "Engines",
-        "the engines: state, model, memory; choose, load, unload, set parameters",
+        tr("Engines"),
+        tr("the engines: state, model, memory; choose, load, unload, set parameters"),
         "engines:pick",
         "f9",
     ),
     Command(
-        "runs", "Runs", "the training runs: how far they are, and their loss", "runs:see", "f10"
+        "runs",
+        tr("Runs"),
+        tr("the training runs: how far they are, and their loss"),
+        "runs:see",
+        "f10",
     ),
     Command(
         "compare",
-        "Compare",
-        "put the draft, or the last question, to every engine that is ready",
+        tr("Compare"),
+        tr("put the draft, or the last question, to every engine that is ready"),
         "answers:compare",
         "f3",
         in_footer=True,
@@ -81,97 +87,99 @@ COMMANDS = (
     ),
     Command(
         "record",
-        "Record",
-        "open the record that the last answer rests on, or the selected turn's",
+        tr("Record"),
+        tr("open the record that the last answer rests on, or the selected turn's"),
         "turns:record",
         "f4",
         in_footer=True,
     ),
     Command(
         "mode",
-        "Mode",
-        "grounded (models see the record) or from memory (they see the question alone)",
+        tr("Mode"),
+        tr("grounded (models see the record) or from memory (they see the question alone)"),
         "answers:mode",
         "f5",
         in_footer=True,
     ),
     Command(
         "marks",
-        "Marks",
-        "mark which words of the answers are the record's, and which are not",
+        tr("Marks"),
+        tr("mark which words of the answers are the record's, and which are not"),
         "view:marks",
         "f6",
         priority=True,  # the text area would select the line
     ),
     Command(
         "copy",
-        "Copy",
-        "copy the last answer, or the selected turn's (with the mouse: select, then Ctrl+C)",
+        tr("Copy"),
+        tr("copy the last answer, or the selected turn's (with the mouse: select, then Ctrl+C)"),
         "turns:copy",
         "f8",
     ),
     Command(
         "copy_record",
-        "Copy the record",
-        "copy the description that the answer rests on",
+        tr("Copy the record"),
+        tr("copy the description that the answer rests on"),
         "turns:copy_record",
     ),
     Command(
         "regenerate",
-        "Answer again",
-        "one more answer to the question, by the engine chosen; all are kept",
+        tr("Answer again"),
+        tr("one more answer to the question, by the engine chosen; all are kept"),
         "turns:regenerate",
         "ctrl+r",
         takes="engine",
     ),
     Command(
         "next_answer",
-        "Next answer",
-        "another answer to the question: the conversation goes on from it",
+        tr("Next answer"),
+        tr("another answer to the question: the conversation goes on from it"),
         "turns:next_answer",
         "ctrl+s",
     ),
     Command(
         "previous_answer",
-        "Previous answer",
-        "the same the other way round",
+        tr("Previous answer"),
+        tr("the same the other way round"),
         "turns:previous_answer",
     ),
     Command(
         "edit",
-        "Edit the question",
-        "edit the question and go on from there; what came after is kept",
+        tr("Edit the question"),
+        tr("edit the question and go on from there; what came after is kept"),
         "turns:edit",
         "ctrl+g",
     ),
     Command(
         "fork",
-        "Fork here",
-        "go on in a copy of the conversation that ends with this turn",
+        tr("Fork here"),
+        tr("go on in a copy of the conversation that ends with this turn"),
         "turns:fork",
     ),
     # Ctrl with an arrow is beyond a bare console; Ctrl+T goes round.
     Command(
         "previous_turn",
-        "Turn above",
-        "select the turn above: commands act on it; Escape lets it go",
+        tr("Turn above"),
+        tr("select the turn above: commands act on it; Escape lets it go"),
         "turns:select_previous",
         "ctrl+up,ctrl+t",
     ),
-    Command("next_turn", "Turn below", "select the turn below", "turns:select_next", "ctrl+down"),
+    Command(
+        "next_turn", tr("Turn below"), tr("select the turn below"), "turns:select_next", "ctrl+down"
+    ),
     # Not in the footer, which is full at 80 columns.
     Command(
         "new_conversation",
-        "New",
-        "begin a new conversation",
+        tr("New"),
+        tr("begin a new conversation"),
         "conversations:new",
         keys="ctrl+n",
         called="new",
     ),
     Command(
         "conversations",
-        "History",
-        "the conversations so far, to go on with one",
+        tr("History"),
+        tr("the conversations so far, to go on with one"),
         "conversations:choose",
         "ctrl+o",
         in_footer=True,
@@ -179,28 +187,30 @@ COMMANDS = (
     ),
     Command(
         "export",
-        "Export",
-        "this conversation as Markdown, to read, into a file",
+        tr("Export"),
+        tr("this conversation as Markdown, to read, into a file"),
         "conversations:export_markdown",
     ),
     Command(
         "export_json",
-        "Export as JSON",
-        "this conversation with everything known of it, to import again",
+        tr("Export as JSON"),
+        tr("this conversation with everything known of it, to import again"),
         "conversations:export_json",
     ),
     Command(
         "import",
-        "Import",
-        "conversations that were exported as JSON",
+        tr("Import"),
+        tr("conversations that were exported as JSON"),
         "conversations:import_file",
         takes="file",
     ),
-    Command("cancel", "Cancel", "stop the answer; what came stays", "answers:cancel", "escape"),
+    Command(
+        "cancel", tr("Cancel"), tr("stop the answer; what came stays"), "answers:cancel", "escape"
+    ),
     Command(
         "scroll_up",
-        "Scroll up",
-        "a page up",
+        tr("Scroll up"),
+        tr("a page up"),
         "view:scroll_up",
         "pageup",
         in_palette=False,
@@ -208,15 +218,17 @@ COMMANDS = (
     ),
     Command(
         "scroll_down",
-        "Scroll down",
-        "a page down",
+        tr("Scroll down"),
+        tr("a page down"),
         "view:scroll_down",
         "pagedown",
         in_palette=False,
         priority=True,
     ),
     # Its key is the app's, so that it works on every screen; the palette has Textual's own.
-    Command("quit", "Quit", "leave; the conversation is kept", "view:leave", in_palette=False),
+    Command(
+        "quit", tr("Quit"), tr("leave; the conversation is kept"), "view:leave", in_palette=False
+    ),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.conversation import Turn
 from engine.errors import BalcaoError, StoreError
+from engine.i18n import tr
 from engine.types import Mode
 from tui.asking import draw_answer
 from tui.messages import RecordWanted
@@ -15,8 +16,10 @@ from tui.widgets.turns import numbered
 if TYPE_CHECKING:
     from tui.screens.chat import ChatScreen
 
-_NONE_YET = "There is no question here yet."
-_HELD = "Turn {place} of {count}: copy, record, again, edit and fork act on it. Escape lets it go."
+_NONE_YET = tr("There is no question here yet.")
+_HELD = tr(
+    "Turn {place} of {count}: copy, record, again, edit and fork act on it. Escape lets it go."
+)
 
 
 def meant(screen: ChatScreen) -> tuple[int, Turn] | None:
@@ -60,7 +63,7 @@ def record(screen: ChatScreen) -> None:
     if found:
         screen.post_message(RecordWanted(found))
     else:
-        screen.bar.tell("No answer here rests on a record yet.")
+        screen.bar.tell(tr("No answer here rests on a record yet."))
 
 
 def copy(screen: ChatScreen) -> None:
@@ -72,7 +75,7 @@ def copy(screen: ChatScreen) -> None:
     if texts and texts[-1]:
         screen.app.copy_to_clipboard(texts[-1])
     else:
-        screen.bar.tell("There is no answer to copy yet.")
+        screen.bar.tell(tr("There is no answer to copy yet."))
 
 
 def copy_record(screen: ChatScreen) -> None:
@@ -82,7 +85,7 @@ def copy_record(screen: ChatScreen) -> None:
     if answer and answer.sources:
         screen.app.copy_to_clipboard(answer.sources[0].product.description)
     else:
-        screen.bar.tell("This answer rests on no record.")
+        screen.bar.tell(tr("This answer rests on no record."))
 
 
 def regenerate(screen: ChatScreen, engine: str) -> None:
@@ -90,7 +93,7 @@ def regenerate(screen: ChatScreen, engine: str) -> None:
     chosen = meant(screen)
     engine_id = screen.bar.named(engine) if engine else screen.bar.engine
     if chosen is None or screen.is_answering:
-        screen.bar.tell("Still answering. Escape stops it." if chosen else _NONE_YET)
+        screen.bar.tell(tr("Still answering. Escape stops it.") if chosen else _NONE_YET)
     elif engine_id is None:
         screen.bar.tell_engines(engine)
     else:
@@ -102,7 +105,7 @@ async def _again(screen: ChatScreen, place: int, turn: Turn, contestant: tuple[s
 
     bar, pane, before = screen.bar, screen.pane, len(turn.answers)
     view = await pane.again(place, numbered(bar.titles[contestant[0]], before + 1, before + 1))
-    view.tell("looking it up…")
+    view.tell(tr("looking it up…"))
     problem = ""
     try:
         assistant = (await screen.opened()).assistant
@@ -142,7 +145,9 @@ async def _switch(screen: ChatScreen, step: int) -> None:
     place, turn = chosen
     count = len(turn.answers)
     if count < 2:  # noqa: PLR2004 - an answer and another
-        screen.bar.tell("This question has one answer. Ctrl+R asks it again, of the engine chosen.")
+        screen.bar.tell(
+            tr("This question has one answer. Ctrl+R asks it again, of the engine chosen.")
+        )
         return
     turn.choose((turn.place + step) % count)
     await screen.pane.redraw(place, turn, screen.bar.titles)
@@ -151,14 +156,14 @@ async def _switch(screen: ChatScreen, step: int) -> None:
         try:
             await asyncio.to_thread(store.choose, turn.id, turn.place)
         except StoreError as error:
-            screen.bar.tell(f"Not saved: {error}", bad=True)
+            screen.bar.tell(tr("Not saved: {error}").format(error=error), bad=True)
 
 
 def edit(screen: ChatScreen) -> None:
     """The turn's question into the composer; sent, it is asked in a fork that ends before it."""
     chosen = meant(screen)
     if chosen is None or screen.is_answering:
-        screen.bar.tell("Still answering. Escape stops it." if chosen else _NONE_YET)
+        screen.bar.tell(tr("Still answering. Escape stops it.") if chosen else _NONE_YET)
         return
     # The mark stays beside the question for as long as it is edited.
     _mark(screen, chosen[0])
@@ -166,8 +171,10 @@ def edit(screen: ChatScreen) -> None:
     screen.composer.put(chosen[1].question)
     screen.composer.focus()
     screen.bar.tell(
-        f"Editing question {chosen[0] + 1}. Enter goes on from there in a new conversation;"
-        " the one so far is kept. Escape leaves it."
+        tr(
+            "Editing question {chosen}. Enter goes on from there in a new conversation; "
+            "the one so far is kept. Escape leaves it."
+        ).format(chosen=chosen[0] + 1)
     )
 
 
@@ -179,7 +186,9 @@ async def fork(screen: ChatScreen) -> None:
         return
     await fork_at(screen, chosen[0] + 1)
     screen.bar.tell(
-        f"A fork of {chosen[0] + 1} turns: the conversation so far is kept, and you go on here."
+        tr("A fork of {chosen} turns: the conversation so far is kept, and you go on here.").format(
+            chosen=chosen[0] + 1
+        )
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.conversation import Conversation, Turn
 from engine.errors import BalcaoError
 from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
+from engine.i18n import tr
 from engine.opening import open_counter
 from engine.settings import Settings
 from engine.text import one_line
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from engine.store.listing import Listed
 
 _MODES = {
-    Mode.GROUNDED: "Models see the record.",
-    Mode.MEMORY: "Models see the question alone, and speak from memory.",
+    Mode.GROUNDED: tr("Models see the record."),
+    Mode.MEMORY: tr("Models see the question alone, and speak from memory."),
 }
 
 
@@ -49,7 +50,7 @@ class PlainChat:
         """Answer line after line until the end of them; `typed` came before the first."""
         for line in self.voice.lines(typed):
             if line is None:
-                self.voice.tell("Ctrl-D or /quit leaves.")
+                self.voice.tell(tr("Ctrl-D or /quit leaves."))
             elif line.strip():
                 self._take(line.strip())
             if self.left:
@@ -71,7 +72,7 @@ class PlainChat:
         """Say a whole conversation, and go on with it."""
         self.conversation = conversation
         for turn in conversation.turns:
-            self.voice.say(f"\nYou: {turn.question}")
+            self.voice.say(tr("\nYou: {question}").format(question=turn.question))
             for answer in turn.answers:
                 self.say_answer(answer)
 
@@ -84,9 +85,17 @@ class PlainChat:
     def tell_engine(self) -> None:
         """Say who answers from here on, and whether it can."""
         availability = self.counter.assistant.registry.get(self.engine).availability()
-        self.voice.tell(f"{self.titles[self.engine]} answers. {_MODES[self.mode]}")
+        self.voice.tell(
+            tr("{titles} answers. {modes}").format(
+                titles=self.titles[self.engine], modes=_MODES[self.mode]
+            )
+        )
         if not availability.ready:
-            self.voice.tell(f"Not available: {availability.reason} {availability.remedy}")
+            self.voice.tell(
+                tr("Not available: {reason} {remedy}").format(
+                    reason=availability.reason, remedy=availability.remedy
+                )
+            )
 
     def _take(self, line: str) -> None:
         try:
@@ -150,10 +159,14 @@ class _Telling:
                 self._voice.speak(text)
             case Loading(progress) if progress.label != self._loading:
                 self._loading = progress.label
-                self._voice.tell(f"Loading: {progress.label}")
+                self._voice.tell(tr("Loading: {label}").format(label=progress.label))
             case NotSaved(problem):
                 self.end()
-                self._voice.tell(f"Not saved: {problem.message} {problem.remedy}")
+                self._voice.tell(
+                    tr("Not saved: {why} {remedy}").format(
+                        why=problem.message, remedy=problem.remedy
+                    )
+                )
             case Found() | Loading() | Answered():
                 pass
 
@@ -171,8 +184,10 @@ class _Telling:
 
 def _source(hits: tuple[Hit, ...]) -> str:
     if len(hits) == 1:
-        return f"Record: {title_of(hits[0].product)}. /record reads it."
-    return f"{len(hits)} records: /record 1 to /record {len(hits)} read them."
+        return tr("Record: {title_of}. /record reads it.").format(
+            title_of=title_of(hits[0].product)
+        )
+    return tr("{count} records: /record 1 to /record {count} read them.").format(count=len(hits))
 
 
 def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
@@ -186,11 +201,15 @@ def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
     counter = open_counter(settings)
     chat = PlainChat(settings, counter, voice)
     try:
-        voice.tell("Balcão, line by line. Ask for a product; /help lists the commands.")
-        voice.tell(f"The catalogue has {len(counter.catalogue):,} products.")
+        voice.tell(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
+        voice.tell(tr("The catalogue has {count:,} products.").format(count=len(counter.catalogue)))
         chat.tell_engine()
         if counter.not_saving:
-            voice.tell(f"Not saving: {counter.not_saving.message} {counter.not_saving.remedy}")
+            voice.tell(
+                tr("Not saving: {why} {remedy}").format(
+                    why=counter.not_saving.message, remedy=counter.not_saving.remedy
+                )
+            )
         last = counter.last_conversation() if go_on else None
         if last:
             chat.show(last)

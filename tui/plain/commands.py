@@ -12,6 +12,7 @@ from engine import paths
 from engine.conversation import Conversation
 from engine.errors import UsageError
 from engine.events import Answered, Found
+from engine.i18n import tr, tr_n
 from engine.text import one_line
 from engine.types import Hit, Mode
 from engine.wording import title_of
@@ -39,15 +40,17 @@ def carry_out(line: str, chat: PlainChat) -> None:
     found = [command for command in COMMANDS if command.name == name.lower()]
     if not found:
         raise UsageError(
-            f"There is no command /{one_line(name, 40)}.",
-            "/help lists them; a question that begins with a slash is written with two.",
+            tr("There is no command /{name}.").format(name=one_line(name, 40)),
+            tr("/help lists them; a question that begins with a slash is written with two."),
         )
     found[0].run(chat, rest.strip())
 
 
 def _help(chat: PlainChat, _: str) -> None:
-    chat.voice.say("Anything else than a command is a question. A line that ends in a backslash")
-    chat.voice.say("goes on with the next. Ctrl-C stops an answer; Ctrl-D leaves.")
+    chat.voice.say(
+        tr("Anything else than a command is a question. A line that ends in a backslash")
+    )
+    chat.voice.say(tr("goes on with the next. Ctrl-C stops an answer; Ctrl-D leaves."))
     for command in COMMANDS:
         said = f"/{command.name} {command.takes}".strip()
         chat.voice.say(f"{said}: {command.does}.")
@@ -62,14 +65,22 @@ def _engine(chat: PlainChat, name: str) -> None:
     registry = chat.counter.assistant.registry
     for engine_id in registry.ids:
         availability = registry.get(engine_id).availability()
-        state = "ready" if availability.ready else f"not ready: {availability.reason}"
-        here = ", answers now" if engine_id == chat.engine else ""
+        state = (
+            tr("ready")
+            if availability.ready
+            else tr("not ready: {reason}").format(reason=availability.reason)
+        )
+        here = tr(", answers now") if engine_id == chat.engine else ""
         chat.voice.tell(f"{engine_id}: {chat.titles[engine_id]}, {state}{here}")
 
 
 def _mode(chat: PlainChat, name: str) -> None:
     if name and name not in list(Mode):
-        raise UsageError(f"There is no mode “{one_line(name, 40)}”: it is grounded, or memory.")
+        raise UsageError(
+            tr("There is no mode “{name}”: it is grounded, or memory.").format(
+                name=one_line(name, 40)
+            )
+        )
     other = Mode.MEMORY if chat.mode is Mode.GROUNDED else Mode.GROUNDED
     chat.mode = Mode(name) if name else other
     chat.tell_engine()
@@ -78,33 +89,33 @@ def _mode(chat: PlainChat, name: str) -> None:
 def _record(chat: PlainChat, number: str) -> None:
     product = _hit(chat, number).product
     chat.voice.tell(f"{title_of(product)}:")
-    chat.voice.say(product.description or "(no description)")
+    chat.voice.say(product.description or tr("(no description)"))
 
 
 def _original(chat: PlainChat, number: str) -> None:
     product = _hit(chat, number).product
-    chat.voice.tell(f"{title_of(product)}, as in the data set:")
-    chat.voice.say(product.original or "(no description)")
+    chat.voice.tell(tr("{title_of}, as in the data set:").format(title_of=title_of(product)))
+    chat.voice.say(product.original or tr("(no description)"))
 
 
 def _hit(chat: PlainChat, number: str) -> Hit:
     answers = [turn.answer for turn in chat.conversation.turns if turn.answer]
     hits = next((answer.sources for answer in reversed(answers) if answer.sources), ())
     if not hits:
-        raise UsageError("No answer here rests on a record yet.")
+        raise UsageError(tr("No answer here rests on a record yet."))
     return hits[_place(number or "1", len(hits))]
 
 
 def _place(number: str, count: int) -> int:
     if not number.isdecimal() or not 1 <= int(number) <= count:
-        raise UsageError(f"That is no number from 1 to {count}.")
+        raise UsageError(tr("That is no number from 1 to {count}.").format(count=count))
     return int(number) - 1
 
 
 def _compare(chat: PlainChat, question: str) -> None:
     asked = [turn.question for turn in chat.conversation.turns]
     if not question and not asked:
-        raise UsageError("There is no question yet.", "Write one behind /compare.")
+        raise UsageError(tr("There is no question yet."), tr("Write one behind /compare."))
     chat.until_stopped(_ask_all(chat, question or asked[-1]))
 
 
@@ -124,8 +135,12 @@ async def _ask_all(chat: PlainChat, question: str) -> None:
             match event:
                 case Found(decision) if decision.product and not told_record:
                     told_record = True
-                    chat.voice.tell(f"The catalogue's record, {title_of(decision.product)}:")
-                    chat.voice.say(decision.product.description or "(no description)")
+                    chat.voice.tell(
+                        tr("The catalogue's record, {title_of}:").format(
+                            title_of=title_of(decision.product)
+                        )
+                    )
+                    chat.voice.say(decision.product.description or tr("(no description)"))
                 case Answered(answer):
                     chat.say_answer(answer)
                 case _:
@@ -137,38 +152,44 @@ def _copy(chat: PlainChat, _: str) -> None:
 
     texts = [turn.answer.text for turn in chat.conversation.turns if turn.answer]
     if not texts or not texts[-1]:
-        raise UsageError("There is no answer to copy yet.")
+        raise UsageError(tr("There is no answer to copy yet."))
     try:
         where = copy(texts[-1]) or str(copy_to_file(texts[-1]))
     except OSError as error:
-        chat.voice.tell(f"It cannot be copied: {error}.")
+        chat.voice.tell(tr("It cannot be copied: {error}.").format(error=error))
     else:
-        chat.voice.tell(f"Copied: it is in {where}.")
+        chat.voice.tell(tr("Copied: it is in {where}.").format(where=where))
 
 
 def _history(chat: PlainChat, words: str) -> None:
     store = chat.counter.assistant.store
     chat.listed = (store.search(words) if words else store.listed()) if store else []
     if not chat.listed:
-        chat.voice.tell("There is none with these words." if words else "There is none yet.")
+        chat.voice.tell(
+            tr("There is none with these words.") if words else tr("There is none yet.")
+        )
     for number, entry in enumerate(chat.listed, 1):
         when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
-        questions = f"{entry.turns} question{'' if entry.turns == 1 else 's'}"
+        questions = tr_n("{turns} question", "{turns} questions", entry.turns).format(
+            turns=entry.turns
+        )
         chat.voice.tell(f"{number}. {when} {entry.title} ({questions})")
     if chat.listed:
-        chat.voice.tell("/open and a number goes on with one.")
+        chat.voice.tell(tr("/open and a number goes on with one."))
 
 
 def _open(chat: PlainChat, number: str) -> None:
     store = chat.counter.assistant.store
     if not store or not chat.listed:
-        raise UsageError("Nothing is listed to open from.", "/history lists the conversations.")
+        raise UsageError(
+            tr("Nothing is listed to open from."), tr("/history lists the conversations.")
+        )
     chat.show(store.open(chat.listed[_place(number, len(chat.listed))].id))
 
 
 def _new(chat: PlainChat, _: str) -> None:
     chat.conversation = Conversation()
-    chat.voice.tell("A new conversation; the one before is kept.")
+    chat.voice.tell(tr("A new conversation; the one before is kept."))
 
 
 def _export(chat: PlainChat, kind: str) -> None:
@@ -176,14 +197,14 @@ def _export(chat: PlainChat, kind: str) -> None:
 
     store, number = chat.counter.assistant.store, chat.conversation.id
     if not store:
-        raise UsageError("Conversations are not kept here, so none can be exported.")
+        raise UsageError(tr("Conversations are not kept here, so none can be exported."))
     if number is None:
-        raise UsageError("There is nothing to export yet.")
+        raise UsageError(tr("There is nothing to export yet."))
     if kind not in ("", *_KINDS):
-        raise UsageError(f"That is none of {', '.join(_KINDS)}.")
+        raise UsageError(tr("That is none of {kinds}.").format(kinds=", ".join(_KINDS)))
     folder = paths.exports_dir()
     file = write_conversation(store, number, chat.titles, folder, _KINDS.get(kind, "md"))
-    chat.voice.tell(f"Written to {file}")
+    chat.voice.tell(tr("Written to {file}").format(file=file))
 
 
 def _regenerate(chat: PlainChat, name: str) -> None:
@@ -191,7 +212,7 @@ def _regenerate(chat: PlainChat, name: str) -> None:
 
     turns = chat.conversation.turns
     if not turns:
-        raise UsageError("There is no question yet.")
+        raise UsageError(tr("There is no question yet."))
     if name:
         chat.counter.assistant.registry.get(name)
         chat.engine = name
@@ -211,7 +232,7 @@ def _runs(chat: PlainChat, _: str) -> None:
         words = ", ".join(filter(None, (sentence(view), score(view))))
         chat.voice.tell(f"{view.name}: {words}")
     if not views:
-        chat.voice.tell("There is no training run yet.")
+        chat.voice.tell(tr("There is no training run yet."))
 
 
 def _quit(chat: PlainChat, _: str) -> None:
@@ -219,20 +240,23 @@ def _quit(chat: PlainChat, _: str) -> None:
 
 
 COMMANDS = (
-    Command("help", "", "these commands", _help),
-    Command("engine", "[NAME]", "the engines, or the one that answers from here on", _engine),
-    Command("mode", "[grounded|memory]", "whether models see the record", _mode),
-    Command("record", "[N]", "the record that the last answer rests on", _record),
-    Command("original", "[N]", "the same as the data set has it", _original),
+    Command("help", "", tr("these commands"), _help),
+    Command("engine", "[NAME]", tr("the engines, or the one that answers from here on"), _engine),
+    Command("mode", "[grounded|memory]", tr("whether models see the record"), _mode),
+    Command("record", "[N]", tr("the record that the last answer rests on"), _record),
+    Command("original", "[N]", tr("the same as the data set has it"), _original),
     Command(
-        "regenerate", "[NAME]", "one more answer to the last question; all are kept", _regenerate
+        "regenerate",
+        "[NAME]",
+        tr("one more answer to the last question; all are kept"),
+        _regenerate,
     ),
-    Command("compare", "[QUESTION]", "one question to every engine that is ready", _compare),
-    Command("copy", "", "the last answer to where it can be pasted from", _copy),
-    Command("history", "[WORDS]", "the conversations so far, the latest first", _history),
-    Command("open", "N", "one of those that were listed, to go on with it", _open),
-    Command("new", "", "a new conversation", _new),
-    Command("export", "[markdown|json]", "this conversation into a file", _export),
-    Command("runs", "", "the training runs: how far they are", _runs),
-    Command("quit", "", "leave; the conversation is kept", _quit),
+    Command("compare", "[QUESTION]", tr("one question to every engine that is ready"), _compare),
+    Command("copy", "", tr("the last answer to where it can be pasted from"), _copy),
+    Command("history", "[WORDS]", tr("the conversations so far, the latest first"), _history),
+    Command("open", "N", tr("one of those that were listed, to go on with it"), _open),
+    Command("new", "", tr("a new conversation"), _new),
+    Command("export", "[markdown|json]", tr("this conversation into a file"), _export),
+    Command("runs", "", tr("the training runs: how far they are"), _runs),
+    Command("quit", "", tr("leave; the conversation is kept"), _quit),
 )

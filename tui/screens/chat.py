@@ -16,6 +16,7 @@ from textual.worker import Worker, WorkerCancelled
 
 from engine.conversation import Conversation
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.settings import Settings
 from tui import keys
 from tui.asking import draw_answer
@@ -96,7 +97,7 @@ class ChatScreen(Screen[None]):
                 return
             question = slash.as_question(question)
         if self.is_answering:
-            bar.tell("Still answering. Escape stops it; your question stays here.")
+            bar.tell(tr("Still answering. Escape stops it; your question stays here."))
         elif self.counter.done() and self.counter.exception():
             bar.show_availability()
         else:
@@ -124,7 +125,7 @@ class ChatScreen(Screen[None]):
             self.selected = None
             self.pane.select(None)
         view = await self.pane.begin(question, bar.titles[bar.engine])
-        view.tell("looking it up…")
+        view.tell(tr("looking it up…"))
         try:
             counter = await self.opened()
         except BalcaoError as error:

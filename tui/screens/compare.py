@@ -18,6 +18,7 @@ from textual.worker import Worker
 
 from engine import paths
 from engine.events import Found
+from engine.i18n import tr
 from engine.text import one_line, printable
 from engine.types import Availability, Decision, Mode
 from engine.wording import title_of
@@ -37,9 +38,11 @@ class CompareScreen(Screen[None]):
     """The record and the answers; the comparison becomes the conversation's next turn."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f3", "leave", "Stop, then close", key_display="esc", id="compare_close"),
-        Binding("e", "export", "Export as Markdown", id="compare_export"),
-        Binding("f6", "marks", "Mark the record's words", id="compare_marks"),
+        Binding(
+            "escape,f3", "leave", tr("Stop, then close"), key_display="esc", id="compare_close"
+        ),
+        Binding("e", "export", tr("Export as Markdown"), id="compare_export"),
+        Binding("f6", "marks", tr("Mark the record's words"), id="compare_marks"),
         Binding("pageup", "scroll('page_up')", show=False, priority=True, id="compare_scroll_up"),
         Binding(
             "pagedown", "scroll('page_down')", show=False, priority=True, id="compare_scroll_down"
@@ -68,8 +71,8 @@ class CompareScreen(Screen[None]):
         yield Static(f"❯ {printable(self._question)}", markup=False, classes="question")
         with VerticalScroll(id="compared"):
             with VerticalScroll(id="compare-record", classes="contestant"):
-                yield Static("The catalogue's record", classes="heading")
-                yield Static("looking it up…", id="compare-text", markup=False)
+                yield Static(tr("The catalogue's record"), classes="heading")
+                yield Static(tr("looking it up…"), id="compare-text", markup=False)
             yield Container(id="contestants")
         yield Static(id="compare-told", markup=False)
         yield FittingFooter()
@@ -126,11 +129,11 @@ class CompareScreen(Screen[None]):
 
     def _draw_record(self, decision: Decision) -> None:
         product = decision.product
-        title = "The catalogue's record"
-        text = "There is none for this question."
+        title = tr("The catalogue's record")
+        text = tr("There is none for this question.")
         if product:
             title = title_of(product)
-            text = printable(product.description) or "(no description)"
+            text = printable(product.description) or tr("(no description)")
         self.query_one("#compare-record .heading", Static).update(one_line(title))
         self.query_one("#compare-text", Static).update(text)
 
@@ -163,7 +166,7 @@ class CompareScreen(Screen[None]):
     async def action_export(self) -> None:
         """Write the comparison as Markdown, and say where."""
         if self._busy or not self._conversation.turns:
-            self._tell("There is something to export once every engine has answered.")
+            self._tell(tr("There is something to export once every engine has answered."))
             return
         from engine.export import turn_as_markdown
 
@@ -174,6 +177,10 @@ class CompareScreen(Screen[None]):
             file.parent.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(file.write_text, page, encoding="utf-8")
         except OSError as error:
-            self._tell(f"The comparison cannot be written to {file}: {error}.")
+            self._tell(
+                tr("The comparison cannot be written to {file}: {error}.").format(
+                    file=file, error=error
+                )
+            )
         else:
-            self._tell(f"Written to {file}")
+            self._tell(tr("Written to {file}").format(file=file))

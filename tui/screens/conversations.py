@@ -18,6 +18,7 @@ from textual.worker import Worker, WorkerCancelled
 
 from engine import paths
 from engine.errors import BalcaoError
+from engine.i18n import tr, tr_n
 from engine.store.listing import Listed
 from engine.text import one_line
 from tui.screens.prompt import ChoiceScreen, LineScreen
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 _TITLE = 40
 _EXPORTS = {
-    "md": "this conversation, as Markdown to read",
-    "json": "this conversation, as JSON to import again",
-    "all": "every conversation, as JSON to import again",
+    "md": tr("this conversation, as Markdown to read"),
+    "json": tr("this conversation, as JSON to import again"),
+    "all": tr("every conversation, as JSON to import again"),
 }
 
 
@@ -39,7 +40,7 @@ class SearchLine(Line):
     """What to look for; its Enter, told in the footer, is the list's."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Open", id="history_submit")
+        Binding("enter", "submit", tr("Open"), id="history_submit")
     ]
 
 
@@ -47,12 +48,12 @@ class ConversationsScreen(ModalScreen[int | None]):
     """Ends with the id of the conversation to go on with, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "rename", "Rename", id="history_rename"),
-        Binding("f8", "delete", "Delete", id="history_delete"),
-        Binding("ctrl+z", "undelete", "Undo", id="history_undelete"),
-        Binding("f5", "export", "Export", id="history_export"),
-        Binding("f7", "import", "Import", id="history_import"),
-        Binding("escape,ctrl+o", "dismiss", "Close", key_display="esc", id="history_close"),
+        Binding("f2", "rename", tr("Rename"), id="history_rename"),
+        Binding("f8", "delete", tr("Delete"), id="history_delete"),
+        Binding("ctrl+z", "undelete", tr("Undo"), id="history_undelete"),
+        Binding("f5", "export", tr("Export"), id="history_export"),
+        Binding("f7", "import", tr("Import"), id="history_import"),
+        Binding("escape,ctrl+o", "dismiss", tr("Close"), key_display="esc", id="history_close"),
         Binding("down", "move('cursor_down')", show=False, id="history_down"),
         Binding("up", "move('cursor_up')", show=False, id="history_up"),
         Binding("pagedown", "move('page_down')", show=False, id="history_page_down"),
@@ -74,7 +75,7 @@ class ConversationsScreen(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         """What to look for, what is found, and what was done."""
         with Vertical(id="conversations"):
-            yield SearchLine(placeholder="Search titles, questions, answers…", compact=True)
+            yield SearchLine(placeholder=tr("Search titles, questions, answers…"), compact=True)
             yield Static(id="conversations-told", markup=False)
             yield ConversationList()
         yield Footer(compact=True)
@@ -120,7 +121,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         if entry is None:
             return
         title = await self.app.push_screen_wait(
-            LineScreen("Rename the conversation to", one_line(entry.title))
+            LineScreen(tr("Rename the conversation to"), one_line(entry.title))
         )
         if title:
             with self._telling():
@@ -138,7 +139,9 @@ class ConversationsScreen(ModalScreen[int | None]):
             self._deleted[entry.id] = one_line(entry.title, _TITLE)
             self.refresh_bindings()
             title = self._deleted[entry.id]
-            await self._refresh(f"Deleted “{title}”. Ctrl+Z brings it back, until you quit.")
+            await self._refresh(
+                tr("Deleted “{title}”. Ctrl+Z brings it back, until you quit.").format(title=title)
+            )
 
     @work
     async def action_undelete(self) -> None:
@@ -146,11 +149,13 @@ class ConversationsScreen(ModalScreen[int | None]):
         with self._telling():
             number = await asyncio.to_thread(self._store.undelete)
             if number is None:
-                await self._refresh("There is nothing more to bring back.")
+                await self._refresh(tr("There is nothing more to bring back."))
                 return
             title = self._deleted.pop(number, "")
             self.refresh_bindings()
-            await self._refresh(f"“{title}” is back." if title else "It is back.")
+            await self._refresh(
+                tr("“{title}” is back.").format(title=title) if title else tr("It is back.")
+            )
 
     @work
     async def action_export(self) -> None:
@@ -173,7 +178,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         if kind:
             self._tell("Writing…")
             with self._telling():
-                self._tell(f"Written to {await asyncio.to_thread(write)}")
+                self._tell(tr("Written to {value}").format(value=await asyncio.to_thread(write)))
 
     @work
     async def action_import(self) -> None:
@@ -181,7 +186,9 @@ class ConversationsScreen(ModalScreen[int | None]):
         from engine import history
 
         name = await self.app.push_screen_wait(
-            LineScreen("Import conversations from", example="a .json file that was exported")
+            LineScreen(
+                tr("Import conversations from"), example=tr("a .json file that was exported")
+            )
         )
         if name is None:
             return
@@ -240,12 +247,20 @@ class ConversationsScreen(ModalScreen[int | None]):
 
     def _about(self, text: str, shown: int, total: int) -> str:
         if not total:
-            return "There is none yet: ask something first."
+            return tr("There is none yet: ask something first.")
         if not text.strip():
-            return f"{total:,} conversation{'' if total == 1 else 's'}, the latest first"
+            return tr_n(
+                "{total:,} conversation, the latest first",
+                "{total:,} conversations, the latest first",
+                total,
+            ).format(total=total)
         if not shown:
-            return f"Nothing has “{one_line(text, _TITLE)}”."
-        return f"the latest {shown} that have it" if self._more else f"{shown} of {total:,} have it"
+            return tr("Nothing has “{text}”.").format(text=one_line(text, _TITLE))
+        return (
+            tr("the latest {shown} that have it").format(shown=shown)
+            if self._more
+            else tr("{shown} of {total:,} have it").format(shown=shown, total=total)
+        )
 
     def _tell(self, told: str) -> None:
         self.query_one("#conversations-told", Static).update(one_line(told))

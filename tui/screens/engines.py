@@ -15,6 +15,7 @@ from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.engine_words import about_words, state_words
+from engine.i18n import tr
 from engine.registry import Registry
 from engine.settings import CatalogueEngine
 from engine.text import one_line
@@ -33,7 +34,7 @@ class _Engines(OptionList):
     """A list whose Enter is told in the footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Choose", id="engines_select")
+        Binding("enter", "select", tr("Choose"), id="engines_select")
     ]
 
 
@@ -41,10 +42,10 @@ class EnginesScreen(ModalScreen[str | None]):
     """A list of engines, and all about the one under the cursor; ends with the chosen one's id."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "load", "Load", id="engines_load"),
-        Binding("u", "unload", "Unload", id="engines_unload"),
-        Binding("p", "parameters", "Parameters", id="engines_parameters"),
-        Binding("escape,f9", "dismiss", "Close", id="engines_close"),
+        Binding("l", "load", tr("Load"), id="engines_load"),
+        Binding("u", "unload", tr("Unload"), id="engines_unload"),
+        Binding("p", "parameters", tr("Parameters"), id="engines_parameters"),
+        Binding("escape,f9", "dismiss", tr("Close"), id="engines_close"),
     ]
 
     def __init__(self, chat: ChatScreen, registry: Registry) -> None:
@@ -58,7 +59,7 @@ class EnginesScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """The list, and below it the one under the cursor."""
         with Vertical(id="engine-page"):
-            yield Static("Engines", classes="heading")
+            yield Static(tr("Engines"), classes="heading")
             yield _Engines(*(self._option(name) for name in self._registry.ids))
             with VerticalScroll(id="engine-body"):
                 yield Static(id="engine-about", markup=False)
@@ -93,7 +94,7 @@ class EnginesScreen(ModalScreen[str | None]):
     async def action_unload(self) -> None:
         """Free what the one under the cursor takes, or stop loading it."""
         if self._chat.is_answering:
-            self._told = "An answer is coming. Escape in the chat stops it."
+            self._told = tr("An answer is coming. Escape in the chat stops it.")
             self._draw()
             return
         if self._loading:
@@ -102,7 +103,11 @@ class EnginesScreen(ModalScreen[str | None]):
         await self._registry.get(self._here).unload()
         gone = [name for name in before if not self._registry.get(name).loaded]
         titles = " and ".join(one_line(self._chat.bar.titles[name]) for name in gone)
-        self._told = f"Unloaded: {titles}." if gone else "Nothing is loaded there."
+        self._told = (
+            tr("Unloaded: {titles}.").format(titles=titles)
+            if gone
+            else tr("Nothing is loaded there.")
+        )
         self._draw()
 
     @work
@@ -113,7 +118,7 @@ class EnginesScreen(ModalScreen[str | None]):
         engine_id = self._here
         row = self._registry.settings_of(engine_id)
         if isinstance(row, CatalogueEngine):
-            self._told = "The catalogue answers as it is: there is nothing to set."
+            self._told = tr("The catalogue answers as it is: there is nothing to set.")
         else:
             form = ParametersScreen(self._registry, engine_id, row)
             told = await self.app.push_screen_wait(form)

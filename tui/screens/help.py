@@ -10,28 +10,36 @@ from textual.containers import Grid, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+from engine.i18n import tr
 from tui import keys
 
-_ABOUT = """\
-The counter answers with the product's description, word for word, and says
-which record it comes from. Several products with one title are listed: type
-the number of the one you mean. A follow-up ("who wrote it?", "que idade?") is
-answered from the sentences of the record in hand.
-
-The line under an answer tells which engine gave it, whether it had the record
-before it (grounded) or spoke from memory, how much of it is the record's own
-words, and how long it took.
-
-A slash begins a command by its name (/fork, /engine lora); two slashes ask for
-a title that begins with one. Whatever acts on a turn acts on the selected one,
-or else on the last."""
+_ABOUT = tr(
+    "The counter answers with the product's description, word for word, and says\n"
+    "which record it comes from. Several products with one title are listed: "
+    "type\n"
+    'the number of the one you mean. A follow-up ("who wrote it?", "que idade?") '
+    "is\n"
+    "answered from the sentences of the record in hand.\n"
+    "\n"
+    "The line under an answer tells which engine gave it, whether it had the "
+    "record\n"
+    "before it (grounded) or spoke from memory, how much of it is the record's "
+    "own\n"
+    "words, and how long it took.\n"
+    "\n"
+    "A slash begins a command by its name (/fork, /engine lora); two slashes ask "
+    "for\n"
+    "a title that begins with one. Whatever acts on a turn acts on the selected "
+    "one,\n"
+    "or else on the last."
+)
 
 
 class HelpScreen(ModalScreen[None]):
     """The keys in force and a short explanation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f1,q", "dismiss", "Close", id="help_close")
+        Binding("escape,f1,q", "dismiss", tr("Close"), id="help_close")
     ]
 
     def __init__(self, chosen: dict[str, str]) -> None:
@@ -42,7 +50,7 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The page."""
         with Vertical(id="help"), VerticalScroll(id="help-body"):
-            yield Static("Keys", classes="heading")
+            yield Static(tr("Keys"), classes="heading")
             with Grid(id="keys"):
                 for pressed, does in self._lines():
                     yield Static(pressed, markup=False, classes="key")
@@ -57,4 +65,4 @@ class HelpScreen(ModalScreen[None]):
     def _lines(self) -> list[tuple[str, str]]:
         """Each key with what it does."""
         lines = [(keys.pressed(name, self._chosen), does) for name, does in keys.DOES.items()]
-        return [*(line for line in lines if line[0]), (keys.PALETTE, "every command, by name")]
+        return [*(line for line in lines if line[0]), (keys.PALETTE, tr("every command, by name"))]

@@ -14,6 +14,7 @@ from textual.widgets import Footer, Input, Label, Static, TextArea
 
 from engine import parameters
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.parameters import PARAMETERS, Asked, Parameter, Value
 from engine.registry import Registry
 from engine.text import one_line
@@ -26,9 +27,9 @@ class ParametersScreen(ModalScreen[str | None]):
     """Ends with what became of it, a sentence; None where nothing was changed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "Leave as it was", id="parameters_close"),
-        Binding("ctrl+s", "save", "Save", priority=True, id="parameters_save"),
-        Binding("tab", "app.focus_next", "Next field", id="parameters_next_field"),
+        Binding("escape", "dismiss", tr("Leave as it was"), id="parameters_close"),
+        Binding("ctrl+s", "save", tr("Save"), priority=True, id="parameters_save"),
+        Binding("tab", "app.focus_next", tr("Next field"), id="parameters_next_field"),
     ]
 
     def __init__(self, registry: Registry, engine_id: str, row: Asked) -> None:
@@ -41,7 +42,9 @@ class ParametersScreen(ModalScreen[str | None]):
         """A line for each, and the long one below."""
         with VerticalScroll(id="parameters", can_focus=False):
             title = one_line(self._row.title)
-            yield Static(f"Parameters of {title}", markup=False, classes="heading")
+            yield Static(
+                tr("Parameters of {title}").format(title=title), markup=False, classes="heading"
+            )
             for parameter in PARAMETERS:
                 yield from self._field(parameter)
             yield Static(id="parameters-about", markup=False)
@@ -88,11 +91,17 @@ class ParametersScreen(ModalScreen[str | None]):
         try:
             await asyncio.to_thread(save_engine, self._engine_id, different)
         except BalcaoError as error:
-            self.dismiss(f"In force until you leave, but not kept: {error}")
+            self.dismiss(tr("In force until you leave, but not kept: {error}").format(error=error))
             return
         over = overriding(self._engine_id, different)
-        kept = f" But {' and '.join(over)} will go before it at the next start." if over else ""
-        self.dismiss(f"In force from the next question, and kept in the settings.{kept}")
+        kept = (
+            tr(" But {over} will go before it at the next start.").format(over=" and ".join(over))
+            if over
+            else ""
+        )
+        self.dismiss(
+            tr("In force from the next question, and kept in the settings.{kept}").format(kept=kept)
+        )
 
     def _check(self) -> dict[str, Value | None] | None:
         """The values, or None if one does not fit; each field says so beside it."""

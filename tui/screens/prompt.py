@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.i18n import tr
 from tui.widgets.line import Line
 
 
@@ -20,7 +21,7 @@ class _Line(Line):
     """A line whose Enter is told in the footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Take it", id="prompt_submit")
+        Binding("enter", "submit", tr("Take it"), id="prompt_submit")
     ]
 
 
@@ -28,7 +29,7 @@ class LineScreen(ModalScreen[str | None]):
     """Ends with what was typed, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "Leave it", id="prompt_close")
+        Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
     ]
 
     def __init__(self, asks: str, text: str = "", example: str = "") -> None:
@@ -54,7 +55,7 @@ class ChoiceScreen(ModalScreen[str | None]):
     """Ends with the name of what was chosen, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "Leave it", id="prompt_close")
+        Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
     ]
 
     def __init__(self, asks: str, choices: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.text import one_line, printable
 from engine.types import Hit
 
@@ -20,11 +21,11 @@ class RecordScreen(ModalScreen[None]):
     """One record at a time, of those that an answer rests on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f4,q", "dismiss", "Close", id="record_close"),
-        Binding("left", "turn(-1)", "Previous", id="record_previous"),
-        Binding("right", "turn(1)", "Next", id="record_next"),
-        Binding("o", "original", "Original text", id="record_original"),
-        Binding("c", "copy", "Copy", id="record_copy"),
+        Binding("escape,f4,q", "dismiss", tr("Close"), id="record_close"),
+        Binding("left", "turn(-1)", tr("Previous"), id="record_previous"),
+        Binding("right", "turn(1)", tr("Next"), id="record_next"),
+        Binding("o", "original", tr("Original text"), id="record_original"),
+        Binding("c", "copy", tr("Copy"), id="record_copy"),
     ]
 
     def __init__(
@@ -79,13 +80,21 @@ class RecordScreen(ModalScreen[None]):
 
     def _draw(self) -> None:
         product = self._hits[self._place].product
-        place = f" · {self._place + 1} of {len(self._hits)}" if len(self._hits) > 1 else ""
-        which = "as in the data set" if self._original else "as the counter quotes it"
-        self.query_one("#record-title", Static).update(one_line(product.title) or "(no title)")
-        self.query_one("#record-about", Static).update(
-            f"number {one_line(product.uid)} · {which}{place}"
+        place = (
+            tr(" · {place} of {count}").format(place=self._place + 1, count=len(self._hits))
+            if len(self._hits) > 1
+            else ""
         )
-        self.query_one("#record-text", Static).update(printable(self._text) or "(no description)")
+        which = tr("as in the data set") if self._original else tr("as the counter quotes it")
+        self.query_one("#record-title", Static).update(one_line(product.title) or tr("(no title)"))
+        self.query_one("#record-about", Static).update(
+            tr("number {uid} · {which}{place}").format(
+                uid=one_line(product.uid), which=which, place=place
+            )
+        )
+        self.query_one("#record-text", Static).update(
+            printable(self._text) or tr("(no description)")
+        )
         self.query_one("#record-related", Static).update(self._goes_with(product.uid))
 
     def _goes_with(self, uid: str) -> str:
@@ -94,4 +103,4 @@ class RecordScreen(ModalScreen[None]):
         except BalcaoError as error:
             return one_line(str(error))
         lines = [f"· {one_line(title)} ({one_line(number)})" for number, title in related]
-        return "\n".join(["Goes with:", *lines]) if lines else ""
+        return "\n".join([tr("Goes with:"), *lines]) if lines else ""

@@ -17,6 +17,7 @@ from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.text import one_line
 from engine.training import run_engine, run_stop
 from engine.training.run_metrics import RunMetrics
@@ -26,16 +27,16 @@ from tui.widgets.run_curve import RunCurve
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks at the runs' files."""
-_NONE = "There is no run yet: `balcao train` begins one."
+_NONE = tr("There is no run yet: `balcao train` begins one.")
 
 
 class RunsScreen(ModalScreen[str | None]):
     """A list that keeps itself up to date; ends with the engine that was made of a run, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("u", "use", "Use in the chat", id="runs_use"),
-        Binding("s", "stop", "Stop", id="runs_stop"),
-        Binding("escape,f10", "dismiss", "Close", id="runs_close"),
+        Binding("u", "use", tr("Use in the chat"), id="runs_use"),
+        Binding("s", "stop", tr("Stop"), id="runs_stop"),
+        Binding("escape,f10", "dismiss", tr("Close"), id="runs_close"),
     ]
 
     def __init__(self) -> None:
@@ -48,7 +49,7 @@ class RunsScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """The list, and below it the run under the cursor."""
         with Vertical(id="runs-page"):
-            yield Static("Training runs", classes="heading")
+            yield Static(tr("Training runs"), classes="heading")
             yield Static(id="runs-head", markup=False)
             yield OptionList()
             yield Static(id="run-state", markup=False)
@@ -72,10 +73,12 @@ class RunsScreen(ModalScreen[str | None]):
         """Ask the run to save and stop; the second time, it is asked."""
         view = self._here
         if view is None or view.state != "running":
-            self._tell("It is not running.")
+            self._tell(tr("It is not running."))
         elif self._stopping != view.folder:
             self._stopping = view.folder
-            self._tell("S again: it saves and stops after this step; --resume goes on from there.")
+            self._tell(
+                tr("S again: it saves and stops after this step; --resume goes on from there.")
+            )
         else:
             self._stopping = None
             try:
@@ -83,7 +86,7 @@ class RunsScreen(ModalScreen[str | None]):
             except BalcaoError as error:
                 self._tell(str(error))
             else:
-                self._tell("It saves and stops after this step.")
+                self._tell(tr("It saves and stops after this step."))
 
     @work(exclusive=True, group="use")
     async def action_use(self) -> None:

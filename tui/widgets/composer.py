@@ -8,6 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
 from textual.widgets import TextArea
 
+from engine.i18n import tr
 from engine.text import printable
 from tui import keys
 from tui.messages import Asked
@@ -26,7 +27,7 @@ class Composer(TextArea):
         """`chosen` are the person's own keys, by action; `suggestions` what is offered."""
         super().__init__(
             id="composer",
-            placeholder="Ask for a product, by its title or as a question…",
+            placeholder=tr("Ask for a product, by its title or as a question…"),
             highlight_cursor_line=False,
             compact=True,
         )

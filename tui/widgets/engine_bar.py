@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from engine.engine_words import progress_words
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.settings import Settings
 from engine.text import one_line
 from engine.types import Mode, Progress
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _MARKS = {True: "●", False: "○"}
 _BETWEEN = "  "
-_WORDS = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
+_WORDS = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}
 
 
 class EngineBar(Vertical):
@@ -45,7 +46,7 @@ class EngineBar(Vertical):
         with Horizontal(id="engines"):
             yield Static(self._names(), id="names", markup=False)
             yield Static(_WORDS[self.mode], id="grounding", markup=False)
-        yield Static("opening the catalogue…", id="state", markup=False)
+        yield Static(tr("opening the catalogue…"), id="state", markup=False)
 
     def choose(self, engine_id: str) -> None:
         """That engine answers from here on."""
@@ -65,7 +66,12 @@ class EngineBar(Vertical):
 
     def tell_engines(self, name: str) -> None:
         """Say that there is no engine of that name, and which there are."""
-        self.tell(f"There is no engine “{name}”: {', '.join(self.titles)}.", bad=True)
+        self.tell(
+            tr("There is no engine “{name}”: {titles}.").format(
+                name=name, titles=", ".join(self.titles)
+            ),
+            bad=True,
+        )
 
     def choose_next(self) -> None:
         """The next engine answers from here on."""
@@ -88,12 +94,20 @@ class EngineBar(Vertical):
         engine = counter.assistant.registry.get(self.engine)
         availability = await asyncio.to_thread(engine.availability)
         if not availability.ready:
-            self.tell(f"Not available: {availability.reason} {availability.remedy}", bad=True)
+            self.tell(
+                tr("Not available: {reason} {remedy}").format(
+                    reason=availability.reason, remedy=availability.remedy
+                ),
+                bad=True,
+            )
         elif counter.not_saving:
             problem = counter.not_saving
-            self.tell(f"Not saving: {problem.message} {problem.remedy}", bad=True)
+            self.tell(
+                tr("Not saving: {why} {remedy}").format(why=problem.message, remedy=problem.remedy),
+                bad=True,
+            )
         else:
-            self.tell(f"ready · {len(counter.catalogue):,} products")
+            self.tell(tr("ready · {count:,} products").format(count=len(counter.catalogue)))
 
     def show_progress(self, progress: Progress) -> None:
         """Draw how far loading has come."""

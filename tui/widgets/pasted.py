@@ -5,6 +5,8 @@ A text area lays out all of its text anew at many a key: 1 MB of it takes a seco
 
 from __future__ import annotations
 
+from engine.i18n import tr
+
 _LONG = 8_000
 """Characters from which a text is held: up to it a key takes some 10 ms at most."""
 
@@ -19,7 +21,9 @@ class Pasted:
         """`text`, or the mark under which it is held from here on."""
         if len(text) < _LONG:
             return text
-        mark = f"[text {len(self._texts) + 1}: {len(text):,} letters]"
+        mark = tr("[text {count}: {count2:,} letters]").format(
+            count=len(self._texts) + 1, count2=len(text)
+        )
         self._texts[mark] = text
         return mark
 

@@ -10,6 +10,7 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
+from engine.i18n import tr
 from engine.text import one_line
 from tui.commands.slash import Offer
 
@@ -136,7 +137,9 @@ class Suggestions(Static):
         ]
         more = len(self._offers) - len(shown)
         if more:
-            lines.append(Content.styled(f"  {more} more: type on, or go down", "dim"))
+            lines.append(
+                Content.styled(tr("  {more} more: type on, or go down").format(more=more), "dim")
+            )
         self.update(Content("\n").join(lines))
         self.styles.offset = (0, -len(lines))
 

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.conversation import Turn
+from engine.i18n import tr
 from engine.text import one_line, printable
 from engine.types import Answer, Hit
 from engine.wording import describe, title_of
@@ -27,7 +28,9 @@ SELECTED = "selected"
 """The class of what the commands about a turn act on; app.tcss draws a bar beside it."""
 MARKING = "marking"
 """The class of what holds answers that are to be marked."""
-_MARKED = "Marked: what is underlined is not the record's, the rest is. F6 takes the marks away."
+_MARKED = tr(
+    "Marked: what is underlined is not the record's, the rest is. F6 takes the marks away."
+)
 _CARD_WIDTH = 200
 _MOST_ASKED = 2_000
 """Letters of a question that are drawn: a pasted one may have a million."""
@@ -39,18 +42,18 @@ class QuestionView(Static):
     def __init__(self, question: str) -> None:
         shown = printable(question[:_MOST_ASKED])
         if len(question) > _MOST_ASKED:
-            shown += f" … ({len(question):,} letters)"
+            shown += tr(" … ({count:,} letters)").format(count=len(question))
         super().__init__(f"❯ {shown}", markup=False, classes="question")
 
 
 class SourceCard(Static, can_focus=True):
     """The record that an answer rests on, on one line; opens it."""
 
-    BINDINGS = [("enter", "open", "Open the record")]  # noqa: RUF012 - Textual's own form
+    BINDINGS = [("enter", "open", tr("Open the record"))]  # noqa: RUF012 - Textual's own form
 
     def __init__(self, hits: tuple[Hit, ...]) -> None:
         self._hits = hits
-        more = f" and {len(hits) - 1} more" if len(hits) > 1 else ""
+        more = tr(" and {count} more").format(count=len(hits) - 1) if len(hits) > 1 else ""
         title = title_of(hits[0].product, _CARD_WIDTH)
         super().__init__(f"▸ {title}{more}", markup=False, classes="card")
 
@@ -215,7 +218,11 @@ class TurnView(Vertical):
 
 def numbered(title: str, number: int, of: int) -> str:
     """An engine's title with the answer's number, where the turn has several."""
-    return f"{title} · answer {number} of {of}" if of > 1 else title
+    return (
+        tr("{title} · answer {number} of {of}").format(title=title, number=number, of=of)
+        if of > 1
+        else title
+    )
 
 
 def toggle_marks(holder: Widget) -> str:
@@ -224,4 +231,4 @@ def toggle_marks(holder: Widget) -> str:
     holder.set_class(marked, MARKING)
     for view in holder.query(AnswerView):
         view.mark(marked)
-    return _MARKED if marked else "The answers are no longer marked."
+    return _MARKED if marked else tr("The answers are no longer marked.")

@@ -12,23 +12,28 @@ from textual.widgets import Static
 
 from engine.engine_words import welcome_words
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.settings import Settings
 from engine.text import one_line
 
 if TYPE_CHECKING:
     from engine.opening import Counter
 
-_ABOUT = """\
-Balcão: ask at the counter.
-
-Type a product's title, or a question in English or Portuguese. The answer is \
-the catalogue's description, word for word, with its source; or an honest no."""
-_KEYS = "F2 goes to the next engine, F9 tells all about them, F1 helps."
-SAMPLE = """\
-The products are invented, a sample: balcao index makes yours. You could ask:
-    Saffron and Smoke
-    do you have the striped apron?
-    Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?"""
+_ABOUT = tr(
+    "Balcão: ask at the counter.\n"
+    "\n"
+    "Type a product's title, or a question in English or Portuguese. The answer "
+    "is the catalogue's description, word for word, with its source; or an "
+    "honest no."
+)
+_KEYS = tr("F2 goes to the next engine, F9 tells all about them, F1 helps.")
+SAMPLE = tr(
+    "The products are invented, a sample: balcao index makes yours. You could "
+    "ask:\n"
+    "    Saffron and Smoke\n"
+    "    do you have the striped apron?\n"
+    "    Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?"
+)
 _LOW = 22
 """Lines of a terminal below which there is no room for examples."""
 
