@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import paths
+from engine.i18n import tr
 
 _SECONDS = 3
 
@@ -33,15 +34,15 @@ class _Way:
 _WAYS = (
     # -w also hands it on to the terminal around tmux, where that allows it.
     _Way("tmux's buffer", "TMUX", ("tmux", "load-buffer", "-w", "-"), ("tmux", "show-buffer")),
-    _Way("the clipboard", "WAYLAND_DISPLAY", ("wl-copy",), ("wl-paste", "--no-newline")),
+    _Way(tr("the clipboard"), "WAYLAND_DISPLAY", ("wl-copy",), ("wl-paste", "--no-newline")),
     _Way(
-        "the clipboard",
+        tr("the clipboard"),
         "DISPLAY",
         ("xclip", "-selection", "clipboard"),
         ("xclip", "-selection", "clipboard", "-out"),
     ),
-    _Way("the clipboard", "DISPLAY", ("xsel", "-ib"), ("xsel", "-ob")),
-    _Way("the clipboard", "", ("pbcopy",), ("pbpaste",)),
+    _Way(tr("the clipboard"), "DISPLAY", ("xsel", "-ib"), ("xsel", "-ob")),
+    _Way(tr("the clipboard"), "", ("pbcopy",), ("pbpaste",)),
 )
 
 

@@ -1,0 +1,60 @@
+"""The chat speaks Portuguese from its first frame on, where the person wants it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TOUR = """
+import asyncio, sys
+from pathlib import Path
+from engine import i18n
+from engine.settings import load
+settings = load(flags={"catalogue": sys.argv[1], "language": "pt"})
+i18n.choose(settings.language)
+from tui.app import BalcaoApp
+from tui.widgets.composer import Composer
+
+async def tour():
+    app = BalcaoApp(settings)
+    def seen():
+        return "\\n".join(
+            "".join(part.text for part in line) for line in app.screen._compositor.render_strips()
+        )
+    async with app.run_test(size=(100, 40)) as pilot:
+        async def until(words):
+            for _ in range(200):
+                if words in seen():
+                    return
+                await pilot.pause(0.05)
+            raise SystemExit(f"{words!r} is not on the screen:\\n{seen()}")
+        await until("Digite o título de um produto")
+        await until("pronto · 10 produtos")
+        app.screen.query_one(Composer).insert("The Tin Lighthouse")
+        await pilot.press("enter")
+        await until("palavra por palavra")
+        await pilot.press("f5")
+        await until("de memória")
+        await pilot.press("f1")
+        await until("enviar a pergunta")
+        await pilot.press("escape")
+        app.screen.query_one(Composer).insert("/nada")
+        await pilot.press("enter")
+        await until("Não há comando")
+
+asyncio.run(tour())
+print("done")
+"""
+
+
+def test_the_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", TOUR, str(catalogue_dir)],
+        env={**os.environ, "BALCAO_HOME": str(tmp_path), "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.stdout.endswith("done\n"), told.stdout + told.stderr
