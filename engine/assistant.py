@@ -28,6 +28,7 @@ from engine.types import (
     Chunk,
     Decision,
     Language,
+    Message,
     Mode,
     Problem,
     Progress,
@@ -138,6 +139,7 @@ class _Answering:
         language = _language([turn.question for turn in self._conversation.turns])
         decision, leaned = await self._decide(question)
         self._retrieval = self._elapsed()
+        history = self._turns_before(decision, leaned=leaned)
         mode = self._answer.mode
         by_catalogue = isinstance(self._row, CatalogueRow)
         self._answer = self._turn.answer = replace(
@@ -148,9 +150,19 @@ class _Answering:
             verbatim=by_catalogue or _has_nothing_to_answer_from(mode, decision),
         )
         system = _system_prompt(self._row)
-        messages = chat_messages(question, decision.product, mode, self._history, system)
+        messages = chat_messages(question, decision.product, mode, history, system)
         request = Request(question, mode, messages, decision, leaned, language)
         return _with_parameters(request, self._row)
+
+    def _turns_before(self, decision: Decision, *, leaned: bool) -> tuple[Message, ...]:
+        """The turns that the model is shown.
+
+        A question from memory that names its product is asked alone, as a fine-tune has learned it:
+        what another engine said of the product before would be repeated, or thrown in.
+        """
+        picked = followup.picked(self._answer.question, self._conversation) is not None
+        alone = decision.product is not None and not leaned and not picked
+        return () if alone and self._answer.mode is Mode.MEMORY else self._history
 
     async def _decide(self, question: str) -> tuple[Decision, bool]:
         chosen = followup.picked(question, self._conversation)

@@ -136,6 +136,16 @@ async def test_the_turns_before_go_along(catalogue: Catalogue) -> None:
     assert roles == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
 
 
+async def test_from_memory_a_named_product_is_asked_for_alone(catalogue: Catalogue) -> None:
+    registry, conversation = OneEngine(), Conversation()
+    assistant = Assistant(registry, catalogue)
+    for question in ("Empty Shelf", "O Jardim de Inverno", "who wrote it?", "Striped Apron", "2"):
+        await ask(assistant, question, "base", Mode.MEMORY, conversation)
+    sent = [len(request.messages) for request in registry.scripted.asked]
+    # A follow-up, a title of several and a number from a list mean nothing without the turns.
+    assert sent == [2, 2, 6, 8, 10]
+
+
 async def test_loading_is_told_and_done_once(catalogue: Catalogue) -> None:
     steps = (Progress("torch", 0.4), Progress("weights", 0.9))
     assistant = Assistant(OneEngine(ScriptedEngine(load_steps=steps)), catalogue)
