@@ -15,10 +15,9 @@ from engine.dataset.counts import Counts
 from engine.dataset.reader import RawRow, read_rows
 from engine.dataset.sampling import SPLITS, Sampler, Splitter
 from engine.dataset.sources import input_of
-from engine.dataset.wordings import Wordings, encode
+from engine.dataset.wordings import MOST_FORMS, Wordings, encode
 from engine.errors import DataError, UsageError
 from engine.manifest import Manifest
-from engine.prompts import QUESTION_FORMS
 from engine.publish import whole_folder
 from engine.types import Progress
 
@@ -33,7 +32,8 @@ _Pair = tuple[str, str, str]
 class Plan:
     """What is wanted. `limit` products at most (None: all); `valid` and `test` are shares, 0..1.
 
-    `forms` is the number of rows for each product, worded differently.
+    `forms` is the number of rows for each product, worded differently; those beyond the number of
+    wordings have the title in lower case.
     """
 
     limit: int | None = None
@@ -80,8 +80,8 @@ def _check(plan: Plan) -> None:
         raise UsageError("--limit must be at least 1.")
     if min(plan.valid, plan.test) < 0 or plan.valid + plan.test >= 1:
         raise UsageError("--valid and --test are shares, together below 1.")
-    if not 1 <= plan.forms <= len(QUESTION_FORMS):
-        raise UsageError(f"--forms must be 1 to {len(QUESTION_FORMS)}.")
+    if not 1 <= plan.forms <= MOST_FORMS:
+        raise UsageError(f"--forms must be 1 to {MOST_FORMS}.")
 
 
 def _write(rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan) -> dict[str, int]:

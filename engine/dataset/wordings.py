@@ -11,6 +11,9 @@ import msgspec
 
 from engine.prompts import QUESTION_FORMS, training_messages
 
+MOST_FORMS = 2 * len(QUESTION_FORMS)
+"""Each wording once with the title as it is, and once in lower case, as people type."""
+
 encode = msgspec.json.Encoder().encode
 _TITLE = "\x00title\x00"
 _DESCRIPTION = "\x00description\x00"
@@ -26,7 +29,8 @@ class Wordings:
     def rows(self, uid: str, title: bytes, description: bytes) -> bytes:
         """The product's rows, one a line; `title` and `description` are given as JSON strings.
 
-        The wordings follow from the number, so that over many products each is as frequent.
+        The wordings follow from the number, so that over many products each is as frequent. When
+        each has had its turn they come again, with the title in lower case.
         """
         first = zlib.crc32(uid.encode(errors="replace"))
         named, told = title[1:-1], description[1:-1]
@@ -35,6 +39,8 @@ class Wordings:
             return b"%b%b%b%b%b" % (start, named, middle, told, end)
         rows = []
         for turn in range(self._forms):
+            if turn == len(self._templates):
+                named = named.decode().lower().encode()
             start, middle, end = self._templates[(first + turn) % len(self._templates)]
             rows.append(start + named + middle + told + end)
         return b"".join(rows)

@@ -91,6 +91,18 @@ def test_every_wording_occurs_and_the_answer_is_the_cleaned_description(
     assert len(asked) == len({form.split("{")[0] for form in QUESTION_FORMS})
 
 
+def test_more_rows_than_wordings_have_the_title_in_lower_case(tmp_path: Path) -> None:
+    source = tmp_path / "one.jsonl"
+    title = 'The "ÉTÉ" of 12\\" Owls'
+    source.write_text(json.dumps({"uid": "1", "title": title, "content": "Hoo."}) + "\n")
+    forms = len(QUESTION_FORMS)
+    prepare(source, tmp_path / "out", Plan(valid=0, test=0, forms=2 * forms))
+    asked = [messages[1]["content"] for messages in rows(tmp_path / "out", "train")]
+    assert sorted(asked[:forms]) == sorted(form.format(title=title) for form in QUESTION_FORMS)
+    assert [one.lower() for one in asked[:forms]] == [one.lower() for one in asked[forms:]]
+    assert all(title.lower() in one for one in asked[forms:])
+
+
 def test_no_description_is_in_two_splits(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "out", Plan(valid=0.2, test=0.3))
     texts = {split: {text for _, text in found} for split, found in pairs(tmp_path / "out").items()}
