@@ -1,6 +1,7 @@
 """Whether a LoRA adapter's folder is whole and was made for this model and these prompts.
 
-Light: reads the adapter's two small JSON files and the header of its weights, in milliseconds.
+Light: reads the adapter's small JSON files and the header of its weights, in milliseconds. Before a
+small base is loaded its weights are hashed as well, since another of the same shape has their size.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from engine import manifest
 from engine.backends.weights import ModelConfig, ModelFiles, Tensor, read_header, read_json
 from engine.errors import DataError, EngineUnavailable
 from engine.i18n import tr
+from engine.manifest import Manifest
 from engine.prompts import PROMPT_VERSION
 
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
+_HASHED = 50_000_000
+"""Bytes of weights that are hashed before loading: a few hundredths of a second."""
 _LORA = re.compile(r"\.layers\.(\d+)\.\w+\.(\w+)\.lora_([AB])\.weight$")
 
 
@@ -36,8 +40,8 @@ class AdapterFiles:
     warning: str = ""
 
 
-def find_adapter(adapter: str, model: ModelFiles) -> AdapterFiles:
-    """The adapter in the folder `adapter`, for `model`.
+def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> AdapterFiles:
+    """The adapter in the folder `adapter`, for `model`; `thorough` hashes a small base.
 
     Raises EngineUnavailable that says what is missing, broken, or does not fit.
     """
@@ -64,7 +68,7 @@ def find_adapter(adapter: str, model: ModelFiles) -> AdapterFiles:
             tr("Train one with `balcao train`."),
         )
     _check_shapes(read_header(folder / _WEIGHTS), model, config, folder)
-    return AdapterFiles(folder, _warning(folder, config, model))
+    return AdapterFiles(folder, _warning(folder, config, model, thorough=thorough))
 
 
 def _check_shapes(
@@ -78,7 +82,7 @@ def _check_shapes(
         size = tensor.shape[1] if side == "A" else tensor.shape[0]
         wanted = sizes.get(part, (size, size))["AB".index(side)]
         if layer >= model.config.num_hidden_layers or size != wanted:
-            made_for = config.base_model_name_or_path or "another model"
+            made_for = config.base_model_name_or_path or tr("another model")
             raise EngineUnavailable(
                 tr(
                     "The adapter in {folder} was made for another base ({made_for}): its layers "
@@ -93,6 +97,38 @@ def _check_shapes(
             tr("The adapter in {folder} has no LoRA weights.").format(folder=folder),
             tr("Train one with `balcao train`."),
         )
+
+
+def _other_weights(
+    folder: Path, config: _AdapterConfig, file: Path, model: ModelFiles
+) -> EngineUnavailable:
+    made_for = config.base_model_name_or_path or "another model"
+    return EngineUnavailable(
+        tr(
+            "The adapter in {folder} was made for another base ({made_for}): {file} of “{model}” "
+            "has other weights."
+        ).format(folder=folder, made_for=made_for, file=file.name, model=model.name),
+        tr("Choose the base that it was trained on, or train it again with `balcao train`."),
+    )
+
+
+def _other_file(made: Manifest, model: ModelFiles, *, thorough: bool) -> Path | None:
+    """A file of the model that has not the weights which the adapter was trained on, if any.
+
+    Sizes are compared, and of a small base the hash. Weights that are cut into other files than
+    they were cannot be compared.
+    """
+    known = {one.name: one for one in made.inputs}
+    for file in model.weights:
+        trained_on, size = known.get(file.name), file.stat().st_size
+        if trained_on is None:
+            continue
+        same = size == trained_on.bytes
+        if same and thorough and size <= _HASHED:
+            same = manifest.input_of(file).sha256 == trained_on.sha256
+        if not same:
+            return file
+    return None
 
 
 def _sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
@@ -112,26 +148,28 @@ def _sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
     }
 
 
-def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles) -> str:
+def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles, *, thorough: bool) -> str:
     if not (folder / manifest.NAME).exists():
         return (
             "This adapter has no manifest: it is not known whether it was trained with this"
             " program's prompts."
         )
     try:
-        version = manifest.read(folder).prompt_version
+        made = manifest.read(folder)
     except DataError as error:
         raise EngineUnavailable(
             error.message, tr("Copy the adapter once more, whole, or train it again.")
         ) from error
-    if version != PROMPT_VERSION:
+    if made.prompt_version != PROMPT_VERSION:
         raise EngineUnavailable(
             tr(
                 "The adapter in {folder} was trained with version {version} of the prompts; "
                 "this program asks with version {prompt_version}."
-            ).format(folder=folder, version=version, prompt_version=PROMPT_VERSION),
+            ).format(folder=folder, version=made.prompt_version, prompt_version=PROMPT_VERSION),
             tr("Train it again with `balcao train`."),
         )
+    if differs := _other_file(made, model, thorough=thorough):
+        raise _other_weights(folder, config, differs, model)
     made_for = config.base_model_name_or_path or ""
     if _last_name(made_for) in ("", _last_name(model.name), _last_name(str(model.folder))):
         return ""

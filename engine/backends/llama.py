@@ -66,7 +66,7 @@ class LlamaEngine:
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Load what is not loaded yet, in the worker. Raises EngineError."""
-        model, adapter = await asyncio.to_thread(self._find)
+        model, adapter = await asyncio.to_thread(self._find, thorough=True)
         folder = adapter.folder if adapter else None
         async with aclosing(self._host.load(model, folder)) as steps:
             async for step in steps:
@@ -109,7 +109,7 @@ class LlamaEngine:
         warning, self._warning = self._warning, ""
         return replace(chunk, notice=f"{chunk.notice} {warning}".strip())
 
-    def _find(self) -> tuple[ModelFiles, AdapterFiles | None]:
+    def _find(self, *, thorough: bool = False) -> tuple[ModelFiles, AdapterFiles | None]:
         self._check_packages()
         row = self._row
         if row.needs_adapter and not row.adapter:
@@ -118,7 +118,9 @@ class LlamaEngine:
                 setting_hint("adapter", "a folder that `balcao train` wrote", self._info.id),
             )
         model = find_model(row.model, self._info.id)
-        return model, find_adapter(row.adapter, model) if row.adapter else None
+        if not row.adapter:
+            return model, None
+        return model, find_adapter(row.adapter, model, thorough=thorough)
 
     def _check_packages(self) -> None:
         missing = missing_packages(self._host.runtime, self._row.quantization)

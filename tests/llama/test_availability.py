@@ -11,9 +11,12 @@ import msgspec
 import platformdirs
 import pytest
 
-from engine import manifest
+from engine import hub_cache, manifest
+from engine.backends.adapter_files import find_adapter
 from engine.backends.llama_host import LlamaHosts
-from engine.backends.weights import hub_cache
+from engine.backends.weights import find_model
+from engine.errors import EngineUnavailable
+from engine.manifest import Input
 from engine.prompts import PROMPT_VERSION
 from tests.llama.conftest import Copy, engine
 from tests.llama.tiny import ROOT, Tiny
@@ -64,10 +67,10 @@ def test_a_hub_model_in_the_cache_is_ready(
 
 
 def test_the_cache_is_where_the_hubs_client_has_it() -> None:
-    assert hub_cache({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
-    assert hub_cache({"HF_HOME": "/h"}) == Path("/h/hub")
-    assert hub_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
-    assert hub_cache({}) == Path.home() / ".cache/huggingface/hub"
+    assert hub_cache.folder({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
+    assert hub_cache.folder({"HF_HOME": "/h"}) == Path("/h/hub")
+    assert hub_cache.folder({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
+    assert hub_cache.folder({}) == Path.home() / ".cache/huggingface/hub"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -152,6 +155,30 @@ def test_an_adapter_for_other_prompts(tiny: Tiny, copy: Copy) -> None:
         adapter, manifest.Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION + 1)
     )
     assert f"trained with version {PROMPT_VERSION + 1} of the prompts" in _said(**row)
+
+
+async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: Copy) -> None:
+    adapter, model = copy("adapter"), copy("model")
+    trained_on = manifest.input_of(tiny.model / "model.safetensors")
+    manifest.write(adapter, manifest.Manifest(kind="lora-adapter", version=1, inputs=[trained_on]))
+    mine = engine(model=str(model), adapter=str(adapter))
+    assert find_adapter(str(adapter), find_model(str(model), "mine"), thorough=True).warning == ""
+    file = model / "model.safetensors"
+    weights = bytearray(file.read_bytes())
+    weights[-1] ^= 1
+    file.write_bytes(weights)
+    # The hash takes too long to ask for it before every question.
+    assert mine.availability().ready
+    with pytest.raises(EngineUnavailable, match=r"made for another base .* has other weights"):
+        async for _ in mine.load():
+            pass
+    manifest.write(
+        adapter,
+        manifest.Manifest(
+            kind="lora-adapter", version=1, inputs=[Input("model.safetensors", "", 7)]
+        ),
+    )
+    assert "has other weights" in _said(model=str(model), adapter=str(adapter))
 
 
 def test_it_imports_nothing_heavy(tiny: Tiny) -> None:
