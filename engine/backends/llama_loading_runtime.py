@@ -27,6 +27,9 @@ from engine.text import one_line
 _SHARE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
 """Memory that a model takes, in shares of its 16-bit weights; embeddings are never quantized."""
 
+_SMALL = 50_000_000
+"""Bytes of 16-bit weights; docs/training.md has what was measured."""
+
 _FEWEST_TOKENS = 0.75
 """Share of the model's vocabulary that its tokenizer has at least; makers round it up a little."""
 
@@ -56,8 +59,7 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     with memory_ran_out("be loaded"):
         model, report = LlamaForCausalLM.from_pretrained(
             folder,
-            # 16-bit weights stay so: half the memory and twice the speed of fp32 (STACK.md).
-            dtype="auto",
+            dtype=_dtype(request, quantization, on_gpu=on_gpu),
             device_map={"": 0 if on_gpu else "cpu"},
             quantization_config=_quantized(quantization),
             use_safetensors=True,
@@ -121,6 +123,15 @@ def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     return any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def _dtype(request: Open, quantization: Quantization, *, on_gpu: bool) -> Any:  # noqa: ANN401 - a dtype, or "auto"
+    """16-bit weights stay so, at half the memory and twice the speed; but not on a CPU if small.
+
+    There a model's matrices fit the cache, and the rounding of 16-bit sums costs words.
+    """
+    small = request.weight_bytes <= _SMALL and quantization == "none" and not on_gpu
+    return torch.float32 if small else "auto"
 
 
 def _quantized(quantization: Quantization) -> BitsAndBytesConfig | None:
