@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from engine import manifest
+from engine import manifest, paths
 from engine.errors import BalcaoError, EngineUnavailable, UsageError
 from engine.training import lora_folder
 from engine.training.lora_processes import Processes
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _RECIPES = Path(__file__).resolve().parent / "recipes"
 _DEFAULT = "exact"
+DEMO = "demo"
+"""What --base calls the model that comes with the program."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -40,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Fine-tune a Llama by LoRA on the rows that `balcao prepare` wrote.",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train.jsonl")
-    parser.add_argument("--base", required=True, metavar="MODEL", help="a folder, or a hub id")
+    parser.add_argument("--base", required=True, metavar="MODEL", help="folder, hub id or demo")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the adapter's")
     parser.add_argument(
         "--recipe",
@@ -174,9 +176,12 @@ def _base(named: str) -> Base:
     from engine.training.lora_train import Base
 
     try:
-        found = find_model(named, "base")
+        found = find_model(str(paths.demo_model_dir()) if named == DEMO else named, "base")
     except EngineUnavailable as error:
         raise UsageError(error.message, "Name a folder with a whole Llama: --base.") from error
+    if named == DEMO:
+        # The folder's name: where it lies differs from machine to machine.
+        return Base(found.folder.name, found.folder, found.weights)
     is_folder = Path(named).expanduser().is_dir()
     return Base(str(found.folder) if is_folder else named, found.folder, found.weights)
 

@@ -43,6 +43,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     length_grouped: bool = False
     packing: bool = False
     checkpoint_activations: bool = False
+    saved_in: Literal["fp32", "bf16"] = "fp32"
     save_every: _Size = 0
     log_every: _Count = 1
     score_rows: _Size = 24

@@ -117,6 +117,12 @@ class Tuner:
         state = self._trainer.state
         return Outcome(state.global_step, _last_loss(state), state.global_step >= state.max_steps)
 
+    def settle(self) -> None:
+        """Round the adapter to what will be saved, so that this is what is scored."""
+        if self._recipe.saved_in == "bf16":
+            for weight in self._parameters():
+                weight.data = weight.data.bfloat16().to(weight.dtype)
+
     def save(self, folder: Path, base_name: str) -> None:
         """Write the adapter in peft's format. `base_name` is what it says that it was made for.
 
@@ -127,6 +133,8 @@ class Tuner:
         with explained(self._recipe), quiet():
             sharded = self._processes.sharded
             weights = self._trainer.accelerator.get_state_dict(model) if sharded else None
+            if self._recipe.saved_in == "bf16":
+                weights = _halved(weights or model.state_dict())
             if self._processes.first:
                 # Else peft asks the hub whether the base's vocabulary has changed.
                 model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
@@ -162,6 +170,11 @@ class Tuner:
 
     def _parameters(self) -> Iterator[torch.nn.Parameter]:
         return (one for one in self._trainer.model.parameters() if one.requires_grad)
+
+
+def _halved(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The adapter's weights in bf16; the base's are not saved."""
+    return {name: weight.bfloat16() for name, weight in weights.items() if "lora_" in name}
 
 
 def _last_loss(state: Any) -> float | None:  # noqa: ANN401 - untyped library

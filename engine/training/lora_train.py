@@ -178,6 +178,7 @@ class LoraRun:
         """
         if self._status:
             self._status.enter("scoring")
+        tuner.settle()
         wanted = self._recipe.score_rows
         scores = {"training": tuner.score(self._some(self._train, wanted), show)}
         if self._valid.examples:

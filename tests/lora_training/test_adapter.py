@@ -9,7 +9,7 @@ import pytest
 
 from engine import manifest
 from engine.backends.adapter_files import find_adapter
-from engine.backends.weights import find_model
+from engine.backends.weights import find_model, read_header
 from engine.prompts import PROMPT_VERSION
 from tests.llama.conftest import engine, gather, request_of, text_of
 from tests.llama.tiny import Tiny
@@ -23,7 +23,13 @@ def learned(
     """An adapter that has learned its rows."""
     out = tmp_path_factory.mktemp("learned") / "lora"
     changes = quick(
-        "rank=16", "alpha=64", "epochs=60", "batch_size=4", "dropout=0.0", "save_every=100"
+        "rank=16",
+        "alpha=64",
+        "epochs=60",
+        "batch_size=4",
+        "dropout=0.0",
+        "save_every=100",
+        "saved_in=bf16",
     )
     ended = runner.run("--data", data, "--base", tiny.model, "--out", out, *changes)
     assert ended.status == 0, ended.log
@@ -69,6 +75,11 @@ def test_the_card_is_in_the_hubs_format(tiny: Tiny, learned: Path) -> None:
     assert f"base_model: {json.dumps(str(tiny.model.resolve()))}" in front.splitlines()
     assert "library_name: peft" in front
     assert "training rows: 4 of 4" in body
+
+
+def test_the_weights_are_saved_as_the_recipe_says(learned: Path) -> None:
+    tensors = read_header(learned / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {"BF16"}
 
 
 def test_every_step_is_in_the_metrics(learned: Path) -> None:
