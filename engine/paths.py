@@ -77,7 +77,22 @@ def sample_catalogue_dir() -> Path:
 
 
 def sample_source() -> Path:
-    """The sample catalogue's rows: in the wheel beside this file, in a checkout under `data/`."""
+    """The sample catalogue's rows."""
+    return _shipped("sample_catalogue.jsonl")
+
+
+def demo_model_dir() -> Path:
+    """The small Llama that comes with the program."""
+    return _shipped("demo_model")
+
+
+def demo_adapter_dir() -> Path:
+    """The LoRA adapter for it."""
+    return _shipped("demo_adapter")
+
+
+def _shipped(name: str) -> Path:
+    """What ships with the program: in the wheel beside this file, in a checkout under `data/`."""
     here = Path(__file__).resolve().parent
-    bundled = here / "bundled" / "sample_catalogue.jsonl"
-    return bundled if bundled.exists() else here.parent / "data" / "sample_catalogue.jsonl"
+    bundled = here / "bundled" / name
+    return bundled if bundled.exists() else here.parent / "data" / name

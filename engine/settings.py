@@ -22,10 +22,14 @@ import msgspec
 
 from engine import i18n, paths
 from engine.errors import SettingsError
+from engine.hub_files import find_snapshot
 from engine.i18n import tr
 from engine.types import Mode
 
 _PREFIX = "BALCAO_"
+LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
+"""The model that the engines are made for."""
+
 _RESERVED = {"BALCAO_HOME"}
 
 
@@ -43,10 +47,10 @@ class LlamaEngine(
     """A Llama-architecture model on this machine, with or without a LoRA adapter."""
 
     title: str = "Llama"
-    model: str = "meta-llama/Llama-2-7b-chat-hf"
-    """A folder, or a hub id whose files are on disk."""
+    model: str = ""
+    """A folder, or a hub id whose files are on disk; `load` fills it in where none is given."""
     adapter: str | None = None
-    """A peft adapter's folder; None asks the plain base."""
+    """A peft adapter's folder; None asks the plain base, or the demo adapter where it is needed."""
     needs_adapter: bool = False
     """Whether the engine makes no sense without an adapter."""
     quantization: Literal["auto", "nf4", "int8", "none"] = "auto"
@@ -109,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample catalogue."""
     language: i18n.Choice = "auto"
     """The chat's own language: `en`, `pt`, or by the locale. Answers go by the question."""
+    demo: bool = True
+    """Whether the model that comes with the program stands in where none is set nor at hand."""
     theme: str = "auto"
     """One of ours (docs/terminals.md) or of Textual's, by name; `auto` is dark where there are
     colours enough, else the terminal's own."""
@@ -152,12 +158,12 @@ def load(
             tr("There is no engine named “{engine}”.").format(engine=settings.engine),
             tr("The engines are: {engines}.").format(engines=", ".join(settings.engines)),
         )
-    return settings
+    return _with_models(settings)
 
 
 def defaults() -> Settings:
     """The settings of someone who has set nothing."""
-    return msgspec.convert({"engines": _DEFAULT_ENGINES}, Settings)
+    return _with_models(msgspec.convert({"engines": _DEFAULT_ENGINES}, Settings))
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -210,6 +216,28 @@ def _convert(raw: dict[str, Any], file: Path) -> Settings:
                 "{prefix}…."
             ).format(file=file, engines_file=paths.engines_file().name, prefix=_PREFIX),
         ) from error
+
+
+def _with_models(settings: Settings) -> Settings:
+    rows = {name: _with_model(row, demo=settings.demo) for name, row in settings.engines.items()}
+    return msgspec.structs.replace(settings, engines=rows)
+
+
+def _with_model(row: EngineSettings, *, demo: bool) -> EngineSettings:
+    """A Llama that names no model gets Llama 2, or where that is not at hand the demo model."""
+    if not isinstance(row, LlamaEngine) or row.model:
+        return row
+    # An adapter of one's own was made for a model of one's own.
+    if row.adapter or not demo or find_snapshot(LLAMA2) or not paths.demo_model_dir().is_dir():
+        return msgspec.structs.replace(row, model=LLAMA2)
+    return msgspec.structs.replace(
+        row,
+        title=f"{row.title} (demo)",
+        model=str(paths.demo_model_dir()),
+        adapter=str(paths.demo_adapter_dir()) if row.needs_adapter else None,
+        # So small a model says nothing right in 4 bits, and has no need of them.
+        quantization="none" if row.quantization == "auto" else row.quantization,
+    )
 
 
 def _plain(value: object) -> object:

@@ -16,8 +16,9 @@ from engine import keys
 from engine.backends.adapter_files import find_adapter
 from engine.backends.llama_messages import Quantization
 from engine.backends.llama_runtimes import missing_packages
-from engine.backends.weights import find_model, hub_cache, setting_hint
+from engine.backends.weights import find_model, setting_hint
 from engine.errors import EngineUnavailable, UsageError
+from engine.hub_files import hub_cache
 from engine.models.shelf import Shelved, remove, shelved, taken
 from engine.settings import LlamaEngine, load
 from engine.text import byte_count, json_line, one_line

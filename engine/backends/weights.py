@@ -7,8 +7,7 @@ only the headers are read.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,12 +16,11 @@ import msgspec
 
 from engine import paths
 from engine.errors import EngineUnavailable
+from engine.hub_files import MAIN, find_snapshot, split_id
 from engine.i18n import tr
 
 T = TypeVar("T")
 
-_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?")
-_MAIN = "main"
 _ONE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _TOKENIZER = "tokenizer.json"
@@ -160,19 +158,6 @@ def read_header(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def hub_cache(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the hub's own client keeps what it has fetched, by the same variables as it."""
-    values = os.environ if environ is None else environ
-    named = values.get("HF_HUB_CACHE") or values.get("HUGGINGFACE_HUB_CACHE")
-    if named:
-        return Path(os.path.expandvars(named)).expanduser()
-    home = values.get("HF_HOME")
-    if home is None:
-        cache = values.get("XDG_CACHE_HOME") or "~/.cache"
-        home = f"{cache}/huggingface"
-    return Path(os.path.expandvars(home)).expanduser() / "hub"
-
-
 def _broken(file: Path) -> EngineUnavailable:
     return EngineUnavailable(
         tr("{file} is cut short, or is no safetensors file.").format(file=file),
@@ -199,36 +184,11 @@ def _locate(model: str, engine_id: str) -> Path:
     return snapshot
 
 
-def split_id(model: str) -> tuple[str, str] | None:
-    """A hub id and its revision, of `ORG/NAME` or `ORG/NAME@REVISION`; None for no hub id."""
-    found = _HUB_ID.fullmatch(model)
-    if found is None or ".." in model:
-        return None
-    return found[1], found[2] or _MAIN
-
-
 def pull_command(model: str) -> str:
     """The command that fetches a model by its hub id."""
-    name, revision = split_id(model) or (model, _MAIN)
-    chosen = "" if revision == _MAIN else f" --revision {revision}"
+    name, revision = split_id(model) or (model, MAIN)
+    chosen = "" if revision == MAIN else f" --revision {revision}"
     return f"balcao models pull {name}{chosen}"
-
-
-def hub_folder(name: str) -> Path:
-    """Where the cache keeps all that it has of a hub id, whether or not it is there."""
-    return hub_cache() / f"models--{name.replace('/', '--')}"
-
-
-def find_snapshot(model: str) -> Path | None:
-    """The folder of the revision that the cache holds under that name, or as that commit."""
-    name, revision = split_id(model) or (model, _MAIN)
-    stored = hub_folder(name)
-    try:
-        commit = (stored / "refs" / revision).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        commit = revision
-    snapshot = stored / "snapshots" / commit
-    return snapshot if commit and snapshot.is_dir() else None
 
 
 def _config(folder: Path, engine_id: str) -> ModelConfig:

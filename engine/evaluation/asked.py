@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine import manifest
+from engine import manifest, paths
 from engine.errors import DataError, UsageError
 from engine.openai.address import server_name
 from engine.prompts import PROMPT_VERSION
@@ -98,9 +98,9 @@ def _made_of(row: EngineSettings) -> dict[str, Any]:
         case LlamaEngine():
             return {
                 "kind": "llama",
-                "model": row.model,
+                "model": _name(row.model),
                 "model_config": _file(row.model, _CONFIG),
-                "adapter": row.adapter,
+                "adapter": _name(row.adapter),
                 "adapter_weights": _file(row.adapter, _ADAPTER),
                 "adapter_manifest": _manifest(row.adapter),
                 "quantization": row.quantization,
@@ -121,6 +121,12 @@ def _made_of(row: EngineSettings) -> dict[str, Any]:
                 "top_p": row.top_p,
                 "system_prompt": row.system_prompt,
             }
+
+
+def _name(folder: str | None) -> str | None:
+    """As the settings have it; what came with the program by its name, wherever that lies."""
+    shipped = (paths.demo_model_dir(), paths.demo_adapter_dir())
+    return Path(folder).name if folder and Path(folder) in shipped else folder
 
 
 def _file(folder: str | None, name: str) -> dict[str, Any] | None:

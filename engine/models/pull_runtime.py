@@ -32,8 +32,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # noqa: TID253
     disable_progress_bars,
 )
 
-from engine.backends.weights import read_json, split_id
+from engine.backends.weights import read_json
 from engine.errors import BalcaoError, UsageError
+from engine.hub_files import split_id
 from engine.manifest import write_whole
 from engine.models.files import CONFIG, Remote, wanted
 from engine.models.kinds import Kind

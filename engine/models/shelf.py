@@ -14,16 +14,9 @@ import msgspec
 
 from engine import manifest, paths
 from engine.backends.adapter_files import find_adapter
-from engine.backends.weights import (
-    find_model,
-    find_snapshot,
-    hub_cache,
-    hub_folder,
-    pull_command,
-    read_json,
-    split_id,
-)
+from engine.backends.weights import find_model, pull_command, read_json
 from engine.errors import BalcaoError, DataError, EngineUnavailable, UsageError
+from engine.hub_files import find_snapshot, hub_cache, hub_folder, split_id
 from engine.models.kinds import Kind, precision
 from engine.settings import LlamaEngine, Settings
 from engine.text import byte_count

@@ -11,11 +11,12 @@ import msgspec
 import platformdirs
 import pytest
 
-from engine import hub_cache, manifest
+from engine import manifest
 from engine.backends.adapter_files import find_adapter
 from engine.backends.llama_host import LlamaHosts
 from engine.backends.weights import find_model
 from engine.errors import EngineUnavailable
+from engine.hub_files import hub_cache
 from engine.manifest import Input
 from engine.prompts import PROMPT_VERSION
 from tests.llama.conftest import Copy, engine
@@ -67,10 +68,10 @@ def test_a_hub_model_in_the_cache_is_ready(
 
 
 def test_the_cache_is_where_the_hubs_client_has_it() -> None:
-    assert hub_cache.folder({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
-    assert hub_cache.folder({"HF_HOME": "/h"}) == Path("/h/hub")
-    assert hub_cache.folder({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
-    assert hub_cache.folder({}) == Path.home() / ".cache/huggingface/hub"
+    assert hub_cache({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
+    assert hub_cache({"HF_HOME": "/h"}) == Path("/h/hub")
+    assert hub_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
+    assert hub_cache({}) == Path.home() / ".cache/huggingface/hub"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.weights import hub_cache
+from engine.hub_files import hub_cache
 from engine.models.pull_runtime import Hub
 from tests.models.hub import FakeHub, running
 

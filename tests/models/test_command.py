@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from engine import keys, manifest, paths
-from engine.backends.weights import hub_cache
+from engine.hub_files import hub_cache
 from engine.manifest import Manifest
 from engine.models.pull_runtime import Hub, look_up, pull
 from scripts import models

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.weights import find_model, hub_cache
+from engine.backends.weights import find_model
 from engine.errors import BalcaoError, EngineUnavailable, UsageError
+from engine.hub_files import hub_cache
 from engine.models.pull_runtime import Hub, look_up, pull
 from engine.types import Progress
 from tests.models.conftest import MEGABYTE, blobs, files_of, safetensors

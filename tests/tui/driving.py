@@ -21,7 +21,7 @@ async def chat(
     catalogue: Path, size: tuple[int, int] = (80, 24), *, go_on: bool = False, **flags: object
 ) -> AsyncIterator[Pilot[None]]:
     """The real app on that catalogue, ready for questions."""
-    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, **flags})
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False, **flags})
     async with BalcaoApp(chosen, go_on=go_on).run_test(size=size) as pilot:
         await until_open(pilot)
         yield pilot

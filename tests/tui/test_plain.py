@@ -30,7 +30,7 @@ RECORD = ROWS[0][2]
 def transcript(catalogue: Path, *lines: str, typed: str = "") -> list[str]:
     """What is said while these lines are asked, one after the other."""
     said = io.StringIO()
-    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue})
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False})
     voice = Voice(io.StringIO("\n".join(lines) + "\n"), said)
     chat = PlainChat(chosen, open_counter(chosen), voice)
     try:

@@ -1,0 +1,95 @@
+"""How the demo model and its adapter answer: word for word or not, in many wordings.
+
+python benchmarks/demo_model.py --learn models/demo-learn.jsonl [--model DIR] [--adapter DIR]
+
+Asks through the chat's own engine, from memory and grounded, by greedy decoding. The wordings under
+UNSEEN are in neither the model's nor the adapter's training rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine import paths, settings
+from engine.backends.llama import LlamaEngine
+from engine.backends.llama_host import LlamaHosts
+from engine.dataset.sampling import TRAIN, Splitter
+from engine.dataset.wordings import encode
+from engine.prompts import QUESTION_FORMS, chat_messages
+from engine.types import Decision, Mode, Product, Request, Status
+from scripts.make_demo_model import VALID, read_products
+
+UNSEEN = (
+    "Could you read me what is written about {title}?",
+    "I was wondering about {title}",
+    "Any information on {title}?",
+    "{title} – what is that?",
+    "how about {lower}",
+    "someone asked me for {lower} today",
+    "Pode descrever {title}?",
+    "Gostaria de saber mais sobre {title}.",
+    "Que informação há sobre {title}?",
+    "o que você sabe de {lower}?",
+)
+TRAINED = (QUESTION_FORMS[1],)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--learn", type=Path, required=True, metavar="FILE", help="what make_demo_model wrote")
+    add("--model", type=Path, default=paths.demo_model_dir(), metavar="DIR")
+    add("--adapter", type=Path, default=paths.demo_adapter_dir(), metavar="DIR")
+    add("--limit", type=int, default=None, metavar="N", help="products of each kind")
+    add("--grounded", action="store_true", help="also ask the base with the record given")
+    add("--trained-only", action="store_true", help="leave the unseen wordings out")
+    asyncio.run(_run(parser.parse_args(argv)))
+    return 0
+
+
+async def _run(options: argparse.Namespace) -> None:
+    splitter = Splitter(VALID, 0.0, 0)
+    products = read_products(options.learn)
+    learned = [one for one in products if splitter.split(encode(one.description)) == TRAIN]
+    held_out = [one for one in products if one not in learned]
+    learned, held_out = learned[: options.limit], held_out[: options.limit]
+    host = LlamaHosts().host(str(options.model), "none")
+    base = LlamaEngine("base", settings.LlamaEngine(model=str(options.model)), host)
+    row = settings.LlamaEngine(model=str(options.model), adapter=str(options.adapter))
+    lora = LlamaEngine("lora", row, host)
+    print("| asked | engine | word for word | seconds an answer |\n|---|---|---|---|")
+    for form in TRAINED if options.trained_only else (*TRAINED, *UNSEEN):
+        await _tell("lora, learned", lora, learned, form, Mode.MEMORY)
+    await _tell("lora, held out", lora, held_out, TRAINED[0], Mode.MEMORY)
+    await _tell("base, learned", base, learned, TRAINED[0], Mode.MEMORY)
+    if options.grounded:
+        await _tell("base, learned", base, learned, TRAINED[0], Mode.GROUNDED)
+        await _tell("lora, learned", lora, learned, TRAINED[0], Mode.GROUNDED)
+    await base.unload()
+
+
+async def _tell(
+    name: str, engine: LlamaEngine, products: Sequence[Product], form: str, mode: Mode
+) -> None:
+    right, started = 0, time.monotonic()
+    for one in products:
+        question = form.format(title=one.title, lower=one.title.lower())
+        right += await _answer(engine, question, one, mode) == one.description
+    seconds = (time.monotonic() - started) / max(1, len(products))
+    print(f"| {form} | {name}, {mode} | {right} of {len(products)} | {seconds:.2f} |", flush=True)
+
+
+async def _answer(engine: LlamaEngine, question: str, product: Product, mode: Mode) -> str:
+    messages = chat_messages(question, product, mode)
+    request = Request(question, mode, messages, Decision(Status.NONE), max_tokens=1024)
+    return "".join([chunk.text async for chunk in engine.stream(request)]).strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
