@@ -47,6 +47,7 @@ def main() -> int:
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as home:
         environ = os.environ | {"BALCAO_HOME": home, "TERM": "xterm-256color"}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start would compile our modules
         start(CHAT, "ready ·".encode(), environ)  # builds the sample catalogue and the byte code
         start(EMPTY, b"\x1b[24;1H", environ)
         measured: dict[str, list[Start]] = {"empty": [], "frame": [], "echo": [], "ready": []}

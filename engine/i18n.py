@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from gettext import GNUTranslations
 
 Choice = Literal["auto", "en", "pt"]
 
@@ -19,7 +21,8 @@ DOMAIN = "balcao"
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 """In the order in which gettext itself looks at them."""
 
-_chosen: NullTranslations | None = None
+_chosen: GNUTranslations | Literal[False] | None = None
+"""None before a language was chosen; False for English, which needs no gettext."""
 
 
 def choose(language: Choice = "auto", environ: Mapping[str, str] | None = None) -> None:
@@ -31,10 +34,12 @@ def choose(language: Choice = "auto", environ: Mapping[str, str] | None = None) 
     wanted = of_locale(os.environ if environ is None else environ)
     file = mo_file("pt")
     if (language if language != "auto" else wanted) == "pt" and file.exists():
+        from gettext import GNUTranslations
+
         with file.open("rb") as stream:
             _chosen = GNUTranslations(stream)
     else:
-        _chosen = NullTranslations()
+        _chosen = False
 
 
 def of_locale(environ: Mapping[str, str]) -> Literal["en", "pt"]:
@@ -50,15 +55,19 @@ def mo_file(language: str) -> Path:
 
 def tr(message: str) -> str:
     """`message` in the person's language. What it holds in braces is filled in afterwards."""
-    return _translations().gettext(message)
+    found = _translations()
+    return found.gettext(message) if found else message
 
 
 def tr_n(one: str, many: str, count: int) -> str:
     """The one or the other, by `count`, in the person's language."""
-    return _translations().ngettext(one, many, count)
+    found = _translations()
+    if found:
+        return found.ngettext(one, many, count)
+    return one if count == 1 else many
 
 
-def _translations() -> NullTranslations:
+def _translations() -> GNUTranslations | Literal[False] | None:
     if _chosen is None:
         choose()
-    return _chosen or NullTranslations()
+    return _chosen

@@ -13,7 +13,6 @@ environment variable that holds one.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -168,18 +167,21 @@ def defaults() -> Settings:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
+        text = file.read_bytes().decode()
     except FileNotFoundError:
         return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            tr("{file} cannot be read: {error}.").format(file=file, error=error)
+        ) from error
+    import tomllib  # most people have no such file, and the first frame waits
+
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(
             tr("{file} is not valid TOML: {error}.").format(file=file, error=error),
             tr("Mend that line."),
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            tr("{file} cannot be read: {error}.").format(file=file, error=error)
         ) from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 _UNSAFE = re.compile(
@@ -37,12 +36,16 @@ def one_line(text: str, width: int = 0) -> str:
 
 def json_line(value: object) -> str:
     """`value` as one line of JSON, readable, with every unsafe character escaped."""
+    import json
+
     text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
     return json_safe(text)
 
 
 def json_safe(text: str) -> str:
     """JSON with every character escaped that a terminal would act upon."""
+    import json
+
     return _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 

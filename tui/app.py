@@ -27,7 +27,6 @@ from engine.i18n import tr
 from engine.settings import Settings
 from engine.text import printable
 from tui import glyphs, keys, themes
-from tui.clipboard import copy, copy_to_file
 from tui.commands.table import COMMANDS
 from tui.driver import driver_for
 from tui.messages import RecordWanted
@@ -38,7 +37,7 @@ from tui.widgets.engine_bar import EngineBar
 if TYPE_CHECKING:
     from engine.opening import Counter
 
-_FETCHED_FONT = re.compile(r"\s*@font-face \{.*?\}|\s*<!--.*?-->", re.DOTALL)
+_FETCHED_FONT = r"\s*@font-face \{.*?\}|\s*<!--.*?-->"
 
 
 class BalcaoApp(App[None]):
@@ -148,6 +147,8 @@ class BalcaoApp(App[None]):
 
     @work(thread=True, group="copy", exclusive=True)
     def _copy(self, text: str) -> None:
+        from tui.clipboard import copy, copy_to_file
+
         where = copy(text)
         if not where:
             # Whether a terminal heeds OSC 52 cannot be asked: the file is there in any case.
@@ -167,7 +168,7 @@ class BalcaoApp(App[None]):
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG, without the fonts that Rich would have fetched from the network."""
         picture = super().export_screenshot(title=title, simplify=simplify)
-        return _FETCHED_FONT.sub("", picture)
+        return re.sub(_FETCHED_FONT, "", picture, flags=re.DOTALL)
 
     def _fatal_error(self) -> None:
         """Leave after a mistake of ours; Textual's own way prints the values of variables."""

@@ -10,10 +10,10 @@ from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.i18n import tr
 from engine.types import Status
 from tui.widgets.engine_bar import EngineBar
-from tui.widgets.turns import AnswerView
 
 if TYPE_CHECKING:
     from engine.conversation import Turn
+    from tui.widgets.turns import AnswerView
 
 
 async def draw(event: Event, view: AnswerView) -> None:

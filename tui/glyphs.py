@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import re
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -72,7 +71,6 @@ GLYPHS: Mapping[str, str] = {chr(_BRAILLE + dots): _braille(dots) for dots in ra
 _FOLDING = "balcao-folding"
 _NO_LOCALE = frozenset({"C", "POSIX"})
 _COERCED = "C.UTF-8"
-_CHARACTER_SET = re.compile(r"\.([^@]+)")
 
 
 def terminal_charset(
@@ -99,8 +97,8 @@ def terminal_charset(
         return UTF8
     if locale in _NO_LOCALE:
         return "ascii"
-    named = _CHARACTER_SET.search(locale)
-    found = named[1] if named else (written_in or UTF8 if not utf8_mode else UTF8)
+    named = locale.partition(".")[2].partition("@")[0]
+    found = named or (written_in or UTF8 if not utf8_mode else UTF8)
     try:
         return codecs.lookup(found).name
     except LookupError:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 _IFLAG, _LFLAG = 0, 3
 _MOST = 65536
-_KEY_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?")
+_KEY_SEQUENCE = r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?"
 
 
 @contextmanager
@@ -40,4 +40,4 @@ def _typed_so_far(terminal: int) -> str:
         if not more:
             break
         typed += more
-    return _KEY_SEQUENCE.sub("", typed.decode("utf-8", "replace"))
+    return re.sub(_KEY_SEQUENCE, "", typed.decode("utf-8", "replace")) if typed else ""

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.i18n import tr
 from engine.text import one_line
@@ -17,16 +18,14 @@ _SHOWN = 40
 """Letters of a wrong name that are repeated to the person."""
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(Struct, frozen=True):
     """A command and the argument given with it, which may be empty."""
 
     command: Command
     argument: str
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """What may stand in the composer instead of what is typed, its name and what it is about."""
 
     text: str

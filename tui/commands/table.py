@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
 
 from engine.i18n import tr
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     Run = Callable[..., Awaitable[None] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """One thing that the chat does when told to.
 
     `name` is what settings and docs/keys.md call it, `title` is for footer and palette, `does` for

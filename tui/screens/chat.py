@@ -19,8 +19,7 @@ from engine.errors import BalcaoError
 from engine.i18n import tr
 from engine.settings import Settings
 from tui import keys
-from tui.asking import draw_answer
-from tui.commands import slash, turns
+from tui.commands import slash
 from tui.commands.table import carry_out
 from tui.messages import Asked
 from tui.widgets.composer import Composer
@@ -103,6 +102,8 @@ class ChatScreen(Screen[None]):
         else:
             self.composer.accept()
             if self.editing is not None:
+                from tui.commands import turns
+
                 await turns.fork_at(self, self.editing)
             self.answer(self._answer(question))
 
@@ -119,6 +120,8 @@ class ChatScreen(Screen[None]):
         await carry_out(called.command.name, self, called.argument)
 
     async def _answer(self, question: str) -> None:
+        from tui.asking import draw_answer
+
         bar, conversation = self.bar, self.conversation
         chosen, before = (bar.engine, bar.mode), len(conversation.turns)
         if self.selected is not None:

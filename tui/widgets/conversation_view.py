@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from typing import TYPE_CHECKING
 
 from textual.containers import VerticalScroll
 from textual.widget import Widget
 
 from engine.conversation import Conversation, Turn
 from tui.widgets.entries import Entry
-from tui.widgets.turns import AnswerView, Titles, TurnView
 from tui.widgets.welcome import Welcome
 from tui.widgets.window import Window
+
+if TYPE_CHECKING:
+    from tui.widgets.turns import AnswerView, Titles, TurnView
 
 _AT_ONCE = 2
 """Turns that are drawn before the loop gets to do something else."""
@@ -65,6 +68,8 @@ class ConversationView(VerticalScroll, can_focus=False):
 
     async def begin(self, question: str, engine_title: str) -> AnswerView:
         """Draw a question; returns the view that its answer is to be drawn in."""
+        from tui.widgets.turns import TurnView
+
         async with self._changing:
             window = self._window
             await self.query(Welcome).remove()

@@ -13,7 +13,6 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
-from engine.engine_words import progress_words
 from engine.errors import BalcaoError
 from engine.i18n import tr
 from engine.settings import Settings
@@ -111,6 +110,8 @@ class EngineBar(Vertical):
 
     def show_progress(self, progress: Progress) -> None:
         """Draw how far loading has come."""
+        from engine.engine_words import progress_words
+
         self.tell(progress_words(progress))
         self.progress = progress
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from engine.conversation import Turn
-from tui.widgets.turns import Titles, TurnView
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from engine.conversation import Turn
+    from tui.widgets.turns import Titles, TurnView
 
 _WIDEST = 108
 """Columns of an answer's words at most (app.tcss)."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct, eq=False):
     """A turn, drawn or not. `turn` is None for a question whose turn the engine has yet to make."""
 
     question: str
@@ -24,6 +26,8 @@ class Entry:
 
     def make(self, titles: Titles) -> TurnView:
         """Its view."""
+        from tui.widgets.turns import TurnView
+
         self.view = TurnView(self.question, self.turn, titles)
         self.view.select(self.selected)
         return self.view

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from engine.engine_words import welcome_words
 from engine.errors import BalcaoError
 from engine.i18n import tr
 from engine.settings import Settings
@@ -71,6 +70,8 @@ class Welcome(Vertical):
             # The bar says it too; an engine without a catalogue answers nothing.
             self.query_one("#works", Static).update(one_line(str(error)))
             return
+        from engine.engine_words import welcome_words
+
         registry = counter.assistant.registry
         works = []
         for name in registry.ids:

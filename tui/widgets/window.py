@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, takewhile
+from typing import TYPE_CHECKING
 
 from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widget import Widget
 
 from tui.widgets.entries import Entry
-from tui.widgets.turns import Titles, TurnView
+
+if TYPE_CHECKING:
+    from tui.widgets.turns import Titles, TurnView
 
 
 class Space(Widget):
