@@ -125,7 +125,8 @@ class Window:
         """
         views = [await self._put(entry) for entry in reversed(self.entries[start : self.first])]
         regions = self.regions()
-        lines = sum(regions[view].height for view in views)
+        # A pane that is being taken away arranges nothing any more.
+        lines = sum(regions[view].height for view in views if view in regions)
         space = max(0, self._above.lines - lines) if start else 0
         moved = space + lines - self._above.lines
         self._above.take(space)
@@ -166,7 +167,7 @@ class Window:
         dropped: list[Widget] = []
         for entry in self.entries[start:stop]:
             view = entry.view
-            if view and entry.turn and view.settled:
+            if view in regions and entry.turn and view.settled:
                 entry.height = regions[view].height
                 dropped.append(view)
                 entry.view = None
