@@ -306,6 +306,7 @@ def test_a_folder_where_a_run_is_alive_or_done_is_not_taken(tmp_path: Path) -> N
         with pytest.raises(UsageError, match=r"at work.*balcao runs"):
             lora_folder.check_same(out, run)
     lora_folder.check_same(out, run)
+    (out / lora_folder.CHECKPOINTS / "checkpoint-5").mkdir(parents=True)
     with pytest.raises(UsageError, match="--resume"):
         lora_folder.check_new(out)
     lora_folder.check_not_done(out)
