@@ -12,14 +12,17 @@ from typing import Any
 
 import torch  # noqa: TID253 - a script that is nothing without it
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: TID253 - as above
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: TID253 - as above
 from transformers import (  # noqa: TID253 - as above
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
-VOCABULARY = 32_000
+from engine import paths
+from engine.prompts import SYSTEM
+
+VOCABULARY, WORDS = 32_000, 8_000
 RANK = 8
 ADAPTERS = 3
 
@@ -47,17 +50,28 @@ def main(folder: Path) -> None:
 
 
 def _tokenizer() -> Any:  # noqa: ANN401 - untyped library
-    """One token a byte, and words that no text has for the rest."""
+    """One that reads the sample catalogue's words, and has words that no text has for the rest."""
     special = ["<unk>", "<s>", "</s>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    names = special + letters
-    names += [f"w{number}" for number in range(VOCABULARY - len(names))]
-    bare = Tokenizer(models.BPE({name: place for place, name in enumerate(names)}, []))
+    bare = Tokenizer(models.BPE())
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bare.decoder = decoders.ByteLevel()
+    lines = paths.sample_source().read_text(encoding="utf-8").splitlines()
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    bare.train_from_iterator(
+        [SYSTEM, *lines],
+        trainers.BpeTrainer(
+            vocab_size=WORDS, special_tokens=special, initial_alphabet=letters, show_progress=False
+        ),
+    )
+    described = json.loads(bare.to_str())
+    names = described["model"]["vocab"]
+    names |= {f"w{number}": number for number in range(len(names), VOCABULARY)}
     unknown, begin, end = special
     return PreTrainedTokenizerFast(
-        tokenizer_object=bare, unk_token=unknown, bos_token=begin, eos_token=end
+        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+        unk_token=unknown,
+        bos_token=begin,
+        eos_token=end,
     )
 
 

@@ -1,16 +1,19 @@
 """Takes the pictures in the README and docs/ from the program itself, on the sample catalogue.
 
-python docs/screenshots.py
+python docs/screenshots.py [NAME …]
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+LEARNED = "Tell me about Saffron and Smoke."
+"""A product that the demo adapter has learned."""
 IMAGES = Path(__file__).resolve().parent / "images"
 SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "chat": (
@@ -23,41 +26,89 @@ SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
         ),
     ),
     "record": ((100, 30), ("Saffron and Smoke", "<f4>")),
-    "engine": ((100, 30), ("Qual é a descrição de “Saffron and Smoke”?", "<f2>", "<f2>", "<f2>")),
+    "memory": ((100, 34), ("<f5>", "<f2>", LEARNED, "<f2>", LEARNED)),
+    "compare": ((160, 50), ("<f5>", f"type {LEARNED}", "<f3>", "wait")),
+    "compare-80": ((80, 24), ("<f5>", f"type {LEARNED}", "<f3>", "wait")),
+    "marks": ((100, 30), ("<f2>", LEARNED, "<f6>")),
+    "engines": ((100, 30), ("<f2>", LEARNED, "<f9>")),
+    "parameters": ((100, 30), ("<f9>", "<down>", "<p>")),
+    "titles": ((100, 30), ("type do you have the str",)),
+    "commands": ((100, 30), ("type /e",)),
+    "turns": ((100, 34), ("<f5>", "<f2>", LEARNED, "<f2>", "<ctrl+up>", "<ctrl+r>", "wait")),
+    "history": (
+        (100, 30),
+        (
+            "Saffron and Smoke",
+            "<ctrl+n>",
+            "do you have the striped apron?",
+            "<ctrl+o>",
+            "<s>",
+            "<t>",
+        ),
+    ),
+    "help": ((100, 44), ("<f1>",)),
+    "small": ((60, 20), ("Saffron and Smoke",)),
 }
-"""Size, then questions to ask and keys (in angle brackets) to press."""
+"""Size, then what is done: a question is asked, a key in angle brackets pressed, what stands behind
+“type” only written, and at “wait” every answer is waited for."""
+PORTUGUESE = {"portuguese": ((100, 30), ("Saffron and Smoke", "<f5>", "Vocês têm o Manual?"))}
+PATIENCE = 60.0
+"""Seconds in which a model has loaded and answered."""
 
 
-async def take(name: str) -> None:
+async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None:
     """Drive the chat to where the picture is to be taken, and take it."""
     from engine.settings import load
     from tui.app import BalcaoApp
+    from tui.screens.chat import ChatScreen
     from tui.widgets.composer import Composer
 
-    size, steps = SHOTS[name]
     app = BalcaoApp(load())
     async with app.run_test(size=size) as pilot:
+        chat = app.screen
+        if not isinstance(chat, ChatScreen):
+            raise TypeError("The first screen is the chat.")
+
+        async def answered() -> None:
+            waited = 0.0
+            while waited < PATIENCE and (chat.is_answering or getattr(app.screen, "_busy", False)):
+                await pilot.pause(0.1)
+                waited += 0.1
+
         await pilot.pause(1.0)
         for step in steps:
             if step.startswith("<"):
                 await pilot.press(step[1:-1])
-            else:
-                app.screen.query_one(Composer).insert(step)
+            elif step.startswith("type "):
+                chat.query_one(Composer).insert(step.removeprefix("type "))
+            elif step != "wait":
+                chat.query_one(Composer).insert(step)
                 await pilot.press("enter")
             await pilot.pause(0.7)
+            await answered()
+        await pilot.pause(0.5)
         (IMAGES / f"{name}.svg").write_text(app.export_screenshot(), encoding="utf-8")
 
 
-def main() -> int:
-    """Take every picture."""
+def main(wanted: list[str]) -> int:
+    """Take the pictures that are named, or every one."""
     IMAGES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["BALCAO_HOME"] = home
-        for name in SHOTS:
-            asyncio.run(take(name))
-            print(IMAGES / f"{name}.svg")
+    if wanted == list(PORTUGUESE):
+        from engine import i18n
+
+        i18n.choose("pt")
+    for name, (size, steps) in (SHOTS | PORTUGUESE).items():
+        if name not in (wanted or SHOTS):
+            continue
+        with tempfile.TemporaryDirectory() as home:
+            os.environ["BALCAO_HOME"] = home
+            asyncio.run(take(name, size, steps))
+        print(IMAGES / f"{name}.svg")
+    if not wanted:
+        # A process speaks one language.
+        subprocess.run([sys.executable, __file__, *PORTUGUESE], check=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
