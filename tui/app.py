@@ -82,7 +82,11 @@ class BalcaoApp(App[None]):
     @property
     def available_themes(self) -> dict[str, Theme]:
         """Ours, which are there from the start, and Textual's."""
-        return super().available_themes | {theme.name: theme for theme in themes.OURS}
+        return super().available_themes | themes.OURS_BY_NAME
+
+    def get_theme(self, theme_name: str) -> Theme | None:
+        """The theme of that name; Textual asks for it at each rule with :light or :dark."""
+        return themes.OURS_BY_NAME.get(theme_name) or super().get_theme(theme_name)
 
     def get_default_screen(self) -> Screen[None]:
         """The chat is the first screen, so that the first frame is already it."""

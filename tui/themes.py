@@ -112,6 +112,7 @@ HIGH_CONTRAST_LIGHT = Theme(
     },
 )
 OURS = (DARK, LIGHT, HIGH_CONTRAST, HIGH_CONTRAST_LIGHT)
+OURS_BY_NAME = {theme.name: theme for theme in OURS}
 IN_SIXTEEN_COLOURS = "ansi-dark"
 """Textual's theme of the terminal's own colours."""
 

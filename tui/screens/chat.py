@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -31,6 +32,8 @@ from tui.widgets.writing import Writing
 
 if TYPE_CHECKING:
     from engine.opening import Counter
+
+_PAGES = Path(__file__).parent.with_name("pages.tcss")
 
 
 class ChatScreen(Screen[None]):
@@ -86,6 +89,9 @@ class ChatScreen(Screen[None]):
             self.counter.set_result(counter)
             self.composer.remember_others(await asyncio.to_thread(counter.last_questions))
         self.bar.show_availability()
+        # Read when a page is opened, it would have Textual parse all other rules anew as well.
+        self.app.stylesheet.read(_PAGES)
+        self.app.stylesheet.parse()
 
     async def on_asked(self, event: Asked) -> None:
         """Take a question, unless an answer is still coming: then the draft stays."""

@@ -37,6 +37,7 @@ _SIDE_BY_SIDE = 38
 class CompareScreen(Screen[None]):
     """The record and the answers; the comparison becomes the conversation's next turn."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "escape,f3", "leave", tr("Stop, then close"), key_display="esc", id="compare_close"

@@ -47,6 +47,7 @@ class SearchLine(Line):
 class ConversationsScreen(ModalScreen[int | None]):
     """Ends with the id of the conversation to go on with, or None."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2", "rename", tr("Rename"), id="history_rename"),
         Binding("f8", "delete", tr("Delete"), id="history_delete"),

@@ -41,6 +41,7 @@ class _Engines(OptionList):
 class EnginesScreen(ModalScreen[str | None]):
     """A list of engines, and all about the one under the cursor; ends with the chosen one's id."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "load", tr("Load"), id="engines_load"),
         Binding("u", "unload", tr("Unload"), id="engines_unload"),

@@ -38,6 +38,7 @@ _ABOUT = tr(
 class HelpScreen(ModalScreen[None]):
     """The keys in force and a short explanation."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", tr("Close"), id="help_close")
     ]

@@ -26,6 +26,7 @@ _LONG = "system_prompt"
 class ParametersScreen(ModalScreen[str | None]):
     """Ends with what became of it, a sentence; None where nothing was changed."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", tr("Leave as it was"), id="parameters_close"),
         Binding("ctrl+s", "save", tr("Save"), priority=True, id="parameters_save"),

@@ -28,6 +28,7 @@ class _Line(Line):
 class LineScreen(ModalScreen[str | None]):
     """Ends with what was typed, or None."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
     ]
@@ -54,6 +55,7 @@ class LineScreen(ModalScreen[str | None]):
 class ChoiceScreen(ModalScreen[str | None]):
     """Ends with the name of what was chosen, or None."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
     ]

@@ -20,6 +20,7 @@ from engine.types import Hit
 class RecordScreen(ModalScreen[None]):
     """One record at a time, of those that an answer rests on."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f4,q", "dismiss", tr("Close"), id="record_close"),
         Binding("left", "turn(-1)", tr("Previous"), id="record_previous"),

@@ -33,6 +33,7 @@ _NONE = tr("There is no run yet: `balcao train` begins one.")
 class RunsScreen(ModalScreen[str | None]):
     """A list that keeps itself up to date; ends with the engine that was made of a run, or None."""
 
+    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("u", "use", tr("Use in the chat"), id="runs_use"),
         Binding("s", "stop", tr("Stop"), id="runs_stop"),
