@@ -112,6 +112,10 @@ def _install(purpose: str) -> None:
             "pip could not install the packages. Check the network and the end of the log, then"
             " run the same command again: what was downloaded is kept."
         )
+    # pip compiles what it copies, and of an editable package nothing is copied. Where nobody may
+    # write beside the sources, or PYTHONDONTWRITEBYTECODE is set, each start would do it anew.
+    compiling = [str(PYTHON), "-m", "compileall", "-q", "engine", "scripts", "tui"]
+    subprocess.run(compiling, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
 
 
 def _build_sample() -> None:
