@@ -23,7 +23,7 @@ OURS = {
     "tui.screens.chat", "tui.terminal", "tui.themes", "tui.typeahead", "tui.widgets",
     "tui.widgets.composer",
     "tui.widgets.conversation_view", "tui.widgets.engine_bar", "tui.widgets.entries",
-    "tui.widgets.fitting_footer", "tui.widgets.pasted", "tui.widgets.suggestions",
+     "tui.widgets.pasted", "tui.widgets.suggestions",
     "tui.widgets.welcome", "tui.widgets.window", "tui.widgets.writing",
 }  # fmt: skip
 """What of ours the first frame is made of. One more is paid at every start: is it on the frame?"""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Vertical
 from textual.events import Key, Paste
 from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled
@@ -26,7 +27,6 @@ from tui.messages import Asked
 from tui.widgets.composer import Composer
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.engine_bar import EngineBar
-from tui.widgets.fitting_footer import FittingFooter
 from tui.widgets.welcome import Welcome
 from tui.widgets.writing import Writing
 
@@ -66,7 +66,7 @@ class ChatScreen(Screen[None]):
         yield ConversationView(id="conversation")
         yield Writing(self.settings, self.counter)
         yield EngineBar(self.settings, self.counter)
-        yield FittingFooter()
+        yield Vertical(id="foot")
 
     async def on_mount(self) -> None:
         """Draw what is known, then open the catalogue behind the first frame."""
@@ -77,7 +77,11 @@ class ChatScreen(Screen[None]):
     @work
     async def _open(self) -> None:
         from engine.opening import open_counter
+        from tui.widgets.fitting_footer import FittingFooter
 
+        # Its place is on the first frame. It would be empty there: keys are known a moment later.
+        await self.query_one("#foot").mount(FittingFooter())
+        self.refresh_bindings()
         try:
             counter = await asyncio.to_thread(open_counter, self.settings)
             last = await asyncio.to_thread(counter.last_conversation) if self._go_on else None
