@@ -21,6 +21,7 @@ _RECORD = "The catalogue's record:\nTitle: {title}\nDescription: {description}\n
 
 # How people ask. Training takes every form in turn, since an adapter that has seen one wording
 # answers no other (0 of 24 measured); `{title}` stands for the product's title as people type it.
+# A wording more changes no prompt that there was, and so not the version.
 QUESTION_FORMS: tuple[str, ...] = (
     "{title}",
     "What is the description of “{title}”?",
@@ -34,6 +35,10 @@ QUESTION_FORMS: tuple[str, ...] = (
     "Vocês têm {title}?",
     "O que é {title}?",
     "Descreva o produto {title}",
+    "{title}, please",
+    "{title}: what is it about?",
+    "Is {title} still available?",
+    "{title}, por favor",
 )
 
 LLAMA2_TEMPLATE = (

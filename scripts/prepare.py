@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=int,
         default=1,
         metavar="K",
-        help="rows for each product, worded differently; beyond 12 with titles in lower case",
+        help="rows for each product, worded differently; beyond 16 with titles in lower case",
     )
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
     return parser
