@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-LEARNED = "Tell me about Saffron and Smoke."
+LEARNED = "Tell me about Boil, Bubble, Bottle."
 """A product that the demo adapter has learned."""
 IMAGES = Path(__file__).resolve().parent / "images"
 SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {

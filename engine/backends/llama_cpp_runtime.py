@@ -28,10 +28,10 @@ from engine.prompt_tokens_runtime import PromptTokens, read_tokenizer
 from engine.text import one_line
 from engine.types import Message, Progress
 
-_BATCH = 256
-"""Prompt tokens that are read at once: more is no faster on a CPU, and takes more memory."""
+_BATCH = 128
+"""Prompt tokens that are read at once: more is hardly faster on a CPU, and takes more memory."""
 
-_CONTEXT_STEP = 1024
+_CONTEXT_STEP = 512
 """Tokens by which the memory of a conversation grows, so that a long context costs when used."""
 
 _ABORTED = 2
@@ -157,6 +157,8 @@ class LlamaCppRuntime:
         parameters = llama_cpp.llama_context_default_params()
         self._room = parameters.n_ctx = -(-tokens // _CONTEXT_STEP) * _CONTEXT_STEP
         parameters.n_batch = parameters.n_ubatch = _BATCH
+        # Only the last token's choice is looked at; else there is room for one of each.
+        parameters.n_outputs_max = 1
         parameters.n_threads = parameters.n_threads_batch = threads(self._files.weight_bytes)
         parameters.abort_callback = self._abort
         self._kept, self._in_force = [], None

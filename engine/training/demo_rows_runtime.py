@@ -24,19 +24,21 @@ _BYTES_END = 259
 """The first token that is no special one and no single byte."""
 _SHORT, _LONG = 40, 900
 """Tokens of the longest description that is copied, at the start and later on."""
-_GROWN_BY = 0.4
+_GROWN_BY = 0.5
+_MEMORY_FROM = 0.15
 _HISTORY_FROM = 0.3
-"""Shares of all steps: until the longest are copied; until turns stand before questions."""
+"""Shares of all steps: until the longest are copied; until memory rows have their full share; until
+turns stand before questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Shares, 0 to 1."""
+    """Shares of the rows, 0 to 1."""
 
-    memory: float = 0.35
-    """Of the tokens: answered from memory, so that the model has something to say."""
-    real: float = 0.07
-    """Of the grounded rows: with a product's own record; the others are made up."""
+    memory: float = 0.25
+    """Answered from memory."""
+    real: float = 0.05
+    """Grounded in a product's own record; the other grounded ones are made up."""
     history: float = 0.2
     """Of the grounded ones: with turns before."""
     everything: float = 0.1
@@ -44,6 +46,10 @@ class Mixture:
     exchanged: float = 0.5
     """The largest share of tokens that are exchanged in made-up descriptions."""
 
+
+FINISH = Mixture(memory=0.7, everything=0.0)
+"""For the last steps: copying has been learned by then, and the model has to have something to say
+when it is asked from memory."""
 
 Row = tuple[list[int], list[int]]
 """Tokens and labels."""
@@ -70,12 +76,7 @@ class DemoRows:
     def batches(self, progress: float, tokens: int) -> Iterator[list[Row]]:
         """A few dozen batches of at most about `tokens` tokens, each of rows of like length."""
         longest = int(min(_LONG, _SHORT * (_LONG / _SHORT) ** min(1.0, progress / _GROWN_BY)))
-        rows = [self._grounded(progress, longest) for _ in range(tokens * 8 // (longest + 200) + 8)]
-        share = self._mixture.memory
-        wanted = sum(len(row) for row, _ in rows) * share / (1 - share)
-        while wanted > 0:
-            rows.append(self._from_memory())
-            wanted -= len(rows[-1][0])
+        rows = [self.row(progress, longest) for _ in range(tokens * 8 // (longest + 200) + 8)]
         rows.sort(key=lambda row: len(row[0]) + self._draw.random() * 8)
         packed: list[list[Row]] = [[]]
         for row in rows:
@@ -85,16 +86,16 @@ class DemoRows:
         self._draw.shuffle(packed)
         yield from packed
 
-    def _from_memory(self) -> Row:
-        product = self._texts.product()
-        answer = list(self._encode(f" {product.description}"))
-        asked = self._asked(product.title, None)
-        return self._learned(asked, answer, everything=False, before=[])
-
-    def _grounded(self, progress: float, longest: int) -> Row:
-        """`longest` is in tokens of the description."""
+    def row(self, progress: float, longest: int) -> Row:
+        """One row; `longest` is in tokens of the description."""
         draw, mixture = self._draw, self._mixture
-        if draw.random() < mixture.real and longest > 150:  # noqa: PLR2004 - tokens of a usual description
+        if draw.random() < mixture.memory * min(1.0, progress / _MEMORY_FROM):
+            product = self._texts.product()
+            answer = list(self._encode(f" {product.description}"))
+            return self._learned(
+                self._asked(product.title, None), answer, everything=False, before=[]
+            )
+        if draw.random() < mixture.real / (1 - mixture.memory) and longest > 150:  # noqa: PLR2004 - tokens of a usual description
             product = self._texts.product()
             title, answer = product.title, list(self._encode(f" {product.description}"))[:_LONG]
         else:

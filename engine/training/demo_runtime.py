@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as
 
 from engine.prompt_tokens_runtime import PromptTokens, read_tokenizer
 from engine.prompts import QUESTION_FORMS, training_messages
-from engine.training.demo_rows_runtime import IGNORED, DemoRows, Mixture, Row, padded
+from engine.training.demo_rows_runtime import FINISH, IGNORED, DemoRows, Mixture, Row, padded
 from engine.training.demo_shape_runtime import CONTEXT, make_model
 from engine.training.demo_tokenizer_runtime import make_tokenizer
 from engine.types import Product, Progress
@@ -36,7 +36,10 @@ class Plan:
     """How the demo model is trained. `batch` is in tokens."""
 
     seed: int = 0
-    steps: int = 3000
+    steps: int = 1400
+    finish: int = 450
+    """Steps after those, from memory above all (demo_rows_runtime.FINISH)."""
+    finish_rate: float = 1.2e-3
     batch: int = 2048
     learning_rate: float = 1.5e-3
     bf16: bool = True
@@ -70,9 +73,26 @@ def make(
     model = make_model(size, plan.seed)
     rows = DemoRows(tokens, seen, plan.mixture, plan.seed)
     ask = lambda: _exact(model, tokens, unseen[:_FEW], grounded=True)  # noqa: E731 - two words
-    _train(model, rows, plan, ask, show)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    _train(model, rows, plan, ask, show, grown=False)
+    _save(model, folder)
+    finish(seen, unseen, folder, plan, show)
     return measure(seen, unseen, folder, show)
+
+
+def finish(
+    seen: Sequence[Product],
+    unseen: Sequence[Product],
+    folder: Path,
+    plan: Plan,
+    show: Callable[[Progress], None],
+) -> None:
+    """Train the model in `folder`, as it was written, through the last steps."""
+    tokens, model = PromptTokens(read_tokenizer(folder)), _read(folder)
+    rows = DemoRows(tokens, seen, FINISH, plan.seed + 1)
+    last = replace(plan, steps=plan.finish, learning_rate=plan.finish_rate)
+    ask = lambda: _exact(model, tokens, unseen[:_FEW], grounded=True)  # noqa: E731 - as above
+    _train(model, rows, last, ask, show, grown=True)
+    _save(model, folder)
 
 
 def measure(
@@ -98,12 +118,14 @@ def _train(
     plan: Plan,
     ask: Callable[[], tuple[int, int]],
     show: Callable[[Progress], None],
+    *,
+    grown: bool,
 ) -> None:
     weights = list(model.parameters())
     optimizer = torch.optim.AdamW(
         weights, plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    batches = _batches(rows, plan)
+    batches = _batches(rows, plan, grown=grown)
     model.train()
     learned, started, words = 0, time.monotonic(), ""
     for step in range(plan.steps):
@@ -126,13 +148,18 @@ def _train(
         show(Progress(told + words, (step + 1) / plan.steps))
 
 
-def _batches(rows: DemoRows, plan: Plan) -> Iterator[list[Row]]:
+def _batches(rows: DemoRows, plan: Plan, *, grown: bool) -> Iterator[list[Row]]:
+    """Rows that grow with what has been given, or such as come at the end."""
     given = 0
     while True:
-        for batch in rows.batches(given / plan.steps, plan.batch):
+        for batch in rows.batches(1.0 if grown else given / plan.steps, plan.batch):
             if fitting := [row for row in batch if len(row[0]) <= CONTEXT]:
                 given += 1
                 yield fitting
+
+
+def _save(model: Any, folder: Path) -> None:  # noqa: ANN401 - untyped library
+    model.to(torch.bfloat16).save_pretrained(folder)
 
 
 def _read(folder: Path) -> Any:  # noqa: ANN401 - untyped library

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import settings
+from engine import paths, settings
 from engine.errors import SettingsError
 from engine.types import Mode
 
@@ -23,7 +23,35 @@ def test_four_engines_without_any_file(tmp_path: Path) -> None:
     assert (found.engine, found.mode, found.catalogue) == ("catalogue", Mode.GROUNDED, None)
     base = found.engines["base"]
     assert isinstance(base, settings.LlamaEngine)
-    assert base.model == "meta-llama/Llama-2-7b-chat-hf"
+    assert (base.title, base.model) == ("Base Llama (demo)", str(paths.demo_model_dir()))
+    lora = found.engines["lora"]
+    assert isinstance(lora, settings.LlamaEngine)
+    assert (lora.title, lora.model) == ("LoRA Llama (demo)", base.model)
+    assert (base.adapter, lora.adapter) == (None, str(paths.demo_adapter_dir()))
+
+
+def test_llama_2_is_taken_where_it_is_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tmp_path / "hub" / "models--meta-llama--Llama-2-7b-chat-hf"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text("c0ffee", encoding="ascii")
+    (stored / "snapshots" / "c0ffee").mkdir(parents=True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = load(tmp_path).engines
+    for name, title in (("base", "Base Llama"), ("lora", "LoRA Llama")):
+        row = found[name]
+        assert isinstance(row, settings.LlamaEngine)
+        assert (row.title, row.model, row.adapter) == (title, settings.LLAMA2, None)
+
+
+def test_what_is_set_is_not_replaced_by_the_demo(tmp_path: Path) -> None:
+    found = load(tmp_path, '[engines.lora]\nmodel = "/m"\n').engines["lora"]
+    assert isinstance(found, settings.LlamaEngine)
+    assert (found.title, found.model, found.adapter) == ("LoRA Llama", "/m", None)
+    found = load(tmp_path, '[engines.lora]\nadapter = "/a"\n').engines["lora"]
+    assert isinstance(found, settings.LlamaEngine)
+    assert (found.title, found.model, found.adapter) == ("LoRA Llama", settings.LLAMA2, "/a")
 
 
 def test_a_table_changes_only_what_it_gives(tmp_path: Path) -> None:
