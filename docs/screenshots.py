@@ -14,7 +14,8 @@ from pathlib import Path
 
 LEARNED = "Tell me about Boil, Bubble, Bottle."
 """A product that the demo adapter has learned."""
-IMAGES = Path(__file__).resolve().parent / "images"
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
 SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
     "chat": (
         (100, 30),
@@ -87,7 +88,8 @@ async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None
             await pilot.pause(0.7)
             await answered()
         await pilot.pause(0.5)
-        (IMAGES / f"{name}.svg").write_text(app.export_screenshot(), encoding="utf-8")
+        picture = app.export_screenshot().replace(f"{ROOT}/", "")
+        (IMAGES / f"{name}.svg").write_text(picture, encoding="utf-8")
 
 
 def main(wanted: list[str]) -> int:

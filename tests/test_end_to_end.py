@@ -137,7 +137,10 @@ def test_wrong_settings_are_one_sentence(tmp_path: Path) -> None:
     del tmp_path
     paths.settings_file().parent.mkdir(parents=True)
     paths.settings_file().write_text('engine = "nobody"\n')
-    output, code = pexpect.run(BALCAO, withexitstatus=True, timeout=SECONDS, encoding="utf-8")
+    env = {**os.environ, "TERM": "xterm-256color"}
+    output, code = pexpect.run(
+        BALCAO, withexitstatus=True, timeout=SECONDS, encoding="utf-8", env=env
+    )
     assert code == 2
     assert output.strip().startswith("balcao: There is no engine named “nobody”.")
     assert len(output.strip().splitlines()) <= 2
