@@ -34,7 +34,7 @@ async def until_open(pilot: Pilot[None]) -> None:
     await until(lambda: not any("…" in text for text in words(pilot, "#works")))
 
 
-async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for something on the screen."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for is on a screen, not in an event
