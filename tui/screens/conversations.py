@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static
-from textual.worker import Worker, WorkerCancelled
+from textual.widgets import Footer, OptionList
 
 from engine import paths
-from engine.errors import BalcaoError
-from engine.i18n import tr, tr_n
-from engine.store.listing import Listed
+from engine.i18n import tr
 from engine.text import one_line
 from tui.screens.prompt import ChoiceScreen, LineScreen
-from tui.widgets.conversation_list import ConversationList, slice_for
-from tui.widgets.line import Line
+from tui.widgets.conversation_search import ConversationSearch
 
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
@@ -34,14 +28,6 @@ _EXPORTS = {
     "json": tr("this conversation, as JSON to import again"),
     "all": tr("every conversation, as JSON to import again"),
 }
-
-
-class SearchLine(Line):
-    """What to look for; its Enter, told in the footer, is the list's."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", tr("Open"), id="history_submit")
-    ]
 
 
 class ConversationsScreen(ModalScreen[int | None]):
@@ -68,27 +54,13 @@ class ConversationsScreen(ModalScreen[int | None]):
         super().__init__()
         self._store = store
         self._titles = titles
-        self._looking: Worker[None] | None = None
-        self._text = ""
-        self._more = False
+        self._search = ConversationSearch(store)
         self._deleted: dict[int, str] = {}
 
     def compose(self) -> ComposeResult:
-        """What to look for, what is found, and what was done."""
-        with Vertical(id="conversations"):
-            yield SearchLine(placeholder=tr("Search titles, questions, answers…"), compact=True)
-            yield Static(id="conversations-told", markup=False)
-            yield ConversationList()
+        """What is found, and the keys."""
+        yield self._search
         yield Footer(compact=True)
-
-    def on_mount(self) -> None:
-        """Show the latest."""
-        self._look()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """Search as one types."""
-        self._text = event.value
-        self._look()
 
     def on_input_submitted(self) -> None:
         """Enter in what to look for."""
@@ -99,62 +71,54 @@ class ConversationsScreen(ModalScreen[int | None]):
         event.stop()
         self.action_open()
 
-    def on_conversation_list_near_end(self) -> None:
-        """Fetch the next slice, once."""
-        if self._more:
-            self._more = False
-            self._extend()
-
     @work
     async def action_open(self) -> None:
         """Go on with the highlighted one, of what was typed last."""
-        if self._looking:
-            with suppress(WorkerCancelled):
-                await self._looking.wait()
-        entry = self._list.chosen
+        await self._search.settled()
+        entry = self._search.found.chosen
         if entry:
             self.dismiss(entry.id)
 
     @work
     async def action_rename(self) -> None:
         """Ask for another title."""
-        entry = self._list.chosen
+        entry = self._search.found.chosen
         if entry is None:
             return
         title = await self.app.push_screen_wait(
             LineScreen(tr("Rename the conversation to"), one_line(entry.title))
         )
         if title:
-            with self._telling():
+            with self._search.telling():
                 await asyncio.to_thread(self._store.rename, entry.id, title)
-                await self._refresh("Renamed.")
+                await self._search.refresh_list("Renamed.")
 
     @work
     async def action_delete(self) -> None:
         """Take the highlighted one away."""
-        entry = self._list.chosen
+        entry = self._search.found.chosen
         if entry is None:
             return
-        with self._telling():
+        with self._search.telling():
             await asyncio.to_thread(self._store.delete, entry.id)
             self._deleted[entry.id] = one_line(entry.title, _TITLE)
             self.refresh_bindings()
             title = self._deleted[entry.id]
-            await self._refresh(
+            await self._search.refresh_list(
                 tr("Deleted “{title}”. Ctrl+Z brings it back, until you quit.").format(title=title)
             )
 
     @work
     async def action_undelete(self) -> None:
         """Bring back what was deleted last."""
-        with self._telling():
+        with self._search.telling():
             number = await asyncio.to_thread(self._store.undelete)
             if number is None:
-                await self._refresh(tr("There is nothing more to bring back."))
+                await self._search.refresh_list(tr("There is nothing more to bring back."))
                 return
             title = self._deleted.pop(number, "")
             self.refresh_bindings()
-            await self._refresh(
+            await self._search.refresh_list(
                 tr("“{title}” is back.").format(title=title) if title else tr("It is back.")
             )
 
@@ -163,7 +127,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         """Ask what, and write it to a new file."""
         from engine import history
 
-        entry = self._list.chosen
+        entry = self._search.found.chosen
         if entry is None:
             return
         kind = await self.app.push_screen_wait(ChoiceScreen("Export", _EXPORTS))
@@ -177,9 +141,11 @@ class ConversationsScreen(ModalScreen[int | None]):
             )
 
         if kind:
-            self._tell("Writing…")
-            with self._telling():
-                self._tell(tr("Written to {value}").format(value=await asyncio.to_thread(write)))
+            self._search.tell("Writing…")
+            with self._search.telling():
+                self._search.tell(
+                    tr("Written to {value}").format(value=await asyncio.to_thread(write))
+                )
 
     @work
     async def action_import(self) -> None:
@@ -193,83 +159,15 @@ class ConversationsScreen(ModalScreen[int | None]):
         )
         if name is None:
             return
-        self._tell("Importing…")
-        with self._telling():
+        self._search.tell("Importing…")
+        with self._search.telling():
             added = await asyncio.to_thread(history.read, self._store, name)
-            await self._refresh(history.told(added))
+            await self._search.refresh_list(history.told(added))
 
     def action_move(self, how: str) -> None:
         """Move the highlight without leaving what is typed."""
-        getattr(self._list, f"action_{how}")()
+        getattr(self._search.found, f"action_{how}")()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Undo is there once something was deleted."""
         return action != "undelete" or bool(self._store.deleted)
-
-    def _look(self) -> None:
-        self._looking = self.run_worker(self._refresh(), group="look", exclusive=True)
-
-    async def _refresh(self, told: str = "") -> None:
-        """Fetch the list anew; `told` is said about it, or else how much of it there is."""
-        text, old = self._text, self._list
-        place = old.highlighted or 0 if told else 0
-        wanted = max(self._slice, len(old.entries) if told else 0)
-        with self._telling():
-            entries, total = await asyncio.to_thread(
-                lambda: (self._fetch(text, wanted), self._store.count())
-            )
-            self._more = len(entries) >= wanted
-            self._list.show(entries, place=place)
-            self._tell(told or self._about(text, len(entries), total))
-
-    def _fetch(self, text: str, wanted: int) -> list[Listed]:
-        return self._store.search(text, wanted) if text.strip() else self._store.listed(wanted)
-
-    @work(group="look")
-    async def _extend(self) -> None:
-        entries, text = self._list.entries, self._text
-        with self._telling():
-            if text.strip():
-                found = await asyncio.to_thread(self._fetch, text, len(entries) + self._slice)
-                more = found[len(entries) :]
-            else:
-                more = await asyncio.to_thread(self._store.listed, self._slice, entries[-1])
-            if self._list.entries is entries and text == self._text:
-                self._more = bool(more)
-                self._list.add(more)
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """What the disk does not do is told in a sentence."""
-        try:
-            yield
-        except BalcaoError as error:
-            self._tell(str(error))
-
-    def _about(self, text: str, shown: int, total: int) -> str:
-        if not total:
-            return tr("There is none yet: ask something first.")
-        if not text.strip():
-            return tr_n(
-                "{total:,} conversation, the latest first",
-                "{total:,} conversations, the latest first",
-                total,
-            ).format(total=total)
-        if not shown:
-            return tr("Nothing has “{text}”.").format(text=one_line(text, _TITLE))
-        return (
-            tr("the latest {shown} that have it").format(shown=shown)
-            if self._more
-            else tr("{shown} of {total:,} have it").format(shown=shown, total=total)
-        )
-
-    def _tell(self, told: str) -> None:
-        self.query_one("#conversations-told", Static).update(one_line(told))
-
-    @property
-    def _slice(self) -> int:
-        return slice_for(self.app.size.height)
-
-    @property
-    def _list(self) -> ConversationList:
-        return self.query_one(ConversationList)
