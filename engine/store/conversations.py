@@ -19,9 +19,6 @@ from engine.store.database import Database
 from engine.store.listing import Listed
 from engine.types import Answer, Problem
 
-_LEFT_OVER = 24 * 3600.0
-"""Seconds after which a deleted conversation is purged that no program will bring back any more."""
-
 
 class ConversationStore:
     """All conversations of a person. Calls block for a disk write; any thread may make them.
@@ -40,7 +37,7 @@ class ConversationStore:
         """What undelete() can bring back, the next one last."""
         if not self.read_only:
             with suppress(StoreError):  # a disk that is full now; the next start does it
-                self._purge_left_over()
+                transfer.purge_left_over(self._database)
 
     @property
     def read_only(self) -> Problem | None:
@@ -207,14 +204,6 @@ class ConversationStore:
     def add(self, conversations: Iterable[KeptConversation]) -> transfer.Added:
         """Add those that are not here yet, all or none. Raises StoreError."""
         return transfer.add(self._database, conversations)
-
-    def _purge_left_over(self) -> None:
-        with self._database.reading() as database:
-            found = database.execute(
-                "SELECT id FROM conversation WHERE deleted < ?", (time.time() - _LEFT_OVER,)
-            ).fetchall()
-        if found:
-            transfer.purge(self._database, [number for (number,) in found])
 
     def _change(self, conversation_id: int, what: str, value: object) -> None:
         with self._database.writing() as database:

@@ -25,6 +25,9 @@ _AT_ONCE = 20
 _FEW = 1000
 """Conversations whose index is written anew in a moment (of 10,000: 1.3 s on a core)."""
 
+_LEFT_OVER = 24 * 3600.0
+"""Seconds after which a deleted conversation is purged that no program will bring back any more."""
+
 
 class Added(Struct, frozen=True):
     """How many conversations an import has added, and how many were there already."""
@@ -97,6 +100,16 @@ def purge(database: Database, numbers: Iterable[int]) -> None:
             # The index keeps the words of what was deleted until its parts are merged.
             connection.execute("INSERT INTO said (said) VALUES ('optimize')")
             connection.execute("INSERT INTO titled (titled) VALUES ('optimize')")
+
+
+def purge_left_over(database: Database) -> None:
+    """Erase what was deleted so long ago that no program will bring it back any more."""
+    with database.reading() as connection:
+        found = connection.execute(
+            "SELECT id FROM conversation WHERE deleted < ?", (time.time() - _LEFT_OVER,)
+        ).fetchall()
+    if found:
+        purge(database, [number for (number,) in found])
 
 
 def _add(database: sqlite3.Connection, conversation: KeptConversation) -> int | None:

@@ -91,7 +91,7 @@ class ChatScreen(Screen[None]):
             if last and not self.is_answering:
                 await self.show(last)
             self.counter.set_result(counter)
-            self.composer.remember_others(await asyncio.to_thread(counter.last_questions))
+            self.composer.earlier.remember_others(await asyncio.to_thread(counter.last_questions))
         self.bar.show_availability()
         # Read when a page is opened, it would have Textual parse all other rules anew as well.
         self.app.stylesheet.read(_PAGES)
@@ -165,7 +165,7 @@ class ChatScreen(Screen[None]):
         await self.cancel()
         self.conversation = conversation
         self.selected = self.editing = None
-        self.composer.remember([turn.question for turn in conversation.turns])
+        self.composer.earlier.remember([turn.question for turn in conversation.turns])
         welcome = Welcome(self.settings, self.counter)
         await self.pane.show(conversation, self.bar.titles, welcome)
 

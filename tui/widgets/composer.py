@@ -12,6 +12,7 @@ from engine.i18n import tr
 from engine.text import printable
 from tui import keys
 from tui.messages import Asked
+from tui.widgets.earlier import Earlier
 from tui.widgets.pasted import Pasted
 from tui.widgets.suggestions import Suggestions
 
@@ -38,36 +39,13 @@ class Composer(TextArea):
         self._actions = {**_actions(TextArea.BINDINGS), **_actions(own)}
         self._suggestions = suggestions
         self._pasted = Pasted()
-        self._others: list[str] = []
-        self._own: list[str] = []
-        self._asked: list[str] = []
-        self._place = 0
-        self._draft = ""
+        self.earlier = Earlier()
 
     def begin_with(self, typed: str) -> None:
         """Take what was typed before there was a composer; a line end at its end was an Enter."""
         self.insert(self._pasted.marked(printable(typed).strip("\n")))
         if typed.endswith("\n"):
             self.action_submit()
-
-    def remember(self, questions: list[str]) -> None:
-        """Take the questions of a conversation as what Up walks through first."""
-        self._others += self._own
-        self._own = list(questions)
-        self._line_up()
-
-    def remember_others(self, questions: list[str]) -> None:
-        """Take the questions of other conversations, the latest last: they follow at Up."""
-        self._others = [*questions, *self._others]
-        self._line_up()
-
-    def _line_up(self) -> None:
-        """What Up walks through, the nearest last, each question once."""
-        others = dict.fromkeys(reversed(self._others))
-        for question in self._own:
-            others.pop(question, None)
-        self._asked = [*reversed(others), *self._own]
-        self._place = len(self._asked)
 
     @property
     def question(self) -> str:
@@ -76,12 +54,7 @@ class Composer(TextArea):
 
     def accept(self) -> None:
         """The question was taken: empty the composer, keep the question for Up."""
-        question = self.question
-        if question and self._own[-1:] != [question]:
-            self._own.append(question)
-            self._line_up()
-        self._place = len(self._asked)
-        self._draft = ""
+        self.earlier.add(self.question)
         self.clear()
         self._suggestions.begin_anew()
 
@@ -161,10 +134,8 @@ class Composer(TextArea):
             self.put(self._suggestions.step(-1))
         elif not self.cursor_at_first_line:
             self.action_cursor_up()
-        elif self._place > 0:
-            if self._place == len(self._asked):
-                self._draft = self.text
-            self._show(self._place - 1)
+        else:
+            self._show(self.earlier.older(self.text))
 
     def action_newer(self) -> None:
         """Down on the last line: the question after, at the end the draft; then what is offered."""
@@ -172,13 +143,13 @@ class Composer(TextArea):
             self.put(self._suggestions.step(1))
         elif not self.cursor_at_last_line:
             self.action_cursor_down()
-        elif self._place < len(self._asked):
-            self._show(self._place + 1)
+        else:
+            self._show(self.earlier.newer())
 
-    def _show(self, place: int) -> None:
-        self._place = place
-        self._suggestions.refuse()
-        self.put(self._asked[place] if place < len(self._asked) else self._draft)
+    def _show(self, question: str | None) -> None:
+        if question is not None:
+            self._suggestions.refuse()
+            self.put(question)
 
 
 def _actions(bindings: Iterable[BindingType]) -> dict[str, str]:
