@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -15,15 +16,19 @@ if TYPE_CHECKING:
     from engine.conversation import Turn
     from tui.widgets.turns import AnswerView
 
+_WAITING = "…"
+_LOADED = 1.0
+
 
 async def draw(event: Event, view: AnswerView) -> None:
     """Draw one event into the view of its answer."""
     match event:
         case Found(decision, verbatim):
             view.verbatim = verbatim
-            view.tell(tr("not in the catalogue") if decision.status is Status.NONE else "…")
+            view.tell(tr("not in the catalogue") if decision.status is Status.NONE else _WAITING)
         case Loading(progress):
-            view.tell(tr("loading: {label}").format(label=progress.label))
+            told = tr("loading: {label}").format(label=progress.label)
+            view.tell(_WAITING if progress.fraction == _LOADED else told)
         case Piece(text):
             await view.add(text)
         case Answered(answer):
@@ -46,6 +51,8 @@ async def draw_answer(
             async for event in events:
                 await draw(event, view)
                 match event:
+                    case Loading(progress) if progress.fraction == _LOADED:
+                        bar.show_availability()
                     case Loading(progress):
                         bar.show_progress(progress)
                     case NotSaved(problem):
@@ -58,6 +65,10 @@ async def draw_answer(
                         )
                     case _:
                         pass
+    except asyncio.CancelledError:
+        # How far loading was, or that one has to wait, holds no longer.
+        bar.show_availability()
+        raise
     finally:
         ended = turn()
         if ended and ended.answer and not view.finished:

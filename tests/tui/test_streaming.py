@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,38 @@ async def test_escape_keeps_what_came_and_leaves_the_chat_usable(
         assert drawn(view) == "Half an answer"
         assert (kept().text, kept().stop_reason) == ("Half an answer", StopReason.CANCELLED)
         assert drawn(await ask(pilot, TITLE)) == "Hello there"
+
+
+async def test_escape_at_the_first_word_loses_none_of_it(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.stalled()
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await send(pilot, TITLE)
+        drawing = asyncio.create_task(view.add("Every"))
+        await asyncio.sleep(0)  # it waits until there is a widget for the words
+        assert not drawing.done()
+        drawing.cancel()
+        await asyncio.wait([drawing])
+        await pilot.press("escape")
+        await until(lambda: "cancelled" in about(view))
+        assert drawn(view) == "Every"
+
+
+async def test_once_loaded_nothing_says_that_it_loads(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.stalled(scripted.words("One"))
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        view = await send(pilot, TITLE)
+        await until(lambda: bool(view.query(MarkdownView)))
+        await until(lambda: state(pilot).startswith("ready"))
+        assert about(view) == "OpenAI · …"
+        pilot.app.screen.query_one(Composer).insert("Empty Shelf")
+        await pilot.press("enter")
+        await until(lambda: state(pilot).startswith("Still answering"))
+        await pilot.press("escape")
+        await until(lambda: state(pilot).startswith("ready"))
 
 
 async def test_while_an_answer_comes_the_draft_waits_and_the_engine_can_change(

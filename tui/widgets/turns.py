@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widget import Widget
+from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
 from engine.conversation import Turn
@@ -113,12 +113,14 @@ class AnswerView(Vertical):
 
     async def add(self, text: str) -> None:
         """Draw more words."""
-        if self._body is None:
-            await self._above_about([self._begin_body("")])
+        mounted = None if self._body else self._above_about([self._begin_body("")])
+        # Before it is waited for: an answer that is stopped then has lost none of its words.
         if isinstance(self._body, MarkdownView):
             self._body.append(text)
         elif self._body:
             self._body.add(text)
+        if mounted:
+            await mounted
 
     async def finish(self, answer: Answer) -> None:
         """Draw how it ended: the source, the problem if there was one, the line about it."""
@@ -161,8 +163,8 @@ class AnswerView(Vertical):
         if answer.sources and self._with_source:
             yield SourceCard(answer.sources)
 
-    async def _above_about(self, widgets: Sequence[Widget]) -> None:
-        await self.mount_all(widgets, before=self.query_one(".about"))
+    def _above_about(self, widgets: Sequence[Widget]) -> AwaitMount:
+        return self.mount_all(widgets, before=self.query_one(".about"))
 
 
 class TurnView(Vertical):
