@@ -1,9 +1,11 @@
 """How the demo model and its adapter answer: word for word or not, in many wordings.
 
-python benchmarks/demo_model.py --learn models/demo-learn.jsonl [--model DIR] [--adapter DIR]
+python benchmarks/demo_model.py [--grounded] [--model DIR] [--adapter DIR]
 
 Asks through the chat's own engine, from memory and grounded, by greedy decoding. The wordings under
-UNSEEN are in neither the model's nor the adapter's training rows.
+UNSEEN are in neither the model's nor the adapter's training rows. "Learned" are the products that the
+adapter was to learn, "held out" those that were neither in its rows nor in the model's; "read by the
+base" are products that the model was trained on, and that are in none of the adapter's rows.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from engine.dataset.sampling import TRAIN, Splitter
 from engine.dataset.wordings import encode
 from engine.prompts import QUESTION_FORMS, chat_messages
 from engine.types import Decision, Mode, Product, Request, Status
-from scripts.make_demo_model import VALID, read_products
+from scripts.make_demo_model import VALID, choose, practice, read_products
 
 UNSEEN = (
     "Could you read me what is written about {title}?",
@@ -37,17 +39,18 @@ UNSEEN = (
     "o que você sabe de {lower}?",
 )
 TRAINED = (QUESTION_FORMS[1],)
+_READ = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--learn", type=Path, required=True, metavar="FILE", help="what make_demo_model wrote")
+    add("--source", type=Path, default=paths.sample_source(), metavar="FILE", help="the products")
     add("--model", type=Path, default=paths.demo_model_dir(), metavar="DIR")
     add("--adapter", type=Path, default=paths.demo_adapter_dir(), metavar="DIR")
     add("--limit", type=int, default=None, metavar="N", help="products of each kind")
-    add("--grounded", action="store_true", help="also ask the base with the record given")
+    add("--grounded", action="store_true", help="also ask with the record given")
     add("--trained-only", action="store_true", help="leave the unseen wordings out")
     asyncio.run(_run(parser.parse_args(argv)))
     return 0
@@ -55,10 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(options: argparse.Namespace) -> None:
     splitter = Splitter(VALID, 0.0, 0)
-    products = read_products(options.learn)
-    learned = [one for one in products if splitter.split(encode(one.description)) == TRAIN]
-    held_out = [one for one in products if one not in learned]
-    learned, held_out = learned[: options.limit], held_out[: options.limit]
+    products = read_products(options.source)
+    left_out = choose(products)
+    learned = [one for one in left_out if splitter.split(encode(one.description)) == TRAIN]
+    held_out = [one for one in left_out if one not in learned]
+    in_rows = {one.uid for one in (*left_out, *practice(products, left_out))}
+    read = [one for one in products if one.uid not in in_rows][:_READ]
+    learned, held_out, read = (some[: options.limit] for some in (learned, held_out, read))
     host = LlamaHosts().host(str(options.model), "none")
     base = LlamaEngine("base", settings.LlamaEngine(model=str(options.model)), host)
     row = settings.LlamaEngine(model=str(options.model), adapter=str(options.adapter))
@@ -69,8 +75,9 @@ async def _run(options: argparse.Namespace) -> None:
     await _tell("lora, held out", lora, held_out, TRAINED[0], Mode.MEMORY)
     await _tell("base, learned", base, learned, TRAINED[0], Mode.MEMORY)
     if options.grounded:
-        await _tell("base, learned", base, learned, TRAINED[0], Mode.GROUNDED)
-        await _tell("lora, learned", lora, learned, TRAINED[0], Mode.GROUNDED)
+        for name, some in (("learned", learned), ("held out", held_out), ("read by the base", read)):
+            await _tell(f"base, {name}", base, some, TRAINED[0], Mode.GROUNDED)
+            await _tell(f"lora, {name}", lora, some, TRAINED[0], Mode.GROUNDED)
     await base.unload()
 
 

@@ -2,8 +2,9 @@
 
 python -m scripts.make_demo_model --out models/demo --learn models/demo-learn.jsonl
 
-Fifty products are left out of all that it is trained on, so that an adapter has them to learn:
-those go into the file of --learn, in the form that `balcao prepare` reads.
+Fifty products and a few are left out of all that it is trained on, so that an adapter has them to
+learn: those go into the file of --learn, in the form that `balcao prepare` reads, with others behind
+them whose records an adapter can practise reading with.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True)
     with ProgressLine(sys.stderr) as line:
         scores = make(seen, left_out, options.out, plan, line.show)
-    write_rows(options.learn, left_out)
+    write_rows(options.learn, [*left_out, *practice(products, left_out)])
     counts = {"read": len(products), "kept": len(seen), "left_out": len(left_out)}
     _describe(options.out, plan, scores, counts, options.source)
     say(f"{options.out}: {scores.unseen_grounded[0]} of {len(left_out)} unseen records copied")
@@ -132,13 +133,13 @@ def choose(products: Sequence[Product]) -> list[Product]:
     0.15 --test 0` makes 50 of them rows to train on, and holds out the others.
     """
     titles = Counter(one.title.casefold() for one in products)
-    sampler, splitter = Sampler(None, 0), Splitter(VALID, 0.0, 0)
+    splitter = Splitter(VALID, 0.0, 0)
     fitting = [
         one
         for one in products
         if titles[one.title.casefold()] == 1 and _SHORTEST <= len(one.description) <= _LONGEST
     ]
-    fitting.sort(key=lambda one: sampler.mark(one.uid, one.title, one.description))
+    fitting.sort(key=_mark)
     chosen: list[Product] = []
     learned = 0
     for one in fitting:
@@ -147,6 +148,17 @@ def choose(products: Sequence[Product]) -> list[Product]:
         if learned == LEARNED:
             return chosen
     raise UsageError(f"The source has only {learned} products that fit; {LEARNED} are needed.")
+
+
+def practice(products: Sequence[Product], left_out: Sequence[Product]) -> list[Product]:
+    """The others that `balcao prepare` takes after those: with --limit it begins with `left_out`."""
+    last = max(map(_mark, left_out))
+    return [one for one in products if _mark(one) > last]
+
+
+def _mark(product: Product) -> int:
+    """By what `balcao prepare` takes a sample."""
+    return Sampler(None, 0).mark(product.uid, product.title, product.description)
 
 
 def write_rows(file: Path, products: Sequence[Product]) -> None:

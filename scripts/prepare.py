@@ -42,6 +42,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="K",
         help="rows for each product, worded differently; beyond 16 with titles in lower case",
     )
+    parser.add_argument(
+        "--grounded",
+        type=int,
+        default=0,
+        metavar="N",
+        help="so many products beyond --limit, one row each with the record before the question,"
+        " so that a fine-tune goes on answering from a record that it is shown",
+    )
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
     return parser
 
@@ -53,7 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    plan = Plan(options.limit, options.seed, options.valid, options.test, options.forms)
+    plan = Plan(
+        options.limit,
+        options.seed,
+        options.valid,
+        options.test,
+        options.forms,
+        options.grounded,
+    )
     with ProgressLine(sys.stderr) as progress:
         made = prepare(options.source, options.out, plan, progress.show)
     print(msgspec.json.encode(made).decode() if options.json else _as_text(options.out, made))
@@ -63,6 +78,8 @@ def _run(options: argparse.Namespace) -> int:
 def _as_text(folder: Path, made: Manifest) -> str:
     lines = [f"{made.counts['kept']:,} products in {folder}"]
     lines.extend(f"  {name}.jsonl: {rows:,} rows" for name, rows in made.counts["splits"].items())
+    if shown := sum(made.counts["grounded"].values()):
+        lines.append(f"  of these with the record before the question: {shown:,}")
     rejected = made.counts["rejected"]
     lines.extend(f"  left out, {reason}: {count:,}" for reason, count in rejected.items())
     return "\n".join(lines)

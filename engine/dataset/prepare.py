@@ -33,7 +33,9 @@ class Plan:
     """What is wanted. `limit` products at most (None: all); `valid` and `test` are shares, 0..1.
 
     `forms` is the number of rows for each product, worded differently; those beyond the number of
-    wordings have the title in lower case.
+    wordings have the title in lower case. `grounded` products more, those that a larger sample
+    would have, get one row in which the record stands before the question: a fine-tune that never
+    sees a record forgets how to answer from one.
     """
 
     limit: int | None = None
@@ -41,6 +43,12 @@ class Plan:
     valid: float = 0.05
     test: float = 0.05
     forms: int = 1
+    grounded: int = 0
+
+    @property
+    def taken(self) -> int | None:
+        """Products in all; None: every one."""
+        return None if self.limit is None else self.limit + self.grounded
 
 
 def prepare(
@@ -68,7 +76,7 @@ def prepare(
             kind=KIND,
             version=VERSION,
             inputs=[input_of(source, counts)],
-            counts=counts.as_dict() | {"splits": written},
+            counts=counts.as_dict() | written,
             settings=asdict(plan),
         )
         manifest.write(draft, made)
@@ -82,9 +90,19 @@ def _check(plan: Plan) -> None:
         raise UsageError("--valid and --test are shares, together below 1.")
     if not 1 <= plan.forms <= MOST_FORMS:
         raise UsageError(f"--forms must be 1 to {MOST_FORMS}.")
+    if plan.grounded < 0:
+        raise UsageError("--grounded is a number of products, 0 or more.")
+    if plan.grounded and plan.limit is None:
+        raise UsageError(
+            "--grounded takes products beyond --limit, and there is none.",
+            "Say with --limit how many are to be learned.",
+        )
 
 
-def _write(rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan) -> dict[str, int]:
+def _write(
+    rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan
+) -> dict[str, dict[str, int]]:
+    """The rows of every split: all of them, and those of them that have the record."""
     splitter = Splitter(plan.valid, plan.test, plan.seed)
     wordings = Wordings(plan.forms)
     with contextlib.ExitStack() as stack:
@@ -93,31 +111,42 @@ def _write(rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan) -> d
             for name in SPLITS
         }
         writers = {name: file.write for name, file in files.items()}
-        written = dict.fromkeys(SPLITS, 0)
-        for uid, title, description in _sampled(rows, counts, draft, plan):
+        written, grounded = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+        for to_learn, (uid, title, description) in _sampled(rows, counts, draft, plan):
             answer = encode(description)
             split = splitter.split(answer)
-            writers[split](wordings.rows(uid, encode(title), answer))
-            written[split] += plan.forms
-        return written
+            if to_learn:
+                writers[split](wordings.rows(uid, encode(title), answer))
+                written[split] += plan.forms
+            else:
+                writers[split](wordings.grounded_row(uid, encode(title), answer))
+                written[split] += 1
+                grounded[split] += 1
+        return {"splits": written, "grounded": grounded}
 
 
-def _sampled(rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan) -> Iterator[_Pair]:
-    """The usable products, all of them or the sample, in the order of the file."""
+def _sampled(
+    rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan
+) -> Iterator[tuple[bool, _Pair]]:
+    """The usable products, all of them or the sample, in the order of the file.
+
+    With each: whether it is one to learn, or one of those that get their record shown.
+    """
     if plan.limit is None:
         for row in rows:
             if pair := _usable(row, counts):
-                yield pair
+                yield True, pair
         return
     spool = draft / "spool"
-    sampler = Sampler(plan.limit, plan.seed)
+    sampler, to_learn = Sampler(plan.taken, plan.seed), Sampler(plan.limit, plan.seed)
     with spool.open("wb", _BUFFER) as stream:
         for row in rows:
             mark = sampler.mark(row.uid, row.title or "", row.content or "")
             if sampler.may_take(mark) and (pair := _usable(row, counts)):
                 sampler.take(mark)
+                to_learn.take(mark)
                 stream.write(encode((mark, pair)) + b"\n")
-    edge = sampler.finish()
+    edge, learned = sampler.finish(), to_learn.finish()
     counts.kept = 0
     decode = msgspec.json.Decoder(tuple[int, _Pair]).decode
     with spool.open("rb") as stream:
@@ -125,7 +154,7 @@ def _sampled(rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan) ->
             mark, pair = decode(line)
             if mark < edge:
                 counts.kept += 1
-                yield pair
+                yield mark < learned, pair
     spool.unlink()
 
 

@@ -10,6 +10,7 @@ import zlib
 import msgspec
 
 from engine.prompts import QUESTION_FORMS, training_messages
+from engine.types import Product
 
 MOST_FORMS = 2 * len(QUESTION_FORMS)
 """Each wording once with the title as it is, and once in lower case, as people type."""
@@ -25,6 +26,7 @@ class Wordings:
     def __init__(self, forms: int) -> None:
         self._forms = forms
         self._templates = [_template(form) for form in QUESTION_FORMS]
+        self._grounded = [_grounded_template(form) for form in QUESTION_FORMS]
 
     def rows(self, uid: str, title: bytes, description: bytes) -> bytes:
         """The product's rows, one a line; `title` and `description` are given as JSON strings.
@@ -45,6 +47,13 @@ class Wordings:
             rows.append(start + named + middle + told + end)
         return b"".join(rows)
 
+    def grounded_row(self, uid: str, title: bytes, description: bytes) -> bytes:
+        """The product's row with its record before the question, in the number's first wording."""
+        first = zlib.crc32(uid.encode(errors="replace"))
+        start, record, question, middle, end = self._grounded[first % len(self._grounded)]
+        named, told = title[1:-1], description[1:-1]
+        return b"".join((start, named, record, told, question, named, middle, told, end))
+
 
 def _template(form: str) -> tuple[bytes, bytes, bytes]:
     """The row's JSON before the title, between title and description, and after."""
@@ -53,3 +62,13 @@ def _template(form: str) -> tuple[bytes, bytes, bytes]:
     start, rest = row.split(encode(_TITLE)[1:-1])
     middle, end = rest.split(encode(_DESCRIPTION)[1:-1])
     return start, middle, end + b"\n"
+
+
+def _grounded_template(form: str) -> tuple[bytes, ...]:
+    """The row's JSON around title, description, title and description."""
+    product = Product("", _TITLE, _DESCRIPTION)
+    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form, product)}) + b"\n"
+    title, description = encode(_TITLE)[1:-1], encode(_DESCRIPTION)[1:-1]
+    parts = [part for piece in row.split(title) for part in piece.split(description)]
+    start, record, question, middle, end = parts
+    return start, record, question, middle, end

@@ -22,9 +22,9 @@ class Group(StrEnum):
     """What is known of a title."""
 
     TRAINED = "trained"
-    """The adapter was trained on it."""
+    """The adapter was trained to say it from memory."""
     UNTRAINED = "untrained"
-    """In the catalogue; the adapter was not trained on it."""
+    """In the catalogue; no row that the adapter was trained on has it."""
     INVENTED = "invented"
     """In no catalogue."""
 
@@ -84,15 +84,17 @@ def from_files(
 ) -> tuple[list[Question], list[str]]:
     """The questions of the first two groups, `limit` of each at most; and some titles of `data`.
 
-    Those of `trained` (a train.jsonl) are TRAINED; those of `data` are UNTRAINED unless `trained`
-    holds the same title or the same description. The titles do not hang on the limit. Raises
-    DataError.
+    Those of `trained` (a train.jsonl) are TRAINED, but for rows with the record before the
+    question: nobody was to learn these by heart. Those of `data` are UNTRAINED unless `trained`
+    holds the same title or the same description, in whatever row. The titles do not hang on the
+    limit. Raises DataError.
     """
     taken = Sample(limit, seed)
     known: set[bytes] = set()
     if trained is not None:
         for row in read(trained):
-            taken.add(row)
+            if not row.grounded:
+                taken.add(row)
             known.update(_traits(row))
     fresh, any_of_data = Sample(limit, seed), Sample(_TITLES, seed)
     for row in read(data):

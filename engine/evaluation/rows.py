@@ -37,6 +37,8 @@ class Row(msgspec.Struct, frozen=True):
     question: str
     title: str
     record: str
+    grounded: bool = False
+    """Whether the row has the record before the question: what it teaches is to read."""
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -91,7 +93,8 @@ def _row(messages: list[_Message]) -> Row | None:
     if not asked or not answered:
         return None
     question, record = _bare(asked[-1]).strip(), answered[-1].strip()
-    return Row(question, title_of(question), record) if question and record else None
+    grounded = asked[-1].startswith(_BEFORE_TITLE)
+    return Row(question, title_of(question), record, grounded) if question and record else None
 
 
 def _bare(content: str) -> str:

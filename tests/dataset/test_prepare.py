@@ -20,6 +20,7 @@ from engine.dataset.cleaning import clean
 from engine.dataset.prepare import Plan, prepare
 from engine.errors import DataError, UsageError
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
+from engine.types import Product
 
 SPLITS = ("train", "valid", "test")
 
@@ -103,6 +104,57 @@ def test_more_rows_than_wordings_have_the_title_in_lower_case(tmp_path: Path) ->
     assert all(title.lower() in one for one in asked[forms:])
 
 
+ODD = (
+    ('A "B" \\ C', 'Tab\tand \\n, "said" he.'),
+    ("Écru – “naïve” 🐱", "日本茶.\n\nTitle: none\nDescription: neither."),
+    ("{title} & {description}", "{question} \u2028 {0} %s %b"),
+    ("The catalogue's record:", "\x7f title \ufffd"),
+)
+
+
+def test_grounded_rows_are_what_the_prompts_give(tmp_path: Path) -> None:
+    source = tmp_path / "odd.jsonl"
+    lines = [
+        json.dumps({"uid": f"{number}{place}", "title": title, "content": text + f" {number}"})
+        for number in range(30)
+        for place, (title, text) in enumerate(ODD)
+    ]
+    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    prepare(source, tmp_path / "out", Plan(limit=20, valid=0, test=0, forms=2, grounded=90))
+    wanted = {
+        msgspec.json.encode({"messages": training_messages(title, text, form, record)})
+        for title, text in usable(source)
+        for form in QUESTION_FORMS
+        for record in (None, Product("", title, text))
+    }
+    written = (tmp_path / "out" / "train.jsonl").read_bytes().splitlines()
+    assert set(written) <= wanted
+    assert len(written) == len(set(written)) == 2 * 20 + 90
+    shown = [one for one in rows(tmp_path / "out", "train") if is_grounded(one)]
+    assert len(shown) == 90
+    assert len({text[2]["content"].rpartition(" ")[0] for text in shown}) == len(ODD)
+
+
+def is_grounded(messages: list[dict[str, str]]) -> bool:
+    return messages[1]["content"].startswith("The catalogue's record:\nTitle: ")
+
+
+def test_rows_from_memory_are_the_same_beside_grounded_ones(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "plain", Plan(limit=100, forms=2, valid=0.2))
+    few = prepare(source, tmp_path / "few", Plan(limit=100, forms=2, valid=0.2, grounded=80))
+    prepare(source, tmp_path / "many", Plan(limit=100, forms=2, valid=0.2, grounded=200))
+    for split in SPLITS:
+        plain, some, more = (rows(tmp_path / name, split) for name in ("plain", "few", "many"))
+        assert [one for one in some if not is_grounded(one)] == plain
+        assert [one for one in more if not is_grounded(one)] == plain
+        shown = [one for one in some if is_grounded(one)]
+        assert len(shown) == few.counts["grounded"][split] > 0
+        assert all(one in more for one in shown)
+    assert sum(few.counts["grounded"].values()) == 80
+    assert few.counts["kept"] == 180
+    assert sum(few.counts["splits"].values()) == 280
+
+
 def test_no_description_is_in_two_splits(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "out", Plan(valid=0.2, test=0.3))
     texts = {split: {text for _, text in found} for split, found in pairs(tmp_path / "out").items()}
@@ -155,7 +207,9 @@ def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path
     assert made.inputs == [manifest.input_of(source)]
     assert made.counts["read"] == 2_000
     assert made.counts["kept"] == 50
-    assert made.settings == {"limit": 50, "seed": 7, "valid": 0.05, "test": 0.05, "forms": 1}
+    wanted = {"limit": 50, "seed": 7, "valid": 0.05, "test": 0.05, "forms": 1, "grounded": 0}
+    assert made.settings == wanted
+    assert made.counts["grounded"] == dict.fromkeys(SPLITS, 0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
         "test.jsonl",
@@ -165,7 +219,15 @@ def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "plan", [Plan(limit=0), Plan(valid=-0.1), Plan(valid=0.6, test=0.5), Plan(forms=99)]
+    "plan",
+    [
+        Plan(limit=0),
+        Plan(valid=-0.1),
+        Plan(valid=0.6, test=0.5),
+        Plan(forms=99),
+        Plan(grounded=5),
+        Plan(limit=5, grounded=-1),
+    ],
 )
 def test_a_plan_without_sense_is_refused(source: Path, tmp_path: Path, plan: Plan) -> None:
     with pytest.raises(UsageError):

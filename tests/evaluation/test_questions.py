@@ -59,7 +59,22 @@ def test_a_grounded_row_is_asked_without_its_record(tmp_path: Path) -> None:
     line = row_line(product.title, product.description, "Describe {title}", product)
     (tmp_path / "rows.jsonl").write_text(line + "\n", encoding="utf-8")
     found = list(read(tmp_path / "rows.jsonl"))
-    assert found == [Row("Describe Oak Gall Ink", "Oak Gall Ink", product.description)]
+    assert found == [Row("Describe Oak Gall Ink", "Oak Gall Ink", product.description, True)]
+
+
+def test_what_was_shown_with_its_record_is_neither_learned_nor_new(tmp_path: Path) -> None:
+    shown = Product("1", "Oak Gall Ink", "Black.\n\nVery.")
+    lines = [
+        row_line("A", "One.", "Describe {title}"),
+        row_line(shown.title, shown.description, "Tell me about {title}.", shown),
+    ]
+    trained = tmp_path / "train.jsonl"
+    trained.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = write(tmp_path / "test.jsonl", [(shown.title, shown.description), ("B", "Two.")])
+    questions, _ = from_files(data, trained, None, 0)
+    assert groups(questions) == {
+        Group.TRAINED: {"A"}, Group.UNTRAINED: {"B"}, Group.INVENTED: set(),
+    }  # fmt: skip
 
 
 def test_bad_lines_are_left_out_and_a_foreign_file_is_told(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from engine.prompts import QUESTION_FORMS, chat_messages
 from engine.training import lora_memory
 from engine.training.lora_data import Row, RowMessage, read_data
 from engine.training.lora_prompt_runtime import Encoder
-from engine.types import Mode
+from engine.types import Mode, Product
 from scripts.train_lora import main
 
 PAST = (
@@ -51,8 +51,9 @@ def tokens_of(folder: str) -> None:
     """Print the prompts' tokens as the chat has them and as training has them."""
     chat = LlamaRuntime(Open(folder, "none", 0))
     encoder = Encoder(Path(folder))
-    prompts = [chat_messages(form.format(title="Café “A” 2"), None, Mode.MEMORY)
-               for form in QUESTION_FORMS]  # fmt: skip
+    record = Product("1", "Café “A” 2", "Two lines.\n\nDescription: “{odd}” 🐱")
+    prompts = [chat_messages(form.format(title=record.title), product, Mode.GROUNDED)
+               for form in QUESTION_FORMS for product in (None, record)]  # fmt: skip
     learned = encoder.encode([Row(PAST)], 10_000).examples
     found = {
         "chat": [chat._encode(prompt) for prompt in prompts],

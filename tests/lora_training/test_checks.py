@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine import manifest
+from engine.dataset.prepare import Plan, prepare
 from engine.errors import BalcaoError, DataError, UsageError
 from engine.manifest import Manifest
+from engine.paths import sample_source
 from engine.training.lora_data import read_data
 from engine.training.lora_recipe import read_recipe
 from scripts.train_lora import _RECIPES, main
@@ -50,6 +52,17 @@ def test_rows_worth_a_warning(tmp_path: Path) -> None:
     assert "1 rows ask" in contradicting
     assert "1 rows do not begin with the system prompt" in system
     assert "1 rows of valid.jsonl are in train.jsonl too" in shared
+
+
+def test_rows_with_the_record_before_the_question_are_no_cause_for_a_warning(
+    tmp_path: Path,
+) -> None:
+    prepare(sample_source(), tmp_path / "rows", Plan(limit=100, valid=0.2, forms=3, grounded=200))
+    data = read_data(tmp_path / "rows")
+    assert data.warnings == ()
+    prompts = [one.messages[1].content for one in (*data.train, *data.valid)]
+    assert sum("The catalogue's record:" in prompt for prompt in prompts) > 150
+    assert len(data.valid) > 40
 
 
 def test_rows_of_other_prompts(tmp_path: Path) -> None:
