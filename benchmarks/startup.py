@@ -33,11 +33,13 @@ import sys
 import tempfile
 import termios
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+EMPTY_NAME = "empty Textual app"
 EMPTY = "from textual.app import App\nclass Empty(App): pass\nEmpty().run()"
 CHAT = "import sys; from scripts.cli import main; sys.exit(main([]))"
 LAST_LINE = b"\x1b[24;1H"
@@ -168,15 +170,17 @@ def measure(
     rounds: int, rivals: Sequence[Program], environ: dict[str, str]
 ) -> dict[str, list[Start]]:
     """Each program by turns, after one start of each that does not count."""
-    empty = Program("empty Textual app", (sys.executable, "-c", EMPTY), ROOT, LAST_LINE)
+    empty = Program(EMPTY_NAME, (sys.executable, "-c", EMPTY), ROOT, LAST_LINE)
     chat = Program("balcao", (sys.executable, "-c", CHAT), ROOT, b"sk for a product")
     ready = "ready ·".encode()
     until(ready, chat, environ)  # builds the sample catalogue
     for program in (empty, *rivals):
         until(program.prompt, program, environ)
     measured: dict[str, list[Start]] = {}
+    programs = deque((empty, chat, *rivals))
     for _ in range(rounds):
-        for program in (empty, chat, *rivals):
+        programs.rotate()  # whoever follows itself finds a warmer machine
+        for program in programs:
             frame = until(program.prompt, program, environ)
             measured.setdefault(f"{program.name}, first frame", []).append(frame)
             if program is not empty:
@@ -188,10 +192,10 @@ def measure(
 
 
 def report(measured: dict[str, list[Start]]) -> None:
-    """Medians, and each as a ratio to the first, which is the empty app."""
-    wall0, cpu0, _ = medians(next(iter(measured.values())))
+    """Medians, and each as a ratio to the empty app."""
+    wall0, cpu0, _ = medians(measured[f"{EMPTY_NAME}, first frame"])
     print(f"{'':34}{'wall s':>8}{'ratio':>7}{'CPU s':>8}{'ratio':>7}{'MB':>6}")
-    for name, starts in measured.items():
+    for name, starts in sorted(measured.items(), key=lambda one: medians(one[1])[0]):
         wall, cpu, resident = medians(starts)
         lost = sum(not one.kept for one in starts)
         print(
