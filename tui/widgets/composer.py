@@ -30,7 +30,6 @@ class Composer(TextArea):
             id="composer",
             placeholder=tr("Ask for a product, by its title or as a question…"),
             highlight_cursor_line=False,
-            compact=True,
         )
         own = (
             Binding(chosen.get(binding.id or "", binding.key), binding.action)
