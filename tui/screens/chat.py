@@ -27,11 +27,11 @@ from tui.messages import Asked
 from tui.widgets.composer import Composer
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.engine_bar import EngineBar
-from tui.widgets.welcome import Welcome
 from tui.widgets.writing import Writing
 
 if TYPE_CHECKING:
     from engine.opening import Counter
+    from tui.widgets.welcome import Welcome
 
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 
@@ -60,6 +60,8 @@ class ChatScreen(Screen[None]):
         self.editing: int | None = None
         """The place of the turn whose question is in the composer, to be asked anew."""
         self._answering: Worker[None] | None = None
+        self._filled = asyncio.Event()
+        """Set once the pane has the conversation; the first frame has an empty one."""
 
     def compose(self) -> ComposeResult:
         """From top to bottom."""
@@ -68,14 +70,16 @@ class ChatScreen(Screen[None]):
         yield EngineBar(self.settings, self.counter)
         yield Vertical(id="foot")
 
-    async def on_mount(self) -> None:
-        """Draw what is known, then open the catalogue behind the first frame."""
-        await self.show(self.conversation)
+    def on_mount(self) -> None:
+        """One can type; what there is to read, and the catalogue, come behind the first frame."""
         self.composer.begin_with(self._typed)
         self.call_after_refresh(self._open)
 
     @work
     async def _open(self) -> None:
+        await self.pane.show(self.conversation, self.bar.titles, _welcome(self))
+        self._filled.set()
+        await self.wait_for_refresh()
         from engine.opening import open_counter
         from tui.widgets.fitting_footer import FittingFooter
 
@@ -137,6 +141,7 @@ class ChatScreen(Screen[None]):
         if self.selected is not None:
             self.selected = None
             self.pane.select(None)
+        await self._filled.wait()
         view = await self.pane.begin(question, bar.titles[bar.engine])
         view.tell(tr("looking it up…"))
         try:
@@ -166,8 +171,7 @@ class ChatScreen(Screen[None]):
         self.conversation = conversation
         self.selected = self.editing = None
         self.composer.earlier.remember([turn.question for turn in conversation.turns])
-        welcome = Welcome(self.settings, self.counter)
-        await self.pane.show(conversation, self.bar.titles, welcome)
+        await self.pane.show(conversation, self.bar.titles, _welcome(self))
 
     async def cancel(self) -> None:
         """Stop the answer that is coming, if one is, and wait until what came is kept."""
@@ -219,3 +223,9 @@ class ChatScreen(Screen[None]):
     def on_paste(self, event: Paste) -> None:
         """A paste that found no composer."""
         self.composer.paste(event.text)
+
+
+def _welcome(screen: ChatScreen) -> Welcome:
+    from tui.widgets.welcome import Welcome
+
+    return Welcome(screen.settings, screen.counter)

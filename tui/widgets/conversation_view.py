@@ -11,11 +11,11 @@ from textual.widget import Widget
 
 from engine.conversation import Conversation, Turn
 from tui.widgets.entries import Entry
-from tui.widgets.welcome import Welcome
 from tui.widgets.window import Window
 
 if TYPE_CHECKING:
     from tui.widgets.turns import AnswerView, Titles, TurnView
+    from tui.widgets.welcome import Welcome
 
 _AT_ONCE = 2
 """Turns that are drawn before the loop gets to do something else."""
@@ -72,7 +72,7 @@ class ConversationView(VerticalScroll, can_focus=False):
 
         async with self._changing:
             window = self._window
-            await self.query(Welcome).remove()
+            await self.query(".welcome").remove()
             if window.last < len(window.entries):
                 await window.jump(len(window.entries) - 1)
             view = TurnView(question)
