@@ -1,0 +1,94 @@
+"""Whether llama.cpp says word for word what transformers says, on the demo model, by our engines.
+
+python -m benchmarks.llama_words [--answers 40] [--model DIR --adapter DIR]
+
+Asks for products of the sample catalogue, by greedy decoding: base and adapter, with the record in
+the prompt and without, a quarter each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine import paths, settings
+from engine.backends.llama import LlamaEngine
+from engine.backends.llama_host import LlamaHosts
+from engine.backends.llama_messages import Runtime
+from engine.prompts import QUESTION_FORMS, chat_messages
+from engine.types import Decision, Mode, Product, Request, Status
+from scripts.make_demo_model import read_products
+
+LONGEST = 400
+"""Tokens of an answer."""
+
+MODES = (Mode.GROUNDED, Mode.MEMORY)
+
+
+def chosen(count: int) -> Sequence[Product]:
+    """That many products of the sample catalogue, from all over it."""
+    products = read_products(paths.sample_source())
+    return products[:: len(products) // count][:count]
+
+
+async def answers(
+    model: Path, adapter: Path, runtime: Runtime, some: Sequence[Product]
+) -> dict[str, list[str]]:
+    """What base and adapter say about each product, by who was asked and how."""
+    host = LlamaHosts().host(str(model), "auto", runtime)
+    said: dict[str, list[str]] = {}
+    for name, lora in (("base", None), ("adapter", str(adapter))):
+        row = settings.LlamaEngine(model=str(model), adapter=lora, runtime=runtime)
+        engine = LlamaEngine(name, row, host)
+        for mode in MODES:
+            said[f"{name}, {mode}"] = [await answer(engine, one, mode) for one in some]
+    await host.close()
+    return said
+
+
+async def answer(engine: LlamaEngine, product: Product, mode: Mode) -> str:
+    """The engine's words about a product."""
+    question = QUESTION_FORMS[1].format(title=product.title)
+    messages = chat_messages(question, product, mode)
+    request = Request(
+        question, mode, messages, Decision(Status.NONE), max_tokens=LONGEST, temperature=0.0
+    )
+    return "".join([chunk.text async for chunk in engine.stream(request)])
+
+
+def told(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """How many are the same, and how many characters the others have in common."""
+    pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other]
+    where = [
+        next(
+            (at for at, (a, b) in enumerate(zip(*pair, strict=False)) if a != b),
+            min(map(len, pair)),
+        )
+        for pair in pairs
+    ]
+    rest = f"; the others part after {where} characters" if where else ""
+    return f"{len(ours) - len(pairs)} of {len(ours)} word for word{rest}"
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Ask both, and print a line for each kind."""
+    some = chosen(options.answers // 4)
+    ours = await answers(options.model, options.adapter, "llama.cpp", some)
+    theirs = await answers(options.model, options.adapter, "transformers", some)
+    for kind, said in ours.items():
+        print(f"{kind:20} {told(said, theirs[kind])}")
+
+
+def main() -> None:
+    """Compare on what is named."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", type=Path, default=paths.demo_model_dir(), metavar="DIR")
+    parser.add_argument("--adapter", type=Path, default=paths.demo_adapter_dir(), metavar="DIR")
+    parser.add_argument("--answers", type=int, default=40)
+    asyncio.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
