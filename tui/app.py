@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import sys
@@ -99,9 +98,10 @@ class BalcaoApp(App[None]):
             event.widget.cursor_blink = False
 
     def on_ready(self) -> None:
-        """The first frame is drawn: what it took is there to stay, the rest may be collected."""
-        gc.freeze()
-        gc.enable()
+        """The first frame is drawn: what was put off until then is done."""
+        from tui import memory
+
+        memory.settle()
         self.theme_changed_signal.subscribe(self, self._keep_theme)
 
     def _keep_theme(self, theme: Theme) -> None:
