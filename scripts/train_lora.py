@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from engine import manifest, paths
-from engine.errors import BalcaoError, EngineUnavailable, UsageError
+from engine.errors import DataError, EngineUnavailable, UsageError
 from engine.training import lora_folder
 from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe, read_recipe
@@ -93,19 +93,19 @@ def _make(
 ) -> int:
     """Check, and do what was asked for."""
     try:
-        run = _checked(options, here)
-    except BalcaoError as error:
+        with _checked(options, here) as run:
+            if options.dry_run:
+                return _try_out(run, options, sys.stdout if here.first else None)
+            if options.detach:
+                say(run.plan_text())
+                run.check_free(resume=options.resume)
+                return detach([one for one in given if one != "--detach"], options.out)
+            return _train(run, options, stopping, sys.stderr if here.first else None)
+    except (UsageError, DataError) as error:
+        # What was given is wrong in the same way for all processes of a machine: said once.
         if here.first_here:
             raise
         return USAGE if isinstance(error, UsageError) else FAILED
-    with run:
-        if options.dry_run:
-            return _try_out(run, options, sys.stdout if here.first else None)
-        if options.detach:
-            say(run.plan_text())
-            run.check_free(resume=options.resume)
-            return detach([one for one in given if one != "--detach"], options.out)
-        return _train(run, options, stopping, sys.stderr if here.first else None)
 
 
 def _checked(options: argparse.Namespace, here: Processes) -> LoraRun:

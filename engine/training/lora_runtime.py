@@ -12,7 +12,7 @@ import torch  # noqa: TID253 - this module is imported lazily
 from transformers import set_seed  # noqa: TID253 - as above
 from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as above
 
-from engine.errors import BalcaoError
+from engine.errors import BalcaoError, UsageError
 from engine.training import lora_score_runtime
 from engine.training.lora_base_runtime import Numerics, load_base
 from engine.training.lora_estimate import Estimate
@@ -69,6 +69,11 @@ class Tuner:
             arguments = arguments_of(recipe, self._numerics, checkpoints)
             model = load_base(base, recipe, self._numerics, processes)
             self._trainer = make_trainer(model, encoder.tokenizer, examples, recipe, arguments)
+        if processes.sharded and not self._trainer.is_fsdp_enabled:
+            raise UsageError(
+                "accelerate spreads a model over GPUs alone: here each process would have it all.",
+                "Launch with data_parallel.yaml instead, which does the same on a CPU.",
+            )
         self._check_disk()
 
     @property

@@ -6,7 +6,8 @@ arguments. Answers with the first process's id, and with its exit status once al
 the same prompts, and `loss` what the plain base has to learn; `merge` is `balcao merge`. After
 `terminal` and the name of one comes a run that has it as its own; where it detaches, what stays is
 there until the terminal goes away, as a shell is. After `addresses` and a number comes a run that
-can have so many megabytes more.
+can have so many megabytes more. After `launched` comes one that `accelerate launch` has told of
+FSDP, after `sharded` one for which that holds on a CPU.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from engine.training.lora_data import Row, RowMessage, read_data
 from engine.training.lora_prompt_runtime import Encoder
 from engine.types import Mode, Product
 from scripts.train_lora import main
+from tests.lora_training.sharding import launched_with_fsdp, shard_on_a_cpu, tell_shares
 
 PAST = (
     RowMessage("user", "What is it?"),
@@ -106,7 +108,7 @@ def serve() -> None:
 
 def run(arguments: list[str]) -> int:
     """What the first argument asks for; `balcao train` if it is an option."""
-    match arguments:
+    match prepared(arguments):
         case ["tokens", folder]:
             tokens_of(folder)
             return 0
@@ -115,18 +117,33 @@ def run(arguments: list[str]) -> int:
             return 0
         case ["merge", *others]:
             return scripts.merge.main(others)
-        case ["addresses", megabytes, *others]:
-            limit = lora_memory._kilobytes(lora_memory._STATUS)["VmSize"] + int(megabytes) * 10**6
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            return main(others)
         case ["terminal", name, *others]:
             take_terminal(name)
             status = main(others)
             if "--detach" in others:
                 signal.pause()
             return status
+        case others:
+            return main(others)
+
+
+def prepared(arguments: list[str]) -> list[str]:
+    """Do what comes before a run; returns its own arguments."""
+    match arguments:
+        case ["addresses", megabytes, *others]:
+            limit = lora_memory._kilobytes(lora_memory._STATUS)["VmSize"] + int(megabytes) * 10**6
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            return others
+        case ["launched", *others]:
+            launched_with_fsdp()
+            return others
+        case ["sharded", *others]:
+            launched_with_fsdp()
+            shard_on_a_cpu()
+            tell_shares()
+            return others
         case _:
-            return main(arguments)
+            return arguments
 
 
 def end(children: list[int]) -> int:
