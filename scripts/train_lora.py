@@ -138,8 +138,9 @@ def _train(
     """Train and write the adapter. Only one of several processes has a `stream`."""
     _tell(stream, f"{run.plan_text()}\nloading the model")
     tuner = run.load(resume=options.resume)
-    if not (options.resume or options.no_probe):
-        _estimate(tuner, stream)
+    if not options.no_probe:
+        # When it goes on, too: what ended it may have been the kernel, for want of memory.
+        _estimate(tuner, stream, whole=not options.resume)
     with Path(os.devnull).open("w") as nowhere:
         with ProgressLine(stream or nowhere) as line:
             stopping.gently(True)
@@ -154,10 +155,10 @@ def _train(
     return DONE
 
 
-def _estimate(tuner: Tuner, stream: TextIO | None) -> None:
+def _estimate(tuner: Tuner, stream: TextIO | None, *, whole: bool = True) -> None:
     """Say what the run will take. Raises BalcaoError if it will not fit."""
     if estimate := tuner.estimate():
-        _tell(stream, estimate.text)
+        _tell(stream, estimate.text if whole else estimate.memory)
         estimate.check()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import BalcaoError
-from engine.training.lora_recipe import Recipe
+from engine.training.lora_recipe import Recipe, of_fewer_rows
 
 _MINUTE, _HOUR = 60.0, 3600.0
 _GIGA, _MEGA = 1e9, 1e6
@@ -47,12 +47,17 @@ class Estimate:
     @property
     def text(self) -> str:
         """Two lines for the plan."""
-        had = "" if self.room is None else f"; {size(self.room)} can be had"
         return (
-            f"memory    about {size(self.peak)}{had}\n"
+            f"{self.memory}\n"
             f"time      about {span(self.seconds)}: {span(self.epoch)} an epoch,"
             f" {self.speed:,.0f} tokens/s; what is asked and saved comes on top"
         )
+
+    @property
+    def memory(self) -> str:
+        """The first of them: all that there is to say of a run that goes on."""
+        had = "" if self.room is None else f"; {size(self.room)} can be had"
+        return f"memory    about {size(self.peak)}{had}"
 
     def check(self) -> None:
         """Raises BalcaoError if the run does not fit."""
@@ -103,8 +108,13 @@ def expected(measured: Sequence[Measured], rows: int) -> int:
     first, last = measured[0], measured[-1]
     if first.rows == last.rows:
         return last.peak
-    slope = max((last.held - first.held) / (last.rows - first.rows), 0.0)
-    return max(last.peak, round(last.held + slope * (rows - last.rows)))
+    more = rows - last.rows
+    before = measured[-2]
+    # What a process holds after the forward part may have been held before it, for nothing; and
+    # the peak may be from when the base was loaded. The worse of the two is meant.
+    a_row = max((last.held - first.held) / (last.rows - first.rows), 0.0)
+    at_most = (last.peak - before.peak) / (last.rows - before.rows)
+    return max(last.peak, round(last.held + a_row * more), round(last.peak + at_most * more))
 
 
 def size(number: float) -> str:
@@ -125,8 +135,8 @@ def span(seconds: float) -> str:
 
 def _remedy(rows: int, recipe: Recipe, *, nf4: bool) -> str:
     if rows < recipe.batch_size:
-        turns = -(-recipe.batch_size * recipe.accumulate // rows)
-        return f"Set `batch_size = {rows}` and `accumulate = {turns}`: that was tried, and fits."
+        fewer, turns = of_fewer_rows(recipe, rows)
+        return f"Set `batch_size = {fewer}` and `accumulate = {turns}`: that was tried, and fits."
     if not recipe.checkpoint_activations:
         return "Set `checkpoint_activations = true`."
     if not nf4:

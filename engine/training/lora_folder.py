@@ -25,7 +25,7 @@ from engine.errors import BalcaoError, DataError, UsageError
 from engine.manifest import Input, now
 from engine.text import json_line
 from engine.training import run_status
-from engine.training.lora_recipe import Recipe
+from engine.training.lora_recipe import Recipe, learns_the_same
 
 KIND, VERSION = "lora-adapter", 1
 RUN, METRICS, CHECKPOINTS, LOG = "run.json", "metrics.jsonl", "checkpoints", "train.log"
@@ -104,9 +104,11 @@ def check_same(out: Path, run: Run) -> None:
         raise DataError(f"{out / RUN} cannot be read: {error}.", "Begin anew.") from error
     changed = [
         name
-        for name in ("base", "weights", "data", "recipe", "prompt_version", "processes")
+        for name in ("base", "weights", "data", "prompt_version", "processes")
         if getattr(old, name) != getattr(run, name)
     ]
+    if not learns_the_same(old.recipe, run.recipe):
+        changed.append("recipe")
     if changed:
         raise UsageError(
             f"The run in {out} was begun with another {' and '.join(changed)}.",

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+_Names = tuple[str, str, tuple[str, str]]
 _STATUS = Path("/proc/self/status")
 _MACHINE = Path("/proc/meminfo")
+_OWN = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
+_NEW = ("memory.max", "memory.current", ("active_file", "inactive_file"))
+_OLD = (
+    "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file"),
+)  # fmt: skip
+"""A group's files: its limit, what it uses, and which of that in `memory.stat` are files."""
 _KILO = 1024
 
 
@@ -44,26 +51,38 @@ def _addresses() -> Iterator[int]:
 def _left() -> Iterator[int]:
     """What the groups that the process is in (containers, batch systems) have left, in bytes."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = _OWN.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
-    own = next((line[len("0::") :] for line in lines if line.startswith("0::")), "/")
-    group = _GROUPS / own.lstrip("/")
+    for line in lines:
+        number, kinds, own = line.split(":", 2)
+        if number == "0":
+            yield from _left_above(_GROUPS, own, _NEW)
+        elif "memory" in kinds.split(","):  # the first version of groups has a tree for each kind
+            yield from _left_above(_GROUPS / "memory", own, _OLD)
+
+
+def _left_above(root: Path, own: str, names: _Names) -> Iterator[int]:
+    group = root / own.lstrip("/")
     for folder in (group, *group.parents):
-        if folder.is_relative_to(_GROUPS) and (left := _left_of(folder)) is not None:
+        if folder.is_relative_to(root) and (left := _left_of(folder, names)) is not None:
             yield left
 
 
-def _left_of(group: Path) -> int | None:
+def _left_of(group: Path, names: _Names) -> int | None:
+    limit, current, files = names
     try:
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        current = int((group / "memory.current").read_text(encoding="ascii"))
+        left = _number(group / limit) - _number(group / current)
         stat = (group / "memory.stat").read_text(encoding="ascii").split()
     except (OSError, ValueError):  # no such group, or the word “max”
         return None
     # Files that were read count as used, but make room when it is needed.
-    files = int(stat[stat.index("file") + 1]) if "file" in stat else 0
-    return max(limit - current + files, 0)
+    room = sum(int(stat[stat.index(name) + 1]) for name in files if name in stat)
+    return max(left + room, 0)
+
+
+def _number(file: Path) -> int:
+    return int(file.read_text(encoding="ascii"))
 
 
 def _kilobytes(file: Path) -> dict[str, int]:

@@ -18,6 +18,8 @@ from transformers.trainer_pt_utils import (  # noqa: TID253 - as above
 )
 from trl import SFTTrainer  # noqa: TID253 - as above
 
+from engine.training.lora_trouble import StepTooLarge, memory_is_out
+
 
 class Shuffled(Sampler[int]):
     """Rows in another order in every epoch; with `grouped`, those of a step are of like length.
@@ -64,6 +66,16 @@ class OrderedTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
     def __init__(self, sampler: Shuffled, **arguments: Any) -> None:  # noqa: ANN401 - as above
         self.sampler = sampler
         super().__init__(**arguments)
+
+    def training_step(self, model: Any, inputs: Any, *others: Any) -> Any:  # noqa: ANN401 - as above
+        """Forward and backward of a batch. Raises StepTooLarge."""
+        rows, tokens = inputs["input_ids"].shape
+        try:
+            return super().training_step(model, inputs, *others)
+        except (RuntimeError, MemoryError) as error:
+            if memory_is_out(error):
+                raise StepTooLarge(self.state.global_step + 1, rows, tokens) from error
+            raise
 
     def _get_train_sampler(self, _rows: Any = None) -> Sampler[int]:  # noqa: ANN401 - as above
         return self.sampler

@@ -53,6 +53,29 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
+def learns_the_same(recipe: Recipe, other: Recipe) -> bool:
+    """Whether a run can go on with the other recipe.
+
+    What decides only how many rows of a step are held at once may differ: what a step learns is
+    the same, but for rounding and for what dropout draws.
+    """
+    return _of_a_step(recipe) == _of_a_step(other)
+
+
+def of_fewer_rows(recipe: Recipe, most: int) -> tuple[int, int]:
+    """The largest `batch_size` up to `most`, and the `accumulate` that keeps a step's rows."""
+    together = recipe.batch_size * recipe.accumulate
+    size = next(size for size in range(most, 0, -1) if not together % size)
+    return size, together // size
+
+
+def _of_a_step(recipe: Recipe) -> Recipe:
+    together = recipe.batch_size * recipe.accumulate
+    return msgspec.structs.replace(
+        recipe, batch_size=together, accumulate=1, checkpoint_activations=False
+    )
+
+
 def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     """The recipe in `file` with `changes` over it, each `NAME=VALUE`.
 

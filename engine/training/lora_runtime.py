@@ -65,7 +65,7 @@ class Tuner:
         self._numerics = Numerics.of(recipe, processes)
         disable_progress_bar()  # ours is on the same line
         set_seed(recipe.seed)  # peft draws the adapter's first values
-        with explained(recipe), quiet():
+        with explained(recipe, out), quiet():
             arguments = arguments_of(recipe, self._numerics, checkpoints)
             model = load_base(base, recipe, self._numerics, processes)
             self._trainer = make_trainer(model, encoder.tokenizer, examples, recipe, arguments)
@@ -93,7 +93,7 @@ class Tuner:
         """
         if self._processes.sharded:
             return None  # it is spread over the processes only once it trains
-        with explained(self._recipe), quiet():
+        with explained(self._recipe, self._out), quiet():
             return probe(self._trainer, self._recipe, self._numerics, self._processes)
 
     def train(
@@ -117,7 +117,7 @@ class Tuner:
         if status or together:
             asking = Sampling(samples, self._answer, metrics, status, together=together)
             self._trainer.add_callback(asking)
-        with explained(self._recipe), quiet():
+        with explained(self._recipe, self._out), quiet():
             self._trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         state = self._trainer.state
         return Outcome(state.global_step, _last_loss(state), state.global_step >= state.max_steps)
@@ -135,7 +135,7 @@ class Tuner:
         """
         model = self._trainer.model
         model.peft_config["default"].base_model_name_or_path = base_name
-        with explained(self._recipe), quiet():
+        with explained(self._recipe, self._out), quiet():
             sharded = self._processes.sharded
             weights = self._trainer.accelerator.get_state_dict(model) if sharded else None
             if self._recipe.saved_in == "bf16":
@@ -154,7 +154,7 @@ class Tuner:
         share = examples
         if not self._processes.sharded:
             share = examples[self._processes.index :: self._processes.count]
-        with explained(self._recipe), quiet(), self._numerics.autocast():
+        with explained(self._recipe, self._out), quiet(), self._numerics.autocast():
             right = lora_score_runtime.score(model, self._encoder, share, show)
             return Score(len(examples), right if share is examples else total(right))
 

@@ -74,7 +74,10 @@ def next_step(view: RunView) -> str:
         "done": "",
         "stopped": tr("--resume goes on from its last checkpoint."),
         "failed": tr("Mend what is said above; --resume goes on from its last checkpoint."),
-        "killed": tr("It was killed; --resume goes on from its last checkpoint."),
+        "killed": tr(
+            "It was killed, by somebody or by the system when memory was full;"
+            " --resume goes on from its last checkpoint."
+        ),
     }[view.state]
 
 

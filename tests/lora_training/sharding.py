@@ -47,12 +47,12 @@ def tell_shares() -> None:
     """Have every process say, after the first step, which share of the model it has."""
     plain = Watch.on_step_end
 
-    def told(self: Any, args: Any, state: Any, control: Any, **kept: Any) -> None:
+    def told(self: Watch, _args: Any, state: Any, control: Any, **kept: Any) -> None:
         if state.global_step == 1:
             weights = list(kept["model"].parameters())
             here = sum(one.to_local().numel() for one in weights)
             share = here / sum(one.numel() for one in weights)
             print(f"{share:.3f} of the model is here")  # noqa: T201 - what it is for
-        plain(self, args, state, control, **kept)
+        plain(self, _args, state, control, **kept)
 
     Watch.on_step_end = told  # type: ignore[method-assign]

@@ -42,6 +42,13 @@ def test_a_batch_that_will_not_fit_and_one_that_does() -> None:
         found.check()
 
 
+def test_what_was_held_before_does_not_hide_what_a_row_takes() -> None:
+    flat = [measured(1, held=2.0, peak=2.1), measured(2, held=2.0, peak=2.6)]
+    assert expected(flat, 4) == round(3.6 * _GB)
+    loading = [measured(1, held=2.0, peak=4.0), measured(2, held=3.5, peak=4.0)]
+    assert expected(loading, 4) == round(6.5 * _GB)
+
+
 @pytest.mark.parametrize(
     ("recipe", "nf4", "words"),
     [
