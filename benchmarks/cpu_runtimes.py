@@ -1,6 +1,6 @@
 """The libraries that run a Llama on a CPU, side by side: speed, memory, weight, and adapters.
 
-python -m benchmarks.cpu_runtimes MODEL --adapter DIR [--python LIBRARY=PYTHON …]
+python -m benchmarks.cpu_runtimes MODEL [--adapter DIR] [--python LIBRARY=PYTHON …]
     [--openvino PRECISION=FOLDER …] [--only ROW …]
 python -m benchmarks.cpu_runtimes MODEL --adapter DIR --words 20 …    (whether they say the same)
 
@@ -33,9 +33,10 @@ ROOT = Path(__file__).resolve().parent.parent
 LENGTH, TOKENS = 500, 65
 """Tokens of a prompt, and of an answer: the first is the prompt's own."""
 
-LONGEST = 280
+LONGEST = 250
 """Seconds after which a library is given up."""
 
+COLUMNS = 11
 GGUF: dict[str, Quantization] = {"Q4_K_M": "nf4", "Q8_0": "int8", "bf16": "none", "fp32": "auto"}
 PACKAGES = {
     "llama.cpp": ("llama-cpp-python", "gguf"),
@@ -94,7 +95,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.model: ModelFiles = find_model(options.model, "base")
-        self.adapter = Path(options.adapter).resolve()
+        self.adapter = Path(options.adapter).resolve() if options.adapter else None
         self.pythons = {"llama.cpp": sys.executable, "transformers": sys.executable}
         self.pythons |= dict(one.split("=", 1) for one in options.python)
         named = (one.split("=", 1) for one in options.openvino)
@@ -103,15 +104,12 @@ class Bench:
 
     def rows(self) -> list[Row]:
         """Every line that can be asked for."""
-        whole = {"properties": {"ENABLE_MMAP": False}}
-        return [
-            *ROWS,
-            *(Row("OpenVINO GenAI", name, "openvino") for name in self.openvino),
-            *(
-                Row("OpenVINO GenAI, file read whole", name, "openvino", whole)
-                for name in self.openvino
-            ),
-        ]
+        rows = list(ROWS)
+        for name in self.openvino:
+            rows.append(Row("OpenVINO GenAI", name, "openvino"))
+            whole = {"properties": {"ENABLE_MMAP": False}}
+            rows.append(Row("OpenVINO GenAI, file read whole", name, "openvino", whole))
+        return rows
 
     def why_not(self, row: Row) -> str:
         """Why that row cannot be measured here, or nothing."""
@@ -150,8 +148,10 @@ class Bench:
 
     def _job(self, row: Row, *, adapter: bool) -> dict[str, Any]:
         config = self.model.config
-        told = read_json(self.adapter / "adapter_config.json", dict[str, Any])
-        model, lora = str(self.model.folder), str(self.adapter)
+        model, lora, factor = str(self.model.folder), None, 0.0
+        if adapter and self.adapter:
+            told = read_json(self.adapter / "adapter_config.json", dict[str, Any])
+            lora, factor = str(self.adapter), told["lora_alpha"] / told["r"]
         if row.library == "openvino":
             model = self.openvino[row.precision]
         if row.library == "llama.cpp":
@@ -160,12 +160,13 @@ class Bench:
             cache.be_silent()
             kind = GGUF[row.precision]
             model = str(cache.model_file(self.model, kind, lambda _progress: None))
-            lora = str(cache.adapter_file(self.adapter, self.model))
+            if lora and self.adapter:
+                lora = str(cache.adapter_file(self.adapter, self.model))
         return {
             "library": "transformers" if row.library == "torchao" else row.library,
             "model": model,
-            "adapter": lora if adapter else None,
-            "factor": told["lora_alpha"] / told["r"],
+            "adapter": lora,
+            "factor": factor,
             "threads": threads(self.model.weight_bytes),
             "dtype": "float32" if row.precision == "fp32" else "bfloat16",
             "bits": None,
@@ -197,21 +198,20 @@ def measure(bench: Bench, rows: Sequence[Row]) -> None:
     columns = ("MB to install", "load s", "first answer s", "reading", "writing", "peak MB")
     print("| | weights | " + " | ".join(columns) + " | held MB | with the adapter: reading |"
           " writing | peak MB | switch ms |")  # fmt: skip
-    print("|---" * 13 + "|")
+    print("|---" * (COLUMNS + 2) + "|", flush=True)
     first: dict[str, float] = {}
     for row in rows:
         told = [f"{bench.weight(row.library):.0f}"]
-        for adapter in (False, True):
+        for adapter in (False, True) if bench.adapter else (False,):
             found = attempt(bench, row, adapter=adapter)
             if isinstance(found, str):
-                told += [found] + [""] * (3 if adapter else 5)
-                if not adapter:
-                    break
-                continue
+                told.append(found)
+                break
             kind = "adapter " if adapter else ""
             for name in ("reading", "writing", "peak", "resident"):
                 first.setdefault(kind + name, found[name])
             told += cells(found, first, kind)
+        told += [""] * (COLUMNS - len(told))
         print(f"| {row.name} | {row.precision} | " + " | ".join(told) + " |", flush=True)
 
 
@@ -265,7 +265,7 @@ def main() -> None:
     )
     add: Callable[..., Any] = parser.add_argument
     add("model")
-    add("--adapter", required=True)
+    add("--adapter", metavar="DIR", help="left out: the base alone is measured")
     add("--python", action="append", default=[], metavar="LIBRARY=PYTHON")
     add("--openvino", action="append", default=[], metavar="PRECISION=FOLDER")
     add("--only", action="append", default=[], metavar="ROW[:WEIGHTS]")
