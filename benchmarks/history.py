@@ -172,6 +172,7 @@ async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) 
             app.simulate_key("ctrl+o")
             await until_told("")
             opened.append(since(clock, core))
+            await pilot.pause()  # nobody types before the page is drawn
             line = app.screen.query_one(Input)
             before = str(app.screen.query_one("#conversations-told", Static).render())
             clock, core = time.perf_counter(), time.process_time()
