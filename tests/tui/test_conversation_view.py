@@ -6,6 +6,7 @@ import asyncio
 import re
 
 from textual.app import App, ComposeResult
+from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
 from engine.conversation import Conversation, Turn
@@ -201,6 +202,28 @@ async def test_it_follows_until_the_reader_scrolls_up_and_again_when_he_is_back(
         await settle(pilot)
         assert seen(pilot)[-1] == "question 31"
         assert pane.following
+
+
+async def test_scrolling_down_at_the_end_is_not_away_from_it() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 30)
+        view = await pane.begin("question 30", "Model")
+        await view.add("- line 30.0\n")
+        await until(lambda: "line 30.0" in seen(pilot))
+        pane.scroll_page_up(animate=False)
+        await settle(pilot)
+        for _ in range(3):
+            pane.scroll_page_down(animate=False)
+            await settle(pilot)
+        assert pane.following
+        await pilot._post_mouse_events([MouseScrollDown], pane, offset=(5, 5))
+        await settle(pilot)
+        assert pane.following
+        await view.add("- line 30.1\n")
+        await until(lambda: seen(pilot)[-1:] == ["line 30.1"])
+        await pilot._post_mouse_events([MouseScrollUp], pane, offset=(5, 5))
+        await settle(pilot)
+        assert not pane.following
 
 
 async def test_an_answer_goes_on_where_nobody_looks() -> None:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
-from textual.containers import VerticalScroll
 from textual.widget import Widget
 
 from engine.conversation import Conversation, Turn
 from tui.widgets.entries import Entry
+from tui.widgets.following import FollowingScroll
 from tui.widgets.window import Window
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _NEAR, _FAR = 1, 3
 """Screens above and below what is seen in which turns are drawn, and beyond which they are not."""
 
 
-class ConversationView(VerticalScroll, can_focus=False):
+class ConversationView(FollowingScroll, can_focus=False):
     """Questions and answers, oldest first, as widgets only around what is seen."""
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's name for it
@@ -36,15 +36,6 @@ class ConversationView(VerticalScroll, can_focus=False):
         self._tending = False
         self._reading = (0, 0)
         self._width = 0
-
-    def on_mount(self) -> None:
-        """Follow the end."""
-        self.anchor()
-
-    @property
-    def following(self) -> bool:
-        """Whether the end stays in view when something is added there."""
-        return self.is_anchored and not self._anchor_released
 
     @property
     def place(self) -> int:
@@ -110,7 +101,7 @@ class ConversationView(VerticalScroll, can_focus=False):
         """Bring the turn at that place, counted from 0, to the top of what is seen."""
         async with self._changing:
             window = self._window
-            self.release_anchor()
+            self.stay()
             with self.app.batch_update():
                 if not window.first <= place < window.last:
                     await window.jump(place)
