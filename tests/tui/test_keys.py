@@ -21,13 +21,14 @@ from tui import keys
 from tui.screens.record import RecordScreen
 from tui.widgets.engine_bar import EngineBar
 
-SCREENS = sorted((Path(__file__).resolve().parents[2] / "tui" / "screens").glob("*.py"))
+TUI = Path(__file__).resolve().parents[2] / "tui"
+SCREENS = [*sorted((TUI / "screens").glob("*.py")), TUI / "widgets" / "conversation_search.py"]
 
 
 def bindings() -> Iterator[Binding]:
     """Those of every screen and of the widgets that screens are made of."""
     for file in SCREENS:
-        module = import_module(f"tui.screens.{file.stem}")
+        module = import_module(f"tui.{file.parent.name}.{file.stem}")
         for found in vars(module).values():
             own: Any = vars(found).get("BINDINGS") if isinstance(found, type) else None
             if own and found.__module__ == module.__name__:
