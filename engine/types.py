@@ -43,6 +43,8 @@ class StopReason(StrEnum):
 
     COMPLETE = "complete"
     LENGTH = "length"
+    REPEATED = "repeated"
+    """Stopped, since the model said the same again and again."""
     CANCELLED = "cancelled"
     ERROR = "error"
 

@@ -61,6 +61,7 @@ def ending(answer: Answer) -> str:
     return {
         StopReason.COMPLETE: "",
         StopReason.LENGTH: tr("cut at the length limit"),
+        StopReason.REPEATED: tr("stopped"),
         StopReason.CANCELLED: tr("cancelled"),
         StopReason.ERROR: tr("broke off") if answer.text else tr("no answer"),
     }[answer.stop_reason]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from engine.backends.llama_text import TokenText, TurnEnd, loops
+from engine.i18n import tr
 from engine.types import StopReason
 
 _LOOK_FOR_LOOPS_EVERY = 8
@@ -22,7 +23,6 @@ _TURN_TOKENS = (
     "<|im_end|>",
     "<|endoftext|>",
 )
-_LOOPED = "The model began to repeat itself and was stopped."
 
 
 def end_tokens(named: Iterable[int | Sequence[int] | None], known: Mapping[str, int]) -> set[int]:
@@ -63,7 +63,8 @@ class AnswerWatch:
             self.stop_reason = StopReason.COMPLETE
             return True
         if len(self.tokens) % _LOOK_FOR_LOOPS_EVERY == 0 and loops(self.tokens):
-            self.notice = _LOOPED
+            self.notice = tr("The model began to repeat itself and was stopped.")
+            self.stop_reason = StopReason.REPEATED
             return True
         return False
 

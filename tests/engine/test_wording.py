@@ -64,6 +64,10 @@ FIRST = "500 ms to the first word, 2.5 s"
             ),
         ),
         (
+            {"stop_reason": StopReason.REPEATED},
+            f"Tin [b] (012X) · grounded · word for word · stopped · {FIRST}",
+        ),
+        (
             {"stop_reason": StopReason.ERROR, "text": "", "fidelity": None},
             "Tin [b] (012X) · grounded · no answer · 2.5 s",
         ),

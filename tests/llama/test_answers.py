@@ -68,6 +68,7 @@ async def test_the_limit_on_tokens_ends_the_answer(engines: Engines) -> None:
 
 async def test_a_loop_is_stopped_and_told(engines: Engines) -> None:
     chunks = await gather(engines.base, request_of(LOOP, max_tokens=500))
+    assert chunks[-1].stop_reason is StopReason.REPEATED
     assert chunks[-1].notice == "The model began to repeat itself and was stopped."
     assert chunks[-1].tokens is not None
     assert chunks[-1].tokens.completion < 100

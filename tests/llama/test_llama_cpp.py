@@ -90,6 +90,7 @@ async def test_limits_and_loops_end_an_answer(fast: Engines) -> None:
     assert chunks[-1].tokens is not None
     assert chunks[-1].tokens.completion == 7
     looped = await gather(fast.base, request_of(LOOP, max_tokens=500))
+    assert looped[-1].stop_reason is StopReason.REPEATED
     assert "repeat itself" in looped[-1].notice
 
 
