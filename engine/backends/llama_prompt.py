@@ -50,10 +50,13 @@ def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: i
     if len(tokens) >= context:
         raise EngineFailed(
             tr(
-                "The question and its record take {count} tokens, more than the {context} "
-                "that the model can read."
+                "The question and what goes with it take {count:,} tokens, more than the "
+                "{context:,} that the model can read."
             ).format(count=len(tokens), context=context),
-            tr("Ask it from memory, or choose a model with a longer context."),
+            tr(
+                "Shorten it (from memory it goes without the record), or choose a model with a "
+                "longer context."
+            ),
         )
     return Fitted(tokens, min(max_tokens, context - len(tokens)), dropped)
 
