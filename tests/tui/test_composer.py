@@ -53,6 +53,15 @@ async def test_a_tab_that_comes_before_the_titles_waits_for_them(catalogue_dir: 
         assert not offered(pilot)
 
 
+async def test_beside_a_long_text_no_title_is_looked_up(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await type_for_offers(pilot, "tin l")
+        composer(pilot).paste("letters " * 1200)
+        await until(lambda: not offered(pilot))
+        suggestions = pilot.app.screen.query_one(Suggestions)
+        assert not suggestions.wish(composer(pilot).text)
+
+
 async def test_enter_sends_what_is_typed_whatever_is_offered(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await type_for_offers(pilot, "canvas")

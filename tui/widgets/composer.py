@@ -51,6 +51,11 @@ class Composer(TextArea):
         """What is written, with all that was pasted."""
         return self._pasted.whole(self.text).strip()
 
+    @property
+    def holds_long(self) -> bool:
+        """Whether a long text was pasted, so that its mark is no title's beginning."""
+        return self._pasted.holds(self.text)
+
     def accept(self) -> None:
         """The question was taken: empty the composer, keep the question for Up."""
         self.earlier.add(self.question)

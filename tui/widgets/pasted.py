@@ -27,6 +27,10 @@ class Pasted:
         self._texts[mark] = text
         return mark
 
+    def holds(self, text: str) -> bool:
+        """Whether one of the marks is in `text`."""
+        return any(mark in text for mark in self._texts)
+
     def whole(self, text: str) -> str:
         """`text` with what its marks stand for; a mark that was changed is only words."""
         for mark, held in self._texts.items():

@@ -110,4 +110,5 @@ def _short(composer: Composer) -> str:
     """
     document = composer.document
     line = document.get_line(0)
-    return line if document.line_count == 1 and len(line) <= _MOST_LETTERS else ""
+    title = document.line_count == 1 and len(line) <= _MOST_LETTERS and not composer.holds_long
+    return line if title else ""
