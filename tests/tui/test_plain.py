@@ -14,13 +14,14 @@ import pexpect
 import pytest
 
 from engine import paths, settings
+from engine.events import Piece
 from engine.opening import open_counter
 from engine.store.conversations import ConversationStore
 from engine.types import StopReason
 from tests.conftest import ROWS
 from tests.openai import server as scripted
 from tests.tui.terminals import ROOT, UTF8, terminal
-from tui.plain.chat import PlainChat
+from tui.plain.chat import PlainChat, _Telling
 from tui.plain.commands import COMMANDS
 from tui.plain.voice import Voice
 
@@ -121,6 +122,15 @@ def test_nothing_that_acts_on_a_terminal_is_said(catalogue_dir: Path) -> None:
     said = "".join(transcript(catalogue_dir, "Bell Tower", "/record", "/original", "\x1b[2J"))
     assert "Rings" in said
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(said)
+
+
+def test_a_blank_before_the_first_word_is_not_said_twice() -> None:
+    said = io.StringIO()
+    telling = _Telling(Voice(io.StringIO(), said), "Base Llama")
+    for text in (" ", " Two ", " coats"):
+        telling.tell(Piece(text))
+    telling.end()
+    assert said.getvalue() == "Base Llama: Two  coats\n"
 
 
 def test_half_a_word_is_held_back_until_the_rest_of_it_is_there() -> None:

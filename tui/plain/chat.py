@@ -66,7 +66,7 @@ class PlainChat:
         try:
             self._runner.run(work)
         except KeyboardInterrupt:
-            self.voice.tell("Stopped.")
+            self.voice.tell(tr("Stopped."))
 
     def show(self, conversation: Conversation) -> None:
         """Say a whole conversation, and go on with it."""
@@ -155,8 +155,11 @@ class _Telling:
         """Say what happened."""
         match event:
             case Piece(text):
-                self._begin()
-                self._voice.speak(text)
+                # Many a tokenizer begins with a blank; there is one behind the title already.
+                more = text if self._begun else text.lstrip()
+                if more:
+                    self._begin()
+                    self._voice.speak(more)
             case Loading(progress) if progress.label != self._loading:
                 self._loading = progress.label
                 self._voice.tell(tr("Loading: {label}").format(label=progress.label))
