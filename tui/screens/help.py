@@ -13,26 +13,25 @@ from textual.widgets import Footer, Static
 from engine.i18n import tr
 from tui import keys
 
-_ABOUT = tr(
-    "The counter answers with the product's description, word for word, and says\n"
-    "which record it comes from. Several products with one title are listed: "
-    "type\n"
-    'the number of the one you mean. A follow-up ("who wrote it?", "que idade?") '
-    "is\n"
-    "answered from the sentences of the record in hand.\n"
-    "\n"
-    "The line under an answer tells which engine gave it, whether it had the "
-    "record\n"
-    "before it (grounded) or spoke from memory, how much of it is the record's "
-    "own\n"
-    "words, and how long it took.\n"
-    "\n"
-    "A slash begins a command by its name (/fork, /engine lora); two slashes ask "
-    "for\n"
-    "a title that begins with one. Whatever acts on a turn acts on the selected "
-    "one,\n"
-    "or else on the last."
+_ABOUT = (
+    tr(
+        "The counter answers with the product's description, word for word, and says which record "
+        "it comes from. Several products with one title are listed: type the number of the one you "
+        'mean. A follow-up ("who wrote it?", "que idade?") is answered from the sentences of the '
+        "record in hand."
+    ),
+    tr(
+        "The line under an answer tells which engine gave it, whether it had the record before it "
+        "(grounded) or spoke from memory, how much of it is the record's own words, and how long "
+        "it took."
+    ),
+    tr(
+        "A slash begins a command by its name (/fork, /engine lora); two slashes ask for a title "
+        "that begins with one. Whatever acts on a turn acts on the selected one, or else on the "
+        "last."
+    ),
 )
+"""Paragraphs, whole: the page breaks their lines."""
 
 
 class HelpScreen(ModalScreen[None]):
@@ -56,7 +55,7 @@ class HelpScreen(ModalScreen[None]):
                 for pressed, does in self._lines():
                     yield Static(pressed, markup=False, classes="key")
                     yield Static(does, markup=False)
-            yield Static(_ABOUT, markup=False, classes="about-counter")
+            yield Static("\n\n".join(_ABOUT), markup=False, classes="about-counter")
         yield Footer()
 
     def on_mount(self) -> None:
