@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Input
+from textual.widgets._footer import FooterKey
 
 from engine import history, paths, settings
 from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
@@ -171,6 +172,26 @@ async def test_renaming(catalogue_dir: Path) -> None:
         await pilot.press("x", "escape")
         await until(lambda: isinstance(pilot.app.screen, ConversationsScreen))
         assert titles(found)[1] == "Tulle"
+
+
+async def test_a_fork_is_told_by_whatever_name_it_has(catalogue_dir: Path) -> None:
+    keep(*SAID[:1])
+    with closing(ConversationStore(paths.conversations_file())) as store:
+        fork = store.fork(store.listed()[0].id, 1)
+        store.rename(fork, "Another")
+    async with page(catalogue_dir) as (_, found):
+        assert "1  fork · Another" in str(found.options[0].prompt)
+
+
+async def test_the_keys_that_are_told_are_whole(catalogue_dir: Path) -> None:
+    keep(*SAID)
+    async with page(catalogue_dir, (60, 20)) as (pilot, _):
+        await pilot.press("f8")
+        await until(lambda: told(pilot).startswith("Deleted"))
+        keys = pilot.app.screen.query(FooterKey)
+        await until(lambda: "Undo" in [key.description for key in keys])
+        assert "Close" in [key.description for key in keys]
+        assert max(key.region.right for key in keys) <= 60
 
 
 async def test_deleting_and_bringing_back(catalogue_dir: Path) -> None:

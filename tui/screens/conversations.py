@@ -11,13 +11,14 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
-from textual.widgets import Footer, OptionList
+from textual.widgets import OptionList
 
 from engine import paths
 from engine.i18n import tr
 from engine.text import one_line
 from tui.screens.prompt import ChoiceScreen, LineScreen
 from tui.widgets.conversation_search import ConversationSearch
+from tui.widgets.fitting_footer import FittingFooter
 
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
@@ -38,9 +39,9 @@ class ConversationsScreen(ModalScreen[int | None]):
         Binding("f2", "rename", tr("Rename"), id="history_rename"),
         Binding("f8", "delete", tr("Delete"), id="history_delete"),
         Binding("ctrl+z", "undelete", tr("Undo"), id="history_undelete"),
+        Binding("escape,ctrl+o", "dismiss", tr("Close"), key_display="esc", id="history_close"),
         Binding("f5", "export", tr("Export"), id="history_export"),
         Binding("f7", "import", tr("Import"), id="history_import"),
-        Binding("escape,ctrl+o", "dismiss", tr("Close"), key_display="esc", id="history_close"),
         Binding("down", "move('cursor_down')", show=False, id="history_down"),
         Binding("up", "move('cursor_up')", show=False, id="history_up"),
         Binding("pagedown", "move('page_down')", show=False, id="history_page_down"),
@@ -60,7 +61,7 @@ class ConversationsScreen(ModalScreen[int | None]):
     def compose(self) -> ComposeResult:
         """What is found, and the keys."""
         yield self._search
-        yield Footer(compact=True)
+        yield FittingFooter()
 
     def on_input_submitted(self) -> None:
         """Enter in what to look for."""

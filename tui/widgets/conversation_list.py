@@ -78,7 +78,7 @@ def _drawn(entry: Listed, *, with_time: bool) -> Content:
     when = datetime.fromtimestamp(entry.updated).astimezone()
     day = when.strftime("%Y-%m-%d %H:%M" if with_time else "%Y-%m-%d")
     title = _marked(entry.title_hit) if entry.title_hit else Content(one_line(entry.title))
-    fork = (tr("fork of "), "dim") if entry.forked else ""
+    fork = (tr("fork · "), "dim") if entry.forked else ""
     line = Content.assemble((f"{day} {entry.turns:>4}  ", "dim"), fork, title)
     # The first question is the title, as long as nobody has given another.
     if not entry.hit or (entry.title_hit and _text(entry.hit) == _text(entry.title_hit)):
