@@ -62,8 +62,10 @@ async def test_each_engine_has_a_state_and_what_to_do(
         page = await open_page(pilot)
         assert states(page)[0] == "● Catalogue ready"
         assert states(page)[3].startswith("○ OpenAI not available: No model is set")
-        await pilot.press("down", "down", "down")
-        await pilot.pause()
+        await pilot.press("l")
+        await until(lambda: told(page) == "The catalogue needs no loading.")
+        await pilot.press("down", "down", "down", "l")
+        await until(lambda: told(page).startswith("It cannot be loaded as it is"))
         assert "Set `model` under [engines.openai]" in " ".join(about(page).split())
         await pilot.press("enter")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
@@ -101,6 +103,8 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
         await until(loaded, seconds=120)
         assert any(one.startswith("○ Base Llama loading: ") for one in seen)
         assert "resident" in about(page)
+        await pilot.press("l")
+        await until(lambda: told(page) == "It is loaded already.")
         engine = registry(pilot).get("base")
         assert isinstance(engine, LlamaEngine)
         worker = engine._host.pid

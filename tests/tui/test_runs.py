@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
+from textual.widgets._footer import FooterKey
 
 from engine import engines_file
 from engine.training import run_status
@@ -67,6 +68,8 @@ async def test_there_is_none_at_first(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         page = await open_page(pilot)
         assert "balcao train" in text(page, "#runs-head")
+        shown = page.query(FooterKey)
+        await until(lambda: [key.description for key in shown] == ["Close"])
         await pilot.press("u", "s", "escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
 

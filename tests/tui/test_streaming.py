@@ -133,6 +133,8 @@ async def test_while_an_answer_comes_the_draft_waits_and_the_engine_can_change(
         await pilot.press("enter")
         await until(lambda: state(pilot).startswith("Still answering"))
         assert composer.text == "Empty Shelf"
+        await pilot.press("f3")
+        await until(lambda: state(pilot) == "Still answering. Escape stops it.")
         await pilot.press("f2")
         await until(lambda: state(pilot).startswith("ready"))
         await pilot.press("escape")

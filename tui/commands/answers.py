@@ -40,7 +40,10 @@ def compare(screen: ChatScreen, question: str) -> None:
 async def _compare(screen: ChatScreen, question: str) -> None:
     meant = turns.meant(screen)
     question = question or screen.composer.question or (meant[1].question if meant else "")
-    if screen.is_answering or not question or not screen.counter.done():
+    if screen.is_answering:
+        screen.bar.tell(tr("Still answering. Escape stops it."))
+        return
+    if not question or not screen.counter.done():
         screen.bar.tell(tr("F3 puts a question to every engine that is ready: type one, or wait."))
         return
     if screen.counter.exception():

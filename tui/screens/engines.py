@@ -87,10 +87,18 @@ class EnginesScreen(ModalScreen[str | None]):
         from tui.commands.engines import load
 
         availability = self._availability.get(self._here)
-        if availability is None or not availability.ready or self._is_loading:
+        if availability is None or self._is_loading:
             return
-        self._told = ""
-        self._loading = self._chat.run_worker(load(self._chat, self._here), group="load")
+        if isinstance(self._registry.settings_of(self._here), CatalogueEngine):
+            self._told = tr("The catalogue needs no loading.")
+        elif self._registry.get(self._here).loaded:
+            self._told = tr("It is loaded already.")
+        elif not availability.ready:
+            self._told = tr("It cannot be loaded as it is: above stands why, and what to do.")
+        else:
+            self._told = ""
+            self._loading = self._chat.run_worker(load(self._chat, self._here), group="load")
+        self._draw()
 
     async def action_unload(self) -> None:
         """Free what the one under the cursor takes, or stop loading it."""

@@ -70,6 +70,10 @@ class RunsScreen(ModalScreen[str | None]):
         self._tell("")
         self._moved.set()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        """Without a run there is none to use or to stop."""
+        return action not in ("use", "stop") or bool(self._views)
+
     def action_stop(self) -> None:
         """Ask the run to save and stop; the second time, it is asked."""
         view = self._here
@@ -140,6 +144,7 @@ class RunsScreen(ModalScreen[str | None]):
             for place, row in enumerate(rows):
                 runs.replace_option_prompt_at_index(place, Content(row))
             return
+        self.refresh_bindings()
         with self.prevent(OptionList.OptionHighlighted):
             runs.clear_options()
             runs.add_options(Option(Content(row)) for row in rows)
