@@ -52,7 +52,7 @@ async def draw_answer(
                 await draw(event, view)
                 match event:
                     case Loading(progress) if progress.fraction == _LOADED:
-                        bar.show_availability()
+                        bar.tell(progress.label)
                     case Loading(progress):
                         bar.show_progress(progress)
                     case NotSaved(problem):
@@ -71,6 +71,7 @@ async def draw_answer(
         raise
     finally:
         ended = turn()
-        if ended and ended.answer and not view.finished:
+        # While the chat ends there may be no place for it any more.
+        if ended and ended.answer and not view.finished and view.query(".about"):
             await view.finish(ended.answer)
     return saved
