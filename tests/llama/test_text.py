@@ -102,5 +102,6 @@ def test_half_of_a_small_context_is_enough_for_the_answer() -> None:
 
 
 def test_a_question_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(EngineFailed, match="take 20 tokens, more than the 15"):
+    with pytest.raises(EngineFailed, match="take 20 tokens, more than the 15") as refused:
         fit(_talk(1), _encode, context=15, max_tokens=10)
+    assert refused.value.problem.remedy.startswith("Shorten it")
