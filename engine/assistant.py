@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
-from engine import followup, phrases
+from engine import followup, i18n, phrases
 from engine.backends.catalogue import counter_stream
 from engine.conversation import Conversation, Turn
 from engine.errors import BalcaoError, EngineUnavailable, StoreError
@@ -286,8 +286,8 @@ def _with_parameters(request: Request, row: EngineSettings) -> Request:
 
 
 def _language(questions: Sequence[str]) -> Language:
-    """The language of the last question; where that does not tell, of those before."""
-    language: Language = "en"
+    """The language of the last question; where that does not tell, of those before, or ours."""
+    language: Language = i18n.spoken()
     for question in questions:
         language = language_of(question, language)
     return language

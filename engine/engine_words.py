@@ -93,7 +93,7 @@ def warnings_of(row: EngineSettings, facts: EngineFacts) -> list[str]:
     if facts.refused:
         told.append(
             tr("The model takes no {refused}: the server's own holds.").format(
-                refused=" and no ".join(facts.refused)
+                refused=tr(" and no ").join(facts.refused)
             )
         )
     return told

@@ -53,6 +53,11 @@ def mo_file(language: str) -> Path:
     return LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.mo"
 
 
+def spoken() -> Literal["en", "pt"]:
+    """The language that the program speaks."""
+    return "pt" if _translations() else "en"
+
+
 def tr(message: str) -> str:
     """`message` in the person's language. What it holds in braces is filled in afterwards."""
     found = _translations()

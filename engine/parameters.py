@@ -65,10 +65,12 @@ def _number(text: str) -> float | None:
 
 
 PARAMETERS = (
-    Parameter("temperature", "Temperature", "0 to 2; 0: the likeliest word each", _temperature),
-    Parameter("top_p", "Top-p", "to 1; counts above temperature 0", _top_p),
-    Parameter("max_tokens", "Maximum tokens", "the longest answer", _max_tokens),
-    Parameter("system_prompt", "System prompt", "empty: as in training", printable),
+    Parameter(
+        "temperature", tr("Temperature"), tr("0 to 2; 0: the likeliest word each"), _temperature
+    ),
+    Parameter("top_p", tr("Top-p"), tr("to 1; counts above temperature 0"), _top_p),
+    Parameter("max_tokens", tr("Maximum tokens"), tr("the longest answer"), _max_tokens),
+    Parameter("system_prompt", tr("System prompt"), tr("empty: as in training"), printable),
 )
 
 
@@ -116,11 +118,15 @@ def warnings(row: Asked) -> list[str]:
     told = []
     if row.system_prompt and isinstance(row, LlamaEngine) and row.adapter:
         told.append(
-            "The adapter has learned to answer under the program's own system prompt: without it,"
-            " it answered 0 of 16 products word for word (docs/training.md)."
+            tr(
+                "The adapter has learned to answer under the program's own system prompt: without "
+                "it, it answered 0 of 16 products word for word (docs/training.md)."
+            )
         )
     elif row.system_prompt:
-        told.append("The program's own system prompt, which asks for the record's words, is off.")
+        told.append(
+            tr("The program's own system prompt, which asks for the record's words, is off.")
+        )
     if row.top_p < 1 and row.temperature == 0:
-        told.append("Top-p changes nothing while the temperature is 0.")
+        told.append(tr("Top-p changes nothing while the temperature is 0."))
     return told

@@ -84,13 +84,15 @@ def test_the_setting_goes_before_the_locale() -> None:
 def test_no_sentence_of_the_chat_is_left_untranslatable() -> None:
     bare = {
         f"{file.relative_to(translations.ROOT)}: {text}"
-        for file in sorted((translations.ROOT / "tui").rglob("*.py"))
+        for file in [*sorted((translations.ROOT / "tui").rglob("*.py")), *_WORDS]
         for text in _bare_sentences(ast.parse(file.read_text(encoding="utf-8")))
     }
     assert not bare
 
 
-_SENTENCE = re.compile(r"[A-Za-z]{2,}[,;:.]? .*[a-z]{2,}")
+_WORDS = [translations.ROOT / "engine" / name for name in ("parameters.py", "engine_words.py")]
+"""What the chat's pages tell that is not in `tui`."""
+_SENTENCE = re.compile(r"[A-Za-z]{2,}[,;:.]? .*[a-z]{2,}|^[A-Z][a-z]+[.…]$|^ (?:and|or|and no) $")
 _NOT_SHOWN = re.compile(
     r"^(?:bold|dim|italic|underline|reverse|strike|not|on|\$[\w-]+| )+$"  # styles
     r"|^set enable-bracketed-paste off$|^\s*@font-face|#[\w-]+|^-- |^[\w.]+ > "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec.structs import replace
 from textual import work
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.events import DescendantFocus
 from textual.reactive import Reactive
 from textual.screen import Screen
@@ -36,6 +36,16 @@ from tui.widgets.engine_bar import EngineBar
 if TYPE_CHECKING:
     from engine.opening import Counter
 
+_TEXTUALS = {
+    "Theme": (tr("Theme"), tr("Change the current theme")),
+    "Quit": (tr("Quit"), tr("Quit the application as soon as possible")),
+    "Keys": (
+        tr("Keys"),
+        tr("Show help for the focused widget and a summary of available keys"),
+    ),
+    "Screenshot": (tr("Screenshot"), tr("Save an SVG 'screenshot' of the current screen")),
+}
+"""Textual's own commands in the palette, by its names for them."""
 _FETCHED_FONT = r"\s*@font-face \{.*?\}|\s*<!--.*?-->"
 
 
@@ -120,6 +130,20 @@ class BalcaoApp(App[None]):
                 markup=False,
             )
 
+    def get_key_display(self, binding: Binding) -> str:
+        """A key as footers name it; Enter by its name where the terminal has no sign for it."""
+        shown, driver = super().get_key_display(binding), self._driver
+        charset = driver.charset if isinstance(driver, TerminalDriver) else glyphs.UTF8
+        return shown if glyphs.folded(shown, charset) == shown else binding.key
+
+    def action_command_palette(self) -> None:
+        """Open the palette, which asks in the person's language."""
+        from textual.command import CommandPalette
+
+        if not isinstance(self.screen, CommandPalette):
+            placeholder = tr("Search for commands…")
+            self.push_screen(CommandPalette(id="--command-palette", placeholder=placeholder))
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: what the keys do, each engine by name, and Textual's own."""
         if isinstance(screen, ChatScreen):
@@ -135,7 +159,9 @@ class BalcaoApp(App[None]):
                 yield SystemCommand(
                     tr("Engine: {title}").format(title=title), tr("Answers from here on"), choose
                 )
-        yield from super().get_system_commands(screen)
+        for own in super().get_system_commands(screen):
+            title, does = _TEXTUALS.get(own.title, (own.title, own.help))
+            yield own._replace(title=title, help=does)
 
     def on_record_wanted(self, event: RecordWanted) -> None:
         """Open records, over whatever screen asks for them."""

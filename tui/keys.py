@@ -29,9 +29,12 @@ COMPOSER = (
     Binding("down", "newer", tr("Newer question"), id="newer", show=False),
     Binding("tab", "complete", tr("Take what is offered"), id="complete", show=False),
 )
-APP = (Binding("ctrl+q", "quit", tr("Quit"), id="quit", priority=True),)
-# Not ours to bind: the palette is Textual's, named here so that help and settings know it.
+# The palette is Textual's, and so is its key: here it has a name in the person's language.
 PALETTE = "ctrl+p"
+APP = (
+    Binding("ctrl+q", "quit", tr("Quit"), id="quit", priority=True),
+    Binding(PALETTE, "command_palette", tr("palette"), show=False, priority=True),
+)
 
 DOES = {
     "submit": tr("send the question"),
@@ -104,4 +107,4 @@ def keymap(chosen: dict[str, str]) -> dict[str, str]:
 def pressed(name: str, chosen: dict[str, str]) -> str:
     """The keys in force for a name, for a person to read; empty where it has none."""
     keys = chosen.get(name, _DEFAULTS[name])
-    return "" if keys == _NO_KEY else keys.replace(",", " or ")
+    return "" if keys == _NO_KEY else keys.replace(",", tr(" or "))

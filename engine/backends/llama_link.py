@@ -35,7 +35,7 @@ from engine.backends.llama_messages import (
     length_of,
 )
 from engine.errors import EngineError, EngineFailed, EngineUnavailable
-from engine.i18n import tr
+from engine.i18n import spoken, tr
 from engine.text import one_line
 
 _MODULE = "engine.backends.llama_worker"
@@ -226,6 +226,7 @@ def _environment() -> dict[str, str]:
     return kept | {
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUTF8": "1",
+        "LANGUAGE": spoken(),  # by the settings, too, which the worker does not read
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",

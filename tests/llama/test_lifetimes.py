@@ -121,6 +121,7 @@ async def test_the_worker_has_no_terminal_no_ctrl_c_and_no_secret(
         assert [_stream(link.pid, number) for number in (0, 1)] == ["/dev/null"] * 2
         assert _stream(link.pid, 2).endswith("(deleted)")  # the log, which has no name
         assert b"sk-canary" not in _environment(link.pid)
+        assert b"LANGUAGE=en" in _environment(link.pid).split(b"\0")
         os.kill(link.pid, signal.SIGINT)
         await asyncio.sleep(0.2)
         assert link.alive

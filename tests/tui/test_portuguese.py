@@ -32,6 +32,9 @@ async def tour():
             raise SystemExit(f"{words!r} is not on the screen:\\n{seen()}")
         await until("Digite o título de um produto")
         await until("pronto · 10 produtos")
+        app.screen.query_one(Composer).insert("zzqx flumph")  # of no language
+        await pilot.press("enter")
+        await until("Não tenho isso")
         app.screen.query_one(Composer).insert("The Tin Lighthouse")
         await pilot.press("enter")
         await until("palavra por palavra")
@@ -43,6 +46,12 @@ async def tour():
         app.screen.query_one(Composer).insert("/nada")
         await pilot.press("enter")
         await until("Não há comando")
+        app.screen.query_one(Composer).clear()
+        await pilot.press("ctrl+p")
+        await until("Buscar comandos…")
+        await pilot.press(*"tema")
+        await until("Mudar o tema atual")
+        await pilot.press("escape")
 
 asyncio.run(tour())
 print("done")

@@ -39,6 +39,16 @@ def test_where_there_is_no_unicode_none_is_written(
             assert "Balcão".encode("latin-1") in drawn
 
 
+def test_a_key_without_a_sign_for_it_is_named(tmp_path: Path, catalogue_dir: Path) -> None:
+    with terminal("--catalogue", str(catalogue_dir), home=tmp_path, environ={"LANG": "C"}) as chat:
+        chat.expect(b"ready - ")
+        chat.send(b"\x0f")
+        chat.expect(b"enter")
+        chat.expect(b"Open")
+        chat.send(b"\x11")
+        chat.expect(pexpect.EOF)
+
+
 def test_a_stray_byte_does_not_end_the_chat(tmp_path: Path, catalogue_dir: Path) -> None:
     with terminal("--catalogue", str(catalogue_dir), home=tmp_path, environ=UTF8) as chat:
         chat.expect("ready ·".encode())

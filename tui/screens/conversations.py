@@ -92,7 +92,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         if title:
             with self._search.telling():
                 await asyncio.to_thread(self._store.rename, entry.id, title)
-                await self._search.refresh_list("Renamed.")
+                await self._search.refresh_list(tr("Renamed."))
 
     @work
     async def action_delete(self) -> None:
@@ -131,7 +131,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         entry = self._search.found.chosen
         if entry is None:
             return
-        kind = await self.app.push_screen_wait(ChoiceScreen("Export", _EXPORTS))
+        kind = await self.app.push_screen_wait(ChoiceScreen(tr("Export"), _EXPORTS))
         folder = paths.exports_dir()
 
         def write() -> Path:
@@ -142,7 +142,7 @@ class ConversationsScreen(ModalScreen[int | None]):
             )
 
         if kind:
-            self._search.tell("Writing…")
+            self._search.tell(tr("Writing…"))
             with self._search.telling():
                 self._search.tell(
                     tr("Written to {value}").format(value=await asyncio.to_thread(write))
@@ -160,7 +160,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         )
         if name is None:
             return
-        self._search.tell("Importing…")
+        self._search.tell(tr("Importing…"))
         with self._search.telling():
             added = await asyncio.to_thread(history.read, self._store, name)
             await self._search.refresh_list(history.told(added))

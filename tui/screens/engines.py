@@ -111,7 +111,7 @@ class EnginesScreen(ModalScreen[str | None]):
         before = [name for name in self._registry.ids if self._registry.get(name).loaded]
         await self._registry.get(self._here).unload()
         gone = [name for name in before if not self._registry.get(name).loaded]
-        titles = " and ".join(one_line(self._chat.bar.titles[name]) for name in gone)
+        titles = tr(" and ").join(one_line(self._chat.bar.titles[name]) for name in gone)
         self._told = (
             tr("Unloaded: {titles}.").format(titles=titles)
             if gone

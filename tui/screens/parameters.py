@@ -94,11 +94,9 @@ class ParametersScreen(ModalScreen[str | None]):
         except BalcaoError as error:
             self.dismiss(tr("In force until you leave, but not kept: {error}").format(error=error))
             return
-        over = overriding(self._engine_id, different)
+        over = tr(" and ").join(overriding(self._engine_id, different))
         kept = (
-            tr(" But {over} will go before it at the next start.").format(over=" and ".join(over))
-            if over
-            else ""
+            tr(" But {over} will go before it at the next start.").format(over=over) if over else ""
         )
         self.dismiss(
             tr("In force from the next question, and kept in the settings.{kept}").format(kept=kept)
