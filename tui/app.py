@@ -27,7 +27,7 @@ from engine.settings import Settings
 from engine.text import printable
 from tui import glyphs, keys, themes
 from tui.commands.table import COMMANDS
-from tui.driver import driver_for
+from tui.driver import TerminalDriver, driver_for
 from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
 from tui.terminal import no_colour
@@ -113,6 +113,10 @@ class BalcaoApp(App[None]):
 
         memory.settle()
         self.theme_changed_signal.subscribe(self, self._keep_theme)
+        if isinstance(self._driver, TerminalDriver):
+            from tui.leaving import Leaving
+
+            self._leaving = Leaving(self._leave)
 
     def _keep_theme(self, theme: Theme) -> None:
         """A theme that was chosen from the palette is the person's from here on."""
@@ -210,10 +214,13 @@ class BalcaoApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave: stop what is going on, keep what came."""
+        await self._leave(0)
+
+    async def _leave(self, code: int) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, ChatScreen):
                 await screen.close()
-        self.exit()
+        self.exit(return_code=code)
 
 
 def run(settings: Settings, typed: str, *, go_on: bool) -> int:

@@ -32,6 +32,11 @@ class TerminalDriver(LinuxDriver):
 
     charset = "utf-8"
 
+    def _sigcont_application(self, *_: object) -> None:
+        """Come back after Ctrl+Z; but the kernel wakes a program up for a hang-up, too."""
+        if os.isatty(self.fileno):
+            super()._sigcont_application()
+
     def run_input_thread(self) -> None:
         """Read keys until the app ends; runs in a thread of its own."""
         parser, pastes = XTermParser(self._debug), Pastes()
@@ -41,7 +46,9 @@ class TerminalDriver(LinuxDriver):
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
                 if selector.select(_TICK):
-                    data = os.read(self.fileno, _MOST)
+                    data = b""
+                    with suppress(OSError):  # a terminal that has hung up; the app hears of it
+                        data = os.read(self.fileno, _MOST)
                     if not data:
                         break
                     # Half a character is no text yet, and no text is the parser's end.

@@ -7,7 +7,7 @@ import re
 import select
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _IFLAG, _LFLAG = 0, 3
 _MOST = 65536
@@ -30,7 +30,8 @@ def typing_kept(terminal: int) -> Iterator[str]:
     try:
         yield _typed_so_far(terminal)
     finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with suppress(termios.error):  # it has hung up
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 
 def _typed_so_far(terminal: int) -> str:

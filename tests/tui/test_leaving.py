@@ -1,0 +1,56 @@
+"""The real chat in a terminal that hangs up, or told to end: nothing that was seen is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.store.conversations import ConversationStore
+from engine.types import StopReason
+from tests.openai import server as scripted
+from tests.tui.terminals import UTF8, terminal
+
+SETTINGS = """
+engine = "openai"
+[engines.openai]
+model = "m"
+base_url = "{url}"
+api_key_env = ""
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+async def test_what_came_is_kept(tmp_path: Path, catalogue_dir: Path, number: int) -> None:
+    async with scripted.running() as server:
+        # The second comes too soon after the first to be written for its own sake.
+        server.always = scripted.stalled(scripted.words("First"), scripted.words(" second"))
+        settings = tmp_path / "config" / "settings.toml"
+        settings.parent.mkdir()
+        settings.write_text(SETTINGS.format(url=server.url))
+        with terminal(
+            "--catalogue", str(catalogue_dir), home=tmp_path, environ=UTF8, size=(30, 100)
+        ) as chat:
+            await asyncio.to_thread(chat.expect, "ready ·".encode())
+            chat.send(b"Canvas Stool, Blue\r")
+            await asyncio.to_thread(chat.expect, b"second")
+            if number == signal.SIGHUP:
+                _hang_up(chat.child_fd)
+            else:
+                chat.kill(number)
+                await asyncio.to_thread(chat.expect, b"\x1b\\[\\?1049l")  # the screen as it was
+            assert await asyncio.to_thread(chat.wait) == 128 + number
+    with closing(ConversationStore(tmp_path / "data" / "conversations.db")) as store:
+        (turn,) = store.open(store.listed()[0].id).turns
+    assert turn.answer
+    assert (turn.answer.text, turn.answer.stop_reason) == ("First second", StopReason.CANCELLED)
+
+
+def _hang_up(handle: int) -> None:
+    """Close the other end of the terminal; the number stays taken for who closes it later."""
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), handle)
