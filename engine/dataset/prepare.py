@@ -144,7 +144,8 @@ def _sampled(
             mark = sampler.mark(row.uid, row.title or "", row.content or "")
             if sampler.may_take(mark) and (pair := _usable(row, counts)):
                 sampler.take(mark)
-                to_learn.take(mark)
+                if to_learn.may_take(mark):
+                    to_learn.take(mark)
                 stream.write(encode((mark, pair)) + b"\n")
     edge, learned = sampler.finish(), to_learn.finish()
     counts.kept = 0

@@ -142,7 +142,7 @@ def is_grounded(messages: list[dict[str, str]]) -> bool:
 def test_rows_from_memory_are_the_same_beside_grounded_ones(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "plain", Plan(limit=100, forms=2, valid=0.2))
     few = prepare(source, tmp_path / "few", Plan(limit=100, forms=2, valid=0.2, grounded=80))
-    prepare(source, tmp_path / "many", Plan(limit=100, forms=2, valid=0.2, grounded=200))
+    prepare(source, tmp_path / "many", Plan(limit=100, forms=2, valid=0.2, grounded=1130))
     for split in SPLITS:
         plain, some, more = (rows(tmp_path / name, split) for name in ("plain", "few", "many"))
         assert [one for one in some if not is_grounded(one)] == plain
