@@ -226,6 +226,19 @@ async def test_scrolling_down_at_the_end_is_not_away_from_it() -> None:
         assert not pane.following
 
 
+async def test_scrolling_where_all_is_in_view_is_none() -> None:
+    async with Pane().run_test(size=(60, 20)) as pilot:
+        pane = await opened(pilot, 1)
+        view = await pane.begin("question 1", "Model")
+        await view.add("- line 1.0\n")
+        await until(lambda: "line 1.0" in seen(pilot))
+        pane.scroll_page_up(animate=False)
+        await settle(pilot)
+        for line in range(1, 40):
+            await view.add(f"- line 1.{line}\n")
+        await until(lambda: seen(pilot)[-1:] == ["line 1.39"], seconds=5)
+
+
 async def test_an_answer_goes_on_where_nobody_looks() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 300)

@@ -27,6 +27,9 @@ class FollowingScroll(VerticalScroll):
         super().release_anchor()
 
     def _follow_at_end(self) -> None:
-        # Textual looks only when the line has changed: a page down at the end would leave it.
-        if self.scroll_target_y >= self.max_scroll_y:
+        # Textual looks only when the line has changed: a page down at the end would leave it, and
+        # so would any key where all is in view.
+        if not self.max_scroll_y:
+            self._anchor_released = False
+        elif self.scroll_target_y >= self.max_scroll_y:
             self._check_anchor()
