@@ -32,8 +32,8 @@ def alive() -> tuple[int, int]:
         gc.collect()
     found = gc.get_objects()
     return (
-        sum(isinstance(one, DOMNode) for one in found),
-        sum(isinstance(one, StylesCache) for one in found),
+        sum(issubclass(type(one), DOMNode) for one in found),
+        sum(type(one) is StylesCache for one in found),
     )
 
 
