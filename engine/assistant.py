@@ -180,7 +180,7 @@ class _Answering:
     async def _speak(self, request: Request) -> AsyncGenerator[Event]:
         if _has_nothing_to_answer_from(request.mode, request.decision):
             # There is no record to answer from: a model could only invent, so it is not asked.
-            chunks = counter_stream(request)
+            chunks = counter_stream(request, for_model=not isinstance(self._row, CatalogueRow))
         else:
             async with aclosing(self._make_ready()) as steps:
                 async for step in steps:

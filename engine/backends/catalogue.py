@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 
 from engine import phrases
 from engine.backends.excerpts import bearing_on
+from engine.i18n import tr
 from engine.types import (
     Availability,
     Chunk,
@@ -53,13 +54,22 @@ class CatalogueEngine:
         return counter_stream(request)
 
 
-async def counter_stream(request: Request) -> AsyncGenerator[Chunk]:
-    """What the counter answers from the request's decision: a record's words, or its own."""
+async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncGenerator[Chunk]:
+    """What the counter answers from the request's decision: a record's words, or its own.
+
+    `for_model`: in place of a model, whose name stands under the answer, so that it is told.
+    """
     quote = _quote(request)
     if quote:
         yield Chunk(quote, StopReason.COMPLETE)
     else:
-        yield Chunk(_own_words(request), StopReason.COMPLETE, by_counter=True)
+        told = tr("Said by the counter: the model has no record to answer from, and was not asked.")
+        yield Chunk(
+            _own_words(request),
+            StopReason.COMPLETE,
+            notice=told if for_model else "",
+            by_counter=True,
+        )
 
 
 def _quote(request: Request) -> str:

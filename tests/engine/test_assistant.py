@@ -125,6 +125,12 @@ async def test_a_grounded_model_is_not_asked_without_a_record(catalogue: Catalog
     answer, _ = await ask(Assistant(registry, catalogue), "Velvet Submarine Handbook", "base")
     assert (answer.status, answer.by_counter, answer.engine) == (Status.NONE, True, "base")
     assert not registry.scripted.asked
+    assert "was not asked" in answer.notice
+
+
+async def test_the_catalogue_says_its_own_words_without_a_note(catalogue: Catalogue) -> None:
+    answer, _ = await ask(Assistant(OneEngine(), catalogue), "Velvet Submarine Handbook")
+    assert (answer.by_counter, answer.notice) == (True, "")
 
 
 async def test_the_turns_before_go_along(catalogue: Catalogue) -> None:

@@ -177,3 +177,4 @@ async def test_a_grounded_model_is_not_asked_for_what_is_not_there(
         assert "not in the catalogue" in about(view)
         assert not server.asked
         assert "I don't have that" in words(pilot, ".words")[0]
+        assert "was not asked" in words(pilot, ".notice")[0]
