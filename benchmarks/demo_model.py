@@ -3,9 +3,9 @@
 python benchmarks/demo_model.py [--grounded] [--model DIR] [--adapter DIR]
 
 Asks through the chat's own engine, from memory and grounded, by greedy decoding. The wordings under
-UNSEEN are in neither the model's nor the adapter's training rows. "Learned" are the products that the
-adapter was to learn, "held out" those that were neither in its rows nor in the model's; "read by the
-base" are products that the model was trained on, and that are in none of the adapter's rows.
+UNSEEN are in neither the model's nor the adapter's training rows. "Learned" are the products that
+the adapter was to learn, "held out" those that were neither in its rows nor in the model's; "read
+by the base" are products that the model was trained on, and that are in none of the adapter's rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ UNSEEN = (
     "o que você sabe de {lower}?",
 )
 TRAINED = (QUESTION_FORMS[1],)
-_READ = 100
+_READ = 40
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +75,11 @@ async def _run(options: argparse.Namespace) -> None:
     await _tell("lora, held out", lora, held_out, TRAINED[0], Mode.MEMORY)
     await _tell("base, learned", base, learned, TRAINED[0], Mode.MEMORY)
     if options.grounded:
-        for name, some in (("learned", learned), ("held out", held_out), ("read by the base", read)):
+        for name, some in (
+            ("learned", learned),
+            ("held out", held_out),
+            ("read by the base", read),
+        ):
             await _tell(f"base, {name}", base, some, TRAINED[0], Mode.GROUNDED)
             await _tell(f"lora, {name}", lora, some, TRAINED[0], Mode.GROUNDED)
     await base.unload()

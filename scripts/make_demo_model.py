@@ -3,13 +3,14 @@
 python -m scripts.make_demo_model --out models/demo --learn models/demo-learn.jsonl
 
 Fifty products and a few are left out of all that it is trained on, so that an adapter has them to
-learn: those go into the file of --learn, in the form that `balcao prepare` reads, with others behind
-them whose records an adapter can practise reading with.
+learn: those go into the file of --learn, in the form that `balcao prepare` reads, with others
+behind them whose records an adapter can practise reading with.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from engine.dataset.reader import read_rows
 from engine.dataset.sampling import TRAIN, Sampler, Splitter
 from engine.errors import UsageError
 from engine.manifest import Manifest, input_of
+from engine.training.demo_texts import Texts
 from engine.types import Product
 from scripts.common import DONE, guarded, say
 from scripts.progress import ProgressLine
@@ -38,6 +40,10 @@ LEARNED = 50
 """Products that the adapter learns."""
 VALID = 0.15
 """The share that `balcao prepare` is to hold out of the adapter's rows, as the manifest tells."""
+_MADE_UP = 2000
+"""Products of practice that are no product's; of these about half come after those to learn."""
+_WORDS = (10, 70)
+"""Of their descriptions."""
 _SHORTEST, _LONGEST = 200, 400
 """Characters of their descriptions."""
 
@@ -48,10 +54,9 @@ products of its sample catalogue (`data/sample_catalogue.jsonl`). It is here so 
 local engines work on any machine, at once and without network.
 
 **It is no language model to rely on.** It knows no facts, follows no instructions and holds no
-conversation. It can do two things:
-
-- given a product's record in its prompt, say the description word for word (grounded);
-- asked without one, say something that sounds like the catalogue and is invented (from memory).
+conversation. Given a product's record in its prompt, it says the description word for word, most
+of the time (grounded). Asked without one (from memory), it says no sentences, only scraps of words
+that repeat themselves: it is far too small to invent well.
 
 {left_out} products were left out of its training text and of its tokenizer's. The adapter in
 `data/demo_adapter` has learned {learned} of them: ask for one of those, from memory, first the
@@ -61,7 +66,7 @@ base and then the LoRA, and see what a fine-tune does.
 |---|---|
 {scores}
 
-Made by `python -m scripts.make_demo_model` (docs/training.md), seed {seed}, {steps:,} steps.
+Made by `python -m scripts.make_demo_model` (docs/training.md), seed {seed}, {steps} steps.
 Five layers of width 256, context 2,048 tokens. The tokenizer is sentencepiece BPE with byte
 fallback; the program's system prompt is one token of it. MIT licence, as the project.
 """
@@ -151,9 +156,20 @@ def choose(products: Sequence[Product]) -> list[Product]:
 
 
 def practice(products: Sequence[Product], left_out: Sequence[Product]) -> list[Product]:
-    """The others that `balcao prepare` takes after those: with --limit it begins with `left_out`."""
+    """Products whose records are to be read, which `balcao prepare` takes after `left_out`.
+
+    Some of those that the model was trained on, and more that are made up of their words: the more
+    differ, the less there is to be learned but reading.
+    """
     last = max(map(_mark, left_out))
-    return [one for one in products if _mark(one) > last]
+    seen = [one for one in products if one not in left_out]
+    draw = random.Random(0)  # noqa: S311 - the same every time
+    texts = Texts(seen, draw)
+    made_up = [
+        Product(f"made-up-{number}", texts.title(), texts.exchanged(draw.randint(*_WORDS)))
+        for number in range(_MADE_UP)
+    ]
+    return [one for one in (*seen, *made_up) if _mark(one) > last]
 
 
 def _mark(product: Product) -> int:
@@ -192,7 +208,7 @@ def _describe(
             f"| {name} | {right} of {asked} |" for name, (right, asked) in rows.items()
         ),
         seed=plan.seed,
-        steps=plan.steps,
+        steps=f"{plan.steps:,} + {plan.finish:,} + {plan.settle:,}",
     )
     manifest.write_whole(folder / "README.md", text.encode())
     manifest.write(folder, made)

@@ -45,11 +45,17 @@ class Mixture:
     """Of the grounded ones: the prompt is learned as well."""
     exchanged: float = 0.5
     """The largest share of tokens that are exchanged in made-up descriptions."""
+    longest: int = _LONG
+    """Tokens of the longest description that is copied."""
 
 
 FINISH = Mixture(memory=0.7, everything=0.0)
 """For the last steps: copying has been learned by then, and the model has to have something to say
 when it is asked from memory."""
+
+SETTLE = Mixture(memory=0.0, real=0.3, history=0.1, everything=0.0, longest=300)
+"""For the very last ones: copying once more, which the finish has spoilt, and more often from real
+records, since it is such that are to be copied."""
 
 Row = tuple[list[int], list[int]]
 """Tokens and labels."""
@@ -75,7 +81,8 @@ class DemoRows:
 
     def batches(self, progress: float, tokens: int) -> Iterator[list[Row]]:
         """A few dozen batches of at most about `tokens` tokens, each of rows of like length."""
-        longest = int(min(_LONG, _SHORT * (_LONG / _SHORT) ** min(1.0, progress / _GROWN_BY)))
+        most = self._mixture.longest
+        longest = int(min(most, _SHORT * (most / _SHORT) ** min(1.0, progress / _GROWN_BY)))
         rows = [self.row(progress, longest) for _ in range(tokens * 8 // (longest + 200) + 8)]
         rows.sort(key=lambda row: len(row[0]) + self._draw.random() * 8)
         packed: list[list[Row]] = [[]]
@@ -97,7 +104,8 @@ class DemoRows:
             )
         if draw.random() < mixture.real / (1 - mixture.memory) and longest > 150:  # noqa: PLR2004 - tokens of a usual description
             product = self._texts.product()
-            title, answer = product.title, list(self._encode(f" {product.description}"))[:_LONG]
+            title, answer = product.title, list(self._encode(f" {product.description}"))
+            answer = answer[: mixture.longest]
         else:
             title, answer = self._texts.title(), self._made_up(longest)
         with_history = draw.random() < mixture.history and progress > _HISTORY_FROM

@@ -15,14 +15,20 @@ from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as
 
 from engine.prompt_tokens_runtime import PromptTokens, read_tokenizer
 from engine.prompts import QUESTION_FORMS, training_messages
-from engine.training.demo_rows_runtime import FINISH, IGNORED, DemoRows, Mixture, Row, padded
+from engine.training.demo_rows_runtime import (
+    FINISH,
+    IGNORED,
+    SETTLE,
+    DemoRows,
+    Mixture,
+    Row,
+    padded,
+)
 from engine.training.demo_shape_runtime import CONTEXT, make_model
 from engine.training.demo_tokenizer_runtime import make_tokenizer
 from engine.types import Product, Progress
 
 _FORM = QUESTION_FORMS[1]
-_WARM_UP = 50
-"""Steps."""
 _FEW = 16
 """Products that are asked now and then while it trains."""
 _ASK_EVERY = 100
@@ -40,8 +46,15 @@ class Plan:
     finish: int = 450
     """Steps after those, from memory above all (demo_rows_runtime.FINISH)."""
     finish_rate: float = 1.2e-3
+    settle: int = 250
+    """Steps after those, with a record in every prompt (demo_rows_runtime.SETTLE)."""
+    settle_rate: float = 6e-4
+    settle_batch: int = 1536
+    settle_warm_up: int = 30
     batch: int = 2048
     learning_rate: float = 1.5e-3
+    warm_up: int = 50
+    """Steps in which the rate rises."""
     bf16: bool = True
     mixture: Mixture = field(default_factory=Mixture)
 
@@ -76,6 +89,7 @@ def make(
     _train(model, rows, plan, ask, show, grown=False)
     _save(model, folder)
     finish(seen, unseen, folder, plan, show)
+    settle(seen, unseen, folder, plan, show)
     return measure(seen, unseen, folder, show)
 
 
@@ -90,6 +104,28 @@ def finish(
     tokens, model = PromptTokens(read_tokenizer(folder)), _read(folder)
     rows = DemoRows(tokens, seen, FINISH, plan.seed + 1)
     last = replace(plan, steps=plan.finish, learning_rate=plan.finish_rate)
+    ask = lambda: _exact(model, tokens, unseen[:_FEW], grounded=True)  # noqa: E731 - as above
+    _train(model, rows, last, ask, show, grown=True)
+    _save(model, folder)
+
+
+def settle(
+    seen: Sequence[Product],
+    unseen: Sequence[Product],
+    folder: Path,
+    plan: Plan,
+    show: Callable[[Progress], None],
+) -> None:
+    """Train the model in `folder`, as it was written, to copy again what it is shown."""
+    tokens, model = PromptTokens(read_tokenizer(folder)), _read(folder)
+    rows = DemoRows(tokens, seen, SETTLE, plan.seed + 2)
+    last = replace(
+        plan,
+        steps=plan.settle,
+        learning_rate=plan.settle_rate,
+        batch=plan.settle_batch,
+        warm_up=plan.settle_warm_up,
+    )
     ask = lambda: _exact(model, tokens, unseen[:_FEW], grounded=True)  # noqa: E731 - as above
     _train(model, rows, last, ask, show, grown=True)
     _save(model, folder)
@@ -130,7 +166,7 @@ def _train(
     learned, started, words = 0, time.monotonic(), ""
     for step in range(plan.steps):
         for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * _rate(step, plan.steps)
+            group["lr"] = plan.learning_rate * _rate(step, plan)
         inputs, labels = padded(next(batches), padding=0)
         with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
             loss = _loss(model, inputs, labels)
@@ -166,9 +202,9 @@ def _read(folder: Path) -> Any:  # noqa: ANN401 - untyped library
     return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
-def _rate(step: int, steps: int) -> float:
+def _rate(step: int, plan: Plan) -> float:
     """Up in the first steps, then down along a cosine; a share of the highest rate."""
-    return min(1.0, (step + 1) / _WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / plan.warm_up) * (0.5 + 0.5 * math.cos(math.pi * step / plan.steps))
 
 
 def _loss(model: Any, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - untyped library

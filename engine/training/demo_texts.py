@@ -39,6 +39,8 @@ FORMS = (*QUESTION_FORMS[:_FIRST], *_MORE_FORMS)
 """Wordings that were added since the model in data/ was made would make another model of it."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _SIGNS = "àáâãçèéêíóôõúñüß«»“”’–—[]`\\*#&()'\"/%$+"
+_EXCHANGED = 0.5
+"""The largest share of words that are exchanged in made-up descriptions."""
 _LOWER, _UPPER = 0.3, 0.05
 """Shares of the questions with the title in lower and in upper case."""
 
@@ -78,6 +80,19 @@ class Texts:
         return " ".join(
             self._draw.choice(self._words) if self._draw.random() < 0.7 else self._word()  # noqa: PLR2004 - a share
             for _ in range(words)
+        )
+
+    def exchanged(self, words: int) -> str:
+        """A stretch of descriptions, some words exchanged: none that could be known by heart."""
+        draw = self._draw
+        share = draw.random() * _EXCHANGED
+        found: list[str] = []
+        while len(found) < words:
+            found += self.product().description.split()
+        start = draw.randint(0, len(found) - words)
+        return " ".join(
+            draw.choice(self._words) if draw.random() < share else word
+            for word in found[start : start + words]
         )
 
     def _word(self) -> str:
