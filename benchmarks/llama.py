@@ -4,7 +4,8 @@ python -m benchmarks.llama MODEL [--adapter DIR …] [--runtime llama.cpp|transf
 
 Engine and bare library hold the same weights, each in a process of its own, and take turns. A rate
 is a difference of two runs, so that what both have in common (a prompt, a process) is not in it.
-The limit is this machine's memory bandwidth over the model's bytes: each token reads every weight.
+The limit is the bandwidth of the memory that holds the model over its bytes: each token reads every
+weight. On a GPU both hold a large model in NF4.
 """
 
 from __future__ import annotations
@@ -12,33 +13,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import numpy as np  # noqa: TID253 - a script that is nothing without it
-
-from engine import settings
+from benchmarks.machine import bandwidth, gpu_used
+from engine import paths, settings
 from engine.backends.llama import LlamaEngine
 from engine.backends.llama_host import LlamaHosts
 from engine.backends.llama_messages import Runtime
 from engine.backends.llama_runtimes import runtime_of, threads
 from engine.backends.weights import find_model
 from engine.prompts import chat_messages
-from engine.types import Decision, Message, Mode, Request, Role, Status, Tokens
+from engine.types import Decision, Message, Mode, Product, Request, Role, Status, Tokens
 
 SHORT, LONG = 1, 49
 """Tokens written in the two runs of a pair: fewer than are taken for a loop."""
 
-BANDWIDTH_BYTES = 512_000_000
+SMALL_BYTES = 64_000_000
+GPU_WORDS, CPU_WORDS, SMALL_WORDS = (100, 1500), (10, 50), (10, 400)
+"""Words read in the two runs of a pair: a GPU and a small model read a few dozen as fast as one."""
+
 STALL_EVERY = 0.005
+LONG_RECORD = 400
+"""Characters of a description that takes more tokens than LONG."""
+BREAKS = 5
+"""Times that an answer, and the reading of a prompt, is broken off."""
+
 WORDS = "a shelf of blue jars from the village below the hill where nobody sells anything "
 
 
@@ -54,7 +60,7 @@ class Bare:
             text=True,
         )
         self.resident = 0
-        self._reply()
+        self.bytes = int(self._reply()["bytes"])
 
     def seconds(self, prompt: list[int], tokens: int) -> float:
         """How long a prompt and an answer of that many tokens take."""
@@ -91,10 +97,16 @@ class Engines:
         self.rows = [LlamaEngine("base", row, self.host) for row in rows]
 
     async def seconds(
-        self, row: int, question: str, tokens: int, history: tuple[Message, ...] = ()
+        self,
+        row: int,
+        question: str,
+        tokens: int,
+        history: tuple[Message, ...] = (),
+        record: Product | None = None,
     ) -> tuple[float, Tokens]:
         """How long an answer of at most that many tokens takes, and how many it came to."""
-        messages = chat_messages(question, None, Mode.MEMORY, history)
+        mode = Mode.GROUNDED if record else Mode.MEMORY
+        messages = chat_messages(question, record, mode, history)
         request = Request(question, Mode.MEMORY, messages, Decision(Status.NONE), max_tokens=tokens)
         started, counted = time.perf_counter(), Tokens(0, 0)
         async with aclosing(self.rows[row].stream(request)) as chunks:
@@ -102,26 +114,20 @@ class Engines:
                 counted = chunk.tokens or counted
         return time.perf_counter() - started, counted
 
+    async def pieces(self, question: str, count: int) -> None:
+        """Ask, and break off after so many pieces; with none, go on to the end."""
+        messages = chat_messages(question, None, Mode.MEMORY, ())
+        request = Request(question, Mode.MEMORY, messages, Decision(Status.NONE), max_tokens=LONG)
+        async with aclosing(self.rows[0].stream(request)) as chunks:
+            async for _ in chunks:
+                count -= 1
+                if not count:
+                    return
+
     def resident(self) -> int:
         """The worker's memory, bytes."""
         status = Path(f"/proc/{self.host.pid}/status").read_text(encoding="ascii")
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
-
-def bandwidth() -> float:
-    """Bytes a second that this machine reads from memory, all cores at it, best of five."""
-    cores = len(os.sched_getaffinity(0))
-    parts = [np.ones(BANDWIDTH_BYTES // cores // 8) for _ in range(cores)]
-    best = 0.0
-    for _ in range(5):
-        threads = [threading.Thread(target=part.sum) for part in parts]
-        started = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        best = max(best, BANDWIDTH_BYTES / (time.perf_counter() - started))
-    return best
 
 
 def question(number: int, words: int) -> str:
@@ -130,45 +136,101 @@ def question(number: int, words: int) -> str:
 
 
 async def decoding(engines: Engines, bare: Bare, row: int, pairs: int) -> tuple[float, float]:
-    """Tokens a second that are written: ours, and the library's. The best pair counts."""
-    ours, theirs = [], []
-    prompt = list(range(100, 160))
-    for number in range(pairs):
-        asked = question(1000 * row + number, 40)
-        await engines.seconds(row, asked, SHORT)
-        short, _ = await engines.seconds(row, asked, SHORT)
-        long, counted = await engines.seconds(row, asked, LONG)
-        ours.append((counted.completion - SHORT) / (long - short))
-        least = bare.seconds(prompt, SHORT)
-        theirs.append((LONG - SHORT) / (bare.seconds(prompt, LONG) - least))
-    return max(ours), max(theirs)
+    """Tokens a second that are written: ours, and the library's. The best of each run counts."""
+    ours, theirs = (Best(), Best()), (Best(), Best())
+    # A model that was trained ends an answer of its own early; of a long record it does not.
+    lines = paths.sample_source().read_text(encoding="utf-8").splitlines()
+    records = [
+        Product(str(n), one["title"], one["content"])
+        for n, one in enumerate(map(json.loads, lines))
+    ]
+    long_ones = iter([one for one in records if len(one.description) > LONG_RECORD])
+    while pairs:
+        record = next(long_ones)
+        await engines.seconds(row, record.title, SHORT, record=record)
+        short, _ = await engines.seconds(row, record.title, SHORT, record=record)
+        long, counted = await engines.seconds(row, record.title, LONG, record=record)
+        if counted.completion < LONG:
+            continue
+        pairs -= 1
+        ours[0].add(short)
+        ours[1].add(long)
+        # Of the same length, since a GPU's libraries prepare for each length that is new to them.
+        theirs[0].add(bare.seconds([3] * counted.prompt, SHORT))
+        theirs[1].add(bare.seconds([3] * counted.prompt, LONG))
+    return (LONG - SHORT) / between(ours), (LONG - SHORT) / between(theirs)
 
 
-async def prefilling(engines: Engines, bare: Bare, row: int, pairs: int) -> tuple[float, float]:
-    """Tokens a second that are read: ours, and the library's."""
-    ours, theirs = [], []
-    for number in range(pairs):
-        short, few = await engines.seconds(row, question(5000 + 2 * number, 10), SHORT)
-        long, many = await engines.seconds(row, question(5001 + 2 * number, 50), SHORT)
+async def prefilling(
+    engines: Engines, bare: Bare, words: tuple[int, int], pairs: int
+) -> tuple[float, float]:
+    """Tokens a second that are read: ours, and the library's. The best of each run counts."""
+    ours, theirs = (Best(), Best()), (Best(), Best())
+    more = 0
+    # What is done for the first time with so many words is done once more than it counts.
+    for number in range(pairs + 1):
+        short, few = await engines.seconds(0, question(5000 + 2 * number, words[0]), SHORT)
+        long, many = await engines.seconds(0, question(5001 + 2 * number, words[1]), SHORT)
         more = many.prompt - few.prompt
-        ours.append(more / (long - short))
-        short = bare.seconds([3] * few.prompt, SHORT)
-        theirs.append(more / (bare.seconds([3] * many.prompt, SHORT) - short))
-    return max(ours), max(theirs)
+        ours[0].add(short)
+        ours[1].add(long)
+        theirs[0].add(bare.seconds([3] * few.prompt, SHORT))
+        theirs[1].add(bare.seconds([3] * many.prompt, SHORT))
+    return more / between(ours), more / between(theirs)
+
+
+class Best:
+    """The least of several measurements."""
+
+    def __init__(self) -> None:
+        self.least = float("inf")
+
+    def add(self, seconds: float) -> None:
+        """One more."""
+        self.least = min(self.least, seconds)
+
+
+def between(runs: tuple[Best, Best]) -> float:
+    """Seconds that the longer run took more."""
+    return runs[1].least - runs[0].least
 
 
 async def fifth_turn(engines: Engines) -> tuple[float, float]:
-    """Seconds to the first token of a fifth turn: with what was read kept, and without."""
+    """Seconds to the first token of a fifth turn: with what was read kept, and read anew."""
     history: list[Message] = []
     for turn in range(4):
         asked = question(9000 + turn, 30)
         await engines.seconds(0, asked, SHORT, tuple(history))
         history += [Message(Role.USER, asked), Message(Role.ASSISTANT, question(turn, 20))]
-    await engines.seconds(0, question(9004, 30), SHORT, tuple(history[:-2]))
-    kept, _ = await engines.seconds(0, question(9005, 30), SHORT, tuple(history))
-    await engines.seconds(0, question(1, 3), SHORT)
-    anew, _ = await engines.seconds(0, question(9005, 30), SHORT, tuple(history))
-    return kept, anew
+    kept, anew = Best(), Best()
+    for _ in range(2):
+        await engines.seconds(0, question(9004, 30), SHORT, tuple(history[:-2]))
+        kept.add((await engines.seconds(0, question(9005, 30), SHORT, tuple(history)))[0])
+        await engines.seconds(0, question(1, 3), SHORT)
+        anew.add((await engines.seconds(0, question(9005, 30), SHORT, tuple(history)))[0])
+    return kept.least, anew.least
+
+
+async def breaking_off(engines: Engines, words: int, written: int) -> float:
+    """Seconds that a question waits because another was broken off, the median.
+
+    That one was of so many words, and broken off after `written` pieces, or with 0 in its reading.
+    """
+    whole, _ = await engines.seconds(0, question(7000, words), SHORT)
+    waits = []
+    for number in range(BREAKS):
+        await engines.seconds(0, question(7100 + number, 3), SHORT)
+        alone, _ = await engines.seconds(0, question(7200 + number, 3), SHORT)
+        asking = asyncio.create_task(engines.pieces(question(7300 + number, words), written))
+        if written:
+            await asking
+        else:
+            await asyncio.sleep(whole / 2)
+            asking.cancel()
+            await asyncio.wait({asking})
+        after, _ = await engines.seconds(0, question(7400 + number, 3), SHORT)
+        waits.append(max(after - alone, 0.0))
+    return statistics.median(waits)
 
 
 async def stalls(work: Callable[[], Any]) -> list[float]:
@@ -195,7 +257,9 @@ def telling(name: str, ours: float, theirs: float, unit: str = "tokens/s") -> No
 async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int) -> None:
     """Everything, one line each."""
     engines = Engines(model, adapters, runtime)
+    began, before = time.perf_counter(), gpu_used()
     late = await stalls(lambda: engines.seconds(0, "hello", SHORT))
+    ours_loads = time.perf_counter() - began
     print(f"{'loading: the chat is late by p99':34} {late[int(len(late) * 0.99)] * 1000:9.1f} ms")
     files = find_model(model, "base")
     file, bytes_read = str(files.folder), files.weight_bytes
@@ -204,18 +268,31 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
 
         found = gguf_cache_runtime.model_file(files, "auto", lambda _progress: None)
         file, bytes_read = str(found), found.stat().st_size
+    ours_on_gpu = gpu_used() - before
+    began, before = time.perf_counter(), gpu_used()
     bare = Bare(runtime, file, files.weight_bytes, None)
+    bare.seconds([3] * 8, SHORT)
+    bytes_read = bare.bytes or bytes_read
     print(f"{runtime}, {bytes_read / 1e6:.0f} MB of weights{'':12} ours    theirs")
+    telling("start to a first token", ours_loads, time.perf_counter() - began, "s")
+    if ours_on_gpu:
+        telling("memory of the GPU", ours_on_gpu / 1e6, (gpu_used() - before) / 1e6, "MB")
+    words = SMALL_WORDS if files.weight_bytes < SMALL_BYTES else CPU_WORDS
+    words = GPU_WORDS if ours_on_gpu else words
     ours, theirs = await decoding(engines, bare, 0, pairs)
     telling("writing, base", ours, theirs)
     limit = bandwidth() / bytes_read
     print(f"{'  of what memory allows':34} {limit:9.1f} tokens/s {ours / limit:.2f}")
-    telling("reading, base", *await prefilling(engines, bare, 0, pairs))
+    telling("reading, base", *await prefilling(engines, bare, words, pairs))
     telling("memory, base", engines.resident() / 1e6, bare.resident / 1e6, "MB")
-    print(f"{'  of the file':34} {engines.resident() / bytes_read:9.2f}")
+    if not ours_on_gpu:
+        print(f"{'  of the file':34} {engines.resident() / bytes_read:9.2f}")
     bare.close()
     kept, anew = await fifth_turn(engines)
     telling("fifth turn: kept, and read anew", kept * 1000, anew * 1000, "ms")
+    writing, reading = await breaking_off(engines, 40, 3), await breaking_off(engines, words[1], 0)
+    print(f"{'broken off in writing: waits':34} {writing * 1000:9.1f} ms")
+    print(f"{'broken off in reading: waits':34} {reading * 1000:9.1f} ms")
     if adapters:
         await measure_adapters(engines, file, adapters, runtime, pairs)
     late = await stalls(lambda: engines.seconds(0, "once more", LONG))

@@ -11,18 +11,35 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from engine.backends.llama_runtimes import FP32_UP_TO, QUANTIZED_ABOVE
 
 Job = Callable[[list[int], int], None]
 
 
 def transformers_job(model: str, adapter: str | None, threads: int) -> Job:
-    """`generate` as it is, in the weights' own precision."""
+    """`generate` as it is, where our engine computes, with the weights as it holds them."""
     import torch
-    from transformers import GenerationConfig, LlamaForCausalLM
+    from transformers import BitsAndBytesConfig, GenerationConfig, LlamaForCausalLM
 
     torch.set_num_threads(threads)
-    loaded: Any = LlamaForCausalLM.from_pretrained(model, dtype="auto", local_files_only=True)
+    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
+    on_gpu = torch.cuda.is_available()
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    loaded: Any = LlamaForCausalLM.from_pretrained(
+        model,
+        dtype=torch.float32 if size <= FP32_UP_TO else "auto",
+        device_map={"": 0 if on_gpu else "cpu"},
+        quantization_config=nf4 if on_gpu and size > QUANTIZED_ABOVE else None,
+        local_files_only=True,
+    )
     if adapter:
         from peft import PeftModel
 
@@ -31,13 +48,18 @@ def transformers_job(model: str, adapter: str | None, threads: int) -> Job:
     loaded.generation_config = GenerationConfig()
 
     def job(prompt: list[int], tokens: int) -> None:
-        ids = torch.tensor([prompt])
+        ids = torch.tensor([prompt], device=loaded.device)
         wanted = GenerationConfig(
             max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0
         )
         with torch.inference_mode():
             loaded.generate(ids, attention_mask=torch.ones_like(ids), generation_config=wanted)
+        if on_gpu:
+            torch.cuda.synchronize()
 
+    # A token reads every weight but of the embedding, of which it reads a row.
+    embedding = loaded.get_input_embeddings().weight
+    job.bytes = loaded.get_memory_footprint() - embedding.nbytes  # type: ignore[attr-defined]
     return job
 
 
@@ -91,7 +113,7 @@ def main(runtime: str, model: str, threads: int, adapter: str | None) -> None:
     """Load, say so, and carry out jobs until stdin ends."""
     make = llama_cpp_job if runtime == "llama.cpp" else transformers_job
     job = make(model, adapter, threads)
-    print(json.dumps({"ready": True}), flush=True)
+    print(json.dumps({"bytes": getattr(job, "bytes", 0)}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         started = time.perf_counter()

@@ -1,12 +1,14 @@
-"""A random Llama of TinyLlama-1.1B's shape, with a tokenizer and adapters, for benchmarks alone.
+"""A random Llama of a known model's shape, with a tokenizer and adapters, for benchmarks alone.
 
-python -m benchmarks.llama_random FOLDER   (2.2 GB, half a minute)
+python -m benchmarks.llama_random FOLDER [--shape llama-2-7b]
+
+TinyLlama-1.1B's takes 2.2 GB and half a minute; Llama-2-7b's 13.5 GB, and a GPU to draw it on.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +27,49 @@ from engine.prompts import SYSTEM
 VOCABULARY, WORDS = 32_000, 8_000
 RANK = 8
 ADAPTERS = 3
+SHARD = "10GB"
+"""As Llama 2 is split."""
+
+SHAPES = {
+    "tinyllama-1.1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_hidden_layers": 22,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 2048,
+    },
+    "llama-2-7b": {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 4096,
+    },
+}
+"""From the models' own config.json."""
 
 
-def main(folder: Path) -> None:
-    """Write `model` and `adapter0` to `adapter2` into `folder`."""
+def main() -> None:
+    """Write `model` and `adapter0` to `adapter2` into the folder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--shape", choices=SHAPES, default="tinyllama-1.1b")
+    given = parser.parse_args()
+    folder: Path = given.folder
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=2048,
-        intermediate_size=5632,
-        num_hidden_layers=22,
-        num_attention_heads=32,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
         bos_token_id=1,
         eos_token_id=2,
         rms_norm_eps=1e-5,
+        **SHAPES[given.shape],
     )
     torch.set_default_dtype(torch.bfloat16)
-    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(folder / "model", max_shard_size=SHARD)
     _tokenizer().save_pretrained(folder / "model")
     for number in range(ADAPTERS):
         _write_adapter(folder / f"adapter{number}", config)
@@ -106,4 +132,4 @@ def _write_adapter(folder: Path, config: LlamaConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

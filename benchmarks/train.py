@@ -1,12 +1,15 @@
 """`balcao train` against a bare TRL script with the same values: tokens a second, and memory.
 
     OMP_NUM_THREADS=1 python -m benchmarks.train [--pairs N] [--steps N]
+    python -m benchmarks.train --base models/random-7b/model --recipe seed    on a GPU
 
 Both train an adapter on the same random Llama and the same rows, in a fresh process each time, by
-turns. Tokens a second are those that trl counts, over the time of `SFTTrainer.train`; processor
-time is of the same span and tells more where others use the machine. Memory is the process's
-largest resident set, until training has ended. The best of all pairs counts for each. What
-`balcao train` estimates before the start stands beside what it then took.
+turns. Tokens a second are those that trl counts, from the end of the first quarter of the steps (in
+which much is done for the first time) to the last; processor time is of the same span and tells
+more where others use the machine. Memory is the process's
+largest resident set, until training has ended; on a GPU, what was reserved of the GPU's. The best
+of all pairs counts for each. What `balcao train` estimates before the start stands beside what it
+then took.
 """
 
 from __future__ import annotations
@@ -25,12 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.prompts import LLAMA2_TEMPLATE, training_messages
+from engine.training.lora_recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
+RECIPES = ROOT / "scripts" / "recipes"
 LEAST_SPEED, MOST_MEMORY = 0.97, 1.05
 ROWS, BATCH = 48, 4
-RATE = 1e-3
-RANK, ALPHA = 64, 128
+CHANGES = {"exact": ("learning_rate=1e-3",)}
+"""Of a recipe's values."""
 _FORM = "What is the description of “{title}”?"
 
 
@@ -49,22 +54,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=36)
+    parser.add_argument("--base", type=Path, help="a Llama (default: a random one of 7 M weights)")
+    parser.add_argument("--recipe", default="exact", help="one of scripts/recipes")
     parser.add_argument("--child", choices=("balcao", "bare"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    epochs = options.steps * BATCH // ROWS
     if options.child:
         timed(options.folder / f"{options.child}.json")
-        (balcao if options.child == "balcao" else bare)(options.folder, epochs)
+        values = [*CHANGES.get(options.recipe, ()), f"epochs={options.steps * BATCH // ROWS}",
+                  f"batch_size={BATCH}", "score_rows=0", "sample_rows=0"]  # fmt: skip
+        train = balcao if options.child == "balcao" else bare
+        train(options.folder / "rows", options.base, options.recipe, values)
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_base(folder / "base")
+        if not options.base:
+            options.base = folder / "base"
+            make_base(options.base)
         write_rows(folder / "rows")
         measured: dict[str, list[Run]] = {"bare": [], "balcao": []}
         for _ in range(options.pairs):
             for who, runs in measured.items():
-                runs.append(child(who, folder, options.steps))
+                runs.append(child(who, folder, options))
                 print(f"{who:7} {told(runs[-1])}", flush=True)
     return report(measured)
 
@@ -89,12 +100,13 @@ def told(run: Run) -> str:
     )
 
 
-def child(who: str, folder: Path, steps: int) -> Run:
+def child(who: str, folder: Path, options: argparse.Namespace) -> Run:
     """Train in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.train", "--child", who, "--folder", str(folder),
-               "--steps", str(steps)]  # fmt: skip
+               "--steps", str(options.steps), "--base", str(options.base),
+               "--recipe", options.recipe]  # fmt: skip
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -107,19 +119,36 @@ def child(who: str, folder: Path, steps: int) -> Run:
 
 def timed(file: Path) -> None:
     """Let `SFTTrainer.train` write what it took."""
+    import torch
+    from transformers import TrainerCallback
     from trl import SFTTrainer
 
     train: Callable[..., Any] = SFTTrainer.train
 
+    class Clock(TrainerCallback):  # type: ignore[misc] # untyped library
+        """When the first quarter had ended, and how many tokens it had."""
+
+        def __init__(self) -> None:
+            self.wall = self.cpu = self.tokens = 0.0
+
+        def on_log(self, _args: Any, state: Any, *_: Any, **kept: Any) -> None:  # noqa: ANN401 - untyped
+            """After each step."""
+            if state.global_step <= state.max_steps // 4 and "num_tokens" in kept["logs"]:
+                self.wall, self.cpu = time.perf_counter(), time.process_time()
+                self.tokens = kept["logs"]["num_tokens"]
+
     def measured(self: Any, *args: Any, **named: Any) -> Any:  # noqa: ANN401 - trl's own
-        wall, cpu = time.perf_counter(), time.process_time()
+        clock = Clock()
+        self.add_callback(clock)
         found = train(self, *args, **named)
         last = [entry for entry in self.state.log_history if "num_tokens" in entry][-1]
         run = Run(
-            last["num_tokens"],
-            time.perf_counter() - wall,
-            time.process_time() - cpu,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            last["num_tokens"] - clock.tokens,
+            time.perf_counter() - clock.wall,
+            time.process_time() - clock.cpu,
+            torch.cuda.max_memory_reserved()
+            if torch.cuda.is_available()
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
         file.write_text(json.dumps(asdict(run)), encoding="utf-8")
         return found
@@ -127,68 +156,88 @@ def timed(file: Path) -> None:
     SFTTrainer.train = measured
 
 
-def balcao(folder: Path, epochs: int) -> None:
+def balcao(rows: Path, base: Path, recipe: str, values: list[str]) -> None:
     """Train as the command does."""
     from scripts.train_lora import main as train
 
     with tempfile.TemporaryDirectory() as out:
-        arguments = ["--data", str(folder / "rows"), "--base", str(folder / "base"),
-                     "--out", f"{out}/lora", "--recipe", "exact"]  # fmt: skip
-        values = [f"epochs={epochs}", f"batch_size={BATCH}", f"learning_rate={RATE}",
-                  f"rank={RANK}", f"alpha={ALPHA}", "score_rows=0"]  # fmt: skip
+        arguments = ["--data", str(rows), "--base", str(base), "--out", f"{out}/lora",
+                     "--recipe", recipe]  # fmt: skip
         if train([*arguments, *(word for value in values for word in ("--set", value))]):
             raise SystemExit(1)
 
 
-def bare(folder: Path, epochs: int) -> None:
+def bare(rows: Path, base: Path, recipe: str, values: list[str]) -> None:
     """Train as TRL's own examples do."""
+    with tempfile.TemporaryDirectory() as out:
+        bare_trainer(rows, base, read_recipe(RECIPES / f"{recipe}.toml", values), out).train()
+
+
+def bare_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # noqa: ANN401 - untyped library
+    """The trainer of trl with the recipe's values, on a GPU if there is one."""
+    import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoTokenizer, BitsAndBytesConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    lines = (folder / "rows" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line)["messages"] for line in lines]
-    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+    lines = (rows / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    messages = [json.loads(line)["messages"] for line in lines]
+    tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = LLAMA2_TEMPLATE
-    with tempfile.TemporaryDirectory() as out:
-        SFTTrainer(
-            model=LlamaForCausalLM.from_pretrained(folder / "base"),
-            args=SFTConfig(
-                output_dir=out,
-                num_train_epochs=epochs,
-                per_device_train_batch_size=BATCH,
-                learning_rate=RATE,
-                lr_scheduler_type="cosine",
-                warmup_steps=0.03,
-                weight_decay=0.0,
-                max_grad_norm=1.0,
-                optim="adamw_torch",
-                max_length=None,
-                gradient_checkpointing=False,
-                bf16=False,
-                use_cpu=True,
-                dataloader_pin_memory=False,
-                logging_steps=1,
-                save_strategy="epoch",
-                save_total_limit=2,
-                report_to="none",
-                seed=0,
-            ),
-            train_dataset=Dataset.from_list(
-                [{"prompt": row[:-1], "completion": row[-1:]} for row in rows]
-            ),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(
-                r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear",
-                task_type="CAUSAL_LM",
-            ),
-        ).train()  # fmt: skip
+    on_gpu = torch.cuda.is_available()
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=recipe.double_quantization,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return SFTTrainer(
+        model=LlamaForCausalLM.from_pretrained(
+            base,
+            dtype=torch.bfloat16 if on_gpu else torch.float32,
+            device_map={"": 0 if on_gpu else "cpu"},
+            quantization_config=nf4 if recipe.quantization == "nf4" else None,
+        ),
+        args=SFTConfig(
+            output_dir=out,
+            num_train_epochs=recipe.epochs,
+            per_device_train_batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            lr_scheduler_type=recipe.schedule,
+            warmup_steps=recipe.warmup,
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=recipe.max_grad_norm,
+            optim=recipe.optimizer,
+            train_sampling_strategy="group_by_length" if recipe.length_grouped else "random",
+            max_length=None,
+            gradient_checkpointing=recipe.checkpoint_activations,
+            bf16=on_gpu,
+            use_cpu=not on_gpu,
+            dataloader_pin_memory=on_gpu,
+            logging_steps=1,
+            save_strategy="epoch",
+            save_total_limit=2,
+            report_to="none",
+            seed=0,
+        ),
+        train_dataset=Dataset.from_list(
+            [{"prompt": row[:-1], "completion": row[-1:]} for row in messages]
+        ),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,
+            lora_dropout=recipe.dropout,
+            target_modules=recipe.targets,
+            task_type="CAUSAL_LM",
+        ),
+    )
 
 
 def write_rows(folder: Path) -> None:
     """Rows of the sample catalogue, as `balcao prepare` writes them."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     lines = (ROOT / "data" / "sample_catalogue.jsonl").read_text(encoding="utf-8").splitlines()
     products = [one for one in map(json.loads, lines) if len(one["content"]) > 200][:ROWS]
     with (folder / "train.jsonl").open("w", encoding="utf-8") as stream:

@@ -46,7 +46,7 @@ def state_words(
     if facts.loading:
         return progress_words(progress) if progress else tr("loading")
     if loaded and facts.memory is not None:
-        return tr("loaded, takes {memory}").format(memory=byte_count(facts.memory))
+        return tr("loaded, takes {memory}").format(memory=_memory(facts.memory, facts))
     if availability is None:
         return "…"
     if availability.ready:
@@ -82,6 +82,15 @@ def welcome_words(
     )
 
 
+def _memory(resident: int, facts: EngineFacts) -> str:
+    """What a model's process takes, and where it is on a GPU, what of that."""
+    if not facts.gpu_memory:
+        return byte_count(resident)
+    return tr("{memory} and {gpu} of the GPU").format(
+        memory=byte_count(resident), gpu=byte_count(facts.gpu_memory)
+    )
+
+
 def _last(path: str) -> str:
     """The last part of a folder or hub id."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -111,7 +120,7 @@ def _table(info: EngineInfo, facts: EngineFacts, row: EngineSettings) -> Iterabl
     yield tr("address"), facts.address or tr("this machine")
     yield (
         tr("memory"),
-        tr("{memory} resident").format(memory=byte_count(facts.memory))
+        tr("{memory} resident").format(memory=_memory(facts.memory, facts))
         if facts.memory is not None
         else "",
     )

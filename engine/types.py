@@ -155,8 +155,8 @@ class EngineFacts(Struct, frozen=True):
 
     `model` is a hub id, a folder or a server's name for it; `adapter` a folder; `runtime` the
     library that runs it here; `address` the server. `memory` is what the model's process has
-    resident, in bytes; `loading` says that the model is on its way into it. `refused` are the
-    parameters that the model will not take.
+    resident, in bytes, and `gpu_memory` what it held of a GPU's once loaded; `loading` says that
+    the model is on its way into it. `refused` are the parameters that the model will not take.
     """
 
     model: str = ""
@@ -165,6 +165,7 @@ class EngineFacts(Struct, frozen=True):
     runtime: str = ""
     address: str = ""
     memory: int | None = None
+    gpu_memory: int = 0
     loading: bool = False
     refused: tuple[str, ...] = ()
 

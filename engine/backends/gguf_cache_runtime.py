@@ -19,6 +19,7 @@ from engine import manifest, paths, publish
 from engine.backends.gguf_adapter_runtime import write_adapter
 from engine.backends.gguf_model_runtime import write_model
 from engine.backends.llama_messages import Quantization
+from engine.backends.llama_runtimes import QUANTIZED_ABOVE
 from engine.backends.weights import ModelFiles
 from engine.errors import EngineFailed, EngineUnavailable
 from engine.i18n import tr
@@ -30,9 +31,6 @@ Show = Callable[[Progress], None]
 _VERSION = 1
 _MODEL, _ADAPTER = "model.gguf", "adapter.gguf"
 _MODEL_KIND, _ADAPTER_KIND = "llama.cpp model", "llama.cpp adapter"
-_SMALL = 256_000_000
-"""Bytes of weights up to which `auto` keeps them whole: there is nothing to be gained."""
-
 _FTYPES = {
     "nf4": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
     "int8": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
@@ -59,7 +57,7 @@ def model_file(model: ModelFiles, quantization: Quantization, show: Show) -> Pat
     fp32. Raises EngineError.
     """
     if quantization == "auto":
-        quantization = "nf4" if model.weight_bytes > _SMALL else "none"
+        quantization = "nf4" if model.weight_bytes > QUANTIZED_ABOVE else "none"
         full = quantization == "none"
     else:
         full = False

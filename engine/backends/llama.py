@@ -61,6 +61,7 @@ class LlamaEngine:
             quantization=row.quantization,
             runtime=self._host.runtime,
             memory=self._host.memory(),
+            gpu_memory=self._host.gpu_bytes,
             loading=self._host.loading,
         )
 

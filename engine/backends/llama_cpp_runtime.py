@@ -66,6 +66,10 @@ class LlamaCppRuntime:
         # Held here, since llama.cpp keeps only its address.
         self._abort = llama_cpp.ggml_abort_callback(lambda _data: self._cancelled())
 
+    def gpu_bytes(self) -> int:
+        """None: it computes on the CPU alone."""
+        return 0
+
     def attach(self, folder: str) -> None:
         """Load the adapter in `folder` beside the base, unless it is there. Raises EngineError."""
         if folder in self._adapters:

@@ -20,6 +20,7 @@ from engine.backends.llama_messages import (
     Open,
     Piece,
     Quantization,
+    Ready,
     Runtime,
     Step,
 )
@@ -40,6 +41,8 @@ class LlamaHost:
         self._opened = False
         self._adapters: set[Path] = set()
         self._turn = asyncio.Lock()
+        self.gpu_bytes = 0
+        """Of the GPU's memory, that the worker held when it last loaded something."""
 
     @property
     def pid(self) -> int | None:
@@ -109,6 +112,7 @@ class LlamaHost:
         """End the worker, whatever it is doing; its memory is free when this returns."""
         link, self._link = self._link, None
         self._opened = False
+        self.gpu_bytes = 0
         if link is not None:
             await link.kill()
 
@@ -123,8 +127,11 @@ class LlamaHost:
             request = Open(str(model.folder), self.quantization, model.weight_bytes, self.runtime)
             async with aclosing(link.call(request)) as replies:
                 async for reply in replies:
-                    if isinstance(reply, Step):
-                        yield Progress(reply.label, reply.fraction)
+                    match reply:
+                        case Step(label, fraction):
+                            yield Progress(label, fraction)
+                        case Ready():
+                            self.gpu_bytes = reply.gpu_bytes
             self._opened = True
         finally:
             if not self._opened and self._link is link:
@@ -134,8 +141,9 @@ class LlamaHost:
         if self._link is None:
             raise EngineFailed(tr("The model was unloaded."), tr("Ask again: it is loaded anew."))
         async with aclosing(self._link.call(Attach(str(adapter)))) as replies:
-            async for _ in replies:
-                pass
+            async for reply in replies:
+                if isinstance(reply, Ready):
+                    self.gpu_bytes = reply.gpu_bytes
         self._adapters.add(adapter)
 
 

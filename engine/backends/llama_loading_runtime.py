@@ -18,7 +18,7 @@ from transformers import (  # noqa: TID253 - as above
 )
 
 from engine.backends.llama_messages import Open, Quantization
-from engine.backends.llama_runtimes import threads
+from engine.backends.llama_runtimes import FP32_UP_TO, QUANTIZED_ABOVE, threads
 from engine.errors import EngineFailed, EngineUnavailable
 from engine.i18n import tr
 from engine.prompt_tokens_runtime import read_tokenizer
@@ -26,9 +26,6 @@ from engine.text import one_line
 
 _SHARE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
 """Memory that a model takes, in shares of its 16-bit weights; embeddings are never quantized."""
-
-_SMALL = 50_000_000
-"""Bytes of 16-bit weights; docs/training.md has what was measured."""
 
 _FEWEST_TOKENS = 0.75
 """Share of the model's vocabulary that its tokenizer has at least; makers round it up a little."""
@@ -52,14 +49,19 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     folder, quantization = request.folder, request.quantization
     on_gpu = torch.cuda.is_available()
     if quantization == "auto":
-        quantization = "nf4" if on_gpu else "none"
-    if not on_gpu:
+        large = request.weight_bytes > QUANTIZED_ABOVE
+        quantization = "nf4" if on_gpu and large else "none"
+    if on_gpu:
+        # It plans anew for each length that it meets, and an answer has another at every token:
+        # docs/performance.md has what was measured.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    else:
         torch.set_num_threads(threads(request.weight_bytes))
     _check_memory(request.weight_bytes * _SHARE[quantization], on_gpu=on_gpu)
     with memory_ran_out("be loaded"):
         model, report = LlamaForCausalLM.from_pretrained(
             folder,
-            dtype=_dtype(request, quantization, on_gpu=on_gpu),
+            dtype=_dtype(request, quantization),
             device_map={"": 0 if on_gpu else "cpu"},
             quantization_config=_quantized(quantization),
             use_safetensors=True,
@@ -125,12 +127,12 @@ def _is_out_of_memory(error: Exception) -> bool:
     return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
-def _dtype(request: Open, quantization: Quantization, *, on_gpu: bool) -> Any:  # noqa: ANN401 - a dtype, or "auto"
-    """16-bit weights stay so, at half the memory and twice the speed; but not on a CPU if small.
+def _dtype(request: Open, quantization: Quantization) -> Any:  # noqa: ANN401 - a dtype, or "auto"
+    """16-bit weights stay so, at half the memory and twice the speed; but not if they are few.
 
-    There a model's matrices fit the cache, and the rounding of 16-bit sums costs words.
+    Of a small model neither is felt, and the rounding of 16-bit sums costs words.
     """
-    small = request.weight_bytes <= _SMALL and quantization == "none" and not on_gpu
+    small = request.weight_bytes <= FP32_UP_TO and quantization == "none"
     return torch.float32 if small else "auto"
 
 

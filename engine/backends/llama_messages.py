@@ -66,9 +66,10 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The Open or Attach is carried out."""
+    """The Open or Attach is carried out; of a GPU's memory the worker now holds `gpu_bytes`."""
 
     number: int
+    gpu_bytes: int = 0
 
 
 class Piece(msgspec.Struct, frozen=True, tag="piece"):

@@ -77,6 +77,10 @@ class LlamaRuntime:
         self._put_in_force(folder)
         self.spoiled = False
 
+    def gpu_bytes(self) -> int:
+        """What it holds of a GPU's memory, in bytes, the allocator's reserve included."""
+        return int(torch.cuda.memory_reserved()) if torch.cuda.is_available() else 0
+
     def answer(
         self, ask: Ask, emit: Callable[[str], None], cancelled: Callable[[], bool]
     ) -> Done | None:

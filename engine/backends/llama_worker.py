@@ -33,6 +33,7 @@ from engine.backends.llama_messages import (
     frame,
     length_of,
 )
+from engine.backends.llama_pieces import Pieces
 from engine.errors import EngineError, EngineFailed, EngineUnavailable
 from engine.i18n import tr
 from engine.text import one_line
@@ -90,20 +91,23 @@ class Worker:
         match request:
             case Open():
                 self._runtime = self._open(request)
-                self._send(Ready(request.number))
+                self._send(Ready(request.number, self._runtime.gpu_bytes()))
             case Attach(folder):
-                self._opened().attach(folder)
-                self._send(Ready(request.number))
+                runtime = self._opened()
+                runtime.attach(folder)
+                self._send(Ready(request.number, runtime.gpu_bytes()))
             case Ask():
                 self._answer(request)
 
     def _answer(self, request: Ask) -> None:
+        pieces = Pieces(lambda text: self._send(Piece(text, request.number)))
         done = self._opened().answer(
             request,
-            emit=lambda text: self._send(Piece(text, request.number)),
+            emit=pieces.add,
             cancelled=lambda: request.number <= self._cancelled,
         )
         if done is not None:
+            pieces.send()
             self._send(done)
 
     def _opened(self) -> Runtime:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch  # noqa: TID253 - this module is imported lazily
 from transformers import BitsAndBytesConfig, LlamaForCausalLM  # noqa: TID253 - as above
 
+from engine.backends.llama_runtimes import FP32_UP_TO, QUANTIZED_ABOVE
 from engine.errors import UsageError
 from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe
@@ -24,11 +25,18 @@ class Numerics:
     nf4: bool
 
     @classmethod
-    def of(cls, recipe: Recipe, processes: Processes) -> Self:
-        """What the recipe's values come to on this machine. Raises UsageError."""
+    def of(cls, recipe: Recipe, processes: Processes, base: Path) -> Self:
+        """What the recipe's values come to for the model in `base`, on this machine.
+
+        `auto` is what the chat takes it for, too. Raises UsageError.
+        """
         on_gpu = torch.cuda.is_available()
+        weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
         bf16 = recipe.precision == "bf16" or (
-            recipe.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported()
+            recipe.precision == "auto"
+            and on_gpu
+            and weights > FP32_UP_TO
+            and torch.cuda.is_bf16_supported()
         )
         if recipe.quantization == "nf4" and processes.sharded:
             raise UsageError(
@@ -36,7 +44,7 @@ class Numerics:
                 'Set `quantization = "none"`, or use data parallel.',
             )
         # Spread over GPUs, the base fits as it is.
-        auto = on_gpu and not processes.sharded
+        auto = on_gpu and not processes.sharded and weights > QUANTIZED_ABOVE
         nf4 = recipe.quantization == "nf4" or (recipe.quantization == "auto" and auto)
         return cls(on_gpu, bf16, nf4)
 

@@ -62,7 +62,7 @@ class Tuner:
         self._processes = processes
         self._recipe = recipe
         self._out = out
-        self._numerics = Numerics.of(recipe, processes)
+        self._numerics = Numerics.of(recipe, processes, base)
         disable_progress_bar()  # ours is on the same line
         set_seed(recipe.seed)  # peft draws the adapter's first values
         with explained(recipe, out), quiet():
