@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from engine import keys, paths, settings
 from engine.errors import BalcaoError, SettingsError
+from engine.i18n import tr, tr_n
 from engine.opening import open_catalogue
 from engine.registry import Registry
 from engine.retrieval.postgres import is_address
@@ -31,14 +32,6 @@ _LITTLE_DISK = 2 * _GIB
 _SECONDS = 10
 _NEEDED = ("textual", "msgspec", "platformdirs", "tantivy", "rapidfuzz", "isal")
 """Without one of these there is no chat."""
-_FOR = {
-    "torch": "models on this machine",
-    "transformers": "models on this machine",
-    "peft": "LoRA adapters",
-    "bitsandbytes": "4-bit and 8-bit weights",
-    "sentencepiece": "Llama's older tokenizers",
-    "openai": "OpenAI-compatible servers",
-}
 _EXTRAS = {
     "trl": "train",
     "datasets": "train",
@@ -72,10 +65,10 @@ def examine(part: str, check: Check, *, fatal: bool = False) -> list[Finding]:
     try:
         found.extend(check())
     except BalcaoError as error:
-        found.append(Finding(part, part, "broken", error.message, error.remedy, fatal))
+        found.append(Finding(part, part, tr("broken"), error.message, error.remedy, fatal))
     except Exception as error:  # noqa: BLE001 - whatever is broken, the report tells it and goes on
         trouble = f"{type(error).__name__}: {error}."
-        found.append(Finding(part, part, "broken", trouble, "", fatal))
+        found.append(Finding(part, part, tr("broken"), trouble, "", fatal))
     return found
 
 
@@ -89,50 +82,57 @@ def settings_in_force() -> tuple[Settings, SettingsError | None]:
 
 def program() -> Iterator[Finding]:
     """Versions: of this program, Python, the packages. None of them is imported."""
-    yield Finding("program", "balcao", _version("balcao") or "not installed: run from its folder")
+    yield Finding(
+        "program", "balcao", _version("balcao") or tr("not installed: run from its folder")
+    )
     python = f"{platform.python_version()} ({sys.executable})"
     yield Finding("program", "python", python)
     yield Finding("program", "system", platform.platform())
     for name in _NEEDED:
-        yield _package(name, "the chat", "pip install balcao", fatal=True)
-    for name, purpose in _FOR.items():
-        yield _package(name, purpose, "pip install balcao")
+        yield _package(name, tr("the chat"), fatal=True)
+    for name, purpose in _purposes().items():
+        yield _package(name, purpose)
     for name, extra in _EXTRAS.items():
         remedy = f"pip install 'balcao[{extra}]'"
         version = _version(name)
-        yield Finding("program", name, version or f"not installed (optional: {remedy})")
+        yield Finding(
+            "program",
+            name,
+            version or tr("not installed (optional: {remedy})").format(remedy=remedy),
+        )
 
 
 def files() -> Iterator[Finding]:
     """Which settings there are, and which variables go before them (names alone)."""
     for name, file in (("settings", paths.settings_file()), ("engines", paths.engines_file())):
-        yield Finding("settings", name, str(file) if file.exists() else f"none ({file})")
+        yield Finding(
+            "settings", name, str(file) if file.exists() else tr("none ({file})").format(file=file)
+        )
     given = sorted(name for name in os.environ if name.startswith("BALCAO_"))
-    yield Finding("settings", "variables", ", ".join(given) or "none")
+    yield Finding("settings", "variables", ", ".join(given) or tr("none"))
 
 
 def engines(chosen: Settings) -> Iterator[Finding]:
     """Each engine: ready, or what it needs. One that is not ready is no trouble of the chat's."""
     registry = Registry(chosen)
     for engine_id in registry.ids:
-        here = ", the chat begins with it" if engine_id == chosen.engine else ""
+        here = tr(", the chat begins with it") if engine_id == chosen.engine else ""
         state = registry.get(engine_id).availability()
-        if state.ready:
-            yield Finding("engines", engine_id, f"ready{here}")
-        else:
-            yield Finding("engines", engine_id, f"not ready{here}", state.reason, state.remedy)
+        told = tr("ready") if state.ready else tr("not ready")
+        # A reason is given only where it is not ready.
+        yield Finding("engines", engine_id, f"{told}{here}", state.reason, state.remedy)
 
 
 def catalogue(chosen: Settings) -> Iterator[Finding]:
     """Which one it is, whether it opens, and how much it has."""
     if chosen.catalogue is None and not paths.sample_catalogue_dir().exists():
-        yield Finding("catalogue", "sample", "not built yet: the first chat does so")
+        yield Finding("catalogue", "sample", tr("not built yet: the first chat does so"))
         return
     name = chosen.catalogue or "sample"
     if is_address(name):
         name = name.rpartition("@")[2].partition("?")[0]  # the rest may hold a password
     with closing(open_catalogue(chosen)) as opened:
-        yield Finding("catalogue", name, f"{len(opened):,} products")
+        yield Finding("catalogue", name, _products(len(opened)))
 
 
 def named_keys(chosen: Settings) -> Iterator[Finding]:
@@ -141,7 +141,7 @@ def named_keys(chosen: Settings) -> Iterator[Finding]:
     wanted = {row.api_key_env for row in rows if isinstance(row, OpenAIEngine) and row.api_key_env}
     for name in sorted(wanted | set(keys.stored())):
         where = keys.source(name)
-        yield Finding("keys", name, f"found: {where.value}" if where else "not found")
+        yield Finding("keys", name, _where(where))
 
 
 def history() -> Iterator[Finding]:
@@ -149,21 +149,27 @@ def history() -> Iterator[Finding]:
     file = paths.conversations_file()
     there = _nearest(file)
     if not os.access(there, os.W_OK):
-        trouble = f"{there} cannot be written, so conversations are not kept."
-        yield Finding("history", "folder", str(there), trouble, "Make it writable.")
+        trouble = tr("{there} cannot be written, so conversations are not kept.").format(
+            there=there
+        )
+        yield Finding("history", "folder", str(there), trouble, tr("Make it writable."))
     if not file.exists():
-        yield Finding("history", "conversations", f"none yet ({file})")
+        yield Finding("history", "conversations", tr("none yet ({file})").format(file=file))
         return
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
             (count,) = database.execute("SELECT count(*) FROM conversation").fetchone()
     except sqlite3.Error as error:
-        trouble = f"{file} cannot be read: {error}."
-        remedy = "Put it aside under another name; the chat begins a new one."
+        trouble = tr("{file} cannot be read: {error}.").format(file=file, error=error)
+        remedy = tr("Put it aside under another name; the chat begins a new one.")
         yield Finding("history", "conversations", str(file), trouble, remedy)
         return
     size = file.stat().st_size / 2**20
-    yield Finding("history", "conversations", f"{count:,}, {size:.1f} MB ({file})")
+    yield Finding(
+        "history",
+        "conversations",
+        tr("{count:,}, {size:.1f} MB ({file})").format(count=count, size=size, file=file),
+    )
 
 
 def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
@@ -171,19 +177,50 @@ def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
     folder = _nearest(paths.data_dir())
     free = shutil.disk_usage(folder).free
     short = free < _LITTLE_DISK
-    trouble = f"Only {free / _GIB:.1f} GB are free where conversations are kept." if short else ""
+    trouble = (
+        tr("Only {free:.1f} GB are free where conversations are kept.").format(free=free / _GIB)
+        if short
+        else ""
+    )
     yield Finding(
         "machine",
         "disk",
-        f"{free / _GIB:,.1f} GB free ({folder})",
+        tr("{free:,.1f} GB free ({folder})").format(free=free / _GIB, folder=folder),
         trouble,
-        "Make room, or set BALCAO_HOME to a folder on another disk." if short else "",
+        tr("Make room, or set BALCAO_HOME to a folder on another disk.") if short else "",
     )
     yield Finding("machine", "memory", _memory())
-    yield Finding("machine", "cores", str(os.cpu_count() or "unknown"))
+    yield Finding("machine", "cores", str(os.cpu_count() or tr("unknown")))
     yield Finding("machine", "GPU", _gpu())
     if ask_torch:
         yield Finding("machine", "torch", _torch())
+
+
+def _purposes() -> dict[str, str]:
+    """What the packages are for without which the chat still starts."""
+    models = tr("models on this machine")
+    return {
+        "torch": models,
+        "transformers": models,
+        "peft": tr("LoRA adapters"),
+        "bitsandbytes": tr("4-bit and 8-bit weights"),
+        "sentencepiece": tr("Llama's older tokenizers"),
+        "openai": tr("OpenAI-compatible servers"),
+    }
+
+
+def _products(count: int) -> str:
+    return tr_n("{count:,} product", "{count:,} products", count).format(count=count)
+
+
+def _where(source: keys.Source | None) -> str:
+    """Where a key was found."""
+    return {
+        None: tr("not found"),
+        keys.Source.ENVIRONMENT: tr("found: environment"),
+        keys.Source.FILE: tr("found: file"),
+        keys.Source.KEYRING: tr("found: keyring"),
+    }[source]
 
 
 def _version(package: str) -> str:
@@ -193,12 +230,21 @@ def _version(package: str) -> str:
         return ""
 
 
-def _package(name: str, purpose: str, remedy: str, *, fatal: bool = False) -> Finding:
+def _package(name: str, purpose: str, *, fatal: bool = False) -> Finding:
     version = _version(name)
     if version:
         return Finding("program", name, version)
-    trouble = f"The package {name}, for {purpose}, is not installed."
-    return Finding("program", name, "missing", trouble, f"Install it: {remedy}.", fatal)
+    trouble = tr("The package {name}, for {purpose}, is not installed.").format(
+        name=name, purpose=purpose
+    )
+    return Finding(
+        "program",
+        name,
+        tr("missing"),
+        trouble,
+        tr("Install it: {remedy}.").format(remedy="pip install balcao"),
+        fatal,
+    )
 
 
 def _nearest(path: Path) -> Path:
@@ -210,8 +256,8 @@ def _memory() -> str:
     try:
         page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
-        return "unknown"
-    return f"{page * pages / _GIB:.1f} GB{_available()}"
+        return tr("unknown")
+    return tr("{all:.1f} GB{available}").format(all=page * pages / _GIB, available=_available())
 
 
 def _available() -> str:
@@ -220,13 +266,13 @@ def _available() -> str:
     except OSError:
         return ""
     kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "")
-    return f", {int(kib) * 1024 / _GIB:.1f} GB available" if kib else ""
+    return tr(", {free:.1f} GB available").format(free=int(kib) * 1024 / _GIB) if kib else ""
 
 
 def _gpu() -> str:
     program = shutil.which("nvidia-smi")
     if not program:
-        return "none found (no nvidia-smi)"
+        return tr("none found (no nvidia-smi)")
     ask = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         # The program of that name in the person's own PATH.
@@ -234,8 +280,8 @@ def _gpu() -> str:
             ask, capture_output=True, text=True, timeout=_SECONDS, check=True, errors="replace"
         )
     except (OSError, subprocess.SubprocessError):
-        return "nvidia-smi does not answer"
-    return "; ".join(told.stdout.strip().splitlines()) or "none"
+        return tr("nvidia-smi does not answer")
+    return "; ".join(told.stdout.strip().splitlines()) or tr("none")
 
 
 def _torch() -> str:
@@ -247,4 +293,4 @@ def _torch() -> str:
     told = subprocess.run(  # noqa: S603
         [sys.executable, "-c", ask], capture_output=True, text=True, check=False, errors="replace"
     )
-    return told.stdout.strip() or (told.stderr.strip().splitlines() or ["no answer"])[-1]
+    return told.stdout.strip() or (told.stderr.strip().splitlines() or [tr("no answer")])[-1]

@@ -12,19 +12,8 @@ from engine.text import byte_count, one_line
 from engine.types import Availability, EngineFacts, EngineInfo, Progress
 
 _PERCENT = 100
-_FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, under \[")
+_FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, (?:under|em) \[")
 """Where the first thing to do ends in a remedy, and the particulars begin."""
-_QUANTIZATION = {
-    "auto": tr("auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere"),
-    "nf4": tr("4-bit NF4"),
-    "int8": "8-bit",
-    "none": tr("none: the weights' own precision"),
-}
-_BY_LLAMA_CPP = _QUANTIZATION | {
-    "auto": tr("auto: 4-bit Q4_K_M, none for a small model"),
-    "nf4": tr("4-bit Q4_K_M"),
-    "int8": tr("8-bit Q8_0"),
-}
 
 
 def progress_words(progress: Progress) -> str:
@@ -108,14 +97,25 @@ def warnings_of(row: EngineSettings, facts: EngineFacts) -> list[str]:
     return told
 
 
+def _quantized(facts: EngineFacts) -> str:
+    by_llama_cpp = facts.runtime == "llama.cpp"
+    return {
+        "auto": tr("auto: 4-bit Q4_K_M, none for a small model")
+        if by_llama_cpp
+        else tr("auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere"),
+        "nf4": tr("4-bit Q4_K_M") if by_llama_cpp else tr("4-bit NF4"),
+        "int8": tr("8-bit Q8_0") if by_llama_cpp else tr("8-bit"),
+        "none": tr("none: the weights' own precision"),
+    }.get(facts.quantization, facts.quantization)
+
+
 def _table(info: EngineInfo, facts: EngineFacts, row: EngineSettings) -> Iterable[tuple[str, str]]:
     yield "id", info.id
     if isinstance(row, CatalogueEngine):
         yield tr("model"), tr("none: the record's own words")
     yield tr("model"), facts.model
     yield tr("adapter"), facts.adapter
-    told = _BY_LLAMA_CPP if facts.runtime == "llama.cpp" else _QUANTIZATION
-    yield tr("quantization"), told.get(facts.quantization, facts.quantization)
+    yield tr("quantization"), _quantized(facts)
     yield tr("runs by"), facts.runtime
     yield tr("address"), facts.address or tr("this machine")
     yield (

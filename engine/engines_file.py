@@ -24,17 +24,23 @@ _HEADER = (
 _ID = re.compile(r"[a-z0-9_-]{1,40}\Z")
 _NO_ID = re.compile(r"[^a-z0-9_-]+")
 _LONGEST_NAME = 30
-_WRONG_ID = "An engine's id has small letters, digits, - and _, at most 40."
-_TAKEN = "There is an engine named “{}” already."
 _TITLE_WIDTH = 24
 
 
 def check_free(engine_id: str, chosen: Settings) -> None:
     """Raises UsageError if that is no id for a new engine."""
     if not _ID.match(engine_id):
-        raise UsageError(_WRONG_ID)
+        raise UsageError(_wrong_id())
     if not _is_free(engine_id, chosen):
-        raise UsageError(_TAKEN.format(engine_id), tr("Name another: --engine."))
+        raise UsageError(_taken(engine_id), tr("Name another: --engine."))
+
+
+def _wrong_id() -> str:
+    return tr("An engine's id has small letters, digits, - and _, at most 40.")
+
+
+def _taken(engine_id: str) -> str:
+    return tr("There is an engine named “{engine_id}” already.").format(engine_id=engine_id)
 
 
 def add_tuned(model: str, base_url: str | None, api_key_env: str, wanted: str = "") -> str:
@@ -60,9 +66,9 @@ def add_tuned(model: str, base_url: str | None, api_key_env: str, wanted: str = 
 def check_unused(engine_id: str, chosen: Settings) -> None:
     """Raises UsageError if an adapter's engine cannot have that id."""
     if not _ID.match(engine_id):
-        raise UsageError(_WRONG_ID)
+        raise UsageError(_wrong_id())
     if engine_id in chosen.engines:
-        raise UsageError(_TAKEN.format(engine_id), tr("Name another: --engine."))
+        raise UsageError(_taken(engine_id), tr("Name another: --engine."))
 
 
 def adapter_id(folder: Path) -> str:
@@ -111,7 +117,7 @@ def _is_free(engine_id: str, chosen: Settings) -> bool:
 
 
 def _title(model: str) -> str:
-    return f"Tuned {one_line(base_model(model), _TITLE_WIDTH)}"
+    return tr("Tuned {model}").format(model=one_line(base_model(model), _TITLE_WIDTH))
 
 
 def _read() -> dict[str, Any]:

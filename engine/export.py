@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from engine.conversation import Turn
+from engine.i18n import tr
 from engine.text import one_line, printable
 from engine.types import Answer
 from engine.wording import describe, title_of
@@ -24,11 +25,12 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
     if "\n" in turn.question:
         parts.append(_fenced(turn.question))
     if product:
-        parts.append(f"{below} The record: {title_of(product)}\n\n{_fenced(product.description)}")
+        record = tr("The record: {title}").format(title=title_of(product))
+        parts.append(f"{below} {record}\n\n{_fenced(product.description)}")
     chosen = turn.answer if turn.others else None
     for answer in turn.answers:
         title = one_line(titles.get(answer.engine, answer.engine))
-        mark = " (chosen)" if answer is chosen and turn.place else ""
+        mark = tr(" (chosen)") if answer is chosen and turn.place else ""
         parts.append(f"{below} {title}{mark}\n\n{_said(answer)}")
     return "\n\n".join(parts) + "\n"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from engine import export
 from engine.conversation import Turn
 from engine.errors import BalcaoError, DataError
-from engine.i18n import tr
+from engine.i18n import tr, tr_n
 from engine.store import archive
 from engine.store.archive import KeptConversation, KeptTurn
 from engine.store.conversations import ConversationStore
@@ -82,14 +82,15 @@ def read_bytes(store: ConversationStore, data: bytes, name: str) -> Added:
 
 def told(added: Added) -> str:
     """What an import did, in a sentence."""
-    new = "1 conversation" if added.new == 1 else f"{added.new:,} conversations"
-    known = f"; {added.known:,} were here already" if added.known else ""
-    return f"{new} imported{known}."
+    new = tr_n("{new:,} conversation imported", "{new:,} conversations imported", added.new)
+    known = tr_n("; {known:,} was here already", "; {known:,} were here already", added.known)
+    told = f"{new}{known if added.known else ''}."
+    return told.format(new=added.new, known=added.known)
 
 
 def _page(kept: KeptConversation, titles: Mapping[str, str]) -> str:
-    when = (
-        f"{kept.created.astimezone():%Y-%m-%d %H:%M} to {kept.updated.astimezone():%Y-%m-%d %H:%M}"
+    when = tr("{created:%Y-%m-%d %H:%M} to {updated:%Y-%m-%d %H:%M}").format(
+        created=kept.created.astimezone(), updated=kept.updated.astimezone()
     )
     return export.conversation_as_markdown(kept.title, when, map(_turn, kept.turns), titles)
 

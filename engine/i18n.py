@@ -64,6 +64,12 @@ def tr(message: str) -> str:
     return found.gettext(message) if found else message
 
 
+def tr_of(context: str, message: str) -> str:
+    """As `tr`, for a word that is another one in another context."""
+    found = _translations()
+    return found.pgettext(context, message) if found else message
+
+
 def tr_n(one: str, many: str, count: int) -> str:
     """The one or the other, by `count`, in the person's language."""
     found = _translations()

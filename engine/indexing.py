@@ -12,6 +12,7 @@ from engine.dataset.reader import read_rows
 from engine.dataset.related import labels_of, read_labels, read_targets
 from engine.dataset.sources import input_of
 from engine.errors import DataError
+from engine.i18n import tr
 from engine.manifest import Manifest
 from engine.publish import one_at_a_time
 from engine.retrieval import layout
@@ -37,7 +38,7 @@ def build_catalogue(
 
     def add_related(draft: Path) -> None:
         if labels:
-            _tell(on_progress, "names of related products")
+            _tell(on_progress, tr("names of related products"))
             write_related(draft, read_labels(labels), read_targets(source))
 
     return build(
@@ -111,11 +112,13 @@ def _products(
     source: Path, counts: Counts, on_progress: Callable[[Progress], None] | None
 ) -> Iterator[Product]:
     def tell() -> None:
-        label = f"{counts.read:,} rows, {counts.rate:,.0f} a second"
+        label = tr("{count:,} rows, {rate:,.0f} a second")
+        label = label.format(count=counts.read, rate=counts.rate)
         _tell(on_progress, label, counts.fraction)
 
     yield from products(read_rows(source, counts, tell), counts)
-    _tell(on_progress, f"{counts.kept:,} products, writing the index", 1.0)
+    label = tr("{count:,} products, writing the index").format(count=counts.kept)
+    _tell(on_progress, label, 1.0)
 
 
 def _tell(

@@ -143,7 +143,7 @@ def _read() -> _Kept:
     except FileNotFoundError:
         return _Kept()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else tr("it is no text")
         raise SettingsError(
             tr("{file} cannot be read: {why}.").format(file=file, why=why)
         ) from None

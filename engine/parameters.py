@@ -64,14 +64,15 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-PARAMETERS = (
-    Parameter(
-        "temperature", tr("Temperature"), tr("0 to 2; 0: the likeliest word each"), _temperature
-    ),
-    Parameter("top_p", tr("Top-p"), tr("to 1; counts above temperature 0"), _top_p),
-    Parameter("max_tokens", tr("Maximum tokens"), tr("the longest answer"), _max_tokens),
-    Parameter("system_prompt", tr("System prompt"), tr("empty: as in training"), printable),
-)
+def every() -> tuple[Parameter, ...]:
+    """All of them, in the order of a form."""
+    told = tr("0 to 2; 0: the likeliest word each")
+    return (
+        Parameter("temperature", tr("Temperature"), told, _temperature),
+        Parameter("top_p", tr("Top-p"), tr("to 1; counts above temperature 0"), _top_p),
+        Parameter("max_tokens", tr("Maximum tokens"), tr("the longest answer"), _max_tokens),
+        Parameter("system_prompt", tr("System prompt"), tr("empty: as in training"), printable),
+    )
 
 
 def default(row: Asked, name: str) -> Value:
@@ -96,7 +97,7 @@ def read(typed: Mapping[str, str]) -> tuple[dict[str, Value | None], dict[str, s
     """Values by name, None where the default is wanted (left blank); and what is wrong by name."""
     values: dict[str, Value | None] = {}
     wrong: dict[str, str] = {}
-    for parameter in PARAMETERS:
+    for parameter in every():
         text = typed[parameter.name]
         try:
             values[parameter.name] = parameter.read(text) if text.strip() else None

@@ -11,7 +11,7 @@ from engine.backends.openai_chat import OpenAIEngine
 from engine.errors import UsageError
 from engine.i18n import tr
 from engine.protocol import Engine
-from engine.settings import EngineSettings, Settings
+from engine.settings import EngineSettings, Settings, shown_title
 
 
 class Registry:
@@ -61,7 +61,7 @@ class Registry:
     def _make(self, engine_id: str, row: EngineSettings) -> Engine:
         match row:
             case settings.CatalogueEngine():
-                return CatalogueEngine(engine_id, row.title)
+                return CatalogueEngine(engine_id, shown_title(row))
             case settings.LlamaEngine():
                 host = self._hosts.host(row.model, row.quantization, runtime_of(row))
                 return LlamaEngine(engine_id, row, host)

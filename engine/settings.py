@@ -29,6 +29,7 @@ _PREFIX = "BALCAO_"
 LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
 """The model that the engines are made for."""
 
+_DEMO = " (demo)"
 _RESERVED = {"BALCAO_HOME"}
 
 
@@ -160,6 +161,20 @@ def load(
     return _with_models(settings)
 
 
+def shown_title(row: EngineSettings) -> str:
+    """What an engine is called on the screen: our own titles are translated, a person's are not.
+
+    Here and not where they are set, since the settings say which language it is.
+    """
+    title = row.title.removesuffix(_DEMO)
+    ours = {
+        "Catalogue": tr("Catalogue"),
+        "Base Llama": tr("Base Llama"),
+        "LoRA Llama": tr("LoRA Llama"),
+    }
+    return ours.get(title, title) + row.title[len(title) :]
+
+
 def defaults() -> Settings:
     """The settings of someone who has set nothing."""
     return _with_models(msgspec.convert({"engines": _DEFAULT_ENGINES}, Settings))
@@ -234,7 +249,7 @@ def _with_model(row: EngineSettings, *, demo: bool) -> EngineSettings:
         return msgspec.structs.replace(row, model=LLAMA2)
     return msgspec.structs.replace(
         row,
-        title=f"{row.title} (demo)",
+        title=f"{row.title}{_DEMO}",
         model=str(paths.demo_model_dir()),
         adapter=str(paths.demo_adapter_dir()) if row.needs_adapter else None,
         # So small a model says nothing right in 4 bits, and has no need of them.

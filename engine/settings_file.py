@@ -88,9 +88,9 @@ def _edited(text: str, name: tuple[str, ...], values: Mapping[str, Value | None]
         tr("{settings_file} is written in a way that the program cannot change safely.").format(
             settings_file=paths.settings_file()
         ),
-        tr("Change it by hand, {value}.").format(
-            value=f"under [{name[0]}.{name[1]}]" if name else "at its top"
-        ),
+        tr("Change it by hand, under [{table}].").format(table=".".join(name))
+        if name
+        else tr("Change it by hand, at its top."),
     )
 
 

@@ -76,7 +76,8 @@ def speed(answer: Answer) -> str:
     parts = [first, _spell(timing.total)]
     seconds = (timing.total - timing.first_token) / _SECOND
     if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
-        parts.append(f"{answer.tokens.completion / seconds:.0f} tokens/s")
+        rate = answer.tokens.completion / seconds
+        parts.append(tr("{rate:.0f} tokens/s").format(rate=rate))
     return ", ".join(parts)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from engine.i18n import tr
 from scripts.common import DONE, USAGE, guarded, say
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(COMMANDS[given[0]][0])
         return cast("int", module.main(given[1:]))
     if given and not given[0].startswith("-"):
-        say(f"balcao: there is no command “{given[0]}”; the commands are {', '.join(COMMANDS)}.")
+        told = tr("there is no command “{name}”; the commands are {commands}.")
+        say(f"balcao: {told.format(name=given[0], commands=', '.join(COMMANDS))}")
         return USAGE
     return guarded(lambda: _start(given))
 
@@ -92,12 +94,14 @@ def _chat(flags: dict[str, Any]) -> int:
 
         return run(settings, "", go_on=go_on)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        say("balcao: the chat needs a terminal; for a pipe there are `balcao ask` and --plain.")
+        told = tr("the chat needs a terminal; for a pipe there are `balcao ask` and --plain.")
+        say(f"balcao: {told}")
         return USAGE
     from tui.terminal import is_dumb
 
     if is_dumb():
-        say("balcao: this terminal (TERM) can only write lines, so the chat goes line by line.")
+        told = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
+        say(f"balcao: {told[0].lower()}{told[1:]}")
         return _plain(flags, go_on=go_on)
     from tui.typeahead import typing_kept
 

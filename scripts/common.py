@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from engine.errors import BalcaoError, UsageError
+from engine.i18n import tr
 from engine.text import one_line
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -25,7 +26,7 @@ def guarded(command: Callable[[], int]) -> int:
         say(f"balcao: {one_line(str(error))}")
         return USAGE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
-        say("balcao: stopped.")
+        say(tr("balcao: stopped."))
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone. stdout is pointed away so that Python's own flush at

@@ -14,8 +14,9 @@ from itertools import groupby
 
 from msgspec.structs import asdict, replace
 
-from engine import checkup
+from engine import checkup, i18n
 from engine.checkup import Finding
+from engine.i18n import tr, tr_n
 from engine.settings import Settings
 from engine.text import json_line, one_line
 from scripts.common import DONE, FAILED, guarded
@@ -50,19 +51,25 @@ def _report(*, as_json: bool, ask_torch: bool) -> int:
         return DONE if can_start else FAILED
     _fold()
     for part, findings in groupby(found, lambda finding: finding.part):
-        print(part.capitalize())
+        print(_called(part).capitalize())
         for finding in findings:
             _print(finding)
         print()
     troubles = sum(1 for finding in found if finding.trouble)
-    marked = f" What is marked with ! does not work yet ({troubles})." if troubles else ""
-    print(f"The chat {'can' if can_start else 'cannot'} start.{marked}")
+    marked = (
+        tr(" What is marked with ! does not work yet ({troubles}).").format(troubles=troubles)
+        if troubles
+        else ""
+    )
+    print((tr("The chat can start.") if can_start else tr("The chat cannot start.")) + marked)
     return DONE if can_start else FAILED
 
 
 def _print(finding: Finding) -> None:
     mark = "!" if finding.trouble else " "
-    print(f"{mark} {finding.name:{_WIDE}} {one_line(finding.value)}")
+    # An engine is called by its id, in any language.
+    name = finding.name if finding.part == "engines" else _called(finding.name)
+    print(f"{mark} {name:{_WIDE}} {one_line(finding.value)}")
     for line in (finding.trouble, finding.remedy):
         if line:
             print(f"    {one_line(line)}")
@@ -70,12 +77,13 @@ def _print(finding: Finding) -> None:
 
 def _findings(*, ask_torch: bool) -> list[Finding]:
     chosen, wrong = checkup.settings_in_force()
+    i18n.choose(chosen.language)
     found = checkup.examine("program", checkup.program)
     found += checkup.examine("terminal", lambda: _terminal(chosen))
     found += checkup.examine("settings", checkup.files)
     if wrong:
         found.append(
-            Finding("settings", "wrong", "not used", wrong.message, wrong.remedy, fatal=True)
+            Finding("settings", "wrong", tr("not used"), wrong.message, wrong.remedy, fatal=True)
         )
     else:
         found += checkup.examine("settings", lambda: _chat(chosen), fatal=True)
@@ -92,45 +100,89 @@ def _chat(chosen: Settings) -> Iterator[Finding]:
     from tui.themes import theme_for
 
     theme = BalcaoApp(replace(chosen, theme=theme_for(chosen.theme))).theme
-    yield Finding("settings", "chat", f"takes them; theme {theme}, {len(chosen.keys)} own keys")
+    yield Finding(
+        "settings",
+        "chat",
+        tr_n(
+            "takes them; theme {theme}, {count} own key",
+            "takes them; theme {theme}, {count} own keys",
+            len(chosen.keys),
+        ).format(theme=theme, count=len(chosen.keys)),
+    )
 
 
 def _terminal(chosen: Settings) -> Iterator[Finding]:
     from tui import clipboard, glyphs, terminal
 
     dumb = terminal.is_dumb()
-    trouble = "This terminal (TERM) can only write lines, so the chat goes line by line."
+    trouble = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
     yield Finding(
         "terminal",
         "TERM",
-        os.environ.get("TERM") or "not set",
+        os.environ.get("TERM") or tr("not set"),
         trouble if dumb else "",
-        "If it can do more, set TERM, for instance to xterm-256color." if dumb else "",
+        tr("If it can do more, set TERM, for instance to xterm-256color.") if dumb else "",
     )
     size = shutil.get_terminal_size()
     small = size.columns < terminal.COLUMNS or size.lines < terminal.LINES
     yield Finding(
         "terminal",
         "size",
-        f"{size.columns} columns, {size.lines} lines",
-        "That is little: not everything fits." if small else "",
-        f"From {terminal.COLUMNS} columns and {terminal.LINES} lines on it does." if small else "",
+        tr("{columns} columns, {lines} lines").format(columns=size.columns, lines=size.lines),
+        tr("That is little: not everything fits.") if small else "",
+        tr("From {columns} columns and {lines} lines on it does.").format(
+            columns=terminal.COLUMNS, lines=terminal.LINES
+        )
+        if small
+        else "",
     )
     colours = terminal.colours()
-    wanted = "none wanted (NO_COLOR)" if terminal.no_colour() else f"{colours:,}"
+    wanted = tr("none wanted (NO_COLOR)") if terminal.no_colour() else f"{colours:,}"
     yield Finding("terminal", "colours", wanted)
     charset = glyphs.terminal_charset(chosen.unicode)
     yield Finding("terminal", "characters", charset)
     yield Finding("terminal", "input", _streams())
-    yield Finding("terminal", "tmux", "yes" if os.environ.get("TMUX") else "no")
-    yield Finding("terminal", "SSH", "yes" if os.environ.get("SSH_CONNECTION") else "no")
-    ways = ", ".join(clipboard.ways()) or "the terminal (OSC 52), if it allows it, and a file"
-    yield Finding("terminal", "copying", f"to {ways}")
+    yield Finding("terminal", "tmux", _yes("TMUX"))
+    yield Finding("terminal", "SSH", _yes("SSH_CONNECTION"))
+    ways = ", ".join(clipboard.ways()) or tr("the terminal (OSC 52), if it allows it, and a file")
+    yield Finding("terminal", "copying", tr("to {ways}").format(ways=ways))
+
+
+def _yes(variable: str) -> str:
+    return tr("yes") if os.environ.get(variable) else tr("no")
+
+
+def _called(name: str) -> str:
+    """What a part, or a thing in it, is called on the page; --json has it as it is."""
+    return {
+        "program": tr("program"),
+        "system": tr("system"),
+        "terminal": tr("terminal"),
+        "size": tr("size"),
+        "colours": tr("colours"),
+        "characters": tr("characters"),
+        "input": tr("input"),
+        "copying": tr("copying"),
+        "settings": tr("settings"),
+        "variables": tr("variables"),
+        "wrong": tr("wrong"),
+        "engines": tr("engines"),
+        "catalogue": tr("catalogue"),
+        "sample": tr("sample"),
+        "keys": tr("keys"),
+        "history": tr("history"),
+        "folder": tr("folder"),
+        "conversations": tr("conversations"),
+        "machine": tr("machine"),
+        "disk": tr("disk"),
+        "memory": tr("memory"),
+        "cores": tr("cores"),
+    }.get(name, name)
 
 
 def _streams() -> str:
     both = sys.stdin.isatty() and sys.stdout.isatty()
-    return "a terminal" if both else "not a terminal here: balcao ask, or balcao --plain"
+    return tr("a terminal") if both else tr("not a terminal here: balcao ask, or balcao --plain")
 
 
 def _fold() -> None:

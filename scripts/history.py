@@ -16,7 +16,7 @@ from typing import Any
 
 from engine import history, paths
 from engine.errors import BalcaoError, UsageError
-from engine.settings import load
+from engine.settings import load, shown_title
 from engine.store.conversations import ConversationStore
 from engine.store.listing import Listed, Marked
 from engine.text import json_line, one_line
@@ -130,7 +130,7 @@ def _export(options: argparse.Namespace) -> int:
         if options.format == "json":
             pieces = history.as_json(store, numbers)
         else:
-            titles = {name: row.title for name, row in load().engines.items()}
+            titles = {name: shown_title(row) for name, row in load().engines.items()}
             pieces = history.as_markdown(store, numbers, titles)
         if options.out is None:
             for piece in pieces:

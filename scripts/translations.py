@@ -2,9 +2,9 @@
 
 python -m scripts.translations
 
-Reads every `tr("…")` and `tr_n("…", "…", n)`, adds what is new to engine/locale/pt/…/balcao.po
-(empty, to be filled in by hand), takes out what is gone, and compiles the file that the program
-reads. Needs Babel, which is among the `dev` packages.
+Reads every `tr("…")`, `tr_n("…", "…", n)` and `tr_of("…", "…")`, adds what is new to
+engine/locale/pt/…/balcao.po (empty, to be filled in by hand), takes out what is gone, and compiles
+the file that the program reads. Needs Babel, which is among the `dev` packages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.i18n import mo_file
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "tui", "scripts")
-KEYWORDS = {"tr": None, "tr_n": (1, 2)}
+KEYWORDS = {"tr": None, "tr_n": (1, 2), "tr_of": ((1, "c"), 2)}
 
 
 def po_file(language: str) -> Path:
@@ -36,11 +36,11 @@ def in_code() -> Catalog:
     """Every sentence of the program that is to be translated."""
     found = Catalog()
     for package in PACKAGES:
-        for file, _line, message, comments, _context in extract_from_dir(
+        for file, _line, message, comments, context in extract_from_dir(
             str(ROOT / package), method_map=[("**.py", "python")], keywords=KEYWORDS
         ):
             place: Any = (f"{package}/{file}", None)  # the types ask for a line, the code does not
-            found.add(message, locations=[place], auto_comments=comments)
+            found.add(message, locations=[place], auto_comments=comments, context=context)
     return found
 
 

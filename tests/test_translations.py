@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import re
 import string
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,9 +13,9 @@ from engine import i18n
 from scripts import translations
 
 
-def _ids(catalog: Any) -> set[str | tuple[str, ...]]:
+def _ids(catalog: Any) -> set[tuple[Any, ...]]:
     return {
-        tuple(message.id) if isinstance(message.id, list | tuple) else message.id
+        (message.context, *(message.id if isinstance(message.id, list | tuple) else [message.id]))
         for message in catalog
         if message.id
     }
@@ -79,42 +76,3 @@ def test_the_setting_goes_before_the_locale() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=None
     ).stdout.split("\n")
     assert said[:2] == ["palavra por palavra", "word for word"]
-
-
-def test_no_sentence_of_the_chat_is_left_untranslatable() -> None:
-    bare = {
-        f"{file.relative_to(translations.ROOT)}: {text}"
-        for file in [*sorted((translations.ROOT / "tui").rglob("*.py")), *_WORDS]
-        for text in _bare_sentences(ast.parse(file.read_text(encoding="utf-8")))
-    }
-    assert not bare
-
-
-_WORDS = [translations.ROOT / "engine" / name for name in ("parameters.py", "engine_words.py")]
-"""What the chat's pages tell that is not in `tui`."""
-_SENTENCE = re.compile(r"[A-Za-z]{2,}[,;:.]? .*[a-z]{2,}|^[A-Z][a-z]+[.…]$|^ (?:and|or|and no) $")
-_NOT_SHOWN = re.compile(
-    r"^(?:bold|dim|italic|underline|reverse|strike|not|on|\$[\w-]+| )+$"  # styles
-    r"|^set enable-bracketed-paste off$|^\s*@font-face|#[\w-]+|^-- |^[\w.]+ > "
-)
-_QUIET = {"tr", "tr_n", "query_one", "query", "compile", "AssertionError", "TypeVar", "cast"}
-
-
-def _bare_sentences(tree: ast.Module) -> Iterator[str]:
-    """Strings of several words that are neither told to nobody nor looked up in the catalogue."""
-    skipped: set[int] = set()
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            skipped |= {id(one.value) for one in body if isinstance(one, ast.Expr)}
-        name = ""
-        if isinstance(node, ast.Call):
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        styled = isinstance(node, ast.Assign | ast.AnnAssign) and "CSS" in ast.unparse(node)[:40]
-        if name in _QUIET or styled:
-            skipped |= {id(one) for one in ast.walk(node)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            shown = _SENTENCE.search(node.value) and not _NOT_SHOWN.search(node.value)
-            if shown and id(node) not in skipped:
-                yield node.value

@@ -33,7 +33,7 @@ class _Way:
 # In the order of who is nearest to the person. An empty variable: where the program exists.
 _WAYS = (
     # -w also hands it on to the terminal around tmux, where that allows it.
-    _Way("tmux's buffer", "TMUX", ("tmux", "load-buffer", "-w", "-"), ("tmux", "show-buffer")),
+    _Way(tr("tmux's buffer"), "TMUX", ("tmux", "load-buffer", "-w", "-"), ("tmux", "show-buffer")),
     _Way(tr("the clipboard"), "WAYLAND_DISPLAY", ("wl-copy",), ("wl-paste", "--no-newline")),
     _Way(
         tr("the clipboard"),

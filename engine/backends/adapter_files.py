@@ -55,7 +55,7 @@ def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> 
     if missing:
         raise EngineUnavailable(
             tr("The adapter in {folder} is broken: {missing} missing.").format(
-                folder=folder, missing=" and ".join(missing)
+                folder=folder, missing=tr(" and ").join(missing)
             ),
             tr("Copy it once more, whole, or train it again with `balcao train`."),
         )
@@ -102,7 +102,7 @@ def _check_shapes(
 def _other_weights(
     folder: Path, config: _AdapterConfig, file: Path, model: ModelFiles
 ) -> EngineUnavailable:
-    made_for = config.base_model_name_or_path or "another model"
+    made_for = config.base_model_name_or_path or tr("another model")
     return EngineUnavailable(
         tr(
             "The adapter in {folder} was made for another base ({made_for}): {file} of “{model}” "
@@ -150,9 +150,9 @@ def _sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
 
 def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles, *, thorough: bool) -> str:
     if not (folder / manifest.NAME).exists():
-        return (
-            "This adapter has no manifest: it is not known whether it was trained with this"
-            " program's prompts."
+        return tr(
+            "This adapter has no manifest: it is not known whether it was trained with this "
+            "program's prompts."
         )
     try:
         made = manifest.read(folder)
@@ -173,7 +173,9 @@ def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles, *, thoroug
     made_for = config.base_model_name_or_path or ""
     if _last_name(made_for) in ("", _last_name(model.name), _last_name(str(model.folder))):
         return ""
-    return f"This adapter names {made_for} as its base; the model here is {model.name}."
+    return tr("This adapter names {made_for} as its base; the model here is {name}.").format(
+        made_for=made_for, name=model.name
+    )
 
 
 def _last_name(path: str) -> str:

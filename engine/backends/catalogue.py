@@ -44,7 +44,7 @@ class CatalogueEngine:
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Nothing to load."""
-        yield Progress("ready", 1.0)
+        yield Progress(tr("ready"), 1.0)
 
     async def unload(self) -> None:
         """Nothing to give back."""

@@ -21,7 +21,6 @@ from engine.i18n import tr
 _CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _LORA = re.compile(r"(?:base_model\.model\.)?(model\.layers\.\d+\.[\w.]+)\.lora_([AB])\.weight")
-_TRANSFORMERS = "Set `runtime` to transformers for this engine."
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -58,7 +57,7 @@ def write_adapter(adapter: Path, model: ModelFiles, file: Path) -> None:
             match = _LORA.fullmatch(name)
             known = names.get_name(f"{match[1]}.weight", (".weight",)) if match else None
             if match is None or known is None:
-                raise _refused(adapter, f"it has {name}")
+                raise _refused(adapter, tr("it has {name}").format(name=name))
             values = read_tensor(weights, tensor, start)
             heads = heads_of(name, model)
             if match[2] == "B" and heads:
@@ -75,11 +74,11 @@ def write_adapter(adapter: Path, model: ModelFiles, file: Path) -> None:
 
 def _check(config: _Config, adapter: Path) -> None:
     if config.use_dora:
-        raise _refused(adapter, "it is a DoRA")
+        raise _refused(adapter, tr("it is a DoRA"))
     if config.rank_pattern or config.alpha_pattern:
-        raise _refused(adapter, "its layers differ in rank or alpha")
+        raise _refused(adapter, tr("its layers differ in rank or alpha"))
     if config.bias != "none" or config.modules_to_save:
-        raise _refused(adapter, "it changes more than linear layers")
+        raise _refused(adapter, tr("it changes more than linear layers"))
 
 
 def _refused(adapter: Path, why: str) -> EngineUnavailable:
@@ -87,5 +86,5 @@ def _refused(adapter: Path, why: str) -> EngineUnavailable:
         tr("llama.cpp cannot take the adapter in {adapter}: {why}.").format(
             adapter=adapter, why=why
         ),
-        _TRANSFORMERS,
+        tr("Set `runtime` to transformers for this engine."),
     )

@@ -26,7 +26,6 @@ _STORED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 """How each of the format's types is read; numpy has no bf16, whose bytes are taken as they are."""
 
 _FP32 = gguf.GGMLQuantizationType.F32
-_TRANSFORMERS = "Set `runtime` to transformers for this engine."
 _QUERY_OR_KEY = {"self_attn.q_proj": "q", "self_attn.k_proj": "k"}
 
 
@@ -111,7 +110,7 @@ def _sources(model: ModelFiles) -> Iterator[_Source]:
                     tr("llama.cpp cannot take the model in {folder}: {name} ({dtype}).").format(
                         folder=model.folder, name=name, dtype=tensor.dtype
                     ),
-                    _TRANSFORMERS,
+                    tr("Set `runtime` to transformers for this engine."),
                 )
             yield _Source(file, start, tensor, known, heads_of(name, model))
 
@@ -154,7 +153,7 @@ def _rope_factors(writer: Any, model: ModelFiles) -> Array | None:  # noqa: ANN4
                     "The model in {folder} stretches its context by “{other}”, which is not "
                     "translated for llama.cpp."
                 ).format(folder=model.folder, other=other),
-                _TRANSFORMERS,
+                tr("Set `runtime` to transformers for this engine."),
             )
 
 

@@ -31,7 +31,7 @@ class LlamaEngine:
     def __init__(self, engine_id: str, row: settings.LlamaEngine, host: LlamaHost) -> None:
         self._row = row
         self._host = host
-        self._info = EngineInfo(engine_id, row.title, "llama")
+        self._info = EngineInfo(engine_id, settings.shown_title(row), "llama")
         self._warning = ""
 
     @property
@@ -115,8 +115,8 @@ class LlamaEngine:
         row = self._row
         if row.needs_adapter and not row.adapter:
             raise EngineUnavailable(
-                tr("“{row}” needs an adapter, and none is set.").format(row=row.title),
-                setting_hint("adapter", "a folder that `balcao train` wrote", self._info.id),
+                tr("“{row}” needs an adapter, and none is set.").format(row=self._info.title),
+                setting_hint("adapter", tr("a folder that `balcao train` wrote"), self._info.id),
             )
         model = find_model(row.model, self._info.id)
         if not row.adapter:
@@ -128,7 +128,7 @@ class LlamaEngine:
         if missing:
             raise EngineUnavailable(
                 tr("“{row}” needs packages that are missing: {missing}.").format(
-                    row=self._row.title, missing=", ".join(missing)
+                    row=self._info.title, missing=", ".join(missing)
                 ),
                 tr("Install them: {executable} -m pip install {missing}").format(
                     executable=sys.executable, missing=" ".join(missing)

@@ -184,7 +184,7 @@ class Link:
             self._inbox.put_nowait(None)
 
     def _death(self) -> EngineFailed:
-        again = "Ask again: the model is loaded anew."
+        again = tr("Ask again: the model is loaded anew.")
         if self._ended_here:
             return EngineFailed(tr("The model was unloaded in the midst of its work."), again)
         code = self._process.returncode or 0
@@ -192,7 +192,7 @@ class Link:
             return EngineFailed(
                 tr("The model's process was killed, perhaps because memory ran out."), again
             )
-        how = _signal_name(-code) if code < 0 else f"exit status {code}"
+        how = _signal_name(-code) if code < 0 else tr("exit status {code}").format(code=code)
         words = f": {self._last_words}" if self._last_words else ""
         return EngineFailed(
             tr("The model's process ended by itself ({how}){words}.").format(how=how, words=words),
@@ -204,7 +204,7 @@ def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"signal {number}"
+        return tr("signal {number}").format(number=number)
 
 
 def _error(failed: Failed) -> EngineError:

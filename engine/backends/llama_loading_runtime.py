@@ -38,7 +38,6 @@ _OUT_OF_MEMORY = (
     "bad_alloc",
     "could not create a primitive",
 )
-_SPARE_MEMORY = "Close other programs, begin a new conversation, or choose a smaller model."
 
 
 def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
@@ -58,7 +57,7 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     else:
         torch.set_num_threads(threads(request.weight_bytes))
     _check_memory(request.weight_bytes * _SHARE[quantization], on_gpu=on_gpu)
-    with memory_ran_out("be loaded"):
+    with memory_ran_out(tr("Memory ran out: the model could not be loaded.")):
         model, report = LlamaForCausalLM.from_pretrained(
             folder,
             dtype=_dtype(request, quantization),
@@ -82,7 +81,7 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
 
 def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped library
     """The model's tokenizer. Raises EngineUnavailable if it cannot be read or does not fit."""
-    remedy = "Put the tokenizer that belongs to the model into its folder."
+    remedy = tr("Put the tokenizer that belongs to the model into its folder.")
     try:
         tokenizer = read_tokenizer(folder)
     except Exception as error:  # the library raises whatever its many readers do
@@ -105,8 +104,8 @@ def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped l
 
 
 @contextlib.contextmanager
-def memory_ran_out(doing: str) -> Iterator[None]:
-    """Turns every way of running out of memory into EngineFailed; `doing` completes "could not"."""
+def memory_ran_out(told: str) -> Iterator[None]:
+    """Turns every way of running out of memory into EngineFailed, which says `told`."""
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
@@ -114,9 +113,11 @@ def memory_ran_out(doing: str) -> Iterator[None]:
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        raise EngineFailed(
-            tr("Memory ran out: the model could not {doing}.").format(doing=doing), _SPARE_MEMORY
-        ) from error
+        raise EngineFailed(told, _spare_memory()) from error
+
+
+def _spare_memory() -> str:
+    return tr("Close other programs, begin a new conversation, or choose a smaller model.")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -155,7 +156,7 @@ def _check_memory(needed: float, *, on_gpu: bool) -> None:
             tr(
                 "The model needs about {needed:.1f} GB of memory, and {free:.1f} GB are free."
             ).format(needed=needed / 1e9, free=free / 1e9),
-            _SPARE_MEMORY,
+            _spare_memory(),
         )
 
 

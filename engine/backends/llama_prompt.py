@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.errors import EngineFailed
-from engine.i18n import tr
+from engine.i18n import tr, tr_n
 from engine.types import Message, Role
 
 Encode = Callable[[Sequence[Message]], list[int]]
@@ -28,8 +28,11 @@ class Fitted:
         """A sentence for the person about what was left out, or nothing."""
         if not self.dropped:
             return ""
-        turns = "turn" if self.dropped == 1 else f"{self.dropped} turns"
-        return f"The oldest {turns} no longer fit the model's context and were left out."
+        return tr_n(
+            "The oldest turn no longer fits the model's context and was left out.",
+            "The oldest {count} turns no longer fit the model's context and were left out.",
+            self.dropped,
+        ).format(count=self.dropped)
 
 
 def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: int) -> Fitted:

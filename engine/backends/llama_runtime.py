@@ -62,7 +62,7 @@ class LlamaRuntime:
         self.spoiled = True
         name = f"adapter{len(self._names)}"
         try:
-            with memory_ran_out("load the adapter"):
+            with memory_ran_out(tr("Memory ran out: the adapter could not be loaded.")):
                 self._read_adapter(folder, name)
         except (RuntimeError, ValueError, KeyError, TypeError, OSError, UserWarning) as error:
             raise EngineUnavailable(
@@ -92,7 +92,8 @@ class LlamaRuntime:
         fitted = fit(ask.messages, self._encode, self._context(ask), ask.max_tokens)
         watch = AnswerWatch(self._tokens.decode, self._ends, self._tokens.template, emit)
         try:
-            with memory_ran_out("answer"), torch.inference_mode():
+            told = tr("Memory ran out: the model could not answer.")
+            with memory_ran_out(told), torch.inference_mode():
                 self._generate(fitted, _sampling(ask), watch)
         except _CancelledError:
             return None

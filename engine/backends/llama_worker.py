@@ -83,8 +83,10 @@ class Worker:
                 self._fail(request, error, ending=ending)
             except Exception as error:  # noqa: BLE001 - the chat is told, the log has the rest
                 traceback.print_exc()
-                told = f"The model failed: {one_line(str(error), 200).rstrip('.')}."
-                again = "Ask again: the model is loaded anew."
+                told = tr("The model failed: {error}.").format(
+                    error=one_line(str(error), 200).rstrip(".")
+                )
+                again = tr("Ask again: the model is loaded anew.")
                 self._fail(request, EngineFailed(told, again), ending=True)
 
     def _carry_out(self, request: Request) -> None:

@@ -20,7 +20,7 @@ from engine import keys, settings
 from engine.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.i18n import tr
 from engine.openai.address import is_here, server_name, split
-from engine.openai.failures import Asked
+from engine.openai.explaining import Asked
 from engine.openai.lifetimes import notice
 from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
 
@@ -39,7 +39,7 @@ class OpenAIEngine:
         # The variable is the package's own; without it the question would go elsewhere than told.
         self._base_url = row.base_url or os.environ.get("OPENAI_BASE_URL") or None
         here = is_here(self._base_url)
-        self._info = EngineInfo(engine_id, row.title, "openai", remote=not here)
+        self._info = EngineInfo(engine_id, settings.shown_title(row), "openai", remote=not here)
         self._session: Session | None = None
 
     @property
@@ -57,15 +57,22 @@ class OpenAIEngine:
         table = f"[engines.{self._info.id}]"
         if not self._row.model:
             return _not_ready(
-                f"No model is set for “{self._row.title}”.", f"Set `model` under {table}."
+                tr("No model is set for “{title}”.").format(title=self._info.title),
+                tr("Set `model` under {table}.").format(table=table),
             )
         if self._base_url and split(self._base_url) is None:
             return _not_ready(
-                f"The address of “{self._row.title}” is no plain web address.",
-                f"Write `base_url` under {table} like http://localhost:8000/v1.",
+                tr("The address of “{title}” is no plain web address.").format(
+                    title=self._info.title
+                ),
+                tr("Write `base_url` under {table} like http://localhost:8000/v1.").format(
+                    table=table
+                ),
             )
         if find_spec("openai") is None:
-            return _not_ready("The openai package is missing.", "Install it: pip install openai.")
+            return _not_ready(
+                tr("The openai package is missing."), tr("Install it: pip install openai.")
+            )
         return self._key_availability()
 
     def facts(self) -> EngineFacts:
@@ -152,8 +159,10 @@ class OpenAIEngine:
         if found is not keys.Source.KEYRING and not keys.is_sendable(keys.value(variable)):
             # It could not be sent, and the error of trying would show it.
             return _not_ready(
-                f"What {variable} holds cannot be a key: it has characters that none has.",
-                f"Put the key into {variable} once more, by itself.",
+                tr(
+                    "What {variable} holds cannot be a key: it has characters that none has."
+                ).format(variable=variable),
+                tr("Put the key into {variable} once more, by itself.").format(variable=variable),
             )
         return Availability(ready=True)
 
@@ -161,11 +170,21 @@ class OpenAIEngine:
         variable = self._row.api_key_env
         if self._base_url is not None:
             return Availability(ready=True)
-        named = f"{variable} is not set" if variable else "`api_key_env` names no variable"
-        keeping = f", or keep it: balcao keys set {variable}" if variable else ""
+        named = (
+            tr("{variable} is not set").format(variable=variable)
+            if variable
+            else tr("`api_key_env` names no variable")
+        )
+        keeping = (
+            tr(", or keep it: balcao keys set {variable}").format(variable=variable)
+            if variable
+            else ""
+        )
         return _not_ready(
-            f"“{self._row.title}” needs a key, and {named}.",
-            f"Put the key into {variable or 'a variable'} before starting the program{keeping}.",
+            tr("“{title}” needs a key, and {named}.").format(title=self._info.title, named=named),
+            tr("Put the key into {variable} before starting the program{keeping}.").format(
+                variable=variable or tr("a variable"), keeping=keeping
+            ),
         )
 
     def _key(self) -> str:

@@ -20,9 +20,11 @@ from openai.types.chat import (  # noqa: TID253 - as above
 )
 
 from engine.backends.openai_fields import Fields
+from engine.i18n import tr
 from engine.openai.client_runtime import make_client
 from engine.openai.edge_runtime import Broken, Edge, failure_of
-from engine.openai.failures import Asked, Failure, Trouble, server_words
+from engine.openai.explaining import Asked
+from engine.openai.failures import Failure, Trouble, server_words
 from engine.openai.retries import FIRST_WAIT, wait_before_retry
 from engine.types import Chunk, Message, Request, Role, StopReason, Tokens
 
@@ -80,7 +82,7 @@ class Session:
     @property
     def refused(self) -> tuple[str, ...]:
         """What the server's model has refused to take, in words."""
-        taken = {"temperature": self._fields.temperature, "top-p": self._fields.top_p}
+        taken = {tr("temperature"): self._fields.temperature, "top-p": self._fields.top_p}
         return tuple(name for name, still in taken.items() if not still)
 
     async def _open(self, request: Request) -> AsyncStream[ChatCompletionChunk]:
@@ -121,8 +123,10 @@ class Session:
     def _notice(self) -> str:
         if not self.refused:
             return ""
-        refused = " and no ".join(self.refused)
-        return f"“{self._asked.model}” takes no {refused}: the server's own was used."
+        refused = tr(" and no ").join(self.refused)
+        return tr("“{model}” takes no {refused}: the server's own was used.").format(
+            model=self._asked.model, refused=refused
+        )
 
 
 class _Reading:

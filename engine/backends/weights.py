@@ -17,7 +17,7 @@ import msgspec
 from engine import paths
 from engine.errors import EngineUnavailable
 from engine.hub_files import MAIN, find_snapshot, split_id
-from engine.i18n import tr
+from engine.i18n import tr, tr_n
 
 T = TypeVar("T")
 
@@ -25,7 +25,6 @@ _ONE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _TOKENIZER = "tokenizer.json"
 _SENTENCEPIECE = "tokenizer.model"
-_GATE = " (its licence has to be accepted first: the command says how)"
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors format itself."""
@@ -129,7 +128,9 @@ def find_model(model: str, engine_id: str) -> ModelFiles:
 
 def setting_hint(setting: str, value: str, engine_id: str) -> str:
     """Where to set something: a sentence for a remedy."""
-    return f"Set `{setting}` to {value}, under [engines.{engine_id}] in {paths.settings_file()}."
+    return tr("Set `{setting}` to {value}, under [engines.{engine_id}] in {file}.").format(
+        setting=setting, value=value, engine_id=engine_id, file=paths.settings_file()
+    )
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
@@ -169,12 +170,13 @@ def _locate(model: str, engine_id: str) -> Path:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder.resolve()
-    choose = setting_hint("model", "a folder with a Llama model in safetensors", engine_id)
+    choose = setting_hint("model", tr("a folder with a Llama model in safetensors"), engine_id)
     if split_id(model) is None:
         raise EngineUnavailable(tr("There is no model folder {model}.").format(model=model), choose)
     snapshot = find_snapshot(model)
     if snapshot is None:
-        gate = _GATE if model.startswith("meta-llama/") else ""
+        told = tr(" (its licence has to be accepted first: the command says how)")
+        gate = told if model.startswith("meta-llama/") else ""
         raise EngineUnavailable(
             tr("The weights of “{model}” are not on this machine.").format(model=model),
             tr("Run: {pull_command}{gate}. Or: {choose}").format(
@@ -199,7 +201,7 @@ def _config(folder: Path, engine_id: str) -> ModelConfig:
             tr("The model in {folder} is of the kind “{kind}”, not a Llama.").format(
                 folder=folder, kind=kind
             ),
-            setting_hint("model", "one whose config.json says llama", engine_id),
+            setting_hint("model", tr("one whose config.json says llama"), engine_id),
         )
     return read_json(file, ModelConfig)
 
@@ -245,25 +247,30 @@ def _weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
         missing = [shard.name for shard in shards if not shard.exists()]
         if missing:
             raise EngineUnavailable(
-                tr("{listed} of the model in {folder} {are} missing.").format(
-                    listed=_listed(missing), folder=folder, are=_are(missing)
-                ),
+                tr_n(
+                    "{listed} of the model in {folder} is missing.",
+                    "{listed} of the model in {folder} are missing.",
+                    len(missing),
+                ).format(listed=_listed(missing), folder=folder),
                 tr("Copy or fetch the model once more."),
             )
         return tuple(shards)
-    why = "has no weights"
+    told = tr("The model in {folder} has no weights.")
     if any(folder.glob("*.bin")):
-        why = "has its weights only as .bin, which can run code when it is opened"
+        told = tr(
+            "The model in {folder} has its weights only as .bin, which can run code when it is "
+            "opened."
+        )
     raise EngineUnavailable(
-        tr("The model in {folder} {why}.").format(folder=folder, why=why),
-        setting_hint("model", "a folder with its weights in safetensors", engine_id),
+        told.format(folder=folder),
+        setting_hint("model", tr("a folder with its weights in safetensors"), engine_id),
     )
 
 
 def _listed(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more files" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
-
-
-def _are(names: Sequence[str]) -> str:
-    return "is" if len(names) == 1 else "are"
+    listed = ", ".join(names[:most])
+    more = len(names) - most
+    if more <= 0:
+        return listed
+    told = tr_n("{listed} and {more} more file", "{listed} and {more} more files", more)
+    return told.format(listed=listed, more=more)

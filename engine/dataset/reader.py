@@ -11,6 +11,7 @@ from engine.dataset.ahead import read_ahead
 from engine.dataset.counts import Counts
 from engine.dataset.sources import blocks
 from engine.errors import DataError
+from engine.i18n import tr
 
 _LONGEST_LINE = 16 << 20
 """Bytes. The longest content known is 200 kB; a longer line is no row."""
@@ -58,8 +59,8 @@ def read_rows(
             break
     if not seen:
         raise DataError(
-            f"{source} holds no product.",
-            "A data set has one JSON object a line, with uid, title and content.",
+            tr("{source} holds no product.").format(source=source),
+            tr("A data set has one JSON object a line, with uid, title and content."),
         )
 
 

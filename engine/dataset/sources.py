@@ -17,6 +17,7 @@ from isal import igzip, isal_zlib
 from engine import manifest
 from engine.dataset.counts import Counts
 from engine.errors import DataError
+from engine.i18n import tr
 from engine.manifest import Input
 
 STDIN = Path("-")
@@ -86,7 +87,10 @@ def blocks(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[bytes]
                 yield from _unpacked(raw, source, counts)
     except OSError as error:
         raise DataError(
-            f"{source} cannot be read: {error.strerror or error}.", "Give the path of trn.json."
+            tr("{source} cannot be read: {why}.").format(
+                source=source, why=error.strerror or error
+            ),
+            tr("Give the path of trn.json."),
         ) from error
 
 
@@ -103,9 +107,12 @@ def _unpacked(raw: BinaryIO, source: Path, counts: Counts) -> Iterator[bytes]:
     stream = _Counted(raw, counts)
     head = stream.peek(4)
     if head == _ZIP:
-        raise DataError("A zip cannot be read from a pipe.", "Give its path instead.")
+        raise DataError(tr("A zip cannot be read from a pipe."), tr("Give its path instead."))
     if not head:
-        raise DataError(f"{source} is empty.", "Give a data set with one JSON object a line.")
+        raise DataError(
+            tr("{source} is empty.").format(source=source),
+            tr("Give a data set with one JSON object a line."),
+        )
     if not head.startswith(_GZIP):
         while block := stream.read(_BLOCK):
             yield block
@@ -165,11 +172,18 @@ def _zipped(raw: BinaryIO, source: Path, counts: Counts, member: str) -> Iterato
             if info.filename.rsplit("/", 1)[-1] in (member, f"{member}.gz")
         ]
         if not names:
-            raise DataError(f"{source} holds no {member} and no {member}.gz.")
+            raise DataError(
+                tr("{source} holds no {member} and no {member}.gz.").format(
+                    source=source, member=member
+                )
+            )
         counts.bytes_total = names[0].file_size
         with archive.open(names[0]) as inner:
             yield from _unpacked(cast("BinaryIO", inner), source, counts)
     except _BROKEN as error:
         if not counts.bytes_read:
-            raise DataError(f"{source} is a broken zip: {error}.", "Download it again.") from error
+            raise DataError(
+                tr("{source} is a broken zip: {error}.").format(source=source, error=error),
+                tr("Download it again."),
+            ) from error
         counts.rejected["archive cut or broken"] += 1

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import BalcaoError
+from engine.i18n import tr
 
 CONFIG = "config.json"
 _ONE_FILE = "model.safetensors"
@@ -38,10 +39,12 @@ def wanted(model: str, files: Sequence[Remote]) -> list[Remote]:
     weights = _weights(files)
     if not weights:
         formats = sorted({file.name.rpartition(".")[2] for file in files} & {"bin", "pth", "gguf"})
-        told = f", only as .{' and .'.join(formats)}" if formats else ""
+        told = (
+            tr(", only as .{formats}").format(formats=tr(" and .").join(formats)) if formats else ""
+        )
         raise BalcaoError(
-            f"“{model}” has no weights in safetensors{told}.",
-            "Choose a model that has: other formats can run code when they are opened.",
+            tr("“{model}” has no weights in safetensors{told}.").format(model=model, told=told),
+            tr("Choose a model that has: other formats can run code when they are opened."),
         )
     small = [file for file in files if _SMALL.fullmatch(file.name)]
     return sorted(small, key=lambda file: file.size) + weights

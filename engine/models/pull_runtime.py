@@ -35,6 +35,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # noqa: TID253
 from engine.backends.weights import read_json
 from engine.errors import BalcaoError, UsageError
 from engine.hub_files import split_id
+from engine.i18n import tr
 from engine.manifest import write_whole
 from engine.models.files import CONFIG, Remote, wanted
 from engine.models.kinds import Kind
@@ -83,7 +84,9 @@ class Offer:
 def look_up(hub: Hub, model: str, revision: str) -> Offer:
     """What the hub has of a model. Raises UsageError for no hub id, BalcaoError for the rest."""
     if split_id(model) != (model, "main"):
-        raise UsageError(f"“{model}” is no hub id.", "One is like ORG/NAME.")
+        raise UsageError(
+            tr("“{model}” is no hub id.").format(model=model), tr("One is like ORG/NAME.")
+        )
     # Lines of its own would run through ours.
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -98,7 +101,9 @@ def look_up(hub: Hub, model: str, revision: str) -> Offer:
     if info.gated and not token:
         raise gated(asked, by_hand=info.gated == "manual")
     if info.sha is None:
-        raise BalcaoError(f"The hub does not tell which commit of “{model}” it has.")
+        raise BalcaoError(
+            tr("The hub does not tell which commit of “{model}” it has.").format(model=model)
+        )
     files = [
         Remote(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None)
         for one in info.siblings or ()
@@ -165,7 +170,9 @@ class _Pull:
         )
         etag = get_hf_file_metadata(url, token=self._token, endpoint=self._hub.endpoint).etag
         if not etag or Path(etag).name != etag:
-            raise BalcaoError(f"The hub does not tell which {file.name} it has.")
+            raise BalcaoError(
+                tr("The hub does not tell which {name} it has.").format(name=file.name)
+            )
         blob = self._stored / "blobs" / etag
         lock = self._hub.cache / ".locks" / self._stored.name / f"{etag}.lock"
         for folder in (blob.parent, lock.parent):
@@ -198,8 +205,10 @@ class _Pull:
         kind = read_json(self._folder / CONFIG, Kind).model_type
         if kind != "llama":
             raise BalcaoError(
-                f"“{self._model}” is of the kind “{kind}”, not a Llama.",
-                "Choose a model of Llama's architecture.",
+                tr("“{model}” is of the kind “{kind}”, not a Llama.").format(
+                    model=self._model, kind=kind
+                ),
+                tr("Choose a model of Llama's architecture."),
             )
 
     def _check_room(self) -> None:
@@ -210,9 +219,10 @@ class _Pull:
         free = shutil.disk_usage(place).free
         if needed > free:
             raise BalcaoError(
-                f"The download needs {byte_count(needed)}, and {byte_count(free)} are free at"
-                f" {self._hub.cache}.",
-                "Make room (balcao models remove), or name another place with HF_HUB_CACHE.",
+                tr("The download needs {needed}, and {free} are free at {cache}.").format(
+                    needed=byte_count(needed), free=byte_count(free), cache=self._hub.cache
+                ),
+                tr("Make room (balcao models remove), or name another place with HF_HUB_CACHE."),
             )
 
     def _name_it(self) -> None:
@@ -281,6 +291,8 @@ def _check(part: Path, file: Remote) -> None:
     if found.hexdigest() != file.sha256:
         part.unlink()
         raise BalcaoError(
-            f"What came of {file.name} is not what the hub has: its checksum differs.",
-            "It is taken away; the same command fetches it anew.",
+            tr("What came of {name} is not what the hub has: its checksum differs.").format(
+                name=file.name
+            ),
+            tr("It is taken away; the same command fetches it anew."),
         )

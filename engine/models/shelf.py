@@ -17,6 +17,7 @@ from engine.backends.adapter_files import find_adapter
 from engine.backends.weights import find_model, pull_command, read_json
 from engine.errors import BalcaoError, DataError, EngineUnavailable, UsageError
 from engine.hub_files import find_snapshot, hub_cache, hub_folder, split_id
+from engine.i18n import tr
 from engine.models.kinds import Kind, precision
 from engine.settings import LlamaEngine, Settings
 from engine.text import byte_count
@@ -86,7 +87,9 @@ def remove(name: str) -> int:
             shutil.rmtree(folder)
             shutil.rmtree(hub_cache() / ".locks" / folder.name, ignore_errors=True)
     except OSError as error:
-        raise BalcaoError(f"{error.filename} cannot be removed: {error.strerror}.") from error
+        raise BalcaoError(
+            tr("{file} cannot be removed: {why}.").format(file=error.filename, why=error.strerror)
+        ) from error
     return freed
 
 
@@ -95,13 +98,15 @@ def _removable(name: str) -> list[Path]:
     folders = [folder for folder, made in _copies() if made["model"] == name]
     if found is None and not folders:
         raise UsageError(
-            f"“{name}” is no hub id, which is like ORG/NAME.",
-            "A folder of your own is yours to remove.",
+            tr("“{name}” is no hub id, which is like ORG/NAME.").format(name=name),
+            tr("A folder of your own is yours to remove."),
         )
     if found and hub_folder(found[0]).is_dir():
         folders.append(hub_folder(found[0]))
     if not folders:
-        raise BalcaoError(f"There is nothing of “{name}” in {hub_cache()}.")
+        raise BalcaoError(
+            tr("There is nothing of “{name}” in {folder}.").format(name=name, folder=hub_cache())
+        )
     return folders
 
 
@@ -156,7 +161,7 @@ def _cached(name: str) -> Shelved:
         kind = ""
     if kind == _LLAMA:
         return _model(name, ())
-    return Shelved(name, kind or "unknown", bytes=_here(name), problem="It is no Llama.")
+    return Shelved(name, kind or "unknown", bytes=_here(name), problem=tr("It is no Llama."))
 
 
 def _looked_at(entry: Shelved, look: Callable[[], tuple[str, Path]]) -> Shelved:
@@ -167,8 +172,10 @@ def _looked_at(entry: Shelved, look: Callable[[], tuple[str, Path]]) -> Shelved:
     except EngineUnavailable as error:
         problem, remedy = error.message, error.remedy
         if entry.bytes and split_id(entry.name) and find_snapshot(entry.name) is None:
-            problem = f"Broken off: {byte_count(entry.bytes)} of it are here."
-            remedy = f"Go on: {pull_command(entry.name)}"
+            problem = tr("Broken off: {bytes} of it are here.").format(
+                bytes=byte_count(entry.bytes)
+            )
+            remedy = tr("Go on: {command}").format(command=pull_command(entry.name))
         return msgspec.structs.replace(entry, problem=problem, remedy=remedy)
     return msgspec.structs.replace(
         entry, whole=True, precision=made_of, folder=str(folder), bytes=_bytes(folder)

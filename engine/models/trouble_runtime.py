@@ -23,13 +23,13 @@ from huggingface_hub.errors import (  # noqa: TID253 - imported with the downloa
 )
 
 from engine.errors import BalcaoError
+from engine.i18n import tr
 from engine.text import one_line
 
 OPEN_MODELS = ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "HuggingFaceTB/SmolLM2-360M-Instruct")
 """Of Llama's architecture, with chat templates, under Apache 2.0, without a gate."""
 
 TOKEN = "HF_TOKEN"  # noqa: S105 - its name
-_GOES_ON = "What has come is kept: the same command goes on from there."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,20 +54,30 @@ def hub_errors(asked: Asked) -> Iterator[None]:
 
 def gated(asked: Asked, *, by_hand: bool = False) -> BalcaoError:
     """The licence stands before the model; `by_hand`: its makers look at each request."""
-    instead = f"Open models need none of this: {' or '.join(OPEN_MODELS)}."
+    instead = tr("Open models need none of this: {models}.").format(
+        models=tr(" or ").join(OPEN_MODELS)
+    )
     if asked.has_token:
-        wait = " Its makers look at each request, which may take days." if by_hand else ""
+        wait = tr(" Its makers look at each request, which may take days.") if by_hand else ""
         return BalcaoError(
-            f"“{asked.model}” is given only to who has accepted its licence, and the account of"
-            " your token has not, or the token may not read it.",
-            f"Accept it at {asked.page} with that account, and give the token the right to read"
-            f" gated models.{wait} {instead}",
+            tr(
+                "“{model}” is given only to who has accepted its licence, and the account of your "
+                "token has not, or the token may not read it."
+            ).format(model=asked.model),
+            tr(
+                "Accept it at {page} with that account, and give the token the right to read gated "
+                "models.{wait} {instead}"
+            ).format(page=asked.page, wait=wait, instead=instead),
         )
     return BalcaoError(
-        f"“{asked.model}” is given only to who has accepted its licence, and there is no token"
-        " that says who asks.",
-        f"With an account there: accept the licence at {asked.page}, make a token that may read,"
-        f" and keep it: balcao keys set {TOKEN}. {instead}",
+        tr(
+            "“{model}” is given only to who has accepted its licence, and there is no token that "
+            "says who asks."
+        ).format(model=asked.model),
+        tr(
+            "With an account there: accept the licence at {page}, make a token that may read, "
+            "and keep it: balcao keys set {token}. {instead}"
+        ).format(page=asked.page, token=TOKEN, instead=instead),
     )
 
 
@@ -89,37 +99,48 @@ def _told(error: Exception, asked: Asked) -> BalcaoError:
         return _refused(error, asked)
     if isinstance(error, httpx2.HTTPError):
         return BalcaoError(
-            "The hub cannot be reached, or the connection broke off"
-            f" ({type(error).__name__}: {one_line(str(error), 120).rstrip('.')}).",
-            f"Look after the network, a proxy, and HF_ENDPOINT. {_GOES_ON}",
+            tr("The hub cannot be reached, or the connection broke off ({kind}: {error}).").format(
+                kind=type(error).__name__, error=one_line(str(error), 120).rstrip(".")
+            ),
+            tr("Look after the network, a proxy, and HF_ENDPOINT. {goes_on}").format(
+                goes_on=_goes_on()
+            ),
         )
     return _system(error)
 
 
 def _shut_off(asked: Asked) -> BalcaoError:
-    return BalcaoError(f"The hub has shut off “{asked.model}”.", "Choose another model.")
+    return BalcaoError(
+        tr("The hub has shut off “{model}”.").format(model=asked.model), tr("Choose another model.")
+    )
 
 
 def _no_revision(asked: Asked) -> BalcaoError:
     return BalcaoError(
-        f"“{asked.model}” has no revision “{asked.revision}”.",
-        f"Its branches and tags are at {asked.page}.",
+        tr("“{model}” has no revision “{revision}”.").format(
+            model=asked.model, revision=asked.revision
+        ),
+        tr("Its branches and tags are at {page}.").format(page=asked.page),
     )
 
 
 def _no_model(asked: Asked) -> BalcaoError:
-    private = "the token may not see it" if asked.has_token else "it is private"
+    private = tr("the token may not see it") if asked.has_token else tr("it is private")
     return BalcaoError(
-        f"There is no model “{asked.model}” on the hub, or {private}.",
-        f"Look for it at {asked.page}; for a private one keep a token that may read it:"
-        f" balcao keys set {TOKEN}.",
+        tr("There is no model “{model}” on the hub, or {private}.").format(
+            model=asked.model, private=private
+        ),
+        tr(
+            "Look for it at {page}; for a private one keep a token that may read it: balcao keys "
+            "set {token}."
+        ).format(page=asked.page, token=TOKEN),
     )
 
 
 def _offline(_: Asked) -> BalcaoError:
     return BalcaoError(
-        "The hub's client is told to stay offline.",
-        "Take HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE out of the environment.",
+        tr("The hub's client is told to stay offline."),
+        tr("Take HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE out of the environment."),
     )
 
 
@@ -132,33 +153,49 @@ _OF_THE_HUB: dict[type[Exception], Callable[[Asked], BalcaoError]] = {
 }
 
 
+def _goes_on() -> str:
+    return tr("What has come is kept: the same command goes on from there.")
+
+
 def _refused(error: HfHubHTTPError, asked: Asked) -> BalcaoError:
     status = error.response.status_code
     if status == HTTPStatus.UNAUTHORIZED:
         return BalcaoError(
-            "The hub does not accept the token.",
-            f"It may have expired: make another, and keep it: balcao keys set {TOKEN}.",
+            tr("The hub does not accept the token."),
+            tr("It may have expired: make another, and keep it: balcao keys set {token}.").format(
+                token=TOKEN
+            ),
         )
     if status == HTTPStatus.FORBIDDEN:
         return gated(asked)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return BalcaoError("The hub takes no more requests for now.", f"Wait a while. {_GOES_ON}")
+        return BalcaoError(
+            tr("The hub takes no more requests for now."),
+            tr("Wait a while. {goes_on}").format(goes_on=_goes_on()),
+        )
     said = one_line(error.server_message or "", 120).rstrip(".")
     return BalcaoError(
-        f"The hub answered with status {status}{': ' * bool(said)}{said}.",
-        f"Try again later. {_GOES_ON}",
+        tr("The hub answered with status {status}{said}.").format(
+            status=status, said=f": {said}" if said else ""
+        ),
+        tr("Try again later. {goes_on}").format(goes_on=_goes_on()),
     )
 
 
 def _system(error: Exception) -> BalcaoError:
     if isinstance(error, OSError) and error.errno in _FULL:
         return BalcaoError(
-            "The disk is full.",
-            f"Make room, or name another place with HF_HUB_CACHE. {_GOES_ON}",
+            tr("The disk is full."),
+            tr("Make room, or name another place with HF_HUB_CACHE. {goes_on}").format(
+                goes_on=_goes_on()
+            ),
         )
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
-        return BalcaoError(f"The model cannot be kept: {where}{error.strerror}.")
+        return BalcaoError(
+            tr("The model cannot be kept: {where}{why}.").format(where=where, why=error.strerror)
+        )
     return BalcaoError(
-        f"The download failed: {one_line(str(error), 200).rstrip('.')}.", f"Try again. {_GOES_ON}"
+        tr("The download failed: {error}.").format(error=one_line(str(error), 200).rstrip(".")),
+        tr("Try again. {goes_on}").format(goes_on=_goes_on()),
     )

@@ -13,7 +13,8 @@ import httpx2
 import openai  # noqa: TID253 - this module is imported lazily
 
 from engine.errors import EngineFailed, EngineUnavailable
-from engine.openai.failures import Asked, Failure, Trouble, explain, server_words
+from engine.openai.explaining import Asked, explain
+from engine.openai.failures import Failure, Trouble, server_words
 
 Words = Callable[[Failure, Asked], tuple[str, str]]
 """What a failure is told as: the message, and what to do."""

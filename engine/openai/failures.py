@@ -1,7 +1,7 @@
-"""What can go wrong with an OpenAI-compatible server, in plain values and sentences.
+"""What can go wrong with an OpenAI-compatible server, in plain values.
 
 Knows no library: the edge fills a `Failure` from what was caught; callers ask here whether to
-try again and what to tell the person.
+try again, and `explaining` has what to tell the person.
 """
 
 from __future__ import annotations
@@ -11,11 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from http import HTTPStatus
-
-from engine.text import one_line
-
-_QUOTE_WIDTH = 300
-"""Characters of a server's own words that an error quotes."""
 
 _QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
@@ -156,125 +151,3 @@ def _detail(part: object) -> str:
     where = part.get("loc")
     path = ".".join(str(step) for step in where) if isinstance(where, (list, tuple)) else ""
     return f"{path}: {part.get('msg', '')}".strip(": ")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Who was asked, for the sentences: the engine's id, the server's name, the model, limits."""
-
-    engine_id: str
-    server: str
-    model: str
-    key_env: str
-    has_key: bool
-    connect_timeout: float
-    stall_timeout: float
-
-
-def explain(failure: Failure, asked: Asked) -> tuple[str, str]:
-    """What happened and what to do about it, as two sentences for a person."""
-    if failure.too_long:
-        return (
-            f"The conversation is too long for “{asked.model}”{_quoted(failure)}.",
-            "Begin a new conversation, or lower `max_tokens` of this engine.",
-        )
-    if failure.quota:
-        return (
-            f"The account at {asked.server} has no credit left{_quoted(failure)}.",
-            "Add credit or raise the limit in that account, or switch to another engine.",
-        )
-    if failure.trouble is not Trouble.REFUSED:
-        return _explain_trouble(failure, asked)
-    if failure.status == HTTPStatus.UNAUTHORIZED:
-        # The server's words are not quoted: some repeat a part of the key.
-        return _explain_key(asked)
-    return _explain_status(failure, asked)
-
-
-def _explain_trouble(failure: Failure, asked: Asked) -> tuple[str, str]:
-    server, quoted = asked.server, _quoted(failure)
-    again = "Ask again; what came is kept."
-    return {
-        Trouble.UNREACHABLE: (
-            f"{server} cannot be reached{quoted}.",
-            "Check the network, that the server is running, and `base_url` of this engine.",
-        ),
-        Trouble.CONNECT_TIMEOUT: (
-            f"{server} took no connection within {asked.connect_timeout:g} seconds.",
-            "Check the network and `base_url`, or raise `connect_timeout` of this engine.",
-        ),
-        Trouble.HUNG_UP: (f"{server} hung up without an answer{quoted}.", "Ask again."),
-        Trouble.SILENT: (
-            f"Nothing came from {server} for {asked.stall_timeout:g} seconds.",
-            "Ask again, or raise `stall_timeout` of this engine for a server that is slow.",
-        ),
-        Trouble.NOT_A_STREAM: (
-            f"{server} answered, but not with a stream of words{quoted}.",
-            "Check `base_url` (it mostly ends in /v1), and whether the network asks for a log-in.",
-        ),
-        Trouble.ERROR_EVENT: (f"{server} broke the answer off with an error{quoted}.", again),
-        Trouble.CUT: (f"The connection to {server} broke before the answer was whole.", again),
-        Trouble.GARBLED: (f"{server} sent something that is no part of an answer.", again),
-        Trouble.FILTERED: (
-            f"The content filter of {server} ended the answer.",
-            "Put the question in other words, or switch to another engine.",
-        ),
-        Trouble.WANTED_TOOL: (
-            f"“{asked.model}” called for a tool, and this program offers none.",
-            "Choose a model that answers in words.",
-        ),
-    }[failure.trouble]
-
-
-def _explain_status(failure: Failure, asked: Asked) -> tuple[str, str]:
-    server, model, quoted = asked.server, asked.model, _quoted(failure)
-    match failure.status:
-        case HTTPStatus.FORBIDDEN:
-            return (
-                f"{server} does not let this account use “{model}”{quoted}.",
-                "Check the account's rights and region there, or switch to another engine.",
-            )
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            wait = f", and asks to wait {failure.retry_after:g} s" if failure.retry_after else ""
-            return f"{server} is asked too often{wait}{quoted}.", "Wait a while and ask again."
-        case status if _names_model(failure, model):
-            return (
-                f"{server} does not serve a model “{model}”{quoted}.",
-                f"Set `model` of [engines.{asked.engine_id}] to one that it serves.",
-            )
-        case HTTPStatus.NOT_FOUND:
-            return (
-                f"{server} has no chat at this address{quoted}.",
-                "Check `base_url` of this engine: it mostly ends in /v1.",
-            )
-        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return f"{server} is in trouble (status {status}){quoted}.", "Ask again in a while."
-        case status:
-            return (
-                f"{server} refused the request (status {status}){quoted}.",
-                f"Check the settings under [engines.{asked.engine_id}].",
-            )
-
-
-def _explain_key(asked: Asked) -> tuple[str, str]:
-    if not asked.key_env:
-        return (
-            f"{asked.server} asks for a key.",
-            f"Name the variable that holds it: `api_key_env` of [engines.{asked.engine_id}].",
-        )
-    if asked.has_key:
-        told = f"{asked.server} does not accept the key in {asked.key_env}."
-    else:
-        told = f"{asked.server} asks for a key, and {asked.key_env} is not set."
-    return told, f"Put a valid key into {asked.key_env} and start the program again."
-
-
-def _names_model(failure: Failure, model: str) -> bool:
-    if failure.code in {"model_not_found", "DeploymentNotFound"}:
-        return True
-    return any(f"{mark}{model}{mark}" in failure.words for mark in "'`\"")
-
-
-def _quoted(failure: Failure) -> str:
-    words = one_line(failure.words, _QUOTE_WIDTH).rstrip(".")
-    return f": “{words}”" if words else ""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 
+from engine.i18n import tr
+
 _WARN_AHEAD = timedelta(days=183)
 """Half a year: time enough to train or deploy something else."""
 
@@ -43,22 +45,30 @@ def notice(model: str, today: date) -> str:
     if base not in _SHUT_DOWN:
         return ""
     day = _SHUT_DOWN[base]
-    tuned = ", and with it this fine-tuned model" if model.startswith("ft:") else ""
+    tuned = tr(", and with it this fine-tuned model") if model.startswith("ft:") else ""
     if day is None:
-        return f"OpenAI is said to have shut down {base} already{tuned}."
+        return tr("OpenAI is said to have shut down {base} already{tuned}.").format(
+            base=base, tuned=tuned
+        )
     if today >= day:
-        return f"OpenAI was to shut down {base} on {day}{tuned}."
+        return tr("OpenAI was to shut down {base} on {day}{tuned}.").format(
+            base=base, day=day, tuned=tuned
+        )
     if today >= day - _WARN_AHEAD:
-        return f"OpenAI is said to shut down {base} on {day}{tuned}."
+        return tr("OpenAI is said to shut down {base} on {day}{tuned}.").format(
+            base=base, day=day, tuned=tuned
+        )
     return ""
 
 
 def tuning_notice(today: date) -> str:
     """A sentence about the end of fine-tuning at OpenAI."""
     if today > LAST_JOBS:
-        return f"OpenAI is said to take no fine-tuning jobs since {LAST_JOBS}."
-    return (
-        "OpenAI is closing self-serve fine-tuning: organisations new to it are said to be shut out"
-        " since 2026-05-07, those without a tuned model in use since 2026-07-02, and everybody"
-        f" after {LAST_JOBS}."
-    )
+        return tr("OpenAI is said to take no fine-tuning jobs since {last_jobs}.").format(
+            last_jobs=LAST_JOBS
+        )
+    return tr(
+        "OpenAI is closing self-serve fine-tuning: organisations new to it are said to be "
+        "shut out since 2026-05-07, those without a tuned model in use since 2026-07-02, and "
+        "everybody after {last_jobs}."
+    ).format(last_jobs=LAST_JOBS)

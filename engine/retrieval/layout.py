@@ -50,7 +50,7 @@ def readable(folder: Path) -> Manifest:
 
 def remedy(folder: Path) -> str:
     """The command that builds the catalogue in `folder` anew."""
-    return f"Build it: balcao index trn.json.gz --out {folder}"
+    return tr("Build it: balcao index trn.json.gz --out {folder}").format(folder=folder)
 
 
 def title_schema() -> Any:  # noqa: ANN401 - tantivy is imported late

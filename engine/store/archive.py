@@ -132,9 +132,9 @@ def other_uid(conversation: KeptConversation) -> str:
 
 def _plain(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
+        return tr("it is nested too deeply")
     if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
+        return tr("it is not UTF-8")
     return str(error)
 
 
@@ -144,22 +144,26 @@ def _check(conversation: KeptConversation) -> None:
     for turn in conversation.turns:
         times += [turn.asked, *(kept.at for kept in turn.answers)]
         if turn.chosen and turn.chosen >= len(turn.answers):
-            raise ValueError("the answer that is chosen is not there")
+            raise ValueError(tr("the answer that is chosen is not there"))
         for kept in turn.answers:
             _check_answer(kept.answer)
     if not all(_FIRST_YEAR <= time.year <= _LAST_YEAR for time in times):
-        raise ValueError(f"a time is before {_FIRST_YEAR} or after {_LAST_YEAR}")
+        raise ValueError(
+            tr("a time is before {first_year} or after {last_year}").format(
+                first_year=_FIRST_YEAR, last_year=_LAST_YEAR
+            )
+        )
 
 
 def _check_answer(answer: Answer) -> None:
     if answer.status in (Status.EXACT, Status.LIKELY) and not answer.sources:
-        raise ValueError("an answer is about a product and names none")
+        raise ValueError(tr("an answer is about a product and names none"))
     if answer.fidelity is not None and not 0 <= answer.fidelity <= 1:
-        raise ValueError("a fidelity is not between 0 and 1")
+        raise ValueError(tr("a fidelity is not between 0 and 1"))
     timing = answer.timing
     for milliseconds in (timing.retrieval, timing.first_token, timing.total):
         if not 0 <= milliseconds <= _LONGEST_MS:
-            raise ValueError("a timing is out of range")
+            raise ValueError(tr("a timing is out of range"))
     tokens = answer.tokens
     if tokens and not (0 <= tokens.prompt < _MOST_TOKENS and 0 <= tokens.completion < _MOST_TOKENS):
-        raise ValueError("a count of tokens is out of range")
+        raise ValueError(tr("a count of tokens is out of range"))

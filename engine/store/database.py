@@ -17,7 +17,6 @@ from engine.types import Problem
 
 _BUSY_SECONDS = 5.0
 _MIGRATING_SECONDS = 120.0
-_REMEDY = "Check that the disk is not full and that the file can be written."
 
 
 class Database:
@@ -79,7 +78,9 @@ class Database:
     @property
     def read_only_error(self) -> StoreError:
         """Why nothing can be written, as an error."""
-        problem = self.read_only or Problem(f"{self._file} cannot be written.", _REMEDY)
+        problem = self.read_only or Problem(
+            tr("{file} cannot be written.").format(file=self._file), _remedy()
+        )
         return StoreError(problem.message, problem.remedy)
 
     def close(self) -> None:
@@ -111,7 +112,7 @@ class Database:
                 tr("Conversations cannot be kept in {file}: {error}.").format(
                     file=self._file, error=error
                 ),
-                _REMEDY,
+                _remedy(),
             ) from error
         except msgspec.MsgspecError as error:
             raise StoreError(
@@ -126,6 +127,10 @@ class Database:
             tr("{file} was written by a newer version of this program.").format(file=self._file),
             tr("Update this program; until then the conversation is not kept."),
         )
+
+
+def _remedy() -> str:
+    return tr("Check that the disk is not full and that the file can be written.")
 
 
 def _prepare(database: sqlite3.Connection) -> None:

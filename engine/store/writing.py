@@ -15,7 +15,6 @@ from engine.text import one_line
 from engine.types import Answer
 
 TITLE_WIDTH = 80
-UNTITLED = "(untitled)"
 
 
 def encode(answer: Answer) -> str:
@@ -25,7 +24,7 @@ def encode(answer: Answer) -> str:
 
 def title_from(text: str) -> str:
     """`text` as a title: one line, cut, never empty."""
-    return one_line(text, TITLE_WIDTH) or UNTITLED
+    return one_line(text, TITLE_WIDTH) or tr("(untitled)")
 
 
 def add_conversation(database: sqlite3.Connection, title: str) -> int:

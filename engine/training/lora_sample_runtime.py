@@ -16,6 +16,7 @@ import msgspec
 import torch  # noqa: TID253 - this module is imported lazily
 from transformers import TrainerCallback  # noqa: TID253 - as above
 
+from engine.i18n import tr
 from engine.manifest import now
 from engine.training.lora_folder import Metrics
 from engine.training.lora_processes_runtime import any_of
@@ -100,7 +101,8 @@ class Sampling(TrainerCallback):  # type: ignore[misc] # untyped library
                 }
             )
             self._status.sampled(scores)
-        self._samples.tell(f"step {state.global_step}: {score_words(scores)} word for word")
+        told = tr("step {step}: {scores} word for word")
+        self._samples.tell(told.format(step=state.global_step, scores=score_words(scores)))
 
     def _is_time(self) -> bool:
         ended, took = self._last

@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from engine.errors import BalcaoError, UsageError
+from engine.i18n import tr, tr_n
 from engine.text import one_line
 from engine.training.lora_folder import RUN, last_checkpoint, step_of
 from engine.training.lora_recipe import Recipe, of_fewer_rows
@@ -57,35 +58,46 @@ def explained(recipe: Recipe, out: Path) -> Iterator[None]:
         yield
     except RunAway as error:
         raise BalcaoError(
-            f"The loss is {error.loss} at step {error.step}: nothing can be learned any more.",
-            f"Lower `learning_rate`, now {recipe.learning_rate:g}, or `max_grad_norm`.",
+            tr("The loss is {loss} at step {step}: nothing can be learned any more.").format(
+                loss=error.loss, step=error.step
+            ),
+            tr("Lower `learning_rate`, now {learning_rate:g}, or `max_grad_norm`.").format(
+                learning_rate=recipe.learning_rate
+            ),
         ) from error
     except StepTooLarge as error:
         raise BalcaoError(
-            f"Memory ran out at step {error.step}, {_at_once(error, recipe)}.",
+            tr("Memory ran out at step {step}, {at_once}.").format(
+                step=error.step, at_once=_at_once(error, recipe)
+            ),
             _with_less(recipe, out),
         ) from error
     except ImportError as error:
         raise UsageError(
-            f"A package is missing: {one_line(str(error), 200).rstrip('.')}.",
-            "Install it: `make train-env`, or pip install 'balcao[train]'.",
+            tr("A package is missing: {error}.").format(
+                error=one_line(str(error), 200).rstrip(".")
+            ),
+            tr("Install it: `make train-env`, or pip install 'balcao[train]'."),
         ) from error
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
         if _disk_is_full(error):
             raise BalcaoError(
-                "The disk is full: the run has stopped.", f"Make room.{_resuming(out)}"
+                tr("The disk is full: the run has stopped."),
+                tr("Make room.{resuming}").format(resuming=_resuming(out)),
             ) from error
         # Before what is lost: NCCL too tells of a memory that is full.
         if memory_is_out(error):
             raise BalcaoError(
-                "Memory ran out, and not in a step.",
-                'Close other programs, or take a smaller base or `quantization = "nf4"`.'
-                f"{_resuming(out)}",
+                tr("Memory ran out, and not in a step."),
+                tr(
+                    "Close other programs, or take a smaller base or "
+                    '`quantization = "nf4"`.{resuming}'
+                ).format(resuming=_resuming(out)),
             ) from error
         if any(one in str(error).lower() for one in _LOST):
             raise BalcaoError(
-                "Another process of this run has ended, or cannot be reached.",
-                f"What it said says why.{_resuming(out)}",
+                tr("Another process of this run has ended, or cannot be reached."),
+                tr("What it said says why.{resuming}").format(resuming=_resuming(out)),
             ) from error
         raise
 
@@ -98,22 +110,25 @@ def explained_merge() -> Iterator[None]:
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
         if _disk_is_full(error):
             raise BalcaoError(
-                "The disk is full: no model was written.",
-                "Make room, or name a folder on another disk.",
+                tr("The disk is full: no model was written."),
+                tr("Make room, or name a folder on another disk."),
             ) from error
         if not memory_is_out(error):
             raise
         raise BalcaoError(
-            "Memory ran out while merging: no model was written.",
-            "Close other programs, or merge where there is more memory.",
+            tr("Memory ran out while merging: no model was written."),
+            tr("Close other programs, or merge where there is more memory."),
         ) from error
 
 
 def _at_once(error: StepTooLarge, recipe: Recipe) -> str:
     if recipe.packing:
-        return f"with {error.tokens:,} tokens at once"
-    rows = "1 row" if error.rows == 1 else f"{error.rows:,} rows"
-    return f"with {rows} of {error.tokens:,} tokens at once"
+        return tr("with {tokens:,} tokens at once").format(tokens=error.tokens)
+    return tr_n(
+        "with {rows:,} row of {tokens:,} tokens at once",
+        "with {rows:,} rows of {tokens:,} tokens at once",
+        error.rows,
+    ).format(rows=error.rows, tokens=error.tokens)
 
 
 def _with_less(recipe: Recipe, out: Path) -> str:
@@ -124,22 +139,24 @@ def _with_less(recipe: Recipe, out: Path) -> str:
     elif not recipe.checkpoint_activations:
         change = "checkpoint_activations=true"
     else:
-        return (
-            "Close other programs, or begin a new run with a lower `max_length`, `quantization ="
-            f' "nf4"` or a smaller base.{_resuming(out)}'
-        )
-    return f"`--resume --set {change}` takes less and learns the same: it {_where(out)}."
+        return tr(
+            "Close other programs, or begin a new run with a lower `max_length`, `quantization = "
+            '"nf4"` or a smaller base.{resuming}'
+        ).format(resuming=_resuming(out))
+    return tr("`--resume --set {change}` takes less and learns the same: it {where}.").format(
+        change=change, where=_where(out)
+    )
 
 
 def _resuming(out: Path) -> str:
-    return f" --resume {_where(out)}." if (out / RUN).exists() else ""
+    return tr(" --resume {where}.").format(where=_where(out)) if (out / RUN).exists() else ""
 
 
 def _where(out: Path) -> str:
     """Where a run goes on."""
     if step := step_of(last_checkpoint(out)):
-        return f"goes on from step {step}"
-    return "begins again, since nothing was saved yet"
+        return tr("goes on from step {step}").format(step=step)
+    return tr("begins again, since nothing was saved yet")
 
 
 def memory_is_out(error: Exception) -> bool:

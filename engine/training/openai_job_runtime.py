@@ -16,7 +16,8 @@ from openai import omit  # noqa: TID253 - as above
 
 from engine.openai.client_runtime import make_client
 from engine.openai.edge_runtime import Edge
-from engine.openai.failures import Asked, Failure
+from engine.openai.explaining import Asked
+from engine.openai.failures import Failure
 from engine.training.counted_file import open_counted
 from engine.training.openai_asking_runtime import Asking, Pace, id_of, plain, state_of
 from engine.training.openai_job import JobSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine import keys
 from engine.errors import BalcaoError, UsageError
 from engine.openai.address import server_name, split
-from engine.openai.failures import Asked
+from engine.openai.explaining import Asked
 from engine.settings import OpenAIEngine, Settings
 from engine.training.openai_job import JobSettings
 

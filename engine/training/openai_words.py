@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from engine.openai.failures import Asked, Failure, Trouble, explain
+from engine.openai.explaining import Asked, explain
+from engine.openai.failures import Failure, Trouble
 from engine.text import one_line
 
 _OTHER_WAYS = (

@@ -23,7 +23,6 @@ from engine.training.run_list import register
 NAME = "status.json"
 _EVERY = 1.0
 """Seconds between two writings while it trains."""
-_KINDS = {"held_out": "held-out"}
 Phase = Literal["starting", "training", "scoring", "stopped", "failed", "done"]
 
 
@@ -36,8 +35,16 @@ class Score(msgspec.Struct, frozen=True):
 
 def score_words(scores: Mapping[str, Score]) -> str:
     """`2 of 3 training and 0 of 3 held-out titles`."""
-    parts = (f"{one.right} of {one.asked} {_KINDS.get(name, name)}" for name, one in scores.items())
-    return " and ".join(parts) + " titles"
+    told = {
+        "training": tr("{right} of {asked} training"),
+        "held_out": tr("{right} of {asked} held-out"),
+    }
+    parts = (
+        told[name].format(right=one.right, asked=one.asked)
+        for name, one in scores.items()
+        if name in told
+    )
+    return tr("{scores} titles").format(scores=tr(" and ").join(parts))
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.i18n import tr
+from engine.i18n import tr, tr_of
 from engine.text import one_line
 from engine.training.run_metrics import RunMetrics
 from engine.training.run_status import score_words
@@ -12,7 +12,6 @@ from engine.training.run_view import RunView
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _ERROR_WIDTH = 300
-_HEADINGS = ("RUN", "STATE", "STEP", "LOSS", "EXACT", "LEFT", "AGE")
 
 
 def table(views: Sequence[RunView]) -> list[str]:
@@ -20,7 +19,7 @@ def table(views: Sequence[RunView]) -> list[str]:
 
     EXACT is how many training and how many held-out titles the last sample had word for word.
     """
-    rows = [_HEADINGS, *map(_columns, views)]
+    rows = [_headings(), *map(_columns, views)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -28,25 +27,48 @@ def table(views: Sequence[RunView]) -> list[str]:
     ]
 
 
+def _headings() -> tuple[str, ...]:
+    names = (
+        tr("run"),
+        tr("state"),
+        tr("step"),
+        tr("loss"),
+        tr("exact"),
+        tr_of("run", "left"),
+        tr("age"),
+    )
+    return tuple(name.upper() for name in names)
+
+
+def _state(view: RunView) -> str:
+    """In one word."""
+    return {
+        "starting": tr("starting"),
+        "scoring": tr("scoring"),
+        "running": tr_of("run", "running"),
+        "done": tr_of("run", "done"),
+        "stopped": tr_of("run", "stopped"),
+        "failed": tr_of("run", "failed"),
+        "killed": tr_of("run", "killed"),
+    }[view.doing if view.doing in ("starting", "scoring") else view.state]
+
+
 def _columns(view: RunView) -> tuple[str, ...]:
     scores = (view.word_for_word.get(name) for name in ("training", "held_out"))
     return (
         one_line(view.name, 24),
-        view.doing if view.doing in ("starting", "scoring") else view.state,
+        _state(view),
         f"{view.step}/{view.steps}" if view.steps else "",
         "" if view.loss is None else f"{view.loss:.4f}",
         " ".join(f"{one.right}/{one.asked}" for one in scores if one is not None),
         "" if view.left is None else span(view.left),
-        "now" if view.state == "running" else span(view.age),
+        tr("now") if view.state == "running" else span(view.age),
     )
 
 
 def sentence(view: RunView) -> str:
     """A run in one line: what it is at, and how far."""
-    doing = {"starting": tr("starting"), "scoring": tr("asking what it has learned")}.get(
-        view.doing, ""
-    )
-    parts = [doing or view.state]
+    parts = [tr("asking what it has learned") if view.doing == "scoring" else _state(view)]
     if view.steps:
         parts.append(tr("step {step:,} of {steps:,}").format(step=view.step, steps=view.steps))
     if view.loss is not None:

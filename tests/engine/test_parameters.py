@@ -8,10 +8,9 @@ import msgspec
 import pytest
 
 from engine import parameters
-from engine.parameters import PARAMETERS
 from engine.settings import LlamaEngine, OpenAIEngine
 
-BLANK = {parameter.name: "" for parameter in PARAMETERS}
+BLANK = {parameter.name: "" for parameter in parameters.every()}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,9 @@ def _kind(row: Any) -> str:
 
 def test_a_form_shows_what_is_in_force_and_leaves_defaults_blank() -> None:
     row = LlamaEngine(temperature=0.5, system_prompt="Be brief.")
-    shown = {parameter.name: parameters.shown(row, parameter.name) for parameter in PARAMETERS}
+    shown = {
+        parameter.name: parameters.shown(row, parameter.name) for parameter in parameters.every()
+    }
     assert shown == {
         "temperature": "0.5",
         "top_p": "",

@@ -313,7 +313,7 @@ async def test_commands_export_and_import_without_the_page(catalogue_dir: Path) 
             await until(lambda kind=kind: state(pilot).endswith(f"striped-apron.{kind}"))  # type: ignore[misc]
         file = next(paths.exports_dir().glob("*.json"))
         await command(pilot, f"/import {file}")
-        await until(lambda: state(pilot) == "0 conversations imported; 1 were here already.")
+        await until(lambda: state(pilot) == "0 conversations imported; 1 was here already.")
         await command(pilot, "/import")
         await until(lambda: isinstance(pilot.app.screen, LineScreen))
         await pilot.press("escape")

@@ -67,3 +67,52 @@ def test_the_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert told.stdout.endswith("done\n"), told.stdout + told.stderr
+
+
+def test_the_plain_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> None:
+    """By the locale; what the engines tell of what they lack as well."""
+    (tmp_path / "adapter").mkdir()
+    told = _ran(
+        tmp_path,
+        ["--plain", "--catalogue", str(catalogue_dir)],
+        {
+            "LANG": "pt_BR.UTF-8",
+            "BALCAO_ENGINES__LORA__ADAPTER": str(tmp_path / "adapter"),
+            "BALCAO_ENGINES__BASE__MODEL": "nobody/nothing",
+            "BALCAO_ENGINES__OPENAI__MODEL": "gpt",
+        },
+        "/engine\n/engine openai\n/nada\nThe Tin Lighthouse\n/record 3\n",
+    )
+    lines = told.splitlines()
+    assert "Você: /nada" in lines
+    assert "catalogue: Catálogo, pronto, responde agora" in lines
+    assert any(line.startswith("base: Llama base, não está pronto: Os pesos de") for line in lines)
+    assert "OpenAI responde. Os modelos veem o registro." in lines
+    assert any("precisa de uma chave, e OPENAI_API_KEY não está definida" in one for one in lines)
+    assert lines[-1] == "Isso não é um número de 1 a 1."
+
+
+def test_the_doctor_speaks_by_the_settings(catalogue_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/settings.toml").write_text(
+        f'language = "pt"\ncatalogue = "{catalogue_dir}"\n', encoding="utf-8"
+    )
+    told = _ran(tmp_path, ["doctor"], {"LANG": "C.UTF-8"})
+    for line in ("Configurações", "tamanho ", "pronto, o chat começa com ele", "10 produtos"):
+        assert line in told
+    assert "O chat pode começar." in told
+    assert "catalogue      pronto" in told  # an id
+
+
+def _ran(home: Path, arguments: list[str], environ: dict[str, str], given: str = "") -> str:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
+    clean.pop("LANGUAGE", None)
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *arguments],
+        env={**clean, "BALCAO_HOME": str(home), **environ},
+        input=given,
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
+    ).stdout

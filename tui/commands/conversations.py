@@ -92,7 +92,7 @@ async def _import(screen: ChatScreen, file: str) -> None:
             typed = await screen.app.push_screen_wait(asks)
             named = typed or ""
         if named:
-            screen.bar.tell("importing…")
+            screen.bar.tell(tr("importing…"))
             added = await asyncio.to_thread(history.read, store, named)
             screen.bar.tell(history.told(added))
     except BalcaoError as error:

@@ -31,5 +31,5 @@ async def _see(screen: ChatScreen) -> None:
         return
     if made not in registry.ids:
         registry.add(made, row)
-        screen.bar.add(made, row.title)
+        screen.bar.add(made, settings.shown_title(row))
     screen.bar.choose(made)

@@ -75,7 +75,9 @@ def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
     if not blank:
         return [
             Offer(
-                f"/{_called(command)}", f"/{_called(command)} {command.takes}".strip(), command.does
+                f"/{_called(command)}",
+                f"/{_called(command)} {_takes(command)}".strip(),
+                command.does,
             )
             for command in _fitting(name)
         ]
@@ -108,6 +110,12 @@ def _fitting(name: str) -> list[Command]:
     name = _plain(name)
     within = [one for one in COMMANDS if name in one.name or name in one.called]
     return sorted(within, key=lambda one: not _called(one).startswith(name))
+
+
+def _takes(command: Command) -> str:
+    """What stands behind it, in the person's words."""
+    told = {"engine": tr("engine"), "question": tr("question"), "file": tr("file"), "": ""}
+    return told[command.takes]
 
 
 def _called(command: Command) -> str:

@@ -13,7 +13,7 @@ from engine.errors import BalcaoError
 from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.i18n import tr
 from engine.opening import open_counter
-from engine.settings import Settings
+from engine.settings import Settings, shown_title
 from engine.text import one_line
 from engine.types import Answer, Hit, Mode
 from engine.wording import describe, title_of
@@ -39,7 +39,7 @@ class PlainChat:
         self.voice = voice
         self.engine = settings.engine
         self.mode = settings.mode
-        self.titles = {name: one_line(row.title) for name, row in settings.engines.items()}
+        self.titles = {name: one_line(shown_title(row)) for name, row in settings.engines.items()}
         self.conversation = Conversation()
         self.listed: list[Listed] = []
         """The conversations that were listed last, to be opened by their number there."""

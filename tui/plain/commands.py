@@ -241,19 +241,23 @@ def _quit(chat: PlainChat, _: str) -> None:
 
 COMMANDS = (
     Command("help", "", tr("these commands"), _help),
-    Command("engine", "[NAME]", tr("the engines, or the one that answers from here on"), _engine),
+    Command(
+        "engine", tr("[NAME]"), tr("the engines, or the one that answers from here on"), _engine
+    ),
     Command("mode", "[grounded|memory]", tr("whether models see the record"), _mode),
     Command("record", "[N]", tr("the record that the last answer rests on"), _record),
     Command("original", "[N]", tr("the same as the data set has it"), _original),
     Command(
         "regenerate",
-        "[NAME]",
+        tr("[NAME]"),
         tr("one more answer to the last question; all are kept"),
         _regenerate,
     ),
-    Command("compare", "[QUESTION]", tr("one question to every engine that is ready"), _compare),
+    Command(
+        "compare", tr("[QUESTION]"), tr("one question to every engine that is ready"), _compare
+    ),
     Command("copy", "", tr("the last answer to where it can be pasted from"), _copy),
-    Command("history", "[WORDS]", tr("the conversations so far, the latest first"), _history),
+    Command("history", tr("[WORDS]"), tr("the conversations so far, the latest first"), _history),
     Command("open", "N", tr("one of those that were listed, to go on with it"), _open),
     Command("new", "", tr("a new conversation"), _new),
     Command("export", "[markdown|json]", tr("this conversation into a file"), _export),

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TextIO
 
+from engine.i18n import tr
 from engine.text import one_line, printable
 from tui.glyphs import UTF8, terminal_charset, write_in
 
-PROMPT = "You: "
+PROMPT = tr("You: ")
 _CONTINUES = "\\"
 
 

@@ -15,8 +15,9 @@ from textual.widgets import Footer, Input, Label, Static, TextArea
 from engine import parameters
 from engine.errors import BalcaoError
 from engine.i18n import tr
-from engine.parameters import PARAMETERS, Asked, Parameter, Value
+from engine.parameters import Asked, Parameter, Value
 from engine.registry import Registry
+from engine.settings import shown_title
 from engine.text import one_line
 
 _LONG = "system_prompt"
@@ -42,11 +43,11 @@ class ParametersScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """A line for each, and the long one below."""
         with VerticalScroll(id="parameters", can_focus=False):
-            title = one_line(self._row.title)
+            title = one_line(shown_title(self._row))
             yield Static(
                 tr("Parameters of {title}").format(title=title), markup=False, classes="heading"
             )
-            for parameter in PARAMETERS:
+            for parameter in parameters.every():
                 yield from self._field(parameter)
             yield Static(id="parameters-about", markup=False)
         yield Footer(compact=True)
@@ -104,8 +105,10 @@ class ParametersScreen(ModalScreen[str | None]):
 
     def _check(self) -> dict[str, Value | None] | None:
         """The values, or None if one does not fit; each field says so beside it."""
-        values, wrong = parameters.read({each.name: self._typed(each) for each in PARAMETERS})
-        for parameter in PARAMETERS:
+        values, wrong = parameters.read(
+            {each.name: self._typed(each) for each in parameters.every()}
+        )
+        for parameter in parameters.every():
             line = self.query_one(f"#tells-{parameter.name}", Static)
             line.set_class(parameter.name in wrong, "bad")
             line.update(wrong.get(parameter.name, parameter.tells))

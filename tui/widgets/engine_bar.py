@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from engine.errors import BalcaoError
 from engine.i18n import tr
-from engine.settings import Settings
+from engine.settings import Settings, shown_title
 from engine.text import one_line
 from engine.types import Mode, Progress
 
@@ -33,7 +33,7 @@ class EngineBar(Vertical):
     def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
         """`counter` is what is asked whether an engine can answer, once it is open."""
         super().__init__()
-        self.titles = {name: one_line(row.title) for name, row in settings.engines.items()}
+        self.titles = {name: one_line(shown_title(row)) for name, row in settings.engines.items()}
         self.engine = settings.engine
         self.mode = settings.mode
         self.progress: Progress | None = None

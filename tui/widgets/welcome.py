@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from engine.errors import BalcaoError
 from engine.i18n import tr
-from engine.settings import Settings
+from engine.settings import Settings, shown_title
 from engine.text import one_line
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Welcome(Vertical):
     def compose(self) -> ComposeResult:
         """From top to bottom."""
         yield Static(_ABOUT, markup=False)
-        titles = [one_line(row.title) for row in self._settings.engines.values()]
+        titles = [one_line(shown_title(row)) for row in self._settings.engines.values()]
         yield Static("\n".join(f"… {title}" for title in titles), id="works", markup=False)
         yield Static(_KEYS, markup=False)
         if self._settings.catalogue is None:
@@ -78,7 +78,9 @@ class Welcome(Vertical):
             engine, row = registry.get(name), registry.settings_of(name)
             availability = await asyncio.to_thread(engine.availability)
             told = welcome_words(engine.facts(), row, availability, len(counter.catalogue))
-            works.append((f"{'✓' if availability.ready else '✗'} {one_line(row.title)}", told))
+            works.append(
+                (f"{'✓' if availability.ready else '✗'} {one_line(shown_title(row))}", told)
+            )
         width = max(len(title) for title, _ in works)
         lines = (f"{title:{width}}  {told}" for title, told in works)
         self.query_one("#works", Static).update("\n".join(lines))

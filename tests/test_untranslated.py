@@ -1,0 +1,222 @@
+"""No words that a person of the chat can see are left in English alone: found in the code itself.
+
+What is looked at is the chat, `--plain`, `balcao doctor`, and every part of the engine whose
+messages reach them. What is left out is named below, with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import cli, translations
+
+ROOT = translations.ROOT
+
+_NO_PART_OF_IT = {
+    "engine/evaluation/": "the report of `balcao evaluate`, which is in English",
+    "engine/training/": "told in the terminal of a training (but see _SEEN_IN_F10)",
+    "engine/dataset/prepare.py": "`balcao prepare` alone",
+    "engine/dataset/cleaning.py": "names of rules, counted in a manifest",
+    "engine/phrases.py": "answers, in the question's language: both stand there",
+    "engine/language.py": "words by which a question's language is told",
+    "engine/retrieval/asking.py": "words that a question has besides the title",
+    "engine/prompts.py": "what models are told, word for word as in training",
+    "scripts/": "commands with a terminal of their own (but see _THE_CHATS)",
+}
+_SEEN_IN_F10 = {
+    *(ROOT / "engine/training").glob("run_*.py"),
+    ROOT / "engine/training/lora_trouble.py",  # why a run has failed
+}
+_THE_CHATS = {ROOT / "scripts" / name for name in ("cli.py", "common.py", "doctor.py")}
+
+_DATA = {
+    "standard input", "archive cut or broken", "repeated uid", "line too long", "wrong type",
+    "field missing", "no uid", "no title and no description",  # in a catalogue's manifest
+    "llama.cpp model", "llama.cpp adapter",  # in that of a copy
+    "Base Llama", "LoRA Llama",  # translated by `settings.shown_title`
+    "# Engines that the program has added. settings.toml goes over this file: change them there.\n",
+    "# Keys, written by `balcao keys set`. Only its owner may read this file.\n",
+    "pip install balcao", "balcao models pull ", "pip install 'balcao[",  # commands
+    *(what for _, what in cli.COMMANDS.values()),  # --help
+    "copy for ",  # a kind, in `balcao models`
+}  # fmt: skip
+"""Kept or typed, and not told."""
+
+_SENTENCE = re.compile(r"[A-Za-z]{2,}[,;:.]? .*[a-z]{2,}|^[A-Z][a-z]+[.…]$|^ (?:and|or|and no) $")
+_NOT_SHOWN = re.compile(
+    r"^(?:bold|dim|italic|underline|reverse|strike|not|on|\$[\w-]+| )+$"  # styles
+    r"|^set enable-bracketed-paste off$|^\s*@font-face|#[\w-]+|^-- |^[\w.]+ > "
+    r"|\b(?:SELECT|FROM|WHERE|INSERT|CREATE|UPDATE|DELETE|PRAGMA|DROP|ALTER|COPY|SET|coalesce)\b"
+    r"|^tokenize = |AND json_valid|^ --set accumulate=$|^import torch\n"
+    r"|^engine\.retrieval\.folding|^, cut at blanks$"
+    r"|^(?:allocate memory|out of memory|not enough memory|could not create a primitive"
+    r"|no space left|file write failed|connection (?:closed|reset) by peer"  # what torch says
+    r"|Found missing adapter keys)$"
+)
+_LOOKED_UP = {"tr", "tr_n", "tr_of"}
+_QUIET = {
+    *_LOOKED_UP, "query_one", "query", "compile", "AssertionError", "TypeVar", "cast", "mark",
+    "add_argument", "ArgumentParser",  # --help is in English, as the names of the commands are
+}  # fmt: skip
+_TELLING = {
+    "BalcaoError", "UsageError", "SettingsError", "DataError", "CatalogueError", "StoreError",
+    "EngineError", "EngineUnavailable", "EngineFailed", "Problem", "Availability", "Progress",
+    "Static", "Label", "Option", "tell", "notify", "say", "_tell", "_not_ready", "setting_hint",
+}  # fmt: skip
+"""What is given to these is told to a person, were it a single word."""
+
+
+def _files() -> Iterator[Path]:
+    for package in ("engine", "tui", "scripts"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            name = str(file.relative_to(ROOT))
+            out = any(name.startswith(part) for part in _NO_PART_OF_IT)
+            if not out or file in _SEEN_IN_F10 | _THE_CHATS:
+                yield file
+
+
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _called(node: ast.AST) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return str(getattr(node.func, "id", getattr(node.func, "attr", "")))
+
+
+def _unseen(tree: ast.Module) -> set[int]:
+    """Docstrings, styles, keys of a mapping, and what is looked up in the catalogue already."""
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            found |= {id(one.value) for one in body if isinstance(one, ast.Expr)}
+        styled = isinstance(node, ast.Assign | ast.AnnAssign) and "CSS" in ast.unparse(node)[:40]
+        if _called(node) in _QUIET or styled:
+            found |= {id(one) for one in ast.walk(node)}
+        if isinstance(node, ast.Subscript):
+            found |= {id(one) for one in ast.walk(node.slice)}
+    return found
+
+
+def bare_sentences(tree: ast.Module) -> Iterator[str]:
+    """Strings of several words that are neither told to nobody nor looked up in the catalogue."""
+    unseen = _unseen(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            shown = _SENTENCE.search(node.value) and not _NOT_SHOWN.search(node.value)
+            if shown and id(node) not in unseen and node.value not in _DATA:
+                yield node.value
+
+
+def bare_words(tree: ast.Module) -> Iterator[str]:
+    """Words, be it one, that are given to what tells them."""
+    unseen = _unseen(tree)
+    for call in ast.walk(tree):
+        if _called(call) not in _TELLING or not isinstance(call, ast.Call):
+            continue
+        named = [one.value for one in call.keywords if one.arg in ("message", "remedy", "reason")]
+        for given in [*call.args, *named]:
+            for node in ast.walk(given):
+                if id(node) in unseen or not isinstance(node, ast.Constant):
+                    continue
+                if re.search(r"[A-Za-z]{3}", str(node.value)) and node.value not in _NAMES:
+                    yield str(node.value)
+
+
+_NAMES = {
+    "balcao: ", "[engines.", "--json", "model", "adapter", "utf-8", "replace", None, True, False,
+}  # fmt: skip
+"""The program's and the settings' own, in any language."""
+
+
+def spoken_at_import(tree: ast.Module) -> Iterator[str]:
+    """What is looked up while the module is imported, before the settings name the language."""
+    late: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            late |= {id(one) for statement in node.body for one in ast.walk(statement)}
+        elif isinstance(node, ast.Lambda):
+            late |= {id(one) for one in ast.walk(node.body)}
+    for node in ast.walk(tree):
+        if _called(node) in _LOOKED_UP and id(node) not in late:
+            yield ast.unparse(node)
+
+
+def test_no_sentence_is_left_untranslatable() -> None:
+    bare = {
+        f"{file.relative_to(ROOT)}: {text}"
+        for file in _files()
+        for text in bare_sentences(_tree(file))
+    }
+    assert not bare
+
+
+def test_no_word_is_told_that_is_not_looked_up() -> None:
+    bare = {
+        f"{file.relative_to(ROOT)}: {text}" for file in _files() for text in bare_words(_tree(file))
+    }
+    assert not bare
+
+
+def test_only_the_chat_which_is_imported_late_speaks_at_import() -> None:
+    """The engine and the commands are imported before the settings are read; `tui` after."""
+    early = {
+        f"{file.relative_to(ROOT)}: {call}"
+        for package in ("engine", "scripts")
+        for file in sorted((ROOT / package).rglob("*.py"))
+        for call in spoken_at_import(_tree(file))
+    }
+    assert not early
+
+
+def test_what_is_left_out_is_there() -> None:
+    assert all((ROOT / name).exists() for name in _NO_PART_OF_IT)
+    assert all(file.exists() for file in _SEEN_IN_F10 | _THE_CHATS)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise EngineFailed('The model has gone away.')",
+        "again = 'Ask again: the model is loaded anew.'",
+        "told = f'{server} cannot be reached.'",
+        "raise DataError(tr('It is broken.'), f'Mend {file} by hand.')",
+        "_REMEDY = 'Make room on the disk.'",
+    ],
+)
+def test_an_english_sentence_is_found(code: str) -> None:
+    assert list(bare_sentences(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Progress('ready', 1.0)",
+        "UsageError(tr('{names} are missing.').format(names=kind or 'nothing'))",
+        "bar.tell('importing…')",
+        "Availability(ready=False, reason='broken')",
+    ],
+)
+def test_an_english_word_is_found(code: str) -> None:
+    assert list(bare_words(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    ("code", "early"),
+    [
+        ("WORD = tr('ready')", True),
+        ("class A:\n    word = {'a': tr('ready')}", True),
+        ("def f(word=tr('ready')): ...", True),
+        ("def f():\n    return tr('ready')", False),
+        ("words = lambda: tr('ready')", False),
+    ],
+)
+def test_a_word_that_is_spoken_too_early_is_found(code: str, early: bool) -> None:
+    assert bool(list(spoken_at_import(ast.parse(code)))) is early
