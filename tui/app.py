@@ -25,7 +25,7 @@ from engine.errors import BalcaoError, SettingsError
 from engine.i18n import tr
 from engine.settings import Settings
 from engine.text import printable
-from tui import glyphs, keys, themes
+from tui import glyphs, keys, themes, typeahead
 from tui.commands.table import COMMANDS
 from tui.driver import TerminalDriver, driver_for
 from tui.messages import RecordWanted
@@ -59,17 +59,18 @@ class BalcaoApp(App[None]):
     theme = Reactive(themes.DARK.name)
 
     def __init__(self, settings: Settings, typed: str = "", *, go_on: bool = False) -> None:
-        """`typed` has been typed already; `go_on` opens the last conversation.
+        """`typed` has been typed already, keys among it; `go_on` opens the last conversation.
 
         Raises SettingsError for a theme or a key that does not exist.
         """
+        # The text is there with the first frame; what a key does, Enter too, only after it.
+        self._typed, keys_pressed = typeahead.apart(typed)
         super().__init__(
-            driver_class=driver_for(glyphs.terminal_charset(settings.unicode)),
+            driver_class=driver_for(glyphs.terminal_charset(settings.unicode), keys_pressed),
             # Textual's NO_COLOR keeps shades of grey, unless the colours are the terminal's own.
             ansi_color=True if no_colour() else None,
         )
         self._settings = settings
-        self._typed = typed
         self._go_on = go_on
         self._counter: asyncio.Future[Counter] | None = None
         self.set_keymap(keys.keymap(settings.keys))

@@ -12,6 +12,7 @@ from codecs import getincrementaldecoder
 from contextlib import suppress
 
 from textual import constants
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual._parser import ParseError
 from textual._xterm_parser import XTermParser
 from textual.driver import Driver
@@ -19,6 +20,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Paste
 
 from tui.pasting import Pastes
+from tui.typeahead import as_sent
 
 IN_BROWSER = "textual.drivers.web_driver:WebDriver"
 """What textual-serve has set in TEXTUAL_DRIVER."""
@@ -31,6 +33,8 @@ class TerminalDriver(LinuxDriver):
     """Textual's driver for a terminal, with another way to make letters of bytes."""
 
     charset = "utf-8"
+    pressed = ""
+    """Keys that came before this driver, as the terminal would have sent them to it."""
 
     def _sigcont_application(self, *_: object) -> None:
         """Come back after Ctrl+Z; but the kernel wakes a program up for a hang-up, too."""
@@ -40,6 +44,8 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Read keys until the app ends; runs in a thread of its own."""
         parser, pastes = XTermParser(self._debug), Pastes()
+        for event in parser.feed(self.pressed) if self.pressed else ():
+            self.process_message(event)
         decoder = getincrementaldecoder(self.charset)(errors="replace")
         # Not the platform's default: kqueue knows no terminals.
         with selectors.SelectSelector() as selector:
@@ -63,12 +69,16 @@ class TerminalDriver(LinuxDriver):
                 pass
 
 
-def driver_for(charset: str) -> type[Driver] | None:
-    """The driver for a terminal of that character set, or for the one that Textual was told of."""
+def driver_for(charset: str, keys: str = "") -> type[Driver] | None:
+    """The driver for a terminal of that character set, or for the one that Textual was told of.
+
+    `keys` have been pressed already (tui.typeahead); they go before all others.
+    """
     if constants.DRIVER == IN_BROWSER:
         from tui.browser import BrowserDriver
 
         return BrowserDriver
     if constants.DRIVER is not None:
         return None
-    return type("TerminalDriver", (TerminalDriver,), {"charset": charset})
+    pressed = as_sent(keys, ANSI_SEQUENCES_KEYS)
+    return type("TerminalDriver", (TerminalDriver,), {"charset": charset, "pressed": pressed})

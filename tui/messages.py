@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from textual.message import Message
 
 from engine.types import Hit
 
 
 class Asked(Message):
-    """The person has sent a question."""
+    """The person has sent a question; `heard` once it is taken, or left where it stands."""
 
     def __init__(self, question: str) -> None:
         super().__init__()
         self.question = question
+        self.heard = asyncio.Event()
 
 
 class RecordWanted(Message):

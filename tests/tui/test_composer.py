@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from textual.events import Paste
+from textual.events import Key, Paste
 from textual.pilot import Pilot
 
 from tests.tui.driving import ask, chat, order, said, state, until, words
@@ -41,6 +41,16 @@ async def test_tab_takes_the_title_that_is_offered_and_enter_asks(catalogue_dir:
         assert not offered(pilot)
         view = await ask(pilot, "")
         assert "Ada Quillfeather" in said(view)
+
+
+async def test_what_is_typed_right_behind_an_enter_is_the_next_question(
+    catalogue_dir: Path,
+) -> None:
+    async with chat(catalogue_dir) as pilot:
+        for letter in "apron\rcanvas":
+            pilot.app.post_message(Key("enter" if letter == "\r" else letter, letter))
+        await until(lambda: len(pilot.app.screen.query(AnswerView)) == 1)
+        await until(lambda: composer(pilot).text == "canvas")
 
 
 async def test_a_tab_that_comes_before_the_titles_waits_for_them(catalogue_dir: Path) -> None:

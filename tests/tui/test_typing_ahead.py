@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pexpect
+import pytest
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
+
 from engine import settings
-from tests.tui.driving import about, said, until, until_open, words
+from engine.store.conversations import ConversationStore
+from tests.tui.driving import until_open, words
+from tests.tui.terminals import UTF8, terminal
+from tui import typeahead
 from tui.app import BalcaoApp
 from tui.widgets.composer import Composer
-from tui.widgets.turns import AnswerView
 
 
 def chat_with(catalogue: Path, typed: str) -> BalcaoApp:
@@ -21,16 +29,84 @@ async def test_it_stands_in_the_composer(catalogue_dir: Path) -> None:
     async with chat_with(catalogue_dir, "canvas stool").run_test() as pilot:
         composer = pilot.app.screen.query_one(Composer)
         assert composer.text == "canvas stool"
+        assert composer.cursor_location == (0, 12)
         await until_open(pilot)
         assert words(pilot, ".welcome Static")
         assert composer.text == "canvas stool"
 
 
-async def test_an_enter_among_it_sends_the_question(catalogue_dir: Path) -> None:
-    async with chat_with(catalogue_dir, "canvas stool, GREEN\n").run_test() as pilot:
-        await until(lambda: bool(pilot.app.screen.query(AnswerView)))
-        view = pilot.app.screen.query_one(AnswerView)
-        await until(lambda: about(view).endswith(" ms"))
-        assert said(view) == "Folds flat. Holds 110 kg."
-        assert not words(pilot, ".welcome Static")
-        assert not pilot.app.screen.query_one(Composer).text
+def test_an_enter_among_it_sends_the_question(tmp_path: Path, catalogue_dir: Path) -> None:
+    with started(tmp_path, catalogue_dir, b"canvas stool, GREEN\r") as chat:
+        chat.expect(b"Holds 110 kg")
+    assert asked(tmp_path) == ["canvas stool, GREEN"]
+
+
+def test_two_questions_are_two(tmp_path: Path, catalogue_dir: Path) -> None:
+    """The second waits in the composer, as one does that is typed during an answer."""
+    with started(tmp_path, catalogue_dir, b"canvas stool, GREEN\rcanvas stool, blue\r") as chat:
+        chat.expect(b"Escape stops it")
+        chat.expect(b"Holds 110 kg")
+        chat.expect(rb"\d ms")
+        chat.send(b"\r")
+        chat.expect(b"and floats")
+        chat.expect(rb"\d ms")
+    assert asked(tmp_path) == ["canvas stool, GREEN", "canvas stool, blue"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "seen"),
+    [
+        (b"\x1b[15~", b"from memory"),  # F5
+        (b"\x1bOP", b"send the question"),  # F1
+        (b"\x1b[20~\x1b[12;40R", b"own words"),  # F9, and what another program has asked for
+        (b"\x14abc\x7f\x7f\x1b[15~", b"from memory"),  # Ctrl+T, letters, two of them taken back
+    ],
+)
+def test_keys_are_heeded(tmp_path: Path, catalogue_dir: Path, keys: bytes, seen: bytes) -> None:
+    with started(tmp_path, catalogue_dir, keys) as chat:
+        chat.expect(seen)
+
+
+def test_text_goes_before_the_keys_behind_it(tmp_path: Path, catalogue_dir: Path) -> None:
+    with started(tmp_path, catalogue_dir, b"canvas stool, blu\x1b[15~e\r") as chat:
+        chat.expect(b"and floats")
+        chat.expect(rb"\d ms")
+    assert asked(tmp_path) == ["canvas stool, blue"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "text", "keys"),
+    [
+        ("canvas", "canvas", ""),
+        ("canvas\n", "canvas", "\r"),
+        ("one\ntwo\n", "one", "\rtwo\r"),
+        ("\x1bOQone", "", "\x1bOQone"),
+        ("one\x1b[?1;2c\x1b[15~", "one", "\x1b[15~"),  # what a terminal says of itself
+        ("one\x7f", "one", "\x7f"),
+    ],
+)
+def test_text_and_keys(typed: str, text: str, keys: str) -> None:
+    before, behind = typeahead.apart(typed)
+    assert (before, typeahead.as_sent(behind, ANSI_SEQUENCES_KEYS)) == (text, keys)
+
+
+def test_a_chat_of_lines_gets_the_text_alone() -> None:
+    assert typeahead.text_of("one\x1b[15~\ntwo\x1bOQ") == "one\ntwo"
+
+
+@contextmanager
+def started(home: Path, catalogue: Path, typed: bytes) -> Iterator[pexpect.spawn]:
+    """The chat, before whose start that was typed: the terminal still is in its line mode."""
+    arguments = ("--catalogue", str(catalogue))
+    with terminal(*arguments, home=home, environ=UTF8, size=(30, 100)) as chat:
+        chat.delaybeforesend = None
+        chat.send(typed)
+        yield chat
+        chat.send(b"\x11")
+        chat.expect(pexpect.EOF)
+
+
+def asked(home: Path) -> list[str]:
+    """The questions of the last conversation."""
+    with closing(ConversationStore(home / "data" / "conversations.db")) as store:
+        return [turn.question for turn in store.open(store.listed()[0].id).turns]

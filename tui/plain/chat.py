@@ -20,6 +20,7 @@ from engine.wording import describe, title_of
 from tui.plain.commands import SLASH, carry_out
 from tui.plain.voice import Voice, edit_lines
 from tui.terminal import is_dumb
+from tui.typeahead import text_of
 
 if TYPE_CHECKING:
     from engine.opening import Counter
@@ -216,7 +217,7 @@ def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
         last = counter.last_conversation() if go_on else None
         if last:
             chat.show(last)
-        chat.converse(typed)
+        chat.converse(text_of(typed))
     finally:
         chat.close()
     return 0

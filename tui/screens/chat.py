@@ -47,7 +47,7 @@ class ChatScreen(Screen[None]):
     ) -> None:
         """`counter` is set once it is open, or has the reason why it is not.
 
-        `typed` has been typed before there was a composer; `go_on` opens the last conversation.
+        `typed` was written before there was a composer; `go_on` opens the last conversation.
         """
         super().__init__()
         self.settings = settings
@@ -72,7 +72,8 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """One can type; what there is to read, and the catalogue, come behind the first frame."""
-        self.composer.begin_with(self._typed)
+        if self._typed:
+            self.composer.put(self._typed)
         self.call_after_refresh(self._open)
 
     @work
@@ -102,8 +103,15 @@ class ChatScreen(Screen[None]):
         self.app.stylesheet.parse()
 
     async def on_asked(self, event: Asked) -> None:
-        """Take a question, unless an answer is still coming: then the draft stays."""
-        bar, question = self.bar, event.question
+        """Take a question; the composer, which waits, may go on with what was typed behind it."""
+        try:
+            await self._take(event.question)
+        finally:
+            event.heard.set()
+
+    async def _take(self, question: str) -> None:
+        """Take it, unless an answer is still coming: then the draft stays."""
+        bar = self.bar
         if self.settings.slash_commands:
             if slash.is_command(question):
                 await self._obey(question)
@@ -205,7 +213,7 @@ class ChatScreen(Screen[None]):
         """The counter, once it is open. Raises BalcaoError with the reason why it is not."""
         return await asyncio.shield(self.counter)
 
-    def on_key(self, event: Key) -> None:
+    async def on_key(self, event: Key) -> None:
         """What is typed goes into the composer, whatever has the focus.
 
         The composer keeps its own keys, so what arrives here was typed elsewhere, or before the
@@ -218,7 +226,10 @@ class ChatScreen(Screen[None]):
             composer.insert(event.character)
         elif self.focused in (composer, None) and event.key in ("enter", "backspace"):
             event.stop()
-            composer.action_submit() if event.key == "enter" else composer.action_delete_left()
+            if event.key == "backspace":
+                composer.action_delete_left()
+            elif question := composer.question:
+                await self._take(question)
 
     def on_paste(self, event: Paste) -> None:
         """A paste that found no composer."""

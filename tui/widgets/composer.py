@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
@@ -15,6 +17,9 @@ from tui.messages import Asked
 from tui.widgets.earlier import Earlier
 from tui.widgets.pasted import Pasted
 from tui.widgets.suggestions import Suggestions
+
+_PATIENCE = 2.0
+"""Seconds that a key waits at most for the question before it to be taken."""
 
 
 class Composer(TextArea):
@@ -39,12 +44,6 @@ class Composer(TextArea):
         self._suggestions = suggestions
         self._pasted = Pasted()
         self.earlier = Earlier()
-
-    def begin_with(self, typed: str) -> None:
-        """Take what was typed before there was a composer; a line end at its end was an Enter."""
-        self.insert(self._pasted.marked(printable(typed).strip("\n")))
-        if typed.endswith("\n"):
-            self.action_submit()
 
     @property
     def question(self) -> str:
@@ -77,11 +76,18 @@ class Composer(TextArea):
             event.stop()
             await self.run_action(action)
 
-    def action_submit(self) -> None:
-        """Send what is written, unless it is blank."""
-        question = self.question
-        if question:
-            self.post_message(Asked(question))
+    async def action_submit(self) -> None:
+        """Send what is written, unless it is blank; what is typed behind it waits for its turn.
+
+        It would stand with the question, and be cleared with it, or be sent once more with it.
+        """
+        if question := self.question:
+            asked = Asked(question)
+            # To the screen itself: what bubbles up would wait here, behind this.
+            self.screen.post_message(asked)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await asked.heard.wait()
 
     async def _on_paste(self, event: Paste) -> None:
         """A long text is held aside."""
