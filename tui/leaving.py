@@ -12,8 +12,23 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
-_PATIENCE = 10
+PATIENCE = 10
 """Seconds after which a chat that cannot leave ends all the same: nobody is there to end it."""
+
+
+class Terminals:
+    """The program's streams that are terminals: noted now, since one that has gone says no more."""
+
+    def __init__(self) -> None:
+        streams = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
+        self._handles = [one.fileno() for one in streams if one and one.isatty()]
+
+    def away(self) -> None:
+        """The terminal has gone: what is written to it from now on would be an error."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for handle in self._handles:
+            os.dup2(nowhere, handle)
+        os.close(nowhere)
 
 
 class Leaving:
@@ -23,9 +38,7 @@ class Leaving:
         """`leave` leaves, with the exit code that it is given."""
         self._leave = leave
         self._task: asyncio.Future[None] | None = None
-        # Now, since one that has gone does not say any more that it was a terminal.
-        streams = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
-        self._terminals = [one.fileno() for one in streams if one and one.isatty()]
+        self._terminals = Terminals()
         for number in (signal.SIGHUP, signal.SIGTERM):
             # `nohup` has it ignored, which is to stay so.
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -33,14 +46,7 @@ class Leaving:
 
     def _hear(self, number: int) -> None:
         if number == signal.SIGHUP:
-            self._write_nowhere()
+            self._terminals.away()
         if self._task is None:  # both the shell and the kernel send one
-            signal.alarm(_PATIENCE)
+            signal.alarm(PATIENCE)
             self._task = asyncio.ensure_future(self._leave(128 + number))
-
-    def _write_nowhere(self) -> None:
-        """The terminal has gone: what is written to it from now on would be an error."""
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for handle in self._terminals:
-            os.dup2(nowhere, handle)
-        os.close(nowhere)

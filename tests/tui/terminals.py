@@ -15,9 +15,19 @@ SECONDS = 20
 UTF8 = {"LANG": "C.UTF-8"}
 
 
+def hang_up(child: pexpect.spawn) -> None:
+    """Close the other end of its terminal; the number stays taken for who closes it later."""
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), child.child_fd)
+
+
 @contextmanager
 def terminal(
-    *arguments: str, home: Path, environ: dict[str, str], size: tuple[int, int] = (24, 80)
+    *arguments: str,
+    home: Path,
+    environ: dict[str, str],
+    size: tuple[int, int] = (24, 80),
+    ignore_sighup: bool = False,
 ) -> Iterator[pexpect.spawn]:
     """`balcao` with these arguments in a pseudo-terminal, as bytes."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
@@ -29,6 +39,7 @@ def terminal(
         dimensions=size,
         cwd=ROOT,
         timeout=SECONDS,
+        ignore_sighup=ignore_sighup,
     )
     try:
         yield child

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from engine.store.conversations import ConversationStore
 from engine.types import StopReason
 from tests.openai import server as scripted
-from tests.tui.terminals import UTF8, terminal
+from tests.tui.terminals import UTF8, hang_up, terminal
 
 SETTINGS = """
 engine = "openai"
@@ -39,7 +38,7 @@ async def test_what_came_is_kept(tmp_path: Path, catalogue_dir: Path, number: in
             chat.send(b"Canvas Stool, Blue\r")
             await asyncio.to_thread(chat.expect, b"second")
             if number == signal.SIGHUP:
-                _hang_up(chat.child_fd)
+                hang_up(chat)
             else:
                 chat.kill(number)
                 await asyncio.to_thread(chat.expect, b"\x1b\\[\\?1049l")  # the screen as it was
@@ -48,9 +47,3 @@ async def test_what_came_is_kept(tmp_path: Path, catalogue_dir: Path, number: in
         (turn,) = store.open(store.listed()[0].id).turns
     assert turn.answer
     assert (turn.answer.text, turn.answer.stop_reason) == ("First second", StopReason.CANCELLED)
-
-
-def _hang_up(handle: int) -> None:
-    """Close the other end of the terminal; the number stays taken for who closes it later."""
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), handle)

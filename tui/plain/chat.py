@@ -18,6 +18,7 @@ from engine.text import one_line
 from engine.types import Answer, Hit, Mode
 from engine.wording import describe, title_of
 from tui.plain.commands import SLASH, carry_out
+from tui.plain.parting import HUNG_UP, Gone, Parting
 from tui.plain.voice import Voice, edit_lines
 from tui.terminal import is_dumb
 from tui.typeahead import text_of
@@ -35,7 +36,10 @@ _MODES = {
 class PlainChat:
     """One conversation, any engine; what is seen by the commands of tui.plain.commands."""
 
-    def __init__(self, settings: Settings, counter: Counter, voice: Voice) -> None:
+    def __init__(
+        self, settings: Settings, counter: Counter, voice: Voice, parting: Parting | None = None
+    ) -> None:
+        """`parting` hears whatever ends the chat from outside."""
         self.counter = counter
         self.voice = voice
         self.engine = settings.engine
@@ -45,16 +49,19 @@ class PlainChat:
         self.listed: list[Listed] = []
         """The conversations that were listed last, to be opened by their number there."""
         self.left = False
+        self._parting = parting or Parting()
         self._runner = asyncio.Runner()
 
     def converse(self, typed: str = "") -> None:
         """Answer line after line until the end of them; `typed` came before the first."""
         for line in self.voice.lines(typed):
+            if self._parting.code:
+                return
             if line is None:
                 self.voice.tell(tr("Ctrl-D or /quit leaves."))
             elif line.strip():
                 self._take(line.strip())
-            if self.left:
+            if self.left or self._parting.code:
                 return
 
     def close(self) -> None:
@@ -199,11 +206,24 @@ def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
 
     Raises CatalogueError, DataError or StoreError if there is nothing to open.
     """
+    parting = Parting()
+    parting.listen()
+    try:
+        _converse(settings, text_of(typed), parting, go_on=go_on)
+    except Gone:
+        return parting.code or HUNG_UP
+    except KeyboardInterrupt:
+        if not parting.code:
+            raise
+    return parting.code
+
+
+def _converse(settings: Settings, typed: str, parting: Parting, *, go_on: bool) -> None:
     voice = Voice(sys.stdin, sys.stdout, settings.unicode)
     if sys.stdin.isatty() and not is_dumb():
         edit_lines()
     counter = open_counter(settings)
-    chat = PlainChat(settings, counter, voice)
+    chat = PlainChat(settings, counter, voice, parting)
     try:
         voice.tell(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
         voice.tell(tr("The catalogue has {count:,} products.").format(count=len(counter.catalogue)))
@@ -217,7 +237,6 @@ def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
         last = counter.last_conversation() if go_on else None
         if last:
             chat.show(last)
-        chat.converse(text_of(typed))
+        chat.converse(typed)
     finally:
         chat.close()
-    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import TextIO
 from engine.i18n import tr
 from engine.text import one_line, printable
 from tui.glyphs import UTF8, terminal_charset, write_in
+from tui.leaving import Terminals
+from tui.plain.parting import Gone
 
 PROMPT = tr("You: ")
 _CONTINUES = "\\"
@@ -25,8 +28,10 @@ class Voice:
         self._heard = heard
         self._said = said
         self._terminal = heard.isatty()
+        self._shown = said.isatty()
+        self._terminals = Terminals()
         own = codecs.lookup(said.encoding or UTF8).name
-        charset = terminal_charset(unicode, written_in=own) if said.isatty() else own
+        charset = terminal_charset(unicode, written_in=own) if self._shown else own
         write_in(said, charset)
         if isinstance(heard, io.TextIOWrapper):
             heard.reconfigure(encoding=charset if self._terminal else None, errors="replace")
@@ -34,7 +39,7 @@ class Voice:
 
     def say(self, text: str = "") -> None:
         """Say a line, or some."""
-        print(printable(text), file=self._said, flush=True)
+        self._put(printable(text) + "\n")
 
     def tell(self, text: str) -> None:
         """Say something about the state of things, on one line."""
@@ -45,17 +50,28 @@ class Voice:
         text = self._held + printable(piece)
         upto = 1 + max(text.rfind(" "), text.rfind("\n"))
         self._held = text[upto:]
-        print(text[:upto], end="", file=self._said, flush=True)
+        self._put(text[:upto])
 
     def finish(self) -> None:
         """Say the word that was held back, and end the line."""
         held, self._held = self._held, ""
-        print(held, file=self._said, flush=True)
+        self._put(held + "\n")
+
+    def _put(self, text: str) -> None:
+        """Write it. Raises Gone where the terminal has hung up; from then on it goes nowhere."""
+        try:
+            print(text, end="", file=self._said, flush=True)
+        except OSError as error:
+            if not self._shown or error.errno != errno.EIO:
+                raise
+            self._terminals.away()
+            raise Gone from error
 
     def lines(self, typed: str = "") -> Iterator[str | None]:
         """What the person says, until the end of it; None where Ctrl-C was pressed instead.
 
         `typed` was typed before the first. A backslash at the end of a line goes on with the next.
+        Raises Gone once the terminal has hung up: what stood in the line was not sent.
         """
         *before, said = typed.split("\n")
         for line in before:
@@ -82,9 +98,17 @@ class Voice:
             self.say()
 
     def _line(self, prompt: str) -> str:
-        if self._terminal and self._heard is sys.stdin and self._said is sys.stdout:
-            return input(prompt)
-        line = self._heard.readline()
+        try:
+            if self._terminal and self._heard is sys.stdin and self._said is sys.stdout:
+                return input(prompt)
+            line = self._heard.readline()
+        except OSError as error:
+            raise EOFError from error
+        finally:
+            # To input() the end of a line that broke is an Enter, or an end of file.
+            if self._terminal and not self._heard.isatty():
+                self._terminals.away()
+                raise Gone
         if not line:
             raise EOFError
         line = line.rstrip("\r\n")
