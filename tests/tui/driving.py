@@ -9,6 +9,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 from textual.widgets import Static
+from textual.widgets._footer import FooterKey
 
 from engine import settings
 from tui.app import BalcaoApp
@@ -75,10 +76,16 @@ async def ask(pilot: Pilot[None], question: str) -> AnswerView:
 
 
 def about(view: AnswerView) -> str:
-    """The line about an answer."""
-    return str(view.query_one(".about", Static).render())
+    """The line about an answer, its blanks those that one types."""
+    return str(view.query_one(".about", Static).render()).replace("\xa0", " ")
 
 
 def said(view: AnswerView) -> str:
     """A quoted answer's words."""
     return str(view.query_one(".words", Static).render())
+
+
+def footer(pilot: Pilot[None]) -> dict[str, str]:
+    """What the screen's keys are said to do, the palette's aside."""
+    keys = [key for key in pilot.app.screen.query(FooterKey) if key.key != "ctrl+p"]
+    return {key.key: key.description for key in keys}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from engine import paths, settings
 from engine.errors import SettingsError
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
-from tests.tui.driving import about, ask, chat, said, state, until, words
+from tests.tui.driving import about, ask, chat, footer, said, state, until, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
@@ -121,10 +122,34 @@ async def test_the_record_shows_cleaned_and_original_text(catalogue_dir: Path) -
         await pilot.press("enter")
         await until(lambda: isinstance(pilot.app.screen, RecordScreen))
         assert words(pilot, "#record-text") == ["Jazz at 2 a.m.—and rain."]
+        assert footer(pilot)["o"] == "Original text"
         await pilot.press("o")
         assert words(pilot, "#record-text") == ["Jazz at 2 a.m.&#8212;and rain."]
+        await until(lambda: footer(pilot)["o"] == "Cleaned text")
+        await pilot.press("o")
+        assert words(pilot, "#record-text") == ["Jazz at 2 a.m.—and rain."]
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+
+
+async def test_the_key_of_the_original_text_is_the_persons(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir, keys={"record_original": "x"}) as pilot:
+        await ask(pilot, 'café tokyo "nights"')
+        await pilot.press("f4")
+        await until(lambda: isinstance(pilot.app.screen, RecordScreen))
+        await pilot.press("o")
+        assert words(pilot, "#record-text") == ["Jazz at 2 a.m.—and rain."]
+        await pilot.press("x")
+        assert words(pilot, "#record-text") == ["Jazz at 2 a.m.&#8212;and rain."]
+        await pilot.press("x")
+        assert words(pilot, "#record-text") == ["Jazz at 2 a.m.—and rain."]
+
+
+async def test_a_number_and_its_unit_stay_together(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        view = await ask(pilot, "Canvas Stool, Blue")
+        about = str(view.query_one(".about", Static).render())
+        assert re.search(r"word for word.* · \d+\xa0ms$", about)
 
 
 async def test_several_records_are_turned_with_the_arrows(catalogue_dir: Path) -> None:

@@ -18,7 +18,7 @@ from engine import history, paths, settings
 from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
 from engine.store.conversations import ConversationStore
 from tests.engine.test_store import ANSWER
-from tests.tui.driving import ask, chat, state, until, until_open, words
+from tests.tui.driving import ask, chat, footer, state, until, until_open, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
@@ -243,6 +243,7 @@ async def test_exporting(catalogue_dir: Path) -> None:
         ):
             await pilot.press("f5")
             await until(lambda: isinstance(pilot.app.screen, ChoiceScreen))
+            await until(lambda: footer(pilot) == {"enter": "Take it", "escape": "Leave it"})
             await pilot.press(*["down"] * downs, "enter")
             await until(lambda name=name: Path(told(pilot)).match(name))  # type: ignore[misc]
             (file,) = paths.exports_dir().glob(name)

@@ -25,6 +25,14 @@ class _Line(Line):
     ]
 
 
+class _Choices(OptionList):
+    """A list whose Enter is told in the footer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", tr("Take it"), id="prompt_submit")
+    ]
+
+
 class LineScreen(ModalScreen[str | None]):
     """Ends with what was typed, or None."""
 
@@ -70,7 +78,7 @@ class ChoiceScreen(ModalScreen[str | None]):
         """The choices and what they are for."""
         with Vertical(classes="prompt"):
             yield Static(self._asks, markup=False, classes="heading")
-            yield OptionList(
+            yield _Choices(
                 *(Option(Content(tells), id=name) for name, tells in self._choices.items()),
                 compact=True,
             )

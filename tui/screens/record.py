@@ -25,7 +25,9 @@ class RecordScreen(ModalScreen[None]):
         Binding("escape,f4,q", "dismiss", tr("Close"), id="record_close"),
         Binding("left", "turn(-1)", tr("Previous"), id="record_previous"),
         Binding("right", "turn(1)", tr("Next"), id="record_next"),
-        Binding("o", "original", tr("Original text"), id="record_original"),
+        # One key, told as what it does now.
+        Binding("o", "original(True)", tr("Original text"), id="record_original"),
+        Binding("o", "original(False)", tr("Cleaned text"), id="record_original"),
         Binding("c", "copy", tr("Copy"), id="record_copy"),
     ]
 
@@ -61,9 +63,10 @@ class RecordScreen(ModalScreen[None]):
         self._place = (self._place + step) % len(self._hits)
         self._draw()
 
-    def action_original(self) -> None:
-        """Switch between the cleaned text and the text as the data set has it."""
-        self._original = not self._original
+    def action_original(self, wanted: bool) -> None:
+        """Show the text as the data set has it, or the cleaned one."""
+        self._original = wanted
+        self.refresh_bindings()
         self._draw()
 
     def action_copy(self) -> None:
@@ -75,8 +78,10 @@ class RecordScreen(ModalScreen[None]):
         product = self._hits[self._place].product
         return product.original if self._original else product.description
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        """Turning needs a second record."""
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Turning needs a second record; the text that is shown is not offered."""
+        if action == "original":
+            return parameters != (self._original,)
         return action != "turn" or len(self._hits) > 1
 
     def _draw(self) -> None:
