@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import paths, settings
-from engine.errors import BalcaoError, SettingsError, UsageError
+from engine.errors import BalcaoError, SettingsError, UsageError, why
 from engine.i18n import tr
 from engine.manifest import write_whole
 from engine.openai.lifetimes import base_model
@@ -128,7 +128,7 @@ def _read() -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
-            tr("{file} cannot be read: {error}.").format(file=file, error=error),
+            tr("{file} cannot be read: {error}.").format(file=file, error=why(error)),
             tr("Mend it, or remove it."),
         ) from error
     return found if isinstance(found, dict) else {}
@@ -141,5 +141,5 @@ def _write(engines: dict[str, Any]) -> None:
         write_whole(file, (_HEADER + toml_text({"engines": engines})).encode())
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be written: {why}.").format(file=file, why=error.strerror)
+            tr("{file} cannot be written: {why}.").format(file=file, why=why(error))
         ) from error

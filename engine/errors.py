@@ -16,6 +16,9 @@ turned into one of these where its cause is known, never further up.
 
 from __future__ import annotations
 
+import errno
+
+from engine.i18n import tr
 from engine.types import Problem
 
 
@@ -66,3 +69,23 @@ class EngineUnavailable(EngineError):
 
 class EngineFailed(EngineError):
     """The engine broke off; what came before stays."""
+
+
+def why(error: Exception) -> str:
+    """What the system says of it; in the person's language where that is not rare."""
+    if isinstance(error, UnicodeDecodeError):
+        return tr("it is not UTF-8")
+    told = {
+        errno.ENOENT: tr("No such file or directory"),
+        errno.EACCES: tr("Permission denied"),
+        errno.EPERM: tr("Operation not permitted"),
+        errno.ENOSPC: tr("No space left on device"),
+        errno.EDQUOT: tr("Disk quota exceeded"),
+        errno.EROFS: tr("Read-only file system"),
+        errno.EISDIR: tr("Is a directory"),
+        errno.ENOTDIR: tr("Not a directory"),
+        errno.ENAMETOOLONG: tr("File name too long"),
+        errno.EIO: tr("Input/output error"),
+    }
+    number: int | None = getattr(error, "errno", None)
+    return told.get(number or 0) or getattr(error, "strerror", None) or str(error)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine import export
 from engine.conversation import Turn
-from engine.errors import BalcaoError, DataError
+from engine.errors import BalcaoError, DataError, why
 from engine.i18n import tr, tr_n
 from engine.store import archive
 from engine.store.archive import KeptConversation, KeptTurn
@@ -66,8 +66,8 @@ def read(store: ConversationStore, name: str) -> Added:
     try:
         data = Path(os.path.expanduser(name)).read_bytes()  # noqa: PTH111 - the other one raises
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise DataError(tr("{name} cannot be read: {why}.").format(name=name, why=why)) from error
+        told = tr("{name} cannot be read: {why}.").format(name=name, why=why(error))
+        raise DataError(told) from error
     return read_bytes(store, data, name)
 
 
@@ -156,8 +156,6 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BalcaoError(
-            tr("Nothing can be written to {folder}: {why}.").format(
-                folder=folder, why=error.strerror or error
-            ),
+            tr("Nothing can be written to {folder}: {why}.").format(folder=folder, why=why(error)),
             tr("Check that the disk is not full and that the folder can be written."),
         ) from error

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from engine import paths
-from engine.errors import BalcaoError, SettingsError, UsageError
+from engine.errors import BalcaoError, SettingsError, UsageError, why
 from engine.i18n import tr
 from engine.manifest import write_whole
 from engine.toml_text import toml_text
@@ -143,9 +143,8 @@ def _read() -> _Kept:
     except FileNotFoundError:
         return _Kept()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else tr("it is no text")
         raise SettingsError(
-            tr("{file} cannot be read: {why}.").format(file=file, why=why)
+            tr("{file} cannot be read: {why}.").format(file=file, why=why(error))
         ) from None
     except tomllib.TOMLDecodeError:
         # The error would show the line, and with it a key.
@@ -188,7 +187,7 @@ def _write(kept: _Kept) -> None:
             write_whole(file, (_HEADER + toml_text(values)).encode())
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be written: {why}.").format(file=file, why=error.strerror)
+            tr("{file} cannot be written: {why}.").format(file=file, why=why(error))
         ) from None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import DataError
+from engine.errors import DataError, why
 from engine.i18n import tr
 from engine.prompts import PROMPT_VERSION
 
@@ -62,7 +62,7 @@ def read(folder: Path) -> Manifest:
         ) from error
     except (OSError, msgspec.DecodeError) as error:
         raise DataError(
-            tr("{path} cannot be read: {error}.").format(path=path, error=error)
+            tr("{path} cannot be read: {error}.").format(path=path, error=why(error))
         ) from error
 
 

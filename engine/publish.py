@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from engine import manifest
-from engine.errors import BalcaoError, DataError, UsageError
+from engine.errors import BalcaoError, DataError, UsageError, why
 from engine.i18n import tr
 
 _DRAFT = "building"
@@ -59,7 +59,7 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BalcaoError(
-            tr("{out} cannot be written: {why}.").format(out=out, why=error.strerror or error),
+            tr("{out} cannot be written: {why}.").format(out=out, why=why(error)),
             tr("Make room, or name another folder."),
         ) from error
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from engine import i18n, paths
-from engine.errors import SettingsError
+from engine.errors import SettingsError, why
 from engine.hub_files import find_snapshot
 from engine.i18n import tr
 from engine.types import Mode
@@ -187,7 +187,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            tr("{file} cannot be read: {error}.").format(file=file, error=error)
+            tr("{file} cannot be read: {error}.").format(file=file, error=why(error))
         ) from error
     import tomllib  # most people have no such file, and the first frame waits
 

@@ -18,7 +18,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from engine import paths
-from engine.errors import BalcaoError, SettingsError
+from engine.errors import BalcaoError, SettingsError, why
 from engine.i18n import tr
 from engine.manifest import write_whole
 
@@ -50,7 +50,7 @@ def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
             write_whole(file, after.encode())
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be written: {why}.").format(file=file, why=error.strerror)
+            tr("{file} cannot be written: {why}.").format(file=file, why=why(error))
         ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(

@@ -176,6 +176,17 @@ def test_only_the_chat_which_is_imported_late_speaks_at_import() -> None:
     assert not early
 
 
+def test_what_the_system_says_of_a_file_is_looked_up_too() -> None:
+    """`engine.errors.why` has it in both languages."""
+    bare = {
+        str(file.relative_to(ROOT))
+        for file in _files()
+        for node in ast.walk(_tree(file))
+        if isinstance(node, ast.Attribute) and node.attr == "strerror"
+    }
+    assert not bare
+
+
 def test_what_is_left_out_is_there() -> None:
     assert all((ROOT / name).exists() for name in _NO_PART_OF_IT)
     assert all(file.exists() for file in _SEEN_IN_F10 | _THE_CHATS)

@@ -21,7 +21,8 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Input, TextArea
 
-from engine.errors import BalcaoError, SettingsError
+from engine import i18n
+from engine.errors import BalcaoError, SettingsError, why
 from engine.i18n import tr
 from engine.settings import Settings
 from engine.text import printable
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 _TEXTUALS = {
     "Theme": (tr("Theme"), tr("Change the current theme")),
     "Quit": (tr("Quit"), tr("Quit the application as soon as possible")),
-    "Keys": (
-        tr("Keys"),
-        tr("Show help for the focused widget and a summary of available keys"),
-    ),
     "Screenshot": (tr("Screenshot"), tr("Save an SVG 'screenshot' of the current screen")),
 }
 """Textual's own commands in the palette, by its names for them."""
@@ -142,12 +139,17 @@ class BalcaoApp(App[None]):
         return shown if glyphs.folded(shown, charset) == shown else binding.key
 
     def action_command_palette(self) -> None:
-        """Open the palette, which asks in the person's language."""
-        from textual.command import CommandPalette
+        """Open the palette."""
+        from tui.palette import Palette, of_commands
 
-        if not isinstance(self.screen, CommandPalette):
-            placeholder = tr("Search for commands…")
-            self.push_screen(CommandPalette(id="--command-palette", placeholder=placeholder))
+        if not isinstance(self.screen, Palette):
+            self.push_screen(of_commands())
+
+    def search_themes(self) -> None:
+        """Choose a theme, by name."""
+        from tui.palette import of_themes
+
+        self.push_screen(of_themes())
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: what the keys do, each engine by name, and Textual's own."""
@@ -165,6 +167,8 @@ class BalcaoApp(App[None]):
                     tr("Engine: {title}").format(title=title), tr("Answers from here on"), choose
                 )
         for own in super().get_system_commands(screen):
+            if own.title == "Keys" and i18n.spoken() != "en":
+                continue  # its panel lists Textual's own keys, in English; F1 has ours
             title, does = _TEXTUALS.get(own.title, (own.title, own.help))
             yield own._replace(title=title, help=does)
 
@@ -194,7 +198,7 @@ class BalcaoApp(App[None]):
                 ).format(copy_to_file=copy_to_file(text))
             except OSError as error:
                 where = tr("the terminal's clipboard, if it allows it ({error})").format(
-                    error=error
+                    error=why(error)
                 )
         self.call_from_thread(
             self.notify, tr("Copied: it is in {where}.").format(where=where), markup=False

@@ -34,7 +34,7 @@ from engine.backends.llama_messages import (
     from_worker,
     length_of,
 )
-from engine.errors import EngineError, EngineFailed, EngineUnavailable
+from engine.errors import EngineError, EngineFailed, EngineUnavailable, why
 from engine.i18n import spoken, tr
 from engine.text import one_line
 
@@ -81,7 +81,7 @@ class Link:
         except OSError as error:
             log.close()
             raise EngineFailed(
-                tr("The model's process could not be started: {why}.").format(why=error.strerror),
+                tr("The model's process could not be started: {why}.").format(why=why(error)),
                 tr("Close other programs and ask again."),
             ) from error
         return cls(process, log)

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from engine import paths
-from engine.errors import EngineUnavailable
+from engine.errors import EngineUnavailable, why
 from engine.hub_files import MAIN, find_snapshot, split_id
 from engine.i18n import tr, tr_n
 
@@ -151,7 +151,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
         raise _broken(file) from error
     except OSError as error:
         raise EngineUnavailable(
-            tr("{file} cannot be read: {why}.").format(file=file, why=error.strerror)
+            tr("{file} cannot be read: {why}.").format(file=file, why=why(error))
         ) from error
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if _LENGTH_BYTES + length + end != size:
@@ -216,7 +216,7 @@ def read_json(file: Path, kind: type[T]) -> T:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except OSError as error:
         raise EngineUnavailable(
-            tr("{file} cannot be read: {why}.").format(file=file, why=error.strerror),
+            tr("{file} cannot be read: {why}.").format(file=file, why=why(error)),
             tr("Copy or fetch that file once more."),
         ) from error
     except msgspec.DecodeError as error:

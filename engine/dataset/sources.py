@@ -16,7 +16,7 @@ from isal import igzip, isal_zlib
 
 from engine import manifest
 from engine.dataset.counts import Counts
-from engine.errors import DataError
+from engine.errors import DataError, why
 from engine.i18n import tr
 from engine.manifest import Input
 
@@ -87,9 +87,7 @@ def blocks(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[bytes]
                 yield from _unpacked(raw, source, counts)
     except OSError as error:
         raise DataError(
-            tr("{source} cannot be read: {why}.").format(
-                source=source, why=error.strerror or error
-            ),
+            tr("{source} cannot be read: {why}.").format(source=source, why=why(error)),
             tr("Give the path of trn.json."),
         ) from error
 

@@ -15,7 +15,7 @@ import msgspec
 from engine import manifest, paths
 from engine.backends.adapter_files import find_adapter
 from engine.backends.weights import find_model, pull_command, read_json
-from engine.errors import BalcaoError, DataError, EngineUnavailable, UsageError
+from engine.errors import BalcaoError, DataError, EngineUnavailable, UsageError, why
 from engine.hub_files import find_snapshot, hub_cache, hub_folder, split_id
 from engine.i18n import tr
 from engine.models.kinds import Kind, precision
@@ -88,7 +88,7 @@ def remove(name: str) -> int:
             shutil.rmtree(hub_cache() / ".locks" / folder.name, ignore_errors=True)
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be removed: {why}.").format(file=error.filename, why=error.strerror)
+            tr("{file} cannot be removed: {why}.").format(file=error.filename, why=why(error))
         ) from error
     return freed
 

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (  # noqa: TID253 - imported with the downloa
     RevisionNotFoundError,
 )
 
-from engine.errors import BalcaoError
+from engine.errors import BalcaoError, why
 from engine.i18n import tr
 from engine.text import one_line
 
@@ -193,7 +193,7 @@ def _system(error: Exception) -> BalcaoError:
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
         return BalcaoError(
-            tr("The model cannot be kept: {where}{why}.").format(where=where, why=error.strerror)
+            tr("The model cannot be kept: {where}{why}.").format(where=where, why=why(error))
         )
     return BalcaoError(
         tr("The download failed: {error}.").format(error=one_line(str(error), 200).rstrip(".")),

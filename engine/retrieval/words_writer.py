@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.errors import CatalogueError
+from engine.errors import CatalogueError, why
 from engine.i18n import tr
 from engine.retrieval import layout
 
@@ -90,5 +90,5 @@ def _told() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise CatalogueError(
-            tr("The index cannot be written: {error}.").format(error=error)
+            tr("The index cannot be written: {error}.").format(error=why(error))
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import StoreError
+from engine.errors import StoreError, why
 from engine.i18n import tr
 from engine.store.migrations import MIGRATIONS, migrate, version
 from engine.types import Problem
@@ -110,14 +110,14 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 tr("Conversations cannot be kept in {file}: {error}.").format(
-                    file=self._file, error=error
+                    file=self._file, error=why(error)
                 ),
                 _remedy(),
             ) from error
         except msgspec.MsgspecError as error:
             raise StoreError(
                 tr("An answer in {file} cannot be read: {error}.").format(
-                    file=self._file, error=error
+                    file=self._file, error=why(error)
                 ),
                 tr("Bring back a copy of the file, or import what was exported before."),
             ) from error

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.errors import BalcaoError
+from engine.errors import BalcaoError, why
 from engine.i18n import tr
 from engine.text import one_line
 from engine.training.run_list import register
@@ -144,7 +144,7 @@ def told(out: Path, done: Callable[[], bool]) -> Iterator[StatusFile]:
         register(out)
     except OSError as error:
         raise BalcaoError(
-            tr("{out} cannot be written: {why}.").format(out=out, why=error.strerror or error),
+            tr("{out} cannot be written: {why}.").format(out=out, why=why(error)),
             tr("Make room, or name another folder."),
         ) from error
     phase: Phase = "failed"

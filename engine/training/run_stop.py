@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-from engine.errors import BalcaoError, UsageError
+from engine.errors import BalcaoError, UsageError, why
 from engine.i18n import tr
 from engine.training.lora_folder import holder
 
@@ -28,6 +28,6 @@ def stop(out: Path) -> None:
     except OSError as error:
         raise BalcaoError(
             tr("Process {process} cannot be stopped: {why}.").format(
-                process=process, why=error.strerror
+                process=process, why=why(error)
             )
         ) from error

@@ -51,6 +51,11 @@ async def tour():
         await until("Buscar comandos…")
         await pilot.press(*"tema")
         await until("Mudar o tema atual")
+        await pilot.press("enter")
+        await until("Buscar temas…")
+        await until("high-contrast")
+        await pilot.press(*"zzz")
+        await until("Nada corresponde")
         await pilot.press("escape")
 
 asyncio.run(tour())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine import paths
 from engine.conversation import Conversation
-from engine.errors import UsageError
+from engine.errors import UsageError, why
 from engine.events import Answered, Found
 from engine.i18n import tr, tr_n
 from engine.text import one_line
@@ -156,7 +156,7 @@ def _copy(chat: PlainChat, _: str) -> None:
     try:
         where = copy(texts[-1]) or str(copy_to_file(texts[-1]))
     except OSError as error:
-        chat.voice.tell(tr("It cannot be copied: {error}.").format(error=error))
+        chat.voice.tell(tr("It cannot be copied: {error}.").format(error=why(error)))
     else:
         chat.voice.tell(tr("Copied: it is in {where}.").format(where=where))
 

@@ -17,6 +17,7 @@ from textual.widgets import Static
 from textual.worker import Worker
 
 from engine import paths
+from engine.errors import why
 from engine.events import Found
 from engine.i18n import tr
 from engine.text import one_line, printable
@@ -180,7 +181,7 @@ class CompareScreen(Screen[None]):
         except OSError as error:
             self._tell(
                 tr("The comparison cannot be written to {file}: {error}.").format(
-                    file=file, error=error
+                    file=file, error=why(error)
                 )
             )
         else:
