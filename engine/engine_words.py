@@ -102,7 +102,7 @@ def _quantized(facts: EngineFacts) -> str:
     return {
         "auto": tr("auto: 4-bit Q4_K_M, none for a small model")
         if by_llama_cpp
-        else tr("auto: 4-bit NF4 on an NVIDIA GPU, none elsewhere"),
+        else tr("auto: 4-bit NF4 on an NVIDIA GPU, none for a small model or elsewhere"),
         "nf4": tr("4-bit Q4_K_M") if by_llama_cpp else tr("4-bit NF4"),
         "int8": tr("8-bit Q8_0") if by_llama_cpp else tr("8-bit"),
         "none": tr("none: the weights' own precision"),

@@ -19,11 +19,11 @@ from engine import manifest, paths, publish
 from engine.backends.gguf_adapter_runtime import write_adapter
 from engine.backends.gguf_model_runtime import write_model
 from engine.backends.llama_messages import Quantization
-from engine.backends.llama_runtimes import QUANTIZED_ABOVE
 from engine.backends.weights import ModelFiles
 from engine.errors import EngineFailed, EngineUnavailable
 from engine.i18n import tr
 from engine.manifest import Manifest
+from engine.precision import QUANTIZED_ABOVE
 from engine.types import Progress
 
 Show = Callable[[Progress], None]

@@ -18,9 +18,10 @@ from transformers import (  # noqa: TID253 - as above
 )
 
 from engine.backends.llama_messages import Open, Quantization
-from engine.backends.llama_runtimes import FP32_UP_TO, QUANTIZED_ABOVE, threads
+from engine.backends.llama_runtimes import threads
 from engine.errors import EngineFailed, EngineUnavailable
 from engine.i18n import tr
+from engine.precision import FP32_UP_TO, QUANTIZED_ABOVE
 from engine.prompt_tokens_runtime import read_tokenizer
 from engine.text import one_line
 

@@ -12,10 +12,6 @@ from engine.backends.llama_messages import Quantization, Runtime
 
 _TRANSFORMERS = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
 _LLAMA_CPP = {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}
-QUANTIZED_ABOVE = 256_000_000
-"""Bytes of weights. `auto` leaves a smaller model as it is: in 4 bits it says nothing right."""
-FP32_UP_TO = 50_000_000
-"""Bytes of weights that are computed in 32 bits; docs/training.md has what was measured."""
 _SMALL = 64_000_000
 """Bytes of weights."""
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 import torch  # noqa: TID253 - this module is imported lazily
 from transformers import BitsAndBytesConfig, LlamaForCausalLM  # noqa: TID253 - as above
 
-from engine.backends.llama_runtimes import FP32_UP_TO, QUANTIZED_ABOVE
 from engine.errors import UsageError
+from engine.precision import FP32_UP_TO, QUANTIZED_ABOVE
 from engine.training.lora_processes import Processes
 from engine.training.lora_recipe import Recipe
 
