@@ -13,6 +13,7 @@ from textual.widgets._footer import FooterKey
 
 from engine import settings
 from tui.app import BalcaoApp
+from tui.screens.chat import ChatScreen
 from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView
 
@@ -71,6 +72,9 @@ async def ask(pilot: Pilot[None], question: str) -> AnswerView:
     """Send a question and wait for the end of its answer."""
     view = await send(pilot, question)
     await until(lambda: about(view).endswith((" ms", " s", "tokens/s")))
+    # Its last line is drawn a moment before the chat takes the next question.
+    screen = pilot.app.screen
+    await until(lambda: not (isinstance(screen, ChatScreen) and screen.is_answering))
     await pilot.pause()
     return view
 

@@ -22,6 +22,7 @@ from tests.tui.driving import chat, send, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.engines import EnginesScreen
 from tui.screens.parameters import ParametersScreen
+from tui.widgets.engine_bar import EngineBar
 
 SIZES = [(80, 24), (160, 50), (60, 20)]
 
@@ -196,3 +197,14 @@ async def test_nothing_changed_says_nothing(catalogue_dir: Path) -> None:
         assert not paths.settings_file().exists()
         await pilot.press("home", "p")
         await until(lambda: "nothing to set" in told(page))
+
+
+async def test_what_is_told_while_an_engine_is_looked_at_stays(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        bar = pilot.app.screen.query_one(EngineBar)
+        bar.show_availability()
+        bar.tell("There is no engine “nobody”.")
+        await pilot.app.workers.wait_for_complete()
+        assert state(pilot) == "There is no engine “nobody”."
+        bar.show_availability()
+        await until(lambda: state(pilot).startswith("ready"))

@@ -39,6 +39,8 @@ class EngineBar(Vertical):
         self.progress: Progress | None = None
         """How far a model that is being loaded has come; None while none is."""
         self._counter = counter
+        self._told = 0
+        """How often something was told."""
 
     def compose(self) -> ComposeResult:
         """The lines."""
@@ -82,9 +84,15 @@ class EngineBar(Vertical):
         self.mode = Mode.MEMORY if self.mode is Mode.GROUNDED else Mode.GROUNDED
         self.query_one("#grounding", Static).update(_WORDS[self.mode])
 
+    def show_availability(self) -> None:
+        """Say whether the chosen engine can answer; looked up afresh, since files come and go.
+
+        What is told meanwhile stays: it is newer, and it may be why something did not work.
+        """
+        self._show_availability(self._told)
+
     @work(exclusive=True)
-    async def show_availability(self) -> None:
-        """Say whether the chosen engine can answer; looked up afresh, since files come and go."""
+    async def _show_availability(self, told: int) -> None:
         try:
             counter = await asyncio.shield(self._counter)
         except BalcaoError as error:
@@ -92,6 +100,8 @@ class EngineBar(Vertical):
             return
         engine = counter.assistant.registry.get(self.engine)
         availability = await asyncio.to_thread(engine.availability)
+        if self._told != told:
+            return
         if not availability.ready:
             self.tell(
                 tr("Not available: {reason} {remedy}").format(
@@ -118,6 +128,7 @@ class EngineBar(Vertical):
     def tell(self, state: str, *, bad: bool = False) -> None:
         """Draw a line about the state of things."""
         self.progress = None
+        self._told += 1
         line = self.query_one("#state", Static)
         line.set_class(bad, "bad")
         line.update(one_line(state))
