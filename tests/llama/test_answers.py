@@ -28,7 +28,7 @@ async def test_it_says_what_the_bare_library_says(engines: Engines, tiny: Tiny) 
 async def test_it_streams_whole_characters_as_they_come(engines: Engines) -> None:
     chunks = await gather(engines.base, request_of(UNUSUAL))
     pieces = [chunk.text for chunk in chunks if chunk.text]
-    assert len(pieces) > 10
+    assert len(pieces) > 1
     assert not any("\ufffd" in piece for piece in pieces)
     assert "🐱" in text_of(chunks)
 
