@@ -118,26 +118,40 @@ class LlamaRuntime:
     def _generate(self, fitted: Fitted, sampling: dict[str, Any], watch: AnswerWatch) -> None:
         tokens = torch.tensor([fitted.tokens], device=self._model.device)
         cache = self._cache_for(fitted.tokens)
-        self._model.generate(
-            tokens,
-            attention_mask=torch.ones_like(tokens),
-            past_key_values=cache,
-            generation_config=GenerationConfig(
-                max_new_tokens=fitted.room,
-                eos_token_id=sorted(self._ends) or None,
-                pad_token_id=min(self._ends, default=0),
-                **sampling,
-            ),
-            stopping_criteria=StoppingCriteriaList([_Stop(watch)]),
-        )
-        # The last token was chosen, and never read.
-        self._kept = [*fitted.tokens, *watch.tokens][: cache.get_seq_length()]
-        self._cache = cache
+        try:
+            self._model.generate(
+                tokens,
+                attention_mask=torch.ones_like(tokens),
+                past_key_values=cache,
+                generation_config=GenerationConfig(
+                    max_new_tokens=fitted.room,
+                    eos_token_id=sorted(self._ends) or None,
+                    pad_token_id=min(self._ends, default=0),
+                    **sampling,
+                ),
+                stopping_criteria=StoppingCriteriaList([_Stop(watch)]),
+            )
+        except _CancelledError:
+            self._keep(cache, [*fitted.tokens, *watch.tokens])
+            raise
+        self._keep(cache, [*fitted.tokens, *watch.tokens])
+
+    def _keep(self, cache: Any, tokens: Sequence[int]) -> None:  # noqa: ANN401 - untyped library
+        """Keep what was read of `tokens`: not the last one of an answer, which was only chosen.
+
+        One that was cancelled got further in some layers than in others.
+        """
+        read = min((layer.get_seq_length() for layer in cache.layers), default=0)
+        if not read:
+            return
+        for layer in cache.layers:
+            layer.crop(read - layer.get_seq_length())
+        self._cache, self._kept = cache, list(tokens[:read])
 
     def _cache_for(self, prompt: Sequence[int]) -> Any:  # noqa: ANN401 - untyped library
         """What was read before, as far as `prompt` begins with it: only the rest is read anew.
 
-        It is kept again once the answer is whole: one that was cancelled leaves it half written.
+        It is kept again once the answer has ended, but for one that ran out of memory.
         """
         same = common(self._kept, prompt)
         cache, self._cache = self._cache, None

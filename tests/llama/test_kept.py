@@ -83,11 +83,34 @@ def test_a_cancelled_answer_leaves_nothing_half_read(make: Callable[[], Reader])
     reader = make()
     messages = chat_messages(LONG, None, Mode.MEMORY)
     pieces: list[str] = []
-    done = reader.runtime.answer(
-        Ask(messages, 120, 0.0), pieces.append, cancelled=lambda: len(pieces) > 2
-    )
-    assert done is None
-    assert reader.answer(LONG, []) == make().answer(LONG, [])
+    asked = 0
+
+    def cancelled() -> bool:
+        # Asked before each layer: the first is passed, which then has a token more than the rest.
+        nonlocal asked
+        asked += len(pieces) > 2
+        return asked > 1
+
+    assert reader.runtime.answer(Ask(messages, 120, 0.0), pieces.append, cancelled) is None
+    assert len({layer.get_seq_length() for layer in reader.runtime._cache.layers}) == 1
+    fresh = make()
+    assert reader.answer(LONG, []) == fresh.answer(LONG, [])
+    assert reader.read[0] == 1 < fresh.read[0]
+
+
+def test_a_prompt_that_was_cancelled_is_read_anew(make: Callable[[], Reader]) -> None:
+    reader = make()
+    messages = chat_messages(LONG, None, Mode.MEMORY)
+    calls: list[int] = []
+
+    def cancelled() -> bool:
+        calls.append(1)
+        return len(calls) > 1
+
+    assert reader.runtime.answer(Ask(messages, 120, 0.0), print, cancelled) is None
+    fresh = make()
+    assert reader.answer(LONG, []) == fresh.answer(LONG, [])
+    assert reader.read == fresh.read
 
 
 def test_the_last_token_is_always_read() -> None:
