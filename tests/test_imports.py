@@ -21,7 +21,7 @@ OURS = {
     "scripts.common", "tui", "tui.app", "tui.commands", "tui.commands.slash", "tui.commands.table",
     "tui.driver", "tui.glyphs", "tui.keys", "tui.memory", "tui.messages", "tui.pasting",
     "tui.screens", "tui.screens.chat", "tui.terminal", "tui.themes", "tui.typeahead", "tui.widgets",
-    "tui.widgets.composer", "tui.widgets.earlier", "tui.widgets.following",
+    "tui.widgets.backdrop", "tui.widgets.composer", "tui.widgets.earlier", "tui.widgets.following",
     "tui.widgets.conversation_view", "tui.widgets.engine_bar", "tui.widgets.entries",
     "tui.widgets.pasted", "tui.widgets.suggestions",
     "tui.widgets.window", "tui.widgets.writing",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widget import Widget
 
 from engine import paths
 from engine.store.conversations import ConversationStore
@@ -16,6 +17,7 @@ from tests.openai import server as scripted
 from tests.tui.driving import about, ask, chat, order, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
+from tui.widgets.backdrop import Backdrop
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import SELECTED, AnswerView, QuestionView
@@ -73,6 +75,23 @@ async def test_turns_are_walked_with_a_mark_beside_the_one_selected(catalogue_di
         assert not selected(pilot)
         await pilot.press("ctrl+down", "ctrl+t")
         assert not selected(pilot)
+
+
+async def test_backdrops_are_drawn_as_textual_draws_them(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, TIN)
+        await pilot.press("ctrl+up")
+        found = [one for one in (pilot.app.screen, *pilot.app.screen.query("*"))
+                 if isinstance(one, Backdrop)]  # fmt: skip
+        assert {type(one).__name__ for one in found} == {
+            "ChatScreen", "ConversationView", "TurnView", "AnswerView",
+        }  # fmt: skip
+        assert any(one.styles.outline for one in found)
+        for one in found:
+            region = one.size.region
+            assert one.render_lines(region) == Widget.render_lines(one, region)
+            part = region.shrink((1, 2, 1, 2))
+            assert one.render_lines(part) == Widget.render_lines(one, part)
 
 
 async def test_record_and_copy_act_on_the_turn_selected(catalogue_dir: Path) -> None:

@@ -24,6 +24,7 @@ from tui import keys
 from tui.commands import slash
 from tui.commands.table import carry_out
 from tui.messages import Asked
+from tui.widgets.backdrop import Backdrop
 from tui.widgets.composer import Composer
 from tui.widgets.conversation_view import ConversationView
 from tui.widgets.engine_bar import EngineBar
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(Backdrop, Screen[None]):
     """One conversation, any engine."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]

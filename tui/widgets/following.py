@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from textual.containers import VerticalScroll
 
+from tui.widgets.backdrop import Backdrop
 
-class FollowingScroll(VerticalScroll):
+
+class FollowingScroll(Backdrop, VerticalScroll):
     """Scrolling back to the end, by key or wheel, has it follow again."""
 
     def on_mount(self) -> None:

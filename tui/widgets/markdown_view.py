@@ -54,6 +54,9 @@ class MarkdownView(Widget):
         self._drawn = 0.0
         self._marks = (Style.null(), Style.null())
         self._record: str | None = None
+        self._strips: dict[int, Strip] = {}
+        """Lines that no more words can change, while others come: Textual asks for them anew."""
+        self._strips_for: tuple[int, Style] | None = None
 
     @property
     def source(self) -> str:
@@ -72,6 +75,7 @@ class MarkdownView(Widget):
     async def finish(self) -> None:
         """No more words will come: draw what is still to be drawn."""
         self._ended = True
+        self._strips.clear()
         await self._draw()
 
     def mark(self, record: str | None) -> None:
@@ -138,6 +142,7 @@ class MarkdownView(Widget):
     def _begin_anew(self) -> None:
         """Read all of it again: the colours have changed."""
         self._document = self._layout = None
+        self._strips.clear()
         self._fresh = [self.source]
         self._timer = self._timer or self.set_timer(0.001, self._draw)
 
@@ -163,9 +168,22 @@ class MarkdownView(Widget):
 
     def render_line(self, y: int) -> Strip:
         """Draw one line."""
+        width, base = self.content_size.width, self.visual_style.rich_style
+        if self._ended or not self._layout or self.text_selection:
+            return self._strip(y, width, base)
+        if self._strips_for != (width, base):
+            self._strips.clear()
+            self._strips_for = width, base
+        strip = self._strips.get(y)
+        if strip is None:
+            strip = self._strip(y, width, base)
+            if y < self._layout.settled:
+                self._strips[y] = strip
+        return strip
+
+    def _strip(self, y: int, width: int, base: Style) -> Strip:
         from tui.markdown.flow import CONSOLE
 
-        width, base = self.content_size.width, self.visual_style.rich_style
         line = self._layout.line(width, y) if self._layout else None
         if line is None:
             return Strip.blank(width, base)

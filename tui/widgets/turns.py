@@ -20,6 +20,7 @@ from engine.text import one_line, printable
 from engine.types import Answer, Hit
 from engine.wording import describe, title_of
 from tui.messages import RecordWanted
+from tui.widgets.backdrop import Backdrop
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.quoted import QuotedView, bar
 
@@ -70,7 +71,7 @@ class SourceCard(Static, can_focus=True):
         self.action_open()
 
 
-class AnswerView(Vertical):
+class AnswerView(Backdrop, Vertical):
     """An answer, from the first sign of it to the line that tells where it came from."""
 
     def __init__(
@@ -172,7 +173,7 @@ class AnswerView(Vertical):
         return self.mount_all(widgets, before=self.query_one(".about"))
 
 
-class TurnView(Vertical):
+class TurnView(Backdrop, Vertical):
     """A question, and the answer from which the conversation goes on."""
 
     def __init__(self, question: str, turn: Turn | None = None, titles: Titles = NO_TITLES) -> None:

@@ -60,6 +60,25 @@ async def test_streamed_and_shown_at_once_are_the_same_on_the_screen(seed: int) 
         assert streamed.source == whole.source
 
 
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_is_kept_of_words_that_come_is_what_would_be_drawn(seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - what is random is a test
+    document = "".join(chance.choice(PIECES) for _ in range(40))
+    page = Page()
+    async with page.run_test(size=(60, 200)) as pilot:
+        view, _ = views(page)
+        for place, piece in enumerate(cut(document, chance)):
+            view.append(piece)
+            if place % 10 == 0:
+                await asyncio.sleep(0.05)
+                await pilot.resize_terminal(chance.choice((30, 60)), 200)
+                drawn(view)
+                width, base = view.content_size.width, view.visual_style.rich_style
+                for y in range(view.content_size.height):
+                    assert view.render_line(y) == view._strip(y, width, base)
+        assert view._strips
+
+
 async def test_a_resize_wraps_again_and_another_theme_colours_again() -> None:
     page = Page()
     async with page.run_test(size=(60, 20)) as pilot:
