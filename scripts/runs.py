@@ -18,7 +18,7 @@ from engine.text import json_line, one_line
 from engine.training import lora_folder, run_stop, run_view
 from engine.training.run_view import RunView
 from engine.training.run_words import table
-from scripts.common import DONE, FAILED, guarded, say
+from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say
 from scripts.follow import follow
 from scripts.offer import check_engine, use_engine
 
@@ -90,8 +90,9 @@ def _follow(folder: Path) -> int:
     try:
         view = follow(folder, sys.stdout)
     except KeyboardInterrupt:
+        # Not raised again: what is said of that would sound as if the run had stopped.
         say("balcao: no longer followed; the run goes on.")
-        raise
+        return INTERRUPTED
     return FAILED if view.state in ("failed", "killed") else DONE
 
 

@@ -338,6 +338,7 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
         seen.sendintr()
         seen.expect("the run goes on")
         seen.expect(pexpect.EOF)
+        assert "stopped" not in seen.before
         seen.close()
         assert seen.exitstatus == 130
         assert max(map(len, drawn.splitlines())) < 60
