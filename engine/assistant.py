@@ -189,8 +189,10 @@ class _Answering:
         async with aclosing(chunks):
             async for chunk in chunks:
                 self._note(chunk)
-                if chunk.text:
-                    yield self._add(chunk.text)
+                # Some models begin with a blank; the answer that is kept does not.
+                text = chunk.text if self._pieces else chunk.text.lstrip()
+                if text:
+                    yield self._add(text)
                     await self._keep_now_and_then()
 
     async def _make_ready(self) -> AsyncGenerator[Progress]:

@@ -81,6 +81,15 @@ def sample_source() -> Path:
     return _shipped("sample_catalogue.jsonl")
 
 
+DEMO = "demo"
+"""What a person calls the small Llama that comes with the program."""
+
+
+def model_named(name: str) -> str:
+    """A model by a folder or a hub id, where a person may have called it `demo`."""
+    return str(demo_model_dir()) if name == DEMO else name
+
+
 def demo_model_dir() -> Path:
     """The small Llama that comes with the program."""
     return _shipped("demo_model")

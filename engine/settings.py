@@ -242,7 +242,14 @@ def _with_models(settings: Settings) -> Settings:
 
 def _with_model(row: EngineSettings, *, demo: bool) -> EngineSettings:
     """A Llama that names no model gets Llama 2, or where that is not at hand the demo model."""
-    if not isinstance(row, LlamaEngine) or row.model:
+    if not isinstance(row, LlamaEngine):
+        return row
+    # So small a model says nothing right in 4 bits, and has no need of them.
+    whole = "none" if row.quantization == "auto" else row.quantization
+    if row.model == paths.DEMO:
+        named = paths.model_named(row.model)
+        return msgspec.structs.replace(row, model=named, quantization=whole)
+    if row.model:
         return row
     # An adapter of one's own was made for a model of one's own.
     if row.adapter or not demo or find_snapshot(LLAMA2) or not paths.demo_model_dir().is_dir():
@@ -252,8 +259,7 @@ def _with_model(row: EngineSettings, *, demo: bool) -> EngineSettings:
         title=f"{row.title}{_DEMO}",
         model=str(paths.demo_model_dir()),
         adapter=str(paths.demo_adapter_dir()) if row.needs_adapter else None,
-        # So small a model says nothing right in 4 bits, and has no need of them.
-        quantization="none" if row.quantization == "auto" else row.quantization,
+        quantization=whole,
     )
 
 

@@ -93,8 +93,14 @@ async def _answer(
     assistant: Assistant, question: str, settings: Settings, *, as_json: bool
 ) -> Answer:
     events = assistant.ask(question, settings.engine, settings.mode, Conversation())
+    told = ""
     async with aclosing(events):
         async for event in events:
+            if isinstance(event, Loading):
+                # A step tells how far it has come many times.
+                again, told = told == event.progress.label, event.progress.label
+                if again:
+                    continue
             if not as_json:
                 _show(event)
             if isinstance(event, Answered):

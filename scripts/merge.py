@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from engine import paths
 from engine.errors import EngineUnavailable, UsageError
 from engine.training.lora_merge import Precision, merge, merged_text, questions_of
 from engine.training.lora_train import Base
@@ -24,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="balcao merge",
         description="Put a LoRA adapter into its base: one model, for vLLM or llama.cpp.",
     )
-    parser.add_argument("--base", required=True, metavar="MODEL", help="a folder, or a hub id")
+    parser.add_argument("--base", required=True, metavar="MODEL", help="folder, hub id or demo")
     parser.add_argument("--adapter", required=True, metavar="DIR", help="what was trained on it")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the merged model's")
     parser.add_argument("--data", type=Path, metavar="DIR", help="ask questions of these rows")
@@ -58,7 +59,7 @@ def _found(model: str, adapter: str) -> tuple[Base, Path]:
     from engine.backends.weights import find_model
 
     try:
-        found = find_model(model, "base")
+        found = find_model(paths.model_named(model), "base")
         tuned = find_adapter(adapter, found)
     except EngineUnavailable as error:
         raise UsageError(error.message, "Name a whole Llama and its adapter.") from error

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
-from engine import keys
+from engine import keys, paths
 from engine.backends.adapter_files import find_adapter
 from engine.backends.llama_messages import Quantization
 from engine.backends.llama_runtimes import missing_packages
@@ -137,7 +137,7 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
             f"llama.cpp's packages are missing: {', '.join(missing)}.",
             "Install them: pip install 'balcao[cpu]'; llama-cpp-python compiles for some minutes.",
         )
-    files = find_model(model, "base")
+    files = find_model(paths.model_named(model), "base")
     found = find_adapter(adapter, files) if adapter else None
     from engine.backends import gguf_cache_runtime
 

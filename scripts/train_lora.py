@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _RECIPES = Path(__file__).resolve().parent / "recipes"
 _DEFAULT = "exact"
-DEMO = "demo"
-"""What --base calls the model that comes with the program."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -177,10 +175,10 @@ def _base(named: str) -> Base:
     from engine.training.lora_train import Base
 
     try:
-        found = find_model(str(paths.demo_model_dir()) if named == DEMO else named, "base")
+        found = find_model(paths.model_named(named), "base")
     except EngineUnavailable as error:
         raise UsageError(error.message, "Name a folder with a whole Llama: --base.") from error
-    if named == DEMO:
+    if named == paths.DEMO:
         # The folder's name: where it lies differs from machine to machine.
         return Base(found.folder.name, found.folder, found.weights)
     is_folder = Path(named).expanduser().is_dir()

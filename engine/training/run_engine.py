@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine import engines_file, manifest
+from engine import engines_file, manifest, paths
 from engine.errors import UsageError
 from engine.i18n import tr
 from engine.training import lora_folder
@@ -24,4 +24,6 @@ def use(out: Path, wanted: str = "") -> str:
     base = manifest.read(out).settings.get("base")
     if not isinstance(base, str):
         raise UsageError(tr("The manifest in {out} names no base.").format(out=out))
-    return engines_file.add_adapter(base, out, wanted)
+    # The manifest has its folder's name, since where it lies differs from machine to machine.
+    model = paths.DEMO if base == paths.demo_model_dir().name else base
+    return engines_file.add_adapter(model, out, wanted)

@@ -181,6 +181,19 @@ async def test_a_failure_keeps_the_words_that_came(
     assert store.open(conversation.id).turns[0].answer == answer
 
 
+async def test_an_answer_comes_as_it_is_kept(catalogue: Catalogue) -> None:
+    engine = ScriptedEngine((" ", "\n One ", "two. "))
+    assistant = Assistant(OneEngine(engine), catalogue)
+    stream = assistant.ask("Empty Shelf", "base", Mode.MEMORY, Conversation())
+    events = [event async for event in stream]
+    assert [event for event in events if isinstance(event, Piece)] == [
+        Piece("One "),
+        Piece("two. "),
+    ]
+    assert isinstance(events[-1], Answered)
+    assert events[-1].answer.text == "One two."
+
+
 @pytest.mark.parametrize("how", ["close", "cancel"])
 async def test_cancelling_keeps_the_words_that_came(
     catalogue: Catalogue, store: ConversationStore, how: str

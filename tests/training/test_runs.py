@@ -69,11 +69,11 @@ def begun(out: Path) -> Path:
     return out
 
 
-def finished(out: Path) -> Path:
+def finished(out: Path, base: str = "models/llama") -> Path:
     """A run that is done."""
     begun(out)
     scores = {"training": {"asked": 4, "right": 3}, "held_out": {"asked": 2, "right": 0}}
-    values = {"base": "models/llama", "loss": 0.25, "word_for_word": scores}
+    values = {"base": base, "loss": 0.25, "word_for_word": scores}
     manifest.write(out, Manifest(kind=lora_folder.KIND, version=1, settings=values))
     return out
 
@@ -283,6 +283,14 @@ def test_an_adapter_becomes_an_engine_once(
     other = finished(tmp_path / "other" / "My Shop; 2")
     assert run_engine.use(other) == "lora-my-shop-2-2"
     assert engines_file.engine_of(other) == "lora-my-shop-2-2"
+
+
+def test_an_adapter_of_the_demo_model_finds_it(tmp_path: Path) -> None:
+    engine_id = run_engine.use(finished(tmp_path / "mine", base=paths.demo_model_dir().name))
+    row = settings.load().engines[engine_id]
+    assert isinstance(row, settings.LlamaEngine)
+    assert (row.model, row.quantization) == (str(paths.demo_model_dir()), "none")
+    assert 'model = "demo"' in paths.engines_file().read_text()
 
 
 def test_an_engines_id_is_not_taken_from_another(

@@ -9,6 +9,7 @@ from textual.events import Key, Paste
 from textual.pilot import Pilot
 
 from tests.tui.driving import ask, chat, order, said, state, until, words
+from tui.screens.chat import ChatScreen
 from tui.screens.help import HelpScreen
 from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
@@ -47,10 +48,13 @@ async def test_what_is_typed_right_behind_an_enter_is_the_next_question(
     catalogue_dir: Path,
 ) -> None:
     async with chat(catalogue_dir) as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
         for letter in "apron\rcanvas":
             pilot.app.post_message(Key("enter" if letter == "\r" else letter, letter))
         await until(lambda: len(pilot.app.screen.query(AnswerView)) == 1)
         await until(lambda: composer(pilot).text == "canvas")
+        await until(lambda: not screen.is_answering)
 
 
 async def test_a_tab_that_comes_before_the_titles_waits_for_them(catalogue_dir: Path) -> None:
