@@ -148,13 +148,14 @@ class ConversationView(FollowingScroll, can_focus=False):
                 self.call_after_refresh(self._tend)
             else:
                 self._tending = False
-                if self.size.width == self._width:
+                if self.size.width == self._width and self._window.is_whole:
                     self._reading = self._window.at(self.scroll_offset.y)
 
     def _step(self) -> Coroutine[None, None, int] | None:
         """The next thing to be done so that turns are drawn where the reader is."""
         height, window = self.size.height, self._window
-        if not height or not window.views:
+        # While the chat ends, its turns go before the pane does.
+        if not height or not window.views or not window.is_whole:
             return None
         top, bottom = self._seen()
         upper, lower = window.bounds()

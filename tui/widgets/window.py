@@ -69,6 +69,11 @@ class Window:
         """Whether there are turns below that are not drawn."""
         return any(entry.view is None for entry in self.entries[self.last :])
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is drawn is still in the pane."""
+        return self.regions().keys() >= set(self.views)
+
     def regions(self) -> dict[Widget, Region]:
         """Where the pane's children are, or will be when they are next laid out."""
         placements = self._pane.arrange(self._pane.scrollable_content_region.size).placements
