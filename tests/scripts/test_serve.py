@@ -72,6 +72,7 @@ async def test_a_tab_is_a_chat_of_its_own_and_ends_with_it(catalogue_dir: Path) 
     async with serving(catalogue_dir) as (process, address), aiohttp.ClientSession() as browser:
         async with browser.ws_connect(f"{address}ws?width=100&height=30") as tab:
             await drawn_until(tab, "ready · 10 products")
+            await tab.send_json(["focus"])  # as the page does, before any key
             await tab.send_json(["stdin", "canvas stool blue\r"])
             await drawn_until(tab, "Folds flat and floats.")
             await tab.send_json(["resize", {"width": 60, "height": 20}])
@@ -97,6 +98,7 @@ async def test_closing_a_tab_in_mid_answer_keeps_what_came(catalogue_dir: Path) 
             aiohttp.ClientSession() as browser,
         ):
             async with browser.ws_connect(f"{address}ws") as tab:
+                await tab.send_json(["focus"])
                 await tab.send_json(["stdin", "canvas stool blue\r"])
                 await drawn_until(tab, "Half an answer")
             await ended(process.pid)
