@@ -103,13 +103,16 @@ class Worker:
 
     def _answer(self, request: Ask) -> None:
         pieces = Pieces(lambda text: self._send(Piece(text, request.number)))
-        done = self._opened().answer(
-            request,
-            emit=pieces.add,
-            cancelled=lambda: request.number <= self._cancelled,
-        )
-        if done is not None:
+        try:
+            done = self._opened().answer(
+                request,
+                emit=pieces.add,
+                cancelled=lambda: request.number <= self._cancelled,
+            )
+        finally:
+            # What came before a failure stays.
             pieces.send()
+        if done is not None:
             self._send(done)
 
     def _opened(self) -> Runtime:

@@ -80,8 +80,8 @@ async def ask(pilot: Pilot[None], question: str) -> AnswerView:
 
 
 def about(view: AnswerView) -> str:
-    """The line about an answer, its blanks those that one types."""
-    return str(view.query_one(".about", Static).render()).replace("\xa0", " ")
+    """The line about an answer."""
+    return str(view.query_one(".about", Static).render())
 
 
 def said(view: AnswerView) -> str:

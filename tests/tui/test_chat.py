@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -143,13 +142,6 @@ async def test_the_key_of_the_original_text_is_the_persons(catalogue_dir: Path) 
         assert words(pilot, "#record-text") == ["Jazz at 2 a.m.&#8212;and rain."]
         await pilot.press("x")
         assert words(pilot, "#record-text") == ["Jazz at 2 a.m.—and rain."]
-
-
-async def test_a_number_and_its_unit_stay_together(catalogue_dir: Path) -> None:
-    async with chat(catalogue_dir) as pilot:
-        view = await ask(pilot, "Canvas Stool, Blue")
-        about = str(view.query_one(".about", Static).render())
-        assert re.search(r"word for word.* · \d+\xa0ms$", about)
 
 
 async def test_several_records_are_turned_with_the_arrows(catalogue_dir: Path) -> None:

@@ -45,7 +45,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         for field in pilot.app.screen.query(Input):
             field.cursor_blink = False
         for line in pilot.app.screen.query(".about").results(Static):
-            line.update(re.sub(r"[\d.]+\xa0m?s\b", "1\xa0ms", str(line.render())))
+            line.update(re.sub(r"[\d.]+ m?s\b", "1 ms", str(line.render())))
         await pilot.pause()
 
     return run

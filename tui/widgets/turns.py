@@ -6,7 +6,6 @@ asterisk. What a model says is drawn as Markdown, while it comes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from textual.app import ComposeResult
@@ -33,9 +32,6 @@ MARKING = "marking"
 _MARKED = tr(
     "Marked: what is underlined is not the record's, the rest is. F6 takes the marks away."
 )
-_UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|tokens/s|%)(?:\W|$))")
-_NO_BREAK = "\xa0"
-"""Between a number and its unit; glyphs.py has a blank for it where there is no Unicode."""
 _CARD_WIDTH = 200
 _MOST_ASKED = 2_000
 """Letters of a question that are drawn: a pasted one may have a million."""
@@ -154,8 +150,7 @@ class AnswerView(Backdrop, Vertical):
         if self.answer is None:
             return ""
         drawn = bar(self.answer.fidelity if self.answer.product else None)
-        told = one_line(describe(self.answer, source=False, bar=drawn))
-        return f"{self._engine_title} · {_UNIT.sub(_NO_BREAK, told)}"
+        return f"{self._engine_title} · {one_line(describe(self.answer, source=False, bar=drawn))}"
 
     def _begin_body(self, text: str) -> QuotedView | MarkdownView:
         self._body = QuotedView(text) if self.verbatim else MarkdownView(text, classes="words")
