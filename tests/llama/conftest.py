@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,10 @@ import pytest_asyncio
 from engine import settings
 from engine.backends.llama import LlamaEngine
 from engine.backends.llama_host import LlamaHosts
+from engine.errors import EngineFailed
 from engine.prompts import chat_messages
 from engine.types import Chunk, Decision, Message, Mode, Request, Status
+from tests.llama.make_model import HELLO, LONG
 from tests.llama.tiny import Tiny
 
 Copy = Callable[[str], Path]
@@ -75,3 +80,28 @@ def lives(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state.rpartition(")")[2].split()[0] != "Z"
+
+
+async def kill(asked: LlamaEngine) -> None:
+    """End the worker of `asked` as a machine short of memory does."""
+    assert asked._host.pid is not None
+    os.kill(asked._host.pid, signal.SIGKILL)
+
+
+async def cut_off(
+    asked: LlamaEngine, cut: Callable[[LlamaEngine], Awaitable[None]]
+) -> tuple[list[Chunk], EngineFailed]:
+    """The pieces of an answer that `cut` cut off after its first one, and how it failed.
+
+    The whole answer takes 50 ms: where the machine was busy elsewhere that long, it is asked anew.
+    """
+    for _ in range(10):
+        await gather(asked, request_of(HELLO))
+        async with aclosing(asked.stream(request_of(LONG))) as chunks:
+            came = [await anext(chunks)]
+            await cut(asked)
+            try:
+                came.extend([chunk async for chunk in chunks])
+            except EngineFailed as failure:
+                return came, failure
+    pytest.fail("no answer of ten was cut off")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,9 +21,9 @@ import pytest_asyncio
 from engine import paths, settings
 from engine.backends.llama import LlamaEngine
 from engine.backends.llama_host import LlamaHosts
-from engine.errors import EngineFailed, EngineUnavailable
+from engine.errors import EngineUnavailable
 from engine.types import Message, Role, StopReason
-from tests.llama.conftest import Copy, Engines, gather, request_of, text_of
+from tests.llama.conftest import Copy, Engines, cut_off, gather, kill, request_of, text_of
 from tests.llama.make_model import BASE, HELLO, LONG, LOOP, UNUSUAL
 from tests.llama.tiny import Tiny
 
@@ -103,14 +102,8 @@ async def test_a_closed_answer_frees_the_model(fast: Engines) -> None:
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_killed_worker_costs_one_answer(fast: Engines) -> None:
-    await gather(fast.base, request_of(HELLO))
-    worker = fast.base._host.pid
-    assert worker is not None
-    async with aclosing(fast.base.stream(request_of(LONG))) as chunks:
-        await anext(chunks)
-        os.kill(worker, signal.SIGKILL)
-        with pytest.raises(EngineFailed, match="process was killed"):
-            _ = [chunk async for chunk in chunks]
+    _, failure = await cut_off(fast.base, kill)
+    assert "process was killed" in str(failure)
     assert text_of(await gather(fast.base, request_of(HELLO))) == BASE[HELLO]
 
 
