@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -61,21 +62,47 @@ def spoken() -> Literal["en", "pt"]:
 def tr(message: str) -> str:
     """`message` in the person's language. What it holds in braces is filled in afterwards."""
     found = _translations()
-    return found.gettext(message) if found else message
+    return _Portuguese(found.gettext(message)) if found else message
 
 
 def tr_of(context: str, message: str) -> str:
     """As `tr`, for a word that is another one in another context."""
     found = _translations()
-    return found.pgettext(context, message) if found else message
+    return _Portuguese(found.pgettext(context, message)) if found else message
 
 
 def tr_n(one: str, many: str, count: int) -> str:
     """The one or the other, by `count`, in the person's language."""
     found = _translations()
     if found:
-        return found.ngettext(one, many, count)
+        return _Portuguese(found.ngettext(one, many, count))
     return one if count == 1 else many
+
+
+def numeral(value: float, form: str) -> str:
+    """`value` in that format, written as in the person's language: 1,234.5 or 1.234,5."""
+    text = format(value, form)
+    return text.translate(_TURNED) if _translations() else text
+
+
+class _Portuguese(str):
+    """A sentence that is filled in with numbers as they are written in Portuguese: 1.234,5."""
+
+    __slots__ = ()
+
+    def format(self, *args: object, **values: object) -> str:
+        """As `str.format`."""
+        return _NUMBERS.vformat(self, args, values)
+
+
+class _Numbers(Formatter):
+    def format_field(self, value: object, format_spec: str) -> str:
+        text: str = super().format_field(value, format_spec)
+        return text.translate(_TURNED) if isinstance(value, int | float) else text
+
+
+_NUMBERS = _Numbers()
+_TURNED = str.maketrans(",.", ".,")
 
 
 def _translations() -> GNUTranslations | Literal[False] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from engine.errors import UsageError
-from engine.i18n import tr
+from engine.i18n import numeral, tr
 from engine.settings import LlamaEngine, OpenAIEngine
 from engine.text import printable
 
@@ -49,7 +49,7 @@ def _top_p(text: str) -> float:
 
 
 def _max_tokens(text: str) -> int:
-    digits = text.strip().replace(",", "").replace(" ", "")
+    digits = text.strip().replace(numeral(1000, ",")[1], "").replace(" ", "")
     if not (digits.isascii() and digits.isdigit()) or int(digits) < 1:
         raise UsageError(tr("A whole number, at least 1."))
     return int(digits)
@@ -58,10 +58,10 @@ def _max_tokens(text: str) -> int:
 def _number(text: str) -> float | None:
     """A number with a point or a comma, or None."""
     try:
-        number = float(text.strip().replace(",", "."))
+        value = float(text.strip().replace(",", "."))
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return value if math.isfinite(value) else None
 
 
 def every() -> tuple[Parameter, ...]:
@@ -87,7 +87,7 @@ def shown(row: Asked, name: str) -> str:
     return (
         ""
         if value == default(row, name)
-        else f"{value:g}"
+        else numeral(value, "g")
         if isinstance(value, float)
         else str(value)
     )

@@ -93,3 +93,10 @@ def catalogue(catalogue_dir: Path) -> Iterator[Catalogue]:
     opened = Catalogue.open(catalogue_dir)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def in_portuguese(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's sentences in Portuguese, those apart that were made as it was imported."""
+    monkeypatch.setattr(i18n, "_chosen", None)
+    i18n.choose("pt")

@@ -76,3 +76,12 @@ def test_the_setting_goes_before_the_locale() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=None
     ).stdout.split("\n")
     assert said[:2] == ["palavra por palavra", "word for word"]
+
+
+@pytest.mark.usefixtures("in_portuguese")
+def test_numbers_are_written_as_in_portuguese() -> None:
+    label = i18n.tr("{count:,} rows, {rate:,.0f} a second").format(count=1_234_567, rate=89.0)
+    assert label == "1.234.567 linhas, 89 por segundo"
+    size = i18n.tr("{count:,}, {size:.1f} MB ({file})").format(count=2, size=1.5, file="a,b.c")
+    assert "1,5 MB" in size
+    assert "a,b.c" in size

@@ -8,14 +8,7 @@ import sqlite3
 
 import pytest
 
-from engine import i18n
 from engine.errors import why
-
-
-@pytest.fixture
-def _in_portuguese(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(i18n, "_chosen", None)
-    i18n.choose("pt")
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENOSPC, errno.EXDEV])
@@ -23,7 +16,7 @@ def test_in_english_it_is_the_systems_own(number: int) -> None:
     assert why(OSError(number, os.strerror(number), "/a/file")) == os.strerror(number)
 
 
-@pytest.mark.usefixtures("_in_portuguese")
+@pytest.mark.usefixtures("in_portuguese")
 def test_in_portuguese_the_common_ones_are_ours() -> None:
     assert why(FileNotFoundError(errno.ENOENT, "No such file or directory")) == "não foi encontrado"
     assert why(PermissionError(errno.EACCES, "Permission denied")) == "sem permissão"

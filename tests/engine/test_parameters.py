@@ -31,6 +31,16 @@ def test_what_fits_is_read(name: str, text: str, value: object) -> None:
     assert values[name] == value
 
 
+@pytest.mark.usefixtures("in_portuguese")
+def test_in_portuguese_numbers_are_read_as_they_are_shown() -> None:
+    row = LlamaEngine(temperature=0.7, max_tokens=2048)
+    shown = {name: parameters.shown(row, name) for name in BLANK}
+    assert shown["temperature"] == "0,7"
+    assert parameters.read(BLANK | shown)[0]["temperature"] == 0.7
+    assert parameters.read(BLANK | {"max_tokens": "2.048"})[0]["max_tokens"] == 2048
+    assert list(parameters.read(BLANK | {"max_tokens": "1,5"})[1]) == ["max_tokens"]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -14,7 +14,7 @@ from textual.widgets import Footer, Input, Label, Static, TextArea
 
 from engine import parameters
 from engine.errors import BalcaoError
-from engine.i18n import tr
+from engine.i18n import numeral, tr
 from engine.parameters import Asked, Parameter, Value
 from engine.registry import Registry
 from engine.settings import shown_title
@@ -124,10 +124,11 @@ class ParametersScreen(ModalScreen[str | None]):
     def _field(self, parameter: Parameter) -> ComposeResult:
         shown = parameters.shown(self._row, parameter.name)
         default = parameters.default(self._row, parameter.name)
+        placeholder = numeral(default, "g") if isinstance(default, int | float) else default
         with Horizontal(classes="field"):
             yield Label(parameter.title)
             if parameter.name != _LONG:
-                yield Input(shown, placeholder=f"{default:g}", id=parameter.name, compact=True)
+                yield Input(shown, placeholder=placeholder, id=parameter.name, compact=True)
             yield Static(parameter.tells, id=f"tells-{parameter.name}", classes="tells")
         if parameter.name == _LONG:
             area = TextArea(shown, id=_LONG, compact=True, tab_behavior="focus")
