@@ -20,7 +20,6 @@ from engine.backends.llama_host import LlamaHosts
 from engine.errors import EngineFailed
 from engine.prompts import chat_messages
 from engine.types import Chunk, Decision, Message, Mode, Request, Status
-from tests.llama.make_model import HELLO, LONG
 from tests.llama.tiny import Tiny
 
 Copy = Callable[[str], Path]
@@ -95,6 +94,8 @@ async def cut_off(
 
     The whole answer takes 50 ms: where the machine was busy elsewhere that long, it is asked anew.
     """
+    from tests.llama.make_model import HELLO, LONG  # torch comes with it
+
     for _ in range(10):
         await gather(asked, request_of(HELLO))
         async with aclosing(asked.stream(request_of(LONG))) as chunks:
