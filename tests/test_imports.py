@@ -21,10 +21,10 @@ OURS = {
     "scripts.common", "tui", "tui.app", "tui.commands", "tui.commands.slash", "tui.commands.table",
     "tui.driver", "tui.glyphs", "tui.keys", "tui.memory", "tui.messages", "tui.pasting",
     "tui.screens", "tui.screens.chat", "tui.terminal", "tui.themes", "tui.typeahead", "tui.widgets",
-    "tui.widgets.backdrop", "tui.widgets.composer", "tui.widgets.earlier", "tui.widgets.following",
-    "tui.widgets.conversation_view", "tui.widgets.engine_bar", "tui.widgets.entries",
-    "tui.widgets.pasted", "tui.widgets.suggestions",
-    "tui.widgets.window", "tui.widgets.writing",
+    "tui.widgets.at_once", "tui.widgets.backdrop", "tui.widgets.composer", "tui.widgets.earlier",
+    "tui.widgets.following", "tui.widgets.conversation_view", "tui.widgets.engine_bar",
+    "tui.widgets.entries", "tui.widgets.pasted", "tui.widgets.suggestions", "tui.widgets.window",
+    "tui.widgets.writing",
 }  # fmt: skip
 """What of ours the first frame is made of. One more is paid at every start: is it on the frame?"""
 OTHERS = 45

@@ -26,7 +26,7 @@ from engine.errors import BalcaoError, SettingsError, why
 from engine.i18n import tr
 from engine.settings import Settings
 from engine.text import printable
-from tui import glyphs, keys, themes, typeahead
+from tui import glyphs, keys, memory, themes, typeahead
 from tui.commands.table import COMMANDS
 from tui.driver import TerminalDriver, driver_for
 from tui.messages import RecordWanted
@@ -107,14 +107,20 @@ class BalcaoApp(App[None]):
 
     def on_ready(self) -> None:
         """The first frame is drawn: what was put off until then is done."""
-        from tui import memory
-
         memory.settle()
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         if isinstance(self._driver, TerminalDriver):
             from tui.leaving import Leaving
 
             self._leaving = Leaving(self._leave)
+
+    def on_unmount(self) -> None:
+        """The chat ends."""
+        memory.unsettle()
+
+    def post_display_hook(self) -> None:
+        """Something was drawn: Textual calls it."""
+        memory.tidy_soon()
 
     def _keep_theme(self, theme: Theme) -> None:
         """A theme that was chosen from the palette is the person's from here on."""

@@ -1,22 +1,52 @@
-"""Keeps the collector's pauses short in a chat that stays open for days; started by the app.
+"""Keeps the collector's pauses short, and out of the way, in a chat that stays open for days.
 
-Python's collector walks over everything that is alive, and the chat stands still for as long: 20 ms
-over what a new chat holds, 150 ms and more over what Textual would keep of pages that are closed.
+Python's collector walks over everything that is alive, and the chat stands still for as long: 20 to
+60 ms over what a chat holds, 150 ms and more over what Textual would keep of pages that are closed.
+By itself it does so in the midst of a drawing, whose own time is then twice as long for who types.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 
 from textual._styles_cache import StylesCache
 
+_USUAL = gc.get_threshold()
+_NEVER = 1 << 30
+_DUE = 20
+"""Lesser collections before one of everything; the collector's own measure is 10."""
+_PAUSE = 0.02
+"""Seconds after a drawing: what was typed meanwhile is drawn by then, and no other is due yet."""
+
 
 def settle() -> None:
-    """Call once the first frame is drawn: what it took is there to stay, the rest is collected."""
+    """Call once the first frame is drawn: what it took is there to stay, the rest is collected.
+
+    Everything is walked over from here on only by `tidy_soon`. Python 3.14 collects in small steps
+    anyway, and goes on to.
+    """
     gc.freeze()
+    gc.set_threshold(*_USUAL[:2], _NEVER)
     gc.enable()
     if _let_go not in gc.callbacks:
         gc.callbacks.append(_let_go)
+
+
+def unsettle() -> None:
+    """Call when the chat ends: the collector goes by itself again."""
+    gc.set_threshold(*_USUAL)
+
+
+def tidy_soon() -> None:
+    """Call after a drawing: collect in the pause that follows it, if that is due."""
+    if gc.get_count()[2] >= _DUE:
+        asyncio.get_running_loop().call_later(_PAUSE, _tidy)
+
+
+def _tidy() -> None:
+    if gc.get_count()[2] >= _DUE:
+        gc.collect()
 
 
 def _let_go(phase: str, info: dict[str, int]) -> None:

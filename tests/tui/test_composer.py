@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+from textual._compositor import CompositorUpdate
 from textual.events import Key, Paste
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from tests.tui.driving import ask, chat, order, said, state, until, words
+from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.screens.help import HelpScreen
 from tui.screens.record import RecordScreen
@@ -55,6 +59,47 @@ async def test_what_is_typed_right_behind_an_enter_is_the_next_question(
         await until(lambda: len(pilot.app.screen.query(AnswerView)) == 1)
         await until(lambda: composer(pilot).text == "canvas")
         await until(lambda: not screen.is_answering)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the chat writes to the terminal, update by update."""
+    updates: list[str] = []
+    display = BalcaoApp._display
+
+    def note(app: BalcaoApp, screen: Screen[None], update: object) -> None:
+        if isinstance(update, CompositorUpdate) and not app._batch_count:
+            updates.append(update.render_segments(app.console))
+        display(app, screen, update)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(BalcaoApp, "_display", note)
+    return updates
+
+
+async def test_a_letter_is_drawn_before_what_else_waits_to_be(
+    catalogue_dir: Path, written: list[str]
+) -> None:
+    async with chat(catalogue_dir, motion="reduced") as pilot:
+        await pilot.pause(0.1)
+        written.clear()
+        pilot.app.screen.refresh(layout=True)
+        composer(pilot).insert("q")
+        assert len(written) == 1
+        assert "q" in written[0]
+        composer(pilot).insert("uartz")  # so soon after it is drawn with the rest
+        assert len(written) == 1
+        await until(lambda: "quartz" in written[-1])
+
+
+async def test_a_letter_among_changes_that_belong_together_waits_for_them(
+    catalogue_dir: Path, written: list[str]
+) -> None:
+    async with chat(catalogue_dir, motion="reduced") as pilot:
+        await pilot.pause(0.1)
+        written.clear()
+        with pilot.app.batch_update():
+            composer(pilot).insert("quartz")
+        await until(lambda: any("quartz" in update for update in written))
 
 
 async def test_a_tab_that_comes_before_the_titles_waits_for_them(catalogue_dir: Path) -> None:

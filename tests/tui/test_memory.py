@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from pathlib import Path
 
 from textual._styles_cache import StylesCache
@@ -47,3 +48,28 @@ async def test_nothing_of_a_closed_page_stays(catalogue_dir: Path) -> None:
             await opened_and_closed(pilot, key)
         # What the pages were closed with may still be on its way out: less than one page's widgets.
         assert all(after - some < 15 for some, after in zip(before, alive(), strict=True))
+
+
+class Ring:
+    """Something that only the collector can take away."""
+
+    def __init__(self) -> None:
+        self.ring = self
+
+
+async def test_what_is_left_over_is_collected_after_a_drawing_and_not_in_it(
+    catalogue_dir: Path,
+) -> None:
+    usual = gc.get_threshold()
+    async with chat(catalogue_dir) as pilot:
+        assert gc.get_threshold()[2] > 1_000_000
+        ring = Ring()
+        gone = weakref.ref(ring)
+        for _ in range(30):
+            gc.collect(1)
+        del ring
+        gc.collect(1)
+        assert gone() is not None  # among what is walked over seldom
+        pilot.app.refresh()
+        await until(lambda: gone() is None)
+    assert gc.get_threshold() == usual

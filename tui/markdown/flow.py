@@ -95,6 +95,10 @@ class Flow:
         """How many those are."""
         return len(self.leaves)
 
+    def kept(self, width: int) -> tuple[int, object]:  # noqa: ARG002 - as above
+        """None of its lines: while more words come, another takes its place."""
+        return 0, None
+
     def texts(self) -> list[Text]:
         """Everything in it that someone wrote, in order."""
         return [leaf.text for leaf in self.leaves]

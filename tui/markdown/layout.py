@@ -30,6 +30,10 @@ class Block(Protocol):
         """How many those are."""
         ...
 
+    def kept(self, width: int) -> tuple[int, object]:
+        """How many of its lines no later words change, as long as the second stays as it is."""
+        ...
+
     def texts(self) -> list[Text]:
         """Everything in it that someone wrote, in order."""
         ...
@@ -58,6 +62,13 @@ class Layout:
     def settled(self) -> int:
         """The first line that the next `set` may change."""
         return self._tops[min(self._stable, len(self._tops) - 1)]
+
+    def kept(self, width: int) -> tuple[int, object]:
+        """How many lines no later words change, as long as the second stays as it is."""
+        if self._stable >= len(self._blocks) or not self.height(width):
+            return self.settled, None
+        lines, as_long_as = self._blocks[self._stable].kept(width)
+        return self.settled + lines, as_long_as
 
     def set(self, blocks: list[Block], stable: int) -> None:
         """Lay out these; from the first one on, `stable` of them will be the same next time."""

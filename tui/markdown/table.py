@@ -112,6 +112,13 @@ class Table:
         height = self.height(width)
         return self._list.row_count(width) if self._list else height
 
+    def kept(self, width: int) -> tuple[int, object]:
+        """Its lines down to the last row that is closed stay, as long as the columns do."""
+        self._lay(width)
+        if self._list or not self._closed:
+            return 0, None  # nor is the heading sure before a row is closed
+        return self._ends[len(self._closed)] + 1, self._widths
+
     def texts(self) -> list[Text]:
         """Everything in it that someone wrote, in order."""
         return [cell for row in self._rows for cell in row.cells]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
@@ -14,12 +16,19 @@ from engine.i18n import tr
 from engine.text import printable
 from tui import keys
 from tui.messages import Asked
+from tui.widgets.at_once import draw_at_once
 from tui.widgets.earlier import Earlier
 from tui.widgets.pasted import Pasted
 from tui.widgets.suggestions import Suggestions
 
+if TYPE_CHECKING:
+    from textual.widgets.text_area import Edit, EditResult
+
 _PATIENCE = 2.0
 """Seconds that a key waits at most for the question before it to be taken."""
+
+_AT_MOST_EVERY = 1 / 60
+"""Seconds between two letters that are drawn at once; a burst of them is drawn together."""
 
 
 class Composer(TextArea):
@@ -44,6 +53,7 @@ class Composer(TextArea):
         self._suggestions = suggestions
         self._pasted = Pasted()
         self.earlier = Earlier()
+        self._drawn = 0.0
 
     @property
     def question(self) -> str:
@@ -75,6 +85,14 @@ class Composer(TextArea):
             event.prevent_default()
             event.stop()
             await self.run_action(action)
+
+    def edit(self, edit: Edit) -> EditResult:
+        """Write or take away letters, and show it at once."""
+        result = super().edit(edit)
+        if monotonic() - self._drawn >= _AT_MOST_EVERY:
+            draw_at_once(self)
+            self._drawn = monotonic()
+        return result
 
     async def action_submit(self) -> None:
         """Send what is written, unless it is blank; what is typed behind it waits for its turn.

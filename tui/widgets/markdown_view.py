@@ -56,7 +56,7 @@ class MarkdownView(Widget):
         self._record: str | None = None
         self._strips: dict[int, Strip] = {}
         """Lines that no more words can change, while others come: Textual asks for them anew."""
-        self._strips_for: tuple[int, Style] | None = None
+        self._strips_for: tuple[int, Style, object] | None = None
 
     @property
     def source(self) -> str:
@@ -171,13 +171,14 @@ class MarkdownView(Widget):
         width, base = self.content_size.width, self.visual_style.rich_style
         if self._ended or not self._layout or self.text_selection:
             return self._strip(y, width, base)
-        if self._strips_for != (width, base):
+        kept, as_long_as = self._layout.kept(width)
+        if self._strips_for != (width, base, as_long_as):
             self._strips.clear()
-            self._strips_for = width, base
+            self._strips_for = width, base, as_long_as
         strip = self._strips.get(y)
         if strip is None:
             strip = self._strip(y, width, base)
-            if y < self._layout.settled:
+            if y < kept:
                 self._strips[y] = strip
         return strip
 

@@ -11,6 +11,7 @@ from rich.style import Style
 from engine.text import printable
 from tests.tui.markdown.documents import cut, documents
 from tui.markdown.document import Document
+from tui.markdown.layout import Layout
 from tui.markdown.palette import Palette
 
 PALETTE = Palette(
@@ -75,6 +76,41 @@ def test_what_came_in_pieces_is_drawn_as_if_read_at_once(
     whole.read(ended=True)
     for width in WIDTHS:
         assert drawn(streamed, width) == drawn(whole, width)
+
+
+TABLES = ["|a|b|\n|-|-|\n", "| x | y |\n", "| 10 | *y* |\n", "| long " * 9, "|\n", "\n", "- "]
+
+
+@given(
+    st.one_of(documents, st.lists(st.sampled_from(TABLES), max_size=40).map("".join)),
+    st.sampled_from(WIDTHS),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=150, deadline=None)
+def test_lines_that_are_to_stay_do_stay(source: str, width: int, chance: random.Random) -> None:
+    document, layout = Document(PALETTE), Layout()
+    before: tuple[list[object], object] = [], None
+    for piece in cut(printable(source), chance):
+        document.feed(piece)
+        document.read()
+        layout.set(document.blocks, document.stable)
+        lines = drawn(document, width)
+        kept, as_long_as = layout.kept(width)
+        assert layout.settled <= kept <= len(lines)
+        if as_long_as == before[1]:
+            assert lines[: len(before[0])] == before[0]
+        before = lines[:kept], as_long_as
+
+
+def test_the_rows_of_a_table_stay_until_its_columns_change() -> None:
+    document, layout = Document(PALETTE), Layout()
+    kept = []
+    for row in ("|a|b|\n|-|-|\n", "|1|2|\n", "|3|4|\n", "|5|6|\n", "|7|long|\n", "|8|9|\n"):
+        document.feed(row)
+        document.read()
+        layout.set(document.blocks, document.stable)
+        kept.append(layout.kept(40))
+    assert kept == [(0, None), (0, None), (3, (1, 1)), (4, (1, 1)), (5, (1, 4)), (6, (1, 4))]
 
 
 def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
