@@ -42,6 +42,19 @@ _FONTS = {
     "normal": "RobotoMono-VariableFont_wght.ttf",
     "italic": "RobotoMono-Italic-VariableFont_wght.ttf",
 }
+_READY_TO_TYPE = """\
+<link rel="icon" href="data:,">
+<script>
+  new MutationObserver((_, observer) => {
+    const keys = document.querySelector(".xterm-helper-textarea");
+    if (keys) {
+      observer.disconnect();
+      keys.focus();
+    }
+  }).observe(document, { childList: true, subtree: true });
+</script>
+"""
+"""What is typed goes to the chat from the first moment: textual-serve's page waits for a click."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -113,7 +126,8 @@ class PrivateServer(Server):
     def _template(self, name: str) -> str:
         page = (self.templates_path / Path(name).name).read_text(encoding="utf-8")
         fonts = "".join(_FONT.format(file=file, style=style) for style, file in _FONTS.items())
-        return _FETCHED_STYLE.sub("", page).replace("</head>", f"{fonts}</head>")
+        added = f"{fonts}{_READY_TO_TYPE}</head>"
+        return _FETCHED_STYLE.sub("", page).replace("</head>", added)
 
     @web.middleware
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:

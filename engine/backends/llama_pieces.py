@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-SEND_EVERY = 0.015
-"""Seconds; a screen is drawn no oftener."""
+SEND_EVERY = 0.04
+"""Seconds; the chat draws words that come no oftener than ten times a second."""
 
 
 class Pieces:

@@ -120,6 +120,10 @@ async def test_the_page_is_for_who_knows_the_address_and_fetches_nothing_else(
             text = await page.text()
         fetched = set(re.findall(r"(?:https?|wss?):(//[^/\"']+)", text)) - {"//www.w3.org"}
         assert fetched == {origin.removeprefix("http:")}
+        # What the page gives the keys to is what textual-serve's script makes.
+        assert ".xterm-helper-textarea" in text
+        async with browser.get(f"{address}static/js/textual.js") as script:
+            assert "xterm-helper-textarea" in await script.text()
         for font in re.findall(r"http://[^\"]+\.ttf", text):
             async with browser.get(font) as reply:
                 assert reply.status == 200

@@ -223,7 +223,7 @@ class ChatScreen(Backdrop, Screen[None]):
         composer = self.composer
         if event.is_printable and event.character:
             event.stop()
-            composer.focus()
+            self.set_focus(composer)
             composer.insert(event.character)
         elif self.focused in (composer, None) and event.key in ("enter", "backspace"):
             event.stop()
