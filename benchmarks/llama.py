@@ -136,8 +136,8 @@ def question(number: int, words: int) -> str:
 
 
 async def decoding(engines: Engines, bare: Bare, row: int, pairs: int) -> tuple[float, float]:
-    """Tokens a second that are written: ours, and the library's. The best of each run counts."""
-    ours, theirs = (Best(), Best()), (Best(), Best())
+    """Tokens a second that are written: ours, and the library's, of the median pair of runs."""
+    ours, theirs = list[float](), list[float]()
     # A model that was trained ends an answer of its own early; of a long record it does not.
     lines = paths.sample_source().read_text(encoding="utf-8").splitlines()
     records = [
@@ -153,30 +153,30 @@ async def decoding(engines: Engines, bare: Bare, row: int, pairs: int) -> tuple[
         if counted.completion < LONG:
             continue
         pairs -= 1
-        ours[0].add(short)
-        ours[1].add(long)
+        ours.append(long - short)
         # Of the same length, since a GPU's libraries prepare for each length that is new to them.
-        theirs[0].add(bare.seconds([3] * counted.prompt, SHORT))
-        theirs[1].add(bare.seconds([3] * counted.prompt, LONG))
-    return (LONG - SHORT) / between(ours), (LONG - SHORT) / between(theirs)
+        prompt = [3] * counted.prompt
+        theirs.append(-bare.seconds(prompt, SHORT) + bare.seconds(prompt, LONG))
+    more = LONG - SHORT
+    return more / statistics.median(ours), more / statistics.median(theirs)
 
 
 async def prefilling(
     engines: Engines, bare: Bare, words: tuple[int, int], pairs: int
 ) -> tuple[float, float]:
-    """Tokens a second that are read: ours, and the library's. The best of each run counts."""
-    ours, theirs = (Best(), Best()), (Best(), Best())
+    """Tokens a second that are read: ours, and the library's, of the median pair of runs."""
+    ours, theirs = list[float](), list[float]()
     more = 0
     # What is done for the first time with so many words is done once more than it counts.
     for number in range(pairs + 1):
         short, few = await engines.seconds(0, question(5000 + 2 * number, words[0]), SHORT)
         long, many = await engines.seconds(0, question(5001 + 2 * number, words[1]), SHORT)
         more = many.prompt - few.prompt
-        ours[0].add(short)
-        ours[1].add(long)
-        theirs[0].add(bare.seconds([3] * few.prompt, SHORT))
-        theirs[1].add(bare.seconds([3] * many.prompt, SHORT))
-    return more / between(ours), more / between(theirs)
+        ours.append(long - short)
+        theirs.append(
+            -bare.seconds([3] * few.prompt, SHORT) + bare.seconds([3] * many.prompt, SHORT)
+        )
+    return more / statistics.median(ours), more / statistics.median(theirs)
 
 
 class Best:
@@ -188,11 +188,6 @@ class Best:
     def add(self, seconds: float) -> None:
         """One more."""
         self.least = min(self.least, seconds)
-
-
-def between(runs: tuple[Best, Best]) -> float:
-    """Seconds that the longer run took more."""
-    return runs[1].least - runs[0].least
 
 
 async def fifth_turn(engines: Engines) -> tuple[float, float]:
@@ -332,7 +327,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--adapter", action="append", default=[])
     parser.add_argument("--runtime", choices=("llama.cpp", "transformers"))
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=5)
     given = parser.parse_args()
     runtime = given.runtime or runtime_of(settings.LlamaEngine())
     asyncio.run(measure(given.model, given.adapter, runtime, given.pairs))

@@ -7,8 +7,9 @@ and what a person sees comes out of its stopping criteria, which see every token
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch  # noqa: TID253 - the worker's module, loaded on Open
@@ -30,6 +31,9 @@ from engine.prompt_tokens_runtime import PromptTokens
 from engine.text import one_line
 from engine.types import Message
 
+_SOON = 0.2
+"""Seconds that a person who presses Escape may wait for a token."""
+
 
 class LlamaRuntime:
     """One base model with any number of adapters beside it, one of which is in force, or none."""
@@ -48,9 +52,6 @@ class LlamaRuntime:
         """The tokens whose keys and values the cache holds, for the adapter in force."""
         self._cache: Any = None
         self.spoiled = False
-        self._cancelled: Callable[[], bool] = lambda: False
-        for layer in self._model.model.layers:
-            layer.register_forward_pre_hook(self._stop_if_cancelled)
 
     def attach(self, folder: str) -> None:
         """Load the adapter in `folder` beside the base, unless it is there.
@@ -85,7 +86,6 @@ class LlamaRuntime:
         self, ask: Ask, emit: Callable[[str], None], cancelled: Callable[[], bool]
     ) -> Done | None:
         """Answer, giving text to `emit` as it comes; None if cancelled. Raises EngineFailed."""
-        self._cancelled = cancelled
         if ask.adapter is not None:
             self.attach(ask.adapter)
         self._put_in_force(ask.adapter)
@@ -94,7 +94,7 @@ class LlamaRuntime:
         try:
             told = tr("Memory ran out: the model could not answer.")
             with memory_ran_out(told), torch.inference_mode():
-                self._generate(fitted, _sampling(ask), watch)
+                self._generate(fitted, _sampling(ask), watch, cancelled)
         except _CancelledError:
             return None
         watch.finish()
@@ -115,25 +115,35 @@ class LlamaRuntime:
                 self._peft.load_adapter(folder, adapter_name=name)
         self._peft.eval()
 
-    def _generate(self, fitted: Fitted, sampling: dict[str, Any], watch: AnswerWatch) -> None:
+    def _generate(
+        self,
+        fitted: Fitted,
+        sampling: dict[str, Any],
+        watch: AnswerWatch,
+        cancelled: Callable[[], bool],
+    ) -> None:
         tokens = torch.tensor([fitted.tokens], device=self._model.device)
         cache = self._cache_for(fitted.tokens)
+        looking = _Looking(self._model.model.layers, cancelled)
+        stop = _Stop(watch, looking, tokens.device)
         try:
             self._model.generate(
                 tokens,
                 attention_mask=torch.ones_like(tokens),
                 past_key_values=cache,
                 generation_config=GenerationConfig(
+                    # Without the tokens that end an answer: the watch knows them, and stops there.
                     max_new_tokens=fitted.room,
-                    eos_token_id=sorted(self._ends) or None,
-                    pad_token_id=min(self._ends, default=0),
+                    pad_token_id=0,
                     **sampling,
                 ),
-                stopping_criteria=StoppingCriteriaList([_Stop(watch)]),
+                stopping_criteria=StoppingCriteriaList([stop]),
             )
         except _CancelledError:
             self._keep(cache, [*fitted.tokens, *watch.tokens])
             raise
+        finally:
+            looking.end()
         self._keep(cache, [*fitted.tokens, *watch.tokens])
 
     def _keep(self, cache: Any, tokens: Sequence[int]) -> None:  # noqa: ANN401 - untyped library
@@ -190,11 +200,6 @@ class LlamaRuntime:
         # Keys and values are those of the adapter that was in force when they were made.
         self._cache, self._kept = None, []
 
-    def _stop_if_cancelled(self, *_: object) -> None:
-        """Before every layer: reading a long prompt takes many seconds on a CPU."""
-        if self._cancelled():
-            raise _CancelledError
-
 
 def _sampling(ask: Ask) -> dict[str, Any]:
     """How the next token is chosen, in `generate`'s own names."""
@@ -207,12 +212,46 @@ class _CancelledError(Exception):
     """The person no longer wants the answer."""
 
 
+class _Looking:
+    """Looks, while an answer comes, whether the person still wants it: before every layer.
+
+    Reading a long prompt takes many seconds on a CPU, and so may a token of a large model. Where
+    tokens come fast it is enough to look at each: a hook costs every layer its short way.
+    """
+
+    def __init__(self, layers: Iterable[torch.nn.Module], cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
+        self._hooks = [layer.register_forward_pre_hook(self._look) for layer in layers]
+        self._last = 0.0
+
+    def at_token(self) -> None:
+        """A token was chosen. Raises _CancelledError."""
+        self._look()
+        if self._hooks:
+            now = monotonic()
+            if now - self._last < _SOON:
+                self.end()
+            self._last = now
+
+    def end(self) -> None:
+        """Look before no layer any more."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def _look(self, *_: object) -> None:
+        if self._cancelled():
+            raise _CancelledError
+
+
 class _Stop(StoppingCriteria):  # type: ignore[misc] # untyped library
     """Shows the watch each token, in the place where the library asks whether to go on."""
 
-    def __init__(self, watch: AnswerWatch) -> None:
+    def __init__(self, watch: AnswerWatch, looking: _Looking, device: torch.device) -> None:
         self._watch = watch
+        self._looking = looking
+        self._replies = torch.tensor([[False], [True]], device=device).unbind()
 
     def __call__(self, input_ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
-        last = self._watch.add(int(input_ids[0, -1]))
-        return torch.tensor([last], device=input_ids.device)
+        self._looking.at_token()
+        return self._replies[self._watch.add(int(input_ids[0, -1]))]

@@ -60,6 +60,7 @@ class TurnEnd:
 
     def __init__(self, template: str) -> None:
         self._marks = tuple(mark for mark in _TURN_MARKS if mark in template)
+        self._first = {mark[0] for mark in self._marks}
         self._held = ""
         self.reached = False
 
@@ -67,6 +68,8 @@ class TurnEnd:
         """The part of the text that is surely the answer's; nothing once the end is reached."""
         if self.reached:
             return ""
+        if not self._held and self._first.isdisjoint(text):
+            return text
         text = self._held + text
         found = [place for mark in self._marks if (place := text.find(mark)) >= 0]
         if found:
@@ -98,7 +101,7 @@ def loops(tokens: Sequence[int]) -> bool:
     """
     for period in range(1, min(_LOOP_LONGEST, len(tokens) // _LOOP_TIMES) + 1):
         length = max(period * _LOOP_TIMES, _LOOP_TOKENS)
-        if len(tokens) < length:
+        if len(tokens) < length or tokens[-1] != tokens[-1 - period]:
             continue
         tail = tokens[-length:]
         if tail[period:] == tail[:-period]:

@@ -79,14 +79,21 @@ def test_another_engine_reads_anew(make: Callable[[], Reader], tiny: Tiny) -> No
     assert reader.read[0] == whole
 
 
-def test_a_cancelled_answer_leaves_nothing_half_read(make: Callable[[], Reader]) -> None:
+@pytest.mark.parametrize("soon", [0.0, 60.0])
+def test_a_cancelled_answer_leaves_nothing_half_read(
+    make: Callable[[], Reader], monkeypatch: pytest.MonkeyPatch, soon: float
+) -> None:
+    from engine.backends import llama_runtime
+
+    # Tokens that take longer than that are looked at before each layer.
+    monkeypatch.setattr(llama_runtime, "_SOON", soon)
     reader = make()
     messages = chat_messages(LONG, None, Mode.MEMORY)
     pieces: list[str] = []
     asked = 0
 
     def cancelled() -> bool:
-        # Asked before each layer: the first is passed, which then has a token more than the rest.
+        # The first layer is passed, which then has a token more than the rest.
         nonlocal asked
         asked += len(pieces) > 2
         return asked > 1
@@ -96,6 +103,18 @@ def test_a_cancelled_answer_leaves_nothing_half_read(make: Callable[[], Reader])
     fresh = make()
     assert reader.answer(LONG, []) == fresh.answer(LONG, [])
     assert reader.read[0] == 1 < fresh.read[0]
+
+
+def test_where_tokens_come_fast_no_layer_is_slowed(make: Callable[[], Reader]) -> None:
+    reader, hooks = make(), list[int]()
+    layers = reader.runtime._model.model.layers
+
+    def emit(_: str) -> None:
+        hooks.append(sum(len(layer._forward_pre_hooks) for layer in layers))
+
+    messages = chat_messages(LONG, None, Mode.MEMORY)
+    assert reader.runtime.answer(Ask(messages, 120, 0.0), emit, lambda: False) is not None
+    assert (hooks[0], hooks[-1]) == (len(layers), 0)
 
 
 def test_a_prompt_that_was_cancelled_is_read_anew(make: Callable[[], Reader]) -> None:
