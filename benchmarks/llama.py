@@ -255,6 +255,7 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
     began, before = time.perf_counter(), gpu_used()
     late = await stalls(lambda: engines.seconds(0, "hello", SHORT))
     ours_loads = time.perf_counter() - began
+    _, hello = await engines.seconds(0, "hello", SHORT)
     print(f"{'loading: the chat is late by p99':34} {late[int(len(late) * 0.99)] * 1000:9.1f} ms")
     files = find_model(model, "base")
     file, bytes_read = str(files.folder), files.weight_bytes
@@ -266,7 +267,7 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
     ours_on_gpu = gpu_used() - before
     began, before = time.perf_counter(), gpu_used()
     bare = Bare(runtime, file, files.weight_bytes, None)
-    bare.seconds([3] * 8, SHORT)
+    bare.seconds([3] * hello.prompt, SHORT)
     bytes_read = bare.bytes or bytes_read
     print(f"{runtime}, {bytes_read / 1e6:.0f} MB of weights{'':12} ours    theirs")
     telling("start to a first token", ours_loads, time.perf_counter() - began, "s")
