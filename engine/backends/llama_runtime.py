@@ -31,7 +31,7 @@ from engine.prompt_tokens_runtime import PromptTokens
 from engine.text import one_line
 from engine.types import Message
 
-_SOON = 0.2
+_SOON = 0.05
 """Seconds that a person who presses Escape may wait for a token."""
 
 
