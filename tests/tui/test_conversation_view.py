@@ -21,7 +21,7 @@ from tui.widgets.welcome import Welcome
 class Pane(App[None]):
     """The pane alone, in the chat's own looks."""
 
-    CSS_PATH = "../../tui/app.tcss"
+    CSS_PATH = ["../../tui/app.tcss", "../../tui/turns.tcss"]  # noqa: RUF012 - as Textual has it
 
     def compose(self) -> ComposeResult:
         yield ConversationView(id="conversation")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from engine.opening import Counter
     from tui.widgets.welcome import Welcome
 
+_TURNS = Path(__file__).parent.with_name("turns.tcss")
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 
 
@@ -79,6 +80,7 @@ class ChatScreen(Backdrop, Screen[None]):
 
     @work
     async def _open(self) -> None:
+        self._read_rules(_TURNS)
         await self.pane.show(self.conversation, self.bar.titles, _welcome(self))
         self._filled.set()
         await self.wait_for_refresh()
@@ -100,7 +102,10 @@ class ChatScreen(Backdrop, Screen[None]):
             self.composer.earlier.remember_others(await asyncio.to_thread(counter.last_questions))
         self.bar.show_availability()
         # Read when a page is opened, it would have Textual parse all other rules anew as well.
-        self.app.stylesheet.read(_PAGES)
+        self._read_rules(_PAGES)
+
+    def _read_rules(self, path: Path) -> None:
+        self.app.stylesheet.read(path)
         self.app.stylesheet.parse()
 
     async def on_asked(self, event: Asked) -> None:

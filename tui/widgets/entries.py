@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tui.widgets.turns import Titles, TurnView
 
 _WIDEST = 108
-"""Columns of an answer's words at most (app.tcss)."""
+"""Columns of an answer's words at most (turns.tcss)."""
 
 
 class Entry(Struct, eq=False):

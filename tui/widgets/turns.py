@@ -26,7 +26,7 @@ from tui.widgets.quoted import QuotedView, bar
 Titles = Mapping[str, str]
 NO_TITLES: Titles = {}
 SELECTED = "selected"
-"""The class of what the commands about a turn act on; app.tcss draws a bar beside it."""
+"""The class of what the commands about a turn act on; turns.tcss draws a bar beside it."""
 MARKING = "marking"
 """The class of what holds answers that are to be marked."""
 _MARKED = tr(

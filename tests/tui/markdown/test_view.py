@@ -20,7 +20,7 @@ from tui.widgets.markdown_view import MarkdownView
 class Page(App[None]):
     """Two texts one below the other, in the chat's own looks."""
 
-    CSS_PATH = "../../../tui/app.tcss"
+    CSS_PATH = "../../../tui/turns.tcss"
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
