@@ -86,6 +86,7 @@ def why(error: Exception) -> str:
         errno.ENOTDIR: tr("Not a directory"),
         errno.ENAMETOOLONG: tr("File name too long"),
         errno.EIO: tr("Input/output error"),
+        errno.EADDRINUSE: tr("Address already in use"),
     }
     number: int | None = getattr(error, "errno", None)
     return told.get(number or 0) or getattr(error, "strerror", None) or str(error)

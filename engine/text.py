@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from engine.i18n import numeral
+
 _UNSAFE = re.compile(
     "["
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1 (8-bit CSI and OSC)
@@ -53,5 +55,5 @@ def byte_count(count: float) -> str:
     """A number of bytes for a person, in powers of ten."""
     for step, unit in _STEPS:
         if count >= step:
-            return f"{count / step:.1f} {unit}"
+            return f"{numeral(count / step, '.1f')} {unit}"
     return f"{count:.0f} bytes"

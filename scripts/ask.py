@@ -21,6 +21,7 @@ from engine.assistant import Assistant
 from engine.conversation import Conversation
 from engine.errors import UsageError
 from engine.events import Answered, Event, Loading, Piece
+from engine.i18n import tr
 from engine.opening import open_catalogue
 from engine.registry import Registry
 from engine.settings import Settings, load
@@ -71,7 +72,9 @@ async def _answer_all(arguments: argparse.Namespace) -> int:
 
 def _settings(arguments: argparse.Namespace) -> Settings:
     if not arguments.question.strip():
-        raise UsageError("The question is empty.", "Give a product's title, in quotation marks.")
+        raise UsageError(
+            tr("The question is empty."), tr("Give a product's title, in quotation marks.")
+        )
     settings = load(
         flags={
             "engine": arguments.engine,

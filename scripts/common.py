@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
-from engine.errors import BalcaoError, UsageError
+from engine import i18n
+from engine.errors import BalcaoError, SettingsError, UsageError
 from engine.i18n import tr
 from engine.text import one_line
 
@@ -16,6 +18,14 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def say(message: str) -> None:
     """A message for the person: stderr, since stdout is for results."""
     print(message, file=sys.stderr, flush=True)
+
+
+def speak() -> None:
+    """Have the language of the settings in force; where they cannot be read, the locale's."""
+    from engine.settings import load
+
+    with suppress(SettingsError):
+        i18n.choose(load().language)
 
 
 def guarded(command: Callable[[], int]) -> int:

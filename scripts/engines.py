@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
+from engine.i18n import tr
 from engine.registry import Registry
 from engine.settings import load
 from engine.text import json_line, one_line
-from scripts.common import DONE, guarded
+from scripts.common import DONE, guarded, speak
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = make_parser().parse_args(argv)
+    speak()
     return guarded(lambda: _list(as_json=arguments.json))
 
 
@@ -37,8 +39,9 @@ def _list(*, as_json: bool) -> int:
         if as_json:
             print(json_line(asdict(engine.info) | asdict(availability)))
             continue
-        state = "ready" if availability.ready else "not ready"
-        print(one_line(f"{engine.info.id:12} {engine.info.title:16} {state}"))
+        state = tr("ready") if availability.ready else tr("not ready")
+        engine_id, title = one_line(engine.info.id), one_line(engine.info.title)
+        print(f"{engine_id:12} {title:20} {state}")
         if not availability.ready:
             print(f"{'':12} {one_line(f'{availability.reason} {availability.remedy}')}")
     return DONE

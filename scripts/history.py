@@ -16,11 +16,12 @@ from typing import Any
 
 from engine import history, paths
 from engine.errors import BalcaoError, UsageError
+from engine.i18n import tr, tr_n
 from engine.settings import load, shown_title
 from engine.store.conversations import ConversationStore
 from engine.store.listing import Listed, Marked
 from engine.text import json_line, one_line
-from scripts.common import DONE, FAILED, guarded, say
+from scripts.common import DONE, FAILED, guarded, say, speak
 
 _ALL = sys.maxsize >> 1
 
@@ -61,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = make_parser().parse_args(argv)
+    speak()
     actions = {
         "list": _list,
         "search": _list,
@@ -79,7 +81,7 @@ def _opened() -> Iterator[ConversationStore]:
 
 def _list(options: argparse.Namespace) -> int:
     if options.limit < 1:
-        raise UsageError("--limit is less than 1.")
+        raise UsageError(tr("--limit is less than 1."))
     with _opened() as store:
         if options.action == "list":
             found = store.listed(options.limit)
@@ -88,7 +90,10 @@ def _list(options: argparse.Namespace) -> int:
     for entry in found:
         print(json_line(_as_object(entry)) if options.json else _line(entry))
     if not found:
-        say("balcao: nothing found." if options.action == "search" else "balcao: there is none.")
+        nothing = tr("balcao: there is none.")
+        if options.action == "search":
+            nothing = tr("balcao: nothing found.")
+        say(nothing)
     return DONE if found or options.action == "list" else FAILED
 
 
@@ -120,7 +125,10 @@ def _named(store: ConversationStore, ids: Sequence[int]) -> list[int]:
     there = set(store.numbers())
     unknown = [number for number in ids if number not in there]
     if unknown:
-        raise BalcaoError(f"There is no conversation {unknown[0]}.", "`balcao history list`.")
+        raise BalcaoError(
+            tr("There is no conversation {number}.").format(number=unknown[0]),
+            tr("`balcao history list` names them."),
+        )
     return list(dict.fromkeys(ids))
 
 
@@ -139,14 +147,15 @@ def _export(options: argparse.Namespace) -> int:
             sys.stdout.buffer.flush()
         else:
             history.write_file(Path(options.out).expanduser(), pieces)
-    say(f"balcao: {len(numbers)} exported.")
+    told = tr_n("balcao: {count} exported.", "balcao: {count} exported.", len(numbers))
+    say(told.format(count=len(numbers)))
     return DONE
 
 
 def _import(options: argparse.Namespace) -> int:
     with _opened() as store:
         if options.file == "-":
-            added = history.read_bytes(store, sys.stdin.buffer.read(), "What came from stdin")
+            added = history.read_bytes(store, sys.stdin.buffer.read(), tr("What came from stdin"))
         else:
             added = history.read(store, options.file)
     say(f"balcao: {history.told(added)}")
@@ -161,7 +170,8 @@ def _delete(options: argparse.Namespace) -> int:
             return FAILED
         for number in _named(store, options.ids):
             store.delete(number)
-    say(f"balcao: {len(set(options.ids))} deleted.")
+    count = len(set(options.ids))
+    say(tr_n("balcao: {count} deleted.", "balcao: {count} deleted.", count).format(count=count))
     return DONE
 
 
@@ -169,9 +179,13 @@ def _agreed(options: argparse.Namespace) -> bool:
     if options.yes:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("What is deleted here is gone, and there is nobody to ask.", "Add --yes.")
-    what = f"{len(set(options.ids))} conversations" if len(set(options.ids)) > 1 else "it"
-    print(f"Delete {what} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+        raise UsageError(
+            tr("What is deleted here is gone, and there is nobody to ask."), tr("Add --yes.")
+        )
+    count = len(set(options.ids))
+    asked = tr_n("Delete it for good?", "Delete {count} conversations for good?", count)
+    yes_or_no = tr("[y/N]")
+    print(f"{asked.format(count=count)} {yes_or_no} ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes", "s", "sim")
 
 

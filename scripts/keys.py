@@ -12,11 +12,10 @@ from collections.abc import Sequence
 
 from engine import keys, paths
 from engine.errors import UsageError
+from engine.i18n import tr
 from engine.settings import OpenAIEngine, load
 from engine.text import one_line
-from scripts.common import DONE, FAILED, guarded, say
-
-_ACTIONS = ("set", "list", "remove")
+from scripts.common import DONE, FAILED, guarded, say, speak
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -37,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0 when done, 1 if there is no such key, 2 for wrong usage, 130 on Ctrl-C."""
     options, unknown = make_parser().parse_known_args(argv)
+    speak()
     return guarded(lambda: _run([*options.words, *unknown], in_file=options.file))
 
 
@@ -49,18 +49,19 @@ def _run(words: list[str], *, in_file: bool) -> int:
         case ["remove", name]:
             return _remove(name)
     raise UsageError(
-        f"The ways to say it: balcao keys list, or one of {', '.join(_ACTIONS)} and a NAME.",
-        "A key is asked for, and never given on the command line, where others can see it.",
+        tr("The ways to say it: balcao keys list, or balcao keys set NAME, or … remove NAME."),
+        tr("A key is asked for, and never given on the command line, where others can see it."),
     )
 
 
 def _set(name: str, *, in_file: bool) -> int:
     keys.check_name(name)
     where = keys.store(name, _ask(name), in_file=in_file)
-    place = "the keyring" if where is keys.Source.KEYRING else str(paths.keys_file())
-    say(f"{name} is kept in {place}.")
+    place = tr("the keyring") if where is keys.Source.KEYRING else str(paths.keys_file())
+    say(tr("{name} is kept in {place}.").format(name=name, place=place))
     if os.environ.get(name, "").strip():
-        say(f"The variable {name} is set as well, and goes before it.")
+        told = tr("The variable {name} is set as well, and goes before it.")
+        say(told.format(name=name))
     return DONE
 
 
@@ -70,7 +71,7 @@ def _ask(name: str) -> str:
         return sys.stdin.readline().strip()
     from getpass import getpass
 
-    return getpass(f"{name} (not shown): ", stream=sys.stderr).strip()
+    return getpass(tr("{name} (not shown): ").format(name=name), stream=sys.stderr).strip()
 
 
 def _list() -> int:
@@ -79,15 +80,25 @@ def _list() -> int:
     named = {row.api_key_env: None for row in rows if isinstance(row, OpenAIEngine)}
     for name in {**stored, **{name: None for name in named if name}}:
         where = keys.source(name)
-        print(one_line(f"{name:24} {where.value if where else 'not set'}"))
+        print(f"{one_line(name):24} {_told(where)}")
     return DONE
+
+
+def _told(where: keys.Source | None) -> str:
+    return {
+        None: tr("not set"),
+        keys.Source.ENVIRONMENT: tr("environment"),
+        keys.Source.FILE: tr("file"),
+        keys.Source.KEYRING: tr("keyring"),
+    }[where]
 
 
 def _remove(name: str) -> int:
     if keys.remove(name):
-        say(f"{name} is removed.")
+        say(tr("{name} is removed.").format(name=name))
         return DONE
-    say(f"balcao: there is no key {name} in the file or the keyring.")
+    told = tr("balcao: there is no key {name} in the file or the keyring.")
+    say(told.format(name=name))
     return FAILED
 
 

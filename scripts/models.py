@@ -19,10 +19,11 @@ from engine.backends.llama_runtimes import missing_packages
 from engine.backends.weights import find_model, setting_hint
 from engine.errors import EngineUnavailable, UsageError
 from engine.hub_files import hub_cache
+from engine.i18n import tr, tr_n
 from engine.models.shelf import Shelved, remove, shelved, taken
 from engine.settings import LlamaEngine, load
 from engine.text import byte_count, json_line, one_line
-from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say
+from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say, speak
 from scripts.progress import ProgressLine
 
 _TOKEN = "HF_TOKEN"  # noqa: S105 - its name
@@ -55,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; 0 when done, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
     options = make_parser().parse_args(argv)
+    speak()
     match options.command:
         case "pull":
             return guarded(lambda: _pull(options.model, options.revision))
@@ -71,14 +73,20 @@ def _list(*, as_json: bool) -> int:
         if as_json:
             print(json_line(asdict(entry)))
             continue
-        told = [entry.kind, entry.precision, byte_count(entry.bytes) if entry.bytes else "not here"]
-        used = f"used by {', '.join(entry.used_by)}" if entry.used_by else "used by no engine"
-        state = "whole" if entry.whole else "not usable"
+        told = [
+            entry.kind,
+            entry.precision,
+            byte_count(entry.bytes) if entry.bytes else tr("not here"),
+        ]
+        used = tr("used by no engine")
+        if entry.used_by:
+            used = tr("used by {engines}").format(engines=", ".join(entry.used_by))
+        state = tr("whole") if entry.whole else tr("not usable")
         line = " · ".join(part for part in (*told, state, used) if part)
-        print(one_line(f"{entry.name:{_WIDTH}} {line}"))
+        print(f"{one_line(entry.name):{_WIDTH}} {one_line(line)}")
         _tell_problem(entry)
     if not as_json:
-        say(f"The hub's cache is {hub_cache()}.")
+        say(tr("The hub's cache is {folder}.").format(folder=hub_cache()))
     return DONE
 
 
@@ -97,14 +105,25 @@ def _pull(model: str, revision: str) -> int:
 
     hub = Hub(hub_cache(), token)
     offer = look_up(hub, model, revision)
-    say(f"{model}, {revision}: {len(offer.files)} files, {byte_count(offer.bytes)}.")
+    told = tr_n(
+        "{model}: {count} file, {size}.", "{model}: {count} files, {size}.", len(offer.files)
+    )
+    say(
+        told.format(
+            model=f"{model}, {revision}", count=len(offer.files), size=byte_count(offer.bytes)
+        )
+    )
     if offer.licence:
-        say(f"Licence: {one_line(offer.licence)}; read it at {one_line(offer.asked.page)}.")
+        say(
+            tr("Licence: {licence}; read it at {page}.").format(
+                licence=one_line(offer.licence), page=one_line(offer.asked.page)
+            )
+        )
     try:
         with ProgressLine(sys.stderr) as progress:
             folder = pull(hub, offer, progress.show)
     except KeyboardInterrupt:
-        say("balcao: stopped. What has come is kept: the same command goes on from there.")
+        say(tr("balcao: stopped. What has come is kept: the same command goes on from there."))
         return INTERRUPTED
     print(folder)
     if offer.is_adapter:
@@ -126,7 +145,8 @@ def _usable(name: str) -> int:
     except EngineUnavailable as error:
         say(f"balcao: {one_line(str(error))}")
         return FAILED
-    say(f"Used by: {', '.join(users)}." if users else setting_hint("model", f'"{name}"', "base"))
+    used = tr("Used by: {engines}.").format(engines=", ".join(users))
+    say(used if users else setting_hint("model", f'"{name}"', "base"))
     return DONE
 
 
@@ -134,8 +154,11 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
     missing = missing_packages("llama.cpp", quantization)
     if missing:
         raise UsageError(
-            f"llama.cpp's packages are missing: {', '.join(missing)}.",
-            "Install them: pip install 'balcao[cpu]'; llama-cpp-python compiles for some minutes.",
+            tr("llama.cpp's packages are missing: {packages}.").format(packages=", ".join(missing)),
+            tr(
+                "Install them: pip install 'balcao[cpu]'; llama-cpp-python compiles for some "
+                "minutes."
+            ),
         )
     files = find_model(paths.model_named(model), "base")
     found = find_adapter(adapter, files) if adapter else None
@@ -145,7 +168,7 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
         with ProgressLine(sys.stderr) as progress:
             file = gguf_cache_runtime.model_file(files, quantization, progress.show)
     except KeyboardInterrupt:
-        say("balcao: stopped. The same command begins the conversion anew.")
+        say(tr("balcao: stopped. The same command begins the conversion anew."))
         return INTERRUPTED
     print(file)
     if found:
@@ -161,16 +184,19 @@ def _remove(model: str, *, yes: bool) -> int:
         if entry.name.partition("@")[0] == model.partition("@")[0]
         for engine_id in entry.used_by
     ]
-    used = f" Used by: {', '.join(users)}." if users else ""
+    used = tr("Used by: {engines}.").format(engines=", ".join(users)) + " " if users else ""
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("Nobody is there to be asked.", "Say --yes.")
-        sys.stderr.write(f"Remove {one_line(model)}, {byte_count(held)}?{used} [y/N] ")
+            raise UsageError(tr("Nobody is there to be asked."), tr("Say --yes."))
+        asked = tr("Remove {model}, {size}?").format(model=one_line(model), size=byte_count(held))
+        yes_or_no = tr("[y/N]")
+        sys.stderr.write(f"{asked} {used}{yes_or_no} ")
         sys.stderr.flush()
-        if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
-            say("Nothing is removed.")
+        if sys.stdin.readline().strip().casefold() not in ("y", "yes", "s", "sim"):
+            say(tr("Nothing is removed."))
             return FAILED
-    say(f"Removed: {byte_count(remove(model))} are free again.")
+    told = tr("Removed: {size} are free again.")
+    say(told.format(size=byte_count(remove(model))))
     return DONE
 
 

@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from engine.errors import UsageError
+from engine.errors import UsageError, why
+from engine.i18n import tr
 from engine.settings import load
-from scripts.common import INTERRUPTED, guarded, say
+from scripts.common import INTERRUPTED, guarded, say, speak
 
 _PORT = 8000
 _MOST = 65535
@@ -38,33 +39,41 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; 130 then, 2 if it could not begin."""
     arguments = make_parser().parse_args(argv)
+    speak()
     return guarded(lambda: _serve(arguments))
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     load(flags={"engine": arguments.engine, "catalogue": arguments.catalogue})
     if not 0 <= arguments.port <= _MOST:
-        raise UsageError(f"There is no port {arguments.port}: they go from 0 to {_MOST}.")
+        raise UsageError(
+            tr("There is no port {port}: they go from 0 to {most}.").format(
+                port=arguments.port, most=_MOST
+            )
+        )
     try:
         from scripts.serving import PrivateServer
     except ImportError as error:
         raise UsageError(
-            f"`balcao serve` needs a package that is not installed ({error.name}).",
-            "Install it: pip install 'balcao[serve]'.",
+            tr("`balcao serve` needs a package that is not installed ({name}).").format(
+                name=error.name
+            ),
+            tr("Install it: {command}.").format(command="pip install 'balcao[serve]'"),
         ) from error
     try:
         server = PrivateServer(arguments.port, _chat_arguments(arguments))
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
         raise UsageError(
-            f"Port {arguments.port} cannot be had: {why}.",
-            f"Take another (--port {arguments.port + 1}), or --port 0 for any that is free.",
+            tr("Port {port} cannot be had: {why}.").format(port=arguments.port, why=why(error)),
+            tr("Take another (--port {port}), or --port 0 for any that is free.").format(
+                port=arguments.port + 1
+            ),
         ) from None
     for name in _NOT_FOR_TABS:
         os.environ.pop(name, None)
-    say("The chat is shown at this address, to nobody who does not know it:")
+    say(tr("The chat is shown at this address, to nobody who does not know it:"))
     print(server.address, flush=True)
-    say("Each tab is a chat of its own. Ctrl-C here stops them all.")
+    say(tr("Each tab is a chat of its own. Ctrl-C here stops them all."))
     server.run()
     return INTERRUPTED
 

@@ -1,6 +1,6 @@
 """No words that a person of the chat can see are left in English alone: found in the code itself.
 
-What is looked at is the chat, `--plain`, `balcao doctor`, and every part of the engine whose
+What is looked at is the chat, `--plain`, the commands around it, and every part of the engine whose
 messages reach them. What is left out is named below, with the reason.
 """
 
@@ -32,7 +32,12 @@ _SEEN_IN_F10 = {
     *(ROOT / "engine/training").glob("run_*.py"),
     ROOT / "engine/training/lora_trouble.py",  # why a run has failed
 }
-_THE_CHATS = {ROOT / "scripts" / name for name in ("cli.py", "common.py", "doctor.py")}
+_THE_CHATS = {
+    ROOT / "scripts" / f"{name}.py"
+    for name in (
+        "ask", "cli", "common", "doctor", "engines", "history", "keys", "models", "serve"
+    )
+}  # fmt: skip
 
 _DATA = {
     "standard input", "archive cut or broken", "repeated uid", "line too long", "wrong type",
@@ -42,6 +47,8 @@ _DATA = {
     "# Engines that the program has added. settings.toml goes over this file: change them there.\n",
     "# Keys, written by `balcao keys set`. Only its owner may read this file.\n",
     "pip install balcao", "balcao models pull ", "pip install 'balcao[",  # commands
+    "pip install 'balcao[serve]'",
+    "every conversation, the latest first", "the conversations that have these words",  # --help
     *(what for _, what in cli.COMMANDS.values()),  # --help
     "copy for ",  # a kind, in `balcao models`
 }  # fmt: skip
@@ -61,7 +68,8 @@ _NOT_SHOWN = re.compile(
 _LOOKED_UP = {"tr", "tr_n", "tr_of"}
 _QUIET = {
     *_LOOKED_UP, "query_one", "query", "compile", "AssertionError", "TypeVar", "cast", "mark",
-    "add_argument", "ArgumentParser",  # --help is in English, as the names of the commands are
+    # --help is in English, as the names of the commands are.
+    "add_argument", "add_parser", "action", "ArgumentParser",
 }  # fmt: skip
 _TELLING = {
     "BalcaoError", "UsageError", "SettingsError", "DataError", "CatalogueError", "StoreError",
@@ -132,6 +140,7 @@ def bare_words(tree: ast.Module) -> Iterator[str]:
 
 _NAMES = {
     "balcao: ", "[engines.", "--json", "model", "adapter", "utf-8", "replace", None, True, False,
+    "base", "lora", "search", "pip install 'balcao[serve]'",
 }  # fmt: skip
 """The program's and the settings' own, in any language."""
 
