@@ -43,6 +43,14 @@ async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
             await asyncio.sleep(0.01)
 
 
+async def still(pilot: Pilot[None]) -> None:
+    """Wait until nothing on the screen has changed for a fifth of a second."""
+    app, before = pilot.app, None
+    while (now := app.screen._compositor.render_strips(app.size)) != before:
+        before = now
+        await pilot.pause(0.2)
+
+
 def words(pilot: Pilot[None], selector: str) -> list[str]:
     """What the widgets show."""
     return [str(widget.render()) for widget in pilot.app.screen.query(selector).results(Static)]

@@ -77,8 +77,9 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 async def test_a_letter_is_drawn_before_what_else_waits_to_be(
-    catalogue_dir: Path, written: list[str]
+    catalogue_dir: Path, written: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tui.widgets.composer._AT_MOST_EVERY", 10.0)
     async with chat(catalogue_dir, motion="reduced") as pilot:
         await pilot.pause(0.1)
         written.clear()

@@ -18,7 +18,7 @@ from engine import history, paths, settings
 from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
 from engine.store.conversations import ConversationStore
 from tests.engine.test_store import ANSWER
-from tests.tui.driving import ask, chat, footer, state, until, until_open, words
+from tests.tui.driving import ask, chat, footer, state, still, until, until_open, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
@@ -338,12 +338,12 @@ def looks(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         for key in keys:
             before = told(pilot)
             await pilot.press(key)
-            await pilot.pause(0.1)
+            await still(pilot)
             if key in ("f8", "ctrl+z"):
                 await until(lambda before=before: told(pilot) != before)  # type: ignore[misc]
         for line in pilot.app.screen.query(Input):
             line.cursor_blink = False
-        await pilot.pause(0.1)
+        await still(pilot)
 
     return run
 

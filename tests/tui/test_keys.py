@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from textual.binding import Binding
 from textual.command import CommandPalette
+from textual.pilot import Pilot
+from textual.widgets import OptionList
 
 from engine import paths, settings
 from engine.errors import SettingsError
@@ -20,6 +22,7 @@ from tests.tui.driving import ask, chat, until
 from tui import keys
 from tui.screens.record import RecordScreen
 from tui.widgets.engine_bar import EngineBar
+from tui.widgets.fitting_footer import FittingFooter
 
 TUI = Path(__file__).resolve().parents[2] / "tui"
 SCREENS = [*sorted((TUI / "screens").glob("*.py")), TUI / "widgets" / "conversation_search.py"]
@@ -79,13 +82,21 @@ async def test_engines_modes_and_commands_by_the_mouse(catalogue_dir: Path) -> N
         await until(lambda: isinstance(pilot.app.screen, CommandPalette))
 
 
+def offered(pilot: Pilot[None]) -> list[str]:
+    """What the palette lists, by name."""
+    found = pilot.app.screen.query_one(OptionList).options
+    return [str(option.prompt).partition("\n")[0] for option in found]
+
+
 async def test_a_theme_from_the_palette_is_kept(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         assert not paths.settings_file().exists()
-        await pilot.press("ctrl+p", *"theme", "enter")
-        await pilot.pause(0.3)
+        await pilot.press("ctrl+p", *"theme")
+        await until(lambda: offered(pilot)[:1] == ["Theme"])
+        await pilot.press("enter")
+        await until(lambda: "high-contrast-light" in offered(pilot))
         await pilot.press(*"high-contrast-l")
-        await pilot.pause(0.3)
+        await until(lambda: offered(pilot) == ["high-contrast-light"])
         await pilot.press("enter")
         await until(lambda: pilot.app.theme == "high-contrast-light")
         await until(paths.settings_file().exists)
@@ -102,3 +113,7 @@ async def test_a_theme_that_cannot_be_kept_is_told(catalogue_dir: Path) -> None:
         await until(lambda: bool(pilot.app._notifications))
         told = next(iter(pilot.app._notifications))
         assert told.message.startswith("The theme is not kept.")
+
+
+async def test_a_footer_whose_screen_is_gone_is_quiet() -> None:
+    await FittingFooter().recompose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets._footer import FooterKey
 
 from tests.openai import server as scripted
-from tests.tui.driving import about, ask, chat, send, until
+from tests.tui.driving import about, ask, chat, send, still, until
 from tui.screens.chat import ChatScreen
 from tui.terminal import COLUMNS, LINES
 from tui.widgets.turns import AnswerView
@@ -32,11 +33,21 @@ def laid_out(app: App[None]) -> None:
         assert not any(key.overlaps(other) for other in keys[place + 1 :]), (size, key)
 
 
+async def laid_out_soon(pilot: Pilot[None]) -> None:
+    """As `laid_out`, on a screen that does not stand still."""
+    for _ in range(100):
+        await pilot.pause(0.1)
+        with suppress(AssertionError):
+            laid_out(pilot.app)
+            return
+    laid_out(pilot.app)
+
+
 async def opened(pilot: Pilot[None], key: str) -> None:
     await pilot.press(key)
     await until(lambda: not isinstance(pilot.app.screen, ChatScreen))
     await until(lambda: bool(pilot.app.screen.query(FooterKey)))
-    await pilot.pause(0.1)
+    await still(pilot)
 
 
 @pytest.mark.parametrize("size", [SIZES[0], SIZES[-1]], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -77,8 +88,7 @@ async def test_the_size_changes_while_an_answer_comes(catalogue_dir: Path) -> No
             view = await send(pilot, "canvas stool blue")
             for size in [*SIZES, *reversed(SIZES)]:
                 await pilot.resize_terminal(*size)
-                await pilot.pause(0.1)
-                laid_out(pilot.app)
+                await laid_out_soon(pilot)
             await until(lambda: "first word" in about(view))
             pane = pilot.app.screen.query_one("#conversation")
             await until(lambda: pane.scroll_y == pane.max_scroll_y > 0)

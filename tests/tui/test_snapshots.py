@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from engine import settings
-from tests.tui.driving import ask, until, until_open
+from tests.tui.driving import ask, still, until, until_open
 from tui.app import BalcaoApp
 from tui.widgets.composer import Composer
 from tui.widgets.suggestions import Suggestions
@@ -36,7 +36,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         for step in steps:
             if step.startswith("<"):
                 await pilot.press(step[1:-1])
-                await pilot.pause(0.2)
+                await still(pilot)
             elif step.startswith("/"):
                 await pilot.press(*step[1:])
                 await until(lambda: pilot.app.screen.query_one(Suggestions).display)

@@ -41,8 +41,8 @@ class FittingFooter(Footer):
         yield from palette
 
     async def recompose(self) -> None:
-        """Only if the keys have changed, or the room for them."""
-        if self._shown != list(self.screen.active_bindings.values()):
+        """Only if the keys have changed, or the room for them, and while there is a screen."""
+        if self.is_attached and self._shown != list(self.screen.active_bindings.values()):
             await super().recompose()
 
     def on_resize(self, event: Resize) -> None:
