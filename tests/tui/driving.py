@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from textual._context import visible_screen_stack
 from textual.pilot import Pilot
 from textual.widgets import Static
 from textual.widgets._footer import FooterKey
@@ -46,7 +47,12 @@ async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
 async def still(pilot: Pilot[None]) -> None:
     """Wait until nothing on the screen has changed for a fifth of a second."""
     app, before = pilot.app, None
-    while (now := app.screen._compositor.render_strips(app.size)) != before:
+    while True:
+        # A page is drawn over the ones behind it, which Textual would keep as blank otherwise.
+        visible_screen_stack.set(app._background_screens)
+        now = app.screen._compositor.render_strips(app.size)
+        if now == before:
+            return
         before = now
         await pilot.pause(0.2)
 
