@@ -30,11 +30,14 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
         try:
-            self._connection = sqlite3.connect(
-                f"{(folder / FILE).resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
-            )
-            self._connection.execute("PRAGMA query_only=1")
-            self._connection.execute("SELECT products FROM total")
+            try:
+                self._connection = _opened(folder / FILE, "ro")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+                    raise
+                # A change of the catalogue was killed: who may write takes back what it had begun.
+                _opened(folder / FILE, "rw").close()
+                self._connection = _opened(folder / FILE, "ro")
         except sqlite3.Error as error:
             raise CatalogueError(
                 tr("{folder} cannot be opened: {error}.").format(folder=folder / FILE, error=error)
@@ -78,6 +81,18 @@ class Records:
             raise CatalogueError(
                 tr("The catalogue cannot be read: {error}.").format(error=error)
             ) from error
+
+
+def _opened(file: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{file.resolve().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA query_only=1")
+        connection.execute("SELECT products FROM total")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -6,11 +6,14 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -191,6 +194,25 @@ def test_a_kill_at_any_moment_leaves_a_whole_index(tmp_path: Path, how: str) -> 
     assert len(opened) == (4000 if how == "build" else 400 + 360)
     assert opened.find("killed title 121").status is Status.EXACT
     assert not list(tmp_path.glob(".index.building-*"))
+
+
+def test_a_change_that_was_killed_in_the_midst_of_writing_is_taken_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    shutil.copytree(folder, whole)
+    with closing(Catalogue.open(whole)) as opened:
+        count, one = len(opened), opened.get("0000000002")
+    with closing(sqlite3.connect(whole / "products.db", isolation_level=None)) as writing:
+        writing.executescript("PRAGMA cache_size=1; BEGIN; UPDATE product SET title = 'x';")
+        writing.execute("UPDATE total SET products = 0")
+        writing.execute("UPDATE text SET description = description || hex(zeroblob(9000))")
+        shutil.copytree(whole, killed)
+    assert (killed / "products.db-journal").stat().st_size
+    with closing(Catalogue.open(killed)) as opened:
+        assert len(opened) == count
+        assert opened.get("0000000002") == one is not None
+    assert not (killed / "products.db-journal").exists()
 
 
 def _ask(folder: Path, answers: multiprocessing.Queue[list[str]]) -> None:
