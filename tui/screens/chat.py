@@ -80,7 +80,7 @@ class ChatScreen(Backdrop, Screen[None]):
 
     @work
     async def _open(self) -> None:
-        self._read_rules(_TURNS)
+        _read_rules(self, _TURNS)
         await self.pane.show(self.conversation, self.bar.titles, _welcome(self))
         self._filled.set()
         await self.wait_for_refresh()
@@ -102,11 +102,7 @@ class ChatScreen(Backdrop, Screen[None]):
             self.composer.earlier.remember_others(await asyncio.to_thread(counter.last_questions))
         self.bar.show_availability()
         # Read when a page is opened, it would have Textual parse all other rules anew as well.
-        self._read_rules(_PAGES)
-
-    def _read_rules(self, path: Path) -> None:
-        self.app.stylesheet.read(path)
-        self.app.stylesheet.parse()
+        _read_rules(self, _PAGES)
 
     async def on_asked(self, event: Asked) -> None:
         """Take a question; the composer, which waits, may go on with what was typed behind it."""
@@ -246,3 +242,8 @@ def _welcome(screen: ChatScreen) -> Welcome:
     from tui.widgets.welcome import Welcome
 
     return Welcome(screen.settings, screen.counter)
+
+
+def _read_rules(screen: ChatScreen, path: Path) -> None:
+    screen.app.stylesheet.read(path)
+    screen.app.stylesheet.parse()
