@@ -149,7 +149,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_of_the_docs_is_there_and_takes_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    docs = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
+    docs = Path(__file__).resolve().parents[2] / "docs" / "guide" / "command-line.md"
     told = set(re.findall(r"^## `balcao (\w+)", docs.read_text(encoding="utf-8"), re.MULTILINE))
     assert told == set(cli.COMMANDS)
     for name in cli.COMMANDS:

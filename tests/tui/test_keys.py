@@ -45,7 +45,7 @@ def test_every_key_of_every_screen_has_a_name_in_the_settings() -> None:
 
 
 def test_the_docs_name_them_all() -> None:
-    told = Path(SCREENS[0].parents[2] / "docs" / "keys.md").read_text(encoding="utf-8")
+    told = Path(SCREENS[0].parents[2] / "docs" / "guide" / "keys.md").read_text(encoding="utf-8")
     for name in keys.IN_SCREENS:
         screen, _, action = name.partition("_")
         assert re.search(rf"`{name}`|`{screen}_`[^;.]*?`{action}`", told), name
