@@ -1,4 +1,4 @@
-"""Takes the pictures in the README and docs/ from the program itself, on the sample catalogue.
+"""Take the pictures of the README and the guide from the program, on the sample catalogue.
 
 python docs/screenshots.py [NAME …]
 """
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 LEARNED = "Tell me about Boil, Bubble, Bottle."
-"""A product that the demo adapter has learned."""
+"""Asks for a product that the demo adapter has learned."""
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
@@ -47,18 +47,17 @@ SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
             "<t>",
         ),
     ),
-    "help": ((100, 44), ("<f1>",)),
     "small": ((60, 20), ("Saffron and Smoke",)),
 }
-"""Size, then what is done: a question is asked, a key in angle brackets pressed, what stands behind
-“type” only written, and at “wait” every answer is waited for."""
+"""Size and steps by picture: a question to ask, a `<key>` to press, text to `type` without sending,
+or `wait` for all answers."""
 PORTUGUESE = {"portuguese": ((100, 30), ("Saffron and Smoke", "<f5>", "Vocês têm o Manual?"))}
 PATIENCE = 60.0
-"""Seconds in which a model has loaded and answered."""
+"""Seconds in which a model must have loaded and answered."""
 
 
 async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None:
-    """Drive the chat to where the picture is to be taken, and take it."""
+    """Drive the chat through the steps and save a picture of its screen."""
     from engine.settings import load
     from tui.app import BalcaoApp
     from tui.screens.chat import ChatScreen
@@ -68,7 +67,7 @@ async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None
     async with app.run_test(size=size) as pilot:
         chat = app.screen
         if not isinstance(chat, ChatScreen):
-            raise TypeError("The first screen is the chat.")
+            raise TypeError("The first screen is not the chat.")
 
         async def answered() -> None:
             waited = 0.0
@@ -93,7 +92,7 @@ async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None
 
 
 def main(wanted: list[str]) -> int:
-    """Take the pictures that are named, or every one."""
+    """Take the named pictures, or all of them."""
     IMAGES.mkdir(exist_ok=True)
     if wanted == list(PORTUGUESE):
         from engine import i18n
@@ -107,7 +106,7 @@ def main(wanted: list[str]) -> int:
             asyncio.run(take(name, size, steps))
         print(IMAGES / f"{name}.svg")
     if not wanted:
-        # A process speaks one language.
+        # The language is fixed for the life of a process.
         subprocess.run([sys.executable, __file__, *PORTUGUESE], check=True)
     return 0
 
