@@ -11,13 +11,13 @@ FIND_PYTHON = for p in $(PYTHON) python3 python3.14 python3.13 python3.12 python
 INSTALL = python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then \
 	echo 'Python 3.11 or newer is needed, and none was found. Install it, or name it: make PYTHON=/path/to/python3.12 $*' >&2; \
-	exit 1; fi; "$$python" scripts/install.py
+	exit 1; fi; "$$python" tools/install.py
 
 chat: .venv/.chat-ready
 	exec .venv/bin/balcao $(ARGS)
 
 test: .venv/.test-ready
-	.venv/bin/python -m scripts.check
+	.venv/bin/python -m tools.check
 
 train-env: .venv/.train-ready
 

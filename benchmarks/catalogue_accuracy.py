@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.catalogue_queries import Query, queries
-from engine.retrieval.catalogue import Catalogue
-from engine.types import Decision, Status
+from engine.catalogue.catalogue import Catalogue
+from engine.core.types import Decision, Status
 
 _SURE = (Status.EXACT, Status.LIKELY)
 

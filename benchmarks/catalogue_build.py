@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {
         "gzip + json": [sys.executable, "-c", _RIVAL, source],
         "prepare": [sys.executable, "-m", "scripts.prepare", source, "--out", str(work / "prep")],
-        "index": [sys.executable, "-m", "scripts.build_index", source, "--out", str(work / "cat")],
+        "index": [sys.executable, "-m", "scripts.index", source, "--out", str(work / "cat")],
     }
     for _ in range(options.rounds):
         rival = None

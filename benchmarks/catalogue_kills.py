@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine import manifest
-from engine.retrieval.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue
+from engine.core import manifest_part as manifest
 
 
 def check_index(out: Path) -> str:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.dataset.counts import Counts
-from engine.dataset.products import products
-from engine.dataset.reader import read_rows
-from engine.retrieval.folding import key, words
-from engine.types import Product
+from engine.catalogue.counts_part import Counts
+from engine.catalogue.folding import key, words
+from engine.catalogue.products_part import products
+from engine.catalogue.reader_part import read_rows
+from engine.core.types import Product
 
 ENGLISH = (
     "Hi, do you sell {}?",

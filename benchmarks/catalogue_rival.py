@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.catalogue_queries import Query, queries
-from engine.dataset.counts import Counts
-from engine.dataset.products import products
-from engine.dataset.reader import read_rows
-from engine.retrieval.catalogue import Catalogue
-from engine.retrieval.folding import words
+from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.counts_part import Counts
+from engine.catalogue.folding import words
+from engine.catalogue.products_part import products
+from engine.catalogue.reader_part import read_rows
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ _FIRST = """
 import sys, time
 began = time.perf_counter()
 from pathlib import Path
-from engine.retrieval.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue
 catalogue = Catalogue.open(Path(sys.argv[1]))
 opened = time.perf_counter()
 status = catalogue.find(sys.argv[2]).status
@@ -29,7 +29,7 @@ print(round((opened - began) * 1000), round((time.perf_counter() - opened) * 100
 _READER = """
 import sys
 from pathlib import Path
-from engine.retrieval.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue
 catalogue = Catalogue.open(Path(sys.argv[1]))
 asked = [line.rstrip("\\n") for line in sys.stdin]
 print(sum(bool(catalogue.find(question).hits) for question in asked))

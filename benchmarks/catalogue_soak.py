@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.retrieval.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue
 
 
 def memory() -> str:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engine.retrieval.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue
 
 _SEEN = 6
 _LETTERS = 30

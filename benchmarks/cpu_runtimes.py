@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cpu_runtimes_words import compare, prompts_of
-from engine.backends.llama_messages import Quantization
-from engine.backends.llama_runtimes import threads
-from engine.backends.weights import ModelFiles, find_model, read_json
+from engine.backends.llama.messages import Quantization
+from engine.backends.llama.runtimes import threads
+from engine.backends.llama.weights import ModelFiles, find_model, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 LENGTH, TOKENS = 500, 65
@@ -155,7 +155,7 @@ class Bench:
         if row.library == "openvino":
             model = self.openvino[row.precision]
         if row.library == "llama.cpp":
-            from engine.backends import gguf_cache_runtime as cache
+            from engine.backends.llama import gguf_cache_runtime_part as cache
 
             cache.be_silent()
             kind = GGUF[row.precision]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import paths
-from engine.prompt_tokens_runtime import PromptTokens, read_tokenizer
+from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.config import paths
+from engine.core.types import Mode
 from engine.prompts import QUESTION_FORMS, chat_messages
-from engine.types import Mode
-from scripts.make_demo_model import read_products
+from tools.make_demo_model import read_products
 
 END = 2
 """The token that ends an answer, of every Llama 2."""

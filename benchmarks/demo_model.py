@@ -17,14 +17,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import paths, settings
-from engine.backends.llama import LlamaEngine
-from engine.backends.llama_host import LlamaHosts
-from engine.dataset.sampling import TRAIN, Splitter
-from engine.dataset.wordings import encode
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.catalogue.sampling_part import TRAIN, Splitter
+from engine.catalogue.wordings_part import encode
+from engine.config import paths, settings
+from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
-from engine.types import Decision, Mode, Product, Request, Status
-from scripts.make_demo_model import VALID, choose, practice, read_products
+from tools.make_demo_model import VALID, choose, practice, read_products
 
 UNSEEN = (
     "Could you read me what is written about {title}?",

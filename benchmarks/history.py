@@ -23,9 +23,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
 from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
 from engine.store.conversations import ConversationStore
-from engine.types import Answer, Hit, Mode, Product, Status, StopReason
 
 _WORDS = 30_000
 _QUESTION, _ANSWER = 8, 80
@@ -148,7 +148,7 @@ async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) 
     os.environ["BALCAO_HOME"] = str(home)
     from textual.widgets import Input, Static
 
-    from engine import settings
+    from engine.config import settings
     from tui.app import BalcaoApp
     from tui.screens.conversations import ConversationsScreen
 

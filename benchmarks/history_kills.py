@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from engine.conversation import Conversation, Turn
+from engine.core.conversation_part import Conversation, Turn
+from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
 from engine.store.conversations import ConversationStore
-from engine.types import Answer, Hit, Mode, Product, Status, StopReason
 
 ROOT = Path(__file__).resolve().parent.parent
 _LONGEST = 0.6

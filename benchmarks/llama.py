@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import bandwidth, gpu_used
-from engine import paths, settings
-from engine.backends.llama import LlamaEngine
-from engine.backends.llama_host import LlamaHosts
-from engine.backends.llama_messages import Runtime
-from engine.backends.llama_runtimes import runtime_of, threads
-from engine.backends.weights import find_model
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.messages import Runtime
+from engine.backends.llama.runtimes import runtime_of, threads
+from engine.backends.llama.weights import find_model
+from engine.config import paths, settings
+from engine.core.types import Decision, Message, Mode, Product, Request, Role, Status, Tokens
 from engine.prompts import chat_messages
-from engine.types import Decision, Message, Mode, Product, Request, Role, Status, Tokens
 
 SHORT, LONG = 1, 49
 """Tokens written in the two runs of a pair: fewer than are taken for a loop."""
@@ -260,7 +260,7 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
     files = find_model(model, "base")
     file, bytes_read = str(files.folder), files.weight_bytes
     if runtime == "llama.cpp":
-        from engine.backends import gguf_cache_runtime
+        from engine.backends.llama import gguf_cache_runtime_part as gguf_cache_runtime
 
         found = gguf_cache_runtime.model_file(files, "auto", lambda _progress: None)
         file, bytes_read = str(found), found.stat().st_size
@@ -307,7 +307,7 @@ async def measure_adapters(
     adapter = adapters[0]
     model = find_model(engines.host.model, "base")
     if runtime == "llama.cpp":
-        from engine.backends import gguf_cache_runtime
+        from engine.backends.llama import gguf_cache_runtime_part as gguf_cache_runtime
 
         adapter = str(gguf_cache_runtime.adapter_file(engines.adapter, model))
     bare = Bare(runtime, file, model.weight_bytes, adapter)

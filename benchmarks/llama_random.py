@@ -21,7 +21,7 @@ from transformers import (  # noqa: TID253 - as above
     PreTrainedTokenizerFast,
 )
 
-from engine import paths
+from engine.config import paths
 from engine.prompts import SYSTEM
 
 VOCABULARY, WORDS = 32_000, 8_000

@@ -16,14 +16,14 @@ import threading
 from contextlib import aclosing
 from pathlib import Path
 
-from engine import settings
-from engine.backends.llama import LlamaEngine
-from engine.backends.llama_host import LlamaHosts
-from engine.backends.llama_messages import Runtime
-from engine.backends.llama_runtimes import runtime_of
-from engine.errors import EngineError
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.messages import Runtime
+from engine.backends.llama.runtimes import runtime_of
+from engine.config import settings
+from engine.core.errors import EngineError
+from engine.core.types import Decision, Message, Mode, Request, Role, Status
 from engine.prompts import chat_messages
-from engine.types import Decision, Message, Mode, Request, Role, Status
 
 ASKED = ("What is this?", "Tell me about the tin lighthouse.", "Qual é a descrição dele?", "hello")
 CANCELLED_SHARE = 0.3

@@ -13,13 +13,13 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import paths, settings
-from engine.backends.llama import LlamaEngine
-from engine.backends.llama_host import LlamaHosts
-from engine.backends.llama_messages import Runtime
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.messages import Runtime
+from engine.config import paths, settings
+from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
-from engine.types import Decision, Mode, Product, Request, Status
-from scripts.make_demo_model import read_products
+from tools.make_demo_model import read_products
 
 LONGEST = 400
 """Tokens of an answer."""

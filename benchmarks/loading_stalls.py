@@ -55,7 +55,7 @@ async def watched(work: Awaitable[None]) -> tuple[list[float], float]:
 
 async def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     """Stalls in milliseconds, by what went on."""
-    from engine import settings
+    from engine.config import settings
     from tui.app import BalcaoApp
     from tui.screens.engines import EnginesScreen
 

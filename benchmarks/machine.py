@@ -10,7 +10,7 @@ import time
 
 import numpy as np  # noqa: TID253 - a script that is nothing without it
 
-from engine.backends.llama_runtimes import has_gpu
+from engine.backends.llama.runtimes import has_gpu
 
 BANDWIDTH_BYTES = 512_000_000
 

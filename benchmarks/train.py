@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.prompts import LLAMA2_TEMPLATE, training_messages
-from engine.training.lora_recipe import Recipe, read_recipe
+from engine.training.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "scripts" / "recipes"
@@ -158,7 +158,7 @@ def timed(file: Path) -> None:
 
 def balcao(rows: Path, base: Path, recipe: str, values: list[str]) -> None:
     """Train as the command does."""
-    from scripts.train_lora import main as train
+    from scripts.train import main as train
 
     with tempfile.TemporaryDirectory() as out:
         arguments = ["--data", str(rows), "--base", str(base), "--out", f"{out}/lora",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.train import RECIPES, bare_trainer, write_rows
-from engine.training.lora_recipe import Recipe, read_recipe
+from engine.training.recipe import Recipe, read_recipe
 
 MOST = 2048
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 def balcao_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # noqa: ANN401 - untyped library
     """The command's own, without its run."""
-    from engine.training.lora_train import Base, LoraRun
+    from engine.training.train import Base, LoraRun
 
     run = LoraRun(rows, Base("random", base, ()), Path(out), recipe)
     return run.load(resume=False, take=False)._trainer  # noqa: SLF001 - the command shows it to nobody

@@ -20,7 +20,7 @@ from pathlib import Path
 from textual.events import Key
 from textual.pilot import Pilot
 
-from engine import settings
+from engine.config import settings
 from tui.app import BalcaoApp
 from tui.widgets.composer import Composer
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.types import Message, Mode, Product, Role
+from engine.core.types import Message, Mode, Product, Role
 
 PROMPT_VERSION = 1
 

@@ -16,18 +16,18 @@ from typing import Any, TextIO
 
 from msgspec.structs import asdict
 
-from engine import i18n
-from engine.assistant import Assistant
-from engine.conversation import Conversation
-from engine.errors import UsageError
-from engine.events import Answered, Event, Loading, Piece
-from engine.i18n import tr
-from engine.opening import open_catalogue
-from engine.registry import Registry
-from engine.settings import Settings, load
-from engine.text import json_line, one_line, printable
-from engine.types import Answer, Hit, Mode, Status
-from engine.wording import describe
+from engine.backends.registry import Registry
+from engine.chat.answer import Assistant
+from engine.chat.open import open_catalogue
+from engine.chat.wording import describe
+from engine.config.settings import Settings, load
+from engine.core import i18n
+from engine.core.conversation_part import Conversation
+from engine.core.errors import UsageError
+from engine.core.events import Answered, Event, Loading, Piece
+from engine.core.i18n import tr
+from engine.core.text import json_line, one_line, printable
+from engine.core.types import Answer, Hit, Mode, Status
 from scripts.common import DONE, FAILED, guarded, say
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from engine.i18n import tr
+from engine.core.i18n import tr
 from scripts.common import DONE, USAGE, guarded, say
 
 if TYPE_CHECKING:
     import argparse
 
-    from engine.settings import Settings
+    from engine.config.settings import Settings
 
 COMMANDS = {
     "ask": ("scripts.ask", "answer one question, or one a line from stdin"),
@@ -24,14 +24,14 @@ COMMANDS = {
     "evaluate": ("scripts.evaluate", "measure how faithful engines are"),
     "finetune": ("scripts.finetune", "fine-tune a model at OpenAI"),
     "history": ("scripts.history", "list, search, export, import, delete conversations"),
-    "index": ("scripts.build_index", "build a catalogue from trn.json"),
+    "index": ("scripts.index", "build a catalogue from trn.json"),
     "keys": ("scripts.keys", "keep the keys of the engines"),
     "merge": ("scripts.merge", "put an adapter into its base: one model for other servers"),
     "models": ("scripts.models", "list, fetch and remove models"),
     "prepare": ("scripts.prepare", "make training rows from trn.json"),
     "runs": ("scripts.runs", "list training runs, follow one, stop one"),
     "serve": ("scripts.serve", "show the chat in a browser on this machine"),
-    "train": ("scripts.train_lora", "fine-tune a Llama on this machine, by LoRA"),
+    "train": ("scripts.train", "fine-tune a Llama on this machine, by LoRA"),
 }
 """Each command's module (with a `main(argv)`) and what it does. None is imported to list them."""
 
@@ -103,7 +103,7 @@ def _chat(flags: dict[str, Any]) -> int:
         told = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
         say(f"balcao: {told[0].lower()}{told[1:]}")
         return _plain(flags, go_on=go_on)
-    from tui.typeahead import typing_kept
+    from tui.textual_patches.typeahead import typing_kept
 
     with typing_kept(sys.stdin.fileno()) as typed:
         # Nothing that is loaded for the first frame becomes garbage: looking for it would take
@@ -127,8 +127,8 @@ def _plain(flags: dict[str, Any], typed: str = "", *, go_on: bool) -> int:
 
 def _settings(flags: dict[str, Any]) -> Settings:
     """What is chosen, and its language in force: sentences are imported after this."""
-    from engine import i18n
-    from engine.settings import load
+    from engine.config.settings import load
+    from engine.core import i18n
 
     settings = load(flags=flags)
     i18n.choose(settings.language)

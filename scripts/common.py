@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from engine import i18n
-from engine.errors import BalcaoError, SettingsError, UsageError
-from engine.i18n import tr
-from engine.text import one_line
+from engine.core import i18n
+from engine.core.errors import BalcaoError, SettingsError, UsageError
+from engine.core.i18n import tr
+from engine.core.text import one_line
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -22,7 +22,7 @@ def say(message: str) -> None:
 
 def speak() -> None:
     """Have the language of the settings in force; where they cannot be read, the locale's."""
-    from engine.settings import load
+    from engine.config.settings import load
 
     with suppress(SettingsError):
         i18n.choose(load().language)

@@ -14,11 +14,12 @@ from itertools import groupby
 
 from msgspec.structs import asdict, replace
 
-from engine import checkup, i18n
-from engine.checkup import Finding
-from engine.i18n import tr, tr_n
-from engine.settings import Settings
-from engine.text import json_line, one_line
+from engine.chat import diagnostics as checkup
+from engine.chat.diagnostics import Finding
+from engine.config.settings import Settings
+from engine.core import i18n
+from engine.core.i18n import tr, tr_n
+from engine.core.text import json_line, one_line
 from scripts.common import DONE, FAILED, guarded
 
 _WIDE = 14
@@ -112,7 +113,8 @@ def _chat(chosen: Settings) -> Iterator[Finding]:
 
 
 def _terminal(chosen: Settings) -> Iterator[Finding]:
-    from tui import clipboard, glyphs, terminal
+    from tui import clipboard, terminal
+    from tui import glyphs_part as glyphs
 
     dumb = terminal.is_dumb()
     trouble = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
@@ -187,7 +189,7 @@ def _streams() -> str:
 
 def _fold() -> None:
     """Let the report be read where there is no Unicode."""
-    from tui import glyphs
+    from tui import glyphs_part as glyphs
 
     if sys.stdout.isatty():
         glyphs.write_in(sys.stdout, glyphs.terminal_charset())

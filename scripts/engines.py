@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
-from engine.i18n import tr
-from engine.registry import Registry
-from engine.settings import load
-from engine.text import json_line, one_line
+from engine.backends.registry import Registry
+from engine.config.settings import load
+from engine.core.i18n import tr
+from engine.core.text import json_line, one_line
 from scripts.common import DONE, guarded, speak
 
 

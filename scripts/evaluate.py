@@ -15,30 +15,32 @@ from typing import Any
 
 import msgspec
 
-from engine import manifest
-from engine.assistant import Assistant
-from engine.conversation import Conversation
-from engine.errors import EngineUnavailable, UsageError
-from engine.evaluation import cost, report, report_words
-from engine.evaluation.answers import NAME, AnswerFile
-from engine.evaluation.asked import Asked, parse
-from engine.evaluation.intervals import RESAMPLES
-from engine.evaluation.invented import invented
+from engine.backends.registry import Registry
+from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.retriever_part import Retriever
+from engine.chat.answer import Assistant
+from engine.chat.open import open_catalogue
+from engine.config.settings import OpenAIEngine, Settings, load
+from engine.core import manifest_part as manifest
+from engine.core.conversation_part import Conversation
+from engine.core.errors import EngineUnavailable, UsageError
+from engine.core.events import Answered, Loading
+from engine.core.manifest_part import Manifest
+from engine.core.text import one_line
+from engine.core.types import Answer, Progress
+from engine.evaluation import cost_part as cost
+from engine.evaluation import render as report_words
+from engine.evaluation import report
+from engine.evaluation.ask import NAME, AnswerFile
+from engine.evaluation.asked_part import Asked, parse
+from engine.evaluation.intervals_part import RESAMPLES
+from engine.evaluation.invented_part import invented
 from engine.evaluation.metrics import check_packages
 from engine.evaluation.questions import Question, from_files
 from engine.evaluation.report import Report
 from engine.evaluation.run import Outcome, run, to_do
-from engine.events import Answered, Loading
-from engine.manifest import Manifest
-from engine.opening import open_catalogue
-from engine.registry import Registry
-from engine.retrieval.catalogue import Catalogue
-from engine.retrieval.retriever import Retriever
-from engine.settings import OpenAIEngine, Settings, load
-from engine.text import one_line
-from engine.types import Answer, Progress
 from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say
-from scripts.progress import ProgressLine
+from scripts.progress_part import ProgressLine
 
 KIND = "evaluation"
 _INVENTED = 100

@@ -14,23 +14,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import engines_file
-from engine.errors import BalcaoError, UsageError
-from engine.openai.address import server_name
-from engine.settings import OpenAIEngine, load
-from engine.text import one_line
-from engine.training import openai_job
-from engine.training.openai_job import JobRecord, JobSettings
-from engine.training.openai_plan import Plan, make_plan, plan_text
-from engine.training.openai_provider import address, open_provider, provider_row
-from engine.training.openai_tuning import Reporter, Tuning
+from engine.backends.openai.address_part import server_name
+from engine.config import engines as engines_file
+from engine.config.settings import OpenAIEngine, load
+from engine.core.errors import BalcaoError, UsageError
+from engine.core.text import one_line
+from engine.training.openai import job as openai_job
+from engine.training.openai.job import JobRecord, JobSettings
+from engine.training.openai.openai_provider_part import address, open_provider, provider_row
+from engine.training.openai.plan import Plan, make_plan, plan_text
+from engine.training.openai.tune import Reporter, Tuning
 from scripts.common import DONE, FAILED, guarded, say
-from scripts.progress import ProgressLine
+from scripts.progress_part import ProgressLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.training.openai_job_runtime import Provider
+    from engine.training.openai.client import Provider
 
 _MODEL = "gpt-4o-mini"
 _LONGEST_PAUSE = 3600

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine import history, paths
-from engine.errors import BalcaoError, UsageError
-from engine.i18n import tr, tr_n
-from engine.settings import load, shown_title
+from engine.chat import history_part as history
+from engine.config import paths
+from engine.config.settings import load, shown_title
+from engine.core.errors import BalcaoError, UsageError
+from engine.core.i18n import tr, tr_n
+from engine.core.text import json_line, one_line
 from engine.store.conversations import ConversationStore
-from engine.store.listing import Listed, Marked
-from engine.text import json_line, one_line
+from engine.store.listing_part import Listed, Marked
 from scripts.common import DONE, FAILED, guarded, say, speak
 
 _ALL = sys.maxsize >> 1

@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from engine import keys, paths
-from engine.errors import UsageError
-from engine.i18n import tr
-from engine.settings import OpenAIEngine, load
-from engine.text import one_line
+from engine.config import keys, paths
+from engine.config.settings import OpenAIEngine, load
+from engine.core.errors import UsageError
+from engine.core.i18n import tr
+from engine.core.text import one_line
 from scripts.common import DONE, FAILED, guarded, say, speak
 
 

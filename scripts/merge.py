@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from engine import paths
-from engine.errors import EngineUnavailable, UsageError
-from engine.training.lora_merge import Precision, merge, merged_text, questions_of
-from engine.training.lora_train import Base
+from engine.config import paths
+from engine.core.errors import EngineUnavailable, UsageError
+from engine.training.merge import Precision, merge, merged_text, questions_of
+from engine.training.train import Base
 from scripts.common import DONE, guarded, say
-from scripts.progress import ProgressLine
+from scripts.progress_part import ProgressLine
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,8 +55,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _found(model: str, adapter: str) -> tuple[Base, Path]:
     """The two on disk, checked as the chat checks them."""
-    from engine.backends.adapter_files import find_adapter
-    from engine.backends.weights import find_model
+    from engine.backends.llama.adapters import find_adapter
+    from engine.backends.llama.weights import find_model
 
     try:
         found = find_model(paths.model_named(model), "base")

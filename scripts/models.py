@@ -12,19 +12,19 @@ from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
-from engine import keys, paths
-from engine.backends.adapter_files import find_adapter
-from engine.backends.llama_messages import Quantization
-from engine.backends.llama_runtimes import missing_packages
-from engine.backends.weights import find_model, setting_hint
-from engine.errors import EngineUnavailable, UsageError
-from engine.hub_files import hub_cache
-from engine.i18n import tr, tr_n
-from engine.models.shelf import Shelved, remove, shelved, taken
-from engine.settings import LlamaEngine, load
-from engine.text import byte_count, json_line, one_line
+from engine.backends.llama.adapters import find_adapter
+from engine.backends.llama.messages import Quantization
+from engine.backends.llama.runtimes import missing_packages
+from engine.backends.llama.weights import find_model, setting_hint
+from engine.config import keys, paths
+from engine.config.settings import LlamaEngine, load
+from engine.core.errors import EngineUnavailable, UsageError
+from engine.core.hub_cache import hub_cache
+from engine.core.i18n import tr, tr_n
+from engine.core.text import byte_count, json_line, one_line
+from engine.models.local import Shelved, remove, shelved, taken
 from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say, speak
-from scripts.progress import ProgressLine
+from scripts.progress_part import ProgressLine
 
 _TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 _WIDTH = 44
@@ -101,7 +101,7 @@ def _pull(model: str, revision: str) -> int:
     # The client would ask the hub which coding agents there are, to tell it whether one is at work.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # After the arguments are known to be right: it takes a moment.
-    from engine.models.pull_runtime import Hub, look_up, pull
+    from engine.models.pull import Hub, look_up, pull
 
     hub = Hub(hub_cache(), token)
     offer = look_up(hub, model, revision)
@@ -162,7 +162,7 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
         )
     files = find_model(paths.model_named(model), "base")
     found = find_adapter(adapter, files) if adapter else None
-    from engine.backends import gguf_cache_runtime
+    from engine.backends.llama import gguf_cache_runtime_part as gguf_cache_runtime
 
     try:
         with ProgressLine(sys.stderr) as progress:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from engine.dataset.prepare import Plan, prepare
-from engine.manifest import Manifest
+from engine.catalogue.prepare import Plan, prepare
+from engine.core.manifest_part import Manifest
 from scripts.common import DONE, guarded
-from scripts.progress import ProgressLine
+from scripts.progress_part import ProgressLine
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import UsageError
-from engine.text import json_line, one_line
-from engine.training import lora_folder, run_stop, run_view
-from engine.training.run_view import RunView
-from engine.training.run_words import table
+from engine.core.errors import UsageError
+from engine.core.text import json_line, one_line
+from engine.training.runs import folder as lora_folder
+from engine.training.runs import run_stop_part as run_stop
+from engine.training.runs import view as run_view
+from engine.training.runs.display import table
+from engine.training.runs.view import RunView
 from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say
-from scripts.follow import follow
-from scripts.offer import check_engine, use_engine
+from scripts.follow_part import follow
+from scripts.offer_part import check_engine, use_engine
 
 _DO = ("list", "follow", "stop", "use")
 _EVERY = 0.2

@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from engine.errors import UsageError, why
-from engine.i18n import tr
-from engine.settings import load
+from engine.config.settings import load
+from engine.core.errors import UsageError, why
+from engine.core.i18n import tr
 from scripts.common import INTERRUPTED, guarded, say, speak
 
 _PORT = 8000

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from engine import i18n
-from engine.indexing import build_catalogue
-from engine.retrieval.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.index import build_catalogue
+from engine.core import i18n
 
 # Before anything that has sentences at its top level is imported.
 i18n.choose("en")
 
-pytest_plugins = ["tests.llama.tiny"]
+pytest_plugins = ["tests.engine.backends.llama.tiny"]
 
 ROWS: tuple[tuple[str, str, str], ...] = (
     (

@@ -5,8 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from engine.errors import EngineError
-from engine.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request, StopReason
+from engine.core.errors import EngineError
+from engine.core.types import (
+    Availability,
+    Chunk,
+    EngineFacts,
+    EngineInfo,
+    Progress,
+    Request,
+    StopReason,
+)
 
 
 class ScriptedEngine:

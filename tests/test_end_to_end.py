@@ -14,11 +14,11 @@ from typing import Any
 import pexpect
 import pytest
 
-from engine import paths
+from engine.config import paths
+from engine.core.types import StopReason
 from engine.store.conversations import ConversationStore
-from engine.types import StopReason
 from tests.conftest import ROWS
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 
 BALCAO = str(Path(sys.executable).parent / "balcao")
 SECONDS = 30

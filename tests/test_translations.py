@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine import i18n
-from scripts import translations
+from engine.core import i18n
+from tools import translations
 
 
 def _ids(catalog: Any) -> set[tuple[Any, ...]]:
@@ -67,8 +67,8 @@ def test_the_language_is_that_of_the_locale(environ: dict[str, str], language: s
 
 def test_the_setting_goes_before_the_locale() -> None:
     code = (
-        "from engine import i18n; i18n.choose('pt', {'LANG': 'en_US'});"
-        "from engine.wording import ending; from engine.types import StopReason;"
+        "from engine.core import i18n; i18n.choose('pt', {'LANG': 'en_US'});"
+        "from engine.chat.wording import ending; from engine.core.types import StopReason;"
         "print(i18n.tr('word for word')); i18n.choose('auto', {'LANG': 'en_US'});"
         "print(i18n.tr('word for word'))"
     )

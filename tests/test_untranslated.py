@@ -13,24 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cli, translations
+from scripts import cli
+from tools import translations
 
 ROOT = translations.ROOT
 
 _NO_PART_OF_IT = {
     "engine/evaluation/": "the report of `balcao evaluate`, which is in English",
     "engine/training/": "told in the terminal of a training (but see _SEEN_IN_F10)",
-    "engine/dataset/prepare.py": "`balcao prepare` alone",
-    "engine/dataset/cleaning.py": "names of rules, counted in a manifest",
-    "engine/phrases.py": "answers, in the question's language: both stand there",
-    "engine/language.py": "words by which a question's language is told",
-    "engine/retrieval/asking.py": "words that a question has besides the title",
+    "engine/catalogue/prepare.py": "`balcao prepare` alone",
+    "engine/catalogue/clean.py": "names of rules, counted in a manifest",
+    "engine/catalogue/phrases.py": "answers, in the question's language: both stand there",
+    "engine/catalogue/language_part.py": "words by which a question's language is told",
+    "engine/catalogue/asking_part.py": "words that a question has besides the title",
     "engine/prompts.py": "what models are told, word for word as in training",
     "scripts/": "commands with a terminal of their own (but see _THE_CHATS)",
 }
 _SEEN_IN_F10 = {
     *(ROOT / "engine/training").glob("run_*.py"),
-    ROOT / "engine/training/lora_trouble.py",  # why a run has failed
+    ROOT / "engine/training/failures.py",  # why a run has failed
 }
 _THE_CHATS = {
     ROOT / "scripts" / f"{name}.py"
@@ -186,7 +187,7 @@ def test_only_the_chat_which_is_imported_late_speaks_at_import() -> None:
 
 
 def test_what_the_system_says_of_a_file_is_looked_up_too() -> None:
-    """`engine.errors.why` has it in both languages."""
+    """`engine.core.errors.why` has it in both languages."""
     bare = {
         str(file.relative_to(ROOT))
         for file in _files()

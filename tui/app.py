@@ -21,21 +21,23 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Input, TextArea
 
-from engine import i18n
-from engine.errors import BalcaoError, SettingsError, why
-from engine.i18n import tr
-from engine.settings import Settings
-from engine.text import printable
-from tui import glyphs, keys, memory, themes, typeahead
+from engine.config.settings import Settings
+from engine.core import i18n
+from engine.core.errors import BalcaoError, SettingsError, why
+from engine.core.i18n import tr
+from engine.core.text import printable
+from tui import glyphs_part as glyphs
+from tui import keys, themes
 from tui.commands.table import COMMANDS
-from tui.driver import TerminalDriver, driver_for
-from tui.messages import RecordWanted
 from tui.screens.chat import ChatScreen
 from tui.terminal import no_colour
+from tui.textual_patches import memory, typeahead
+from tui.textual_patches.driver import TerminalDriver, driver_for
 from tui.widgets.engine_bar import EngineBar
+from tui.widgets.messages_part import RecordWanted
 
 if TYPE_CHECKING:
-    from engine.opening import Counter
+    from engine.chat.open import Counter
 
 _TEXTUALS = {
     "Theme": (tr("Theme"), tr("Change the current theme")),
@@ -110,7 +112,7 @@ class BalcaoApp(App[None]):
         memory.settle()
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         if isinstance(self._driver, TerminalDriver):
-            from tui.leaving import Leaving
+            from tui.textual_patches.leaving_part import Leaving
 
             self._leaving = Leaving(self._leave)
 
@@ -127,7 +129,7 @@ class BalcaoApp(App[None]):
         if theme.name == self._theme_kept:
             return
         self._theme_kept = theme.name
-        from engine import settings_file
+        from engine.config import edit as settings_file
 
         try:
             settings_file.save({"theme": theme.name})
@@ -146,14 +148,14 @@ class BalcaoApp(App[None]):
 
     def action_command_palette(self) -> None:
         """Open the palette."""
-        from tui.palette import Palette, of_commands
+        from tui.commands.palette import Palette, of_commands
 
         if not isinstance(self.screen, Palette):
             self.push_screen(of_commands())
 
     def search_themes(self) -> None:
         """Choose a theme, by name."""
-        from tui.palette import of_themes
+        from tui.commands.palette import of_themes
 
         self.push_screen(of_themes())
 
@@ -219,7 +221,7 @@ class BalcaoApp(App[None]):
         """Leave after a mistake of ours; Textual's own way prints the values of variables."""
         from rich.text import Text
 
-        from tui.crash import crash_report
+        from tui.crash_part import crash_report
 
         self.panic(Text(crash_report()))
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import paths
-from engine.i18n import tr
+from engine.config import paths
+from engine.core.i18n import tr
 
 _SECONDS = 3
 

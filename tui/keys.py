@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textual.binding import Binding
 
-from engine.errors import SettingsError
-from engine.i18n import tr
+from engine.core.errors import SettingsError
+from engine.core.i18n import tr
 from tui.commands.table import COMMANDS
 
 _NO_KEY = "unbound"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from engine import phrases
-from engine.backends.excerpts import bearing_on
-from engine.i18n import tr
-from engine.types import (
+from engine.backends.excerpts_part import bearing_on
+from engine.catalogue import phrases
+from engine.core.i18n import tr
+from engine.core.types import (
     Availability,
     Chunk,
     EngineFacts,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from engine.errors import BalcaoError
-from engine.evaluation.fidelity import fidelity, is_word_for_word
-from engine.evaluation.sentences import invented, sentences
+from engine.core.errors import BalcaoError
+from engine.fidelity.fidelity_part import fidelity, is_word_for_word
+from engine.fidelity.measure import invented, sentences
 
 _PACKAGES = {"rouge_score": "rouge-score", "sacrebleu": "sacrebleu"}
 _LEAST_CUT = 5

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine.evaluation.rows import Row, read
+from engine.evaluation.rows_part import Row, read
 
 _TITLES = 500
 

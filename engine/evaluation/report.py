@@ -12,14 +12,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from engine import manifest
-from engine.evaluation.answers import AnswerFile
-from engine.evaluation.asked import Asked, names
-from engine.evaluation.figures import Difference, Figures, Speed, difference, figures, speed
-from engine.evaluation.judging import Judged, Outcome, judge
+from engine.core import manifest_part as manifest
+from engine.core.types import Progress
+from engine.evaluation.ask import AnswerFile
+from engine.evaluation.asked_part import Asked, names
+from engine.evaluation.judging_part import Judged, Outcome, judge
 from engine.evaluation.metrics import Scores
 from engine.evaluation.questions import Group, Question
-from engine.types import Progress
+from engine.evaluation.statistics import Difference, Figures, Speed, difference, figures, speed
 
 VERSION = 1
 EXAMPLES = 10
@@ -115,8 +115,8 @@ def gather(
 
 def write(report: Report, folder: Path) -> list[Path]:
     """Write report.json, report.md and report.html; each appears whole. Returns their paths."""
-    from engine.evaluation.report_html import as_html
-    from engine.evaluation.report_markdown import as_markdown
+    from engine.evaluation.report_html_part import as_html
+    from engine.evaluation.report_markdown_part import as_markdown
 
     as_json = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
     files = {

@@ -9,11 +9,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from engine.evaluation.answers import AnswerFile, given
-from engine.evaluation.asked import Asked
-from engine.evaluation.pace import Pace
+from engine.core.types import Answer, Progress
+from engine.evaluation.ask import AnswerFile, given
+from engine.evaluation.asked_part import Asked
+from engine.evaluation.pace_part import Pace
 from engine.evaluation.questions import Question
-from engine.types import Answer, Progress
 
 PATIENCE = 10
 """Failures in a row after which an engine is not asked any more: its server or key is at fault."""

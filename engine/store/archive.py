@@ -15,10 +15,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from engine.errors import DataError
-from engine.i18n import tr
-from engine.text import json_safe
-from engine.types import Answer, Status
+from engine.core.errors import DataError
+from engine.core.i18n import tr
+from engine.core.text import json_safe
+from engine.core.types import Answer, Status
 
 FORMAT = "balcao-conversations"
 VERSION = 1

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import StoreError, why
-from engine.i18n import tr
-from engine.store.migrations import MIGRATIONS, migrate, version
-from engine.types import Problem
+from engine.core.errors import StoreError, why
+from engine.core.i18n import tr
+from engine.core.types import Problem
+from engine.store.migrations_part import MIGRATIONS, migrate, version
 
 _BUSY_SECONDS = 5.0
 _MIGRATING_SECONDS = 120.0

@@ -7,7 +7,7 @@ import re
 import sqlite3
 import unicodedata
 
-from engine.store.listing import Listed, Marked
+from engine.store.listing_part import Listed, Marked
 
 _WORD = re.compile(r"[^\W_]+")
 _MOST_WORDS = 16

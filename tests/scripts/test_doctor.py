@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine import keys, paths
+from engine.config import keys, paths
 from engine.store.conversations import ConversationStore
 from scripts import cli
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import paths
+from engine.config import paths
 from engine.store.conversations import ConversationStore
 from scripts.cli import main
-from tests.engine.test_store_history import said
+from tests.engine.store.test_store_history import said
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engine import paths
+from engine.config import paths
+from engine.core.types import StopReason
 from engine.store.conversations import ConversationStore
-from engine.types import StopReason
 from scripts import cli
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20

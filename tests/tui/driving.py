@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from textual.widgets._footer import FooterKey
 
-from engine import settings
+from engine.config import settings
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.widgets.composer import Composer

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
-from engine import paths, settings
-from engine.errors import SettingsError
+from engine.config import paths, settings
+from engine.core.errors import SettingsError
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
 from tests.tui.driving import about, ask, chat, footer, said, state, until, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
-from tui.screens.help import HelpScreen
+from tui.screens.help_part import HelpScreen
 from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView, SourceCard

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import paths
+from engine.config import paths
 from tests.conftest import ROWS
 from tests.tui.driving import ask, chat, until
 from tui.clipboard import copy

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine import paths
+from engine.config import paths
 from tests.conftest import ROWS
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, said, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.compare import CompareScreen

@@ -9,11 +9,11 @@ from textual.app import App, ComposeResult
 from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
-from engine.conversation import Conversation, Turn
-from engine.settings import Settings
-from engine.types import Answer, Hit, Mode, Product, Status, StopReason
+from engine.config.settings import Settings
+from engine.core.conversation_part import Conversation, Turn
+from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
 from tests.tui.driving import until
-from tui.widgets.conversation_view import ConversationView
+from tui.widgets.conversation_view_part import ConversationView
 from tui.widgets.turns import AnswerView, TurnView
 from tui.widgets.welcome import Welcome
 

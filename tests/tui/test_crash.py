@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import paths, settings
+from engine.config import paths, settings
 from tui.app import BalcaoApp
 
 

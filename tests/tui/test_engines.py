@@ -12,16 +12,16 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static, TextArea
 
-from engine import paths
-from engine.backends.llama import LlamaEngine
-from engine.registry import Registry
-from tests.llama.conftest import lives
-from tests.llama.make_model import BASE, HELLO
-from tests.llama.tiny import Tiny
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.registry import Registry
+from engine.config import paths
+from tests.engine.backends.llama.conftest import lives
+from tests.engine.backends.llama.make_model import BASE, HELLO
+from tests.engine.backends.llama.tiny import Tiny
 from tests.tui.driving import chat, send, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.engines import EnginesScreen
-from tui.screens.parameters import ParametersScreen
+from tui.screens.parameters_part import ParametersScreen
 from tui.widgets.engine_bar import EngineBar
 
 SIZES = [(80, 24), (160, 50), (60, 20)]

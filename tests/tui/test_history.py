@@ -14,17 +14,18 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from textual.widgets._footer import FooterKey
 
-from engine import history, paths, settings
+from engine.chat import history_part as history
+from engine.config import paths, settings
 from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
 from engine.store.conversations import ConversationStore
-from tests.engine.test_store import ANSWER
+from tests.engine.store.test_store import ANSWER
 from tests.tui.driving import ask, chat, footer, state, still, until, until_open, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
+from tui.screens.conversation_list_part import ConversationList, slice_for
 from tui.screens.conversations import ConversationsScreen
-from tui.screens.prompt import ChoiceScreen, LineScreen
+from tui.screens.dialogs import ChoiceScreen, LineScreen
 from tui.widgets.composer import Composer
-from tui.widgets.conversation_list import ConversationList, slice_for
 from tui.widgets.turns import AnswerView
 
 START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)

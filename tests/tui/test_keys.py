@@ -15,14 +15,14 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
-from engine import paths, settings
-from engine.errors import SettingsError
-from engine.types import Mode
+from engine.config import paths, settings
+from engine.core.errors import SettingsError
+from engine.core.types import Mode
 from tests.tui.driving import ask, chat, until
 from tui import keys
 from tui.screens.record import RecordScreen
+from tui.textual_patches.widgets import FittingFooter
 from tui.widgets.engine_bar import EngineBar
-from tui.widgets.fitting_footer import FittingFooter
 
 TUI = Path(__file__).resolve().parents[2] / "tui"
 SCREENS = [*sorted((TUI / "screens").glob("*.py")), TUI / "widgets" / "conversation_search.py"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.types import StopReason
 from engine.store.conversations import ConversationStore
-from engine.types import StopReason
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.terminals import UTF8, hang_up, terminal
 
 SETTINGS = """

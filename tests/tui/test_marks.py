@@ -10,12 +10,12 @@ import pytest
 from textual.widget import Widget
 
 from tests.conftest import ROWS
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, state, until, words
-from tui.glyphs import folded
+from tui.glyphs_part import folded
 from tui.screens.compare import CompareScreen
 from tui.widgets.composer import Composer
-from tui.widgets.quoted import bar
+from tui.widgets.quoted_part import bar
 from tui.widgets.turns import AnswerView
 
 TITLE, RECORD = ROWS[4][1], ROWS[4][2]

@@ -13,17 +13,17 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from engine import paths, settings
-from engine.events import Piece
-from engine.opening import open_counter
+from engine.chat.open import open_counter
+from engine.config import paths, settings
+from engine.core.events import Piece
+from engine.core.types import StopReason
 from engine.store.conversations import ConversationStore
-from engine.types import StopReason
 from tests.conftest import ROWS
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.terminals import ROOT, UTF8, terminal
 from tui.plain.chat import PlainChat, _Telling
 from tui.plain.commands import COMMANDS
-from tui.plain.voice import Voice
+from tui.plain.terminal import Voice
 
 RECORD = ROWS[0][2]
 

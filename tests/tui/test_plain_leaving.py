@@ -10,9 +10,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from engine.core.types import Answer, StopReason
 from engine.store.conversations import ConversationStore
-from engine.types import Answer, StopReason
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.terminals import UTF8, hang_up, terminal
 
 HUNG_UP = 128 + signal.SIGHUP

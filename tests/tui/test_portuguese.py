@@ -10,8 +10,8 @@ from pathlib import Path
 TOUR = """
 import asyncio, sys
 from pathlib import Path
-from engine import i18n
-from engine.settings import load
+from engine.core import i18n
+from engine.config.settings import load
 settings = load(flags={"catalogue": sys.argv[1], "language": "pt"})
 i18n.choose(settings.language)
 from tui.app import BalcaoApp

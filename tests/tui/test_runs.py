@@ -11,16 +11,16 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 from textual.widgets._footer import FooterKey
 
-from engine import engines_file
-from engine.training import run_status
-from engine.training.lora_folder import Metrics
-from engine.training.run_status import Score
-from tests.training.test_runs import begun, finished, running
+from engine.config import engines as engines_file
+from engine.training.runs import status as run_status
+from engine.training.runs.folder import Metrics
+from engine.training.runs.status import Score
+from tests.engine.training.runs.test_runs import begun, finished, running
 from tests.tui.driving import chat, state, until
 from tests.tui.test_plain import transcript
 from tui.screens.chat import ChatScreen
+from tui.screens.run_curve_part import RunCurve
 from tui.screens.runs import RunsScreen
-from tui.widgets.run_curve import RunCurve
 
 SIZES = [(80, 24), (160, 50), (60, 20)]
 

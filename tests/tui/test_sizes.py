@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets._footer import FooterKey
 
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, send, still, until
 from tui.screens.chat import ChatScreen
 from tui.terminal import COLUMNS, LINES

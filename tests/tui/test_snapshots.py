@@ -11,7 +11,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from engine import settings
+from engine.config import settings
 from tests.tui.driving import ask, still, until, until_open
 from tui.app import BalcaoApp
 from tui.widgets.composer import Composer

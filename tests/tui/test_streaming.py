@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from textual.widgets import Static
 
-from engine import paths
+from engine.config import paths
+from engine.core.types import Answer, StopReason
 from engine.store.conversations import ConversationStore
-from engine.types import Answer, StopReason
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, send, state, until, words
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView

@@ -14,8 +14,8 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from engine import settings
-from engine.errors import SettingsError
+from engine.config import settings
+from engine.core.errors import SettingsError
 from tests.tui.driving import ask, chat, until
 from tests.tui.terminals import UTF8, terminal
 from tui import themes

@@ -10,14 +10,14 @@ import pytest
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from engine import paths
+from engine.config import paths
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
-from tests.openai import server as scripted
+from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, order, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
-from tui.widgets.backdrop import Backdrop
+from tui.textual_patches.backdrop_part import Backdrop
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import SELECTED, AnswerView, QuestionView

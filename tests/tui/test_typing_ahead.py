@@ -10,12 +10,12 @@ import pexpect
 import pytest
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 
-from engine import settings
+from engine.config import settings
 from engine.store.conversations import ConversationStore
 from tests.tui.driving import until_open, words
 from tests.tui.terminals import UTF8, terminal
-from tui import typeahead
 from tui.app import BalcaoApp
+from tui.textual_patches import typeahead
 from tui.widgets.composer import Composer
 
 

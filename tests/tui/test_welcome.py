@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
-from engine.engine_words import welcome_words
-from engine.settings import CatalogueEngine, LlamaEngine, OpenAIEngine
-from engine.types import Availability, EngineFacts
-from tests.llama.tiny import Tiny
+from engine.chat.engine_words_part import welcome_words
+from engine.config.settings import CatalogueEngine, LlamaEngine, OpenAIEngine
+from engine.core.types import Availability, EngineFacts
+from tests.engine.backends.llama.tiny import Tiny
 from tests.tui.driving import ask, chat, until, words
 from tui.widgets.welcome import Welcome
 
@@ -48,7 +48,7 @@ async def test_without_a_catalogue_it_says_why(tmp_path: Path) -> None:
 
 
 async def test_the_sample_fits_with_its_examples() -> None:
-    from engine import settings
+    from engine.config import settings
     from tests.tui.driving import until_open
     from tui.app import BalcaoApp
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.i18n import tr
+from engine.core.i18n import tr
 from tui.commands import turns
 
 if TYPE_CHECKING:

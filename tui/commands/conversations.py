@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from engine import paths
-from engine.conversation import Conversation
-from engine.errors import BalcaoError, StoreError, UsageError
-from engine.i18n import tr
-from engine.types import Problem
+from engine.config import paths
+from engine.core.conversation_part import Conversation
+from engine.core.errors import BalcaoError, StoreError, UsageError
+from engine.core.i18n import tr
+from engine.core.types import Problem
 
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
@@ -52,7 +52,7 @@ def export_json(screen: ChatScreen) -> None:
 
 
 async def _export(screen: ChatScreen, kind: str) -> None:
-    from engine import history
+    from engine.chat import history_part as history
 
     number = screen.conversation.id
     try:
@@ -79,8 +79,8 @@ def import_file(screen: ChatScreen, file: str) -> None:
 
 
 async def _import(screen: ChatScreen, file: str) -> None:
-    from engine import history
-    from tui.screens.prompt import LineScreen
+    from engine.chat import history_part as history
+    from tui.screens.dialogs import LineScreen
 
     try:
         store = await _store(screen)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from engine.i18n import tr
-from engine.text import one_line
+from engine.core.i18n import tr
+from engine.core.text import one_line
 from tui.commands.table import COMMANDS, Command
 
 _SLASH = "/"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
-from engine.i18n import tr
+from engine.core.i18n import tr
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

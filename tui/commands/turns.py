@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from engine.conversation import Turn
-from engine.errors import BalcaoError, StoreError
-from engine.i18n import tr
-from engine.types import Mode
-from tui.asking import draw_answer
-from tui.messages import RecordWanted
+from engine.core.conversation_part import Turn
+from engine.core.errors import BalcaoError, StoreError
+from engine.core.i18n import tr
+from engine.core.types import Mode
+from tui.widgets.drawing import draw_answer
+from tui.widgets.messages_part import RecordWanted
 from tui.widgets.turns import numbered
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def regenerate(screen: ChatScreen, engine: str) -> None:
 
 
 async def _again(screen: ChatScreen, place: int, turn: Turn, contestant: tuple[str, Mode]) -> None:
-    from engine.again import ask_again
+    from engine.chat.again import ask_again
 
     bar, pane, before = screen.bar, screen.pane, len(turn.answers)
     view = await pane.again(place, numbered(bar.titles[contestant[0]], before + 1, before + 1))
@@ -194,7 +194,7 @@ async def fork(screen: ChatScreen) -> None:
 
 async def fork_at(screen: ChatScreen, turns: int) -> None:
     """Show a copy of the conversation's first `turns` turns, and go on in it."""
-    from engine.branches import fork as forked
+    from engine.chat.branches_part import fork as forked
 
     await screen.cancel()
     store = (await screen.opened()).assistant.store

@@ -11,11 +11,11 @@ from markdown_it.tree import SyntaxTreeNode
 from rich.style import Style
 from rich.text import Text
 
-from tui.markdown.code import colour
+from tui.markdown.code_part import colour
 from tui.markdown.flow import Leaf
-from tui.markdown.inline import lines_of, text_of
-from tui.markdown.palette import BAR, BULLET, COLUMN, RULE, Palette
-from tui.markdown.table import Row, Table
+from tui.markdown.inline_part import lines_of, text_of
+from tui.markdown.palette_part import BAR, BULLET, COLUMN, RULE, Palette
+from tui.markdown.table_part import Row, Table
 
 _NESTING = 60
 

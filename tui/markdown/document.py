@@ -21,9 +21,9 @@ from rich.text import Text
 
 from tui.markdown.blocks import Before, Drawer, number, parser
 from tui.markdown.flow import Flow, Leaf
-from tui.markdown.layout import Block
-from tui.markdown.palette import Palette
-from tui.markdown.table import Row, Table
+from tui.markdown.layout_part import Block
+from tui.markdown.palette_part import Palette
+from tui.markdown.table_part import Row, Table
 
 _HEADING_LINES = 2
 

@@ -8,24 +8,24 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from engine.conversation import Conversation, Turn
-from engine.errors import BalcaoError
-from engine.events import Answered, Event, Found, Loading, NotSaved, Piece
-from engine.i18n import tr
-from engine.opening import open_counter
-from engine.settings import Settings, shown_title
-from engine.text import one_line
-from engine.types import Answer, Hit, Mode
-from engine.wording import describe, title_of
+from engine.chat.open import open_counter
+from engine.chat.wording import describe, title_of
+from engine.config.settings import Settings, shown_title
+from engine.core.conversation_part import Conversation, Turn
+from engine.core.errors import BalcaoError
+from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
+from engine.core.i18n import tr
+from engine.core.text import one_line
+from engine.core.types import Answer, Hit, Mode
 from tui.plain.commands import SLASH, carry_out
-from tui.plain.parting import HUNG_UP, Gone, Parting
-from tui.plain.voice import Voice, edit_lines
+from tui.plain.parting_part import HUNG_UP, Gone, Parting
+from tui.plain.terminal import Voice, edit_lines
 from tui.terminal import is_dumb
-from tui.typeahead import text_of
+from tui.textual_patches.typeahead import text_of
 
 if TYPE_CHECKING:
-    from engine.opening import Counter
-    from engine.store.listing import Listed
+    from engine.chat.open import Counter
+    from engine.store.listing_part import Listed
 
 _MODES = {
     Mode.GROUNDED: tr("Models see the record."),

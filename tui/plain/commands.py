@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from engine import paths
-from engine.conversation import Conversation
-from engine.errors import UsageError, why
-from engine.events import Answered, Found
-from engine.i18n import tr, tr_n
-from engine.text import one_line
-from engine.types import Hit, Mode
-from engine.wording import title_of
+from engine.chat.wording import title_of
+from engine.config import paths
+from engine.core.conversation_part import Conversation
+from engine.core.errors import UsageError, why
+from engine.core.events import Answered, Found
+from engine.core.i18n import tr, tr_n
+from engine.core.text import one_line
+from engine.core.types import Hit, Mode
 
 if TYPE_CHECKING:
     from tui.plain.chat import PlainChat
@@ -120,7 +120,7 @@ def _compare(chat: PlainChat, question: str) -> None:
 
 
 async def _ask_all(chat: PlainChat, question: str) -> None:
-    from engine.comparison import compare
+    from engine.chat.compare import compare
 
     registry = chat.counter.assistant.registry
     ready = [name for name in registry.ids if registry.get(name).availability().ready]
@@ -193,7 +193,7 @@ def _new(chat: PlainChat, _: str) -> None:
 
 
 def _export(chat: PlainChat, kind: str) -> None:
-    from engine.history import write_conversation
+    from engine.chat.history_part import write_conversation
 
     store, number = chat.counter.assistant.store, chat.conversation.id
     if not store:
@@ -208,7 +208,7 @@ def _export(chat: PlainChat, kind: str) -> None:
 
 
 def _regenerate(chat: PlainChat, name: str) -> None:
-    from engine.again import ask_again
+    from engine.chat.again import ask_again
 
     turns = chat.conversation.turns
     if not turns:
@@ -224,8 +224,8 @@ def _regenerate(chat: PlainChat, name: str) -> None:
 
 
 def _runs(chat: PlainChat, _: str) -> None:
-    from engine.training.run_view import listed
-    from engine.training.run_words import score, sentence
+    from engine.training.runs.display import score, sentence
+    from engine.training.runs.view import listed
 
     views = listed()
     for view in views:

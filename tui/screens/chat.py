@@ -16,22 +16,22 @@ from textual.events import Key, Paste
 from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled
 
-from engine.conversation import Conversation
-from engine.errors import BalcaoError
-from engine.i18n import tr
-from engine.settings import Settings
+from engine.config.settings import Settings
+from engine.core.conversation_part import Conversation
+from engine.core.errors import BalcaoError
+from engine.core.i18n import tr
 from tui import keys
 from tui.commands import slash
 from tui.commands.table import carry_out
-from tui.messages import Asked
-from tui.widgets.backdrop import Backdrop
+from tui.textual_patches.backdrop_part import Backdrop
 from tui.widgets.composer import Composer
-from tui.widgets.conversation_view import ConversationView
+from tui.widgets.conversation_view_part import ConversationView
 from tui.widgets.engine_bar import EngineBar
-from tui.widgets.writing import Writing
+from tui.widgets.messages_part import Asked
+from tui.widgets.writing_part import Writing
 
 if TYPE_CHECKING:
-    from engine.opening import Counter
+    from engine.chat.open import Counter
     from tui.widgets.welcome import Welcome
 
 _TURNS = Path(__file__).parent.with_name("turns.tcss")
@@ -84,8 +84,8 @@ class ChatScreen(Backdrop, Screen[None]):
         await self.pane.show(self.conversation, self.bar.titles, _welcome(self))
         self._filled.set()
         await self.wait_for_refresh()
-        from engine.opening import open_counter
-        from tui.widgets.fitting_footer import FittingFooter
+        from engine.chat.open import open_counter
+        from tui.textual_patches.widgets import FittingFooter
 
         # Its place is on the first frame. It would be empty there: keys are known a moment later.
         await self.query_one("#foot").mount(FittingFooter())
@@ -144,7 +144,7 @@ class ChatScreen(Backdrop, Screen[None]):
         await carry_out(called.command.name, self, called.argument)
 
     async def _answer(self, question: str) -> None:
-        from tui.asking import draw_answer
+        from tui.widgets.drawing import draw_answer
 
         bar, conversation = self.bar, self.conversation
         chosen, before = (bar.engine, bar.mode), len(conversation.turns)

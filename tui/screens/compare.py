@@ -16,20 +16,20 @@ from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import Worker
 
-from engine import paths
-from engine.errors import why
-from engine.events import Found
-from engine.i18n import tr
-from engine.text import one_line, printable
-from engine.types import Availability, Decision, Mode
-from engine.wording import title_of
-from tui.asking import draw
-from tui.widgets.fitting_footer import FittingFooter
+from engine.chat.wording import title_of
+from engine.config import paths
+from engine.core.errors import why
+from engine.core.events import Found
+from engine.core.i18n import tr
+from engine.core.text import one_line, printable
+from engine.core.types import Availability, Decision, Mode
+from tui.textual_patches.widgets import FittingFooter
+from tui.widgets.drawing import draw
 from tui.widgets.turns import AnswerView, toggle_marks
 
 if TYPE_CHECKING:
-    from engine.assistant import Assistant
-    from engine.conversation import Conversation
+    from engine.chat.answer import Assistant
+    from engine.core.conversation_part import Conversation
 
 _SIDE_BY_SIDE = 38
 """Columns that an answer needs to stand beside another."""
@@ -103,7 +103,7 @@ class CompareScreen(Screen[None]):
         await self._draw([(name, self._mode) for name in ready])
 
     async def _draw(self, contestants: Sequence[tuple[str, Mode]]) -> None:
-        from engine.comparison import compare
+        from engine.chat.compare import compare
 
         views = list(self._views.values())
         events = compare(self._assistant, self._question, contestants, self._conversation)
@@ -170,7 +170,7 @@ class CompareScreen(Screen[None]):
         if self._busy or not self._conversation.turns:
             self._tell(tr("There is something to export once every engine has answered."))
             return
-        from engine.export import turn_as_markdown
+        from engine.chat.export import turn_as_markdown
 
         stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
         file = paths.exports_dir() / f"compare-{stamp}.md"

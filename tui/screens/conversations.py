@@ -13,12 +13,12 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 
-from engine import paths
-from engine.i18n import tr
-from engine.text import one_line
-from tui.screens.prompt import ChoiceScreen, LineScreen
-from tui.widgets.conversation_search import ConversationSearch
-from tui.widgets.fitting_footer import FittingFooter
+from engine.config import paths
+from engine.core.i18n import tr
+from engine.core.text import one_line
+from tui.screens.conversation_search_part import ConversationSearch
+from tui.screens.dialogs import ChoiceScreen, LineScreen
+from tui.textual_patches.widgets import FittingFooter
 
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
@@ -126,7 +126,7 @@ class ConversationsScreen(ModalScreen[int | None]):
     @work
     async def action_export(self) -> None:
         """Ask what, and write it to a new file."""
-        from engine import history
+        from engine.chat import history_part as history
 
         entry = self._search.found.chosen
         if entry is None:
@@ -151,7 +151,7 @@ class ConversationsScreen(ModalScreen[int | None]):
     @work
     async def action_import(self) -> None:
         """Ask for a file that was exported as JSON, and add what is in it."""
-        from engine import history
+        from engine.chat import history_part as history
 
         name = await self.app.push_screen_wait(
             LineScreen(

@@ -14,12 +14,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.engine_words import about_words, state_words
-from engine.i18n import tr
-from engine.registry import Registry
-from engine.settings import CatalogueEngine
-from engine.text import one_line
-from engine.types import Availability
+from engine.backends.registry import Registry
+from engine.chat.engine_words_part import about_words, state_words
+from engine.config.settings import CatalogueEngine
+from engine.core.i18n import tr
+from engine.core.text import one_line
+from engine.core.types import Availability
 
 if TYPE_CHECKING:
     from textual.worker import Worker
@@ -84,7 +84,7 @@ class EnginesScreen(ModalScreen[str | None]):
 
     def action_load(self) -> None:
         """Load the one under the cursor; it goes on loading when the page is closed."""
-        from tui.commands.engines import load
+        from tui.commands.engines_part import load
 
         availability = self._availability.get(self._here)
         if availability is None or self._is_loading:
@@ -122,7 +122,7 @@ class EnginesScreen(ModalScreen[str | None]):
     @work
     async def action_parameters(self) -> None:
         """Change the parameters of the one under the cursor."""
-        from tui.screens.parameters import ParametersScreen
+        from tui.screens.parameters_part import ParametersScreen
 
         engine_id = self._here
         row = self._registry.settings_of(engine_id)

@@ -11,10 +11,10 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
-from engine.errors import BalcaoError
-from engine.i18n import tr
-from engine.text import one_line, printable
-from engine.types import Hit
+from engine.core.errors import BalcaoError
+from engine.core.i18n import tr
+from engine.core.text import one_line, printable
+from engine.core.types import Hit
 
 
 class RecordScreen(ModalScreen[None]):

@@ -16,14 +16,15 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.errors import BalcaoError
-from engine.i18n import tr
-from engine.text import one_line
-from engine.training import run_engine, run_stop
-from engine.training.run_metrics import RunMetrics
-from engine.training.run_view import RunView, listed
-from engine.training.run_words import asked, next_step, score, sentence, table
-from tui.widgets.run_curve import RunCurve
+from engine.core.errors import BalcaoError
+from engine.core.i18n import tr
+from engine.core.text import one_line
+from engine.training.runs import run_engine_part as run_engine
+from engine.training.runs import run_stop_part as run_stop
+from engine.training.runs.display import asked, next_step, score, sentence, table
+from engine.training.runs.run_metrics_part import RunMetrics
+from engine.training.runs.view import RunView, listed
+from tui.screens.run_curve_part import RunCurve
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks at the runs' files."""

@@ -12,13 +12,13 @@ from textual.binding import Binding, BindingType
 from textual.events import Key, Paste
 from textual.widgets import TextArea
 
-from engine.i18n import tr
-from engine.text import printable
+from engine.core.i18n import tr
+from engine.core.text import printable
 from tui import keys
-from tui.messages import Asked
-from tui.widgets.at_once import draw_at_once
-from tui.widgets.earlier import Earlier
-from tui.widgets.pasted import Pasted
+from tui.textual_patches.at_once_part import draw_at_once
+from tui.widgets.earlier_part import Earlier
+from tui.widgets.messages_part import Asked
+from tui.widgets.pasted_part import Pasted
 from tui.widgets.suggestions import Suggestions
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
-from engine.errors import BalcaoError
-from engine.i18n import tr
-from engine.settings import Settings, shown_title
-from engine.text import one_line
-from engine.types import Mode, Progress
+from engine.config.settings import Settings, shown_title
+from engine.core.errors import BalcaoError
+from engine.core.i18n import tr
+from engine.core.text import one_line
+from engine.core.types import Mode, Progress
 
 if TYPE_CHECKING:
-    from engine.opening import Counter
+    from engine.chat.open import Counter
 
 _MARKS = {True: "●", False: "○"}
 _BETWEEN = "  "
@@ -120,7 +120,7 @@ class EngineBar(Vertical):
 
     def show_progress(self, progress: Progress) -> None:
         """Draw how far loading has come."""
-        from engine.engine_words import progress_words
+        from engine.chat.engine_words_part import progress_words
 
         self.tell(progress_words(progress))
         self.progress = progress

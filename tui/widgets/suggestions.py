@@ -10,8 +10,8 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
-from engine.i18n import tr
-from engine.text import one_line
+from engine.core.i18n import tr
+from engine.core.text import one_line
 from tui.commands.slash import Offer
 
 _MOST = 6

@@ -13,15 +13,15 @@ from textual.containers import Vertical
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
-from engine.conversation import Turn
-from engine.i18n import tr
-from engine.text import one_line, printable
-from engine.types import Answer, Hit
-from engine.wording import describe, title_of
-from tui.messages import RecordWanted
-from tui.widgets.backdrop import Backdrop
+from engine.chat.wording import describe, title_of
+from engine.core.conversation_part import Turn
+from engine.core.i18n import tr
+from engine.core.text import one_line, printable
+from engine.core.types import Answer, Hit
+from tui.textual_patches.backdrop_part import Backdrop
 from tui.widgets.markdown_view import MarkdownView
-from tui.widgets.quoted import QuotedView, bar
+from tui.widgets.messages_part import RecordWanted
+from tui.widgets.quoted_part import QuotedView, bar
 
 Titles = Mapping[str, str]
 NO_TITLES: Titles = {}

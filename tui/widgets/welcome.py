@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from engine.errors import BalcaoError
-from engine.i18n import tr
-from engine.settings import Settings, shown_title
-from engine.text import one_line
+from engine.config.settings import Settings, shown_title
+from engine.core.errors import BalcaoError
+from engine.core.i18n import tr
+from engine.core.text import one_line
 
 if TYPE_CHECKING:
-    from engine.opening import Counter
+    from engine.chat.open import Counter
 
 _ABOUT = tr(
     "Balcão: ask at the counter.\n"
@@ -70,7 +70,7 @@ class Welcome(Vertical):
             # The bar says it too; an engine without a catalogue answers nothing.
             self.query_one("#works", Static).update(one_line(str(error)))
             return
-        from engine.engine_words import welcome_words
+        from engine.chat.engine_words_part import welcome_words
 
         registry = counter.assistant.registry
         works = []

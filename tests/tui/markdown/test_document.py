@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.style import Style
 
-from engine.text import printable
+from engine.core.text import printable
 from tests.tui.markdown.documents import cut, documents
 from tui.markdown.document import Document
-from tui.markdown.layout import Layout
-from tui.markdown.palette import Palette
+from tui.markdown.layout_part import Layout
+from tui.markdown.palette_part import Palette
 
 PALETTE = Palette(
     heading=Style(bold=True, color="red"),

@@ -1,0 +1,1 @@
+"""Run a Llama on this machine."""

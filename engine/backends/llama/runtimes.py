@@ -1,0 +1,54 @@
+"""Which library runs a Llama on this machine, and which packages it needs. Light."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from engine.backends.llama.messages import Quantization, Runtime
+from engine.config import settings
+
+_TRANSFORMERS = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
+_LLAMA_CPP = {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}
+_SMALL = 64_000_000
+"""Bytes of weights."""
+
+_QUANTIZED = ("nf4", "int8")
+
+
+def runtime_of(row: settings.LlamaEngine) -> Runtime:
+    """What a row runs on: what it says, or else what is fastest here."""
+    if row.runtime != "auto":
+        return row.runtime
+    fast = not has_gpu() and all(find_spec(name) for name in _LLAMA_CPP)
+    return "llama.cpp" if fast else "transformers"
+
+
+def threads(weight_bytes: int) -> int:
+    """How many threads a model of that size is to be computed by, on a CPU.
+
+    A small model is read faster by one than several take to wait for one another; on a machine that
+    is busy otherwise they wait a hundred times as long (benchmarks/llama.py).
+    """
+    if weight_bytes < _SMALL:
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def has_gpu() -> bool:
+    """Whether the driver of an NVIDIA GPU is there; asking torch would take seconds."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def missing_packages(runtime: Runtime, quantization: Quantization) -> list[str]:
+    """The packages that are needed and not installed, by their names for pip."""
+    if runtime == "llama.cpp":
+        needed = {**_LLAMA_CPP, "transformers": "transformers", "sentencepiece": "sentencepiece"}
+    else:
+        quantized = ("bitsandbytes",) if quantization in _QUANTIZED else ()
+        needed = {name: name for name in (*_TRANSFORMERS, *quantized)}
+    return [name for module, name in needed.items() if find_spec(module) is None]

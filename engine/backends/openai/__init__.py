@@ -1,0 +1,1 @@
+"""Talk to OpenAI and compatible servers."""

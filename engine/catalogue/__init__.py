@@ -1,0 +1,1 @@
+"""Read a data set, build the index, find products."""

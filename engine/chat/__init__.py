@@ -1,0 +1,1 @@
+"""Answer questions: session, comparison, export, diagnostics."""

@@ -1,0 +1,1 @@
+"""Paths, settings, API keys and engine parameters."""

@@ -1,0 +1,272 @@
+"""Where a key comes from: the environment, a file that only its owner can read, or the keyring.
+
+A key has the name of the environment variable that would hold it (`OPENAI_API_KEY`): that is what
+an engine's `api_key_env` says. The variable goes first, then `keys.toml` in the config folder,
+then the system's keyring, for which the optional keyring package must be installed. A keyring
+cannot be asked what it holds, so the names of the keys in it stand in `keys.toml` as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from engine.config import paths
+from engine.core.errors import BalcaoError, SettingsError, UsageError, why
+from engine.core.i18n import tr
+from engine.core.manifest_part import write_whole
+from engine.core.toml_text_part import toml_text
+
+_SERVICE = "balcao"
+"""Under which name the keyring keeps our keys."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_HEADER = "# Keys, written by `balcao keys set`. Only its owner may read this file.\n"
+
+
+class Source(StrEnum):
+    """Where a key lies."""
+
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    KEYRING = "keyring"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What keys.toml holds: keys by name, and the names of those in the keyring."""
+
+    keys: dict[str, str] = field(default_factory=dict, repr=False)
+    in_keyring: tuple[str, ...] = ()
+
+
+def source(name: str) -> Source | None:
+    """Where the key of that name lies, or None; cheap, no keyring is opened.
+
+    Raises SettingsError if keys.toml can be read by others or not understood.
+    """
+    if name and os.environ.get(name, "").strip():
+        return Source.ENVIRONMENT
+    kept = _read()
+    if kept.keys.get(name, ""):
+        return Source.FILE
+    return Source.KEYRING if name in kept.in_keyring else None
+
+
+def value(name: str) -> str:
+    """The key of that name, or an empty string. May open the keyring: call it off the UI thread.
+
+    Raises SettingsError as `source` does, BalcaoError if the keyring does not give the key.
+    """
+    match source(name):
+        case Source.ENVIRONMENT:
+            return os.environ[name].strip()
+        case Source.FILE:
+            return _read().keys[name].strip()
+        case Source.KEYRING:
+            return _from_keyring(name)
+        case None:
+            return ""
+
+
+def is_sendable(key: str) -> bool:
+    """Whether it can be put into a header: the error of trying would show it."""
+    return key.isascii() and key.isprintable() and " " not in key
+
+
+def stored() -> dict[str, Source]:
+    """The keys in the file and in the keyring, by name. Raises SettingsError as `source` does."""
+    kept = _read()
+    return dict.fromkeys(kept.in_keyring, Source.KEYRING) | dict.fromkeys(kept.keys, Source.FILE)
+
+
+def store(name: str, key: str, *, in_file: bool = False) -> Source:
+    """Keep a key in the keyring, or where there is none (or `in_file`) in keys.toml.
+
+    Returns where it is now; it is nowhere else but there (and in the environment, if it was).
+    Raises UsageError if that is no name or no key, without repeating either.
+    """
+    check_name(name)
+    if not key or not is_sendable(key):
+        raise UsageError(tr("That cannot be a key: it is empty, or has characters that none has."))
+    kept = _read()
+    if not in_file and _put_into_keyring(name, key):
+        left = {other: text for other, text in kept.keys.items() if other != name}
+        _write(_Kept(left, tuple(dict.fromkeys((*kept.in_keyring, name)))))
+        return Source.KEYRING
+    if name in kept.in_keyring:
+        _delete_from_keyring(name)
+    others = tuple(other for other in kept.in_keyring if other != name)
+    _write(_Kept(kept.keys | {name: key}, others))
+    return Source.FILE
+
+
+def remove(name: str) -> bool:
+    """Forget a key, wherever it is kept; False if it was nowhere. Raises as `store` does."""
+    check_name(name)
+    kept = _read()
+    if name not in kept.keys and name not in kept.in_keyring:
+        return False
+    if name in kept.in_keyring:
+        _delete_from_keyring(name)
+    left = {other: text for other, text in kept.keys.items() if other != name}
+    _write(_Kept(left, tuple(other for other in kept.in_keyring if other != name)))
+    return True
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what is no variable's name, without repeating it: it may be a key."""
+    if not _NAME.match(name):
+        raise UsageError(
+            tr("A key's name is that of a variable: letters, digits and underscores."),
+            tr("The key itself is asked for, and never given on the command line."),
+        )
+
+
+def _read() -> _Kept:
+    file = paths.keys_file()
+    try:
+        with file.open("rb") as stream:
+            _check_private(file, os.fstat(stream.fileno()))
+            raw = tomllib.load(stream)
+    except FileNotFoundError:
+        return _Kept()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            tr("{file} cannot be read: {why}.").format(file=file, why=why(error))
+        ) from None
+    except tomllib.TOMLDecodeError:
+        # The error would show the line, and with it a key.
+        raise SettingsError(
+            tr("{file} is not valid TOML.").format(file=file), tr("Mend it, or remove it.")
+        ) from None
+    return _understood(file, raw)
+
+
+def _understood(file: Path, raw: Mapping[str, Any]) -> _Kept:
+    keys, names = raw.get("keys", {}), raw.get("in_keyring", [])
+    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
+        raise SettingsError(
+            tr("{file}: [keys] holds names with strings, and nothing else.").format(file=file)
+        )
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SettingsError(tr("{file}: `in_keyring` is a list of names.").format(file=file))
+    return _Kept(keys, tuple(names))
+
+
+def _check_private(file: Path, status: os.stat_result) -> None:
+    if os.name != "posix":
+        return
+    if status.st_mode & _OTHERS or status.st_uid not in (os.getuid(), 0):
+        raise SettingsError(
+            tr("{file} is open to others, so what it holds is not used.").format(file=file),
+            tr("Make it yours alone: chmod 600 '{file}'.").format(file=file),
+        )
+
+
+def _write(kept: _Kept) -> None:
+    # A link of the person's own stays one.
+    file = paths.keys_file().resolve()
+    values: dict[str, Any] = {"in_keyring": list(kept.in_keyring)} if kept.in_keyring else {}
+    if kept.keys:
+        values["keys"] = kept.keys
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _private_files():
+            write_whole(file, (_HEADER + toml_text(values)).encode())
+    except OSError as error:
+        raise BalcaoError(
+            tr("{file} cannot be written: {why}.").format(file=file, why=why(error))
+        ) from None
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Files that are made here are their owner's alone from their first moment on."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _keyring() -> ModuleType | None:
+    """The keyring package, or None where it is not installed: it is optional."""
+    return import_module("keyring") if find_spec("keyring") else None
+
+
+def _put_into_keyring(name: str, key: str) -> bool:
+    """Whether there is a keyring that took the key."""
+    keyring = _keyring()
+    if keyring is None:
+        return False
+    try:
+        keyring.set_password(_SERVICE, name, key)
+        # Some backends take everything and keep nothing.
+        return bool(keyring.get_password(_SERVICE, name) == key)
+    except (keyring.errors.KeyringError, RuntimeError, OSError):
+        return False
+
+
+def _from_keyring(name: str) -> str:
+    keyring = _keyring()
+    if keyring is None:
+        raise BalcaoError(
+            tr("The key {name} is in the keyring, and the keyring package is missing.").format(
+                name=name
+            ),
+            tr(
+                "Install it (pip install keyring), or run `balcao keys set {name}` once more."
+            ).format(name=name),
+        )
+    try:
+        found = keyring.get_password(_SERVICE, name)
+    except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
+        raise BalcaoError(
+            tr("The keyring did not give the key {name} ({name2}).").format(
+                name=name, name2=type(error).__name__
+            ),
+            tr("Unlock it, or put the key into the variable {name}.").format(name=name),
+        ) from None
+    if not found:
+        raise BalcaoError(
+            tr("The keyring has no key {name} any more.").format(name=name),
+            tr("Run `balcao keys set {name}`.").format(name=name),
+        )
+    if not is_sendable(str(found).strip()):
+        raise BalcaoError(
+            tr(
+                "What the keyring has as {name} cannot be a key: it has characters that none has."
+            ).format(name=name),
+            tr("Put it there once more: balcao keys set {name}.").format(name=name),
+        )
+    return str(found).strip()
+
+
+def _delete_from_keyring(name: str) -> None:
+    """What is gone already is gone; a keyring that refuses is told."""
+    keyring = _keyring()
+    if keyring is None:
+        return
+    try:
+        keyring.delete_password(_SERVICE, name)
+    except keyring.errors.PasswordDeleteError:
+        return
+    except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
+        raise BalcaoError(
+            tr("The keyring did not remove the key {name} ({name2}).").format(
+                name=name, name2=type(error).__name__
+            ),
+            tr("Unlock it and try again."),
+        ) from None

@@ -1,0 +1,1 @@
+"""Values, errors, text and files that every layer uses."""

@@ -1,0 +1,111 @@
+"""The program's own sentences in the person's language: gettext, English and Portuguese.
+
+English is what stands in the code; `locale/` has the rest (tools/translations.py makes it). What
+a question is answered in depends on the question (engine/catalogue/language_part.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from gettext import GNUTranslations
+
+Choice = Literal["auto", "en", "pt"]
+
+LOCALE = Path(__file__).resolve().parent.with_name("locale")
+DOMAIN = "balcao"
+_VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
+"""In the order in which gettext itself looks at them."""
+
+_chosen: GNUTranslations | Literal[False] | None = None
+"""None before a language was chosen; False for English, which needs no gettext."""
+
+
+def choose(language: Choice = "auto", environ: Mapping[str, str] | None = None) -> None:
+    """Speak `language` from here on; `auto` goes by the locale, English where it says neither.
+
+    Called before what has sentences at its top level is imported.
+    """
+    global _chosen  # noqa: PLW0603 - a process speaks one language
+    wanted = of_locale(os.environ if environ is None else environ)
+    file = mo_file("pt")
+    if (language if language != "auto" else wanted) == "pt" and file.exists():
+        from gettext import GNUTranslations
+
+        with file.open("rb") as stream:
+            _chosen = GNUTranslations(stream)
+    else:
+        _chosen = False
+
+
+def of_locale(environ: Mapping[str, str]) -> Literal["en", "pt"]:
+    """The language that the environment asks for."""
+    said = next((environ[name] for name in _VARIABLES if environ.get(name)), "")
+    return "pt" if said.casefold().startswith("pt") else "en"
+
+
+def mo_file(language: str) -> Path:
+    """Where the compiled sentences of a language lie."""
+    return LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.mo"
+
+
+def spoken() -> Literal["en", "pt"]:
+    """The language that the program speaks."""
+    return "pt" if _translations() else "en"
+
+
+def tr(message: str) -> str:
+    """`message` in the person's language. What it holds in braces is filled in afterwards."""
+    found = _translations()
+    return _Portuguese(found.gettext(message)) if found else message
+
+
+def tr_of(context: str, message: str) -> str:
+    """As `tr`, for a word that is another one in another context."""
+    found = _translations()
+    return _Portuguese(found.pgettext(context, message)) if found else message
+
+
+def tr_n(one: str, many: str, count: int) -> str:
+    """The one or the other, by `count`, in the person's language."""
+    found = _translations()
+    if found:
+        return _Portuguese(found.ngettext(one, many, count))
+    return one if count == 1 else many
+
+
+def numeral(value: float, form: str) -> str:
+    """`value` in that format, written as in the person's language: 1,234.5 or 1.234,5."""
+    text = format(value, form)
+    return text.translate(_TURNED) if _translations() else text
+
+
+class _Portuguese(str):
+    """A sentence that is filled in with numbers as they are written in Portuguese: 1.234,5."""
+
+    __slots__ = ()
+
+    def format(self, *args: object, **values: object) -> str:
+        """As `str.format`."""
+        return _NUMBERS.vformat(self, args, values)
+
+
+class _Numbers(Formatter):
+    def format_field(self, value: object, format_spec: str) -> str:
+        text: str = super().format_field(value, format_spec)
+        return text.translate(_TURNED) if isinstance(value, int | float) else text
+
+
+_NUMBERS = _Numbers()
+_TURNED = str.maketrans(",.", ".,")
+
+
+def _translations() -> GNUTranslations | Literal[False] | None:
+    if _chosen is None:
+        choose()
+    return _chosen

@@ -1,0 +1,59 @@
+"""Text that comes from data, models and servers, made safe to show; used by every face."""
+
+from __future__ import annotations
+
+import re
+
+from engine.core.i18n import numeral
+
+_UNSAFE = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1 (8-bit CSI and OSC)
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks reorder their surroundings
+    "\u2028\u2029\ufeff\ufff9-\ufffb"  # line separators, BOM, interlinear marks
+    "\U000e0000-\U000e007f"  # tag characters: invisible text
+    "\ud800-\udfff"  # lone surrogates cannot be encoded
+    "]"
+)
+_BLANKS = re.compile(r"\s+")
+_STEPS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def printable(text: str) -> str:
+    """`text` without any character that a terminal would act upon instead of showing.
+
+    An escape sequence loses its escape character and stays as harmless letters, so that text cut
+    into pieces at any point is as safe as the whole.
+    """
+    return _UNSAFE.sub("", text)
+
+
+def one_line(text: str, width: int = 0) -> str:
+    """`text` printable, on one line, cut to `width` characters with an ellipsis (0: not cut)."""
+    line = _BLANKS.sub(" ", printable(text)).strip()
+    if width and len(line) > width:
+        return line[: width - 1].rstrip() + "…"
+    return line
+
+
+def json_line(value: object) -> str:
+    """`value` as one line of JSON, readable, with every unsafe character escaped."""
+    import json
+
+    text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
+    return json_safe(text)
+
+
+def json_safe(text: str) -> str:
+    """JSON with every character escaped that a terminal would act upon."""
+    import json
+
+    return _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def byte_count(count: float) -> str:
+    """A number of bytes for a person, in powers of ten."""
+    for step, unit in _STEPS:
+        if count >= step:
+            return f"{numeral(count / step, '.1f')} {unit}"
+    return f"{count:.0f} bytes"

@@ -1,1 +1,0 @@
-"""From raw `trn.json` lines to clean products."""

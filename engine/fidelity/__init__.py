@@ -1,0 +1,1 @@
+"""Measure how much of an answer is the record's own words."""

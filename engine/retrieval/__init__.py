@@ -1,1 +1,0 @@
-"""The catalogue: built from clean products, searched, and decided upon."""

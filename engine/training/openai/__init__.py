@@ -1,0 +1,1 @@
+"""Fine-tuning jobs at OpenAI and compatible servers."""

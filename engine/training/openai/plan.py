@@ -1,0 +1,118 @@
+"""What a fine-tuning job would send and cost: the files checked, the tokens counted, the notices.
+
+Nothing here uses the network, but for the tables that tiktoken may fetch where it is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from engine.backends.openai.lifetimes_part import notice, tuning_notice
+from engine.core.errors import UsageError
+from engine.core.manifest_part import input_of
+from engine.training.openai.check import Checked, check_file, shared_rows
+from engine.training.openai.job import JobRecord, JobSettings
+from engine.training.openai.prices_part import AS_OF, Estimate, estimate, row_limit
+from engine.training.openai.tokens_part import counter_for
+
+TRAIN, VALID = "train.jsonl", "valid.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The checked files by name (the training file first), and what the job may cost."""
+
+    folder: Path
+    settings: JobSettings
+    files: dict[str, Checked]
+    exact: bool
+    """Whether tokens were counted as the model does, or estimated by the characters."""
+    estimate: Estimate
+    notices: tuple[str, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """What stops the job."""
+        told = []
+        for name, checked in self.files.items():
+            told += [f"{name}: {problem}" for problem in checked.problems]
+            if checked.hidden:
+                told.append(f"{name}: {checked.hidden:,} more problems")
+        return told
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is worth knowing before money is spent."""
+        files = self.files.items()
+        return [f"{name}: {text}" for name, checked in files for text in checked.warnings]
+
+    def record(self) -> JobRecord:
+        """A new job's record. Raises OSError if a file is gone."""
+        return JobRecord(
+            inputs=[input_of(self.folder / name) for name in self.files],
+            counts={
+                "rows": {name: checked.rows for name, checked in self.files.items()},
+                "estimated_tokens": self.estimate.tokens,
+                "estimated_usd": self.estimate.usd,
+            },
+            settings=self.settings,
+        )
+
+
+def make_plan(folder: Path, settings: JobSettings, price: float | None, today: date) -> Plan:
+    """Check and count. Raises UsageError without a training file, DataError if one is unreadable.
+
+    `price` is USD for a million tokens, over the table.
+    """
+    settings.check()
+    if not (folder / TRAIN).is_file():
+        raise UsageError(
+            f"There is no {TRAIN} in {folder}.", "`balcao prepare TRN --out DIR` writes one."
+        )
+    counter, limit = counter_for(settings.model), row_limit(settings.model)
+    files = {TRAIN: check_file(folder / TRAIN, counter, limit)}
+    train = files[TRAIN]
+    valid = folder / VALID
+    if valid.is_file() and valid.stat().st_size:
+        files[VALID] = check_file(valid, counter, limit, least=1)
+        if shared := shared_rows(train, files[VALID]):
+            files[VALID].warnings.append(f"{shared:,} rows are in {TRAIN} too: they prove nothing")
+    cost = estimate(settings.model, train.rows, train.tokens, settings.epochs, price)
+    return Plan(folder, settings, files, counter.exact, cost, _notices(settings, today))
+
+
+def cost_text(cost: Estimate) -> str:
+    """The cost in a sentence that says what it rests on."""
+    if cost.usd is None:
+        return "no price is known for this model; --price gives one"
+    return (
+        f"about {cost.usd:.2f} USD at {cost.usd_per_million:g} USD a million tokens"
+        f" (an estimate; prices as of {AS_OF}, not confirmed)"
+    )
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan, for a person."""
+    lines = [f"model        {plan.settings.model}"]
+    for name, checked in plan.files.items():
+        lines.append(f"{name:12} {checked.rows:,} rows, {checked.size:,} bytes")
+    how = "counted" if plan.exact else "estimated by characters"
+    train, cost = plan.files[TRAIN], plan.estimate
+    epochs = f"{cost.epochs} epochs" if cost.epochs_given else f"{cost.epochs} epochs (a guess)"
+    lines += [
+        f"tokens       {train.tokens:,} in {TRAIN} ({how}), the longest row {train.longest:,}",
+        f"training     {cost.tokens:,} tokens in {epochs}",
+        f"cost         {cost_text(cost)}",
+    ]
+    lines += [f"warning      {text}" for text in plan.warnings]
+    lines += [f"note         {text}" for text in plan.notices]
+    return "\n".join(lines)
+
+
+def _notices(settings: JobSettings, today: date) -> tuple[str, ...]:
+    if settings.base_url:
+        # Another provider's models and doors have lives of their own.
+        return ()
+    return tuple(text for text in (tuning_notice(today), notice(settings.model, today)) if text)

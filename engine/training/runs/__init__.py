@@ -1,0 +1,1 @@
+"""The state of training runs, for other processes."""

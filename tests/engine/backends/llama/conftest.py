@@ -1,0 +1,108 @@
+"""One tiny trained Llama and one worker that holds it, for the whole session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.config import settings
+from engine.core.errors import EngineFailed
+from engine.core.types import Chunk, Decision, Message, Mode, Request, Status
+from engine.prompts import chat_messages
+from tests.engine.backends.llama.tiny import Tiny
+
+Copy = Callable[[str], Path]
+
+
+@pytest.fixture
+def copy(tiny: Tiny, tmp_path: Path) -> Copy:
+    """Copies of `model` or `adapter`, to be broken."""
+
+    def copied(name: str) -> Path:
+        return Path(shutil.copytree(getattr(tiny, name), tmp_path / name))
+
+    return copied
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The plain base and the tuned one, on one host."""
+
+    base: LlamaEngine
+    tuned: LlamaEngine
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engines(tiny: Tiny) -> AsyncIterator[Engines]:
+    host = LlamaHosts().host(str(tiny.model), "auto")
+    base = settings.LlamaEngine(model=str(tiny.model))
+    tuned = settings.LlamaEngine(model=str(tiny.model), adapter=str(tiny.adapter))
+    yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
+    await host.close()
+
+
+def engine(engine_id: str = "base", **row: Any) -> LlamaEngine:
+    """An engine with a worker of its own, which starts when it is loaded."""
+    values = settings.LlamaEngine(**row)
+    return LlamaEngine(engine_id, values, LlamaHosts().host(values.model, values.quantization))
+
+
+def request_of(question: str, history: Sequence[Message] = (), **fields: Any) -> Request:
+    messages = chat_messages(question, None, Mode.MEMORY, history)
+    values: dict[str, Any] = {"max_tokens": 120} | fields
+    return Request(question, Mode.MEMORY, messages, Decision(Status.NONE), **values)
+
+
+async def gather(asked: LlamaEngine, request: Request) -> list[Chunk]:
+    return [chunk async for chunk in asked.stream(request)]
+
+
+def text_of(chunks: Sequence[Chunk]) -> str:
+    return "".join(chunk.text for chunk in chunks)
+
+
+def lives(pid: int) -> bool:
+    """Whether the process runs; one that only waits to be buried does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"
+
+
+async def kill(asked: LlamaEngine) -> None:
+    """End the worker of `asked` as a machine short of memory does."""
+    assert asked._host.pid is not None
+    os.kill(asked._host.pid, signal.SIGKILL)
+
+
+async def cut_off(
+    asked: LlamaEngine, cut: Callable[[LlamaEngine], Awaitable[None]]
+) -> tuple[list[Chunk], EngineFailed]:
+    """The pieces of an answer that `cut` cut off after its first one, and how it failed.
+
+    The whole answer takes 50 ms: where the machine was busy elsewhere that long, it is asked anew.
+    """
+    from tests.engine.backends.llama.make_model import HELLO, LONG  # torch comes with it
+
+    for _ in range(10):
+        await gather(asked, request_of(HELLO))
+        async with aclosing(asked.stream(request_of(LONG))) as chunks:
+            came = [await anext(chunks)]
+            await cut(asked)
+            try:
+                came.extend([chunk async for chunk in chunks])
+            except EngineFailed as failure:
+                return came, failure
+    pytest.fail("no answer of ten was cut off")

@@ -1,0 +1,233 @@
+"""What an engine says of itself before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import platformdirs
+import pytest
+
+from engine.backends.llama.adapters import find_adapter
+from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.weights import find_model
+from engine.core import manifest_part as manifest
+from engine.core.errors import EngineUnavailable
+from engine.core.hub_cache import hub_cache
+from engine.core.manifest_part import Input
+from engine.prompts import PROMPT_VERSION
+from tests.engine.backends.llama.conftest import Copy, engine
+from tests.engine.backends.llama.tiny import ROOT, Tiny
+
+LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
+
+
+def _said(**row: object) -> str:
+    """Reason and remedy of an engine that is not ready."""
+    state = engine("mine", **row).availability()
+    assert not state.ready
+    assert state.reason.endswith(".")
+    return f"{state.reason} {state.remedy}"
+
+
+def test_a_whole_model_and_adapter_are_ready(tiny: Tiny) -> None:
+    mine = engine(model=str(tiny.model), adapter=str(tiny.adapter), needs_adapter=True)
+    assert mine.availability().ready
+    assert not mine.loaded
+
+
+def test_an_engine_that_needs_an_adapter_says_which_setting(tiny: Tiny) -> None:
+    said = _said(model=str(tiny.model), needs_adapter=True)
+    assert "needs an adapter" in said
+    assert "Set `adapter` to a folder that `balcao train` wrote, under [engines.mine]" in said
+
+
+def test_a_hub_model_that_is_not_here_says_how_to_get_it() -> None:
+    said = _said(model=LLAMA2)
+    assert f"“{LLAMA2}” are not on this machine" in said
+    assert f"balcao models pull {LLAMA2}" in said
+    assert "licence" in said
+    assert "Set `model` to a folder with a Llama model in safetensors, under [engines.mine]" in said
+    assert "licence" not in _said(model="someone/open-model")
+
+
+def test_a_hub_model_in_the_cache_is_ready(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tmp_path / "cache" / "models--someone--tiny"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text("c0ffee", encoding="ascii")
+    (stored / "snapshots").mkdir()
+    (stored / "snapshots" / "c0ffee").symlink_to(tiny.model, target_is_directory=True)
+    assert "not on this machine" in _said(model="someone/tiny")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert engine(model="someone/tiny").availability().ready
+
+
+def test_the_cache_is_where_the_hubs_client_has_it() -> None:
+    assert hub_cache({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
+    assert hub_cache({"HF_HOME": "/h"}) == Path("/h/hub")
+    assert hub_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
+    assert hub_cache({}) == Path.home() / ".cache/huggingface/hub"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert f"There is no model folder {tmp_path}/none." in _said(model=f"{tmp_path}/none")
+
+
+def test_a_model_of_another_kind(copy: Copy) -> None:
+    model = copy("model")
+    _change(model / "config.json", model_type="gpt2")
+    assert "of the kind “gpt2”, not a Llama" in _said(model=str(model))
+
+
+def test_a_broken_config(copy: Copy) -> None:
+    model = copy("model")
+    (model / "config.json").write_text("{", encoding="utf-8")
+    assert "config.json cannot be understood" in _said(model=str(model))
+    (model / "config.json").unlink()
+    assert "config.json cannot be read" in _said(model=str(model))
+
+
+def test_a_missing_shard(copy: Copy) -> None:
+    model = copy("model")
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {f"w{n}": f"model-0000{n}-of-00002.safetensors" for n in (1, 2)}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert "model-00002-of-00002.safetensors of the model in" in _said(model=str(model))
+
+
+def test_weights_that_are_cut_short(copy: Copy) -> None:
+    model = copy("model")
+    file = model / "model.safetensors"
+    whole = file.read_bytes()
+    for size in (len(whole) - 1, len(whole) // 2, 100, 4, 0):
+        file.write_bytes(whole[:size])
+        assert f"{file} is cut short" in _said(model=str(model))
+    file.write_bytes(b"version https://a-pointer-to-the-real-file\n" * 3)
+    assert f"{file} is cut short" in _said(model=str(model))
+
+
+def test_weights_that_could_run_code_are_refused(copy: Copy) -> None:
+    model = copy("model")
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    assert "only as .bin" in _said(model=str(model))
+    (model / "pytorch_model.bin").unlink()
+    assert "has no weights" in _said(model=str(model))
+
+
+def test_no_tokenizer(copy: Copy) -> None:
+    model = copy("model")
+    (model / "tokenizer.json").unlink()
+    assert "has no tokenizer" in _said(model=str(model))
+
+
+def test_broken_adapters(tiny: Tiny, copy: Copy) -> None:
+    row = {"model": str(tiny.model)}
+    assert "no adapter folder" in _said(**row, adapter=f"{tiny.adapter}-none")
+    adapter = copy("adapter")
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    assert f"{file} is cut short" in _said(**row, adapter=str(adapter))
+    _change(adapter / "adapter_config.json", peft_type="IA3")
+    assert "of the kind “IA3”, not LoRA" in _said(**row, adapter=str(adapter))
+    file.unlink()
+    assert "adapter_model.safetensors missing" in _said(**row, adapter=str(adapter))
+
+
+def test_an_adapter_for_another_base(tiny: Tiny, copy: Copy) -> None:
+    model = copy("model")
+    _change(model / "config.json", hidden_size=128)
+    said = _said(model=str(model), adapter=str(tiny.adapter))
+    assert "made for another base" in said
+    _change(model / "config.json", hidden_size=64, num_hidden_layers=1)
+    assert "made for another base" in _said(model=str(model), adapter=str(tiny.adapter))
+
+
+def test_an_adapter_for_other_prompts(tiny: Tiny, copy: Copy) -> None:
+    adapter = copy("adapter")
+    row = {"model": str(tiny.model), "adapter": str(adapter)}
+    manifest.write(adapter, manifest.Manifest(kind="adapter", version=1))
+    assert engine(**row).availability().ready
+    manifest.write(
+        adapter, manifest.Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION + 1)
+    )
+    assert f"trained with version {PROMPT_VERSION + 1} of the prompts" in _said(**row)
+
+
+async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: Copy) -> None:
+    adapter, model = copy("adapter"), copy("model")
+    trained_on = manifest.input_of(tiny.model / "model.safetensors")
+    manifest.write(adapter, manifest.Manifest(kind="lora-adapter", version=1, inputs=[trained_on]))
+    mine = engine(model=str(model), adapter=str(adapter))
+    assert find_adapter(str(adapter), find_model(str(model), "mine"), thorough=True).warning == ""
+    file = model / "model.safetensors"
+    weights = bytearray(file.read_bytes())
+    weights[-1] ^= 1
+    file.write_bytes(weights)
+    # The hash takes too long to ask for it before every question.
+    assert mine.availability().ready
+    with pytest.raises(EngineUnavailable, match=r"made for another base .* has other weights"):
+        async for _ in mine.load():
+            pass
+    manifest.write(
+        adapter,
+        manifest.Manifest(
+            kind="lora-adapter", version=1, inputs=[Input("model.safetensors", "", 7)]
+        ),
+    )
+    assert "has other weights" in _said(model=str(model), adapter=str(adapter))
+
+
+def test_it_imports_nothing_heavy(tiny: Tiny) -> None:
+    code = (
+        "import sys\n"
+        "from tests.engine.backends.llama.conftest import engine\n"
+        "before = set(sys.modules)\n"
+        f"mine = engine(model={str(tiny.model)!r}, adapter={str(tiny.adapter)!r})\n"
+        "assert mine.availability().ready\n"
+        "heavy = {'torch', 'transformers', 'peft', 'numpy', 'safetensors', 'huggingface_hub'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout == "[]\n", ran.stderr
+
+
+def test_missing_packages_are_named_with_the_command(tmp_path: Path) -> None:
+    for package in (msgspec, platformdirs):
+        folder = Path(str(package.__file__)).parent
+        (tmp_path / folder.name).symlink_to(folder, target_is_directory=True)
+    code = (
+        "import sys\n"
+        f"sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]\n"
+        "from engine.config import settings\n"
+        "from engine.backends.llama.engine import LlamaEngine\n"
+        "from engine.backends.llama.llama_host_part import LlamaHosts\n"
+        "row = settings.LlamaEngine(quantization='nf4')\n"
+        "state = LlamaEngine('base', row, LlamaHosts().host(row.model, 'nf4')).availability()\n"
+        "print(state.ready, state.reason, state.remedy)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.startswith("False "), ran.stderr
+    assert "torch, transformers, peft, accelerate" in ran.stdout
+    assert "-m pip install torch transformers peft" in ran.stdout
+    assert "bitsandbytes" in ran.stdout
+
+
+def test_rows_with_the_same_model_share_a_host() -> None:
+    hosts = LlamaHosts()
+    assert hosts.host("a/b", "auto") is hosts.host("a/b", "auto")
+    assert hosts.host("a/b", "auto") is not hosts.host("a/b", "nf4")
+    assert hosts.host("a/b", "auto") is not hosts.host("a/c", "auto")
+
+
+def _change(file: Path, **values: object) -> None:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(content | values), encoding="utf-8")

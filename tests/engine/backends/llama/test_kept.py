@@ -1,0 +1,140 @@
+"""What was read of a conversation is kept: a later turn reads only what is new, to the same end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from engine.backends.llama.llama_encode_runtime_part import common
+from engine.backends.llama.messages import Ask, Open
+from engine.core.types import Message, Mode, Role
+from engine.prompts import chat_messages
+from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
+from tests.engine.backends.llama.tiny import Tiny
+
+# peft asks transformers for something under its old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+@dataclass
+class Reader:
+    """A runtime in this process, and how many tokens it was given to read, forward by forward."""
+
+    runtime: Any
+    read: list[int]
+
+    def answer(self, question: str, history: list[Message], adapter: str | None = None) -> str:
+        self.read.clear()
+        messages = chat_messages(question, None, Mode.MEMORY, history)
+        said: list[str] = []
+        self.runtime.answer(
+            Ask(messages, 120, 0.0, adapter=adapter), said.append, cancelled=lambda: False
+        )
+        return "".join(said)
+
+
+@pytest.fixture
+def make(tiny: Tiny) -> Callable[[], Reader]:
+    from engine.backends.llama.transformers import LlamaRuntime
+
+    def made() -> Reader:
+        runtime = LlamaRuntime(Open(str(tiny.model), "none", 1))
+        read: list[int] = []
+        runtime._model.model.register_forward_pre_hook(
+            lambda _module, args, kwargs: read.append(_length(args, kwargs)), with_kwargs=True
+        )
+        return Reader(runtime, read)
+
+    return made
+
+
+def _length(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    tokens = args[0] if args else kwargs["input_ids"]
+    return int(tokens.shape[1])
+
+
+def test_a_later_turn_reads_only_what_is_new(make: Callable[[], Reader]) -> None:
+    kept, history = make(), list[Message]()
+    for number, question in enumerate((HELLO, LONG, HELLO, UNUSUAL)):
+        said = kept.answer(question, history)
+        prefilled = kept.read[0]
+        fresh = make()
+        assert said == fresh.answer(question, history)
+        if number:
+            assert prefilled < fresh.read[0] / 2
+        history += [Message(Role.USER, question), Message(Role.ASSISTANT, said)]
+
+
+def test_another_engine_reads_anew(make: Callable[[], Reader], tiny: Tiny) -> None:
+    reader = make()
+    base = reader.answer(HELLO, [])
+    whole = reader.read[0]
+    tuned = reader.answer(HELLO, [], str(tiny.adapter))
+    assert reader.read[0] == whole
+    assert (base, tuned) == tuple(tiny.expected[kind][HELLO]["text"] for kind in ("base", "tuned"))
+    assert reader.answer(HELLO, []) == base
+    assert reader.read[0] == whole
+
+
+@pytest.mark.parametrize("soon", [0.0, 60.0])
+def test_a_cancelled_answer_leaves_nothing_half_read(
+    make: Callable[[], Reader], monkeypatch: pytest.MonkeyPatch, soon: float
+) -> None:
+    from engine.backends.llama import transformers as llama_runtime
+
+    # Tokens that take longer than that are looked at before each layer.
+    monkeypatch.setattr(llama_runtime, "_SOON", soon)
+    reader = make()
+    messages = chat_messages(LONG, None, Mode.MEMORY)
+    pieces: list[str] = []
+    asked = 0
+
+    def cancelled() -> bool:
+        # The first layer is passed, which then has a token more than the rest.
+        nonlocal asked
+        asked += len(pieces) > 2
+        return asked > 1
+
+    assert reader.runtime.answer(Ask(messages, 120, 0.0), pieces.append, cancelled) is None
+    assert len({layer.get_seq_length() for layer in reader.runtime._cache.layers}) == 1
+    fresh = make()
+    assert reader.answer(LONG, []) == fresh.answer(LONG, [])
+    assert reader.read[0] == 1 < fresh.read[0]
+
+
+def test_where_tokens_come_fast_no_layer_is_slowed(make: Callable[[], Reader]) -> None:
+    reader, hooks = make(), list[int]()
+    layers = reader.runtime._model.model.layers
+
+    def emit(_: str) -> None:
+        hooks.append(sum(len(layer._forward_pre_hooks) for layer in layers))
+
+    messages = chat_messages(LONG, None, Mode.MEMORY)
+    assert reader.runtime.answer(Ask(messages, 120, 0.0), emit, lambda: False) is not None
+    assert (hooks[0], hooks[-1]) == (len(layers), 0)
+
+
+def test_a_prompt_that_was_cancelled_is_read_anew(make: Callable[[], Reader]) -> None:
+    reader = make()
+    messages = chat_messages(LONG, None, Mode.MEMORY)
+    calls: list[int] = []
+
+    def cancelled() -> bool:
+        calls.append(1)
+        return len(calls) > 1
+
+    assert reader.runtime.answer(Ask(messages, 120, 0.0), print, cancelled) is None
+    fresh = make()
+    assert reader.answer(LONG, []) == fresh.answer(LONG, [])
+    assert reader.read == fresh.read
+
+
+def test_the_last_token_is_always_read() -> None:
+    assert common([1, 2, 3], [1, 2, 3]) == 2
+    assert common([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common([1, 2, 3], [1, 2, 3, 4, 5]) == 3
+    assert common([], [1]) == 0
+    assert common([7], [1, 2]) == 0

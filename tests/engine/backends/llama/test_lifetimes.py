@@ -1,0 +1,150 @@
+"""The worker process: cancelled, killed, orphaned, shared, and apart from the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.host import Link
+from engine.core.errors import EngineFailed
+from engine.core.types import Chunk
+from tests.engine.backends.llama.conftest import (
+    Engines,
+    cut_off,
+    engine,
+    gather,
+    kill,
+    lives,
+    request_of,
+    text_of,
+)
+from tests.engine.backends.llama.make_model import BASE, HELLO, LONG, LOOP
+from tests.engine.backends.llama.tiny import Tiny
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+
+async def test_a_closed_stream_leaves_the_worker_free(engines: Engines) -> None:
+    await gather(engines.base, request_of(HELLO))
+    worker = engines.base._host.pid
+    for _ in range(5):
+        async with aclosing(engines.base.stream(request_of(LOOP, max_tokens=500))) as chunks:
+            first = await anext(chunks)
+            assert first.text
+        assert text_of(await gather(engines.base, request_of(HELLO))) == BASE[HELLO]
+    assert engines.base._host.pid == worker
+
+
+async def test_a_cancelled_task_leaves_the_worker_free(engines: Engines) -> None:
+    cancelled: list[bool] = []
+    for pieces in (0, 1, 2):
+        came: asyncio.Queue[Chunk] = asyncio.Queue()
+        task = asyncio.create_task(_pour(engines.base, came))
+        await asyncio.sleep(0)
+        for _ in range(pieces):
+            await came.get()
+        task.cancel()
+        await asyncio.wait([task])
+        cancelled.append(task.cancelled())
+    assert cancelled[0]  # a machine that was busy elsewhere may have the others' end already
+    assert text_of(await gather(engines.base, request_of(HELLO))) == BASE[HELLO]
+
+
+async def _pour(asked: LlamaEngine, into: asyncio.Queue[Chunk]) -> None:
+    async for chunk in asked.stream(request_of(LOOP, max_tokens=500)):
+        into.put_nowait(chunk)
+
+
+async def test_two_at_once_are_answered_in_turn(engines: Engines, tiny: Tiny) -> None:
+    both = await asyncio.gather(
+        gather(engines.tuned, request_of(HELLO)), gather(engines.base, request_of(HELLO))
+    )
+    assert [text_of(chunks) for chunks in both] == [
+        tiny.expected["tuned"][HELLO]["text"],
+        BASE[HELLO],
+    ]
+
+
+async def test_a_killed_worker_costs_one_answer(engines: Engines) -> None:
+    came, failure = await cut_off(engines.base, kill)
+    assert "process was killed" in str(failure)
+    assert "loaded anew" in failure.remedy
+    assert BASE[LONG].startswith(text_of(came))
+    assert not engines.base.loaded
+    assert not engines.tuned.loaded
+    assert text_of(await gather(engines.base, request_of(HELLO))) == BASE[HELLO]
+
+
+async def test_unloading_ends_the_worker_and_is_safe_at_any_time(tiny: Tiny) -> None:
+    own = engine(model=str(tiny.model))
+    await own.unload()
+    labels = [step.label async for step in own.load()]
+    assert labels == ["starting", "importing torch", "reading weights", "ready"]
+    assert [step.label async for step in own.load()] == ["ready"]
+    worker = own._host.pid
+    assert worker is not None
+    _, failure = await cut_off(own, LlamaEngine.unload)
+    assert "unloaded" in str(failure)
+    assert not lives(worker)
+    assert not own.loaded
+    await own.unload()
+
+
+async def test_a_closed_load_ends_the_worker(tiny: Tiny) -> None:
+    own = engine(model=str(tiny.model))
+    async with aclosing(own.load()) as steps:
+        async for step in steps:
+            if step.label == "importing torch":
+                break
+        worker = own._host.pid
+        assert worker is not None
+    assert not lives(worker)
+    assert not own.loaded
+
+
+async def test_the_worker_has_no_terminal_no_ctrl_c_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SHOP_API_KEY", "sk-canary")
+    link = await _started()
+    try:
+        assert os.getsid(link.pid) == link.pid
+        assert [_stream(link.pid, number) for number in (0, 1)] == ["/dev/null"] * 2
+        assert _stream(link.pid, 2).endswith("(deleted)")  # the log, which has no name
+        assert b"sk-canary" not in _environment(link.pid)
+        assert b"LANGUAGE=en" in _environment(link.pid).split(b"\0")
+        os.kill(link.pid, signal.SIGINT)
+        await asyncio.sleep(0.2)
+        assert link.alive
+    finally:
+        await link.kill()
+    assert not lives(link.pid)
+
+
+async def _started() -> Link:
+    """A worker that has set itself up: it looks after its streams before its first reply."""
+    from engine.backends.llama.messages import Attach
+
+    link = await Link.start()
+    with pytest.raises(EngineFailed, match="No model is loaded"):
+        async for _ in link.call(Attach("nowhere")):
+            pass
+    return link
+
+
+def _stream(pid: int, number: int) -> str:
+    return str(Path(f"/proc/{pid}/fd/{number}").readlink())
+
+
+def _environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()

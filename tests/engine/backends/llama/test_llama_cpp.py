@@ -1,0 +1,184 @@
+"""The runtime for machines without a GPU, against what transformers and peft answer.
+
+llama.cpp is an extra that compiles for minutes, so these run only where it is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.config import paths, settings
+from engine.core.errors import EngineUnavailable
+from engine.core.types import Message, Role, StopReason
+from tests.engine.backends.llama.conftest import (
+    Copy,
+    Engines,
+    cut_off,
+    gather,
+    kill,
+    request_of,
+    text_of,
+)
+from tests.engine.backends.llama.make_model import BASE, HELLO, LONG, LOOP, UNUSUAL
+from tests.engine.backends.llama.tiny import Tiny
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (find_spec("llama_cpp") and find_spec("gguf")),
+        reason="the extra “cpu” is not installed",
+    ),
+]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def fast(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engines]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BALCAO_HOME", str(tmp_path_factory.mktemp("home")))
+        host = LlamaHosts().host(str(tiny.model), "auto", "llama.cpp")
+        base = settings.LlamaEngine(model=str(tiny.model), runtime="llama.cpp")
+        tuned = settings.LlamaEngine(
+            model=str(tiny.model), adapter=str(tiny.adapter), runtime="llama.cpp"
+        )
+        yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
+        await host.close()
+
+
+def own(model: Path, adapter: Path | None = None) -> LlamaEngine:
+    row = settings.LlamaEngine(
+        model=str(model), adapter=str(adapter) if adapter else None, runtime="llama.cpp"
+    )
+    return LlamaEngine("base", row, LlamaHosts().host(row.model, "auto", "llama.cpp"))
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_it_says_what_the_reference_says(fast: Engines, tiny: Tiny) -> None:
+    for _ in range(2):
+        for question in (HELLO, LONG, UNUSUAL):
+            chunks = await gather(fast.base, request_of(question))
+            expected = tiny.expected["base"][question]
+            assert text_of(chunks) == expected["text"]
+            assert chunks[-1].stop_reason is StopReason.COMPLETE
+            assert chunks[-1].tokens is not None
+            assert chunks[-1].tokens.prompt == expected["prompt"]
+            assert chunks[-1].tokens.completion == expected["tokens"]
+        for question in (HELLO, LONG):
+            said = text_of(await gather(fast.tuned, request_of(question)))
+            assert said == tiny.expected["tuned"][question]["text"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_long_conversation_is_answered_as_if_it_were_read_anew(
+    fast: Engines, engines: Engines
+) -> None:
+    history: list[Message] = []
+    for question in (HELLO, LONG, HELLO, UNUSUAL):
+        said = text_of(await gather(fast.base, request_of(question, history)))
+        assert said == text_of(await gather(engines.base, request_of(question, history)))
+        history += [Message(Role.USER, question), Message(Role.ASSISTANT, said)]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_limits_and_loops_end_an_answer(fast: Engines) -> None:
+    chunks = await gather(fast.base, request_of(LONG, max_tokens=7))
+    assert chunks[-1].stop_reason is StopReason.LENGTH
+    assert chunks[-1].tokens is not None
+    assert chunks[-1].tokens.completion == 7
+    looped = await gather(fast.base, request_of(LOOP, max_tokens=500))
+    assert looped[-1].stop_reason is StopReason.REPEATED
+    assert "repeat itself" in looped[-1].notice
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_closed_answer_frees_the_model(fast: Engines) -> None:
+    async with aclosing(fast.base.stream(request_of(LONG))) as chunks:
+        await anext(chunks)
+    assert text_of(await gather(fast.base, request_of(HELLO))) == BASE[HELLO]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_killed_worker_costs_one_answer(fast: Engines) -> None:
+    _, failure = await cut_off(fast.base, kill)
+    assert "process was killed" in str(failure)
+    assert text_of(await gather(fast.base, request_of(HELLO))) == BASE[HELLO]
+
+
+def loaded_libraries(pid: int | None) -> str:
+    return Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_worker_has_no_torch(fast: Engines) -> None:
+    await gather(fast.base, request_of(HELLO))
+    maps = loaded_libraries(fast.base._host.pid)
+    assert "libllama" in maps
+    assert "libtorch" not in maps
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_model_is_converted_once(
+    copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
+    first = own(copy("model"))
+    labels = [step.label async for step in first.load()]
+    assert "converting for llama.cpp, once" in labels
+    await first.unload()
+    assert "converting for llama.cpp, once" not in [step.label async for step in first.load()]
+    await first.unload()
+    (made,) = (paths.cache_dir() / "llama.cpp").glob("*/model.gguf")
+    made.write_bytes(made.read_bytes()[:5000])
+    with pytest.raises(EngineUnavailable, match="cannot load") as refused:
+        await gather(first, request_of(HELLO))
+    shutil.rmtree(made.parent)
+    assert str(made.parent) in refused.value.remedy
+    assert text_of(await gather(first, request_of(HELLO))) == BASE[HELLO]
+    await first.unload()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_what_llama_cpp_does_not_take_is_refused(
+    tiny: Tiny, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
+    adapter = copy("adapter")
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_dora": True}))
+    engine = own(tiny.model, adapter)
+    with pytest.raises(EngineUnavailable, match="it is a DoRA") as refused:
+        await gather(engine, request_of(HELLO))
+    assert "transformers" in refused.value.remedy
+    await engine.unload()
+    model = copy("model")
+    config = model / "config.json"
+    values = json.loads(config.read_text())
+    values["rope_parameters"] = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0}
+    config.write_text(json.dumps(values))
+    with pytest.raises(EngineUnavailable, match="yarn"):
+        await gather(own(model), request_of(HELLO))
+
+
+def test_the_command_makes_both_files(tiny: Tiny, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made = subprocess.run(
+        [sys.executable, "-m", "scripts.models", "convert", tiny.model, "--adapter", tiny.adapter],
+        env={**os.environ, "BALCAO_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = [Path(line) for line in made.stdout.splitlines()]
+    assert [file.name for file in files] == ["model.gguf", "adapter.gguf"]
+    assert all(file.is_relative_to(home) and file.stat().st_size for file in files)

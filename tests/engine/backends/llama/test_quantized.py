@@ -1,0 +1,27 @@
+"""The model in four bits, which runs on a CPU too."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.engine.backends.llama.conftest import engine, gather, request_of, text_of
+from tests.engine.backends.llama.make_model import HELLO
+from tests.engine.backends.llama.tiny import Tiny
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="bitsandbytes is not installed there")
+async def test_in_four_bits_the_adapter_leaves_the_base_alone(tiny: Tiny) -> None:
+    base = engine(model=str(tiny.model), quantization="nf4")
+    tuned = engine("lora", model=str(tiny.model), adapter=str(tiny.adapter), quantization="nf4")
+    tuned._host = base._host
+    try:
+        before = text_of(await gather(base, request_of(HELLO, max_tokens=20)))
+        between = text_of(await gather(tuned, request_of(HELLO, max_tokens=20)))
+        after = text_of(await gather(base, request_of(HELLO, max_tokens=20)))
+    finally:
+        await base.unload()
+    assert before == after != between

@@ -1,0 +1,242 @@
+"""Building: whole or not at all, refused where it cannot be read, changed without a rebuild."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.catalogue import layout_part as layout
+from engine.catalogue.build import build, change
+from engine.catalogue.catalogue import Catalogue
+from engine.core import manifest_part as manifest
+from engine.core.errors import BalcaoError, CatalogueError, UsageError
+from engine.core.types import Product, Status
+from tests.engine.catalogue.conftest import products
+
+
+def product(uid: str, title: str, text: str = "Some text.") -> Product:
+    return Product(uid, title, text, text)
+
+
+def test_the_manifest_says_how_text_was_cut_into_words(folder: Path) -> None:
+    made = manifest.read(folder)
+    assert (made.kind, made.version) == (layout.KIND, layout.INDEX_VERSION)
+    assert "folding" in made.settings["tokeniser"]
+    assert made.counts == {"kept": len(products())}
+
+
+def test_every_product_comes_back_by_number(catalogue: Catalogue) -> None:
+    assert len(catalogue) == len(products())
+    assert [catalogue.get(one.uid) for one in products()] == products()
+    assert catalogue.get("nothing") is None
+
+
+def test_the_original_is_kept_beside_the_cleaned_text(tmp_path: Path) -> None:
+    odd = Product("1", "T", "a & b", "a &amp; b")
+    build([odd], tmp_path / "index")
+    assert Catalogue.open(tmp_path / "index").get("1") == odd
+
+
+@pytest.mark.parametrize("damage", ["missing", "version", "fold", "kind", "json", "db", "titles"])
+def test_an_index_that_cannot_be_read_names_the_command_that_mends_it(
+    tmp_path: Path, damage: str
+) -> None:
+    folder = tmp_path / "index"
+    if damage != "missing":
+        build(products()[:3], folder)
+        _damage(folder, damage)
+    with pytest.raises(CatalogueError) as caught:
+        Catalogue.open(folder)
+    assert f"balcao index trn.json.gz --out {folder}" in caught.value.remedy
+
+
+def _damage(folder: Path, how: str) -> None:
+    file = folder / manifest.NAME
+    made = json.loads(file.read_text())
+    if how == "version":
+        made["version"] = 1
+    elif how == "fold":
+        made["settings"]["fold_version"] = 0
+    elif how == "kind":
+        made["kind"] = "training-data"
+    if how == "json":
+        file.write_text("{")
+    elif how == "db":
+        (folder / "products.db").write_bytes(b"no database")
+    elif how == "titles":
+        (folder / "titles" / "meta.json").write_text("{}")
+    else:
+        file.write_text(json.dumps(made))
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("Dear")
+    with pytest.raises(UsageError, match="something else"):
+        build(products(), tmp_path / "letters")
+    with pytest.raises(UsageError, match="is a file"):
+        build(products(), tmp_path / "letters" / "dear.txt")
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
+
+
+def test_a_failure_leaves_the_index_of_before_and_no_rubbish(tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    build([product("1", "Old")], out)
+
+    def broken() -> Iterator[Product]:
+        yield product("2", "New")
+        raise CatalogueError("the disk is full")
+
+    with pytest.raises(CatalogueError, match="disk is full"):
+        build(broken(), out)
+    with pytest.raises(CatalogueError):
+        build([product("2", "New"), product("2", "Twice")], out)
+    assert Catalogue.open(out).find("old").status is Status.EXACT
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".index.lock", "index"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    with pytest.raises(BalcaoError, match="cannot be written"):
+        build(products(), tmp_path / "shut" / "index")
+
+
+def test_an_empty_catalogue_answers_none(tmp_path: Path) -> None:
+    build([], tmp_path / "index")
+    opened = Catalogue.open(tmp_path / "index")
+    assert len(opened) == 0
+    assert opened.find("anything at all").status is Status.NONE
+
+
+def test_adding_and_replacing(tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    build(products(), out)
+    reader = Catalogue.open(out)
+    change(
+        [
+            product("0000000018", "2002 Hitches", "New text."),
+            product("0000000099", "Zephyr Almanac of Quiet Harbours"),
+            product("0000000099", "Zephyr Almanac of Noisy Harbours"),
+        ],
+        out,
+    )
+    # One that was open before sees whole titles and texts, and nothing that is gone.
+    assert reader.find("2002 hitches").status is Status.EXACT
+    assert reader.find("1001 knots").status is Status.NONE
+    reader.close()
+    opened = Catalogue.open(out)
+    assert len(opened) == len(products()) + 1
+    found = opened.find("2002 hitches")
+    assert found.product == product("0000000018", "2002 Hitches", "New text.")
+    assert opened.find("zehpyr noisy harbours almanac").product == product(
+        "0000000099", "Zephyr Almanac of Noisy Harbours"
+    )
+    assert opened.find("1001 knots").status is Status.NONE
+    assert opened.find("knots").status is Status.NONE
+    assert manifest.read(out).settings["changes"] == [{}]
+    change(products(), out)
+    again = Catalogue.open(out)
+    assert len(again) == len(products()) + 1
+    assert [again.get(one.uid) for one in products()] == products()
+
+
+def test_changing_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="no catalogue"):
+        change(products(), tmp_path / "index")
+
+
+_BUILDER = """
+import sys
+from pathlib import Path
+from engine.retrieval import layout
+from engine.catalogue.build import build, change
+from engine.core.types import Product
+rows = [Product(f"{n:010d}", f"Killed Title {n}", f"text {n} " * 20) for n in range(4000)]
+if sys.argv[2] == "change":
+    change(rows[:400], Path(sys.argv[1]))
+else:
+    build(rows, Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("how", ["build", "change"])
+def test_a_kill_at_any_moment_leaves_a_whole_index(tmp_path: Path, how: str) -> None:
+    out = tmp_path / "index"
+    build([product(f"{n:010d}", f"Killed Title {n}") for n in range(0, 4000, 10)], out)
+    draw = random.Random(9)  # noqa: S311 - a test's dice
+    for _ in range(6):
+        running = subprocess.Popen([sys.executable, "-c", _BUILDER, str(out), how])
+        time.sleep(draw.uniform(0.1, 0.6))
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        if out.exists():
+            opened = Catalogue.open(out)
+            assert len(opened) in ((400, 4000) if how == "build" else range(400, 801))
+            assert opened.find("killed title 120").status is Status.EXACT
+            assert opened.find("120 title killed").product == opened.get("0000000120")
+            opened.close()
+    subprocess.run([sys.executable, "-c", _BUILDER, str(out), how], check=True)
+    opened = Catalogue.open(out)
+    assert len(opened) == (4000 if how == "build" else 400 + 360)
+    assert opened.find("killed title 121").status is Status.EXACT
+    assert not list(tmp_path.glob(".index.building-*"))
+
+
+def test_a_change_that_was_killed_in_the_midst_of_writing_is_taken_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    shutil.copytree(folder, whole)
+    with closing(Catalogue.open(whole)) as opened:
+        count, one = len(opened), opened.get("0000000002")
+    with closing(sqlite3.connect(whole / "products.db", isolation_level=None)) as writing:
+        writing.executescript("PRAGMA cache_size=1; BEGIN; UPDATE product SET title = 'x';")
+        writing.execute("UPDATE total SET products = 0")
+        writing.execute("UPDATE text SET description = description || hex(zeroblob(9000))")
+        shutil.copytree(whole, killed)
+    assert (killed / "products.db-journal").stat().st_size
+    with closing(Catalogue.open(killed)) as opened:
+        assert len(opened) == count
+        assert opened.get("0000000002") == one is not None
+    assert not (killed / "products.db-journal").exists()
+
+
+def _ask(folder: Path, answers: multiprocessing.Queue[list[str]]) -> None:
+    opened = Catalogue.open(folder)
+    found = [opened.find(f"{one.title}?").status.value for one in products() * 20]
+    answers.put(found)
+
+
+def test_eight_processes_read_one_index(folder: Path) -> None:
+    start = multiprocessing.get_context("spawn")
+    answers: multiprocessing.Queue[list[str]] = start.Queue()
+    readers = [start.Process(target=_ask, args=(folder, answers)) for _ in range(8)]
+    for one in readers:
+        one.start()
+    found = [answers.get(timeout=60) for _ in readers]
+    for one in readers:
+        one.join()
+    assert [one.exitcode for one in readers] == [0] * 8
+    assert all(each == found[0] for each in found)
+
+
+def test_importing_the_catalogue_loads_no_engine_of_search() -> None:
+    code = (
+        "import sys, engine.catalogue.catalogue, engine.catalogue.build, engine.catalogue.index;"
+        "assert not {'tantivy', 'numpy', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,54 @@
+"""Folding: what people leave out when they type does not matter, and nothing else is lost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.catalogue.folding import fold, key, words
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Marmalade's Kittens", ["marmalades", "kittens"]),
+        ("Marmalade’s Kittens", ["marmalades", "kittens"]),
+        ("HMS “Heron”—a tale", ["hms", "heron", "a", "tale"]),
+        ("Ação & Reação", ["acao", "reacao"]),
+        ("e\u0301te\u0301", ["ete"]),
+        ("STRASSE Straße ØRSTED Łódź", ["strasse", "strasse", "orsted", "lodz"]),
+        ("XR-450/B 18-Inch", ["xr", "450", "b", "18", "inch"]),
+        ("東京 Nights", ["東", "京", "nights"]),
+        ("Привет, МИР", ["привет", "мир"]),
+        ("Café™ Noir®", ["cafe", "noir"]),
+        ("!!!", []),
+        ("a\xa0b\u2003c", ["a", "b", "c"]),
+    ],
+)
+def test_words(text: str, folded: list[str]) -> None:
+    assert words(text) == folded
+
+
+@given(st.text())
+def test_folding_twice_changes_nothing(text: str) -> None:
+    once = words(text)
+    assert words(" ".join(once)) == once
+    assert fold(text).split() == once
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=0x24F)))
+def test_case_does_not_matter_in_western_text(text: str) -> None:
+    assert words(text.casefold()) == words(text.casefold().upper().casefold())
+
+
+@given(st.text())
+def test_a_key_is_a_number_that_sqlite_takes(text: str) -> None:
+    assert -(2**63) <= key(words(text), text) < 2**63
+
+
+def test_keys_pass_over_blanks_and_the_word_that_an_ampersand_stands_for() -> None:
+    assert key(words("Best-Selling Cats & Dogs")) == key(words("bestselling cats and dogs"))
+    assert key(words("Cats Dogs")) != key(words("Dogs Cats"))
+    assert key(words("and")) != key(words(""))
+    assert key([], "!!!") != key([], "???")

@@ -1,0 +1,260 @@
+"""Training rows: sampled over the whole file, split for good, worded by engine.prompts."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.catalogue.clean import clean
+from engine.catalogue.prepare import Plan, prepare
+from engine.core import manifest_part as manifest
+from engine.core.errors import DataError, UsageError
+from engine.core.types import Product
+from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
+
+SPLITS = ("train", "valid", "test")
+
+
+def write(path: Path, count: int = 2_000) -> Path:
+    with path.open("w", encoding="utf-8") as stream:
+        for number in range(count):
+            row = {
+                "uid": f"{number:010d}",
+                "title": "" if number % 17 == 0 else f"Title &amp; {number} “quoted”",
+                "content": "" if number % 3 == 0 else f'Text \\ {number // 4} said "so".',
+            }
+            stream.write(json.dumps(row) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("prepare") / "trn.json")
+
+
+def rows(folder: Path, split: str) -> list[list[dict[str, str]]]:
+    lines = (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["messages"] for line in lines]
+
+
+def pairs(folder: Path) -> dict[str, set[tuple[str, str]]]:
+    return {
+        split: {(one[1]["content"], one[2]["content"]) for one in rows(folder, split)}
+        for split in SPLITS
+    }
+
+
+def usable(source: Path) -> list[tuple[str, str]]:
+    found = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    return [
+        (clean(one["title"]), clean(one["content"]))
+        for one in found
+        if one["title"] and one["content"]
+    ]
+
+
+def test_the_rows_are_what_the_prompts_give(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "out", Plan())
+    wanted = {
+        msgspec.json.encode({"messages": training_messages(title, text, form)})
+        for title, text in usable(source)
+        for form in QUESTION_FORMS
+    }
+    lines = [
+        line
+        for split in SPLITS
+        for line in (tmp_path / "out" / f"{split}.jsonl").read_bytes().splitlines()
+    ]
+    assert set(lines) <= wanted
+    assert len(lines) == len(usable(source))
+
+
+def test_every_wording_occurs_and_the_answer_is_the_cleaned_description(
+    source: Path, tmp_path: Path
+) -> None:
+    prepare(source, tmp_path / "out", Plan(forms=3))
+    texts = {text for _, text in usable(source)}
+    asked: Counter[str] = Counter()
+    for messages in rows(tmp_path / "out", "train"):
+        assert [one["role"] for one in messages] == ["system", "user", "assistant"]
+        assert messages[2]["content"] in texts
+        asked[messages[1]["content"].split("Title")[0]] += 1
+    assert len(asked) == len({form.split("{")[0] for form in QUESTION_FORMS})
+
+
+def test_more_rows_than_wordings_have_the_title_in_lower_case(tmp_path: Path) -> None:
+    source = tmp_path / "one.jsonl"
+    title = 'The "ÉTÉ" of 12\\" Owls'
+    source.write_text(json.dumps({"uid": "1", "title": title, "content": "Hoo."}) + "\n")
+    forms = len(QUESTION_FORMS)
+    prepare(source, tmp_path / "out", Plan(valid=0, test=0, forms=2 * forms))
+    asked = [messages[1]["content"] for messages in rows(tmp_path / "out", "train")]
+    assert sorted(asked[:forms]) == sorted(form.format(title=title) for form in QUESTION_FORMS)
+    assert [one.lower() for one in asked[:forms]] == [one.lower() for one in asked[forms:]]
+    assert all(title.lower() in one for one in asked[forms:])
+
+
+ODD = (
+    ('A "B" \\ C', 'Tab\tand \\n, "said" he.'),
+    ("Écru – “naïve” 🐱", "日本茶.\n\nTitle: none\nDescription: neither."),
+    ("{title} & {description}", "{question} \u2028 {0} %s %b"),
+    ("The catalogue's record:", "\x7f title \ufffd"),
+)
+
+
+def test_grounded_rows_are_what_the_prompts_give(tmp_path: Path) -> None:
+    source = tmp_path / "odd.jsonl"
+    lines = [
+        json.dumps({"uid": f"{number}{place}", "title": title, "content": text + f" {number}"})
+        for number in range(30)
+        for place, (title, text) in enumerate(ODD)
+    ]
+    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    prepare(source, tmp_path / "out", Plan(limit=20, valid=0, test=0, forms=2, grounded=90))
+    wanted = {
+        msgspec.json.encode({"messages": training_messages(title, text, form, record)})
+        for title, text in usable(source)
+        for form in QUESTION_FORMS
+        for record in (None, Product("", title, text))
+    }
+    written = (tmp_path / "out" / "train.jsonl").read_bytes().splitlines()
+    assert set(written) <= wanted
+    assert len(written) == len(set(written)) == 2 * 20 + 90
+    shown = [one for one in rows(tmp_path / "out", "train") if is_grounded(one)]
+    assert len(shown) == 90
+    assert len({text[2]["content"].rpartition(" ")[0] for text in shown}) == len(ODD)
+
+
+def is_grounded(messages: list[dict[str, str]]) -> bool:
+    return messages[1]["content"].startswith("The catalogue's record:\nTitle: ")
+
+
+def test_rows_from_memory_are_the_same_beside_grounded_ones(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "plain", Plan(limit=100, forms=2, valid=0.2))
+    few = prepare(source, tmp_path / "few", Plan(limit=100, forms=2, valid=0.2, grounded=80))
+    prepare(source, tmp_path / "many", Plan(limit=100, forms=2, valid=0.2, grounded=1130))
+    for split in SPLITS:
+        plain, some, more = (rows(tmp_path / name, split) for name in ("plain", "few", "many"))
+        assert [one for one in some if not is_grounded(one)] == plain
+        assert [one for one in more if not is_grounded(one)] == plain
+        shown = [one for one in some if is_grounded(one)]
+        assert len(shown) == few.counts["grounded"][split] > 0
+        assert all(one in more for one in shown)
+    assert sum(few.counts["grounded"].values()) == 80
+    assert few.counts["kept"] == 180
+    assert sum(few.counts["splits"].values()) == 280
+
+
+def test_no_description_is_in_two_splits(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "out", Plan(valid=0.2, test=0.3))
+    texts = {split: {text for _, text in found} for split, found in pairs(tmp_path / "out").items()}
+    assert not texts["train"] & texts["valid"]
+    assert not texts["train"] & texts["test"]
+    assert not texts["valid"] & texts["test"]
+    assert 0.1 < len(texts["valid"]) / sum(map(len, texts.values())) < 0.3
+
+
+def test_splits_and_sample_are_stable(source: Path, tmp_path: Path) -> None:
+    shuffled = tmp_path / "shuffled.json"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    random.Random(1).shuffle(lines)  # noqa: S311 - a test's dice
+    shuffled.write_text("\n".join(lines), encoding="utf-8")
+    found = []
+    for number, (where, limit) in enumerate(((source, 200), (shuffled, 200), (source, 400))):
+        prepare(where, tmp_path / str(number), Plan(limit=limit, seed=3))
+        found.append(pairs(tmp_path / str(number)))
+    assert found[0] == found[1]
+    assert all(found[0][split] <= found[2][split] for split in SPLITS)
+    assert sum(len(found[0][split]) for split in SPLITS) == 200
+
+
+def test_the_sample_is_spread_over_the_whole_file(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "out", Plan(limit=120))
+    numbers = [
+        int("".join(filter(str.isdigit, asked)))
+        for found in pairs(tmp_path / "out").values()
+        for asked, _ in found
+    ]
+    thirds = Counter(number * 3 // 2_000 for number in numbers)
+    assert min(thirds[third] for third in range(3)) > 20
+
+
+def test_another_seed_is_another_sample(source: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        prepare(source, tmp_path / str(seed), Plan(limit=100, seed=seed))
+    assert pairs(tmp_path / "1") != pairs(tmp_path / "2")
+
+
+def test_a_limit_beyond_what_is_there_takes_all(source: Path, tmp_path: Path) -> None:
+    made = prepare(source, tmp_path / "out", Plan(limit=10**9))
+    assert made.counts["kept"] == len(usable(source)) == sum(made.counts["splits"].values())
+
+
+def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "out", Plan(limit=50, seed=7))
+    made = manifest.read(tmp_path / "out")
+    assert (made.kind, made.prompt_version) == ("training-data", PROMPT_VERSION)
+    assert made.inputs == [manifest.input_of(source)]
+    assert made.counts["read"] == 2_000
+    assert made.counts["kept"] == 50
+    wanted = {"limit": 50, "seed": 7, "valid": 0.05, "test": 0.05, "forms": 1, "grounded": 0}
+    assert made.settings == wanted
+    assert made.counts["grounded"] == dict.fromkeys(SPLITS, 0)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "manifest.json",
+        "test.jsonl",
+        "train.jsonl",
+        "valid.jsonl",
+    ]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(limit=0),
+        Plan(valid=-0.1),
+        Plan(valid=0.6, test=0.5),
+        Plan(forms=99),
+        Plan(grounded=5),
+        Plan(limit=5, grounded=-1),
+    ],
+)
+def test_a_plan_without_sense_is_refused(source: Path, tmp_path: Path, plan: Plan) -> None:
+    with pytest.raises(UsageError):
+        prepare(source, tmp_path / "out", plan)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_descriptions_is_told(tmp_path: Path) -> None:
+    (tmp_path / "trn.json").write_text('{"uid": "1", "title": "T", "content": ""}\n')
+    with pytest.raises(DataError, match="no row with both"):
+        prepare(tmp_path / "trn.json", tmp_path / "out", Plan())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kill_at_any_moment_leaves_whole_rows_or_none(tmp_path: Path) -> None:
+    source = write(tmp_path / "trn.json", 40_000)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "scripts.prepare", str(source), "--out", str(out)]
+    draw = random.Random(2)  # noqa: S311 - a test's dice
+    for _ in range(5):
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(draw.uniform(0.15, 0.7))
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait()
+        if out.exists():
+            counts = manifest.read(out).counts["splits"]
+            assert {split: len(rows(out, split)) for split in SPLITS} == counts
+    subprocess.run(command, check=True, capture_output=True)
+    assert sum(manifest.read(out).counts["splits"].values()) == len(usable(source))
+    assert not list(tmp_path.glob(".out.building-*"))

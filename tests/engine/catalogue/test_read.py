@@ -1,0 +1,194 @@
+"""Reading: whatever the file is like, the good rows come, and the others are counted."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from engine.catalogue import reader_part as reader
+from engine.catalogue.counts_part import Counts
+from engine.catalogue.products_part import products
+from engine.catalogue.reader_part import read_rows
+from engine.core.errors import DataError
+
+
+def line(uid: str = "0000000001", title: object = "A Title", content: object = "Text.") -> bytes:
+    row = {"uid": uid, "title": title, "content": content, "target_ind": [1], "target_rel": [1.0]}
+    return json.dumps(row).encode() + b"\n"
+
+
+MANY = b"".join(line(f"{number:010d}", f"Title {number}") for number in range(5_000))
+
+
+def read(path: Path) -> tuple[list[str], Counts]:
+    counts = Counts()
+    return [row.uid for row in read_rows(path, counts)], counts
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "trn.json"
+
+
+def test_every_way_of_packing_gives_the_same_rows(tmp_path: Path) -> None:
+    plain = tmp_path / "trn.jsonl"
+    plain.write_bytes(MANY)
+    packed = tmp_path / "trn.json.gz"
+    packed.write_bytes(gzip.compress(MANY))
+    # The original: a zip that holds gzipped files, in a folder.
+    outer = tmp_path / "LF-Amazon-1.3M.zip"
+    with zipfile.ZipFile(outer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("LF-Amazon-1.3M/lbl.json.gz", gzip.compress(line()))
+        archive.writestr("LF-Amazon-1.3M/trn.json.gz", gzip.compress(MANY))
+    inner = tmp_path / "plain.zip"
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("trn.json", MANY)
+    wanted = [f"{number:010d}" for number in range(5_000)]
+    for path in (plain, packed, outer, inner):
+        assert read(path)[0] == wanted
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    for data in (MANY, gzip.compress(MANY)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert len(read(Path("-"))[0]) == 5_000
+
+
+def test_bad_lines_are_counted_by_reason(file: Path) -> None:
+    bad = (
+        b"{not json}\n",
+        b'["a", "list"]\n',
+        line(content=7),
+        line(title=["x"]),
+        b'{"title": "no number"}\n',
+        b'{"uid": "2", "title": "\xff\xfe"}\n',
+        line("0000000001", "again"),
+        line("0000000009", "cut")[:40],
+    )
+    file.write_bytes(line() + b"\n\n" + b"".join(bad[:-1]) + line("000000000X") + bad[-1])
+    uids, counts = read(file)
+    assert uids == ["0000000001", "000000000X"]
+    assert counts.read == 10
+    assert counts.rejected == {
+        "not JSON": 3,
+        "wrong type": 3,
+        "field missing": 1,
+        "repeated uid": 1,
+    }
+
+
+def test_nulls_a_byte_order_mark_and_a_missing_last_newline_do_no_harm(file: Path) -> None:
+    rows = line(content=None) + line("0000000002", title=None) + line("0000000003").strip()
+    file.write_bytes(b"\xef\xbb\xbf" + rows)
+    assert len(read(file)[0]) == 3
+
+
+def test_a_huge_content_is_read_whole(file: Path) -> None:
+    huge = "long words " * 20_000
+    file.write_bytes(line(content=huge) + line("0000000002"))
+    rows = list(read_rows(file, Counts()))
+    assert [len(row.content or "") for row in rows] == [len(huge), 5]
+
+
+def test_a_line_beyond_all_measure_is_left_out(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_LONGEST_LINE", 1 << 21)
+    file.write_bytes(line() + b"x" * (5 << 20) + b"\n" + line("0000000002") + b"y" * (4 << 20))
+    uids, counts = read(file)
+    assert uids == ["0000000001", "0000000002"]
+    assert counts.rejected == {"line too long": 2}
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_cut_archive_gives_what_came_before_the_cut(tmp_path: Path, share: float) -> None:
+    packed = gzip.compress(MANY)
+    path = tmp_path / "trn.json.gz"
+    path.write_bytes(packed[: int(len(packed) * share)])
+    uids, counts = read(path)
+    assert 0 < len(uids) < 5_000
+    assert uids == [f"{number:010d}" for number in range(len(uids))]
+    assert counts.rejected["archive cut or broken"] == 1
+
+
+def test_a_broken_checksum_loses_little(tmp_path: Path) -> None:
+    rows = b"".join(line(f"{number:010d}", content="Text. " * 40) for number in range(5_000))
+    packed = bytearray(gzip.compress(rows))
+    packed[-6] ^= 0xFF
+    path = tmp_path / "trn.json.gz"
+    path.write_bytes(packed)
+    uids, counts = read(path)
+    assert len(uids) > 4_000
+    assert counts.rejected["archive cut or broken"] == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\n\n", b"root:x:0:0\nbin:x:1:1\n", b'{"other": 1}\n', b"\x00\x01" * 5_000,
+     b"\x1f\x8b rubbish", gzip.compress(b""), b"PK\x03\x04 rubbish"],
+)  # fmt: skip
+def test_an_empty_or_foreign_file_is_one_clear_error(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read(file)
+    assert str(file) in caught.value.message
+
+
+def test_a_missing_file_and_a_folder_are_told_apart_from_data(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing.json", tmp_path):
+        with pytest.raises(DataError, match="cannot be read"):
+            read(path)
+
+
+def test_a_zip_without_rows_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "other.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(DataError, match=r"no trn\.json"):
+        read(path)
+
+
+def test_the_reading_can_be_given_up(file: Path) -> None:
+    file.write_bytes(MANY * 20)
+    rows = read_rows(file, Counts())
+    assert next(rows).uid == "0000000000"
+    rows.close()  # type: ignore[attr-defined]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "trn.json.gz"
+    text = "much the same " * 200
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        for number in range(20_000):
+            stream.write(line(f"{number:010d}", "T", text))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_rows(path, Counts())) == 20_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 << 20  # of 56 MB unpacked
+
+
+def test_rows_without_title_and_description_are_no_products(file: Path) -> None:
+    rows = (
+        line("0000000001", "", "--This text refers to thePaperbackedition."),
+        line("0000000002", "&nbsp;", " "),
+        line("", "No number"),
+        line("0000000003", "Title &amp; more", ""),
+        line("0000000004", "", "Text only."),
+    )
+    file.write_bytes(b"".join(rows))
+    counts = Counts()
+    kept = list(products(read_rows(file, counts), counts))
+    assert [(one.uid, one.title, one.description) for one in kept] == [
+        ("0000000003", "Title & more", ""),
+        ("0000000004", "", "Text only."),
+    ]
+    assert counts.rejected == {"no title and no description": 2, "no uid": 1}
+    assert counts.kept == 2

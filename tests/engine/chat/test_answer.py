@@ -1,0 +1,275 @@
+"""One question from end to end, with a real catalogue and a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.backends.base import Engine
+from engine.backends.registry import Registry
+from engine.catalogue.catalogue import Catalogue
+from engine.chat.answer import Assistant
+from engine.config import settings
+from engine.core.conversation_part import Conversation
+from engine.core.errors import EngineFailed, UsageError
+from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
+from engine.core.types import Answer, Availability, Mode, Progress, Role, Status, StopReason
+from engine.prompts import SYSTEM
+from engine.store.conversations import ConversationStore
+from tests.scripted import ScriptedEngine
+
+
+class OneEngine(Registry):
+    """The real registry, its row `base` answered by a scripted engine."""
+
+    def __init__(self, engine: ScriptedEngine | None = None) -> None:
+        super().__init__(settings.load(Path("none"), {}))
+        self.scripted = engine or ScriptedEngine()
+
+    def get(self, engine_id: str) -> Engine:
+        return self.scripted if engine_id == "base" else super().get(engine_id)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ConversationStore]:
+    opened = ConversationStore(tmp_path / "c.db")
+    yield opened
+    opened.close()
+
+
+async def ask(
+    assistant: Assistant,
+    question: str,
+    engine: str = "catalogue",
+    mode: Mode = Mode.GROUNDED,
+    conversation: Conversation | None = None,
+) -> tuple[Answer, list[Event]]:
+    events = [
+        event
+        async for event in assistant.ask(question, engine, mode, conversation or Conversation())
+    ]
+    last = events[-1]
+    assert isinstance(last, Answered)
+    return last.answer, events
+
+
+async def test_the_catalogue_quotes_word_for_word(catalogue: Catalogue) -> None:
+    answer, events = await ask(Assistant(OneEngine(), catalogue), "the tin lighthouse")
+    assert answer.product is not None
+    assert answer.text == answer.product.description
+    assert (answer.status, answer.fidelity, answer.verbatim) == (Status.EXACT, 1.0, True)
+    assert isinstance(events[0], Found)
+    assert 0 < answer.timing.retrieval <= answer.timing.first_token <= answer.timing.total
+
+
+async def test_repeated_titles_are_listed_and_picked_by_number(catalogue: Catalogue) -> None:
+    assistant, conversation = Assistant(OneEngine(), catalogue), Conversation()
+    answer, _ = await ask(assistant, "Striped Apron", conversation=conversation)
+    assert (answer.status, answer.fidelity, answer.by_counter) == (Status.SEVERAL, None, True)
+    wanted = answer.sources[1].product
+    answer, _ = await ask(assistant, "2", conversation=conversation)
+    assert (answer.status, answer.text) == (Status.EXACT, wanted.description)
+
+
+async def test_what_is_not_there_is_said_in_the_language_of_the_question(
+    catalogue: Catalogue,
+) -> None:
+    assistant = Assistant(OneEngine(), catalogue)
+    english, _ = await ask(assistant, "do you have the Velvet Submarine Handbook?")
+    portuguese, _ = await ask(assistant, "vocês têm o Manual do Submarino de Veludo?")
+    assert (english.status, portuguese.status) == (Status.NONE, Status.NONE)
+    assert english.text.startswith("I don't have that")
+    assert portuguese.text.startswith("Não tenho isso")
+
+
+async def test_a_title_without_description_invents_none(catalogue: Catalogue) -> None:
+    answer, _ = await ask(Assistant(OneEngine(), catalogue), "Empty Shelf")
+    assert "without a description" in answer.text
+    assert (answer.fidelity, answer.status) == (None, Status.EXACT)
+
+
+async def test_follow_ups_keep_the_product(catalogue: Catalogue) -> None:
+    assistant, conversation = Assistant(OneEngine(), catalogue), Conversation()
+    await ask(assistant, "The Tin Lighthouse", conversation=conversation)
+    wrote, _ = await ask(assistant, "who wrote it?", conversation=conversation)
+    assert wrote.text == "Written by Ada Quillfeather for readers of 9 to 12 years."
+    assert (wrote.status, wrote.fidelity) == (Status.LIKELY, 1.0)
+    unsaid, _ = await ask(assistant, "is it waterproof?", conversation=conversation)
+    assert (unsaid.by_counter, unsaid.fidelity) == (True, None)
+
+
+async def test_a_model_gets_the_record_when_grounded_and_not_from_memory(
+    catalogue: Catalogue,
+) -> None:
+    registry = OneEngine(ScriptedEngine(("Navy ", "twill of mine.")))
+    assistant = Assistant(registry, catalogue)
+    grounded, _ = await ask(assistant, "canvas stool, green", "base")
+    memory, _ = await ask(assistant, "canvas stool, green", "base", Mode.MEMORY)
+    seen = [request.messages for request in registry.scripted.asked]
+    assert [message.role for message in seen[0]] == [Role.SYSTEM, Role.USER]
+    assert "Holds 110 kg." in seen[0][1].content
+    assert seen[1][0].content == SYSTEM
+    assert seen[1][1].content == "canvas stool, green"
+    assert (grounded.text, memory.mode) == ("Navy twill of mine.", Mode.MEMORY)
+    assert grounded.fidelity == pytest.approx(1 / 5)  # the full stop
+    assert not grounded.verbatim
+
+
+async def test_a_grounded_model_is_not_asked_without_a_record(catalogue: Catalogue) -> None:
+    registry = OneEngine()
+    answer, _ = await ask(Assistant(registry, catalogue), "Velvet Submarine Handbook", "base")
+    assert (answer.status, answer.by_counter, answer.engine) == (Status.NONE, True, "base")
+    assert not registry.scripted.asked
+    assert "was not asked" in answer.notice
+
+
+async def test_the_catalogue_says_its_own_words_without_a_note(catalogue: Catalogue) -> None:
+    answer, _ = await ask(Assistant(OneEngine(), catalogue), "Velvet Submarine Handbook")
+    assert (answer.by_counter, answer.notice) == (True, "")
+
+
+async def test_the_turns_before_go_along(catalogue: Catalogue) -> None:
+    registry, conversation = OneEngine(), Conversation()
+    assistant = Assistant(registry, catalogue)
+    await ask(assistant, "Empty Shelf", "base", conversation=conversation)
+    await ask(assistant, "O Jardim de Inverno", "base", conversation=conversation)
+    roles = [message.role for message in registry.scripted.asked[1].messages]
+    assert roles == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
+
+
+async def test_from_memory_a_named_product_is_asked_for_alone(catalogue: Catalogue) -> None:
+    registry, conversation = OneEngine(), Conversation()
+    assistant = Assistant(registry, catalogue)
+    for question in ("Empty Shelf", "O Jardim de Inverno", "who wrote it?", "Striped Apron", "2"):
+        await ask(assistant, question, "base", Mode.MEMORY, conversation)
+    sent = [len(request.messages) for request in registry.scripted.asked]
+    # A follow-up, a title of several and a number from a list mean nothing without the turns.
+    assert sent == [2, 2, 6, 8, 10]
+
+
+async def test_loading_is_told_and_done_once(catalogue: Catalogue) -> None:
+    steps = (Progress("torch", 0.4), Progress("weights", 0.9))
+    assistant = Assistant(OneEngine(ScriptedEngine(load_steps=steps)), catalogue)
+    _, first = await ask(assistant, "Empty Shelf", "base")
+    _, second = await ask(assistant, "Empty Shelf", "base")
+    assert [event.progress for event in first if isinstance(event, Loading)] == list(steps)
+    assert not [event for event in second if isinstance(event, Loading)]
+
+
+async def test_an_engine_that_is_not_ready_says_what_to_do(catalogue: Catalogue) -> None:
+    engine = ScriptedEngine(availability=Availability(ready=False, reason="No.", remedy="Do it."))
+    answer, _ = await ask(Assistant(OneEngine(engine), catalogue), "Empty Shelf", "base")
+    assert answer.problem is not None
+    assert (answer.problem.message, answer.problem.remedy) == ("No.", "Do it.")
+    assert (answer.stop_reason, engine.asked) == (StopReason.ERROR, [])
+
+
+async def test_a_failure_keeps_the_words_that_came(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    engine = ScriptedEngine(("Half an ", EngineFailed("It broke.", "Ask again.")))
+    conversation = Conversation()
+    assistant = Assistant(OneEngine(engine), catalogue, store)
+    answer, _ = await ask(assistant, "Empty Shelf", "base", conversation=conversation)
+    assert (answer.text, answer.stop_reason) == ("Half an", StopReason.ERROR)
+    assert conversation.id is not None
+    assert store.open(conversation.id).turns[0].answer == answer
+
+
+async def test_an_answer_comes_as_it_is_kept(catalogue: Catalogue) -> None:
+    engine = ScriptedEngine((" ", "\n One ", "two. "))
+    assistant = Assistant(OneEngine(engine), catalogue)
+    stream = assistant.ask("Empty Shelf", "base", Mode.MEMORY, Conversation())
+    events = [event async for event in stream]
+    assert [event for event in events if isinstance(event, Piece)] == [
+        Piece("One "),
+        Piece("two. "),
+    ]
+    assert isinstance(events[-1], Answered)
+    assert events[-1].answer.text == "One two."
+
+
+@pytest.mark.parametrize("how", ["close", "cancel"])
+async def test_cancelling_keeps_the_words_that_came(
+    catalogue: Catalogue, store: ConversationStore, how: str
+) -> None:
+    engine = ScriptedEngine(("One ", "two ", 60.0, "three"))
+    conversation, seen = Conversation(), asyncio.Event()
+    assistant = Assistant(OneEngine(engine), catalogue, store)
+
+    async def read() -> None:
+        stream = assistant.ask("Empty Shelf", "base", Mode.GROUNDED, conversation)
+        async with aclosing(stream) as events:
+            async for event in events:
+                if event == Piece("two "):
+                    seen.set()
+                    if how == "close":
+                        return
+
+    task = asyncio.create_task(read())
+    await seen.wait()
+    if how == "cancel":
+        task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() == (how == "cancel")
+    assert engine.closed == 1
+    assert conversation.id is not None
+    for kept in (conversation, store.open(conversation.id)):
+        answer = kept.turns[0].answer
+        assert answer is not None
+        assert (answer.text, answer.stop_reason) == ("One two", StopReason.CANCELLED)
+
+
+async def test_a_disk_that_takes_nothing_does_not_stop_the_chat(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    store.close()
+    answer, events = await ask(Assistant(OneEngine(), catalogue, store), "Canvas Stool, Blue")
+    assert answer.text == "Folds flat and floats."
+    assert [event for event in events if isinstance(event, NotSaved)]
+
+
+async def test_a_disk_that_fills_while_words_come_is_told(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    assistant, conversation = Assistant(OneEngine(), catalogue, store), Conversation()
+    events = []
+    async for event in assistant.ask("Empty Shelf", "base", Mode.GROUNDED, conversation):
+        events.append(event)
+        if isinstance(event, Found):
+            store.close()  # as good as full: nothing can be written from here on
+    assert [type(event) for event in events[-2:]] == [NotSaved, Answered]
+    assert conversation.turns[0].unsaved
+
+
+async def test_an_unknown_engine_is_a_usage_error(catalogue: Catalogue) -> None:
+    with pytest.raises(UsageError, match="no engine named"):
+        await ask(Assistant(OneEngine(), catalogue), "x", "nobody")
+
+
+async def test_greetings_are_no_products(catalogue: Catalogue) -> None:
+    answer, _ = await ask(Assistant(OneEngine(), catalogue), "bom dia")
+    assert (answer.status, answer.text[:3], answer.nearest) == (Status.NONE, "Olá", ())
+
+
+async def test_changed_parameters_hold_from_the_next_question(catalogue: Catalogue) -> None:
+    registry = OneEngine(ScriptedEngine(["Folds."]))
+    assistant = Assistant(registry, catalogue)
+    await ask(assistant, "Canvas Stool, Green", "base")
+    row = registry.settings_of("base")
+    assert isinstance(row, settings.LlamaEngine)
+    own = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "system_prompt": "Be brief."}
+    registry.change("base", msgspec.structs.replace(row, **own))
+    await ask(assistant, "Canvas Stool, Green", "base")
+    before, after = registry.scripted.asked
+    assert (before.temperature, before.top_p, before.max_tokens) == (0.0, 1.0, 1024)
+    assert before.messages[0].content == SYSTEM
+    assert (after.temperature, after.top_p, after.max_tokens) == (0.5, 0.9, 7)
+    assert after.messages[0].content == "Be brief."
+    assert after.messages[1:] == before.messages[1:]
+    assert settings.load(Path("none"), {}).engines["base"] == row

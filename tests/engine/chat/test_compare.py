@@ -1,0 +1,112 @@
+"""Several engines, one question: none waits for, sees, or stops another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from engine.catalogue.catalogue import Catalogue
+from engine.chat.answer import Assistant
+from engine.chat.compare import compare
+from engine.chat.export import turn_as_markdown
+from engine.core.conversation_part import Conversation
+from engine.core.errors import EngineFailed
+from engine.core.events import Answered, Piece
+from engine.core.types import Mode, StopReason
+from engine.store.conversations import ConversationStore
+from tests.engine.chat.test_answer import OneEngine, ask
+from tests.scripted import ScriptedEngine
+
+BOTH = (("base", Mode.MEMORY), ("catalogue", Mode.GROUNDED))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ConversationStore]:
+    opened = ConversationStore(tmp_path / "c.db")
+    yield opened
+    opened.close()
+
+
+async def test_every_engine_answers_and_the_turn_is_kept_in_their_order(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    engine = ScriptedEngine((0.05, "Blue ", 0.05, "stool."))
+    assistant, conversation = Assistant(OneEngine(engine), catalogue, store), Conversation()
+    ended = [
+        place
+        async for place, event in compare(assistant, "Canvas Stool, Blue", BOTH, conversation)
+        if isinstance(event, Answered)
+    ]
+    assert ended == [1, 0]
+    assert conversation.id is not None
+    (turn,) = conversation.turns
+    assert turn.answer is not None
+    assert [answer.engine for answer in (turn.answer, *turn.others)] == ["base", "catalogue"]
+    kept = store.open(conversation.id).turns[0]
+    assert kept.answer is not None
+    assert {answer.text for answer in (kept.answer, *kept.others)} == {
+        "Blue stool.",
+        "Folds flat and floats.",
+    }
+
+
+async def test_one_that_fails_stops_nobody(catalogue: Catalogue) -> None:
+    engine = ScriptedEngine(("Half", EngineFailed("It broke.", "Ask again.")))
+    conversation = Conversation()
+    assistant = Assistant(OneEngine(engine), catalogue)
+    async for _ in compare(assistant, "Canvas Stool, Blue", BOTH, conversation):
+        pass
+    turn = conversation.turns[0]
+    assert turn.answer is not None
+    assert (turn.answer.text, turn.answer.stop_reason) == ("Half", StopReason.ERROR)
+    assert turn.others[0].text == "Folds flat and floats."
+
+
+async def test_closing_cancels_and_keeps_what_came(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    engine = ScriptedEngine(("One ", 60.0, "two"))
+    conversation = Conversation()
+    assistant = Assistant(OneEngine(engine), catalogue, store)
+    events = compare(assistant, "Canvas Stool, Blue", BOTH, conversation)
+    ended = 0
+    async with asyncio.timeout(10), aclosing(events):
+        async for _, event in events:
+            ended += isinstance(event, Answered)
+            if ended and engine.asked and isinstance(event, Piece | Answered):
+                break
+    assert engine.closed == 1
+    turn = conversation.turns[0]
+    assert turn.answer is not None
+    assert (turn.answer.text, turn.answer.stop_reason) == ("One", StopReason.CANCELLED)
+    assert conversation.id is not None
+    assert len(store.open(conversation.id).turns[0].others) == 1
+
+
+async def test_a_follow_up_goes_on_from_the_comparison(catalogue: Catalogue) -> None:
+    assistant, conversation = Assistant(OneEngine(), catalogue), Conversation()
+    async for _ in compare(assistant, "The Tin Lighthouse", BOTH, conversation):
+        pass
+    answer, _ = await ask(assistant, "who wrote it?", conversation=conversation)
+    assert answer.text.startswith("Written by Ada Quillfeather")
+
+
+async def test_the_turn_as_markdown(catalogue: Catalogue) -> None:
+    engine = ScriptedEngine(("# Not a heading\n~~~~\nstill fenced",))
+    assistant, conversation = Assistant(OneEngine(engine), catalogue), Conversation()
+    async for _ in compare(assistant, "Paint [/b] and [red] Brushes", BOTH, conversation):
+        pass
+    page = turn_as_markdown(conversation.turns[0], {"base": "Base Llama"})
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert headings[0] == "## The record: Paint [/b] and [red] Brushes (1000000008)"
+    # In the order in which they ended, which is the threads' business.
+    assert {one.removesuffix(" (chosen)") for one in headings[1:]} == {
+        "## Base Llama",
+        "## catalogue",
+    }
+    assert "~~~~~\n# Not a heading\n~~~~\nstill fenced\n~~~~~" in page
+    assert "word for word" in page

@@ -1,0 +1,245 @@
+"""Conversations as files: what is exported comes back, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from engine.chat import history_part as history
+from engine.core.conversation_part import Conversation
+from engine.core.errors import BalcaoError, DataError, StoreError
+from engine.store.conversations import ConversationStore
+from engine.store.transfer_part import Added
+from tests.engine.store.test_store import ANSWER
+from tests.engine.store.test_store_history import said, said_in
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ConversationStore]:
+    opened = ConversationStore(tmp_path / "one.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[ConversationStore]:
+    opened = ConversationStore(tmp_path / "other.db")
+    yield opened
+    opened.close()
+
+
+def exported(store: ConversationStore) -> bytes:
+    return "".join(history.as_json(store, store.numbers())).encode()
+
+
+def brought(store: ConversationStore, data: bytes) -> Added:
+    return history.read_bytes(store, data, "The file")
+
+
+def contents(store: ConversationStore) -> list[tuple[object, ...]]:
+    kept = [store.kept(number) for number in store.numbers()]
+    return [(one.uid, one.title, one.created, one.updated, one.turns) for one in kept]
+
+
+def test_what_is_exported_comes_back_whole_and_once(
+    store: ConversationStore, other: ConversationStore
+) -> None:
+    first = said(store, "Qual balcão?\nE quando?", "Um \x00 \x1b[2J\u202e [/b]", "outro")
+    turn = store.open(first).turns[0]
+    assert turn.id is not None
+    store.choose(turn.id, 1)
+    store.fork(first, 1)
+    conversation = Conversation()
+    store.begin(conversation, "never answered", replace(ANSWER, text="hal"))
+    data = exported(store)
+    assert not {0x1B, 0x00} & set(data)
+    assert "\u202e" not in data.decode()
+    assert brought(other, data) == Added(3, 0)
+    assert contents(other) == contents(store)
+    assert [entry.forked for entry in other.listed()].count(True) == 1
+    assert other.open(1).turns[0].place == 1
+    assert len(other.search("balcao")) == 2
+    assert brought(other, data) == Added(0, 3)
+    assert brought(store, data) == Added(0, 3)
+    assert brought(other, b"\xef\xbb\xbf" + json.dumps(json.loads(data)).encode()) == Added(0, 3)
+
+
+def test_what_went_on_elsewhere_is_kept_beside_what_is_here(
+    store: ConversationStore, other: ConversationStore
+) -> None:
+    conversation = Conversation()
+    said_in(store, conversation, "one", "a")
+    before = exported(store)
+    brought(other, before)
+    said_in(store, conversation, "two", "b")
+    assert brought(store, before) == Added(0, 1)  # all of it is here, and more
+    after = exported(store)
+    assert brought(other, after) == Added(1, 0)
+    assert brought(other, after) == Added(0, 1)
+    assert sorted(entry.turns for entry in other.listed()) == [1, 2]
+
+
+def test_an_import_brings_back_what_was_deleted(store: ConversationStore) -> None:
+    number = said(store, "one", "a")
+    data = exported(store)
+    store.delete(number)
+    assert brought(store, data) == Added(1, 0)
+    assert [entry.id for entry in store.listed()] == [number]
+
+
+def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
+    def made(data: bytes) -> bytes:
+        file = json.loads(data)
+        change(file)
+        return json.dumps(file).encode()
+
+    return made
+
+
+def in_answer(**values: object) -> Callable[[bytes], bytes]:
+    """The second conversation's answer with those values."""
+    return changed(
+        lambda file: file["conversations"][1]["turns"][0]["answers"][0]["answer"].update(values)
+    )
+
+
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "not json": lambda _: b"hello",
+    "not utf-8": lambda data: data.replace(b"second", b"\xff\xfe"),
+    "a lone surrogate": lambda data: data.replace(b"second", b"\\ud800"),
+    "cut": lambda data: data[: len(data) - 40],
+    "deep": lambda data: data.replace(b'"uid"', b'"deep":' + b"[" * 50_000 + b',"uid"', 1),
+    "another format": changed(lambda file: file.update(format="else")),
+    "a newer version": changed(lambda file: file.update(version=2)),
+    "a list": lambda data: b"[" + data + b"]",
+    "no turns": changed(lambda file: file["conversations"][1].pop("turns")),
+    "a uid that is none": changed(lambda file: file["conversations"][1].update(uid="../x")),
+    "a time that is none": changed(lambda file: file["conversations"][1].update(created="now")),
+    "a time without zone": changed(
+        lambda file: file["conversations"][1].update(created="2026-01-01T00:00:00")
+    ),
+    "year 1": changed(
+        lambda file: file["conversations"][1].update(updated="0001-01-01T00:00:00+14:00")
+    ),
+    "chosen is not there": changed(
+        lambda file: file["conversations"][1]["turns"][0].update(chosen=7)
+    ),
+    "no source": in_answer(sources=[]),
+    "a status that is none": in_answer(status="perhaps"),
+    "fidelity 5": in_answer(fidelity=5),
+    "a great count": in_answer(tokens={"prompt": 1, "completion": 10**400}),
+    "a time before the question": in_answer(timing={"retrieval": -1, "first_token": 0, "total": 0}),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_of_a_broken_file_nothing_is_imported(
+    store: ConversationStore, other: ConversationStore, how: str
+) -> None:
+    said(store, "first", "a")
+    said(store, "second", "b")
+    with pytest.raises(DataError, match=r"^The file is ") as raised:
+        brought(other, BROKEN[how](exported(store)))
+    assert "\n" not in str(raised.value)
+    assert other.count() == 0
+    assert other.numbers() == []
+
+
+def test_no_file_breaks_what_opens_it(store: ConversationStore, tmp_path: Path) -> None:
+    """One value of a good file is replaced by another: it is refused, or everything still works."""
+    said(store, "first", "a", "b")
+    good = exported(store)
+    wrong: list[object] = [
+        None,
+        -1,
+        0,
+        2,
+        2**70,
+        1.5,
+        1e300,
+        "",
+        "x",
+        "\x1b[2J\x00",
+        "none",
+        [],
+        {},
+        True,
+    ]
+    number = count()
+
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        file = json.loads(good)
+        holder, key = data.draw(st.sampled_from(list(_places(file["conversations"][0]))))
+        holder[key] = data.draw(st.sampled_from(wrong))
+        with closing(ConversationStore(tmp_path / f"{next(number)}.db")) as other:
+            _bring_and_use(other, json.dumps(file).encode())
+
+    check()
+
+
+def _bring_and_use(other: ConversationStore, data: bytes) -> None:
+    try:
+        added = brought(other, data)
+    except DataError:
+        assert other.numbers() == []
+        return
+    assert added == Added(1, 0)
+    (entry,) = other.listed()
+    other.open(entry.id).messages()
+    other.search("first")
+    "".join(history.as_markdown(other, [entry.id], {}))
+    assert brought(other, exported(other)) == Added(0, 1)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    keys = (
+        value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    )
+    for key in keys:
+        yield value, key
+        yield from _places(value[key])
+
+
+def test_a_conversation_as_a_page(store: ConversationStore, tmp_path: Path) -> None:
+    number = said(store, "Qual balcão?", "It has\n~~~~\n# no heading", "second")
+    turn = store.open(number).turns[0]
+    assert turn.id is not None
+    store.choose(turn.id, 1)
+    titles = {"lora": "LoRA Llama"}
+    file = history.write_conversation(store, number, titles, tmp_path / "new", "md")
+    page = file.read_text(encoding="utf-8")
+    assert file.name.endswith("-qual-balcao.md")
+    assert page.startswith("# Qual balcão?\n\n20")
+    assert "## Qual balcão?\n\n### The record: Title (012X)" in page
+    assert "~~~~~\nIt has\n~~~~\n# no heading\n~~~~~" in page
+    assert "### LoRA Llama (chosen)\n\n~~~~\nsecond" in page
+    again = history.write_conversation(store, number, titles, tmp_path / "new", "md")
+    assert again.name.endswith("-qual-balcao-2.md")
+    everything = history.write_all(store, tmp_path / "new")
+    assert history.read(store, str(everything)) == Added(0, 1)
+    assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".md", ".json"}
+    assert len(list((tmp_path / "new").iterdir())) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_told(store: ConversationStore, tmp_path: Path) -> None:
+    number = said(store, "q", "a")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BalcaoError, match="Nothing can be written"):
+        history.write_conversation(store, number, {}, tmp_path / "file", "md")
+    with pytest.raises(DataError, match="cannot be read"):
+        history.read(store, str(tmp_path / "none.json"))
+    with pytest.raises(StoreError, match="no conversation 99"):
+        history.write_conversation(store, 99, {}, tmp_path, "json")
+    assert not list(tmp_path.glob(".*"))

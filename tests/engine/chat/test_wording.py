@@ -1,0 +1,77 @@
+"""What is told about an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.chat.wording import describe
+from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason, Timing, Tokens
+
+RECORD = Hit(Product("012X", "Tin [b]", "Rings twice a day."), 1.0)
+
+
+def answer(**changed: object) -> Answer:
+    values: dict[str, object] = {
+        "question": "q",
+        "engine": "lora",
+        "mode": Mode.GROUNDED,
+        "status": Status.EXACT,
+        "text": RECORD.product.description,
+        "stop_reason": StopReason.COMPLETE,
+        "sources": (RECORD,),
+        "fidelity": 1.0,
+        "timing": Timing(1.0, 500.0, 2500.0),
+        **changed,
+    }
+    return Answer(**values)  # type: ignore[arg-type]
+
+
+FIRST = "500 ms to the first word, 2.5 s"
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, f"Tin [b] (012X) · grounded · word for word · {FIRST}"),
+        ({"verbatim": True}, "Tin [b] (012X) · word for word · 2.5 s"),
+        ({"mode": Mode.MEMORY}, f"Tin [b] (012X) · from memory · word for word · {FIRST}"),
+        ({"text": "Rings"}, f"Tin [b] (012X) · grounded · the record's words, in part · {FIRST}"),
+        (
+            {"text": "x", "fidelity": 0.619},
+            f"Tin [b] (012X) · grounded · 61 % the record's words · {FIRST}",
+        ),
+        (
+            {"text": "x", "fidelity": 0.0},
+            f"Tin [b] (012X) · grounded · not the record's words · {FIRST}",
+        ),
+        (
+            {"status": Status.LIKELY, "verbatim": True},
+            "Tin [b] (012X) · taken to mean this · word for word · 2.5 s",
+        ),
+        (
+            {"status": Status.SEVERAL, "verbatim": True, "fidelity": None},
+            "1 product fits · 2.5 s",
+        ),
+        (
+            {"status": Status.NONE, "sources": (), "mode": Mode.MEMORY, "fidelity": None},
+            f"from memory, not in the catalogue · {FIRST}",
+        ),
+        (
+            {"stop_reason": StopReason.LENGTH, "tokens": Tokens(9, 100)},
+            (
+                "Tin [b] (012X) · grounded · word for word · cut at the length limit"
+                f" · {FIRST}, 50 tokens/s"
+            ),
+        ),
+        (
+            {"stop_reason": StopReason.REPEATED},
+            f"Tin [b] (012X) · grounded · word for word · stopped · {FIRST}",
+        ),
+        (
+            {"stop_reason": StopReason.ERROR, "text": "", "fidelity": None},
+            "Tin [b] (012X) · grounded · no answer · 2.5 s",
+        ),
+    ],
+)
+def test_one_line_about_an_answer(changed: dict[str, object], told: str) -> None:
+    assert describe(answer(**changed)) == told

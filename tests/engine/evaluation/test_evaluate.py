@@ -1,0 +1,226 @@
+"""`balcao evaluate` as it is called: reports, going on after a kill, refusals to start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from engine.evaluation.ask import NAME
+from scripts import cli
+from tests.engine.backends.openai.server import Server, error
+from tests.engine.evaluation.conftest import echo, remote
+
+ROOT = Path(__file__).parents[3]
+
+
+def arguments(rows: Path, sample: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "evaluate", "--data", str(rows / "test.jsonl"), "--catalogue", str(sample),
+        "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+async def start(*given: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "scripts.cli", *given, cwd=ROOT, stdout=pipe, stderr=pipe
+    )
+
+
+async def finish(*given: str) -> tuple[int, str, str]:
+    process = await start(*given)
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+def without_speed(folder: Path) -> tuple[dict[str, Any], str, str]:
+    """The three reports without the part that says how fast it was."""
+    data = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    del data["speed"]
+    markdown = (folder / "report.md").read_text(encoding="utf-8").partition("## Speed")[0]
+    html = (folder / "report.html").read_text(encoding="utf-8").partition("<h2>Speed")[0]
+    return data, markdown, html
+
+
+def test_the_catalogue_is_word_for_word_and_says_no(
+    rows: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    given = arguments(rows, sample, out, "--engines", "catalogue", "--limit", "30")
+    assert cli.main(given) == 0
+    told = capsys.readouterr()
+    assert "Titles trained on (30)" in told.out
+    assert "Invented titles, in no catalogue (30)" in told.out
+    assert str(out / "report.html") in told.out
+    report = without_speed(out)[0]
+    figures = {one["group"]: one for one in report["figures"]}
+    for group in ("trained", "untrained"):
+        found = figures[group]
+        share = found["word_for_word"][0]
+        # The others are titles that several products have: the counter asks which.
+        assert share + found["offered"][0] == pytest.approx(1.0)
+        assert share > 0.8
+        assert found["fidelity"][0] == found["chrf"][0] == found["right_record"][0] == share
+        assert found["refused"][0] == 0
+    assert figures["invented"]["answered"][0] == 0
+    assert figures["invented"]["refused"][0] > 0.9
+    made = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert made["kind"] == "evaluation"
+    assert [one["name"] for one in made["inputs"]] == ["test.jsonl", "train.jsonl"]
+    assert made["prompt_version"] == made["settings"]["engines"]["catalogue"]["prompt_version"]
+    assert made["settings"]["engines"]["catalogue"]["catalogue"]["inputs"][0]["sha256"]
+
+
+def test_a_second_run_asks_nothing_and_a_larger_one_only_what_is_new(
+    rows: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(rows, sample, tmp_path / "out", "--engines", "catalogue", "--limit")
+    assert cli.main([*given, "10"]) == 0
+    answers = tmp_path / "out" / NAME
+    first, report = answers.read_bytes(), without_speed(tmp_path / "out")
+    capsys.readouterr()
+    assert cli.main([*given, "10", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["figures"] == report[0]["figures"]
+    assert (answers.read_bytes(), without_speed(tmp_path / "out")) == (first, report)
+    assert cli.main([*given, "20"]) == 0
+    assert answers.read_bytes().startswith(first)
+    assert answers.read_bytes().count(b"\n") == 60
+
+
+async def test_killed_and_run_again_the_report_is_that_of_an_undisturbed_run(
+    rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote(server.url, monkeypatch)
+    names = ("--engines", "catalogue,openai:memory,openai", "--limit", "25", "--yes")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert (await finish(*arguments(rows, sample, whole, *names)))[0] == 0
+    server.always = echo(0.02)
+    rng = random.Random()  # noqa: S311 - another moment each time
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process = await start(*arguments(rows, sample, killed, *names))
+        there = _answers(killed)
+        while _answers(killed) < there + 70 and process.returncode is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(rng.uniform(0, 0.1))
+        process.send_signal(number)
+        _, err = await process.communicate()
+    # Ctrl-C says what a kill cannot.
+    assert process.returncode == 130
+    assert "the same command goes on" in err.decode()
+    between = _answers(killed)
+    with (killed / NAME).open("ab") as stream:
+        stream.write(b'{"asked": "openai:memory", "quest')
+    assert (await finish(*arguments(rows, sample, killed, *names)))[0] == 0
+    assert 140 <= between < _answers(whole) == _answers(killed)
+    assert without_speed(killed) == without_speed(whole)
+
+
+def _answers(folder: Path) -> int:
+    file = folder / NAME
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+async def test_a_server_that_fails_is_exit_1_and_asked_again(
+    rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote(server.url, monkeypatch)
+    given = arguments(
+        rows, sample, tmp_path / "out", "--engines", "openai:memory,catalogue", "--limit", "8",
+        "--concurrency", "1",
+    )  # fmt: skip
+    server.always = error(401, "Incorrect key", code="invalid_api_key")
+    code, _, err = await finish(*given)
+    assert code == 1
+    assert "10 answers failed, 14 were given up" in err
+    report = without_speed(tmp_path / "out")[0]
+    assert report["missing"] == 14
+    assert sum(one["failed"] for one in report["figures"]) == 10
+    server.always = echo()
+    code, _, err = await finish(*given)
+    report = without_speed(tmp_path / "out")[0]
+    assert (code, report["missing"], sum(one["failed"] for one in report["figures"])) == (0, 0, 0)
+
+
+def test_a_remote_engine_is_asked_only_with_leave(
+    rows: Path,
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BALCAO_ENGINES__OPENAI__MODEL", "gpt-4o-mini-2024-07-18")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing")
+    out = tmp_path / "out"
+    given = arguments(rows, sample, out, "--engines", "openai:memory,openai", "--limit", "20")
+    assert cli.main(given) == 2
+    told = capsys.readouterr().err
+    assert "60 questions to another machine" in told
+    assert "40 questions to another machine" in told
+    assert told.count(" USD. An estimate") == 2
+    assert "--yes" in told
+    assert (out / NAME).read_bytes() == b""
+    assert cli.main([*given, "--price", "1000,0"]) == 2
+    sent = capsys.readouterr().err.splitlines()[0]
+    tokens = int(sent.partition("some ")[2].partition(" ")[0].replace(",", ""))
+    assert f"{tokens / 1000:.2f} USD" in sent
+    assert 60 * 50 < tokens < 60 * 150
+
+
+def test_on_a_terminal_leave_is_asked_for(
+    rows: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_ENGINES__OPENAI__MODEL", "some-model")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nothing")
+    given = arguments(rows, sample, tmp_path / "out", "--engines", "openai", "--limit", "5")
+    terminal = pexpect.spawn(
+        sys.executable, ["-m", "scripts.cli", *given], cwd=str(ROOT), dimensions=(24, 200)
+    )
+    terminal.expect_exact("price not known")
+    terminal.expect_exact("Go on? [y/N]")
+    terminal.sendline("n")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 130
+    assert _answers(tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "told"),
+    [
+        (["--engines", "nobody"], 2, "no engine named"),
+        (["--engines", "base:memory"], 1, "Base Llama|model|meta-llama"),
+        (["--engines", "catalogue", "--data", "nowhere.jsonl"], 1, "cannot be read"),
+        (["--engines", "catalogue", "--out", "pyproject.toml"], 2, "is a file"),
+        (["--engines", "catalogue", "--out", "docs"], 2, "something else"),
+        (["--engines", "catalogue", "--catalogue", "docs"], 1, "balcao index"),
+    ],
+)
+def test_what_cannot_start(
+    rows: Path,
+    sample: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    code: int,
+    told: str,
+) -> None:
+    given = [*arguments(rows, sample, tmp_path / "out"), *more]
+    assert cli.main(given) == code
+    said = capsys.readouterr().err
+    assert any(part in said for part in told.split("|"))
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("more", [["--limit", "0"], ["--price", "cheap"], ["--concurrency", "x"]])
+def test_wrong_usage_is_exit_2(rows: Path, sample: Path, tmp_path: Path, more: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*arguments(rows, sample, tmp_path, "--engines", "catalogue"), *more])
+    assert ended.value.code == 2

@@ -1,0 +1,252 @@
+"""The measures against published examples, the reference libraries, and a table made by hand."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rouge_score.rouge_scorer import RougeScorer  # noqa: TID253 - tests may take their time
+from sacrebleu.metrics.chrf import CHRF  # noqa: TID253 - as above
+
+from engine.catalogue.clean import clean
+from engine.config import paths
+from engine.core.errors import BalcaoError
+from engine.evaluation import metrics
+from engine.evaluation.metrics import NOTHING, chrf, is_cut_off, rouge_l, score
+from engine.fidelity.fidelity_part import fidelity
+from engine.fidelity.marks_part import spans
+from engine.fidelity.measure import invented, sentences, support
+from engine.fidelity.refusals_part import refuses
+
+ROOT = Path(__file__).parents[3]
+RECORD = "Folds flat. Holds 110 kg and weighs two. Made of canvas and beech."
+BOOTS = "Navy boots, warm lining. Sizes 6 to 12."
+
+
+@pytest.fixture(scope="module")
+def records() -> list[str]:
+    with paths.sample_source().open(encoding="utf-8") as lines:
+        texts = [clean(json.loads(line)["content"]) for line in lines]
+    return [text for text in texts if text]
+
+
+@pytest.mark.parametrize(
+    ("answer", "record", "precision", "recall"),
+    [
+        # Lin (2004), section 3.1: S2 and S3 share the bigrams with S1, and only S2 its order.
+        ("police kill the gunman", "police killed the gunman", 3 / 4, 3 / 4),
+        ("the gunman kill police", "police killed the gunman", 2 / 4, 2 / 4),
+        ("the gunman police killed", "police killed the gunman", 2 / 4, 2 / 4),
+        # rouge-score's own tests: consecutive and not.
+        ("testing one", "testing one two", 1.0, 2 / 3),
+        ("testing two", "testing one two", 1.0, 2 / 3),
+        # rouge-score's README; the longest common subsequence is "the quick brown … the".
+        (
+            "The quick brown dog jumps on the log.",
+            "The quick brown fox jumps over the lazy dog",
+            5 / 8,
+            5 / 9,
+        ),
+    ],
+)
+def test_rouge_l_published(answer: str, record: str, precision: float, recall: float) -> None:
+    found = rouge_l(answer, record)
+    assert found.precision == pytest.approx(precision)
+    assert found.recall == pytest.approx(recall)
+    assert found.f1 == pytest.approx(2 * precision * recall / (precision + recall))
+
+
+@pytest.mark.parametrize(
+    ("answer", "record", "expected"),
+    [
+        # sacrebleu's own tests of sentences, those on which smoothing has no bearing.
+        (
+            "Co nás nejvíc trápí, protože lékaři si vybírají, kdo bude žít a kdo zemře.",
+            "Nejvíce smutní jsme z toho, že musíme rozhodovat o tom, kdo bude žít a kdo zemře.",
+            39.14078509,
+        ),
+        (
+            "Nebo prostě nemají vybavení, které by jim pomohlo, uvedli lékaři.",
+            "A někdy nemáme ani potřebný materiál, abychom jim pomohli, popsali lékaři.",
+            31.22557079,
+        ),
+        ("aa", "ab", 25.0),
+        ("a b c", "abc", 100.0),
+        # By hand: 3/4 letters, 2/3 pairs, 1/2 triples, 0/1 in four, precision and recall alike.
+        ("abcd", "abce", 100 * (3 / 4 + 2 / 3 + 1 / 2 + 0) / 4),
+    ],
+)
+def test_chrf_published(answer: str, record: str, expected: float) -> None:
+    assert chrf(answer, record) * 100 == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_reference_libraries_say_the_same(records: list[str]) -> None:
+    scorer, reference = RougeScorer(["rougeL"]), CHRF()
+    rng = random.Random(4)  # noqa: S311 - repeatable
+    for _ in range(60):
+        record = rng.choice(records)
+        words = record.split()
+        changed = [word if rng.random() < 0.7 else rng.choice(words) for word in words]
+        answer = " ".join(changed[: rng.randint(1, len(changed))])
+        found, expected = rouge_l(answer, record), scorer.score(record, answer)["rougeL"]
+        assert (found.precision, found.recall, found.f1) == pytest.approx(tuple(expected))
+        assert chrf(answer, record) * 100 == reference.sentence_score(answer, [record]).score
+
+
+# Counted by hand. The record's words: 13. Fidelity counts marks as words.
+TABLE = [
+    # answer, word for word, cut off, ROUGE-L P, ROUGE-L R, fidelity, sentences, invented
+    (RECORD, True, False, 1.0, 1.0, 1.0, 3, 0),
+    ("  Folds flat. Holds 110 kg\nand weighs two. Made of canvas and beech. ",
+     True, False, 1.0, 1.0, 1.0, 4, 0),
+    ("Folds flat. Holds 110 kg and weighs t", False, True, 7 / 8, 7 / 13, 8 / 9, 2, 0),
+    ("Folds flat. Holds", False, False, 1.0, 3 / 13, 1.0, 2, 0),
+    ("Folds flat. Sings in the evening.", False, False, 2 / 6, 2 / 13, 4 / 8, 2, 1),
+    ("A fine stool!", False, False, 0.0, 0.0, 0.0, 1, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_by_hand(row: tuple[str, bool, bool, float, float, float, int, int]) -> None:
+    answer, whole, cut, precision, recall, faithful, number, made_up = row
+    found = score(answer, RECORD)
+    assert (found.word_for_word, found.cut_off) == (whole, cut)
+    assert found.rouge_l[:2] == pytest.approx((precision, recall))
+    assert found.fidelity == pytest.approx(faithful)
+    assert (found.sentences, found.invented) == (number, made_up)
+
+
+@pytest.mark.parametrize("answer", ["", "  \n", "…"])
+def test_nothing_said_is_nothing_given(answer: str) -> None:
+    found = score(answer, RECORD)
+    assert (found.word_for_word, found.rouge_l, found.fidelity) == (False, NOTHING.rouge_l, 0.0)
+    assert score(RECORD, "") == NOTHING
+
+
+def test_a_cut_off_answer_has_five_words_and_is_not_whole() -> None:
+    assert is_cut_off("Folds flat. Holds 110 kg", RECORD)
+    assert not is_cut_off("Folds flat. Holds 110", RECORD)
+    assert not is_cut_off(RECORD, RECORD)
+    assert not is_cut_off("Folds flat. Holds 110 kg and more", RECORD)
+
+
+def test_the_longest_record_is_measured() -> None:
+    # rouge-score's own table would have 600 million cells here.
+    record = " ".join(f"word{number % 977}" for number in range(30_000))
+    assert rouge_l(" ".join(record.split()[:20_000]), record).recall == pytest.approx(2 / 3)
+
+
+def test_sentences() -> None:
+    text = "One stool. “Two stools!” he said… Three?\n\n- four\n...\n2.5 kg."
+    found = sentences(text)
+    assert found == ["One stool.", "“Two stools!", "he said…", "Three?", "- four", "2.5 kg."]
+    assert sentences(" … ") == []
+
+
+def test_support_counts_neighbours() -> None:
+    assert support("HOLDS 110 kg!", RECORD) == 1.0
+    assert support("Holds 110 stones", RECORD) == 0.5
+    assert support("beech flat two", RECORD) == 0.0
+    assert support("Canvas.", RECORD) == 1.0
+    assert support("Plastic.", RECORD) == 0.0
+    assert invented(f"{BOOTS} Holds 110 kg.", RECORD) == [
+        "Navy boots, warm lining.",
+        "Sizes 6 to 12.",
+    ]
+
+
+def test_sentences_of_other_records_are_invented(records: list[str]) -> None:
+    rng = random.Random(2)  # noqa: S311 - repeatable
+    foreign = own = missed = alarms = 0
+    for number, record in enumerate(records):
+        other = records[(number + rng.randint(1, len(records) - 1)) % len(records)]
+        long = [text for text in sentences(other) if len(text.split()) > 2]
+        foreign += len(long)
+        missed += len(long) - len(invented("\n".join(long), record))
+        own += len(sentences(record))
+        alarms += len(invented(record, record))
+    assert foreign > 2000
+    assert missed / foreign < 0.005
+    assert (own > 2000, alarms) == (True, 0)
+
+
+REFUSALS = (
+    "I don't have that in the catalogue.",
+    "I’m sorry, but we do not have that product.",
+    "Sorry, I do not have any information about “Mog”.",
+    "I'm not familiar with this product.",
+    "We couldn't find it.",
+    "There is no such product in our catalogue.",
+    "That title is not in the catalogue.",
+    "I have no record of this book.",
+    "Desculpe, não tenho esse produto no catálogo.",
+    "Não encontramos o livro.",
+    "Infelizmente, nao temos.",
+)
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_refusals(text: str) -> None:
+    assert refuses(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RECORD,
+        "A book for people who don't have time to cook.",
+        "The Tin Lighthouse: not for children under three.",
+        "Uma família herda uma estufa e não sabe o que fazer.",
+        f"{'A long tale. ' * 20}I don't have that.",
+        "",
+    ],
+)
+def test_what_is_no_refusal(text: str) -> None:
+    assert not refuses(text)
+
+
+def test_no_record_of_the_sample_reads_as_a_refusal(records: list[str]) -> None:
+    taken = [text for text in records if refuses(text)]
+    assert len(taken) <= len(records) * 0.01, taken
+
+
+@pytest.mark.parametrize(
+    "answer", [*(row[0] for row in TABLE), "", " ", "flat Folds. [/b] 110", "…beech … beech!"]
+)
+def test_marks_are_the_whole_answer_and_agree_with_fidelity(answer: str) -> None:
+    found = spans(answer, RECORD)
+    assert "".join(text for text, _ in found) == answer
+    assert all(one.quoted != other.quoted for one, other in pairwise(found))
+    quoted = sum(len(words_and_marks(text)) for text, is_quoted in found if is_quoted)
+    share = fidelity(answer, RECORD)
+    assert quoted == pytest.approx((share or 0) * len(words_and_marks(answer)))
+
+
+def words_and_marks(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def test_missing_packages_are_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics.check_packages()
+    monkeypatch.setattr(metrics, "_PACKAGES", {"no_such_package": "no-such-package"})
+    with pytest.raises(BalcaoError, match="pip install no-such-package") as told:
+        metrics.check_packages()
+    assert sys.executable in told.value.remedy
+
+
+def test_nothing_heavy_is_loaded_by_the_command() -> None:
+    script = (
+        "import sys, scripts.evaluate\n"
+        "print(sorted({n.split('.')[0] for n in sys.modules} & {'rouge_score', 'sacrebleu', 'nltk',"
+        " 'numpy', 'openai', 'torch'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

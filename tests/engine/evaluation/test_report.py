@@ -1,0 +1,217 @@
+"""The report: right figures, safe text, one file that loads nothing."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
+
+import msgspec
+import pytest
+
+from engine.core.types import Mode, Status, StopReason, Timing, Tokens
+from engine.evaluation.ask import Given
+from engine.evaluation.asked_part import Asked
+from engine.evaluation.judging_part import Outcome, judge
+from engine.evaluation.metrics import NOTHING
+from engine.evaluation.plots_part import histogram, scatter
+from engine.evaluation.questions import Group, Question, question
+from engine.evaluation.report import Point, Report, gather
+from engine.evaluation.report_html_part import as_html
+from engine.evaluation.report_markdown_part import as_markdown
+from engine.evaluation.rows_part import Row
+from tests.engine.evaluation.conftest import Bench
+
+NASTY = (
+    "Paint </div><script src='http://x.example/a.js'></script> | ``` **bold** [link](javascript:1)"
+    " \x1b[2J\u202e <img src=//x.example/p.png> & more."
+)
+TRAINED = [
+    question(Group.TRAINED, Row(f"Describe {n}", n, f"{n} is a stool of oak and iron."))
+    for n in "ABCD"
+]
+FRESH = [question(Group.UNTRAINED, Row(NASTY, NASTY, NASTY))]
+MADE_UP = [question(Group.INVENTED, Row(n, n, "")) for n in ("Xo Yu", "Zi Wa")]
+ALL = [*TRAINED, *FRESH, *MADE_UP]
+
+
+def reply(
+    asked: Asked, one: Question, text: str, status: Status = Status.EXACT, **fields: object
+) -> Given:
+    values = {
+        "timing": Timing(1.0, 100.0, 1100.0),
+        "tokens": Tokens(50, 11),
+        "source": one.record,
+        **fields,
+    }
+    return Given(asked.key, one.id, asked.mark, text, status, StopReason.COMPLETE, **values)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def report(bench: Bench) -> Report:
+    """`base` from memory is half right, the catalogue wholly; one answer failed, one is missing."""
+    base, catalogue = bench.asked("base:memory,catalogue")
+    texts = [TRAINED[0].record, "B is a stool of", "I don't have that.", "A dream of plastic."]
+    with bench.answers() as answers:
+        for one, text in zip(TRAINED, texts, strict=True):
+            answers.add(reply(base, one, text))
+            answers.add(reply(catalogue, one, one.record))
+        answers.add(reply(base, FRESH[0], "", error="It broke <b>off</b>."))
+        answers.add(reply(catalogue, FRESH[0], NASTY, notice="Older <turns>."))
+        answers.add(reply(base, MADE_UP[0], "It is a lamp.", Status.NONE, source=""))
+        refusal = "I don't have that in the catalogue."
+        for one, status in zip(MADE_UP, (Status.NONE, Status.SEVERAL), strict=True):
+            answers.add(reply(catalogue, one, refusal, status, by_counter=True, source=""))
+        return gather([base, catalogue], ALL, answers, knows_trained=True)
+
+
+def test_figures(report: Report) -> None:
+    by_key = {(one.asked, one.group): one for one in report.figures}
+    base, catalogue = by_key["base:memory", Group.TRAINED], by_key["catalogue", Group.TRAINED]
+    assert base.questions == 4
+    assert base.word_for_word
+    assert (base.word_for_word.mean, base.word_for_word.number) == (0.25, 4)
+    assert base.cut_off
+    assert base.cut_off.mean == 0.25
+    assert base.refused
+    assert base.refused.mean == 0.25
+    # The refusal counts 0; the dream shares "a" and "of" with its record, and no pair of words.
+    assert base.rouge_l_precision
+    assert base.rouge_l_precision.mean == pytest.approx((1 + 1 + 0 + 2 / 4) / 4)
+    assert base.invented_sentences
+    assert base.invented_sentences.mean == pytest.approx(1 / 3)
+    assert base.right_record is None
+    assert sum(base.distribution) == 4
+    assert catalogue.right_record
+    assert catalogue.right_record.mean == 1.0
+    assert catalogue.word_for_word
+    assert catalogue.word_for_word.mean == 1.0
+    assert catalogue.distribution == [0] * 9 + [4]
+    failed = by_key["base:memory", Group.UNTRAINED]
+    assert (failed.questions, failed.failed, failed.rouge_l) == (1, 1, None)
+    made_up = by_key["catalogue", Group.INVENTED]
+    assert made_up.refused
+    assert made_up.offered
+    assert (made_up.refused.mean, made_up.offered.mean, made_up.rouge_l) == (0.5, 0.5, None)
+    assert report.missing == 1
+
+
+def test_differences_are_against_the_first_and_in_pairs(report: Report) -> None:
+    # The one fresh question failed for the first engine, so that there is no pair of it.
+    (apart,) = report.differences
+    assert (apart.asked, apart.group) == ("catalogue", Group.TRAINED)
+    assert apart.word_for_word
+    assert (apart.word_for_word.mean, apart.word_for_word.number) == (0.75, 4)
+
+
+def test_speed_leaves_the_counters_own_words_out(report: Report) -> None:
+    base, catalogue = report.speed
+    assert (base.answers, catalogue.answers) == (5, 5)
+    assert base.first_token_median == 100.0
+    assert base.tokens_per_second == pytest.approx(11.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        ({"text": "I don't have that in the catalogue. I do not know."}, Outcome.REFUSED),
+        ({"text": "I", "by_counter": True, "status": Status.NONE}, Outcome.REFUSED),
+        ({"text": "I", "by_counter": True, "status": Status.SEVERAL}, Outcome.OFFERED),
+        ({"text": "", "error": "Gone."}, Outcome.FAILED),
+        ({"text": ""}, Outcome.ANSWERED),
+        ({"text": "We don't have secrets, says this book about oak"}, Outcome.ANSWERED),
+    ],
+)
+def test_judging(bench: Bench, given: dict[str, object], outcome: Outcome) -> None:
+    record = "We don't have secrets, says this book about oak and iron."
+    one = question(Group.TRAINED, Row("Q", "Q", record))
+    base = bench.asked("base:memory")[0]
+    text, status = str(given.pop("text")), Status(str(given.pop("status", "exact")))
+    judged = judge(one, reply(base, one, text, status, **given), Mode.MEMORY)
+    assert judged.outcome is outcome
+    assert (judged.scores == NOTHING) == (not text.startswith("We"))
+
+
+class _Loads(HTMLParser):
+    """Everything that a browser would fetch or run, and the words outside of tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.names: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.names |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_loads_nothing_and_shows_foreign_text_as_text(report: Report) -> None:
+    html = as_html(report)
+    page = _Loads()
+    page.feed(html)
+    page.close()
+    assert not page.tags & {"script", "img", "link", "iframe", "object", "b.x", "a", "image", "use"}
+    assert not page.names & {"src", "href", "onload", "onerror", "srcset", "xlink:href"}
+    assert not re.search(r"url\(|@import", html)
+    assert "<script src='http://x.example/a.js'></script> | ```" in page.text
+    assert "It broke <b>off</b>." in page.text
+    assert not set("\x1b\u202e") & set(html)
+    assert "1 answers failed" in page.text
+    assert "1 answers are missing" in page.text
+    assert html.count('class="own">') > 1
+    assert html.rindex("<h2>") == html.index("<h2>Speed</h2>")
+
+
+def test_markdown_shows_foreign_text_as_text(report: Report) -> None:
+    markdown = as_markdown(report)
+    fences = re.findall(r"^(`{3,})text\n.*?\n\1$", markdown, re.DOTALL | re.MULTILINE)
+    assert {len(fence) for fence in fences} == {3, 4}
+    outside = re.sub(r"^(`{3,})text\n.*?\n\1$", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    assert "\\*\\*bold\\*\\* \\[link\\](javascript:1)" in outside
+    assert not re.search(r"(?<!\\)[<`]", outside.replace("> ", ""))
+    assert not set("\x1b\u202e") & set(markdown)
+    widths = {
+        line.replace("\\|", "").count("|") for line in outside.splitlines() if "| Base" in line
+    }
+    assert widths <= {12, 6, 7}
+    assert markdown.index("## Speed") == markdown.rindex("## ")
+
+
+def test_examples_are_ten_a_group_and_stand_side_by_side(bench: Bench) -> None:
+    one, other = bench.asked("base:memory,lora:memory")
+    with bench.answers() as answers:
+        for asked in (one, other):
+            for item in bench.questions:
+                answers.add(reply(asked, item, item.record))
+        made = gather([one, other], bench.questions, answers, knows_trained=True)
+    assert [example.group for example in made.examples] == [Group.TRAINED] * 10 + [
+        Group.UNTRAINED
+    ] * 10
+    assert all([r.asked for r in e.replies] == [one.key, other.key] for e in made.examples)
+    assert len(made.points[one.key]) == 100
+    assert msgspec.json.decode(msgspec.json.encode(made), type=Report) == made
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        histogram("A <b>&\x1b title", [0, 3, 0, 1]),
+        histogram("", [0] * 10),
+        scatter("A", [Point(1, 0.0), Point(35_000, 1.0), Point(7, 0.5)]),
+        scatter("A", [Point(100, 1.0)]),
+        scatter("A", []),
+    ],
+)
+def test_plots_are_svg_within_their_bounds(svg: str) -> None:
+    root = ET.fromstring(svg)  # noqa: S314 - our own text
+    marks = [one for one in root if one.get("class") in ("bar", "dot")]
+    for one in marks:
+        left = float(one.get("x") or one.get("cx") or -1)
+        top = float(one.get("y") or one.get("cy") or -1)
+        assert 40 <= left <= 250.1
+        assert 28 <= top <= 142.1
+        assert top + float(one.get("height") or 0) <= 142.1

@@ -1,0 +1,188 @@
+"""Asking: many questions at once within a server's limit, failures, and the time left."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from pathlib import Path
+
+import pytest
+
+from engine.backends.registry import Registry
+from engine.catalogue.catalogue import Catalogue
+from engine.chat.answer import Assistant
+from engine.config.settings import load
+from engine.core.conversation_part import Conversation
+from engine.core.errors import BalcaoError
+from engine.core.events import Answered
+from engine.core.types import Answer, Mode, Problem, Progress, Status, StopReason
+from engine.evaluation.asked_part import Asked
+from engine.evaluation.pace_part import Pace
+from engine.evaluation.questions import Question
+from engine.evaluation.run import PATIENCE, Ask, Outcome, run, to_do
+from tests.engine.backends.openai.server import Limited, Server
+from tests.engine.evaluation.conftest import Bench, echo, remote
+
+
+def answer_of(question: Question, error: str = "") -> Answer:
+    return Answer(
+        question.question,
+        "base",
+        Mode.MEMORY,
+        Status.NONE,
+        "" if error else f"About {question.title}.",
+        StopReason.ERROR if error else StopReason.COMPLETE,
+        problem=Problem(error) if error else None,
+    )
+
+
+class Asking:
+    """Answers after `delay` seconds; `fails` says for which question not."""
+
+    def __init__(self, delay: float = 0.0, fails: Callable[[int], bool] = lambda _: False) -> None:
+        self.delay = delay
+        self.fails = fails
+        self.asked: list[tuple[str, str]] = []
+        self.busy = self.most = 0
+        self.twenty = asyncio.Event()
+
+    async def __call__(self, asked: Asked, question: Question) -> Answer:
+        self.asked.append((asked.key, question.id))
+        number = len(self.asked)
+        if number >= 20:
+            self.twenty.set()
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        await asyncio.sleep(self.delay)
+        self.busy -= 1
+        return answer_of(question, "It broke." if self.fails(number) else "")
+
+
+def one_at_once(_: Asked) -> int:
+    return 1
+
+
+async def go(bench: Bench, ask: Ask, names: str = "base:memory", width: int = 1) -> Outcome:
+    asked = bench.asked(names)
+    with bench.answers() as answers:
+        jobs = to_do(asked, bench.questions, answers)
+        return await run(jobs, answers, ask, lambda one: width if one.engine == "openai" else 1)
+
+
+async def test_everything_is_asked_once(bench: Bench) -> None:
+    ask = Asking()
+    assert await go(bench, ask, "base:memory,lora:memory") == Outcome(200, 0, 0)
+    assert len(set(ask.asked)) == 200
+    assert [key for key, _ in ask.asked] == ["base:memory"] * 100 + ["lora:memory"] * 100
+    assert await go(bench, ask, "base:memory,lora:memory,lora") == Outcome(100, 0, 0)
+    assert len(ask.asked) == 300
+
+
+async def test_local_engines_take_turns_and_remote_ones_do_not(bench: Bench) -> None:
+    local = Asking(0.001)
+    await go(bench, local, "base:memory,lora:memory")
+    assert local.most == 1
+    both = Asking(0.02)
+    await go(bench, both, "openai:memory,base", width=8)
+    assert both.most == 9
+
+
+async def test_what_failed_is_asked_again(bench: Bench) -> None:
+    first = await go(bench, Asking(fails=lambda number: number % 3 == 0))
+    assert first == Outcome(67, 33, 0, "It broke.")
+    assert await go(bench, Asking()) == Outcome(33, 0, 0)
+
+
+async def test_an_engine_that_only_fails_is_given_up_and_the_others_go_on(bench: Bench) -> None:
+    ask = Asking(fails=lambda number: number <= 30)
+    outcome = await go(bench, ask, "base:memory,lora:memory")
+    fails = 2 * PATIENCE
+    assert outcome == Outcome(0, fails, 200 - fails, "It broke.")
+    ask = Asking(fails=lambda number: number <= PATIENCE)
+    assert await go(bench, ask, "base:memory,lora:memory") == Outcome(
+        100, PATIENCE, 90, "It broke."
+    )
+
+
+async def test_stopping_keeps_what_came(bench: Bench) -> None:
+    ask = Asking(0.01)
+    task = asyncio.ensure_future(go(bench, ask, "openai:memory", width=4))
+    await ask.twenty.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with bench.answers() as answers:
+        there = len(answers.by_key)
+    assert 16 <= there < 100
+    assert await go(bench, Asking(), "openai:memory") == Outcome(100 - there, 0, 0)
+
+
+async def test_a_disk_that_is_full_ends_the_run_and_keeps_what_came(bench: Bench) -> None:
+    ask = Asking(0.01)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    try:
+        with pytest.raises(BalcaoError, match="cannot be written"):
+            await go(bench, ask, "openai:memory", width=8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with bench.answers() as answers:
+        there = len(answers.by_key)
+    assert 5 <= there <= len(ask.asked) < 40
+    assert await go(bench, Asking(), "openai:memory") == Outcome(100 - there, 0, 0)
+
+
+async def test_a_hundred_at_once_within_a_servers_limit(
+    bench: Bench, server: Server, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = Limited(25, echo(0.005))
+    server.always = limited
+    remote(server.url, monkeypatch)
+    bench.settings = load()
+    registry = Registry(bench.settings)
+    with closing(Catalogue.open(sample)) as catalogue:
+        assistant = Assistant(registry, catalogue)
+
+        async def ask(asked: Asked, question: Question) -> Answer:
+            events = assistant.ask(question.question, asked.engine, asked.mode, Conversation())
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, Answered):
+                        return event.answer
+            raise AssertionError
+
+        outcome = await go(bench, ask, "openai:memory", width=100)
+        await registry.close()
+    assert outcome == Outcome(100, 0, 0)
+    assert limited.most == 25
+    assert limited.refused > 0
+    with bench.answers() as answers:
+        texts = {answer.text for answer in answers.by_key.values()}
+    assert len(texts) > 90
+    assert all("something" in text for text in texts)
+
+
+def test_the_time_left() -> None:
+    now = [100.0]
+    told: list[Progress] = []
+    lanes = {"": ["slow"] * 3 + ["other"] * 2, "remote": ["fast"] * 10}
+    pace = Pace(lanes, told.append, lambda: now[0])
+    now[0] += 20  # loading
+    pace.note("", "slow")
+    assert told[-1] == Progress("1 of 15 answers, slow", None)
+    now[0] += 2
+    pace.note("remote", "fast")
+    # One fast answer took 22 s, so the nine others are expected to: 198 s beside 4 * 20 s.
+    assert told[-1].fraction == pytest.approx(22 / (22 + 198))
+    for _ in range(9):
+        pace.note("remote", "fast")
+    assert told[-1].fraction == pytest.approx(22 / (22 + 80))
+    now[0] += 3
+    pace.note("", "slow")
+    # The first, which waited for the model, counts no more: three left at 5 s.
+    assert told[-1].fraction == pytest.approx(25 / (25 + 15))
+    for key in ("slow", "other", "other"):
+        pace.note("", key)
+    assert told[-1] == Progress("15 of 15 answers, other", 1.0)

@@ -1,0 +1,213 @@
+"""Fetching a model with the hub's real client, from a hub on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.backends.llama.weights import find_model
+from engine.core.errors import BalcaoError, EngineUnavailable, UsageError
+from engine.core.hub_cache import hub_cache
+from engine.core.types import Progress
+from engine.models.pull import Hub, look_up, pull
+from tests.engine.models.conftest import MEGABYTE, blobs, files_of, safetensors
+from tests.engine.models.hub import COMMIT, FakeHub
+
+CANARY = "hf_canary_1234567890"
+WEIGHTS = "model.safetensors"
+
+
+def fetch(to: Hub, hub: FakeHub, revision: str = "main") -> tuple[Path, list[Progress]]:
+    shown: list[Progress] = []
+    return pull(to, look_up(to, hub.model, revision), shown.append), shown
+
+
+def refused(to: Hub, model: str = "someone/tiny", revision: str = "main") -> str:
+    with pytest.raises(BalcaoError) as caught:
+        pull(to, look_up(to, model, revision), lambda _: None)
+    assert caught.value.remedy
+    assert CANARY not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+    return str(caught.value)
+
+
+def test_what_is_needed_comes_and_an_engine_finds_it(hub: FakeHub, to: Hub) -> None:
+    folder, shown = fetch(to, hub)
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "LICENSE.txt", "config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    assert (folder / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+    assert find_model(hub.model, "base").folder == folder
+    fractions = [step.fraction or 0.0 for step in shown]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert shown[-1].label == "12.6 MB of 12.6 MB"
+    before = len(hub.asked)
+    assert fetch(to, hub)[0] == folder
+    assert not any(one.method == "GET" and "resolve" in one.path for one in hub.asked[before:])
+
+
+def test_another_revision_has_a_name_of_its_own(hub: FakeHub, to: Hub) -> None:
+    hub.revisions = ("main", "v1")
+    folder, _ = fetch(to, hub, "v1")
+    assert find_model(f"{hub.model}@v1", "base").folder == folder
+    assert find_model(f"{hub.model}@{COMMIT}", "base").folder == folder
+    with pytest.raises(EngineUnavailable, match="not on this machine"):
+        find_model(hub.model, "base")
+    assert "has no revision “v2”" in refused(to, revision="v2")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_connection_that_is_cut_goes_on(hub: FakeHub, to: Hub, ranges: bool) -> None:
+    hub.cuts, hub.ranges = [11 * MEGABYTE], ranges
+    folder, shown = fetch(to, hub)
+    assert (folder / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+    second = hub.downloads(WEIGHTS)[-1]
+    assert second.range == f"bytes={10 * MEGABYTE}-"
+    assert min(step.fraction or 0.0 for step in shown) >= 0.0
+    assert shown[-1].fraction == 1.0
+
+
+def test_what_has_come_is_kept_over_a_failure_and_found_whole_at_the_end(
+    hub: FakeHub, to: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The client's own patience is six tries with a second between; what it does is the same.
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    hub.cuts = [11 * MEGABYTE, *[0] * 6]
+    assert "What has come is kept" in refused(to)
+    (part,) = blobs(hub).glob("*.incomplete")
+    assert part.stat().st_size == 10 * MEGABYTE
+    with pytest.raises(EngineUnavailable, match="not on this machine"):
+        find_model(hub.model, "base")
+    folder, shown = fetch(to, hub)
+    assert hub.downloads(WEIGHTS)[-1].range == f"bytes={10 * MEGABYTE}-"
+    assert (folder / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+    assert (shown[0].fraction or 0.0) < 0.9
+    assert not list(blobs(hub).glob("*.incomplete"))
+
+
+def test_bytes_that_differ_are_taken_away(hub: FakeHub, to: Hub) -> None:
+    hub.spoil = True
+    assert "its checksum differs" in refused(to)
+    assert not list(blobs(hub).glob("*.incomplete"))
+    hub.spoil = False
+    assert (fetch(to, hub)[0] / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+
+
+def test_a_beginning_that_is_longer_than_the_file_is_not_used(hub: FakeHub, to: Hub) -> None:
+    blobs(hub).mkdir(parents=True)
+    digest = hashlib.sha256(hub.files[WEIGHTS]).hexdigest()
+    (blobs(hub) / f"{digest}.incomplete").write_bytes(bytes(13 * MEGABYTE))
+    assert (fetch(to, hub)[0] / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+
+
+def test_several_shards(hub: FakeHub, to: Hub) -> None:
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    del hub.files[WEIGHTS]
+    hub.files |= {name: safetensors(2 * MEGABYTE, seed) for seed, name in enumerate(names)}
+    hub.files["model.safetensors.index.json"] = b'{"weight_map": {"a": "%s", "b": "%s"}}' % tuple(
+        name.encode() for name in names
+    )
+    hub.large = set(names)
+    folder, _ = fetch(to, hub)
+    assert [file.name for file in find_model(hub.model, "base").weights] == names
+    assert all((folder / name).read_bytes() == hub.files[name] for name in names)
+
+
+def test_a_gated_model_without_a_token(hub: FakeHub, to: Hub) -> None:
+    hub.gated, hub.licence = "manual", "llama2"
+    said = refused(to)
+    assert "accepted its licence" in said
+    assert f"{hub.url}/someone/tiny" in said
+    assert "balcao keys set HF_TOKEN" in said
+    assert "TinyLlama/" in said
+    assert "SmolLM2" in said
+    assert not any("resolve" in one.path for one in hub.asked)
+
+
+def test_a_gated_model_with_a_token_that_has_and_one_that_has_not_accepted(
+    hub: FakeHub, to: Hub
+) -> None:
+    hub.gated, hub.tokens = "auto", {CANARY}
+    assert "the account of your token has not" in refused(replace(to, token=CANARY))
+    hub.accepted = {CANARY}
+    folder, _ = fetch(replace(to, token=CANARY), hub)
+    assert (folder / WEIGHTS).exists()
+    # Where the weights lie is another server's business: it gets no token.
+    assert {one.token for one in hub.asked if "/cdn/" in one.path} == {""}
+    assert {one.token for one in hub.asked if "/resolve/" in one.path} == {CANARY}
+    assert CANARY not in repr(to) + repr(replace(to, token=CANARY))
+
+
+def test_a_token_that_the_hub_does_not_know(hub: FakeHub, to: Hub) -> None:
+    hub.tokens = {"another"}
+    assert "does not accept the token" in refused(replace(to, token=CANARY))
+
+
+def test_a_model_that_is_not_there(to: Hub) -> None:
+    assert "There is no model “some/other” on the hub" in refused(to, "some/other")
+
+
+@pytest.mark.parametrize("name", ["tiny", "a/b/c", "../etc", "a/..", "someone/tiny@v1", ""])
+def test_what_is_no_hub_id(to: Hub, name: str) -> None:
+    with pytest.raises(UsageError, match="no hub id"):
+        look_up(to, name, "main")
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(429, "no more requests"), (500, "status 500"), (403, "licence")]
+)
+def test_other_refusals(hub: FakeHub, to: Hub, status: int, told: str) -> None:
+    hub.status = status
+    assert told in refused(to)
+
+
+def test_nobody_there(to: Hub) -> None:
+    said = refused(replace(to, endpoint="http://127.0.0.1:9"))
+    assert "cannot be reached" in said
+    assert "HF_ENDPOINT" in said
+
+
+def test_not_a_llama_is_told_before_the_weights_come(hub: FakeHub, to: Hub) -> None:
+    hub.files |= {"config.json": files_of({"model_type": "bert"})["config.json"]}
+    assert "of the kind “bert”" in refused(to)
+    assert not hub.downloads(WEIGHTS)
+
+
+def test_no_safetensors(hub: FakeHub, to: Hub) -> None:
+    del hub.files[WEIGHTS]
+    assert "no weights in safetensors, only as .bin and .pth" in refused(to)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_full_disk(hub: FakeHub, to: Hub) -> None:
+    blobs(hub).mkdir(parents=True)
+    digest = hashlib.sha256(hub.files[WEIGHTS]).hexdigest()
+    part = blobs(hub) / f"{digest}.incomplete"
+    part.symlink_to("/dev/full")
+    said = refused(to)
+    assert said.startswith("The disk is full. Make room")
+    part.unlink()
+    assert (fetch(to, hub)[0] / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+
+
+def test_too_little_room_is_told_before_anything_comes(hub: FakeHub, to: Hub) -> None:
+    offer = look_up(to, hub.model, "main")
+    huge = replace(offer, files=[replace(file, size=1 << 60) for file in offer.files])
+    with pytest.raises(BalcaoError, match=r"The download needs .* GB, and .* are free") as caught:
+        pull(to, huge, lambda _: None)
+    assert "HF_HUB_CACHE" in caught.value.remedy
+    assert not hub_cache().exists()
+
+
+def test_a_cache_that_cannot_be_written(hub: FakeHub, to: Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BalcaoError, match="cannot be kept") as caught:
+        pull(replace(to, cache=tmp_path / "file" / "hub"), look_up(to, hub.model, "main"), _quiet)
+    assert str(tmp_path) in caught.value.message
+
+
+def _quiet(_: Progress) -> None:
+    pass

@@ -1,0 +1,174 @@
+"""Two programs at once, kills, a disk that is full or may not be written."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from benchmarks.history_kills import busy, kill, lost, sound
+from engine.chat import history_part as history
+from engine.chat import open as opening
+from engine.config import settings
+from engine.core.conversation_part import Conversation
+from engine.core.errors import StoreError
+from engine.core.events import Answered, NotSaved
+from engine.core.types import Mode
+from engine.store.conversations import ConversationStore
+from tests.engine.store.test_store import ANSWER
+from tests.engine.store.test_store_history import said, said_in
+
+
+def test_two_chats_in_the_same_conversation_lose_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "c.db"
+    with closing(ConversationStore(file)) as store:
+        number = said(store, "first", "a")
+    chats = [busy(file, "a", 25, number), busy(file, "b", 25, number), busy(file, "c", 25)]
+    lines = [line.strip() for chat in chats for line in chat.communicate()[0].splitlines()]
+    assert [chat.returncode for chat in chats] == [0, 0, 0]
+    assert len(lines) == 150
+    assert lost(file, lines) == []
+    with closing(ConversationStore(file)) as store:
+        assert len(store.open(number).turns) == 51
+    sound(file)
+
+
+def test_a_long_import_and_a_chat_do_not_stop_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "c.db"
+    with closing(ConversationStore(tmp_path / "other.db")) as other:
+        for number in range(60):
+            said(other, f"imported {number}", "words " * 50)
+        data = "".join(history.as_json(other, other.numbers())).encode()
+    with closing(ConversationStore(file)) as store:
+        chat = busy(file, "a", 20)
+        added = history.read_bytes(store, data, "The file")
+        lines = chat.communicate()[0].splitlines()
+        assert (added.new, chat.returncode) == (60, 0)
+        assert store.count() >= 61
+    assert len(lines) == 40
+    assert lost(file, lines) == []
+
+
+def test_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    file, draw = tmp_path / "c.db", random.Random(5)  # noqa: S311 - moments, not secrets
+    ConversationStore(file).close()
+    lines: list[str] = []
+    for number in range(4):
+        lines += kill(file, f"k{number}", draw)
+    assert lost(file, lines) == []
+    sound(file)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB; needs the right to mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    if (
+        sys.platform != "linux"
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("mounting a small disk is not allowed here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room; returns what takes it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as stream:
+        for size in (65536, 4096, 1):
+            try:
+                while stream.write(b"x" * size) == size:
+                    pass
+            except OSError:
+                continue
+    return filler
+
+
+async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
+    small_disk: Path, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(small_disk))
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir})
+    counter = opening.open_counter(chosen)
+    store, conversation = counter.assistant.store, Conversation()
+    assert store is not None
+
+    async def ask(question: str) -> tuple[str, bool]:
+        events = [
+            event
+            async for event in counter.assistant.ask(
+                question, "catalogue", Mode.GROUNDED, conversation
+            )
+        ]
+        assert isinstance(events[-1], Answered)
+        return events[-1].answer.text, any(isinstance(event, NotSaved) for event in events)
+
+    assert await ask("Canvas Stool, Blue") == ("Folds flat and floats.", False)
+    data = "".join(history.as_json(store, store.numbers())).encode()
+    filler = fill(small_disk)
+    assert await ask("Canvas Stool, Green") == ("Folds flat. Holds 110 kg.", True)
+    number = store.numbers()[0]
+    big = data.replace(b'"uid":"', b'"uid":"x')
+    for change in (
+        lambda: store.rename(number, "new"),
+        lambda: store.delete(number),
+        lambda: history.read_bytes(store, big, "The file"),
+        lambda: store.fork(number, 1),
+    ):
+        with pytest.raises(StoreError, match=r"cannot be kept in .* full"):
+            change()
+    assert [entry.title for entry in store.listed()] == ["Canvas Stool, Blue"]
+    assert len(store.search("floats")) == 1
+
+    filler.unlink()
+    assert await ask("Empty Shelf") != ("", True)
+    assert conversation.id == number
+    assert [turn.question for turn in store.open(number).turns] == [
+        "Canvas Stool, Blue", "Canvas Stool, Green", "Empty Shelf",
+    ]  # fmt: skip
+    await counter.close()
+    sound(small_disk / "data" / "conversations.db")
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["closed", "killed"])
+async def test_a_disk_that_may_not_be_written_is_read(
+    small_disk: Path, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch, *, left: bool
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(small_disk))
+    file = small_disk / "data" / "conversations.db"
+    with closing(ConversationStore(file)) as store:
+        number = said_in(store, Conversation(), "first", "a lighthouse")
+        beside = {path: path.read_bytes() for path in file.parent.glob("*.db-*")}
+    if left:  # what SQLite keeps beside a file that is open, or was when its program was killed
+        for path, held in beside.items():
+            path.write_bytes(held)
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    await asyncio.to_thread(subprocess.run, remount, check=True)
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir})
+    counter = opening.open_counter(chosen)
+    assert counter.not_saving is not None
+    assert "cannot be kept" in counter.not_saving.message
+    store = counter.assistant.store  # type: ignore[assignment]
+    assert store is not None
+    assert [entry.id for entry in store.search("lighthouse")] == [number]
+    assert store.open(number).turns[0].answer is not None
+    for change in (
+        lambda: store.rename(number, "new"),
+        lambda: store.delete(number),
+        lambda: store.fork(number, 1),
+        lambda: store.begin(Conversation(), "q", ANSWER),
+        lambda: store.add([]),
+    ):
+        with pytest.raises(StoreError, match="cannot be kept"):
+            change()
+    assert store.undelete() is None
+    await counter.close()

@@ -1,0 +1,196 @@
+"""Imports trl once and runs each `balcao train` as a fork of itself: importing takes 20 seconds.
+
+Reads one JSON list from stdin for each run: the log's file, the number of processes, then the
+arguments. Answers with the first process's id, and with its exit status once all have ended
+(negative: the signal). A run whose first argument is `tokens` prints what chat and training make of
+the same prompts, and `loss` what the plain base has to learn; `merge` is `balcao merge`. After
+`terminal` and the name of one comes a run that has it as its own; where it detaches, what stays is
+there until the terminal goes away, as a shell is. After `addresses` and a number comes a run that
+can have so many megabytes more. After `launched` comes one that `accelerate launch` has told of
+FSDP, after `sharded` one for which that holds on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import torch  # noqa: TID253 - a script that is nothing without it
+from transformers import LlamaForCausalLM  # noqa: TID253 - as above
+
+import engine.training.merge_weights
+import engine.training.tuner  # noqa: F401 - for the runs, which import it at once
+import scripts.merge
+from engine.backends.llama.messages import Open
+from engine.backends.llama.transformers import LlamaRuntime
+from engine.core.types import Mode, Product
+from engine.prompts import QUESTION_FORMS, chat_messages
+from engine.training import memory as lora_memory
+from engine.training.data import Row, RowMessage, read_data
+from engine.training.encode import Encoder
+from scripts.train import main
+from tests.engine.training.sharding import launched_with_fsdp, shard_on_a_cpu, tell_shares
+
+PAST = (
+    RowMessage("user", "What is it?"),
+    RowMessage("assistant", "A stool."),
+    RowMessage("user", "What does it hold?"),
+    RowMessage("assistant", "110 kg — or so."),
+)
+
+_PATIENCE = 1.0
+"""Seconds in which the others may say what they make of the first one's end."""
+
+
+def tokens_of(folder: str) -> None:
+    """Print the prompts' tokens as the chat has them and as training has them."""
+    chat = LlamaRuntime(Open(folder, "none", 0))
+    encoder = Encoder(Path(folder))
+    record = Product("1", "Café “A” 2", "Two lines.\n\nDescription: “{odd}” 🐱")
+    prompts = [chat_messages(form.format(title=record.title), product, Mode.GROUNDED)
+               for form in QUESTION_FORMS for product in (None, record)]  # fmt: skip
+    learned = encoder.encode([Row(PAST)], 10_000).examples
+    found = {
+        "chat": [chat._encode(prompt) for prompt in prompts],
+        "training": [encoder.prompt_tokens(prompt) for prompt in prompts],
+        "bos": encoder.tokenizer.bos_token_id,
+        "ends": sorted(chat._ends),
+        "answers": [one.completion for one in learned],
+        "texts": [encoder.text(one.completion) for one in learned],
+    }
+    print(json.dumps(found))  # noqa: T201 - what the run is for
+
+
+def print_loss(folder: str, data: str) -> None:
+    """Print the plain base's mean loss on the answers of the training rows and their ends."""
+    encoder = Encoder(Path(folder))
+    model = LlamaForCausalLM.from_pretrained(folder)
+    losses: list[float] = []
+    for one in encoder.encode(read_data(Path(data)).train, 10_000).examples:
+        tokens = torch.tensor([one.prompt + one.completion])
+        with torch.inference_mode():
+            likely = model(tokens).logits[0].log_softmax(-1)
+        for place, token in enumerate(one.completion, len(one.prompt)):
+            losses.append(-float(likely[place - 1, token]))
+    print(sum(losses) / len(losses))  # noqa: T201 - what the run is for
+
+
+def take_terminal(name: str) -> None:
+    """Have the terminal as this process's own: what closes it hangs this process up."""
+    os.setsid()
+    terminal = os.open(name, os.O_RDWR)
+    for handle in range(3):
+        os.dup2(terminal, handle)
+    sys.stdin = os.fdopen(0)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+
+
+def serve() -> None:
+    """Run what stdin asks for, one after another."""
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        log, count, *arguments = json.loads(line)
+        sys.stdout.flush()
+        meet = environment(count)
+        children = [fork(log, meet | {"RANK": str(index), "LOCAL_RANK": str(index)}, arguments)
+                    for index in range(count)]  # fmt: skip
+        print(children[0], flush=True)  # noqa: T201 - the answer
+        print(end(children), flush=True)  # noqa: T201 - the answer
+
+
+def run(arguments: list[str]) -> int:
+    """What the first argument asks for; `balcao train` if it is an option."""
+    match prepared(arguments):
+        case ["tokens", folder]:
+            tokens_of(folder)
+            return 0
+        case ["loss", folder, data]:
+            print_loss(folder, data)
+            return 0
+        case ["merge", *others]:
+            return scripts.merge.main(others)
+        case ["terminal", name, *others]:
+            take_terminal(name)
+            status = main(others)
+            if "--detach" in others:
+                signal.pause()
+            return status
+        case others:
+            return main(others)
+
+
+def prepared(arguments: list[str]) -> list[str]:
+    """Do what comes before a run; returns its own arguments."""
+    match arguments:
+        case ["addresses", megabytes, *others]:
+            limit = lora_memory._kilobytes(lora_memory._STATUS)["VmSize"] + int(megabytes) * 10**6
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            return others
+        case ["launched", *others]:
+            launched_with_fsdp()
+            return others
+        case ["sharded", *others]:
+            launched_with_fsdp()
+            shard_on_a_cpu()
+            tell_shares()
+            return others
+        case _:
+            return arguments
+
+
+def end(children: list[int]) -> int:
+    """Wait for the first process; where it fails the others are ended soon, as a launcher does."""
+    status = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
+    until = time.monotonic() + _PATIENCE if status else math.inf
+    for child in children[1:]:
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            time.sleep(0.02)
+            if time.monotonic() > until:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                break
+    return status
+
+
+def environment(count: int) -> dict[str, str]:
+    """Where the processes of a run meet, as torch's launcher tells them."""
+    if count == 1:
+        return {}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    return {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+
+
+def fork(log: str, environ: dict[str, str], arguments: list[str]) -> int:
+    """Run in a process of its own, whose id is returned."""
+    child = os.fork()
+    if child:
+        return child
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    if "WORLD_SIZE" in environ:
+        os.environ |= environ
+    status = 1
+    try:
+        status = run(arguments)
+    except SystemExit as left:
+        status = int(left.code or 0)
+    except BaseException:  # noqa: BLE001 - a child must not go on as its parent
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,373 @@
+"""Runs seen from outside: which there are, whether they live, how they ended. Without a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from engine.config import engines as engines_file
+from engine.config import paths, settings
+from engine.core import manifest_part as manifest
+from engine.core.errors import BalcaoError, UsageError
+from engine.core.manifest_part import Manifest
+from engine.training.recipe import Recipe
+from engine.training.runs import folder as lora_folder
+from engine.training.runs import run_engine_part as run_engine
+from engine.training.runs import run_list_part as run_list
+from engine.training.runs import run_stop_part as run_stop
+from engine.training.runs import status as run_status
+from engine.training.runs import view as run_view
+from engine.training.runs.folder import Metrics, Run
+from engine.training.runs.run_metrics_part import RunMetrics
+from engine.training.runs.status import Score, StatusFile
+from engine.training.runs.view import look
+from scripts.cli import main
+from tests.test_imports import HEAVY, loaded_after
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from engine.training import lora_folder, run_status
+from engine.training.runs.folder import Run
+from engine.training.recipe import Recipe
+out = Path(sys.argv[1])
+with lora_folder.alone(out):
+    run = Run(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
+    lora_folder.begin(out, run)
+    with run_status.told(out, lambda: False) as status:
+        status.begin(0, 40)
+        status.step(7)
+        status.write()
+        print("ready", flush=True)
+        time.sleep(60)
+"""
+
+
+@contextmanager
+def running(out: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has a run at step 7 of 40."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(out)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def begun(out: Path) -> Path:
+    """A run that was begun here and has stopped."""
+    with lora_folder.alone(out):
+        run = Run(base="models/llama", weights={}, data=[], recipe=Recipe(), prompt_version=1)
+        lora_folder.begin(out, run)
+        with run_status.told(out, lambda: lora_folder.is_done(out)):
+            pass
+    return out
+
+
+def finished(out: Path, base: str = "models/llama") -> Path:
+    """A run that is done."""
+    begun(out)
+    scores = {"training": {"asked": 4, "right": 3}, "held_out": {"asked": 2, "right": 0}}
+    values = {"base": base, "loss": 0.25, "word_for_word": scores}
+    manifest.write(out, Manifest(kind=lora_folder.KIND, version=1, settings=values))
+    return out
+
+
+def test_a_run_is_alive_while_its_process_is(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    with running(out) as process:
+        view = look(out)
+        assert (view.state, view.doing, view.step, view.steps) == ("running", "training", 7, 40)
+        assert view.left is not None
+        assert lora_folder.holder(out) == process.pid
+        with pytest.raises(UsageError, match="at work"), lora_folder.alone(out):
+            pass
+        process.kill()
+        process.wait()
+        # Its files say what they said; the lock is gone with it.
+        assert look(out).state == "killed"
+        assert look(out).left is None
+
+
+def test_a_run_is_stopped_from_outside(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    with running(out) as process:
+        run_stop.stop(out)
+        assert process.wait(10) == -signal.SIGTERM
+    with pytest.raises(UsageError, match="No run is alive"):
+        run_stop.stop(out)
+
+
+def test_a_run_of_another_machine_is_not_stopped_by_its_number_here(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    with running(out) as process:
+        (out / ".train.lock").write_text(f"{process.pid} another-machine")
+        with pytest.raises(UsageError, match="another machine"):
+            run_stop.stop(out)
+        assert process.poll() is None
+
+
+def test_whoever_looks_does_not_keep_a_run_from_beginning(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def look_on() -> None:
+        while not over.is_set():
+            lora_folder.holder(tmp_path)
+
+    watching = threading.Thread(target=look_on)
+    watching.start()
+    try:
+        for _ in range(50):
+            with lora_folder.alone(tmp_path):
+                pass
+    finally:
+        over.set()
+        watching.join()
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "words"),
+    [
+        (KeyboardInterrupt(), "stopped", ""),
+        (BalcaoError("The disk is full.", "Make room."), "failed", "The disk is full. Make room."),
+        (ValueError("a bug\x1b[2J"), "failed", "a bug[2J"),
+    ],
+)
+def test_how_a_run_ended_is_told(
+    tmp_path: Path, error: BaseException, state: str, words: str
+) -> None:
+    out = begun(tmp_path / "lora")
+    with pytest.raises(type(error)), run_status.told(out, lambda: False):
+        raise error
+    assert (look(out).state, look(out).error) == (state, words)
+
+
+def test_a_done_run_has_the_scores_of_its_manifest(tmp_path: Path) -> None:
+    view = look(finished(tmp_path / "lora"))
+    assert (view.state, view.loss) == ("done", 0.25)
+    assert view.word_for_word == {"training": Score(4, 3), "held_out": Score(2, 0)}
+
+
+def test_broken_files_are_no_end(tmp_path: Path) -> None:
+    out = finished(tmp_path / "lora")
+    for name in ("status.json", "manifest.json", "metrics.jsonl"):
+        (out / name).write_bytes(b"\xff{")
+    assert look(out).state == "killed"
+    metrics = RunMetrics(out)
+    metrics.refresh()
+    assert metrics.points == []
+
+
+def test_the_list_has_what_is_there(tmp_path: Path) -> None:
+    older, newer = begun(tmp_path / "older"), begun(tmp_path / "newer")
+    StatusFile(newer).write()
+    gone = begun(tmp_path / "gone")
+    shutil.rmtree(gone)
+    (paths.runs_dir() / "broken.json").write_bytes(b"{")
+    assert [view.folder for view in run_view.listed()] == [newer, older]
+    run_list.register(older)  # once is enough; what is gone is forgotten
+    assert len(list(paths.runs_dir().iterdir())) == 2
+    with running(tmp_path / "live"):
+        assert [view.name for view in run_view.listed()] == ["live", "newer", "older"]
+
+
+def test_many_runs_that_begin_at_once_are_all_listed(tmp_path: Path) -> None:
+    outs = [tmp_path / f"run{number}" for number in range(16)]
+    threads = [threading.Thread(target=begun, args=(out,)) for out in outs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {view.folder for view in run_view.listed()} == set(outs)
+
+
+def test_a_state_folder_that_cannot_be_written_harms_no_run(tmp_path: Path) -> None:
+    paths.data_dir().parent.mkdir(parents=True)
+    paths.data_dir().write_text("a file")
+    assert look(begun(tmp_path / "lora")).state == "stopped"
+    assert run_view.listed() == []
+
+
+def test_a_run_is_found_by_folder_or_by_name(tmp_path: Path) -> None:
+    out = begun(tmp_path / "lora")
+    assert run_view.find(str(out)) == out
+    assert run_view.find("lora") == out
+    begun(tmp_path / "other" / "lora")
+    with pytest.raises(UsageError, match="2 runs"):
+        run_view.find("lora")
+    with pytest.raises(UsageError, match="holds no run"):
+        run_view.find(str(tmp_path))
+    with pytest.raises(UsageError, match="no run nowhere"):
+        run_view.find("nowhere")
+
+
+def test_metrics_are_read_on(tmp_path: Path) -> None:
+    metrics, written = RunMetrics(tmp_path), Metrics(tmp_path, 0)
+    assert not metrics.refresh()
+    written.add({"step": 1, "loss": 3.0})
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 2, "lo')
+    assert metrics.refresh()
+    assert metrics.points == [(1, 3.0)]
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('ss": 2.0}\n')
+    row = {"question": "Q?", "said": "a", "wanted": "b", "right": False}
+    written.add({"step": 2, "samples": {"training": [row]}})
+    assert metrics.refresh()
+    assert metrics.points == [(1, 3.0), (2, 2.0)]
+    assert (metrics.asked_at, metrics.asked["training"][0].said) == (2, "a")
+    assert not metrics.refresh()
+    # A resumed run takes out what came after its checkpoint.
+    Metrics(tmp_path, 1).add({"step": 2, "loss": 1.5})
+    assert metrics.refresh()
+    assert metrics.points == [(1, 3.0), (2, 1.5)]
+    assert metrics.asked == {}
+
+
+def test_runs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs"]) == 0
+    assert "no run yet" in capsys.readouterr().err
+    out = finished(tmp_path / "lora")
+    assert main(["runs"]) == 0
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split()[:3] == ["RUN", "STATE", "STEP"]
+    assert row.split()[:5] == ["lora", "done", "0.2500", "3/4", "0/2"]
+    assert row.endswith(str(out))
+    assert main(["runs", "--json", "lora"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["state"], found["folder"]) == ("done", str(out))
+
+
+def test_what_is_no_run_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["follow", str(tmp_path)], ["stop", "x"], ["follow"], ["a", "b"], ["list", "a"]):
+        assert main(["runs", *words]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert len(said.err.splitlines()) == 1
+    stopped = begun(tmp_path / "lora")
+    assert main(["runs", "stop", str(stopped)]) == 2
+    assert main(["runs", "use", str(stopped)]) == 2
+    assert "is not done" in capsys.readouterr().err
+
+
+def test_following_ends_with_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "lora"
+    with running(out) as process:
+        killing = threading.Timer(0.3, process.kill)
+        killing.start()
+        assert main(["runs", "follow", str(out)]) == 1
+        killing.join()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("running, step 7 of 40")
+    assert lines[-2] == "killed, step 7 of 40"
+    assert "--resume" in lines[-1]
+
+
+def test_an_adapter_becomes_an_engine_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = finished(tmp_path / "My Shop; 2")
+    assert main(["runs", "use", str(out)]) == 0
+    assert capsys.readouterr().out.split() == ["engine", "lora-my-shop-2"]
+    row = settings.load().engines["lora-my-shop-2"]
+    assert isinstance(row, settings.LlamaEngine)
+    assert (row.model, row.adapter) == ("models/llama", str(out.resolve()))
+    assert run_engine.use(out) == "lora-my-shop-2"
+    other = finished(tmp_path / "other" / "My Shop; 2")
+    assert run_engine.use(other) == "lora-my-shop-2-2"
+    assert engines_file.engine_of(other) == "lora-my-shop-2-2"
+
+
+def test_an_adapter_of_the_demo_model_finds_it(tmp_path: Path) -> None:
+    engine_id = run_engine.use(finished(tmp_path / "mine", base=paths.demo_model_dir().name))
+    row = settings.load().engines[engine_id]
+    assert isinstance(row, settings.LlamaEngine)
+    assert (row.model, row.quantization) == (str(paths.demo_model_dir()), "none")
+    assert 'model = "demo"' in paths.engines_file().read_text()
+
+
+def test_an_engines_id_is_not_taken_from_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = finished(tmp_path / "lora")
+    assert main(["runs", "use", str(out), "--engine", "base"]) == 2
+    assert main(["runs", "use", str(out), "--engine", "No Id"]) == 2
+    assert "already" in capsys.readouterr().err
+    assert main(["runs", "use", str(out), "--engine", "shop"]) == 0
+    assert main(["runs", "use", str(out), "--engine", "shop"]) == 0
+    assert "shop" in settings.load().engines
+
+
+def test_a_folder_where_a_run_is_alive_or_done_is_not_taken(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    run = Run(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
+    with running(out):
+        with pytest.raises(UsageError, match=r"at work.*balcao runs"):
+            lora_folder.check_new(out)
+        with pytest.raises(UsageError, match=r"at work.*balcao runs"):
+            lora_folder.check_same(out, run)
+    lora_folder.check_same(out, run)
+    (out / lora_folder.CHECKPOINTS / "checkpoint-5").mkdir(parents=True)
+    with pytest.raises(UsageError, match="--resume"):
+        lora_folder.check_new(out)
+    lora_folder.check_not_done(out)
+    with pytest.raises(UsageError, match="is done"):
+        lora_folder.check_not_done(finished(tmp_path / "done"))
+
+
+def test_a_full_disk_is_said_as_the_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / ".train.lock").symlink_to("/dev/full")
+    with pytest.raises(BalcaoError, match="Make room"), lora_folder.alone(tmp_path):
+        pass
+
+
+def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    with running(out):
+        metrics = Metrics(out, 0)
+        for step in range(1, 8):
+            metrics.add({"step": step, "loss": 8.0 / step})
+        command = ["-m", "scripts.cli", "runs", "follow", str(out)]
+        environ = os.environ | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+        seen = pexpect.spawn(
+            sys.executable, command, env=environ, dimensions=(24, 60), encoding="utf-8", timeout=30
+        )
+        seen.expect_exact("running, step 7 of 40")
+        seen.expect_exact(" 8.000 ┤")
+        seen.expect("\x1b\\[[0-9]+A\r\x1b\\[J")  # up to its first line, and again
+        drawn = seen.before
+        seen.sendintr()
+        seen.expect("the run goes on")
+        seen.expect(pexpect.EOF)
+        assert "stopped" not in seen.before
+        seen.close()
+        assert seen.exitstatus == 130
+        assert max(map(len, drawn.splitlines())) < 60
+        assert lora_folder.holder(out) is not None
+
+
+def test_nothing_heavy_is_loaded_to_look_at_runs() -> None:
+    assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.runs_part") & HEAVY
+
+
+def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:
+    out = begun(tmp_path / "lora")
+    # What the status is written to before it takes the old one's place.
+    (out / f".status.json.{os.getpid()}.draft").symlink_to("/dev/full")
+    run_status.StatusFile(out).end("failed", "The disk is full.")
+    assert (look(out).state, look(out).error) == ("failed", "The disk is full.")
+    assert not list(out.glob("*.draft"))

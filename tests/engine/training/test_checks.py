@@ -1,0 +1,200 @@
+"""What is wrong is said before the start, in a sentence, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.catalogue.prepare import Plan, prepare
+from engine.config.paths import sample_source
+from engine.core import manifest_part as manifest
+from engine.core.errors import BalcaoError, DataError, UsageError
+from engine.core.manifest_part import Manifest
+from engine.training.data import read_data
+from engine.training.recipe import read_recipe
+from scripts.train import _RECIPES, main
+from tests.engine.backends.llama.tiny import Tiny
+from tests.engine.training.conftest import ANSWERS, Runner, row, write_data
+from tests.test_imports import HEAVY, loaded_after
+
+_GOOD = row(("user", "Stool?"), ("assistant", "Folds flat."))
+_OTHER = row(("user", "Apron?"), ("assistant", "Navy twill."))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "at least 2"),
+        ([_GOOD], "1 usable rows; at least 2"),
+        ([_GOOD, row(("user", "Apron?"))], "line 2 has no message of the assistant"),
+        ([_GOOD, row(("user", "Apron?"), ("assistant", " "))], "its content is empty"),
+        ([_GOOD, '{"messages": ['], "line 2 is no JSON"),
+        ([_GOOD, row(("seller", "x"), ("assistant", "y"))], "its role is none of"),
+    ],
+)
+def test_rows_that_cannot_be_trained_on(tmp_path: Path, lines: list[str], words: str) -> None:
+    (tmp_path / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match=words):
+        read_data(tmp_path)
+
+
+def test_rows_worth_a_warning(tmp_path: Path) -> None:
+    otherwise = row(("user", "Stool?"), ("assistant", "Floats."))
+    bare = json.dumps({"messages": json.loads(_OTHER)["messages"][1:]})
+    lines = [_GOOD, _GOOD, otherwise, bare]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "valid.jsonl").write_text(_GOOD, encoding="utf-8")
+    repeated, contradicting, system, shared = read_data(tmp_path).warnings
+    assert "1 rows repeat" in repeated
+    assert "1 rows ask" in contradicting
+    assert "1 rows do not begin with the system prompt" in system
+    assert "1 rows of valid.jsonl are in train.jsonl too" in shared
+
+
+def test_rows_with_the_record_before_the_question_are_no_cause_for_a_warning(
+    tmp_path: Path,
+) -> None:
+    prepare(sample_source(), tmp_path / "rows", Plan(limit=100, valid=0.2, forms=3, grounded=200))
+    data = read_data(tmp_path / "rows")
+    assert data.warnings == ()
+    prompts = [one.messages[1].content for one in (*data.train, *data.valid)]
+    assert sum("The catalogue's record:" in prompt for prompt in prompts) > 150
+    assert len(data.valid) > 40
+
+
+def test_rows_of_other_prompts(tmp_path: Path) -> None:
+    write_data(tmp_path, ANSWERS)
+    manifest.write(tmp_path, Manifest(kind="rows", version=1, prompt_version=0))
+    with pytest.raises(DataError, match="version 0 of the prompts"):
+        read_data(tmp_path)
+
+
+def test_no_data(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        read_data(tmp_path / "nothing")
+    with pytest.raises(DataError, match=r"no train\.jsonl"):
+        read_data(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["exact", "seed", "demo"])
+def test_the_recipes_give_every_value(name: str) -> None:
+    file = _RECIPES / f"{name}.toml"
+    recipe = read_recipe(file)
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if " = " in line]
+    assert [line.split(" = ")[0] for line in lines] == list(recipe.__struct_fields__)
+    assert all("  # " in line or " # " in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("rank=0", "rank"), ("rnak=8", "rnak"), ("schedule=falling", "schedule"), ("rank", "NAME")],
+)
+def test_a_wrong_value_is_named(change: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_recipe(_RECIPES / "exact.toml", [change])
+
+
+def test_a_flag_is_over_the_recipe() -> None:
+    changes = ["epochs=3", 'targets=["q_proj"]', "schedule=linear"]
+    recipe = read_recipe(_RECIPES / "exact.toml", changes)
+    assert (recipe.epochs, recipe.targets, recipe.schedule) == (3.0, ["q_proj"], "linear")
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [("nothing", "There is no model folder"), ("gpt", "of the kind “gpt2”, not a Llama")],
+)
+def test_a_base_that_is_no_llama(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], base: str, words: str
+) -> None:
+    (tmp_path / "gpt").mkdir()
+    (tmp_path / "gpt" / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    data = write_data(tmp_path / "rows", ANSWERS)
+    out = tmp_path / "lora"
+    assert main(["--data", str(data), "--base", str(tmp_path / base), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "--base" in said
+    assert not out.exists()
+
+
+def test_a_folder_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_data(tmp_path / "rows", ANSWERS)
+    assert main(["--data", str(data), "--base", "x", "--out", str(data)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.training import lora_packages_part as lora_packages
+
+    monkeypatch.setattr(lora_packages, "_PACKAGES", ("torch", "no_such_package"))
+    with pytest.raises(BalcaoError, match=r"no_such_package.*make train-env.*balcao\[train\]"):
+        lora_packages.check_packages(read_recipe(_RECIPES / "exact.toml"))
+
+
+def test_a_dry_run_counts_what_is_left_out(runner: Runner, tiny: Tiny, tmp_path: Path) -> None:
+    long = {"Long": "tick tock " * 400, "Marked": "Folds </s> flat."}
+    data = write_data(tmp_path / "rows", ANSWERS | long)
+    out = tmp_path / "lora"
+    ended = runner.run("--data", data, "--base", tiny.model, "--out", out, "--dry-run")
+    assert ended.status == 0, ended.log
+    assert "4 answers to learn" in ended.log
+    assert "1 answers are left out" in ended.log
+    assert "longer than 640 tokens (the first in line 5)" in ended.log
+    assert "does not give them back" in ended.log
+    assert "rank 64" in ended.log
+    assert not out.exists()
+
+
+def test_nothing_that_fits(runner: Runner, tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    ended = runner.run("--data", data, "--base", tiny.model, "--out", tmp_path / "lora",
+                       "--set", "max_length=20")  # fmt: skip
+    assert ended.status == 1
+    assert "No row" in ended.log
+    assert "longer than 20 tokens" in ended.log
+
+
+def test_layers_that_the_base_lacks(runner: Runner, tiny: Tiny, data: Path, tmp_path: Path) -> None:
+    ended = runner.run("--data", data, "--base", tiny.model, "--out", tmp_path / "lora",
+                       "--set", 'targets=["c_attn"]')  # fmt: skip
+    assert ended.status == 2
+    assert "The recipe does not fit the base" in ended.log
+
+
+def test_weights_that_are_cut_short(
+    tiny: Tiny, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copytree(tiny.model, tmp_path / "model"))
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert main(["--data", str(data), "--base", str(model), "--out", str(tmp_path / "lora")]) == 2
+    assert "is cut short" in capsys.readouterr().err
+
+
+def test_qlora_and_the_seed_recipe_run(
+    runner: Runner, tiny: Tiny, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "lora"
+    ended = runner.run("--data", data, "--base", tiny.model, "--out", out, "--recipe", "seed",
+                       "--set", "epochs=2", "--set", "score_rows=1", "--set", "rank=8")  # fmt: skip
+    assert ended.status == 0, ended.log
+    assert manifest.read(out).settings["precision"] == "NF4, fp32 on the CPU"
+
+
+def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:
+    script = "import scripts.train, engine.training.train\nscripts.train_lora.make_parser()"
+    assert not loaded_after(script) & (HEAVY | {"textual", "tui"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("nobody", "Nobody is called “nobody”"), ("clearml", "clearml, whose pack")]
+)
+def test_who_cannot_be_reported_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    given = ["--data", str(tmp_path), "--base", "x", "--out", str(tmp_path / "lora")]
+    assert main([*given, "--set", f'report_to=["{name}"]']) == 2
+    assert words in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""Samples while a run trains: what they say, where they go, how often they come."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.training.runs import status as run_status
+from engine.training.runs.status import Score
+from tests.engine.backends.llama.tiny import Tiny
+from tests.engine.training.conftest import ANSWERS, Runner, quick
+
+
+@pytest.fixture(scope="module")
+def sampled(
+    runner: Runner, tiny: Tiny, data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A run with a sample every 8 of 40 steps, that TensorBoard hears of, and what it printed."""
+    out = tmp_path_factory.mktemp("sampled") / "lora"
+    changes = quick("sample_every=8", "sample_rows=2", "dropout=0.0", 'report_to=["tensorboard"]')
+    ended = runner.run("--data", data, "--base", tiny.model, "--out", out, *changes)
+    assert ended.status == 0, ended.log
+    return out, ended.log
+
+
+def samples(out: Path) -> list[dict[str, Any]]:
+    lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if "samples" in line]
+
+
+def test_training_and_held_out_rows_are_asked(sampled: tuple[Path, str]) -> None:
+    found = samples(sampled[0])
+    assert [line["step"] for line in found] == [8, 16, 24, 32]
+    for line in found:
+        asked = line["samples"]["training"]
+        assert [one["wanted"] for one in asked] == [ANSWERS["Lighthouse"], ANSWERS["Counter"]]
+        assert asked[0]["question"] == "Tell me about Lighthouse."
+        assert [one["right"] for one in asked] == [
+            one["said"].split() == one["wanted"].split() for one in asked
+        ]
+        right = sum(one["right"] for one in asked)
+        assert line["word_for_word"]["training"] == {"asked": 2, "right": right}
+        assert line["word_for_word"]["held_out"] == {"asked": 1, "right": 0}
+    # What the model says changes while it learns.
+    said = [[one["said"] for one in line["samples"]["training"]] for line in found]
+    assert said[0] != said[-1]
+
+
+def test_a_sample_is_told_and_does_not_touch_the_log_of_losses(sampled: tuple[Path, str]) -> None:
+    out, log = sampled
+    for line in samples(out):
+        right = line["word_for_word"]["training"]["right"]
+        words = f"{right} of 2 training and 0 of 1 held-out titles word for word"
+        assert f"step {line['step']}: {words}" in log.splitlines()
+
+
+def test_the_status_at_the_end_has_the_last_scores(sampled: tuple[Path, str]) -> None:
+    out, _ = sampled
+    status = run_status.read(out)
+    assert status is not None
+    assert (status.phase, status.step, status.steps) == ("done", 40, 40)
+    assert status.word_for_word["training"].asked == 4
+    assert status.word_for_word["held_out"] == Score(1, 0)
+    assert status.loss == losses(out)[-1]
+
+
+def test_tensorboard_has_the_losses(sampled: tuple[Path, str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out, _ = sampled
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(losses(out))
+
+
+def losses(out: Path) -> list[float]:
+    lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]

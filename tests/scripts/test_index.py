@@ -1,0 +1,180 @@
+"""`balcao index` and `balcao prepare`: results on stdout, messages on stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.index import build_catalogue, ensure_sample
+from engine.config import paths
+from engine.core.types import Progress
+from scripts import index as build_index
+from scripts import prepare as prepare_script
+
+ROWS = "".join(
+    json.dumps({"uid": f"{n:010d}", "title": f"Title {n}", "content": f"Text {n}."}) + "\n"
+    for n in range(300)
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "trn.json"
+    path.write_text(ROWS + '{"uid": "cut')
+    return path
+
+
+def test_index_as_json(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "index"
+    assert build_index.main([str(source), "--out", str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["out"] == str(out)
+    assert result["counts"] == {
+        "read": 301,
+        "kept": 300,
+        "rejected": {"not JSON": 1},
+        "changed": {},
+    }
+    assert len(Catalogue.open(out)) == 300
+
+
+def test_index_for_a_person(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build_index.main([str(source), "--out", str(tmp_path / "index")]) == 0
+    shown = capsys.readouterr().out
+    assert "300 products" in shown
+    assert "left out, not JSON: 1" in shown
+
+
+def test_update(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "index"
+    assert build_index.main([str(source), "--out", str(out), "--update"]) == 1
+    assert "balcao index" in capsys.readouterr().err
+    assert build_index.main([str(source), "--out", str(out)]) == 0
+    more = tmp_path / "more.jsonl"
+    more.write_text(
+        '{"uid": "0000000007", "title": "Replaced", "content": "New."}\n'
+        '{"uid": "0000000900", "title": "Added", "content": "Newer."}\n'
+    )
+    assert build_index.main([str(more), "--out", str(out), "--update"]) == 0
+    assert "2 products added or replaced" in capsys.readouterr().out
+    opened = Catalogue.open(out)
+    assert len(opened) == 301
+    assert [opened.find(title).status.value for title in ("replaced", "added", "title 7")] == [
+        "exact",
+        "exact",
+        "none",
+    ]
+
+
+def test_prepare(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "rows"
+    assert prepare_script.main([str(source), "--out", str(out), "--limit", "40"]) == 0
+    assert "40 products" in capsys.readouterr().out
+    assert prepare_script.main([str(source), "--out", str(out), "--json", "--valid", "0"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["splits"]["valid"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["{nothing}", "--out", "{out}"], 1),
+        (["{source}"], 2),
+        (["--out", "{out}"], 2),
+        (["{source}", "--out", "{source}"], 2),
+    ],
+)
+def test_index_exit_codes(
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+) -> None:
+    places = {"nothing": tmp_path / "nothing", "source": source, "out": tmp_path / "index"}
+    given = [argument.format(**places) for argument in arguments]
+    assert build_index.main(given) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("balcao")
+
+
+def test_prepare_exit_codes(source: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "rows")
+    assert prepare_script.main([str(source), "--out", out, "--limit", "0"]) == 2
+    assert prepare_script.main([str(tmp_path), "--out", out]) == 1
+
+
+@pytest.mark.parametrize("module", ["scripts.index", "scripts.prepare"])
+def test_ctrl_c_ends_with_130_and_leaves_nothing(tmp_path: Path, module: str) -> None:
+    # A pipe that is never closed: the command is still reading when the signal comes.
+    running = subprocess.Popen(
+        [sys.executable, "-m", module, "-", "--out", str(tmp_path / "out")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stdin
+    running.stdin.write(ROWS)
+    running.stdin.flush()
+    while not list(tmp_path.glob(".out.building-*")):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    running.wait(timeout=20)
+    out, err = running.communicate()
+    assert (running.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_in_a_terminal_leaves_a_clean_line(source: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "scripts.index", str(source), "--out", str(tmp_path / "i")],
+        stderr=theirs, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    assert "300 rows, " in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_progress_rises_to_the_end(source: Path, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    build_catalogue(source, tmp_path / "index", told.append)
+    fractions = [one.fraction for one in told]
+    assert fractions[-1] == 1.0
+    assert fractions == sorted(fractions, key=lambda share: share or 0.0)
+
+
+def test_the_sample_is_built_once_and_again_when_it_is_not_current() -> None:
+    folder = ensure_sample()
+    made = folder / "manifest.json"
+    first = made.read_bytes()
+    assert ensure_sample() == folder == paths.sample_catalogue_dir()
+    assert made.read_bytes() == first
+    made.write_bytes(first.replace(b'"fold_version": 1', b'"fold_version": 0'))
+    ensure_sample()
+    assert b'"fold_version": 1' in made.read_bytes()
+    assert len(Catalogue.open(folder)) > 100
+
+
+def test_two_processes_may_build_the_sample_at_once() -> None:
+    command = [sys.executable, "-m", "scripts.index", "--sample", "--json"]
+    with ThreadPoolExecutor(3) as threads:
+        ended = list(
+            threads.map(
+                lambda _: subprocess.run(command, capture_output=True, check=False), [0] * 3
+            )
+        )
+    assert [one.returncode for one in ended] == [0, 0, 0], ended
+    assert len({one.stdout for one in ended}) == 1

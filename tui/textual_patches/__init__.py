@@ -1,0 +1,1 @@
+"""Changes to Textual's own behaviour."""
