@@ -162,7 +162,7 @@ def test_changing_what_is_not_there_is_refused(tmp_path: Path) -> None:
 _BUILDER = """
 import sys
 from pathlib import Path
-from engine.retrieval import layout
+from engine.catalogue import layout_part as layout
 from engine.catalogue.build import build, change
 from engine.core.types import Product
 rows = [Product(f"{n:010d}", f"Killed Title {n}", f"text {n} " * 20) for n in range(4000)]

@@ -38,7 +38,8 @@ from tests.test_imports import HEAVY, loaded_after
 CHILD = """
 import sys, time
 from pathlib import Path
-from engine.training import lora_folder, run_status
+from engine.training.runs import folder as lora_folder
+from engine.training.runs import status as run_status
 from engine.training.runs.folder import Run
 from engine.training.recipe import Recipe
 out = Path(sys.argv[1])
