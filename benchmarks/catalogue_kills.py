@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.catalogue.catalogue import Catalogue
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 
 
 def check_index(out: Path) -> str:

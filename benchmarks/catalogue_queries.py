@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.catalogue.counts_part import Counts
+from engine.catalogue.clean import products
 from engine.catalogue.folding import key, words
-from engine.catalogue.products_part import products
-from engine.catalogue.reader_part import read_rows
+from engine.catalogue.read import Counts, read_rows
 from engine.core.types import Product
 
 ENGLISH = (

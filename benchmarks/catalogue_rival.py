@@ -19,10 +19,9 @@ from pathlib import Path
 
 from benchmarks.catalogue_queries import Query, queries
 from engine.catalogue.catalogue import Catalogue
-from engine.catalogue.counts_part import Counts
+from engine.catalogue.clean import products
 from engine.catalogue.folding import words
-from engine.catalogue.products_part import products
-from engine.catalogue.reader_part import read_rows
+from engine.catalogue.read import Counts, read_rows
 
 
 @dataclass(slots=True)

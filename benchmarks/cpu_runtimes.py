@@ -155,7 +155,7 @@ class Bench:
         if row.library == "openvino":
             model = self.openvino[row.precision]
         if row.library == "llama.cpp":
-            from engine.backends.llama import gguf_cache_runtime_part as cache
+            from engine.backends.llama import gguf as cache
 
             cache.be_silent()
             kind = GGUF[row.precision]

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
-from engine.catalogue.sampling_part import TRAIN, Splitter
-from engine.catalogue.wordings_part import encode
+from engine.backends.llama.host import LlamaHosts
+from engine.catalogue.prepare import TRAIN, Splitter, encode
 from engine.config import paths, settings
 from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages

@@ -23,8 +23,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from engine.core.conversation_part import Conversation, Turn
-from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
+from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
 from engine.store.conversations import ConversationStore
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.machine import bandwidth, gpu_used
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.messages import Runtime
 from engine.backends.llama.runtimes import runtime_of, threads
 from engine.backends.llama.weights import find_model
@@ -260,7 +260,7 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
     files = find_model(model, "base")
     file, bytes_read = str(files.folder), files.weight_bytes
     if runtime == "llama.cpp":
-        from engine.backends.llama import gguf_cache_runtime_part as gguf_cache_runtime
+        from engine.backends.llama import gguf as gguf_cache_runtime
 
         found = gguf_cache_runtime.model_file(files, "auto", lambda _progress: None)
         file, bytes_read = str(found), found.stat().st_size
@@ -307,7 +307,7 @@ async def measure_adapters(
     adapter = adapters[0]
     model = find_model(engines.host.model, "base")
     if runtime == "llama.cpp":
-        from engine.backends.llama import gguf_cache_runtime_part as gguf_cache_runtime
+        from engine.backends.llama import gguf as gguf_cache_runtime
 
         adapter = str(gguf_cache_runtime.adapter_file(engines.adapter, model))
     bare = Bare(runtime, file, model.weight_bytes, adapter)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.backends.llama.precision_part import FP32_UP_TO, QUANTIZED_ABOVE
+from engine.backends.llama.runtimes import FP32_UP_TO, QUANTIZED_ABOVE
 
 Job = Callable[[list[int], int], None]
 

@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 - a script that is nothing without it
+import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: TID253 - as above
-from transformers import (  # noqa: TID253 - as above
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,

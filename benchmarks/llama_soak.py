@@ -17,7 +17,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.messages import Runtime
 from engine.backends.llama.runtimes import runtime_of
 from engine.config import settings

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.messages import Runtime
 from engine.config import paths, settings
 from engine.core.types import Decision, Mode, Product, Request, Status

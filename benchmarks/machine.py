@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-import numpy as np  # noqa: TID253 - a script that is nothing without it
+import numpy as np
 
 from engine.backends.llama.runtimes import has_gpu
 

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from engine.config.settings import load
-from engine.core.conversation_part import Conversation, Turn
-from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
+from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 
 if TYPE_CHECKING:
-    from tui.widgets.conversation_view_part import ConversationView
+    from tui.widgets.conversation import ConversationView
 
 TOKENS, RATE = 2000, 200.0
 TURNS = 200

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, Self, TextIO
 
+from engine.config.settings import load
 from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError
 from engine.core.i18n import tr
 from engine.core.text import one_line
+from engine.core.types import Progress
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -22,8 +30,6 @@ def say(message: str) -> None:
 
 def speak() -> None:
     """Have the language of the settings in force; where they cannot be read, the locale's."""
-    from engine.config.settings import load
-
     with suppress(SettingsError):
         i18n.choose(load().language)
 
@@ -43,3 +49,141 @@ def guarded(command: Callable[[], int]) -> int:
         # exit has nothing to complain about.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+_LIVE_EVERY = 0.2
+_PLAIN_EVERY = 10.0
+"""Seconds between two lines."""
+_MINUTE = 60
+
+
+class ProgressLine:
+    """Shows progress with the time left; leaves a terminal's line clean when it ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._live = stream.isatty()
+        self._began = time.monotonic()
+        self._shown = self._began if not self._live else 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._write("\r\x1b[K")
+
+    def tell(self, sentence: str) -> None:
+        """A line that stays, above the live one."""
+        self._write(("\r\x1b[K" if self._live else "") + one_line(sentence) + "\n")
+
+    def show(self, progress: Progress) -> None:
+        """Draw, unless the last drawing was a moment ago."""
+        now = time.monotonic()
+        if now - self._shown < (_LIVE_EVERY if self._live else _PLAIN_EVERY):
+            return
+        self._shown = now
+        line = _line(progress, now - self._began)
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"\r\x1b[K{one_line(line, width)}")
+        else:
+            self._write(f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        """A terminal that has been closed says EIO: the work that is shown must outlive that."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+
+
+def _line(progress: Progress, seconds: float) -> str:
+    if not progress.fraction:
+        return tr("{label}, {time} so far", label=progress.label, time=_span(seconds))
+    left = seconds * (1 - progress.fraction) / progress.fraction
+    share = f"{progress.fraction:4.0%}"
+    return tr("{share}  {label}, {time} left", share=share, label=progress.label, time=_span(left))
+
+
+def _span(seconds: float) -> str:
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
+
+
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+_ONE_PRESS = 1.0
+"""Seconds: `accelerate launch` passes on the Ctrl-C that the terminal has sent to all as well."""
+
+
+class Stopping:
+    """While it is open a signal ends the command as Ctrl-C does; the second one at once.
+
+    After `gently` the first signal only makes it true, for whoever asks between two steps. `tell`:
+    whether this process says so.
+    """
+
+    def __init__(self, *, tell: bool = True) -> None:
+        self._asked = 0.0
+        self._tell = tell
+        self._gently = False
+        self._before: dict[int, Any] = {}
+        self._terminals: list[int] = []
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return bool(self._asked)
+
+    def __enter__(self) -> Self:
+        # Now, since one that has gone does not say any more that it was a terminal.
+        streams = [stream for stream in (sys.stdout, sys.stderr) if stream and stream.isatty()]
+        self._terminals = [stream.fileno() for stream in streams]
+        for number in _SIGNALS:
+            # `nohup` has it ignored, which is to stay so. A shell's `&` ignores Ctrl-C: likewise.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def gently(self, wanted: bool) -> None:
+        """From here on the first signal waits for the end of a step, or does not."""
+        self._gently = wanted
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            # Both the shell and the kernel send one: the second is no second wish.
+            signal.signal(number, signal.SIG_IGN)
+            self._write_nowhere()
+        pressed = time.monotonic()
+        if not self._gently or (self._asked and pressed - self._asked > _ONE_PRESS):
+            raise KeyboardInterrupt
+        if not self._asked:
+            self._asked = pressed
+            if self._tell:
+                # print() may be in the middle of a line: a handler must not enter it again.
+                os.write(2, b"\nStopping after this step; Ctrl-C again stops at once.\n")
+
+    def _write_nowhere(self) -> None:
+        """The terminal has gone: what is written to it from now on would be an error."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for handle in self._terminals:
+            os.dup2(nowhere, handle)
+        os.close(nowhere)

@@ -58,7 +58,7 @@ def _report(*, as_json: bool, ask_torch: bool) -> int:
         print()
     troubles = sum(1 for finding in found if finding.trouble)
     marked = (
-        tr(" What is marked with ! does not work yet ({troubles}).").format(troubles=troubles)
+        tr(" What is marked with ! does not work yet ({troubles}).", troubles=troubles)
         if troubles
         else ""
     )
@@ -108,13 +108,15 @@ def _chat(chosen: Settings) -> Iterator[Finding]:
             "takes them; theme {theme}, {count} own key",
             "takes them; theme {theme}, {count} own keys",
             len(chosen.keys),
-        ).format(theme=theme, count=len(chosen.keys)),
+            theme=theme,
+            count=len(chosen.keys),
+        ),
     )
 
 
 def _terminal(chosen: Settings) -> Iterator[Finding]:
     from tui import clipboard, terminal
-    from tui import glyphs_part as glyphs
+    from tui import terminal as glyphs
 
     dumb = terminal.is_dumb()
     trouble = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
@@ -130,10 +132,12 @@ def _terminal(chosen: Settings) -> Iterator[Finding]:
     yield Finding(
         "terminal",
         "size",
-        tr("{columns} columns, {lines} lines").format(columns=size.columns, lines=size.lines),
+        tr("{columns} columns, {lines} lines", columns=size.columns, lines=size.lines),
         tr("That is little: not everything fits.") if small else "",
-        tr("From {columns} columns and {lines} lines on it does.").format(
-            columns=terminal.COLUMNS, lines=terminal.LINES
+        tr(
+            "From {columns} columns and {lines} lines on it does.",
+            columns=terminal.COLUMNS,
+            lines=terminal.LINES,
         )
         if small
         else "",
@@ -147,7 +151,7 @@ def _terminal(chosen: Settings) -> Iterator[Finding]:
     yield Finding("terminal", "tmux", _yes("TMUX"))
     yield Finding("terminal", "SSH", _yes("SSH_CONNECTION"))
     ways = ", ".join(clipboard.ways()) or tr("the terminal (OSC 52), if it allows it, and a file")
-    yield Finding("terminal", "copying", tr("to {ways}").format(ways=ways))
+    yield Finding("terminal", "copying", tr("to {ways}", ways=ways))
 
 
 def _yes(variable: str) -> str:
@@ -189,7 +193,7 @@ def _streams() -> str:
 
 def _fold() -> None:
     """Let the report be read where there is no Unicode."""
-    from tui import glyphs_part as glyphs
+    from tui import terminal as glyphs
 
     if sys.stdout.isatty():
         glyphs.write_in(sys.stdout, glyphs.terminal_charset())

@@ -16,31 +16,27 @@ from typing import Any
 import msgspec
 
 from engine.backends.registry import Registry
-from engine.catalogue.catalogue import Catalogue
-from engine.catalogue.retriever_part import Retriever
+from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.chat.answer import Assistant
 from engine.chat.open import open_catalogue
 from engine.config.settings import OpenAIEngine, Settings, load
-from engine.core import manifest_part as manifest
-from engine.core.conversation_part import Conversation
+from engine.core import files as manifest
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.events import Answered, Loading
-from engine.core.manifest_part import Manifest
+from engine.core.files import Manifest
 from engine.core.text import one_line
-from engine.core.types import Answer, Progress
-from engine.evaluation import cost_part as cost
+from engine.core.types import Answer, Conversation, Progress
+from engine.evaluation import render, report
 from engine.evaluation import render as report_words
-from engine.evaluation import report
-from engine.evaluation.ask import NAME, AnswerFile
-from engine.evaluation.asked_part import Asked, parse
-from engine.evaluation.intervals_part import RESAMPLES
-from engine.evaluation.invented_part import invented
+from engine.evaluation import run as cost
+from engine.evaluation.ask import NAME, AnswerFile, Asked, parse
 from engine.evaluation.metrics import check_packages
-from engine.evaluation.questions import Question, from_files
+from engine.evaluation.questions import Question, from_files, invented
 from engine.evaluation.report import Report
 from engine.evaluation.run import Outcome, run, to_do
-from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say
-from scripts.progress_part import ProgressLine
+from engine.evaluation.statistics import RESAMPLES
+from engine.prompts import PROMPT_VERSION
+from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, guarded, say
 
 KIND = "evaluation"
 _INVENTED = 100
@@ -125,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
                     knows_trained=trained is not None,
                     on_progress=line.show,
                 )
-        files = report.write(made, options.out)
+        files = render.write(made, options.out)
         manifest.write(options.out, _manifest(options, trained, made))
     _tell(made, files, outcome, as_json=options.json)
     return FAILED if outcome.failed or outcome.left else DONE
@@ -253,7 +249,12 @@ def _manifest(options: argparse.Namespace, trained: Path | None, made: Report) -
     failed = sum(one.failed for one in made.figures)
     counts = {"questions": made.groups, "failed": failed, "missing": made.missing}
     return Manifest(
-        kind=KIND, version=report.VERSION, inputs=inputs, counts=counts, settings=settings
+        kind=KIND,
+        version=report.VERSION,
+        inputs=inputs,
+        counts=counts,
+        settings=settings,
+        prompt_version=PROMPT_VERSION,
     )
 
 

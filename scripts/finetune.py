@@ -14,18 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.backends.openai.address_part import server_name
+from engine.backends.openai.failures import server_name
 from engine.config import engines as engines_file
 from engine.config.settings import OpenAIEngine, load
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.text import one_line
 from engine.training.openai import job as openai_job
 from engine.training.openai.job import JobRecord, JobSettings
-from engine.training.openai.openai_provider_part import address, open_provider, provider_row
 from engine.training.openai.plan import Plan, make_plan, plan_text
-from engine.training.openai.tune import Reporter, Tuning
-from scripts.common import DONE, FAILED, guarded, say
-from scripts.progress_part import ProgressLine
+from engine.training.openai.tune import Reporter, Tuning, address, open_provider, provider_row
+from scripts.common import DONE, FAILED, ProgressLine, guarded, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.chat import history_part as history
+from engine.chat import export as history
 from engine.config import paths
 from engine.config.settings import load, shown_title
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import json_line, one_line
 from engine.store.conversations import ConversationStore
-from engine.store.listing_part import Listed, Marked
+from engine.store.search import Listed, Marked
 from scripts.common import DONE, FAILED, guarded, say, speak
 
 _ALL = sys.maxsize >> 1
@@ -127,7 +127,7 @@ def _named(store: ConversationStore, ids: Sequence[int]) -> list[int]:
     unknown = [number for number in ids if number not in there]
     if unknown:
         raise BalcaoError(
-            tr("There is no conversation {number}.").format(number=unknown[0]),
+            tr("There is no conversation {number}.", number=unknown[0]),
             tr("`balcao history list` names them."),
         )
     return list(dict.fromkeys(ids))
@@ -172,7 +172,7 @@ def _delete(options: argparse.Namespace) -> int:
         for number in _named(store, options.ids):
             store.delete(number)
     count = len(set(options.ids))
-    say(tr_n("balcao: {count} deleted.", "balcao: {count} deleted.", count).format(count=count))
+    say(tr_n("balcao: {count} deleted.", "balcao: {count} deleted.", count, count=count))
     return DONE
 
 

@@ -16,11 +16,10 @@ import msgspec
 from engine.catalogue.index import build_catalogue, change_catalogue, ensure_sample, fill_server
 from engine.catalogue.postgres import is_address
 from engine.config import paths
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import UsageError
-from engine.core.manifest_part import Manifest
-from scripts.common import DONE, guarded
-from scripts.progress_part import ProgressLine
+from engine.core.files import Manifest
+from scripts.common import DONE, ProgressLine, guarded
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -58,7 +58,7 @@ def _set(name: str, *, in_file: bool) -> int:
     keys.check_name(name)
     where = keys.store(name, _ask(name), in_file=in_file)
     place = tr("the keyring") if where is keys.Source.KEYRING else str(paths.keys_file())
-    say(tr("{name} is kept in {place}.").format(name=name, place=place))
+    say(tr("{name} is kept in {place}.", name=name, place=place))
     if os.environ.get(name, "").strip():
         told = tr("The variable {name} is set as well, and goes before it.")
         say(told.format(name=name))
@@ -71,7 +71,7 @@ def _ask(name: str) -> str:
         return sys.stdin.readline().strip()
     from getpass import getpass
 
-    return getpass(tr("{name} (not shown): ").format(name=name), stream=sys.stderr).strip()
+    return getpass(tr("{name} (not shown): ", name=name), stream=sys.stderr).strip()
 
 
 def _list() -> int:
@@ -95,7 +95,7 @@ def _told(where: keys.Source | None) -> str:
 
 def _remove(name: str) -> int:
     if keys.remove(name):
-        say(tr("{name} is removed.").format(name=name))
+        say(tr("{name} is removed.", name=name))
         return DONE
     told = tr("balcao: there is no key {name} in the file or the keyring.")
     say(told.format(name=name))

@@ -15,8 +15,7 @@ from engine.config import paths
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.training.merge import Precision, merge, merged_text, questions_of
 from engine.training.train import Base
-from scripts.common import DONE, guarded, say
-from scripts.progress_part import ProgressLine
+from scripts.common import DONE, ProgressLine, guarded, say
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -23,8 +23,7 @@ from engine.core.hub_cache import hub_cache
 from engine.core.i18n import tr, tr_n
 from engine.core.text import byte_count, json_line, one_line
 from engine.models.local import Shelved, remove, shelved, taken
-from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say, speak
-from scripts.progress_part import ProgressLine
+from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, guarded, say, speak
 
 _TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 _WIDTH = 44
@@ -80,13 +79,13 @@ def _list(*, as_json: bool) -> int:
         ]
         used = tr("used by no engine")
         if entry.used_by:
-            used = tr("used by {engines}").format(engines=", ".join(entry.used_by))
+            used = tr("used by {engines}", engines=", ".join(entry.used_by))
         state = tr("whole") if entry.whole else tr("not usable")
         line = " · ".join(part for part in (*told, state, used) if part)
         print(f"{one_line(entry.name):{_WIDTH}} {one_line(line)}")
         _tell_problem(entry)
     if not as_json:
-        say(tr("The hub's cache is {folder}.").format(folder=hub_cache()))
+        say(tr("The hub's cache is {folder}.", folder=hub_cache()))
     return DONE
 
 
@@ -115,8 +114,10 @@ def _pull(model: str, revision: str) -> int:
     )
     if offer.licence:
         say(
-            tr("Licence: {licence}; read it at {page}.").format(
-                licence=one_line(offer.licence), page=one_line(offer.asked.page)
+            tr(
+                "Licence: {licence}; read it at {page}.",
+                licence=one_line(offer.licence),
+                page=one_line(offer.asked.page),
             )
         )
     try:
@@ -145,7 +146,7 @@ def _usable(name: str) -> int:
     except EngineUnavailable as error:
         say(f"balcao: {one_line(str(error))}")
         return FAILED
-    used = tr("Used by: {engines}.").format(engines=", ".join(users))
+    used = tr("Used by: {engines}.", engines=", ".join(users))
     say(used if users else setting_hint("model", f'"{name}"', "base"))
     return DONE
 
@@ -154,7 +155,7 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
     missing = missing_packages("llama.cpp", quantization)
     if missing:
         raise UsageError(
-            tr("llama.cpp's packages are missing: {packages}.").format(packages=", ".join(missing)),
+            tr("llama.cpp's packages are missing: {packages}.", packages=", ".join(missing)),
             tr(
                 "Install them: pip install 'balcao[cpu]'; llama-cpp-python compiles for some "
                 "minutes."
@@ -162,7 +163,7 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
         )
     files = find_model(paths.model_named(model), "base")
     found = find_adapter(adapter, files) if adapter else None
-    from engine.backends.llama import gguf_cache_runtime_part as gguf_cache_runtime
+    from engine.backends.llama import gguf as gguf_cache_runtime
 
     try:
         with ProgressLine(sys.stderr) as progress:
@@ -184,11 +185,11 @@ def _remove(model: str, *, yes: bool) -> int:
         if entry.name.partition("@")[0] == model.partition("@")[0]
         for engine_id in entry.used_by
     ]
-    used = tr("Used by: {engines}.").format(engines=", ".join(users)) + " " if users else ""
+    used = tr("Used by: {engines}.", engines=", ".join(users)) + " " if users else ""
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(tr("Nobody is there to be asked."), tr("Say --yes."))
-        asked = tr("Remove {model}, {size}?").format(model=one_line(model), size=byte_count(held))
+        asked = tr("Remove {model}, {size}?", model=one_line(model), size=byte_count(held))
         yes_or_no = tr("[y/N]")
         sys.stderr.write(f"{asked} {used}{yes_or_no} ")
         sys.stderr.flush()

@@ -13,9 +13,8 @@ from pathlib import Path
 import msgspec
 
 from engine.catalogue.prepare import Plan, prepare
-from engine.core.manifest_part import Manifest
-from scripts.common import DONE, guarded
-from scripts.progress_part import ProgressLine
+from engine.core.files import Manifest
+from scripts.common import DONE, ProgressLine, guarded
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -47,26 +47,27 @@ def _serve(arguments: argparse.Namespace) -> int:
     load(flags={"engine": arguments.engine, "catalogue": arguments.catalogue})
     if not 0 <= arguments.port <= _MOST:
         raise UsageError(
-            tr("There is no port {port}: they go from 0 to {most}.").format(
-                port=arguments.port, most=_MOST
+            tr(
+                "There is no port {port}: they go from 0 to {most}.",
+                port=arguments.port,
+                most=_MOST,
             )
         )
     try:
         from scripts.serving import PrivateServer
     except ImportError as error:
         raise UsageError(
-            tr("`balcao serve` needs a package that is not installed ({name}).").format(
-                name=error.name
-            ),
-            tr("Install it: {command}.").format(command="pip install 'balcao[serve]'"),
+            tr("`balcao serve` needs a package that is not installed ({name}).", name=error.name),
+            tr("Install it: {command}.", command="pip install 'balcao[serve]'"),
         ) from error
     try:
         server = PrivateServer(arguments.port, _chat_arguments(arguments))
     except OSError as error:
         raise UsageError(
-            tr("Port {port} cannot be had: {why}.").format(port=arguments.port, why=why(error)),
-            tr("Take another (--port {port}), or --port 0 for any that is free.").format(
-                port=arguments.port + 1
+            tr("Port {port} cannot be had: {why}.", port=arguments.port, why=why(error)),
+            tr(
+                "Take another (--port {port}), or --port 0 for any that is free.",
+                port=arguments.port + 1,
             ),
         ) from None
     for name in _NOT_FOR_TABS:

@@ -80,8 +80,8 @@ def test_the_setting_goes_before_the_locale() -> None:
 
 @pytest.mark.usefixtures("in_portuguese")
 def test_numbers_are_written_as_in_portuguese() -> None:
-    label = i18n.tr("{count:,} rows, {rate:,.0f} a second").format(count=1_234_567, rate=89.0)
+    label = i18n.tr("{count:,} rows, {rate:,.0f} a second", count=1_234_567, rate=89.0)
     assert label == "1.234.567 linhas, 89 por segundo"
-    size = i18n.tr("{count:,}, {size:.1f} MB ({file})").format(count=2, size=1.5, file="a,b.c")
+    size = i18n.tr("{count:,}, {size:.1f} MB ({file})", count=2, size=1.5, file="a,b.c")
     assert "1,5 MB" in size
     assert "a,b.c" in size

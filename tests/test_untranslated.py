@@ -23,9 +23,8 @@ _NO_PART_OF_IT = {
     "engine/training/": "told in the terminal of a training (but see _SEEN_IN_F10)",
     "engine/catalogue/prepare.py": "`balcao prepare` alone",
     "engine/catalogue/clean.py": "names of rules, counted in a manifest",
-    "engine/catalogue/phrases.py": "answers, in the question's language: both stand there",
-    "engine/catalogue/language_part.py": "words by which a question's language is told",
-    "engine/catalogue/asking_part.py": "words that a question has besides the title",
+    "engine/catalogue/phrases.py": "words by which a question's language is told",
+    "engine/catalogue/folding.py": "words that a question has besides the title",
     "engine/prompts.py": "what models are told, word for word as in training",
     "scripts/": "commands with a terminal of their own (but see _THE_CHATS)",
 }

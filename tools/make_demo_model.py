@@ -21,16 +21,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.catalogue.clean import clean
-from engine.catalogue.counts_part import Counts
-from engine.catalogue.reader_part import read_rows
-from engine.catalogue.sampling_part import TRAIN, Sampler, Splitter
+from engine.catalogue.prepare import TRAIN, Sampler, Splitter
+from engine.catalogue.read import Counts, read_rows
 from engine.config import paths
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import UsageError
-from engine.core.manifest_part import Manifest, input_of
+from engine.core.files import Manifest, input_of
 from engine.core.types import Product
-from scripts.common import DONE, guarded, say
-from scripts.progress_part import ProgressLine
+from engine.prompts import PROMPT_VERSION
+from scripts.common import DONE, ProgressLine, guarded, say
 from tools.demo.texts import Texts
 
 if TYPE_CHECKING:
@@ -192,7 +191,12 @@ def _describe(
 ) -> None:
     settings: dict[str, Any] = {"plan": asdict(plan), "word_for_word": asdict(scores)}
     made = Manifest(
-        kind=KIND, version=VERSION, inputs=[input_of(source)], counts=counts, settings=settings
+        kind=KIND,
+        version=VERSION,
+        inputs=[input_of(source)],
+        counts=counts,
+        settings=settings,
+        prompt_version=PROMPT_VERSION,
     )
     rows = {
         "its record given, never seen": scores.unseen_grounded,

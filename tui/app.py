@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -21,23 +22,48 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Input, TextArea
 
+from engine.config import paths
 from engine.config.settings import Settings
 from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, why
 from engine.core.i18n import tr
 from engine.core.text import printable
-from tui import glyphs_part as glyphs
 from tui import keys, themes
+from tui import terminal as glyphs
 from tui.commands.table import COMMANDS
 from tui.screens.chat import ChatScreen
 from tui.terminal import no_colour
 from tui.textual_patches import memory, typeahead
 from tui.textual_patches.driver import TerminalDriver, driver_for
+from tui.widgets.composer import RecordWanted
 from tui.widgets.engine_bar import EngineBar
-from tui.widgets.messages_part import RecordWanted
 
 if TYPE_CHECKING:
     from engine.chat.open import Counter
+
+
+def crash_report() -> str:
+    """Write down the exception that is being handled; returns a sentence about it for a person.
+
+    Textual would print every local variable, and one of them may be a key: the report has the
+    places in the code and the exception's own words.
+    """
+    report = printable(traceback.format_exc())
+    file = paths.crash_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(report, encoding="utf-8")
+        where = tr("The report is in {file}.", file=file)
+    except OSError:
+        where = tr("The report:") + f"\n{report}"
+    error = sys.exc_info()[1]
+    return tr(
+        "Balcão stopped because of a mistake of its own ({name}). Your conversation "
+        "is kept up to here. {where}",
+        name=type(error).__name__,
+        where=where,
+    )
+
 
 _TEXTUALS = {
     "Theme": (tr("Theme"), tr("Change the current theme")),
@@ -79,9 +105,10 @@ class BalcaoApp(App[None]):
         wanted = themes.DARK.name if settings.theme == themes.AUTO else settings.theme
         if wanted not in self.available_themes:
             raise SettingsError(
-                tr("There is no theme named “{wanted}”.").format(wanted=wanted),
-                tr("The themes are: {available_themes}.").format(
-                    available_themes=", ".join(sorted(self.available_themes))
+                tr("There is no theme named “{wanted}”.", wanted=wanted),
+                tr(
+                    "The themes are: {available_themes}.",
+                    available_themes=", ".join(sorted(self.available_themes)),
                 ),
             )
         self.theme = self._theme_kept = wanted
@@ -112,7 +139,7 @@ class BalcaoApp(App[None]):
         memory.settle()
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         if isinstance(self._driver, TerminalDriver):
-            from tui.textual_patches.leaving_part import Leaving
+            from tui.textual_patches.driver import Leaving
 
             self._leaving = Leaving(self._leave)
 
@@ -135,7 +162,7 @@ class BalcaoApp(App[None]):
             settings_file.save({"theme": theme.name})
         except BalcaoError as error:
             self.notify(
-                tr("The theme is not kept. {error}").format(error=error),
+                tr("The theme is not kept. {error}", error=error),
                 severity="warning",
                 markup=False,
             )
@@ -172,7 +199,7 @@ class BalcaoApp(App[None]):
             for name, title in bar.titles.items():
                 choose = partial(bar.choose, name)
                 yield SystemCommand(
-                    tr("Engine: {title}").format(title=title), tr("Answers from here on"), choose
+                    tr("Engine: {title}", title=title), tr("Answers from here on"), choose
                 )
         for own in super().get_system_commands(screen):
             if own.title == "Keys" and i18n.spoken() != "en":
@@ -202,14 +229,13 @@ class BalcaoApp(App[None]):
             self.call_from_thread(super().copy_to_clipboard, text)
             try:
                 where = tr(
-                    "the terminal's clipboard, if it allows it, and in {copy_to_file}"
-                ).format(copy_to_file=copy_to_file(text))
-            except OSError as error:
-                where = tr("the terminal's clipboard, if it allows it ({error})").format(
-                    error=why(error)
+                    "the terminal's clipboard, if it allows it, and in {copy_to_file}",
+                    copy_to_file=copy_to_file(text),
                 )
+            except OSError as error:
+                where = tr("the terminal's clipboard, if it allows it ({error})", error=why(error))
         self.call_from_thread(
-            self.notify, tr("Copied: it is in {where}.").format(where=where), markup=False
+            self.notify, tr("Copied: it is in {where}.", where=where), markup=False
         )
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
@@ -220,8 +246,6 @@ class BalcaoApp(App[None]):
     def _fatal_error(self) -> None:
         """Leave after a mistake of ours; Textual's own way prints the values of variables."""
         from rich.text import Text
-
-        from tui.crash_part import crash_report
 
         self.panic(Text(crash_report()))
 

@@ -98,8 +98,8 @@ def keymap(chosen: dict[str, str]) -> dict[str, str]:
     unknown = sorted(set(chosen) - known)
     if unknown:
         raise SettingsError(
-            tr("There is no key named “{unknown}” to set.").format(unknown=unknown[0]),
-            tr("The names under [keys] are: {known}.").format(known=", ".join(sorted(known))),
+            tr("There is no key named “{unknown}” to set.", unknown=unknown[0]),
+            tr("The names under [keys] are: {known}.", known=", ".join(sorted(known))),
         )
     return dict(chosen)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import AsyncGenerator
 
-from engine.backends.excerpts_part import bearing_on
 from engine.catalogue import phrases
 from engine.core.i18n import tr
 from engine.core.types import (
@@ -16,6 +17,97 @@ from engine.core.types import (
     Request,
     StopReason,
 )
+
+_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|$)", re.DOTALL)
+_WORD = re.compile(r"\w+")
+_SHORTEST = 4
+"""Letters: words below this carry no topic ("the", "it", "que")."""
+_STEM = 5
+"""Letters that two forms of one word share: illustrated, illustrations."""
+
+# What a question word asks for, as beginnings of words that such a sentence holds.
+# Keys and values without accents; a record may be in the other language than the question.
+_AUTHOR = ("by", "autho", "writt", "illus", "direc", "sung", "escri", "autor", "ilust", "por")
+_AGE = ("ages", "age", "aged", "years", "month", "anos", "idade", "meses")
+_MEASURE: tuple[str, ...] = (
+    "inch",
+    "inche",
+    "cm",
+    "mm",
+    "size",
+    "metre",
+    "meter",
+    "feet",
+    "tall",
+    "wide",
+    "long",
+)
+_MEASURE += ("tamanh", "altura", "largu", "metro", "litre", "litro")
+_PAGES = ("page", "pages", "pagin")
+_TIME = ("year", "publi", "first", "since", "centu", "desde", "secul")
+_MATERIAL: tuple[str, ...] = (
+    "cotto",
+    "wool",
+    "steel",
+    "wood",
+    "woode",
+    "plast",
+    "leath",
+    "made",
+    "algod",
+)
+_MATERIAL += ("madei", "aco", "couro", "vidro", "glass", "linen")
+_ASKED_FOR: dict[str, tuple[str, ...]] = {
+    "who": _AUTHOR,
+    "quem": _AUTHOR,
+    "wrote": _AUTHOR,
+    "escreveu": _AUTHOR,
+    "author": _AUTHOR,
+    "autor": _AUTHOR,
+    "autora": _AUTHOR,
+    "old": _AGE,
+    "age": _AGE,
+    "idade": _AGE,
+    "big": _MEASURE,
+    "large": _MEASURE,
+    "size": _MEASURE,
+    "tamanho": _MEASURE,
+    "heavy": ("kg", "gram", "grams", "poun", "pound", "ounce", "weigh"),
+    "pages": _PAGES,
+    "paginas": _PAGES,
+    "when": _TIME,
+    "quando": _TIME,
+    "material": _MATERIAL,
+    "made": _MATERIAL,
+}
+
+
+def _folded(word: str) -> str:
+    bare = unicodedata.normalize("NFKD", word.lower())
+    return "".join(letter for letter in bare if not unicodedata.combining(letter))
+
+
+def _stems(question: str) -> frozenset[str]:
+    words = [_folded(word) for word in _WORD.findall(question)]
+    wanted = {stem for word in words for stem in _ASKED_FOR.get(word, ())}
+    wanted |= {word[:_STEM] for word in words if len(word) >= _SHORTEST}
+    return frozenset(wanted)
+
+
+def _bears(sentence: str, stems: frozenset[str]) -> bool:
+    words = {_folded(word) for word in _WORD.findall(sentence)}
+    return any(word in stems or word[:_STEM] in stems for word in words)
+
+
+def bearing_on(question: str, description: str) -> str:
+    """The sentences of `description` that share a topic with `question`, in order, untouched.
+
+    Empty if there is none: the record does not say. Words are compared by their first five
+    letters, accents aside; a question word stands for what it asks for (who: by, author, written).
+    """
+    stems = _stems(question)
+    sentences = [found.strip() for found in _SENTENCE.findall(description)]
+    return " ".join(sentence for sentence in sentences if sentence and _bears(sentence, stems))
 
 
 class CatalogueEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.backends.base import Engine
 from engine.backends.catalogue import CatalogueEngine
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.runtimes import runtime_of
 from engine.backends.openai.engine import OpenAIEngine
 from engine.config import settings
@@ -31,8 +31,8 @@ class Registry:
         """The engine of that id. Raises UsageError if there is none."""
         if engine_id not in self._rows:
             raise UsageError(
-                tr("There is no engine named “{engine_id}”.").format(engine_id=engine_id),
-                tr("The engines are: {rows}.").format(rows=", ".join(self._rows)),
+                tr("There is no engine named “{engine_id}”.", engine_id=engine_id),
+                tr("The engines are: {rows}.", rows=", ".join(self._rows)),
             )
         if engine_id not in self._engines:
             self._engines[engine_id] = self._make(engine_id, self._rows[engine_id])

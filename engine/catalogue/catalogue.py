@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
-from engine.catalogue import layout_part as layout
+from engine.catalogue import records as layout
 from engine.catalogue.complete import Completer
-from engine.catalogue.decide import Decider
+from engine.catalogue.decide import DEFAULT, Decider, Thresholds
 from engine.catalogue.records import Records
 from engine.catalogue.related import Related
 from engine.catalogue.search import Vocabulary, Words
-from engine.catalogue.thresholds_part import DEFAULT, Thresholds
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 from engine.core.types import Completion, Decision, Product
+
+
+class Retriever(Protocol):
+    """Finds the product that a question means. Safe to call from several threads."""
+
+    def find(self, question: str) -> Decision:
+        """What the catalogue makes of `question`. Raises CatalogueError if it cannot be asked."""
+        ...
+
+    def get(self, uid: str) -> Product | None:
+        """The product with this number, if there is one."""
+        ...
+
+    def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
+        """(uid, title) of at most `limit` products that go with this one, where that is known."""
+        ...
+
+    def complete(self, typed: str, limit: int = 20) -> tuple[Completion, ...]:
+        """Titles that `typed` may become; none where they cannot be had at every key."""
+        ...
+
+    def __len__(self) -> int:
+        """How many products there are."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and memory. Safe to call again."""
+        ...
 
 
 class Catalogue:
@@ -38,9 +66,7 @@ class Catalogue:
             return cls(folder, thresholds)
         except CatalogueError as error:
             raise CatalogueError(
-                tr("The catalogue in {folder} is damaged: {why}").format(
-                    folder=folder, why=error.message
-                ),
+                tr("The catalogue in {folder} is damaged: {why}", folder=folder, why=error.message),
                 layout.remedy(folder),
             ) from error
 

@@ -10,6 +10,10 @@ import functools
 import html
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from engine.catalogue.read import Counts, RawRow
+from engine.core.types import Product
 
 ENTITIES = "entities"
 TAGS = "tags"
@@ -115,3 +119,23 @@ def _unescaped(found: re.Match[str]) -> str:
 
 # A few dozen entities make up nearly all of a data set's.
 _character = functools.lru_cache(maxsize=4096)(html.unescape)
+
+
+def products(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
+    """A product for each row that has a title or a description left after cleaning."""
+    for row in rows:
+        product = to_product(row, counts.changed)
+        if not row.uid:
+            counts.rejected["no uid"] += 1
+        elif not product.title and not product.description:
+            counts.rejected["no title and no description"] += 1
+        else:
+            counts.kept += 1
+            yield product
+
+
+def to_product(row: RawRow, changed: Counter[str]) -> Product:
+    """The row with title and content cleaned; the content as it was stays beside."""
+    content = row.content or ""
+    title = clean(row.title or "", changed)
+    return Product(row.uid, title, clean(content, changed), content)

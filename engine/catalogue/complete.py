@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from engine.catalogue.asking_part import ASKING
-from engine.catalogue.folding import words
+from engine.catalogue.folding import ASKING, words
 from engine.catalogue.search import Vocabulary, Words
 from engine.core.types import Completion
 

@@ -5,14 +5,101 @@ from __future__ import annotations
 import html
 import itertools
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from engine.catalogue.asking_part import ASKING, COURTESY, inner_spans, names_pronouns, quoted
-from engine.catalogue.folding import key, words
-from engine.catalogue.matching_part import Match, match
-from engine.catalogue.parts_part import Neighbours, ProductStore, WordIndex
-from engine.catalogue.thresholds_part import DEFAULT, Thresholds
+from engine.catalogue.folding import (
+    ASKING,
+    COURTESY,
+    inner_spans,
+    key,
+    names_pronouns,
+    quoted,
+    words,
+)
+from engine.catalogue.search import Match, match
 from engine.core.types import Decision, Hit, Product, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """All shares and scores are 0..1."""
+
+    title_words: float = 0.5
+    """Of a title's words by number, the share that a question must have to mean that title."""
+    title_share: float = 0.35
+    """The same by weight."""
+    single_words: float = 0.6
+    """The same by number where only one word of the question's own is in the title."""
+    slipped_words: float = 0.6
+    """The same by number where letters had to be changed."""
+    rival: float = 0.6
+    """A title that has all that was asked is a rival if it fits this much as well as the best."""
+    slip_share: float = 0.34
+    """The most letters changed, as a share of the question's own words' letters."""
+    body_share: float = 0.6
+    """Of a describing question's own words, the share by weight that a record must have."""
+    body_likely: float = 0.85
+    """The share from which one record alone may be meant."""
+    body_lead: float = 0.2
+    """How far the next record must be behind for that."""
+    body_rival: float = 0.5
+    """Records that have this much of what the best one has are listed with it."""
+    named_share: float = 0.5
+    """A question whose own words are a title's to this share, by weight, names a title."""
+    body_words: int = 4
+    """A describing question has at least this many words of its own."""
+    nearest_score: float = 0.35
+    """Titles below this are not even offered as nearest."""
+
+
+DEFAULT = Thresholds()
+
+
+class ProductStore(Protocol):
+    """Products by row, by number, by the key of the whole title."""
+
+    def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
+        """The products of these rows; a row that is gone is left out."""
+        ...
+
+    def by_uid(self, uids: Sequence[str]) -> list[Product]:
+        """The products with these numbers."""
+        ...
+
+    def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
+        """(key, row, title) of the products whose title has one of these keys."""
+        ...
+
+    def titles(self, rows: Sequence[int]) -> dict[int, str]:
+        """The titles of these rows."""
+        ...
+
+
+class WordIndex(Protocol):
+    """Rows by the words that they hold."""
+
+    def weights(self, asked: Iterable[str]) -> dict[str, float]:
+        """How much each word tells; a rare one tells more."""
+        ...
+
+    def frequency(self, word: str) -> int:
+        """In how many products the word is."""
+        ...
+
+    def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
+        """The rows that fit these words best."""
+        ...
+
+
+class Neighbours(Protocol):
+    """Known words near a mistyped one."""
+
+    def near(self, word: str) -> list[str]:
+        """Known words that differ from `word` by a slip or two, the nearest first."""
+        ...
+
 
 _LONGEST_QUESTION = 4_000
 """Characters: twice the longest title known."""

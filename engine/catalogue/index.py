@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engine.catalogue import layout_part as layout
+from engine.catalogue import records as layout
 from engine.catalogue.build import build, change
-from engine.catalogue.counts_part import Counts
+from engine.catalogue.clean import products
 from engine.catalogue.folding import FOLD_VERSION
 from engine.catalogue.postgres import fill_postgres
-from engine.catalogue.products_part import products
-from engine.catalogue.read import input_of
-from engine.catalogue.reader_part import read_rows
-from engine.catalogue.related import write_related
-from engine.catalogue.related_part import labels_of, read_labels, read_targets
+from engine.catalogue.read import Counts, input_of, read_rows
+from engine.catalogue.related import labels_of, read_labels, read_targets, write_related
 from engine.config import paths
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import DataError
-from engine.core.files import one_at_a_time
+from engine.core.files import Manifest, one_at_a_time
 from engine.core.i18n import tr
-from engine.core.manifest_part import Manifest
 from engine.core.types import Product, Progress
+from engine.prompts import PROMPT_VERSION
 
 
 def build_catalogue(
@@ -75,7 +72,11 @@ def fill_server(
 
 def _described(source: Path, counts: Counts) -> Manifest:
     return Manifest(
-        kind=layout.KIND, version=0, inputs=[input_of(source, counts)], counts=counts.as_dict()
+        kind=layout.KIND,
+        version=0,
+        inputs=[input_of(source, counts)],
+        counts=counts.as_dict(),
+        prompt_version=PROMPT_VERSION,
     )
 
 
@@ -118,7 +119,7 @@ def _products(
         _tell(on_progress, label, counts.fraction)
 
     yield from products(read_rows(source, counts, tell), counts)
-    label = tr("{count:,} products, writing the index").format(count=counts.kept)
+    label = tr("{count:,} products, writing the index", count=counts.kept)
     _tell(on_progress, label, 1.0)
 
 

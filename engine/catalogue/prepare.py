@@ -3,23 +3,148 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
 
 from engine.catalogue.clean import clean
-from engine.catalogue.counts_part import Counts
-from engine.catalogue.read import input_of
-from engine.catalogue.reader_part import RawRow, read_rows
-from engine.catalogue.sampling_part import SPLITS, Sampler, Splitter
-from engine.catalogue.wordings_part import MOST_FORMS, Wordings, encode
-from engine.core import manifest_part as manifest
+from engine.catalogue.read import Counts, RawRow, input_of, read_rows
+from engine.core import files as manifest
 from engine.core.errors import DataError, UsageError
-from engine.core.files import whole_folder
-from engine.core.manifest_part import Manifest
-from engine.core.types import Progress
+from engine.core.files import Manifest, whole_folder
+from engine.core.types import Product, Progress
+from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
+
+TRAIN, VALID, TEST = "train", "valid", "test"
+SPLITS = (TRAIN, VALID, TEST)
+_WHOLE = 1 << 64
+
+
+class Splitter:
+    """Puts descriptions into splits; `valid` and `test` are the shares that those get, 0..1."""
+
+    def __init__(self, valid: float, test: float, seed: int) -> None:
+        self._valid = int(valid * _WHOLE)
+        self._test = int((valid + test) * _WHOLE)
+        self._salt = _salt_of(seed)
+
+    def split(self, description: bytes) -> str:
+        """The split that this description (its JSON) belongs to."""
+        mark = _mark(description, self._salt)
+        return VALID if mark < self._valid else TEST if mark < self._test else TRAIN
+
+
+class Sampler:
+    """Keeps the `limit` rows with the smallest marks; the memory is 16 bytes for each."""
+
+    def __init__(self, limit: int | None, seed: int) -> None:
+        self._limit = limit
+        self._salt = _salt_of(seed)
+        self._marks = array("Q")
+        self._edge = _WHOLE
+
+    def mark(self, *record: str) -> int:
+        """The number that decides for this record, 0 to 2^64 - 1."""
+        return _mark("\x00".join(record).encode(errors="replace"), self._salt)
+
+    def may_take(self, mark: int) -> bool:
+        """Whether a row of this mark can still be among those kept."""
+        return mark < self._edge
+
+    def take(self, mark: int) -> None:
+        """Keep this row for now."""
+        if self._limit is None:
+            return
+        self._marks.append(mark)
+        if len(self._marks) >= 2 * self._limit + 1000:
+            self._narrow(self._limit)
+
+    def finish(self) -> int:
+        """The edge: the rows kept whose mark lies below it are the sample."""
+        if self._limit is not None and len(self._marks) > self._limit:
+            self._narrow(self._limit)
+        return self._edge
+
+    def _narrow(self, limit: int) -> None:
+        lowest = sorted(self._marks)[: limit + 1]
+        self._edge = lowest.pop()
+        self._marks = array("Q", lowest)
+
+
+def _salt_of(seed: int) -> bytes:
+    return blake2b(str(seed).encode(), digest_size=16).digest()
+
+
+def _mark(data: bytes, salt: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8, salt=salt).digest(), "big")
+
+
+MOST_FORMS = 2 * len(QUESTION_FORMS)
+"""Each wording once with the title as it is, and once in lower case, as people type."""
+
+encode = msgspec.json.Encoder().encode
+_TITLE = "\x00title\x00"
+_DESCRIPTION = "\x00description\x00"
+
+
+class Wordings:
+    """Writes `forms` rows for a product, each with another of the wordings."""
+
+    def __init__(self, forms: int) -> None:
+        self._forms = forms
+        self._templates = [_template(form) for form in QUESTION_FORMS]
+        self._grounded = [_grounded_template(form) for form in QUESTION_FORMS]
+
+    def rows(self, uid: str, title: bytes, description: bytes) -> bytes:
+        """The product's rows, one a line; `title` and `description` are given as JSON strings.
+
+        The wordings follow from the number, so that over many products each is as frequent. When
+        each has had its turn they come again, with the title in lower case.
+        """
+        first = zlib.crc32(uid.encode(errors="replace"))
+        named, told = title[1:-1], description[1:-1]
+        if self._forms == 1:
+            start, middle, end = self._templates[first % len(self._templates)]
+            return b"%b%b%b%b%b" % (start, named, middle, told, end)
+        rows = []
+        for turn in range(self._forms):
+            if turn == len(self._templates):
+                named = named.decode().lower().encode()
+            start, middle, end = self._templates[(first + turn) % len(self._templates)]
+            rows.append(start + named + middle + told + end)
+        return b"".join(rows)
+
+    def grounded_row(self, uid: str, title: bytes, description: bytes) -> bytes:
+        """The product's row with its record before the question, in the number's first wording."""
+        first = zlib.crc32(uid.encode(errors="replace"))
+        start, record, question, middle, end = self._grounded[first % len(self._grounded)]
+        named, told = title[1:-1], description[1:-1]
+        return b"".join((start, named, record, told, question, named, middle, told, end))
+
+
+def _template(form: str) -> tuple[bytes, bytes, bytes]:
+    """The row's JSON before the title, between title and description, and after."""
+    messages = training_messages(_TITLE, _DESCRIPTION, form)
+    row = encode({"messages": messages})
+    start, rest = row.split(encode(_TITLE)[1:-1])
+    middle, end = rest.split(encode(_DESCRIPTION)[1:-1])
+    return start, middle, end + b"\n"
+
+
+def _grounded_template(form: str) -> tuple[bytes, ...]:
+    """The row's JSON around title, description, title and description."""
+    product = Product("", _TITLE, _DESCRIPTION)
+    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form, product)}) + b"\n"
+    title, description = encode(_TITLE)[1:-1], encode(_DESCRIPTION)[1:-1]
+    parts = [part for piece in row.split(title) for part in piece.split(description)]
+    start, record, question, middle, end = parts
+    return start, record, question, middle, end
+
 
 KIND = "training-data"
 VERSION = 1
@@ -78,6 +203,7 @@ def prepare(
             inputs=[input_of(source, counts)],
             counts=counts.as_dict() | written,
             settings=asdict(plan),
+            prompt_version=PROMPT_VERSION,
         )
         manifest.write(draft, made)
     return made

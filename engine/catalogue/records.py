@@ -9,10 +9,92 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from engine.core.errors import CatalogueError
+from engine.catalogue.folding import FOLD_VERSION
+from engine.core import files as manifest
+from engine.core.errors import CatalogueError, DataError
+from engine.core.files import Manifest
 from engine.core.i18n import tr
 from engine.core.types import Product
+
+KIND = "catalogue"
+INDEX_VERSION = 2
+"""Raise it with any change that makes an index of before unreadable."""
+TITLES = "titles"
+BODIES = "bodies"
+WORDS = "words"
+TOKENISER = f"engine.retrieval.folding version {FOLD_VERSION}, cut at blanks"
+_BLANKS = "whitespace"
+
+
+def readable(folder: Path) -> Manifest:
+    """The manifest of the catalogue in `folder`.
+
+    Raises CatalogueError, with the command that mends it, where there is no catalogue or none that
+    this program can read.
+    """
+    try:
+        made = manifest.read(folder)
+    except DataError as error:
+        raise CatalogueError(
+            tr("There is no catalogue in {folder}.", folder=folder), remedy(folder)
+        ) from error
+    if made.kind != KIND:
+        raise CatalogueError(
+            tr("{folder} holds a {kind}, no catalogue.", folder=folder, kind=made.kind),
+            remedy(folder),
+        )
+    if made.version != INDEX_VERSION or made.settings.get("fold_version") != FOLD_VERSION:
+        raise CatalogueError(
+            tr("The catalogue in {folder} was built by another version of Balcão.", folder=folder),
+            remedy(folder),
+        )
+    return made
+
+
+def remedy(folder: Path) -> str:
+    """The command that builds the catalogue in `folder` anew."""
+    return tr("Build it: balcao index trn.json.gz --out {folder}", folder=folder)
+
+
+def title_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Titles by word: `row` is the number of the product in the records."""
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field("row", fast=True, indexed=True)
+    builder.add_text_field("words", tokenizer_name=_BLANKS, index_option="freq")
+    return builder.build()
+
+
+def body_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Descriptions by word, without counts or places: what matters is which words there are."""
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field("row", fast=True, indexed=True)
+    builder.add_text_field("words", tokenizer_name=_BLANKS, index_option="basic")
+    return builder.build()
+
+
+def word_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Every word of a title once, to find the neighbours of a mistyped one."""
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("word", tokenizer_name="raw", index_option="basic", stored=True)
+    return builder.build()
+
+
+def with_tokeniser(index: Any) -> Any:  # noqa: ANN401 - tantivy is imported late
+    """`index` with the tokeniser that the schemas name."""
+    import tantivy
+
+    analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+    index.register_tokenizer(_BLANKS, analyzer)
+    return index
+
 
 FILE = "products.db"
 
@@ -40,7 +122,7 @@ class Records:
                 self._connection = _opened(folder / FILE, "ro")
         except sqlite3.Error as error:
             raise CatalogueError(
-                tr("{folder} cannot be opened: {error}.").format(folder=folder / FILE, error=error)
+                tr("{folder} cannot be opened: {error}.", folder=folder / FILE, error=error)
             ) from error
 
     def count(self) -> int:
@@ -79,7 +161,7 @@ class Records:
                 return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise CatalogueError(
-                tr("The catalogue cannot be read: {error}.").format(error=error)
+                tr("The catalogue cannot be read: {error}.", error=error)
             ) from error
 
 

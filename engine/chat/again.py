@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from msgspec.structs import replace
+
 from engine.chat.answer import Assistant
-from engine.core.conversation_part import Conversation, Turn
 from engine.core.errors import StoreError
 from engine.core.events import Answered, Event, NotSaved, Piece
-from engine.core.types import Answer, Mode, Problem
+from engine.core.types import Answer, Conversation, Mode, Problem, Turn
+from engine.store.conversations import ConversationStore
 
 
 async def ask_again(
@@ -81,3 +83,18 @@ class _Keeping:
             self._store, self._turn.unsaved = None, True
             return error.problem
         return None
+
+
+def fork(store: ConversationStore | None, conversation: Conversation, turns: int) -> Conversation:
+    """A conversation of the first `turns` turns, all answers to them with it. Blocks for the disk.
+
+    Where it cannot be copied on disk, the copy is kept there with its next question, if that is
+    possible then.
+    """
+    first = conversation.turns[:turns]
+    if store and first and conversation.id and all(turn.id for turn in first):
+        try:
+            return store.open(store.fork(conversation.id, turns))
+        except StoreError:
+            pass
+    return Conversation(turns=[replace(turn, id=None, others=[*turn.others]) for turn in first])

@@ -13,18 +13,18 @@ from engine.backends.base import Engine
 from engine.backends.catalogue import counter_stream
 from engine.backends.registry import Registry
 from engine.catalogue import phrases
-from engine.catalogue.language_part import language_of
-from engine.catalogue.retriever_part import Retriever
+from engine.catalogue.catalogue import Retriever
+from engine.catalogue.phrases import language_of
 from engine.chat import followup
 from engine.config.settings import CatalogueEngine as CatalogueRow
 from engine.config.settings import EngineSettings
 from engine.core import i18n
-from engine.core.conversation_part import Conversation, Turn
 from engine.core.errors import BalcaoError, EngineUnavailable, StoreError
 from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.core.types import (
     Answer,
     Chunk,
+    Conversation,
     Decision,
     Language,
     Message,
@@ -35,8 +35,9 @@ from engine.core.types import (
     Status,
     StopReason,
     Timing,
+    Turn,
 )
-from engine.fidelity.fidelity_part import fidelity
+from engine.fidelity.measure import fidelity
 from engine.prompts import chat_messages
 from engine.store.conversations import ConversationStore
 

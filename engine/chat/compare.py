@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 
 from engine.chat.answer import Assistant
-from engine.core.conversation_part import Conversation, Turn
 from engine.core.errors import StoreError
 from engine.core.events import Answered, Event
-from engine.core.types import Answer, Mode
+from engine.core.types import Answer, Conversation, Mode, Turn
 
 Told = tuple[int, Event]
 """Which contestant, counted from 0, and what happened to it."""

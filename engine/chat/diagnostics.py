@@ -98,7 +98,7 @@ def program() -> Iterator[Finding]:
         yield Finding(
             "program",
             name,
-            version or tr("not installed (optional: {remedy})").format(remedy=remedy),
+            version or tr("not installed (optional: {remedy})", remedy=remedy),
         )
 
 
@@ -106,7 +106,7 @@ def files() -> Iterator[Finding]:
     """Which settings there are, and which variables go before them (names alone)."""
     for name, file in (("settings", paths.settings_file()), ("engines", paths.engines_file())):
         yield Finding(
-            "settings", name, str(file) if file.exists() else tr("none ({file})").format(file=file)
+            "settings", name, str(file) if file.exists() else tr("none ({file})", file=file)
         )
     given = sorted(name for name in os.environ if name.startswith("BALCAO_"))
     yield Finding("settings", "variables", ", ".join(given) or tr("none"))
@@ -149,18 +149,16 @@ def history() -> Iterator[Finding]:
     file = paths.conversations_file()
     there = _nearest(file)
     if not os.access(there, os.W_OK):
-        trouble = tr("{there} cannot be written, so conversations are not kept.").format(
-            there=there
-        )
+        trouble = tr("{there} cannot be written, so conversations are not kept.", there=there)
         yield Finding("history", "folder", str(there), trouble, tr("Make it writable."))
     if not file.exists():
-        yield Finding("history", "conversations", tr("none yet ({file})").format(file=file))
+        yield Finding("history", "conversations", tr("none yet ({file})", file=file))
         return
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
             (count,) = database.execute("SELECT count(*) FROM conversation").fetchone()
     except sqlite3.Error as error:
-        trouble = tr("{file} cannot be read: {error}.").format(file=file, error=error)
+        trouble = tr("{file} cannot be read: {error}.", file=file, error=error)
         remedy = tr("Put it aside under another name; the chat begins a new one.")
         yield Finding("history", "conversations", str(file), trouble, remedy)
         return
@@ -168,7 +166,7 @@ def history() -> Iterator[Finding]:
     yield Finding(
         "history",
         "conversations",
-        tr("{count:,}, {size:.1f} MB ({file})").format(count=count, size=size, file=file),
+        tr("{count:,}, {size:.1f} MB ({file})", count=count, size=size, file=file),
     )
 
 
@@ -178,14 +176,14 @@ def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     short = free < _LITTLE_DISK
     trouble = (
-        tr("Only {free:.1f} GB are free where conversations are kept.").format(free=free / _GIB)
+        tr("Only {free:.1f} GB are free where conversations are kept.", free=free / _GIB)
         if short
         else ""
     )
     yield Finding(
         "machine",
         "disk",
-        tr("{free:,.1f} GB free ({folder})").format(free=free / _GIB, folder=folder),
+        tr("{free:,.1f} GB free ({folder})", free=free / _GIB, folder=folder),
         trouble,
         tr("Make room, or set BALCAO_HOME to a folder on another disk.") if short else "",
     )
@@ -210,7 +208,7 @@ def _purposes() -> dict[str, str]:
 
 
 def _products(count: int) -> str:
-    return tr_n("{count:,} product", "{count:,} products", count).format(count=count)
+    return tr_n("{count:,} product", "{count:,} products", count, count=count)
 
 
 def _where(source: keys.Source | None) -> str:
@@ -234,15 +232,13 @@ def _package(name: str, purpose: str, *, fatal: bool = False) -> Finding:
     version = _version(name)
     if version:
         return Finding("program", name, version)
-    trouble = tr("The package {name}, for {purpose}, is not installed.").format(
-        name=name, purpose=purpose
-    )
+    trouble = tr("The package {name}, for {purpose}, is not installed.", name=name, purpose=purpose)
     return Finding(
         "program",
         name,
         tr("missing"),
         trouble,
-        tr("Install it: {remedy}.").format(remedy="pip install balcao"),
+        tr("Install it: {remedy}.", remedy="pip install balcao"),
         fatal,
     )
 
@@ -257,7 +253,7 @@ def _memory() -> str:
         page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
         return tr("unknown")
-    return tr("{all:.1f} GB{available}").format(all=page * pages / _GIB, available=_available())
+    return tr("{all:.1f} GB{available}", all=page * pages / _GIB, available=_available())
 
 
 def _available() -> str:
@@ -266,7 +262,7 @@ def _available() -> str:
     except OSError:
         return ""
     kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "")
-    return tr(", {free:.1f} GB available").format(free=int(kib) * 1024 / _GIB) if kib else ""
+    return tr(", {free:.1f} GB available", free=int(kib) * 1024 / _GIB) if kib else ""
 
 
 def _gpu() -> str:

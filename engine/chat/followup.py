@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 
-from engine.core.conversation_part import Conversation
-from engine.core.types import Decision, Hit, Product, Status
+from engine.core.types import Conversation, Decision, Hit, Product, Status
 
 _NUMBER = re.compile(
     r"(?:(?:number|no|nr|n[oº°]|número|numero|o|a|the|opção|option)\.?\s*)?#?\s*(\d{1,2})\s*[.)!]?",

@@ -7,17 +7,15 @@ from pathlib import Path
 
 from engine.backends.registry import Registry
 from engine.catalogue import index as indexing
-from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.catalogue.postgres import is_address, open_postgres
-from engine.catalogue.retriever_part import Retriever
 from engine.chat.answer import Assistant
 from engine.config import paths
 from engine.config.settings import Settings
-from engine.core.conversation_part import Conversation
 from engine.core.errors import StoreError
-from engine.core.types import Problem
-from engine.store.asked_part import last_questions
+from engine.core.types import Conversation, Problem
 from engine.store.conversations import ConversationStore
+from engine.store.search import last_questions
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from tomlkit.exceptions import TOMLKitError
 
 from engine.config import paths
 from engine.core.errors import BalcaoError, SettingsError, why
+from engine.core.files import write_whole
 from engine.core.i18n import tr
-from engine.core.manifest_part import write_whole
 
 Value = str | int | float | bool
 
@@ -50,11 +50,11 @@ def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
             write_whole(file, after.encode())
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be written: {why}.").format(file=file, why=why(error))
+            tr("{file} cannot be written: {why}.", file=file, why=why(error))
         ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
-            tr("{file} is not valid TOML: {error}.").format(file=file, error=error),
+            tr("{file} is not valid TOML: {error}.", file=file, error=error),
             tr("Mend that line."),
         ) from error
 
@@ -85,10 +85,11 @@ def _edited(text: str, name: tuple[str, ...], values: Mapping[str, Value | None]
         # A form of TOML that the library does not edit well: told below.
         pass
     raise BalcaoError(
-        tr("{settings_file} is written in a way that the program cannot change safely.").format(
-            settings_file=paths.settings_file()
+        tr(
+            "{settings_file} is written in a way that the program cannot change safely.",
+            settings_file=paths.settings_file(),
         ),
-        tr("Change it by hand, under [{table}].").format(table=".".join(name))
+        tr("Change it by hand, under [{table}].", table=".".join(name))
         if name
         else tr("Change it by hand, at its top."),
     )

@@ -9,14 +9,12 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from engine.backends.openai.lifetimes_part import base_model
 from engine.config import paths, settings
 from engine.config.settings import OpenAIEngine, Settings
 from engine.core.errors import BalcaoError, SettingsError, UsageError, why
+from engine.core.files import toml_text, write_whole
 from engine.core.i18n import tr
-from engine.core.manifest_part import write_whole
 from engine.core.text import one_line
-from engine.core.toml_text_part import toml_text
 
 _HEADER = (
     "# Engines that the program has added. settings.toml goes over this file: change them there.\n"
@@ -40,18 +38,20 @@ def _wrong_id() -> str:
 
 
 def _taken(engine_id: str) -> str:
-    return tr("There is an engine named “{engine_id}” already.").format(engine_id=engine_id)
+    return tr("There is an engine named “{engine_id}” already.", engine_id=engine_id)
 
 
-def add_tuned(model: str, base_url: str | None, api_key_env: str, wanted: str = "") -> str:
-    """Make a fine-tuned model an engine; returns its id.
+def add_tuned(
+    model: str, base: str, base_url: str | None, api_key_env: str, wanted: str = ""
+) -> str:
+    """Make a fine-tuned `model`, trained from `base`, an engine; returns its id.
 
     It becomes `wanted` if that is free, else `openai` while that has no model, else `openai-2` and
     so on. A model that is an engine already stays that one. Raises BalcaoError if it cannot be
     written, SettingsError if the settings cannot be understood.
     """
     added = _read()
-    row = {"kind": "openai", "title": _title(model), "model": model, "api_key_env": api_key_env}
+    row = {"kind": "openai", "title": _title(base), "model": model, "api_key_env": api_key_env}
     if base_url:
         row["base_url"] = base_url
     for engine_id, table in added.items():
@@ -116,8 +116,8 @@ def _is_free(engine_id: str, chosen: Settings) -> bool:
     return row is None or (isinstance(row, OpenAIEngine) and not row.model)
 
 
-def _title(model: str) -> str:
-    return tr("Tuned {model}").format(model=one_line(base_model(model), _TITLE_WIDTH))
+def _title(base: str) -> str:
+    return tr("Tuned {model}", model=one_line(base, _TITLE_WIDTH))
 
 
 def _read() -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _read() -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
-            tr("{file} cannot be read: {error}.").format(file=file, error=why(error)),
+            tr("{file} cannot be read: {error}.", file=file, error=why(error)),
             tr("Mend it, or remove it."),
         ) from error
     return found if isinstance(found, dict) else {}
@@ -141,5 +141,5 @@ def _write(engines: dict[str, Any]) -> None:
         write_whole(file, (_HEADER + toml_text({"engines": engines})).encode())
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be written: {why}.").format(file=file, why=why(error))
+            tr("{file} cannot be written: {why}.", file=file, why=why(error))
         ) from error

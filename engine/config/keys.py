@@ -24,9 +24,8 @@ from typing import Any
 
 from engine.config import paths
 from engine.core.errors import BalcaoError, SettingsError, UsageError, why
+from engine.core.files import toml_text, write_whole
 from engine.core.i18n import tr
-from engine.core.manifest_part import write_whole
-from engine.core.toml_text_part import toml_text
 
 _SERVICE = "balcao"
 """Under which name the keyring keeps our keys."""
@@ -144,12 +143,12 @@ def _read() -> _Kept:
         return _Kept()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            tr("{file} cannot be read: {why}.").format(file=file, why=why(error))
+            tr("{file} cannot be read: {why}.", file=file, why=why(error))
         ) from None
     except tomllib.TOMLDecodeError:
         # The error would show the line, and with it a key.
         raise SettingsError(
-            tr("{file} is not valid TOML.").format(file=file), tr("Mend it, or remove it.")
+            tr("{file} is not valid TOML.", file=file), tr("Mend it, or remove it.")
         ) from None
     return _understood(file, raw)
 
@@ -158,10 +157,10 @@ def _understood(file: Path, raw: Mapping[str, Any]) -> _Kept:
     keys, names = raw.get("keys", {}), raw.get("in_keyring", [])
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
         raise SettingsError(
-            tr("{file}: [keys] holds names with strings, and nothing else.").format(file=file)
+            tr("{file}: [keys] holds names with strings, and nothing else.", file=file)
         )
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise SettingsError(tr("{file}: `in_keyring` is a list of names.").format(file=file))
+        raise SettingsError(tr("{file}: `in_keyring` is a list of names.", file=file))
     return _Kept(keys, tuple(names))
 
 
@@ -170,8 +169,8 @@ def _check_private(file: Path, status: os.stat_result) -> None:
         return
     if status.st_mode & _OTHERS or status.st_uid not in (os.getuid(), 0):
         raise SettingsError(
-            tr("{file} is open to others, so what it holds is not used.").format(file=file),
-            tr("Make it yours alone: chmod 600 '{file}'.").format(file=file),
+            tr("{file} is open to others, so what it holds is not used.", file=file),
+            tr("Make it yours alone: chmod 600 '{file}'.", file=file),
         )
 
 
@@ -187,7 +186,7 @@ def _write(kept: _Kept) -> None:
             write_whole(file, (_HEADER + toml_text(values)).encode())
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be written: {why}.").format(file=file, why=why(error))
+            tr("{file} cannot be written: {why}.", file=file, why=why(error))
         ) from None
 
 
@@ -223,33 +222,35 @@ def _from_keyring(name: str) -> str:
     keyring = _keyring()
     if keyring is None:
         raise BalcaoError(
-            tr("The key {name} is in the keyring, and the keyring package is missing.").format(
-                name=name
-            ),
+            tr("The key {name} is in the keyring, and the keyring package is missing.", name=name),
             tr(
-                "Install it (pip install keyring), or run `balcao keys set {name}` once more."
-            ).format(name=name),
+                "Install it (pip install keyring), or run `balcao keys set {name}` once more.",
+                name=name,
+            ),
         )
     try:
         found = keyring.get_password(_SERVICE, name)
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
         raise BalcaoError(
-            tr("The keyring did not give the key {name} ({name2}).").format(
-                name=name, name2=type(error).__name__
+            tr(
+                "The keyring did not give the key {name} ({name2}).",
+                name=name,
+                name2=type(error).__name__,
             ),
-            tr("Unlock it, or put the key into the variable {name}.").format(name=name),
+            tr("Unlock it, or put the key into the variable {name}.", name=name),
         ) from None
     if not found:
         raise BalcaoError(
-            tr("The keyring has no key {name} any more.").format(name=name),
-            tr("Run `balcao keys set {name}`.").format(name=name),
+            tr("The keyring has no key {name} any more.", name=name),
+            tr("Run `balcao keys set {name}`.", name=name),
         )
     if not is_sendable(str(found).strip()):
         raise BalcaoError(
             tr(
-                "What the keyring has as {name} cannot be a key: it has characters that none has."
-            ).format(name=name),
-            tr("Put it there once more: balcao keys set {name}.").format(name=name),
+                "What the keyring has as {name} cannot be a key: it has characters that none has.",
+                name=name,
+            ),
+            tr("Put it there once more: balcao keys set {name}.", name=name),
         )
     return str(found).strip()
 
@@ -265,8 +266,10 @@ def _delete_from_keyring(name: str) -> None:
         return
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
         raise BalcaoError(
-            tr("The keyring did not remove the key {name} ({name2}).").format(
-                name=name, name2=type(error).__name__
+            tr(
+                "The keyring did not remove the key {name} ({name2}).",
+                name=name,
+                name2=type(error).__name__,
             ),
             tr("Unlock it and try again."),
         ) from None

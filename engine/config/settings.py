@@ -156,8 +156,8 @@ def load(
     settings = _convert(raw, file)
     if settings.engine not in settings.engines:
         raise SettingsError(
-            tr("There is no engine named “{engine}”.").format(engine=settings.engine),
-            tr("The engines are: {engines}.").format(engines=", ".join(settings.engines)),
+            tr("There is no engine named “{engine}”.", engine=settings.engine),
+            tr("The engines are: {engines}.", engines=", ".join(settings.engines)),
         )
     return _with_models(settings)
 
@@ -188,7 +188,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            tr("{file} cannot be read: {error}.").format(file=file, error=why(error))
+            tr("{file} cannot be read: {error}.", file=file, error=why(error))
         ) from error
     import tomllib  # most people have no such file, and the first frame waits
 
@@ -196,7 +196,7 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(
-            tr("{file} is not valid TOML: {error}.").format(file=file, error=error),
+            tr("{file} is not valid TOML: {error}.", file=file, error=error),
             tr("Mend that line."),
         ) from error
 
@@ -228,11 +228,14 @@ def _convert(raw: dict[str, Any], file: Path) -> Settings:
         return msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(
-            tr("A setting is wrong: {error}.").format(error=str(error).replace("$.", "")),
+            tr("A setting is wrong: {error}.", error=str(error).replace("$.", "")),
             tr(
                 "Settings come from {file}, {engines_file} beside it, and variables named "
-                "{prefix}…."
-            ).format(file=file, engines_file=paths.engines_file().name, prefix=_PREFIX),
+                "{prefix}….",
+                file=file,
+                engines_file=paths.engines_file().name,
+                prefix=_PREFIX,
+            ),
         ) from error
 
 

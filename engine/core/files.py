@@ -3,15 +3,105 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import re
 import shutil
+import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from engine.core import manifest_part as manifest
+import msgspec
+
 from engine.core.errors import BalcaoError, DataError, UsageError, why
 from engine.core.i18n import tr
+
+NAME = "manifest.json"
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Input(msgspec.Struct, frozen=True):
+    """A file that an artefact was made from."""
+
+    name: str
+    sha256: str
+    bytes: int = 0
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an artefact is. `counts` holds read, kept and rejected (by reason) of rows."""
+
+    kind: str
+    version: int
+    created: str = msgspec.field(default_factory=now)
+    inputs: list[Input] = []
+    counts: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    prompt_version: int
+
+
+def write(folder: Path, manifest: Manifest) -> Path:
+    """Write `manifest` into `folder`, whole or not at all, and return its path."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    path = folder / NAME
+    write_whole(path, text + b"\n")
+    return path
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest in `folder`. Raises DataError if there is none or it cannot be understood."""
+    path = folder / NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        raise DataError(tr("There is no {name} in {folder}.", name=NAME, folder=folder)) from error
+    except (OSError, msgspec.DecodeError) as error:
+        raise DataError(
+            tr("{path} cannot be read: {error}.", path=path, error=why(error))
+        ) from error
+
+
+def input_of(path: Path) -> Input:
+    """The file's name, size and SHA-256, for `Manifest.inputs`."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Input(path.name, digest, path.stat().st_size)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a crash at any moment leaves the old one or the new one.
+
+    Who may read and write it stays as it was.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    with draft.open("wb") as stream:
+        if path.exists():
+            draft.chmod(stat.S_IMODE(path.stat().st_mode))
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
 
 _DRAFT = "building"
 _OLD = "old"
@@ -59,7 +149,7 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise BalcaoError(
-            tr("{out} cannot be written: {why}.").format(out=out, why=why(error)),
+            tr("{out} cannot be written: {why}.", out=out, why=why(error)),
             tr("Make room, or name another folder."),
         ) from error
 
@@ -78,18 +168,18 @@ def _check_target(out: Path, kind: str) -> None:
         return
     if not out.is_dir():
         raise UsageError(
-            tr("{out} is a file.").format(out=out),
+            tr("{out} is a file.", out=out),
             tr("Name a folder that is new or holds an older one."),
         )
     if not any(out.iterdir()):
         return
     try:
-        found = manifest.read(out).kind
+        found = read(out).kind
     except DataError:
         found = ""
     if found != kind:
         raise UsageError(
-            tr("{out} holds something else than a {kind}.").format(out=out, kind=kind),
+            tr("{out} holds something else than a {kind}.", out=out, kind=kind),
             tr("Name a new folder, or empty that one."),
         )
 
@@ -107,8 +197,8 @@ def _sync(folder: Path) -> None:
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
         else:
-            manifest.sync_folder(path)
-    manifest.sync_folder(folder)
+            sync_folder(path)
+    sync_folder(folder)
 
 
 def _swap(draft: Path, out: Path) -> None:
@@ -116,5 +206,50 @@ def _swap(draft: Path, out: Path) -> None:
     if out.exists():
         out.rename(old)
     draft.rename(out)
-    manifest.sync_folder(out.parent)
+    sync_folder(out.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+
+def toml_text(values: Mapping[str, Any]) -> str:
+    """`values` as TOML: plain values first, then tables. Takes what `tomllib` reads but dates.
+
+    Raises TypeError for a value that has no place here.
+    """
+    return "".join(_lines(values, ()))
+
+
+def _lines(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
+    lines = [f"{_key(name)} = {_value(value)}\n" for name, value in plain.items()]
+    if path and (plain or not values):
+        lines.insert(0, f"\n[{'.'.join(map(_key, path))}]\n")
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            lines += _lines(value, (*path, name))
+    return lines
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.match(name) else _string(name)
+
+
+def _value(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _string(value)
+        case int() | float():
+            return repr(value)
+        case list():
+            return f"[{', '.join(map(_value, value))}]"
+        case _:
+            raise TypeError(type(value))
+
+
+def _string(text: str) -> str:
+    # JSON's escapes are TOML's too, but for DEL, which TOML wants escaped and JSON does not.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,7 +1,7 @@
 """The program's own sentences in the person's language: gettext, English and Portuguese.
 
 English is what stands in the code; `locale/` has the rest (tools/translations.py makes it). What
-a question is answered in depends on the question (engine/catalogue/language_part.py).
+a question is answered in depends on the question (engine/catalogue/phrases.py).
 """
 
 from __future__ import annotations
@@ -59,24 +59,24 @@ def spoken() -> Literal["en", "pt"]:
     return "pt" if _translations() else "en"
 
 
-def tr(message: str) -> str:
-    """`message` in the person's language. What it holds in braces is filled in afterwards."""
+def tr(message: str, /, **values: object) -> str:
+    """Translate `message` into the user's language and fill in `values`."""
     found = _translations()
-    return _Portuguese(found.gettext(message)) if found else message
+    return _filled(found.gettext(message) if found else message, values)
 
 
-def tr_of(context: str, message: str) -> str:
-    """As `tr`, for a word that is another one in another context."""
+def tr_of(context: str, message: str, /, **values: object) -> str:
+    """Translate a word whose translation depends on its context."""
     found = _translations()
-    return _Portuguese(found.pgettext(context, message)) if found else message
+    return _filled(found.pgettext(context, message) if found else message, values)
 
 
-def tr_n(one: str, many: str, count: int) -> str:
-    """The one or the other, by `count`, in the person's language."""
+def tr_n(one: str, many: str, count: int, /, **values: object) -> str:
+    """Translate the singular or the plural sentence, chosen by `count`."""
     found = _translations()
     if found:
-        return _Portuguese(found.ngettext(one, many, count))
-    return one if count == 1 else many
+        return _filled(found.ngettext(one, many, count), values)
+    return _filled(one if count == 1 else many, values)
 
 
 def numeral(value: float, form: str) -> str:
@@ -85,17 +85,15 @@ def numeral(value: float, form: str) -> str:
     return text.translate(_TURNED) if _translations() else text
 
 
-class _Portuguese(str):
-    """A sentence that is filled in with numbers as they are written in Portuguese: 1.234,5."""
-
-    __slots__ = ()
-
-    def format(self, *args: object, **values: object) -> str:
-        """As `str.format`."""
-        return _NUMBERS.vformat(self, args, values)
+def _filled(message: str, values: dict[str, object]) -> str:
+    if not values:
+        return message
+    return _NUMBERS.vformat(message, (), values) if _chosen else message.format(**values)
 
 
 class _Numbers(Formatter):
+    """Writes numbers as Portuguese does: 1.234,5."""
+
     def format_field(self, value: object, format_spec: str) -> str:
         text: str = super().format_field(value, format_spec)
         return text.translate(_TURNED) if isinstance(value, int | float) else text

@@ -6,14 +6,25 @@ rouge-score and sacrebleu are optional (the extra `evaluate`) and imported late.
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from importlib.util import find_spec
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from engine.core.errors import BalcaoError
-from engine.fidelity.fidelity_part import fidelity, is_word_for_word
-from engine.fidelity.measure import invented, sentences
+from engine.core.types import Mode, Status
+from engine.evaluation.ask import Given
+from engine.evaluation.questions import Question
+from engine.fidelity.measure import (
+    LEAST_SUPPORT,
+    fidelity,
+    invented,
+    is_word_for_word,
+    refuses,
+    sentences,
+    support,
+)
 
 _PACKAGES = {"rouge_score": "rouge-score", "sacrebleu": "sacrebleu"}
 _LEAST_CUT = 5
@@ -116,3 +127,46 @@ def chrf(answer: str, record: str) -> float:
     from sacrebleu.metrics.chrf import CHRF
 
     return float(CHRF().sentence_score(answer, [record]).score) / 100
+
+
+class Outcome(StrEnum):
+    """What came of a question."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    """It says that it does not have the product."""
+    OFFERED = "offered"
+    """It lists several products to pick from."""
+    FAILED = "failed"
+    """The engine broke off or could not be reached."""
+
+
+class Judged(Struct, frozen=True):
+    """One answer, judged. `right_record`: retrieval found the very record; None from memory."""
+
+    question: Question
+    given: Given
+    outcome: Outcome
+    scores: Scores
+    right_record: bool | None
+
+
+def judge(question: Question, given: Given, mode: Mode) -> Judged:
+    """Judge an answer. What is no answer (a refusal, a choice) gives nothing of the record."""
+    scores = NOTHING if given.by_counter else score(given.text, question.record)
+    outcome = _outcome(given, question.record)
+    if outcome is not Outcome.ANSWERED:
+        scores = NOTHING
+    right = given.source.split() == question.record.split() if mode is Mode.GROUNDED else None
+    return Judged(question, given, outcome, scores, right)
+
+
+def _outcome(given: Given, record: str) -> Outcome:
+    if given.error:
+        return Outcome.FAILED
+    if given.by_counter:
+        return Outcome.OFFERED if given.status is Status.SEVERAL else Outcome.REFUSED
+    # A record may say “I don't have …” itself.
+    if refuses(given.text) and support(given.text, record) < LEAST_SUPPORT:
+        return Outcome.REFUSED
+    return Outcome.ANSWERED

@@ -6,14 +6,107 @@ another and the confidence intervals mean what they say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
+from random import Random
 
+import msgspec
 from msgspec import Struct
 
-from engine.evaluation.rows_part import Row, read
+from engine.core.errors import DataError
+from engine.core.types import Decision, Mode, Product
+from engine.prompts import QUESTION_FORMS, question_text
+
+_BARE = "{title}"
+_FRAMED = question_text("\x00", Product("", "\x00", "\x00"), Mode.GROUNDED)
+_BEFORE_TITLE = _FRAMED.partition("\x00")[0]
+_BEFORE_QUESTION = _FRAMED.rpartition("\x00")[0].rpartition("\x00")[2]
+
+
+def _pattern(form: str) -> re.Pattern[str]:
+    before, after = form.split(_BARE)
+    return re.compile(f"{re.escape(before)}(.+){re.escape(after)}", re.DOTALL)
+
+
+# The wording with the most words of its own first; the bare title fits everything.
+_PATTERNS = [_pattern(form) for form in sorted(QUESTION_FORMS, key=len, reverse=True)]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A question, the title that it asks for, and the record's text."""
+
+    question: str
+    title: str
+    record: str
+    grounded: bool = False
+    """Whether the row has the record before the question: what it teaches is to read."""
+
+
+class _Message(msgspec.Struct, frozen=True):
+    role: str
+    content: str
+
+
+class _RawRow(msgspec.Struct, frozen=True):
+    messages: list[_Message]
+
+
+def read(file: Path) -> Iterator[Row]:
+    """The rows of `file`, in order; lines that are none are left out.
+
+    Raises DataError if the file cannot be read or has no row at all.
+    """
+    decode = msgspec.json.Decoder(_RawRow).decode
+    found = False
+    try:
+        with file.open("rb") as stream:
+            for line in stream:
+                try:
+                    row = _row(decode(line).messages)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue
+                if row:
+                    found = True
+                    yield row
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
+    if not found:
+        raise DataError(
+            f"{file} has no training row.", "Give a file that `balcao prepare` wrote: test.jsonl."
+        )
+
+
+def title_of(question: str) -> str:
+    """The title that a question in one of the known wordings asks for.
+
+    A bare title that reads like one of them ("Do you have what it takes?") is cut short.
+    """
+    for pattern in _PATTERNS:
+        fits = pattern.fullmatch(question)
+        if fits:
+            return fits[1]
+    return question
+
+
+def _row(messages: list[_Message]) -> Row | None:
+    asked = [message.content for message in messages if message.role == "user"]
+    answered = [message.content for message in messages if message.role == "assistant"]
+    if not asked or not answered:
+        return None
+    question, record = _bare(asked[-1]).strip(), answered[-1].strip()
+    grounded = asked[-1].startswith(_BEFORE_TITLE)
+    return Row(question, title_of(question), record, grounded) if question and record else None
+
+
+def _bare(content: str) -> str:
+    """The question alone: a row that was made with the record in front is asked without it."""
+    if not content.startswith(_BEFORE_TITLE):
+        return content
+    return content.rpartition(_BEFORE_QUESTION)[2]
+
 
 _TITLES = 500
 
@@ -126,3 +219,71 @@ def _traits(row: Row) -> tuple[bytes, bytes]:
 
 def _digest(text: str) -> bytes:
     return blake2b(text.encode(errors="replace"), digest_size=8).digest()
+
+
+_WORD = re.compile(r"\w+")
+_SYLLABLES = (
+    "bra", "cor", "dul", "fen", "gri", "hav", "jor", "kel", "lum", "mex", "nov", "ost", "pli",
+    "quor", "rask", "sel", "tav", "umb", "vex", "wol", "yar", "zim",
+)  # fmt: skip
+_THINGS = (
+    "Almanac", "Teapot", "Lantern", "Atlas", "Saddle", "Sonata", "Handbook", "Kite", "Recorder",
+    "Trowel", "Chronicle", "Blanket", "Compass", "Puzzle", "Whistle", "Jacket",
+)  # fmt: skip
+_LEAST_LETTERS = 4
+_MOST_SHARED = 0.5
+_TRIES = 200
+"""Titles made for each one wanted before giving up: some catalogues have nearly every word."""
+
+Find = Callable[[str], Decision]
+
+
+def invented(count: int, titles: Sequence[str], find: Find, seed: int) -> list[Question]:
+    """At most `count` questions for titles that the catalogue does not have.
+
+    `titles` are real ones, to take words from. A title is thrown away if more than half of its
+    words stand in one title that `find` comes up with: it might then mean that product.
+    """
+    random = Random(f"invented {seed}")  # noqa: S311 - the same titles each time, no secret
+    made: dict[str, Question] = {}
+    for number, title in enumerate(_endless(titles, random)):
+        if len(made) >= count or number >= count * _TRIES:
+            break
+        if title not in made and is_absent(title, find(title)):
+            form = QUESTION_FORMS[len(made) % len(QUESTION_FORMS)]
+            row = Row(form.format(title=title), title, "")
+            made[title] = question(Group.INVENTED, row)
+    return list(made.values())
+
+
+def is_absent(title: str, decision: Decision) -> bool:
+    """Whether none of the products that a search came up with can be the one that is named."""
+    wanted = _words(title)
+    for hit in (*decision.hits, *decision.nearest):
+        shared = wanted & _words(hit.product.title)
+        if len(shared) > _MOST_SHARED * len(wanted):
+            return False
+    return bool(wanted)
+
+
+def _endless(titles: Sequence[str], random: Random) -> Iterator[str]:
+    words = sorted({word for title in titles for word in _telling(title)})
+    while True:
+        yield _from_syllables(random)
+        if len(words) > len(_THINGS):
+            yield " ".join(random.sample(words, random.randint(3, 5)))
+
+
+def _from_syllables(random: Random) -> str:
+    name = "".join(random.sample(_SYLLABLES, random.randint(2, 3))).capitalize()
+    other = "".join(random.sample(_SYLLABLES, 2)).capitalize()
+    thing = random.choice(_THINGS)
+    return random.choice((f"The {name} {thing} of {other}", f"{name} {other} {thing}"))
+
+
+def _telling(title: str) -> list[str]:
+    return [word for word in _WORD.findall(title) if len(word) >= _LEAST_LETTERS]
+
+
+def _words(title: str) -> set[str]:
+    return set(_WORD.findall(title.casefold()))

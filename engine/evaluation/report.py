@@ -7,17 +7,12 @@ killed and gone on with.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
-from engine.core import manifest_part as manifest
 from engine.core.types import Progress
-from engine.evaluation.ask import AnswerFile
-from engine.evaluation.asked_part import Asked, names
-from engine.evaluation.judging_part import Judged, Outcome, judge
-from engine.evaluation.metrics import Scores
+from engine.evaluation.ask import AnswerFile, Asked, names
+from engine.evaluation.metrics import Judged, Outcome, Scores, judge
 from engine.evaluation.questions import Group, Question
 from engine.evaluation.statistics import Difference, Figures, Speed, difference, figures, speed
 
@@ -111,22 +106,6 @@ def gather(
         missing=len(asked) * len(questions) - sum(len(mine) for mine in judged.values()),
         speed=[speed(one.key, judged[one.key]) for one in asked],
     )
-
-
-def write(report: Report, folder: Path) -> list[Path]:
-    """Write report.json, report.md and report.html; each appears whole. Returns their paths."""
-    from engine.evaluation.report_html_part import as_html
-    from engine.evaluation.report_markdown_part import as_markdown
-
-    as_json = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-    files = {
-        "report.json": as_json,
-        "report.md": as_markdown(report).encode(errors="replace"),
-        "report.html": as_html(report).encode(errors="replace"),
-    }
-    for name, data in files.items():
-        manifest.write_whole(folder / name, data)
-    return [folder / name for name in files]
 
 
 def _judge_all(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx2
-from huggingface_hub.errors import (  # noqa: TID253 - imported with the download, in one go
+from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
     HfHubHTTPError,
@@ -54,30 +54,36 @@ def hub_errors(asked: Asked) -> Iterator[None]:
 
 def gated(asked: Asked, *, by_hand: bool = False) -> BalcaoError:
     """The licence stands before the model; `by_hand`: its makers look at each request."""
-    instead = tr("Open models need none of this: {models}.").format(
-        models=tr(" or ").join(OPEN_MODELS)
-    )
+    instead = tr("Open models need none of this: {models}.", models=tr(" or ").join(OPEN_MODELS))
     if asked.has_token:
         wait = tr(" Its makers look at each request, which may take days.") if by_hand else ""
         return BalcaoError(
             tr(
                 "“{model}” is given only to who has accepted its licence, and the account of your "
-                "token has not, or the token may not read it."
-            ).format(model=asked.model),
+                "token has not, or the token may not read it.",
+                model=asked.model,
+            ),
             tr(
                 "Accept it at {page} with that account, and give the token the right to read gated "
-                "models.{wait} {instead}"
-            ).format(page=asked.page, wait=wait, instead=instead),
+                "models.{wait} {instead}",
+                page=asked.page,
+                wait=wait,
+                instead=instead,
+            ),
         )
     return BalcaoError(
         tr(
             "“{model}” is given only to who has accepted its licence, and there is no token that "
-            "says who asks."
-        ).format(model=asked.model),
+            "says who asks.",
+            model=asked.model,
+        ),
         tr(
             "With an account there: accept the licence at {page}, make a token that may read, "
-            "and keep it: balcao keys set {token}. {instead}"
-        ).format(page=asked.page, token=TOKEN, instead=instead),
+            "and keep it: balcao keys set {token}. {instead}",
+            page=asked.page,
+            token=TOKEN,
+            instead=instead,
+        ),
     )
 
 
@@ -99,41 +105,43 @@ def _told(error: Exception, asked: Asked) -> BalcaoError:
         return _refused(error, asked)
     if isinstance(error, httpx2.HTTPError):
         return BalcaoError(
-            tr("The hub cannot be reached, or the connection broke off ({kind}: {error}).").format(
-                kind=type(error).__name__, error=one_line(str(error), 120).rstrip(".")
+            tr(
+                "The hub cannot be reached, or the connection broke off ({kind}: {error}).",
+                kind=type(error).__name__,
+                error=one_line(str(error), 120).rstrip("."),
             ),
-            tr("Look after the network, a proxy, and HF_ENDPOINT. {goes_on}").format(
-                goes_on=_goes_on()
-            ),
+            tr("Look after the network, a proxy, and HF_ENDPOINT. {goes_on}", goes_on=_goes_on()),
         )
     return _system(error)
 
 
 def _shut_off(asked: Asked) -> BalcaoError:
     return BalcaoError(
-        tr("The hub has shut off “{model}”.").format(model=asked.model), tr("Choose another model.")
+        tr("The hub has shut off “{model}”.", model=asked.model), tr("Choose another model.")
     )
 
 
 def _no_revision(asked: Asked) -> BalcaoError:
     return BalcaoError(
-        tr("“{model}” has no revision “{revision}”.").format(
-            model=asked.model, revision=asked.revision
-        ),
-        tr("Its branches and tags are at {page}.").format(page=asked.page),
+        tr("“{model}” has no revision “{revision}”.", model=asked.model, revision=asked.revision),
+        tr("Its branches and tags are at {page}.", page=asked.page),
     )
 
 
 def _no_model(asked: Asked) -> BalcaoError:
     private = tr("the token may not see it") if asked.has_token else tr("it is private")
     return BalcaoError(
-        tr("There is no model “{model}” on the hub, or {private}.").format(
-            model=asked.model, private=private
+        tr(
+            "There is no model “{model}” on the hub, or {private}.",
+            model=asked.model,
+            private=private,
         ),
         tr(
             "Look for it at {page}; for a private one keep a token that may read it: balcao keys "
-            "set {token}."
-        ).format(page=asked.page, token=TOKEN),
+            "set {token}.",
+            page=asked.page,
+            token=TOKEN,
+        ),
     )
 
 
@@ -162,8 +170,9 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BalcaoError:
     if status == HTTPStatus.UNAUTHORIZED:
         return BalcaoError(
             tr("The hub does not accept the token."),
-            tr("It may have expired: make another, and keep it: balcao keys set {token}.").format(
-                token=TOKEN
+            tr(
+                "It may have expired: make another, and keep it: balcao keys set {token}.",
+                token=TOKEN,
             ),
         )
     if status == HTTPStatus.FORBIDDEN:
@@ -171,14 +180,16 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BalcaoError:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return BalcaoError(
             tr("The hub takes no more requests for now."),
-            tr("Wait a while. {goes_on}").format(goes_on=_goes_on()),
+            tr("Wait a while. {goes_on}", goes_on=_goes_on()),
         )
     said = one_line(error.server_message or "", 120).rstrip(".")
     return BalcaoError(
-        tr("The hub answered with status {status}{said}.").format(
-            status=status, said=f": {said}" if said else ""
+        tr(
+            "The hub answered with status {status}{said}.",
+            status=status,
+            said=f": {said}" if said else "",
         ),
-        tr("Try again later. {goes_on}").format(goes_on=_goes_on()),
+        tr("Try again later. {goes_on}", goes_on=_goes_on()),
     )
 
 
@@ -186,16 +197,14 @@ def _system(error: Exception) -> BalcaoError:
     if isinstance(error, OSError) and error.errno in _FULL:
         return BalcaoError(
             tr("The disk is full."),
-            tr("Make room, or name another place with HF_HUB_CACHE. {goes_on}").format(
-                goes_on=_goes_on()
-            ),
+            tr("Make room, or name another place with HF_HUB_CACHE. {goes_on}", goes_on=_goes_on()),
         )
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
         return BalcaoError(
-            tr("The model cannot be kept: {where}{why}.").format(where=where, why=why(error))
+            tr("The model cannot be kept: {where}{why}.", where=where, why=why(error))
         )
     return BalcaoError(
-        tr("The download failed: {error}.").format(error=one_line(str(error), 200).rstrip(".")),
-        tr("Try again. {goes_on}").format(goes_on=_goes_on()),
+        tr("The download failed: {error}.", error=one_line(str(error), 200).rstrip(".")),
+        tr("Try again. {goes_on}", goes_on=_goes_on()),
     )

@@ -6,22 +6,97 @@ listing leaves out what was broken off, which is what one most wants to know of.
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import msgspec
 
 from engine.backends.llama.adapters import find_adapter
-from engine.backends.llama.weights import find_model, pull_command, read_json
+from engine.backends.llama.weights import find_model, pull_command, read_header, read_json
 from engine.config import paths
 from engine.config.settings import LlamaEngine, Settings
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageError, why
 from engine.core.hub_cache import find_snapshot, hub_cache, hub_folder, split_id
 from engine.core.i18n import tr
 from engine.core.text import byte_count
-from engine.models.kinds_part import Kind, precision
+
+_PRECISION = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "I8": "int8"}
+
+
+class Quantized(msgspec.Struct, frozen=True):
+    """The part of `config.json` that tells of weights which were quantized before."""
+
+    quant_method: str = ""
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """The part of `config.json` that tells the kind. Names are the format's own."""
+
+    model_type: str = ""
+    quantization_config: Quantized | None = None
+
+
+def precision(config: Kind, weights: Sequence[Path]) -> str:
+    """In which precision most of the weights are. Raises EngineUnavailable for a broken file."""
+    if config.quantization_config and config.quantization_config.quant_method:
+        return config.quantization_config.quant_method
+    sizes: Counter[str] = Counter()
+    for file in weights:
+        for tensor in read_header(file).values():
+            sizes[tensor.dtype] += prod(tensor.shape)
+    most = sizes.most_common(1)
+    return _PRECISION.get(most[0][0], most[0][0].lower()) if most else ""
+
+
+CONFIG = "config.json"
+_ONE_FILE = "model.safetensors"
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_SMALL = re.compile(
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
+    r"|chat_template|adapter_config|manifest|model\.safetensors\.index)\.json"
+    r"|tokenizer\.model|merges\.txt|chat_template\.jinja"
+    r"|(LICEN[CS]E|NOTICE|USE_POLICY)(\.\w+)*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file on the hub: `size` in bytes; `sha256` where the hub tells it (it does of weights)."""
+
+    name: str
+    size: int
+    sha256: str | None = None
+
+
+def wanted(model: str, files: Sequence[Remote]) -> list[Remote]:
+    """The files to fetch, small ones first. Raises BalcaoError if there is nothing to run."""
+    weights = _weights(files)
+    if not weights:
+        formats = sorted({file.name.rpartition(".")[2] for file in files} & {"bin", "pth", "gguf"})
+        told = tr(", only as .{formats}", formats=tr(" and .").join(formats)) if formats else ""
+        raise BalcaoError(
+            tr("“{model}” has no weights in safetensors{told}.", model=model, told=told),
+            tr("Choose a model that has: other formats can run code when they are opened."),
+        )
+    small = [file for file in files if _SMALL.fullmatch(file.name)]
+    return sorted(small, key=lambda file: file.size) + weights
+
+
+def _weights(files: Sequence[Remote]) -> list[Remote]:
+    by_name = {file.name: file for file in files}
+    for name in (_ONE_FILE, _ADAPTER_WEIGHTS):
+        if name in by_name:
+            return [by_name[name]]
+    shards = [file for file in files if _SHARD.fullmatch(file.name)]
+    return sorted(shards, key=lambda file: file.name)
+
 
 _PREFIX = "models--"
 _MAIN = "main"
@@ -89,7 +164,7 @@ def remove(name: str) -> int:
             shutil.rmtree(hub_cache() / ".locks" / folder.name, ignore_errors=True)
     except OSError as error:
         raise BalcaoError(
-            tr("{file} cannot be removed: {why}.").format(file=error.filename, why=why(error))
+            tr("{file} cannot be removed: {why}.", file=error.filename, why=why(error))
         ) from error
     return freed
 
@@ -99,14 +174,14 @@ def _removable(name: str) -> list[Path]:
     folders = [folder for folder, made in _copies() if made["model"] == name]
     if found is None and not folders:
         raise UsageError(
-            tr("“{name}” is no hub id, which is like ORG/NAME.").format(name=name),
+            tr("“{name}” is no hub id, which is like ORG/NAME.", name=name),
             tr("A folder of your own is yours to remove."),
         )
     if found and hub_folder(found[0]).is_dir():
         folders.append(hub_folder(found[0]))
     if not folders:
         raise BalcaoError(
-            tr("There is nothing of “{name}” in {folder}.").format(name=name, folder=hub_cache())
+            tr("There is nothing of “{name}” in {folder}.", name=name, folder=hub_cache())
         )
     return folders
 
@@ -173,10 +248,8 @@ def _looked_at(entry: Shelved, look: Callable[[], tuple[str, Path]]) -> Shelved:
     except EngineUnavailable as error:
         problem, remedy = error.message, error.remedy
         if entry.bytes and split_id(entry.name) and find_snapshot(entry.name) is None:
-            problem = tr("Broken off: {bytes} of it are here.").format(
-                bytes=byte_count(entry.bytes)
-            )
-            remedy = tr("Go on: {command}").format(command=pull_command(entry.name))
+            problem = tr("Broken off: {bytes} of it are here.", bytes=byte_count(entry.bytes))
+            remedy = tr("Go on: {command}", command=pull_command(entry.name))
         return msgspec.structs.replace(entry, problem=problem, remedy=remedy)
     return msgspec.structs.replace(
         entry, whole=True, precision=made_of, folder=str(folder), bytes=_bytes(folder)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from huggingface_hub import (  # noqa: TID253 - this is the module that scripts.models imports late
+from huggingface_hub import (
     HfApi,
     constants,
     get_hf_file_metadata,
@@ -25,8 +25,8 @@ from huggingface_hub import (  # noqa: TID253 - this is the module that scripts.
     hf_hub_download,
     hf_hub_url,
 )
-from huggingface_hub.file_download import http_get  # noqa: TID253 - as above
-from huggingface_hub.utils import (  # type: ignore[attr-defined] # noqa: TID253 - as above; they are exported, late
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
     WeakFileLock,
     build_hf_headers,
     disable_progress_bars,
@@ -34,14 +34,13 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # noqa: TID253
 
 from engine.backends.llama.weights import read_json
 from engine.core.errors import BalcaoError, UsageError
+from engine.core.files import write_whole
 from engine.core.hub_cache import split_id
 from engine.core.i18n import tr
-from engine.core.manifest_part import write_whole
 from engine.core.text import byte_count
 from engine.core.types import Progress
 from engine.models.failures import Asked, gated, hub_errors
-from engine.models.files_part import CONFIG, Remote, wanted
-from engine.models.kinds_part import Kind
+from engine.models.local import CONFIG, Kind, Remote, wanted
 
 _RESUMED_FROM = 1_000_000
 """Bytes: smaller files are fetched by the client, from their beginning."""
@@ -84,9 +83,7 @@ class Offer:
 def look_up(hub: Hub, model: str, revision: str) -> Offer:
     """What the hub has of a model. Raises UsageError for no hub id, BalcaoError for the rest."""
     if split_id(model) != (model, "main"):
-        raise UsageError(
-            tr("“{model}” is no hub id.").format(model=model), tr("One is like ORG/NAME.")
-        )
+        raise UsageError(tr("“{model}” is no hub id.", model=model), tr("One is like ORG/NAME."))
     # Lines of its own would run through ours.
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -102,7 +99,7 @@ def look_up(hub: Hub, model: str, revision: str) -> Offer:
         raise gated(asked, by_hand=info.gated == "manual")
     if info.sha is None:
         raise BalcaoError(
-            tr("The hub does not tell which commit of “{model}” it has.").format(model=model)
+            tr("The hub does not tell which commit of “{model}” it has.", model=model)
         )
     files = [
         Remote(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None)
@@ -170,9 +167,7 @@ class _Pull:
         )
         etag = get_hf_file_metadata(url, token=self._token, endpoint=self._hub.endpoint).etag
         if not etag or Path(etag).name != etag:
-            raise BalcaoError(
-                tr("The hub does not tell which {name} it has.").format(name=file.name)
-            )
+            raise BalcaoError(tr("The hub does not tell which {name} it has.", name=file.name))
         blob = self._stored / "blobs" / etag
         lock = self._hub.cache / ".locks" / self._stored.name / f"{etag}.lock"
         for folder in (blob.parent, lock.parent):
@@ -205,9 +200,7 @@ class _Pull:
         kind = read_json(self._folder / CONFIG, Kind).model_type
         if kind != "llama":
             raise BalcaoError(
-                tr("“{model}” is of the kind “{kind}”, not a Llama.").format(
-                    model=self._model, kind=kind
-                ),
+                tr("“{model}” is of the kind “{kind}”, not a Llama.", model=self._model, kind=kind),
                 tr("Choose a model of Llama's architecture."),
             )
 
@@ -219,8 +212,11 @@ class _Pull:
         free = shutil.disk_usage(place).free
         if needed > free:
             raise BalcaoError(
-                tr("The download needs {needed}, and {free} are free at {cache}.").format(
-                    needed=byte_count(needed), free=byte_count(free), cache=self._hub.cache
+                tr(
+                    "The download needs {needed}, and {free} are free at {cache}.",
+                    needed=byte_count(needed),
+                    free=byte_count(free),
+                    cache=self._hub.cache,
                 ),
                 tr("Make room (balcao models remove), or name another place with HF_HUB_CACHE."),
             )
@@ -291,8 +287,8 @@ def _check(part: Path, file: Remote) -> None:
     if found.hexdigest() != file.sha256:
         part.unlink()
         raise BalcaoError(
-            tr("What came of {name} is not what the hub has: its checksum differs.").format(
-                name=file.name
+            tr(
+                "What came of {name} is not what the hub has: its checksum differs.", name=file.name
             ),
             tr("It is taken away; the same command fetches it anew."),
         )

@@ -9,16 +9,15 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine.core.conversation_part import Conversation, Turn
 from engine.core.errors import StoreError
 from engine.core.i18n import tr
-from engine.core.types import Answer, Problem
+from engine.core.types import Answer, Conversation, Problem, Turn
+from engine.store import archive as transfer
 from engine.store import search as searching
-from engine.store import transfer_part as transfer
 from engine.store import write as writing
 from engine.store.archive import KeptConversation
 from engine.store.database import Database
-from engine.store.listing_part import Listed
+from engine.store.search import Listed
 
 
 class ConversationStore:

@@ -6,8 +6,30 @@ import json
 import re
 import sqlite3
 import unicodedata
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 
-from engine.store.listing_part import Listed, Marked
+Marked = tuple[tuple[str, bool], ...]
+"""Text in pieces; True marks what was searched for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """`updated` is in seconds since 1970, UTC; `turns` is how many questions were asked.
+
+    Where something was searched for, `title_hit` is the title with it marked, if it is there, and
+    `hit` the surroundings of the place where the latest turn that has it has it, if one does.
+    """
+
+    id: int
+    title: str
+    updated: float
+    turns: int
+    forked: bool = False
+    title_hit: Marked = ()
+    hit: Marked = ()
+
 
 _WORD = re.compile(r"[^\W_]+")
 _MOST_WORDS = 16
@@ -96,3 +118,25 @@ def _pieces(marked: str) -> Marked:
         end = found.end()
     pieces.append((marked[end:], False))
     return tuple(piece for piece in pieces if piece[0])
+
+
+_LONGEST = 4_000
+"""Characters: what is longer was pasted, and is not looked for again."""
+_LAST = """
+SELECT question FROM turn JOIN conversation ON conversation.id = conversation_id
+WHERE deleted IS NULL AND length(question) <= ? ORDER BY turn.id DESC LIMIT ?
+"""
+
+
+def last_questions(file: Path, limit: int = 500) -> list[str]:
+    """The last questions kept in `file`, the latest last; none where it cannot be read.
+
+    Read apart from the store, which has other things to do while the chat opens.
+    """
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            rows = database.execute(_LAST, (_LONGEST, limit)).fetchall()
+    except sqlite3.Error:
+        # Why conversations cannot be read is told where they are opened.
+        return []
+    return [str(question) for (question,) in reversed(rows)]

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.core.conversation_part import Turn
 from engine.core.errors import StoreError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Answer
+from engine.core.types import Answer, Turn
 
 TITLE_WIDTH = 80
 
@@ -153,8 +152,6 @@ def copy_turns(database: sqlite3.Connection, source: int, target: int, turns: in
 def gone(conversation_id: int) -> StoreError:
     """The error of a conversation that is not there."""
     return StoreError(
-        tr("There is no conversation {conversation_id} any more.").format(
-            conversation_id=conversation_id
-        ),
+        tr("There is no conversation {conversation_id} any more.", conversation_id=conversation_id),
         tr("`balcao history` lists them."),
     )

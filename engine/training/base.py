@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import torch  # noqa: TID253 - this module is imported lazily
-from transformers import BitsAndBytesConfig, LlamaForCausalLM  # noqa: TID253 - as above
+import torch
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
-from engine.backends.llama.precision_part import FP32_UP_TO, QUANTIZED_ABOVE
+from engine.backends.llama.runtimes import FP32_UP_TO, QUANTIZED_ABOVE
 from engine.core.errors import UsageError
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe

@@ -2,17 +2,89 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import DataError, UsageError
 from engine.core.types import Message
 from engine.prompts import PROMPT_VERSION, SYSTEM
-from engine.training.openai.check import Checked, check_file, shared_rows
-from engine.training.openai.tokens_part import TokenCounter
+from engine.training.openai.check import Checked, TokenCounter, check_file, shared_rows
+from engine.training.recipe import Recipe
+
+_PACKAGES = {
+    "clearml": "clearml",
+    "codecarbon": "codecarbon",
+    "comet_ml": "comet_ml",
+    "dvclive": "dvclive",
+    "mlflow": "mlflow",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+FOLDER = "tensorboard"
+"""TensorBoard's files, in the run's folder."""
+
+
+def check_reports(names: Sequence[str]) -> None:
+    """Raises UsageError for a name that is not known, or whose package is missing."""
+    for name in names:
+        if name not in _PACKAGES:
+            raise UsageError(
+                f"Nobody is called “{name}” in `report_to`.", f"Known are {', '.join(_PACKAGES)}."
+            )
+        if find_spec(_PACKAGES[name]) is None:
+            raise UsageError(
+                f"`report_to` names {name}, whose package is missing.",
+                f"Install it: {sys.executable} -m pip install {_PACKAGES[name].replace('_', '-')}.",
+            )
+
+
+def prepare_reports(names: Sequence[str], out: Path) -> list[str]:
+    """What transformers gets as its `report_to`; TensorBoard's files go where they stay."""
+    if "tensorboard" in names:
+        # Its own choice is a folder among the checkpoints, which are gone at the end.
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(out / FOLDER))
+    return list(names)
+
+
+_REQUIRED = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")
+
+
+def check_packages(recipe: Recipe) -> None:
+    """Raises UsageError, with the command that installs what is missing."""
+    check_reports(recipe.report_to)
+    quantized = recipe.quantization == "nf4" or "_adamw_" in recipe.optimizer
+    wanted = (*_REQUIRED, "bitsandbytes") if quantized or "bnb" in recipe.optimizer else _REQUIRED
+    missing = [name for name in wanted if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"Training needs packages that are missing: {', '.join(missing)}.",
+            f"Install them: `make train-env`, or {sys.executable} -m pip install 'balcao[train]'.",
+        )
+
+
+def offline() -> None:
+    """The libraries read these when they are first imported: no fetching, no chatter."""
+    for name, value in (
+        ("HF_HUB_OFFLINE", "1"),
+        ("HF_DATASETS_OFFLINE", "1"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+    ):
+        os.environ.setdefault(name, value)
+    import logging
+
+    # It says on stderr that a package of faster kernels is not there.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 
 TRAIN, VALID = "train.jsonl", "valid.jsonl"
 _LEAST_ROWS = 2

@@ -58,32 +58,35 @@ def explained(recipe: Recipe, out: Path) -> Iterator[None]:
         yield
     except RunAway as error:
         raise BalcaoError(
-            tr("The loss is {loss} at step {step}: nothing can be learned any more.").format(
-                loss=error.loss, step=error.step
+            tr(
+                "The loss is {loss} at step {step}: nothing can be learned any more.",
+                loss=error.loss,
+                step=error.step,
             ),
-            tr("Lower `learning_rate`, now {learning_rate:g}, or `max_grad_norm`.").format(
-                learning_rate=recipe.learning_rate
+            tr(
+                "Lower `learning_rate`, now {learning_rate:g}, or `max_grad_norm`.",
+                learning_rate=recipe.learning_rate,
             ),
         ) from error
     except StepTooLarge as error:
         raise BalcaoError(
-            tr("Memory ran out at step {step}, {at_once}.").format(
-                step=error.step, at_once=_at_once(error, recipe)
+            tr(
+                "Memory ran out at step {step}, {at_once}.",
+                step=error.step,
+                at_once=_at_once(error, recipe),
             ),
             _with_less(recipe, out),
         ) from error
     except ImportError as error:
         raise UsageError(
-            tr("A package is missing: {error}.").format(
-                error=one_line(str(error), 200).rstrip(".")
-            ),
+            tr("A package is missing: {error}.", error=one_line(str(error), 200).rstrip(".")),
             tr("Install it: `make train-env`, or pip install 'balcao[train]'."),
         ) from error
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
         if _disk_is_full(error):
             raise BalcaoError(
                 tr("The disk is full: the run has stopped."),
-                tr("Make room.{resuming}").format(resuming=_resuming(out)),
+                tr("Make room.{resuming}", resuming=_resuming(out)),
             ) from error
         # Before what is lost: NCCL too tells of a memory that is full.
         if memory_is_out(error):
@@ -91,13 +94,14 @@ def explained(recipe: Recipe, out: Path) -> Iterator[None]:
                 tr("Memory ran out, and not in a step."),
                 tr(
                     "Close other programs, or take a smaller base or "
-                    '`quantization = "nf4"`.{resuming}'
-                ).format(resuming=_resuming(out)),
+                    '`quantization = "nf4"`.{resuming}',
+                    resuming=_resuming(out),
+                ),
             ) from error
         if any(one in str(error).lower() for one in _LOST):
             raise BalcaoError(
                 tr("Another process of this run has ended, or cannot be reached."),
-                tr("What it said says why.{resuming}").format(resuming=_resuming(out)),
+                tr("What it said says why.{resuming}", resuming=_resuming(out)),
             ) from error
         raise
 
@@ -123,12 +127,14 @@ def explained_merge() -> Iterator[None]:
 
 def _at_once(error: StepTooLarge, recipe: Recipe) -> str:
     if recipe.packing:
-        return tr("with {tokens:,} tokens at once").format(tokens=error.tokens)
+        return tr("with {tokens:,} tokens at once", tokens=error.tokens)
     return tr_n(
         "with {rows:,} row of {tokens:,} tokens at once",
         "with {rows:,} rows of {tokens:,} tokens at once",
         error.rows,
-    ).format(rows=error.rows, tokens=error.tokens)
+        rows=error.rows,
+        tokens=error.tokens,
+    )
 
 
 def _with_less(recipe: Recipe, out: Path) -> str:
@@ -141,21 +147,24 @@ def _with_less(recipe: Recipe, out: Path) -> str:
     else:
         return tr(
             "Close other programs, or begin a new run with a lower `max_length`, `quantization = "
-            '"nf4"` or a smaller base.{resuming}'
-        ).format(resuming=_resuming(out))
-    return tr("`--resume --set {change}` takes less and learns the same: it {where}.").format(
-        change=change, where=_where(out)
+            '"nf4"` or a smaller base.{resuming}',
+            resuming=_resuming(out),
+        )
+    return tr(
+        "`--resume --set {change}` takes less and learns the same: it {where}.",
+        change=change,
+        where=_where(out),
     )
 
 
 def _resuming(out: Path) -> str:
-    return tr(" --resume {where}.").format(where=_where(out)) if (out / RUN).exists() else ""
+    return tr(" --resume {where}.", where=_where(out)) if (out / RUN).exists() else ""
 
 
 def _where(out: Path) -> str:
     """Where a run goes on."""
     if step := step_of(last_checkpoint(out)):
-        return tr("goes on from step {step}").format(step=step)
+        return tr("goes on from step {step}", step=step)
     return tr("begins again, since nothing was saved yet")
 
 

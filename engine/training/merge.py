@@ -15,14 +15,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import whole_folder
-from engine.core.manifest_part import Manifest, input_of
+from engine.core.files import Manifest, input_of, whole_folder
 from engine.core.types import Message, Mode, Progress, Role
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
-from engine.training.data import as_messages, read_data
-from engine.training.lora_packages_part import offline
+from engine.training.data import as_messages, offline, read_data
 from engine.training.runs.folder import existing
 from engine.training.train import Base
 
@@ -182,6 +180,7 @@ def _manifest(base: Base, adapter: Path, precision: str, found: Agreement) -> Ma
                 "difference": found.difference,
             },
         },
+        prompt_version=PROMPT_VERSION,
     )
 
 

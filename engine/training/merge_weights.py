@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 - this module is imported lazily
-from peft import PeftModel  # noqa: TID253 - as above
-from transformers import (  # noqa: TID253 - as above
+import torch
+from peft import PeftModel
+from transformers import (
     AutoTokenizer,
     GenerationConfig,
     LlamaForCausalLM,
 )
-from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as above
+from transformers.utils.logging import disable_progress_bar
 
 from engine.backends.llama.tokens import PromptTokens, read_tokenizer
 from engine.core.errors import DataError

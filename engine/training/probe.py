@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np  # noqa: TID253 - this module is imported lazily
-import torch  # noqa: TID253 - as above
+import numpy as np
+import torch
 
 from engine.training import memory as lora_memory
 from engine.training.base import Numerics
 from engine.training.estimate import Estimate, Measured, estimate, expected, no_row_fits
 from engine.training.failures import memory_is_out
-from engine.training.lora_order_runtime_part import OrderedTrainer
 from engine.training.process_group import any_of
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
+from engine.training.trainer import OrderedTrainer
 
 
 def probe(

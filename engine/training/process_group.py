@@ -5,9 +5,9 @@ With a single process each of these is its own answer.
 
 from __future__ import annotations
 
-import torch  # noqa: TID253 - this module is imported lazily
-from accelerate import PartialState  # noqa: TID253 - as above
-from accelerate.utils import reduce  # noqa: TID253 - as above
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 
 
 def any_of(here: bool) -> bool:

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import DataError
-from engine.core.manifest_part import Manifest, input_of
+from engine.core.files import Manifest, input_of
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
-from engine.training.data import TRAIN, read_data
-from engine.training.lora_packages_part import check_packages, offline
+from engine.training.data import TRAIN, check_packages, offline, read_data
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs import folder as lora_folder
 from engine.training.runs import status as run_status
-from engine.training.runs.lora_card_part import card
+from engine.training.runs.folder import card
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -240,6 +239,7 @@ class LoraRun:
                 },
                 "chat_template": self._encoder.template,
             },
+            prompt_version=PROMPT_VERSION,
         )
 
     def _left_out(self) -> str:

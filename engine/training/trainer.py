@@ -5,22 +5,91 @@ The rows come in as tokens with their labels (lora_prompt_runtime), so trl rende
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import datasets  # noqa: TID253 - this module is imported lazily
-from peft import LoraConfig  # noqa: TID253 - as above
-from transformers import PrinterCallback  # noqa: TID253 - as above
-from trl import SFTConfig  # noqa: TID253 - as above
+import datasets
+import torch
+from peft import LoraConfig
+from torch.utils.data import Sampler
+from transformers import PrinterCallback
+from transformers.trainer_pt_utils import (
+    get_length_grouped_indices,
+)
+from trl import (
+    SFTConfig,
+    SFTTrainer,
+)
 
 from engine.core.errors import UsageError
 from engine.core.text import one_line
 from engine.training.base import Numerics
+from engine.training.data import prepare_reports
 from engine.training.encode import Example
-from engine.training.lora_order_runtime_part import OrderedTrainer, Shuffled
-from engine.training.lora_reports_part import prepare_reports
+from engine.training.failures import StepTooLarge, memory_is_out
 from engine.training.recipe import Recipe
+
+
+class Shuffled(Sampler[int]):
+    """Rows in another order in every epoch; with `grouped`, those of a step are of like length.
+
+    `lengths` are tokens, `batch` is rows to an optimizer step. Rows of no length are blanks that
+    fill the last batches: they come last.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int, *, grouped: bool) -> None:
+        self._lengths = [length for length in lengths if length]
+        self._blanks = len(lengths) - len(self._lengths)
+        self._batch = batch
+        self._seed = seed
+        self._grouped = grouped
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths) + self._blanks
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.order()
+        yield from range(len(self._lengths), len(self))
+
+    def order(self) -> list[int]:
+        """The rows of the epoch, blanks left out."""
+        drawn = torch.Generator().manual_seed(self._seed + self._epoch)
+        if not self._grouped:
+            return torch.randperm(len(self._lengths), generator=drawn).tolist()
+        found: list[int] = get_length_grouped_indices(self._lengths, self._batch, generator=drawn)
+        return found
+
+    def ordered_lengths(self) -> list[int]:
+        """Tokens of the epoch's rows, in their order."""
+        return [self._lengths[row] for row in self.order()]
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer tells which epoch begins, after a resume too."""
+        self._epoch = epoch
+
+
+class OrderedTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
+    """trl's trainer with the rows in the order of `sampler`."""
+
+    def __init__(self, sampler: Shuffled, **arguments: Any) -> None:  # noqa: ANN401 - as above
+        self.sampler = sampler
+        super().__init__(**arguments)
+
+    def training_step(self, model: Any, inputs: Any, *others: Any) -> Any:  # noqa: ANN401 - as above
+        """Forward and backward of a batch. Raises StepTooLarge."""
+        rows, tokens = inputs["input_ids"].shape
+        try:
+            return super().training_step(model, inputs, *others)
+        except (RuntimeError, MemoryError) as error:
+            if memory_is_out(error):
+                raise StepTooLarge(self.state.global_step + 1, rows, tokens) from error
+            raise
+
+    def _get_train_sampler(self, _rows: Any = None) -> Sampler[int]:  # noqa: ANN401 - as above
+        return self.sampler
+
 
 _IGNORED = -100
 """The label that torch's cross-entropy passes over."""

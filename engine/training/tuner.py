@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 - this module is imported lazily
-from transformers import set_seed  # noqa: TID253 - as above
-from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as above
+import torch
+from transformers import set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.types import Progress
-from engine.training import lora_score_runtime_part as lora_score_runtime
+from engine.training import callbacks as lora_score_runtime
 from engine.training.base import Numerics, load_base
-from engine.training.callbacks import Samples, Sampling
+from engine.training.callbacks import Samples, Sampling, Telling, Watch
 from engine.training.encode import Encoder, Example
 from engine.training.estimate import Estimate
 from engine.training.failures import explained, quiet
-from engine.training.lora_status_runtime_part import Telling
-from engine.training.lora_watch_runtime_part import Watch
 from engine.training.probe import probe
 from engine.training.process_group import total, wait_for_all
 from engine.training.processes import Processes

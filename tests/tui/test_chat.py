@@ -15,7 +15,7 @@ from tests.tui.driving import about, ask, chat, footer, said, state, until, word
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
-from tui.screens.help_part import HelpScreen
+from tui.screens.dialogs import HelpScreen
 from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView, SourceCard

@@ -14,7 +14,7 @@ from textual.screen import Screen
 from tests.tui.driving import ask, chat, order, said, state, until, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
-from tui.screens.help_part import HelpScreen
+from tui.screens.dialogs import HelpScreen
 from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
 from tui.widgets.suggestions import Suggestions

@@ -10,10 +10,9 @@ from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
 from engine.config.settings import Settings
-from engine.core.conversation_part import Conversation, Turn
-from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
+from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
 from tests.tui.driving import until
-from tui.widgets.conversation_view_part import ConversationView
+from tui.widgets.conversation import ConversationView
 from tui.widgets.turns import AnswerView, TurnView
 from tui.widgets.welcome import Welcome
 

@@ -20,8 +20,7 @@ from tests.engine.backends.llama.make_model import BASE, HELLO
 from tests.engine.backends.llama.tiny import Tiny
 from tests.tui.driving import chat, send, state, until, words
 from tui.screens.chat import ChatScreen
-from tui.screens.engines import EnginesScreen
-from tui.screens.parameters_part import ParametersScreen
+from tui.screens.engines import EnginesScreen, ParametersScreen
 from tui.widgets.engine_bar import EngineBar
 
 SIZES = [(80, 24), (160, 50), (60, 20)]

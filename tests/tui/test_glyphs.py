@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tui.glyphs_part import GLYPHS, folded, terminal_charset, write_in
+from tui.terminal import GLYPHS, folded, terminal_charset, write_in
 
 ROOT = Path(__file__).resolve().parents[2]
 FACES = sorted([*ROOT.glob("tui/**/*.py"), *ROOT.glob("engine/*.py"), *ROOT.glob("scripts/*.py")])
@@ -79,7 +79,7 @@ def test_the_locale_is_read_as_the_person_has_set_it(environ: dict[str, str], ch
     # In a fresh Python, which rewrites LC_CTYPE and its own encodings as it starts.
     ours = ("LANG", "LC_", "PYTHONUTF8", "PYTHONCOERCE")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    code = "from tui.glyphs_part import terminal_charset; print(terminal_charset())"
+    code = "from tui.terminal import terminal_charset; print(terminal_charset())"
     found = subprocess.run(
         [sys.executable, "-c", code], env=clean | environ, cwd=ROOT, capture_output=True, check=True
     )

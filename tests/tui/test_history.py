@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from textual.widgets._footer import FooterKey
 
-from engine.chat import history_part as history
+from engine.chat import export as history
 from engine.config import paths, settings
 from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
 from engine.store.conversations import ConversationStore
@@ -22,8 +22,7 @@ from tests.engine.store.test_store import ANSWER
 from tests.tui.driving import ask, chat, footer, state, still, until, until_open, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
-from tui.screens.conversation_list_part import ConversationList, slice_for
-from tui.screens.conversations import ConversationsScreen
+from tui.screens.conversations import ConversationList, ConversationsScreen, slice_for
 from tui.screens.dialogs import ChoiceScreen, LineScreen
 from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView

@@ -12,11 +12,10 @@ from textual.widget import Widget
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, state, until, words
-from tui.glyphs_part import folded
 from tui.screens.compare import CompareScreen
+from tui.terminal import folded
 from tui.widgets.composer import Composer
-from tui.widgets.quoted_part import bar
-from tui.widgets.turns import AnswerView
+from tui.widgets.turns import AnswerView, bar
 
 TITLE, RECORD = ROWS[4][1], ROWS[4][2]
 

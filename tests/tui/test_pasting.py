@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.events import Paste
 
-from tui.textual_patches.pasting_part import Pastes
+from tui.textual_patches.driver import Pastes
 
 SENT = "ab\x1b[200~one\rtwo\x1b[A\x1b[201~c\x1b[B\x1b[200~\x1b[201~\x1b[200~three\0\x1b[201~"
 BEGINNINGS = {

@@ -19,8 +19,7 @@ from tests.engine.training.runs.test_runs import begun, finished, running
 from tests.tui.driving import chat, state, until
 from tests.tui.test_plain import transcript
 from tui.screens.chat import ChatScreen
-from tui.screens.run_curve_part import RunCurve
-from tui.screens.runs import RunsScreen
+from tui.screens.runs import RunCurve, RunsScreen
 
 SIZES = [(80, 24), (160, 50), (60, 20)]
 

@@ -17,7 +17,7 @@ from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, order, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
-from tui.textual_patches.backdrop_part import Backdrop
+from tui.textual_patches.widgets import Backdrop
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import SELECTED, AnswerView, QuestionView

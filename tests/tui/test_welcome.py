@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
-from engine.chat.engine_words_part import welcome_words
+from engine.chat.wording import welcome_words
 from engine.config.settings import CatalogueEngine, LlamaEngine, OpenAIEngine
 from engine.core.types import Availability, EngineFacts
 from tests.engine.backends.llama.tiny import Tiny

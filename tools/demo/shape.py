@@ -14,8 +14,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch  # noqa: TID253 - this module is imported lazily
-from transformers import LlamaConfig, LlamaForCausalLM  # noqa: TID253 - as above
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 HIDDEN, INNER, LAYERS, HEADS, KEYS = 256, 640, 5, 4, 2
 CONTEXT = 2048

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import sentencepiece  # noqa: TID253 - this module is imported lazily
-from tokenizers import AddedToken  # noqa: TID253 - as above
-from transformers import LlamaTokenizer  # noqa: TID253 - as above
+import sentencepiece
+from tokenizers import AddedToken
+from transformers import LlamaTokenizer
 
 from engine.core.types import Product
 from engine.prompts import SYSTEM

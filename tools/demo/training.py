@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 - this module is imported lazily
-from transformers import LlamaForCausalLM  # noqa: TID253 - as above
-from transformers.utils.logging import disable_progress_bar  # noqa: TID253 - as above
+import torch
+from transformers import LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from engine.backends.llama.tokens import PromptTokens, read_tokenizer
 from engine.core.types import Product, Progress

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from tui.commands import turns
 
@@ -66,3 +68,90 @@ async def cancel(screen: ChatScreen) -> None:
         await screen.cancel()
     else:
         turns.let_go(screen)
+
+
+def pick(screen: ChatScreen) -> None:
+    """Open the page of engines."""
+    screen.run_worker(_pick(screen), group="engines", exclusive=True)
+
+
+async def _pick(screen: ChatScreen) -> None:
+    from tui.screens.engines import EnginesScreen
+
+    try:
+        registry = (await screen.opened()).assistant.registry
+    except BalcaoError as error:
+        screen.bar.tell(str(error), bad=True)
+        return
+    chosen = await screen.app.push_screen_wait(EnginesScreen(screen, registry))
+    if chosen is None:
+        screen.bar.show_availability()
+    else:
+        screen.bar.choose(chosen)
+
+
+async def load(screen: ChatScreen, engine_id: str) -> None:
+    """Load an engine now, so that the next question need not wait; cancelled by cancelling it."""
+    engine = (await screen.opened()).assistant.registry.get(engine_id)
+    try:
+        async with aclosing(engine.load()) as steps:
+            async for step in steps:
+                screen.bar.show_progress(step)
+    except BalcaoError as error:
+        screen.bar.tell(str(error), bad=True)
+    else:
+        screen.bar.show_availability()
+
+
+def see(screen: ChatScreen) -> None:
+    """Open the page of runs."""
+    screen.run_worker(_see(screen), group="runs", exclusive=True)
+
+
+async def _see(screen: ChatScreen) -> None:
+    from tui.screens.runs import RunsScreen
+
+    made = await screen.app.push_screen_wait(RunsScreen())
+    if made is None:
+        return
+    from engine.config import settings
+
+    try:
+        row = settings.load().engines[made]
+        registry = (await screen.opened()).assistant.registry
+    except BalcaoError as error:
+        screen.bar.tell(str(error), bad=True)
+        return
+    if made not in registry.ids:
+        registry.add(made, row)
+        screen.bar.add(made, settings.shown_title(row))
+    screen.bar.choose(made)
+
+
+def help_page(screen: ChatScreen) -> None:
+    """Open the page of keys."""
+    from tui.screens.dialogs import HelpScreen
+
+    screen.app.push_screen(HelpScreen(screen.settings.keys))
+
+
+def scroll_up(screen: ChatScreen) -> None:
+    """A page up, without leaving the composer."""
+    screen.pane.scroll_page_up(animate=False)
+
+
+def scroll_down(screen: ChatScreen) -> None:
+    """A page down, without leaving the composer."""
+    screen.pane.scroll_page_down(animate=False)
+
+
+def marks(screen: ChatScreen) -> None:
+    """Mark which words of the answers are the record's, or no longer."""
+    from tui.widgets.turns import toggle_marks
+
+    screen.bar.tell(toggle_marks(screen.pane))
+
+
+async def leave(screen: ChatScreen) -> None:
+    """Leave the chat; what came is kept."""
+    await screen.app.run_action("quit")

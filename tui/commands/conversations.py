@@ -6,10 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from engine.config import paths
-from engine.core.conversation_part import Conversation
 from engine.core.errors import BalcaoError, StoreError, UsageError
 from engine.core.i18n import tr
-from engine.core.types import Problem
+from engine.core.types import Conversation, Problem
 
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
@@ -52,7 +51,7 @@ def export_json(screen: ChatScreen) -> None:
 
 
 async def _export(screen: ChatScreen, kind: str) -> None:
-    from engine.chat import history_part as history
+    from engine.chat import export as history
 
     number = screen.conversation.id
     try:
@@ -70,7 +69,7 @@ async def _export(screen: ChatScreen, kind: str) -> None:
     except BalcaoError as error:
         screen.bar.tell(str(error), bad=True)
     else:
-        screen.bar.tell(tr("Written to {file}").format(file=file))
+        screen.bar.tell(tr("Written to {file}", file=file))
 
 
 def import_file(screen: ChatScreen, file: str) -> None:
@@ -79,7 +78,7 @@ def import_file(screen: ChatScreen, file: str) -> None:
 
 
 async def _import(screen: ChatScreen, file: str) -> None:
-    from engine.chat import history_part as history
+    from engine.chat import export as history
     from tui.screens.dialogs import LineScreen
 
     try:

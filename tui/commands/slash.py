@@ -53,15 +53,16 @@ def understood(text: str) -> Called | str:
     if not name:
         return tr("Behind a slash stands a command: /help shows them.")
     if len(meant) > 1:
-        return tr("“/{name}” may be {listed}.").format(name=name, listed=_listed(meant))
+        return tr("“/{name}” may be {listed}.", name=name, listed=_listed(meant))
     if not meant:
         shown = one_line(name, _SHOWN)
-        return tr("There is no command “/{shown}”; two slashes ask for it: “//{shown}”.").format(
-            shown=shown
+        return tr(
+            "There is no command “/{shown}”; two slashes ask for it: “//{shown}”.", shown=shown
         )
     if argument.strip() and not meant[0].takes:
-        return tr("“/{called}” stands alone; two slashes ask for what follows it.").format(
-            called=_called(meant[0])
+        return tr(
+            "“/{called}” stands alone; two slashes ask for what follows it.",
+            called=_called(meant[0]),
         )
     return Called(meant[0], argument.strip())
 
@@ -128,4 +129,4 @@ def _plain(name: str) -> str:
 
 def _listed(commands: Sequence[Command]) -> str:
     *most, last = [f"/{_called(command)}" for command in commands]
-    return tr("{most} or {last}").format(most=", ".join(most), last=last)
+    return tr("{most} or {last}", most=", ".join(most), last=last)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from engine.core.conversation_part import Turn
 from engine.core.errors import BalcaoError, StoreError
 from engine.core.i18n import tr
-from engine.core.types import Mode
+from engine.core.types import Mode, Turn
+from tui.widgets.composer import RecordWanted
 from tui.widgets.drawing import draw_answer
-from tui.widgets.messages_part import RecordWanted
 from tui.widgets.turns import numbered
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ async def _switch(screen: ChatScreen, step: int) -> None:
         try:
             await asyncio.to_thread(store.choose, turn.id, turn.place)
         except StoreError as error:
-            screen.bar.tell(tr("Not saved: {error}").format(error=error), bad=True)
+            screen.bar.tell(tr("Not saved: {error}", error=error), bad=True)
 
 
 def edit(screen: ChatScreen) -> None:
@@ -173,8 +172,9 @@ def edit(screen: ChatScreen) -> None:
     screen.bar.tell(
         tr(
             "Editing question {chosen}. Enter goes on from there in a new conversation; "
-            "the one so far is kept. Escape leaves it."
-        ).format(chosen=chosen[0] + 1)
+            "the one so far is kept. Escape leaves it.",
+            chosen=chosen[0] + 1,
+        )
     )
 
 
@@ -186,15 +186,16 @@ async def fork(screen: ChatScreen) -> None:
         return
     await fork_at(screen, chosen[0] + 1)
     screen.bar.tell(
-        tr("A fork of {chosen} turns: the conversation so far is kept, and you go on here.").format(
-            chosen=chosen[0] + 1
+        tr(
+            "A fork of {chosen} turns: the conversation so far is kept, and you go on here.",
+            chosen=chosen[0] + 1,
         )
     )
 
 
 async def fork_at(screen: ChatScreen, turns: int) -> None:
     """Show a copy of the conversation's first `turns` turns, and go on in it."""
-    from engine.chat.branches_part import fork as forked
+    from engine.chat.again import fork as forked
 
     await screen.cancel()
     store = (await screen.opened()).assistant.store

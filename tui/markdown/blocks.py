@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -11,11 +13,127 @@ from markdown_it.tree import SyntaxTreeNode
 from rich.style import Style
 from rich.text import Text
 
-from tui.markdown.code_part import colour
-from tui.markdown.flow import Leaf
-from tui.markdown.inline_part import lines_of, text_of
-from tui.markdown.palette_part import BAR, BULLET, COLUMN, RULE, Palette
-from tui.markdown.table_part import Row, Table
+from engine.core.text import printable
+from tui.markdown.flow import BAR, BULLET, COLUMN, RULE, Leaf, Palette, Row, Table
+
+
+def colour(lines: Sequence[Text], language: str, theme: str) -> None:
+    """Colour the lines of a program in place; in a language that is not known they stay as is."""
+    from rich.syntax import Syntax
+
+    code = "\n".join(line.plain for line in lines)
+    coloured = Syntax("", language, theme=theme).highlight(code)
+    for line, like in zip(lines, coloured.split("\n", allow_blank=True), strict=False):
+        line.spans += like.spans
+
+
+_BLANKS = re.compile(r"\s+")
+
+
+def lines_of(tokens: Sequence[Token], palette: Palette) -> list[Text]:
+    """The text of inline tokens, one `Text` for each line that the writer has ended by hand."""
+    writer = _Writer(palette)
+    for token in tokens:
+        writer.take(token)
+    return writer.lines
+
+
+def text_of(content: str, style: Style | str = "") -> Text:
+    """Foreign text as one line; tabs become blanks, since a tab has no width of its own."""
+    return Text(printable(content).expandtabs(4), style, end="")
+
+
+class _Writer:
+    """Writes tokens in order. Emphasis may be nested: the styles that are on are a stack."""
+
+    def __init__(self, palette: Palette) -> None:
+        self.lines = [Text(end="")]
+        self._palette = palette
+        self._styles: list[Style] = []
+        self._link = ("", 0)
+        self._opening = {
+            "em_open": palette.em,
+            "strong_open": palette.strong,
+            "s_open": palette.strike,
+            "link_open": palette.link,
+        }
+
+    def take(self, token: Token) -> None:
+        """Write one token."""
+        kind = token.type
+        if kind in ("text", "text_special"):
+            self._write(_BLANKS.sub(" ", token.content))
+        elif kind == "softbreak":
+            self._write(" ")
+        elif kind == "hardbreak":
+            self.lines.append(Text(end=""))
+        elif kind == "code_inline":
+            self._write(token.content, self._palette.code)
+        elif kind == "image":
+            self._write(f"[{token.content}] ({token.attrGet('src')})", self._palette.link)
+        elif kind in self._opening:
+            self._open(token)
+        elif kind.endswith("_close"):
+            self._close(kind)
+
+    def _open(self, token: Token) -> None:
+        self._styles.append(self._opening[token.type])
+        if token.type == "link_open":
+            self._link = (str(token.attrGet("href") or ""), len(self._plain))
+
+    def _close(self, kind: str) -> None:
+        self._styles.pop()
+        if kind == "link_close":
+            address, start = self._link
+            words = self._plain[start:]
+            if words not in (address, address.removeprefix("mailto:"), unquote(address)):
+                self._write(f" ({address})", self._palette.sign)
+
+    def _write(self, content: str, style: Style | None = None) -> None:
+        own = [*self._styles, style] if style else self._styles
+        self.lines[-1].append(text_of(content).plain, Style.combine(own) if own else None)
+
+    @property
+    def _plain(self) -> str:
+        return "\n".join(line.plain for line in self.lines)
+
+
+def mark(texts: Sequence[Text], record: str, styles: tuple[Style, Style]) -> None:
+    """Style the words of `texts`, taken as one text: the record's, and those that are not.
+
+    `engine.fidelity.measure` decides which are the record's, by the words as drawn: Markdown's
+    own characters, which fidelity counts, are not on the screen.
+    """
+    from engine.fidelity.measure import spans
+
+    ends, place = iter(_ends(texts)), 0
+    end, text = next(ends, (0, Text()))
+    start = 0
+    for span in spans("\n".join(text.plain for text in texts), record):
+        last = place + len(span.text)
+        style = styles[0] if span.quoted else styles[1]
+        while True:
+            text.stylize(style, max(place, start) - start, min(last, end) - start)
+            if end >= last:
+                break
+            start = end + 1
+            end, text = next(ends, (last, Text()))
+        place = last
+
+
+def unmark(texts: Sequence[Text], styles: tuple[Style, Style]) -> None:
+    """Take those marks away."""
+    for text in texts:
+        text.spans = [span for span in text.spans if span.style not in styles]
+
+
+def _ends(texts: Sequence[Text]) -> list[tuple[int, Text]]:
+    ends, place = [], 0
+    for text in texts:
+        ends.append((place + len(text.plain), text))
+        place += len(text.plain) + 1
+    return ends
+
 
 _NESTING = 60
 

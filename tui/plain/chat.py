@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 from engine.chat.open import open_counter
 from engine.chat.wording import describe, title_of
 from engine.config.settings import Settings, shown_title
-from engine.core.conversation_part import Conversation, Turn
 from engine.core.errors import BalcaoError
 from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Answer, Hit, Mode
+from engine.core.types import Answer, Conversation, Hit, Mode, Turn
 from tui.plain.commands import SLASH, carry_out
-from tui.plain.parting_part import HUNG_UP, Gone, Parting
-from tui.plain.terminal import Voice, edit_lines
+from tui.plain.terminal import HUNG_UP, Gone, Parting, Voice, edit_lines
 from tui.terminal import is_dumb
 from tui.textual_patches.typeahead import text_of
 
 if TYPE_CHECKING:
     from engine.chat.open import Counter
-    from engine.store.listing_part import Listed
+    from engine.store.search import Listed
 
 _MODES = {
     Mode.GROUNDED: tr("Models see the record."),
@@ -80,7 +78,7 @@ class PlainChat:
         """Say a whole conversation, and go on with it."""
         self.conversation = conversation
         for turn in conversation.turns:
-            self.voice.say(tr("\nYou: {question}").format(question=turn.question))
+            self.voice.say(tr("\nYou: {question}", question=turn.question))
             for answer in turn.answers:
                 self.say_answer(answer)
 
@@ -94,14 +92,18 @@ class PlainChat:
         """Say who answers from here on, and whether it can."""
         availability = self.counter.assistant.registry.get(self.engine).availability()
         self.voice.tell(
-            tr("{titles} answers. {modes}").format(
-                titles=self.titles[self.engine], modes=_MODES[self.mode]
+            tr(
+                "{titles} answers. {modes}",
+                titles=self.titles[self.engine],
+                modes=_MODES[self.mode],
             )
         )
         if not availability.ready:
             self.voice.tell(
-                tr("Not available: {reason} {remedy}").format(
-                    reason=availability.reason, remedy=availability.remedy
+                tr(
+                    "Not available: {reason} {remedy}",
+                    reason=availability.reason,
+                    remedy=availability.remedy,
                 )
             )
 
@@ -170,13 +172,11 @@ class _Telling:
                     self._voice.speak(more)
             case Loading(progress) if progress.label != self._loading:
                 self._loading = progress.label
-                self._voice.tell(tr("Loading: {label}").format(label=progress.label))
+                self._voice.tell(tr("Loading: {label}", label=progress.label))
             case NotSaved(problem):
                 self.end()
                 self._voice.tell(
-                    tr("Not saved: {why} {remedy}").format(
-                        why=problem.message, remedy=problem.remedy
-                    )
+                    tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy)
                 )
             case Found() | Loading() | Answered():
                 pass
@@ -195,10 +195,8 @@ class _Telling:
 
 def _source(hits: tuple[Hit, ...]) -> str:
     if len(hits) == 1:
-        return tr("Record: {title_of}. /record reads it.").format(
-            title_of=title_of(hits[0].product)
-        )
-    return tr("{count} records: /record 1 to /record {count} read them.").format(count=len(hits))
+        return tr("Record: {title_of}. /record reads it.", title_of=title_of(hits[0].product))
+    return tr("{count} records: /record 1 to /record {count} read them.", count=len(hits))
 
 
 def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
@@ -226,12 +224,14 @@ def _converse(settings: Settings, typed: str, parting: Parting, *, go_on: bool) 
     chat = PlainChat(settings, counter, voice, parting)
     try:
         voice.tell(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
-        voice.tell(tr("The catalogue has {count:,} products.").format(count=len(counter.catalogue)))
+        voice.tell(tr("The catalogue has {count:,} products.", count=len(counter.catalogue)))
         chat.tell_engine()
         if counter.not_saving:
             voice.tell(
-                tr("Not saving: {why} {remedy}").format(
-                    why=counter.not_saving.message, remedy=counter.not_saving.remedy
+                tr(
+                    "Not saving: {why} {remedy}",
+                    why=counter.not_saving.message,
+                    remedy=counter.not_saving.remedy,
                 )
             )
         last = counter.last_conversation() if go_on else None

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from engine.chat.wording import title_of
 from engine.config import paths
-from engine.core.conversation_part import Conversation
 from engine.core.errors import UsageError, why
 from engine.core.events import Answered, Found
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
-from engine.core.types import Hit, Mode
+from engine.core.types import Conversation, Hit, Mode
 
 if TYPE_CHECKING:
     from tui.plain.chat import PlainChat
@@ -40,7 +39,7 @@ def carry_out(line: str, chat: PlainChat) -> None:
     found = [command for command in COMMANDS if command.name == name.lower()]
     if not found:
         raise UsageError(
-            tr("There is no command /{name}.").format(name=one_line(name, 40)),
+            tr("There is no command /{name}.", name=one_line(name, 40)),
             tr("/help lists them; a question that begins with a slash is written with two."),
         )
     found[0].run(chat, rest.strip())
@@ -68,7 +67,7 @@ def _engine(chat: PlainChat, name: str) -> None:
         state = (
             tr("ready")
             if availability.ready
-            else tr("not ready: {reason}").format(reason=availability.reason)
+            else tr("not ready: {reason}", reason=availability.reason)
         )
         here = tr(", answers now") if engine_id == chat.engine else ""
         chat.voice.tell(f"{engine_id}: {chat.titles[engine_id]}, {state}{here}")
@@ -77,9 +76,7 @@ def _engine(chat: PlainChat, name: str) -> None:
 def _mode(chat: PlainChat, name: str) -> None:
     if name and name not in list(Mode):
         raise UsageError(
-            tr("There is no mode “{name}”: it is grounded, or memory.").format(
-                name=one_line(name, 40)
-            )
+            tr("There is no mode “{name}”: it is grounded, or memory.", name=one_line(name, 40))
         )
     other = Mode.MEMORY if chat.mode is Mode.GROUNDED else Mode.GROUNDED
     chat.mode = Mode(name) if name else other
@@ -94,7 +91,7 @@ def _record(chat: PlainChat, number: str) -> None:
 
 def _original(chat: PlainChat, number: str) -> None:
     product = _hit(chat, number).product
-    chat.voice.tell(tr("{title_of}, as in the data set:").format(title_of=title_of(product)))
+    chat.voice.tell(tr("{title_of}, as in the data set:", title_of=title_of(product)))
     chat.voice.say(product.original or tr("(no description)"))
 
 
@@ -108,7 +105,7 @@ def _hit(chat: PlainChat, number: str) -> Hit:
 
 def _place(number: str, count: int) -> int:
     if not number.isdecimal() or not 1 <= int(number) <= count:
-        raise UsageError(tr("That is no number from 1 to {count}.").format(count=count))
+        raise UsageError(tr("That is no number from 1 to {count}.", count=count))
     return int(number) - 1
 
 
@@ -136,8 +133,9 @@ async def _ask_all(chat: PlainChat, question: str) -> None:
                 case Found(decision) if decision.product and not told_record:
                     told_record = True
                     chat.voice.tell(
-                        tr("The catalogue's record, {title_of}:").format(
-                            title_of=title_of(decision.product)
+                        tr(
+                            "The catalogue's record, {title_of}:",
+                            title_of=title_of(decision.product),
                         )
                     )
                     chat.voice.say(decision.product.description or tr("(no description)"))
@@ -156,9 +154,9 @@ def _copy(chat: PlainChat, _: str) -> None:
     try:
         where = copy(texts[-1]) or str(copy_to_file(texts[-1]))
     except OSError as error:
-        chat.voice.tell(tr("It cannot be copied: {error}.").format(error=why(error)))
+        chat.voice.tell(tr("It cannot be copied: {error}.", error=why(error)))
     else:
-        chat.voice.tell(tr("Copied: it is in {where}.").format(where=where))
+        chat.voice.tell(tr("Copied: it is in {where}.", where=where))
 
 
 def _history(chat: PlainChat, words: str) -> None:
@@ -170,9 +168,7 @@ def _history(chat: PlainChat, words: str) -> None:
         )
     for number, entry in enumerate(chat.listed, 1):
         when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
-        questions = tr_n("{turns} question", "{turns} questions", entry.turns).format(
-            turns=entry.turns
-        )
+        questions = tr_n("{turns} question", "{turns} questions", entry.turns, turns=entry.turns)
         chat.voice.tell(f"{number}. {when} {entry.title} ({questions})")
     if chat.listed:
         chat.voice.tell(tr("/open and a number goes on with one."))
@@ -193,7 +189,7 @@ def _new(chat: PlainChat, _: str) -> None:
 
 
 def _export(chat: PlainChat, kind: str) -> None:
-    from engine.chat.history_part import write_conversation
+    from engine.chat.export import write_conversation
 
     store, number = chat.counter.assistant.store, chat.conversation.id
     if not store:
@@ -201,10 +197,10 @@ def _export(chat: PlainChat, kind: str) -> None:
     if number is None:
         raise UsageError(tr("There is nothing to export yet."))
     if kind not in ("", *_KINDS):
-        raise UsageError(tr("That is none of {kinds}.").format(kinds=", ".join(_KINDS)))
+        raise UsageError(tr("That is none of {kinds}.", kinds=", ".join(_KINDS)))
     folder = paths.exports_dir()
     file = write_conversation(store, number, chat.titles, folder, _KINDS.get(kind, "md"))
-    chat.voice.tell(tr("Written to {file}").format(file=file))
+    chat.voice.tell(tr("Written to {file}", file=file))
 
 
 def _regenerate(chat: PlainChat, name: str) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from types import FrameType
 from typing import TextIO
 
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from tui.glyphs_part import UTF8, terminal_charset, write_in
-from tui.plain.parting_part import Gone
-from tui.textual_patches.leaving_part import Terminals
+from tui.terminal import UTF8, terminal_charset, write_in
+from tui.textual_patches.driver import PATIENCE, Terminals
 
 PROMPT = tr("You: ")
 _CONTINUES = "\\"
@@ -125,3 +126,39 @@ def edit_lines() -> None:
 
         # No escape sequence without a need: a paste comes as lines, like everything else here.
         readline.parse_and_bind("set enable-bracketed-paste off")
+
+
+HUNG_UP = 128 + signal.SIGHUP
+"""The exit code after a line that broke."""
+
+
+class Gone(Exception):
+    """The terminal can be neither read nor written any more."""
+
+
+class Parting:
+    """Hears SIGHUP and SIGTERM once it listens; `code` is then what to end with, 0 until then."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._terminals = Terminals()
+
+    def listen(self) -> None:
+        """From here on a signal stops what is going on, as Ctrl-C does, and the chat ends."""
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            # `nohup` has it ignored, which is to stay so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.code:  # both the shell and the kernel send one
+            return
+        self.code = 128 + number
+        if number == signal.SIGHUP:
+            self._terminals.away()
+        signal.alarm(PATIENCE)
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt):
+            raise KeyboardInterrupt
+        # asyncio's own while an answer comes: that one cancels it, so that what came is kept.
+        interrupt(signal.SIGINT, frame)

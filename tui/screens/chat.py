@@ -17,18 +17,16 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled
 
 from engine.config.settings import Settings
-from engine.core.conversation_part import Conversation
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
+from engine.core.types import Conversation
 from tui import keys
 from tui.commands import slash
 from tui.commands.table import carry_out
-from tui.textual_patches.backdrop_part import Backdrop
-from tui.widgets.composer import Composer
-from tui.widgets.conversation_view_part import ConversationView
+from tui.textual_patches.widgets import Backdrop
+from tui.widgets.composer import Asked, Composer, Writing
+from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
-from tui.widgets.messages_part import Asked
-from tui.widgets.writing_part import Writing
 
 if TYPE_CHECKING:
     from engine.chat.open import Counter

@@ -29,7 +29,7 @@ from tui.widgets.turns import AnswerView, toggle_marks
 
 if TYPE_CHECKING:
     from engine.chat.answer import Assistant
-    from engine.core.conversation_part import Conversation
+    from engine.core.types import Conversation
 
 _SIDE_BY_SIDE = 38
 """Columns that an answer needs to stand beside another."""
@@ -180,9 +180,11 @@ class CompareScreen(Screen[None]):
             await asyncio.to_thread(file.write_text, page, encoding="utf-8")
         except OSError as error:
             self._tell(
-                tr("The comparison cannot be written to {file}: {error}.").format(
-                    file=file, error=why(error)
+                tr(
+                    "The comparison cannot be written to {file}: {error}.",
+                    file=file,
+                    error=why(error),
                 )
             )
         else:
-            self._tell(tr("Written to {file}").format(file=file))
+            self._tell(tr("Written to {file}", file=file))

@@ -87,16 +87,14 @@ class RecordScreen(ModalScreen[None]):
     def _draw(self) -> None:
         product = self._hits[self._place].product
         place = (
-            tr(" · {place} of {count}").format(place=self._place + 1, count=len(self._hits))
+            tr(" · {place} of {count}", place=self._place + 1, count=len(self._hits))
             if len(self._hits) > 1
             else ""
         )
         which = tr("as in the data set") if self._original else tr("as the counter quotes it")
         self.query_one("#record-title", Static).update(one_line(product.title) or tr("(no title)"))
         self.query_one("#record-about", Static).update(
-            tr("number {uid} · {which}{place}").format(
-                uid=one_line(product.uid), which=which, place=place
-            )
+            tr("number {uid} · {which}{place}", uid=one_line(product.uid), which=which, place=place)
         )
         self.query_one("#record-text", Static).update(
             printable(self._text) or tr("(no description)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -13,18 +14,35 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.training.runs import run_engine_part as run_engine
-from engine.training.runs import run_stop_part as run_stop
-from engine.training.runs.display import asked, next_step, score, sentence, table
-from engine.training.runs.run_metrics_part import RunMetrics
-from engine.training.runs.view import RunView, listed
-from tui.screens.run_curve_part import RunCurve
+from engine.training.runs import view as run_engine
+from engine.training.runs import view as run_stop
+from engine.training.runs.display import asked, curve, next_step, score, sentence, table
+from engine.training.runs.view import RunMetrics, RunView, listed
+
+
+class RunCurve(Widget):
+    """The curve of `points`, which are step and loss."""
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id)
+        self._points: Sequence[tuple[int, float]] = ()
+
+    def show(self, points: Sequence[tuple[int, float]]) -> None:
+        """Draw these from here on; more that are appended to them are drawn at the next call."""
+        self._points = points
+        self.refresh()
+
+    def render(self) -> Content:
+        """The lines, drawn anew for every size."""
+        return Content("\n".join(curve(self._points, *self.content_size)))
+
 
 _LOOK_EVERY = 1.0
 """Seconds between two looks at the runs' files."""

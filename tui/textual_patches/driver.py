@@ -6,9 +6,13 @@ one) ends the whole chat with a UnicodeDecodeError. Here it is a letter, or a re
 
 from __future__ import annotations
 
+import asyncio
 import os
 import selectors
+import signal
+import sys
 from codecs import getincrementaldecoder
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
 from textual import constants
@@ -19,8 +23,79 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Paste
 
-from tui.textual_patches.pasting_part import Pastes
 from tui.textual_patches.typeahead import as_sent
+
+_BEGIN, _END = "\x1b[200~", "\x1b[201~"
+
+
+class Pastes:
+    """Keeps what came of a paste until its end has come."""
+
+    def __init__(self) -> None:
+        self._held: list[str] | None = None
+        self._tail = ""
+
+    def feed(self, text: str) -> Iterator[str | Paste]:
+        """What is in `text`, in order: pastes that have ended, and what is not pasted.
+
+        A beginning that is cut in two is left to the parser, with all that it begins.
+        """
+        while text:
+            if self._held is None:
+                typed, begin, text = text.partition(_BEGIN)
+                if typed:
+                    yield typed
+                if begin:
+                    self._held = []
+            else:
+                came, end, text = (self._tail + text).partition(_END)
+                # The end may be cut in two.
+                self._tail = "" if end else came[1 - len(_END) :]
+                self._held.append(came.removesuffix(self._tail))
+                if end:
+                    yield Paste("".join(self._held).replace("\0", ""))
+                    self._held = None
+
+
+PATIENCE = 10
+"""Seconds after which a chat that cannot leave ends all the same: nobody is there to end it."""
+
+
+class Terminals:
+    """The program's streams that are terminals: noted now, since one that has gone says no more."""
+
+    def __init__(self) -> None:
+        streams = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
+        self._handles = [one.fileno() for one in streams if one and one.isatty()]
+
+    def away(self) -> None:
+        """The terminal has gone: what is written to it from now on would be an error."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for handle in self._handles:
+            os.dup2(nowhere, handle)
+        os.close(nowhere)
+
+
+class Leaving:
+    """Hears SIGHUP and SIGTERM for an app from here on, as long as its loop runs."""
+
+    def __init__(self, leave: Callable[[int], Awaitable[None]]) -> None:
+        """`leave` leaves, with the exit code that it is given."""
+        self._leave = leave
+        self._task: asyncio.Future[None] | None = None
+        self._terminals = Terminals()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            # `nohup` has it ignored, which is to stay so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self._hear, number)
+
+    def _hear(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._terminals.away()
+        if self._task is None:  # both the shell and the kernel send one
+            signal.alarm(PATIENCE)
+            self._task = asyncio.ensure_future(self._leave(128 + number))
+
 
 IN_BROWSER = "textual.drivers.web_driver:WebDriver"
 """What textual-serve has set in TEXTUAL_DRIVER."""
@@ -75,7 +150,7 @@ def driver_for(charset: str, keys: str = "") -> type[Driver] | None:
     `keys` have been pressed already (tui.textual_patches.typeahead); they go before all others.
     """
     if constants.DRIVER == IN_BROWSER:
-        from tui.textual_patches.browser_part import BrowserDriver
+        from tui.textual_patches.browser import BrowserDriver
 
         return BrowserDriver
     if constants.DRIVER is not None:

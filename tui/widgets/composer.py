@@ -8,21 +8,130 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from textual import work
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.events import Key, Paste
+from textual.message import Message
 from textual.widgets import TextArea
 
+from engine.config.settings import Settings
+from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
-from engine.core.text import printable
+from engine.core.text import one_line, printable
+from engine.core.types import Completion, Hit
 from tui import keys
-from tui.textual_patches.at_once_part import draw_at_once
-from tui.widgets.earlier_part import Earlier
-from tui.widgets.messages_part import Asked
-from tui.widgets.pasted_part import Pasted
+from tui.commands import slash
+from tui.textual_patches.widgets import draw_at_once
 from tui.widgets.suggestions import Suggestions
 
 if TYPE_CHECKING:
     from textual.widgets.text_area import Edit, EditResult
+
+    from engine.chat.open import Counter
+
+
+class Asked(Message):
+    """The person has sent a question; `heard` once it is taken, or left where it stands."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__()
+        self.question = question
+        self.heard = asyncio.Event()
+
+
+class RecordWanted(Message):
+    """The person wants to read these records, beginning with the first."""
+
+    def __init__(self, hits: tuple[Hit, ...]) -> None:
+        super().__init__()
+        self.hits = hits
+
+
+class Earlier:
+    """The conversation's own questions, the nearest first, then those of all others, each once."""
+
+    def __init__(self) -> None:
+        self._others: list[str] = []
+        self._own: list[str] = []
+        self._line: list[str] = []
+        self._place = 0
+        self._draft = ""
+
+    def remember(self, questions: list[str]) -> None:
+        """Take the questions of a conversation as what is walked through first."""
+        self._others += self._own
+        self._own = list(questions)
+        self._line_up()
+
+    def remember_others(self, questions: list[str]) -> None:
+        """Take the questions of other conversations, the latest last: they follow."""
+        self._others = [*questions, *self._others]
+        self._line_up()
+
+    def add(self, question: str) -> None:
+        """Take one that was asked just now; the next walk begins at it."""
+        if question and self._own[-1:] != [question]:
+            self._own.append(question)
+            self._line_up()
+        self._place = len(self._line)
+        self._draft = ""
+
+    def older(self, written: str) -> str | None:
+        """The one before, None where there is none; `written` is kept as the draft."""
+        if not self._place:
+            return None
+        if self._place == len(self._line):
+            self._draft = written
+        self._place -= 1
+        return self._line[self._place]
+
+    def newer(self) -> str | None:
+        """The one after, the draft after the last; None where one is there already."""
+        if self._place == len(self._line):
+            return None
+        self._place += 1
+        return self._line[self._place] if self._place < len(self._line) else self._draft
+
+    def _line_up(self) -> None:
+        others = dict.fromkeys(reversed(self._others))
+        for question in self._own:
+            others.pop(question, None)
+        self._line = [*reversed(others), *self._own]
+        self._place = len(self._line)
+
+
+_LONG = 8_000
+"""Characters from which a text is held: up to it a key takes some 10 ms at most."""
+
+
+class Pasted:
+    """The texts of one composer."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def marked(self, text: str) -> str:
+        """`text`, or the mark under which it is held from here on."""
+        if len(text) < _LONG:
+            return text
+        mark = tr(
+            "[text {count}: {count2:,} letters]", count=len(self._texts) + 1, count2=len(text)
+        )
+        self._texts[mark] = text
+        return mark
+
+    def holds(self, text: str) -> bool:
+        """Whether one of the marks is in `text`."""
+        return any(mark in text for mark in self._texts)
+
+    def whole(self, text: str) -> str:
+        """`text` with what its marks stand for; a mark that was changed is only words."""
+        for mark, held in self._texts.items():
+            text = text.replace(mark, held)
+        return text
+
 
 _PATIENCE = 2.0
 """Seconds that a key waits at most for the question before it to be taken."""
@@ -189,3 +298,96 @@ def _actions(bindings: Iterable[BindingType]) -> dict[str, str]:
 
 def _keys(binding: Binding) -> list[str]:
     return [key.strip() for key in binding.key.split(",")]
+
+
+_PAUSE = 0.1
+"""Seconds without a key before titles are looked up: quick fingers are not interrupted."""
+_MOST_LETTERS = 200
+"""A longer text is a story and no title."""
+
+
+class Writing(Vertical):
+    """Where a question is written, and what is offered meanwhile."""
+
+    def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
+        """`counter` has the catalogue once it is open."""
+        super().__init__(id="writing")
+        self._settings = settings
+        self._counter = counter
+        self._due: asyncio.TimerHandle | None = None
+        self._suggestions = Suggestions()
+        self._composer = Composer(settings.keys, self._suggestions)
+
+    def on_unmount(self) -> None:
+        """Look nothing up any more."""
+        if self._due:
+            self._due.cancel()
+
+    def compose(self) -> ComposeResult:
+        """The list lies over what is above the composer."""
+        yield self._suggestions
+        yield self._composer
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """Offer what the new text may become."""
+        event.stop()
+        composer, suggestions = self._composer, self._suggestions
+        text = _short(composer)
+        if self._due:
+            self._due.cancel()
+        if suggestions.answers(text):
+            return
+        if self._settings.slash_commands and slash.is_command(text):
+            values = {"engine": list(self._settings.engines)}
+            suggestions.offer(text, slash.offers(text, values))
+        elif not text.strip():
+            suggestions.begin_anew()
+        elif self._settings.complete_titles and self._is_open:
+            suggestions.expect(text)
+            self._due = asyncio.get_running_loop().call_later(_PAUSE, self._look_up, text)
+
+    @work(exclusive=True)
+    async def _look_up(self, text: str) -> None:
+        """Offer titles, unless the text has changed meanwhile: then another look-up is under way.
+
+        The search runs beside the loop, once the keys have paused: typing never waits for it.
+        """
+        composer, suggestions = self._composer, self._suggestions
+        catalogue = self._counter.result().catalogue
+        try:
+            found = await asyncio.to_thread(catalogue.complete, text)
+        except CatalogueError:
+            # Asking will meet it too, and tell.
+            found = ()
+        if not self.is_attached or _short(composer) != text or suggestions.answers(text):
+            return
+        suggestions.offer(text, [self._offer(text, one) for one in found])
+        if suggestions.is_wished:
+            composer.put(suggestions.take())
+
+    def _offer(self, text: str, found: Completion) -> slash.Offer:
+        title = one_line(found.title, _MOST_LETTERS)
+        whole = text[: found.start] + title
+        escaped = f"/{whole}" if self._settings.slash_commands and whole[:1] == "/" else whole
+        return slash.Offer(escaped, title)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._counter.done() and not self._counter.exception()
+
+    def on_suggestions_chosen(self, event: Suggestions.Chosen) -> None:
+        """A click is as good as a key."""
+        self._suggestions.close()
+        self._composer.put(event.offer.text)
+        self._composer.focus()
+
+
+def _short(composer: Composer) -> str:
+    """What is written, as long as it is one line of a title's length; else nothing.
+
+    A large text is not put together only to be found too long.
+    """
+    document = composer.document
+    line = document.get_line(0)
+    title = document.line_count == 1 and len(line) <= _MOST_LETTERS and not composer.holds_long
+    return line if title else ""

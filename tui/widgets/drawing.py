@@ -13,7 +13,7 @@ from engine.core.types import Status
 from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:
-    from engine.core.conversation_part import Turn
+    from engine.core.types import Turn
     from tui.widgets.turns import AnswerView
 
 _WAITING = "…"
@@ -27,7 +27,7 @@ async def draw(event: Event, view: AnswerView) -> None:
             view.verbatim = verbatim
             view.tell(tr("not in the catalogue") if decision.status is Status.NONE else _WAITING)
         case Loading(progress):
-            told = tr("loading: {label}").format(label=progress.label)
+            told = tr("loading: {label}", label=progress.label)
             view.tell(_WAITING if progress.fraction == _LOADED else told)
         case Piece(text):
             await view.add(text)
@@ -58,8 +58,10 @@ async def draw_answer(
                     case NotSaved(problem):
                         saved = False
                         bar.tell(
-                            tr("Not saved: {why} {remedy}").format(
-                                why=problem.message, remedy=problem.remedy
+                            tr(
+                                "Not saved: {why} {remedy}",
+                                why=problem.message,
+                                remedy=problem.remedy,
                             ),
                             bad=True,
                         )

@@ -68,9 +68,7 @@ class EngineBar(Vertical):
     def tell_engines(self, name: str) -> None:
         """Say that there is no engine of that name, and which there are."""
         self.tell(
-            tr("There is no engine “{name}”: {titles}.").format(
-                name=name, titles=", ".join(self.titles)
-            ),
+            tr("There is no engine “{name}”: {titles}.", name=name, titles=", ".join(self.titles)),
             bad=True,
         )
 
@@ -104,23 +102,25 @@ class EngineBar(Vertical):
             return
         if not availability.ready:
             self.tell(
-                tr("Not available: {reason} {remedy}").format(
-                    reason=availability.reason, remedy=availability.remedy
+                tr(
+                    "Not available: {reason} {remedy}",
+                    reason=availability.reason,
+                    remedy=availability.remedy,
                 ),
                 bad=True,
             )
         elif counter.not_saving:
             problem = counter.not_saving
             self.tell(
-                tr("Not saving: {why} {remedy}").format(why=problem.message, remedy=problem.remedy),
+                tr("Not saving: {why} {remedy}", why=problem.message, remedy=problem.remedy),
                 bad=True,
             )
         else:
-            self.tell(tr("ready · {count:,} products").format(count=len(counter.catalogue)))
+            self.tell(tr("ready · {count:,} products", count=len(counter.catalogue)))
 
     def show_progress(self, progress: Progress) -> None:
         """Draw how far loading has come."""
-        from engine.chat.engine_words_part import progress_words
+        from engine.chat.wording import progress_words
 
         self.tell(progress_words(progress))
         self.progress = progress

@@ -22,9 +22,8 @@ from engine.core.text import printable
 if TYPE_CHECKING:
     from textual.timer import Timer
 
-    from tui.markdown.document import Document
-    from tui.markdown.layout_part import Layout
-    from tui.markdown.palette_part import Palette
+    from tui.markdown.document import Document, Layout
+    from tui.markdown.flow import Palette
 
 _PAUSE = 0.1
 """Seconds between two drawings of words that come."""
@@ -106,8 +105,7 @@ class MarkdownView(Widget):
 
     def _open(self) -> Document:
         if self._document is None:
-            from tui.markdown.document import Document
-            from tui.markdown.layout_part import Layout
+            from tui.markdown.document import Document, Layout
 
             self._document, self._layout = Document(self._palette()), Layout()
         return self._document
@@ -129,7 +127,7 @@ class MarkdownView(Widget):
             self.refresh(Region(0, changed, width, max(1, height - changed)), layout=grown)
 
     def _put_marks(self) -> None:
-        from tui.markdown.marks_part import mark, unmark
+        from tui.markdown.blocks import mark, unmark
 
         if self._layout:
             texts = [text for block in self._layout.blocks for text in block.texts()]
@@ -147,7 +145,7 @@ class MarkdownView(Widget):
         self._timer = self._timer or self.set_timer(0.001, self._draw)
 
     def _palette(self) -> Palette:
-        from tui.markdown.palette_part import Palette
+        from tui.markdown.flow import Palette
 
         styles = {
             part: self.get_component_rich_style(f"markdown--{part}", partial=True)

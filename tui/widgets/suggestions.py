@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
@@ -13,6 +14,10 @@ from textual.widgets import Static
 from engine.core.i18n import tr
 from engine.core.text import one_line
 from tui.commands.slash import Offer
+
+if TYPE_CHECKING:
+    pass
+
 
 _MOST = 6
 _WIDTH = 200
@@ -137,9 +142,7 @@ class Suggestions(Static):
         ]
         more = len(self._offers) - len(shown)
         if more:
-            lines.append(
-                Content.styled(tr("  {more} more: type on, or go down").format(more=more), "dim")
-            )
+            lines.append(Content.styled(tr("  {more} more: type on, or go down", more=more), "dim"))
         self.update(Content("\n").join(lines))
         self.styles.offset = (0, -len(lines))
 

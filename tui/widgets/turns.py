@@ -7,21 +7,58 @@ asterisk. What a model says is drawn as Markdown, while it comes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
 from engine.chat.wording import describe, title_of
-from engine.core.conversation_part import Turn
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from engine.core.types import Answer, Hit
-from tui.textual_patches.backdrop_part import Backdrop
-from tui.widgets.markdown_view import MarkdownView
-from tui.widgets.messages_part import RecordWanted
-from tui.widgets.quoted_part import QuotedView, bar
+from engine.core.types import Answer, Hit, Turn
+from tui.textual_patches.widgets import Backdrop
+from tui.widgets.composer import RecordWanted
+from tui.widgets.markdown_view import MarkdownView, mark_styles
+
+_CELLS = 10
+
+
+class QuotedView(Static):
+    """Plain text: no sign in it means anything."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"marks--quoted", "marks--added"}
+
+    def __init__(self, text: str = "") -> None:
+        self._text = printable(text)
+        super().__init__(self._text, markup=False, classes="words")
+
+    def add(self, text: str) -> None:
+        """More words."""
+        self._text += printable(text)
+        self.update(self._text)
+
+    def mark(self, record: str | None) -> None:
+        """Mark which words stand in `record`; None: no longer."""
+        if record is None:
+            self.update(self._text)
+            return
+        from tui.markdown.blocks import mark
+
+        text = Text(self._text)
+        mark([text], record, mark_styles(self))
+        self.update(text)
+
+
+def bar(share: float | None) -> str:
+    """How much of something (0..1) as ten cells: full only if it is all, empty only if nothing."""
+    if share is None:
+        return ""
+    full = max(int(share * _CELLS), int(share > 0))
+    return "▰" * full + "▱" * (_CELLS - full)
+
 
 Titles = Mapping[str, str]
 NO_TITLES: Titles = {}
@@ -43,7 +80,7 @@ class QuestionView(Static):
     def __init__(self, question: str) -> None:
         shown = printable(question[:_MOST_ASKED])
         if len(question) > _MOST_ASKED:
-            shown += tr(" … ({count:,} letters)").format(count=len(question))
+            shown += tr(" … ({count:,} letters)", count=len(question))
         super().__init__(f"❯ {shown}", markup=False, classes="question")
 
 
@@ -54,7 +91,7 @@ class SourceCard(Static, can_focus=True):
 
     def __init__(self, hits: tuple[Hit, ...]) -> None:
         self._hits = hits
-        more = tr(" and {count} more").format(count=len(hits) - 1) if len(hits) > 1 else ""
+        more = tr(" and {count} more", count=len(hits) - 1) if len(hits) > 1 else ""
         title = title_of(hits[0].product, _CARD_WIDTH)
         super().__init__(f"▸ {title}{more}", markup=False, classes="card")
 
@@ -222,7 +259,7 @@ class TurnView(Backdrop, Vertical):
 def numbered(title: str, number: int, of: int) -> str:
     """An engine's title with the answer's number, where the turn has several."""
     return (
-        tr("{title} · answer {number} of {of}").format(title=title, number=number, of=of)
+        tr("{title} · answer {number} of {of}", title=title, number=number, of=of)
         if of > 1
         else title
     )

@@ -70,7 +70,7 @@ class Welcome(Vertical):
             # The bar says it too; an engine without a catalogue answers nothing.
             self.query_one("#works", Static).update(one_line(str(error)))
             return
-        from engine.chat.engine_words_part import welcome_words
+        from engine.chat.wording import welcome_words
 
         registry = counter.assistant.registry
         works = []

@@ -20,10 +20,10 @@ from engine.backends.llama.weights import (
     read_header,
     read_json,
 )
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import DataError, EngineUnavailable
+from engine.core.files import Manifest
 from engine.core.i18n import tr
-from engine.core.manifest_part import Manifest
 from engine.prompts import PROMPT_VERSION
 
 _CONFIG = "adapter_config.json"
@@ -54,22 +54,26 @@ def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> 
     folder = Path(adapter).expanduser().resolve()
     if not folder.is_dir():
         raise EngineUnavailable(
-            tr("There is no adapter folder {adapter}.").format(adapter=adapter),
+            tr("There is no adapter folder {adapter}.", adapter=adapter),
             tr("Train one with `balcao train`, or mend `adapter` in the settings."),
         )
     missing = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise EngineUnavailable(
-            tr("The adapter in {folder} is broken: {missing} missing.").format(
-                folder=folder, missing=tr(" and ").join(missing)
+            tr(
+                "The adapter in {folder} is broken: {missing} missing.",
+                folder=folder,
+                missing=tr(" and ").join(missing),
             ),
             tr("Copy it once more, whole, or train it again with `balcao train`."),
         )
     config = read_json(folder / _CONFIG, _AdapterConfig)
     if config.peft_type.upper() != "LORA":
         raise EngineUnavailable(
-            tr("The adapter in {folder} is of the kind “{peft_type}”, not LoRA.").format(
-                folder=folder, peft_type=config.peft_type
+            tr(
+                "The adapter in {folder} is of the kind “{peft_type}”, not LoRA.",
+                folder=folder,
+                peft_type=config.peft_type,
             ),
             tr("Train one with `balcao train`."),
         )
@@ -92,15 +96,18 @@ def _check_shapes(
             raise EngineUnavailable(
                 tr(
                     "The adapter in {folder} was made for another base ({made_for}): its layers "
-                    "do not fit “{model}”."
-                ).format(folder=folder, made_for=made_for, model=model.name),
+                    "do not fit “{model}”.",
+                    folder=folder,
+                    made_for=made_for,
+                    model=model.name,
+                ),
                 tr(
                     "Choose the base that it was trained on, or train it again with `balcao train`."
                 ),
             )
     if not found:
         raise EngineUnavailable(
-            tr("The adapter in {folder} has no LoRA weights.").format(folder=folder),
+            tr("The adapter in {folder} has no LoRA weights.", folder=folder),
             tr("Train one with `balcao train`."),
         )
 
@@ -112,8 +119,12 @@ def _other_weights(
     return EngineUnavailable(
         tr(
             "The adapter in {folder} was made for another base ({made_for}): {file} of “{model}” "
-            "has other weights."
-        ).format(folder=folder, made_for=made_for, file=file.name, model=model.name),
+            "has other weights.",
+            folder=folder,
+            made_for=made_for,
+            file=file.name,
+            model=model.name,
+        ),
         tr("Choose the base that it was trained on, or train it again with `balcao train`."),
     )
 
@@ -170,8 +181,11 @@ def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles, *, thoroug
         raise EngineUnavailable(
             tr(
                 "The adapter in {folder} was trained with version {version} of the prompts; "
-                "this program asks with version {prompt_version}."
-            ).format(folder=folder, version=made.prompt_version, prompt_version=PROMPT_VERSION),
+                "this program asks with version {prompt_version}.",
+                folder=folder,
+                version=made.prompt_version,
+                prompt_version=PROMPT_VERSION,
+            ),
             tr("Train it again with `balcao train`."),
         )
     if differs := _other_file(made, model, thorough=thorough):
@@ -179,8 +193,10 @@ def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles, *, thoroug
     made_for = config.base_model_name_or_path or ""
     if _last_name(made_for) in ("", _last_name(model.name), _last_name(str(model.folder))):
         return ""
-    return tr("This adapter names {made_for} as its base; the model here is {name}.").format(
-        made_for=made_for, name=model.name
+    return tr(
+        "This adapter names {made_for} as its base; the model here is {name}.",
+        made_for=made_for,
+        name=model.name,
     )
 
 

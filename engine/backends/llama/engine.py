@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine.backends.llama.adapters import AdapterFiles, find_adapter
-from engine.backends.llama.llama_host_part import LlamaHost
+from engine.backends.llama.host import LlamaHost
 from engine.backends.llama.messages import Ask
 from engine.backends.llama.runtimes import missing_packages
 from engine.backends.llama.weights import ModelFiles, find_model, setting_hint
@@ -115,7 +115,7 @@ class LlamaEngine:
         row = self._row
         if row.needs_adapter and not row.adapter:
             raise EngineUnavailable(
-                tr("“{row}” needs an adapter, and none is set.").format(row=self._info.title),
+                tr("“{row}” needs an adapter, and none is set.", row=self._info.title),
                 setting_hint("adapter", tr("a folder that `balcao train` wrote"), self._info.id),
             )
         model = find_model(row.model, self._info.id)
@@ -127,10 +127,14 @@ class LlamaEngine:
         missing = missing_packages(self._host.runtime, self._row.quantization)
         if missing:
             raise EngineUnavailable(
-                tr("“{row}” needs packages that are missing: {missing}.").format(
-                    row=self._info.title, missing=", ".join(missing)
+                tr(
+                    "“{row}” needs packages that are missing: {missing}.",
+                    row=self._info.title,
+                    missing=", ".join(missing),
                 ),
-                tr("Install them: {executable} -m pip install {missing}").format(
-                    executable=sys.executable, missing=" ".join(missing)
+                tr(
+                    "Install them: {executable} -m pip install {missing}",
+                    executable=sys.executable,
+                    missing=" ".join(missing),
                 ),
             )

@@ -12,16 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import llama_cpp  # noqa: TID253 - this module is imported lazily
+import llama_cpp
 import msgspec
 
-from engine.backends.llama import gguf_cache_runtime_part as gguf_cache
-from engine.backends.llama.llama_encode_runtime_part import common, encode
-from engine.backends.llama.llama_prompt_part import fit
-from engine.backends.llama.llama_watch_part import AnswerWatch, end_tokens
+from engine.backends.llama import gguf as gguf_cache
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.runtimes import threads
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.backends.llama.text import AnswerWatch, end_tokens
+from engine.backends.llama.tokens import PromptTokens, common, encode, fit, read_tokenizer
 from engine.backends.llama.weights import ModelFiles, find_model, read_json
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
@@ -78,7 +76,7 @@ class LlamaCppRuntime:
         adapter = llama_cpp.llama_adapter_lora_init(self._model, str(file).encode())
         if adapter is None:
             raise EngineUnavailable(
-                tr("The adapter in {folder} does not fit the model.").format(folder=folder),
+                tr("The adapter in {folder} does not fit the model.", folder=folder),
                 tr(
                     "Choose the base that it was trained on, or train it again with `balcao train`."
                 ),
@@ -146,7 +144,7 @@ class LlamaCppRuntime:
             return False
         if code:
             raise EngineFailed(
-                tr("llama.cpp could not go on (code {code}).").format(code=code),
+                tr("llama.cpp could not go on (code {code}).", code=code),
                 tr("Begin a new conversation, or choose a model with a longer context."),
             )
         self._kept.extend(tokens)
@@ -203,8 +201,10 @@ def _tokenizer(model: ModelFiles) -> Any:  # noqa: ANN401 - untyped library
         return read_tokenizer(model.folder)
     except Exception as error:  # the library raises whatever its many readers do
         raise EngineUnavailable(
-            tr("The tokenizer in {folder} cannot be read: {error}.").format(
-                folder=model.folder, error=one_line(str(error), 200)
+            tr(
+                "The tokenizer in {folder} cannot be read: {error}.",
+                folder=model.folder,
+                error=one_line(str(error), 200),
             ),
             tr("Put the tokenizer that belongs to the model into its folder."),
         ) from error
@@ -219,8 +219,8 @@ def _load(file: Path) -> Any:  # noqa: ANN401 - as above
     model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
     if model is None:
         raise EngineUnavailable(
-            tr("llama.cpp cannot load {file}.").format(file=file),
-            tr("Delete {parent}: it is made anew then.").format(parent=file.parent),
+            tr("llama.cpp cannot load {file}.", file=file),
+            tr("Delete {parent}: it is made anew then.", parent=file.parent),
         )
     return model
 

@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 - the worker's module, loaded on Open
-from transformers import (  # noqa: TID253 - as above
+import torch
+from transformers import (
     BitsAndBytesConfig,
     LlamaForCausalLM,
 )
 
 from engine.backends.llama.messages import Open, Quantization
-from engine.backends.llama.precision_part import FP32_UP_TO, QUANTIZED_ABOVE
-from engine.backends.llama.runtimes import threads
+from engine.backends.llama.runtimes import FP32_UP_TO, QUANTIZED_ABOVE, threads
 from engine.backends.llama.tokens import read_tokenizer
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
@@ -72,8 +71,11 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     if report["missing_keys"]:
         # The library would put random numbers in their place.
         raise EngineUnavailable(
-            tr("The weights in {folder} lack {count} parts of the model, such as {report}.").format(
-                folder=folder, count=len(report["missing_keys"]), report=min(report["missing_keys"])
+            tr(
+                "The weights in {folder} lack {count} parts of the model, such as {report}.",
+                folder=folder,
+                count=len(report["missing_keys"]),
+                report=min(report["missing_keys"]),
             ),
             tr("Copy or fetch the model once more."),
         )
@@ -87,8 +89,10 @@ def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped l
         tokenizer = read_tokenizer(folder)
     except Exception as error:  # the library raises whatever its many readers do
         raise EngineUnavailable(
-            tr("The tokenizer in {folder} cannot be read: {error}.").format(
-                folder=folder, error=one_line(str(error), 200)
+            tr(
+                "The tokenizer in {folder} cannot be read: {error}.",
+                folder=folder,
+                error=one_line(str(error), 200),
             ),
             remedy,
         ) from error
@@ -97,8 +101,11 @@ def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped l
         raise EngineUnavailable(
             tr(
                 "The tokenizer in {folder} does not fit the model: it has {vocab_size} "
-                "tokens, the model {rows}."
-            ).format(folder=folder, vocab_size=tokenizer.vocab_size, rows=rows),
+                "tokens, the model {rows}.",
+                folder=folder,
+                vocab_size=tokenizer.vocab_size,
+                rows=rows,
+            ),
             remedy,
         )
     return tokenizer
@@ -155,8 +162,10 @@ def _check_memory(needed: float, *, on_gpu: bool) -> None:
     if free is not None and needed > free:
         raise EngineUnavailable(
             tr(
-                "The model needs about {needed:.1f} GB of memory, and {free:.1f} GB are free."
-            ).format(needed=needed / 1e9, free=free / 1e9),
+                "The model needs about {needed:.1f} GB of memory, and {free:.1f} GB are free.",
+                needed=needed / 1e9,
+                free=free / 1e9,
+            ),
             _spare_memory(),
         )
 

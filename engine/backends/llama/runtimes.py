@@ -10,6 +10,13 @@ from pathlib import Path
 from engine.backends.llama.messages import Quantization, Runtime
 from engine.config import settings
 
+QUANTIZED_ABOVE = 256_000_000
+"""Bytes of weights. `auto` leaves a smaller model as it is: in 4 bits it says nothing right."""
+
+FP32_UP_TO = 50_000_000
+"""Bytes of weights that are computed in 32 bits; docs/training.md has what was measured."""
+
+
 _TRANSFORMERS = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
 _LLAMA_CPP = {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}
 _SMALL = 64_000_000

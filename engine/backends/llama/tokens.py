@@ -6,17 +6,21 @@ Imports transformers: imported late.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers import (  # noqa: TID253 - this module is imported lazily
+from transformers import (
     AutoTokenizer,
     LlamaTokenizer,
     PreTrainedTokenizerFast,
 )
 
+from engine.core.errors import EngineFailed
+from engine.core.i18n import tr, tr_n
+from engine.core.text import one_line
 from engine.core.types import Message, Role
 from engine.prompts import LLAMA2_TEMPLATE
 
@@ -80,3 +84,103 @@ def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
     if config.exists() and b'"tokenizer_class"' in config.read_bytes():
         return AutoTokenizer
     return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
+
+
+def encode(tokens: PromptTokens, rows: int, messages: Sequence[Message]) -> list[int]:
+    """The tokens of `messages`, ready to be answered by a model with `rows` tokens.
+
+    Raises EngineFailed if the model's template or its tokenizer does not fit.
+    """
+    try:
+        encoded = tokens.encode(messages, ask=True)
+    except TemplateError as error:
+        raise EngineFailed(
+            tr(
+                "The model's chat template does not take this conversation: {error}.",
+                error=one_line(str(error), 200).rstrip("."),
+            ),
+            tr("Begin a new conversation, or put another chat_template.jinja beside the model."),
+        ) from error
+    if max(encoded) >= rows:
+        raise EngineFailed(
+            tr(
+                "The tokenizer does not fit the model: it gives token {encoded}, the model "
+                "has {rows}.",
+                encoded=max(encoded),
+                rows=rows,
+            ),
+            tr("Put the tokenizer that belongs to the model into its folder."),
+        )
+    return encoded
+
+
+def common(before: Sequence[int], now: Sequence[int]) -> int:
+    """How many tokens two prompts begin with alike, at most all but the last of `now`."""
+    most = min(len(before), len(now) - 1)
+    return next((place for place in range(most) if before[place] != now[place]), max(most, 0))
+
+
+Encode = Callable[[Sequence[Message]], list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A prompt that fits: its tokens, how many more the answer may have, turns left out."""
+
+    tokens: list[int]
+    room: int
+    dropped: int
+
+    @property
+    def notice(self) -> str:
+        """A sentence for the person about what was left out, or nothing."""
+        if not self.dropped:
+            return ""
+        return tr_n(
+            "The oldest turn no longer fits the model's context and was left out.",
+            "The oldest {count} turns no longer fit the model's context and were left out.",
+            self.dropped,
+            count=self.dropped,
+        )
+
+
+def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: int) -> Fitted:
+    """The prompt's tokens for the longest end of the conversation that leaves room to answer.
+
+    `context` and `max_tokens` are in tokens. The answer is to have `max_tokens`, or half of a
+    context that is smaller than that; the last question is kept even where it leaves less. Raises
+    EngineFailed if not even the last question fits.
+    """
+    wanted = min(max_tokens, context // 2)
+    system, turns = _split(messages)
+    dropped = 0
+    tokens = encode(messages)
+    while len(tokens) + wanted > context and len(turns) > 1:
+        turns = turns[1:]
+        dropped += 1
+        tokens = encode([*system, *(message for turn in turns for message in turn)])
+    if len(tokens) >= context:
+        raise EngineFailed(
+            tr(
+                "The question and what goes with it take {count:,} tokens, more than the "
+                "{context:,} that the model can read.",
+                count=len(tokens),
+                context=context,
+            ),
+            tr(
+                "Shorten it (from memory it goes without the record), or choose a model with a "
+                "longer context."
+            ),
+        )
+    return Fitted(tokens, min(max_tokens, context - len(tokens)), dropped)
+
+
+def _split(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
+    """The system message, and turns that begin with a user's message each."""
+    system = [message for message in messages[:1] if message.role is Role.SYSTEM]
+    turns: list[list[Message]] = []
+    for message in messages[len(system) :]:
+        if message.role is Role.USER or not turns:
+            turns.append([])
+        turns[-1].append(message)
+    return system, turns

@@ -12,20 +12,18 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import torch  # noqa: TID253 - the worker's module, loaded on Open
-from transformers import (  # noqa: TID253 - as above
+import torch
+from transformers import (
     DynamicCache,
     GenerationConfig,
     StoppingCriteria,
     StoppingCriteriaList,
 )
 
-from engine.backends.llama.llama_encode_runtime_part import common, encode
-from engine.backends.llama.llama_prompt_part import Fitted, fit
-from engine.backends.llama.llama_watch_part import AnswerWatch, end_tokens
 from engine.backends.llama.loading import load_model, load_tokenizer, memory_ran_out
 from engine.backends.llama.messages import Ask, Done, Open
-from engine.backends.llama.tokens import PromptTokens
+from engine.backends.llama.text import AnswerWatch, end_tokens
+from engine.backends.llama.tokens import Fitted, PromptTokens, common, encode, fit
 from engine.core.errors import EngineUnavailable
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -67,8 +65,10 @@ class LlamaRuntime:
                 self._read_adapter(folder, name)
         except (RuntimeError, ValueError, KeyError, TypeError, OSError, UserWarning) as error:
             raise EngineUnavailable(
-                tr("The adapter in {folder} does not fit the model: {error}.").format(
-                    folder=folder, error=one_line(str(error), 200)
+                tr(
+                    "The adapter in {folder} does not fit the model: {error}.",
+                    folder=folder,
+                    error=one_line(str(error), 200),
                 ),
                 tr(
                     "Choose the base that it was trained on, or train it again with `balcao train`."

@@ -128,8 +128,12 @@ def find_model(model: str, engine_id: str) -> ModelFiles:
 
 def setting_hint(setting: str, value: str, engine_id: str) -> str:
     """Where to set something: a sentence for a remedy."""
-    return tr("Set `{setting}` to {value}, under [engines.{engine_id}] in {file}.").format(
-        setting=setting, value=value, engine_id=engine_id, file=paths.settings_file()
+    return tr(
+        "Set `{setting}` to {value}, under [engines.{engine_id}] in {file}.",
+        setting=setting,
+        value=value,
+        engine_id=engine_id,
+        file=paths.settings_file(),
     )
 
 
@@ -151,7 +155,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
         raise _broken(file) from error
     except OSError as error:
         raise EngineUnavailable(
-            tr("{file} cannot be read: {why}.").format(file=file, why=why(error))
+            tr("{file} cannot be read: {why}.", file=file, why=why(error))
         ) from error
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if _LENGTH_BYTES + length + end != size:
@@ -161,7 +165,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
 
 def _broken(file: Path) -> EngineUnavailable:
     return EngineUnavailable(
-        tr("{file} is cut short, or is no safetensors file.").format(file=file),
+        tr("{file} is cut short, or is no safetensors file.", file=file),
         tr("Copy or fetch that file once more."),
     )
 
@@ -172,15 +176,18 @@ def _locate(model: str, engine_id: str) -> Path:
         return folder.resolve()
     choose = setting_hint("model", tr("a folder with a Llama model in safetensors"), engine_id)
     if split_id(model) is None:
-        raise EngineUnavailable(tr("There is no model folder {model}.").format(model=model), choose)
+        raise EngineUnavailable(tr("There is no model folder {model}.", model=model), choose)
     snapshot = find_snapshot(model)
     if snapshot is None:
         told = tr(" (its licence has to be accepted first: the command says how)")
         gate = told if model.startswith("meta-llama/") else ""
         raise EngineUnavailable(
-            tr("The weights of “{model}” are not on this machine.").format(model=model),
-            tr("Run: {pull_command}{gate}. Or: {choose}").format(
-                pull_command=pull_command(model), gate=gate, choose=choose
+            tr("The weights of “{model}” are not on this machine.", model=model),
+            tr(
+                "Run: {pull_command}{gate}. Or: {choose}",
+                pull_command=pull_command(model),
+                gate=gate,
+                choose=choose,
             ),
         )
     return snapshot
@@ -198,8 +205,10 @@ def _config(folder: Path, engine_id: str) -> ModelConfig:
     kind = read_json(file, _Kind).model_type
     if kind != "llama":
         raise EngineUnavailable(
-            tr("The model in {folder} is of the kind “{kind}”, not a Llama.").format(
-                folder=folder, kind=kind
+            tr(
+                "The model in {folder} is of the kind “{kind}”, not a Llama.",
+                folder=folder,
+                kind=kind,
             ),
             setting_hint("model", tr("one whose config.json says llama"), engine_id),
         )
@@ -216,12 +225,12 @@ def read_json(file: Path, kind: type[T]) -> T:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except OSError as error:
         raise EngineUnavailable(
-            tr("{file} cannot be read: {why}.").format(file=file, why=why(error)),
+            tr("{file} cannot be read: {why}.", file=file, why=why(error)),
             tr("Copy or fetch that file once more."),
         ) from error
     except msgspec.DecodeError as error:
         raise EngineUnavailable(
-            tr("{file} cannot be understood: {error}.").format(file=file, error=error),
+            tr("{file} cannot be understood: {error}.", file=file, error=error),
             tr("Copy or fetch that file once more."),
         ) from error
 
@@ -229,9 +238,11 @@ def read_json(file: Path, kind: type[T]) -> T:
 def _check_tokenizer(folder: Path) -> None:
     if not any((folder / name).is_file() for name in (_TOKENIZER, _SENTENCEPIECE)):
         raise EngineUnavailable(
-            tr("The model in {folder} has no tokenizer.").format(folder=folder),
-            tr("Put the {tokenizer} or {sentencepiece} that belongs to it there.").format(
-                tokenizer=_TOKENIZER, sentencepiece=_SENTENCEPIECE
+            tr("The model in {folder} has no tokenizer.", folder=folder),
+            tr(
+                "Put the {tokenizer} or {sentencepiece} that belongs to it there.",
+                tokenizer=_TOKENIZER,
+                sentencepiece=_SENTENCEPIECE,
             ),
         )
 
@@ -251,7 +262,9 @@ def _weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
                     "{listed} of the model in {folder} is missing.",
                     "{listed} of the model in {folder} are missing.",
                     len(missing),
-                ).format(listed=_listed(missing), folder=folder),
+                    listed=_listed(missing),
+                    folder=folder,
+                ),
                 tr("Copy or fetch the model once more."),
             )
         return tuple(shards)

@@ -7,29 +7,209 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import TYPE_CHECKING
 
-import openai  # noqa: TID253 - this is the module that openai_chat imports lazily
-from openai import AsyncStream, omit  # noqa: TID253 - as above
-from openai.types.chat import (  # noqa: TID253 - as above
+import httpx2
+import openai
+from openai import (
+    AsyncOpenAI,
+    AsyncStream,
+    omit,
+)
+from openai.types.chat import (
     ChatCompletionChunk,
     ChatCompletionMessageParam,
 )
 
-from engine.backends.openai.client_runtime_part import make_client
-from engine.backends.openai.edge_runtime_part import Broken, Edge, failure_of
-from engine.backends.openai.explaining_part import Asked
-from engine.backends.openai.failures import Failure, Trouble, server_words
-from engine.backends.openai.openai_fields_part import Fields
-from engine.backends.openai.retries_part import FIRST_WAIT, wait_before_retry
+from engine.backends.openai.failures import (
+    FIRST_WAIT,
+    Asked,
+    Failure,
+    Trouble,
+    explain,
+    server_words,
+    wait_before_retry,
+)
+from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
 from engine.core.types import Chunk, Message, Request, Role, StopReason, Tokens
 
 if TYPE_CHECKING:
     from openai.types.chat.chat_completion_chunk import Choice
+
+
+_LIMITS = httpx2.Limits(max_keepalive_connections=0)
+"""A connection for each question: one kept open is stale by the next (a server that was started
+again, another event loop), and a handshake is little beside an answer."""
+
+
+def make_client(
+    server: str, base_url: str | None, key: str, *, connect: float, stall: float
+) -> AsyncOpenAI:
+    """A client for the server, whose name is for errors. `connect` and `stall` are seconds.
+
+    The package's own retries are off, since they would also repeat what no repetition helps (an
+    empty account), and what must not be done twice. Raises EngineUnavailable if none can be made.
+    """
+    timeout = httpx2.Timeout(stall, connect=connect)
+    try:
+        # The package's own HTTP client closes itself in `__del__`, which logs an error on the
+        # terminal if it was never made whole: after a proxy that is no address, for example.
+        http = openai.DefaultAsyncHttpx2Client(timeout=timeout, limits=_LIMITS)
+        return AsyncOpenAI(
+            api_key=key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
+        )
+    except (httpx2.InvalidURL, ValueError, ImportError, OSError):
+        # A strange address or proxy, SOCKS without its package, certificates that are not there.
+        raise EngineUnavailable(
+            tr("No connection to {server} can be set up.", server=server),
+            tr(
+                "Check `base_url` of this engine, and the proxy and certificates of the "
+                "environment."
+            ),
+        ) from None
+
+
+Words = Callable[[Failure, Asked], tuple[str, str]]
+"""What a failure is told as: the message, and what to do."""
+
+
+class Broken(Exception):
+    """A failure that the package does not see as one."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.trouble)
+        self.failure = failure
+
+
+class Edge:
+    """A context in which the package is used; raises EngineUnavailable, or EngineFailed once begun.
+
+    A traceback that shows local variables, as the chat's does, must not show the key. So the
+    package's error, whose frames hold it, is no cause of ours (`from None`), and neither it nor a
+    server's words that repeat the key are left in a local here.
+    """
+
+    def __init__(self, asked: Asked, key: str, *, began: bool, words: Words = explain) -> None:
+        self._asked = asked
+        self._key = key
+        self._began = began
+        self._words = words
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raises ours for the package's; what else was raised goes on, cancelling above all."""
+        failure = _any_failure(error, began=self._began)
+        del error, trace
+        if failure is None:
+            return
+        failure = replace(failure, words=failure.words.replace(self._key, "…"))
+        message, remedy = self._words(failure, self._asked)
+        raise (EngineFailed if self._began else EngineUnavailable)(message, remedy) from None
+
+
+def failure_of(error: openai.APIError, *, began: bool = False) -> Failure:
+    """The package's error in plain values; `began`: the stream was open already."""
+    match error:
+        case openai.APIStatusError():
+            return _refusal(error)
+        case openai.APITimeoutError():
+            connecting = isinstance(error.__cause__, httpx2.ConnectTimeout)
+            return Failure(Trouble.CONNECT_TIMEOUT if connecting else Trouble.SILENT)
+        case openai.APIConnectionError():
+            return _no_connection(error.__cause__, began=began)
+        case _:
+            code, param, words = server_words(error.body)
+            return Failure(Trouble.ERROR_EVENT, 0, code, param, words)
+
+
+def _any_failure(error: BaseException | None, *, began: bool) -> Failure | None:
+    """The same for all that can come out of the package; None for what is not the server's."""
+    match error:
+        case openai.APIError():
+            return failure_of(error, began=began)
+        case Broken():
+            return error.failure
+        case ValueError() | RecursionError():
+            # The package reads each event as UTF-8 and JSON and lets what that raises through.
+            return Failure(Trouble.GARBLED)
+        case httpx2.HTTPError() | httpx2.StreamError() | OSError():
+            return _no_connection(error, began=began)
+        case _:
+            return None
+
+
+def _refusal(error: openai.APIStatusError) -> Failure:
+    headers = error.response.headers
+    code, param, words = server_words(error.body)
+    return Failure(
+        Trouble.REFUSED,
+        error.status_code,
+        code,
+        param,
+        words,
+        _retry_after(headers),
+        {"true": True, "false": False}.get(headers.get("x-should-retry", "")),
+    )
+
+
+def _no_connection(cause: BaseException | None, *, began: bool) -> Failure:
+    if began:
+        return Failure(Trouble.CUT)
+    answered_nothing = isinstance(cause, (httpx2.RemoteProtocolError, httpx2.ReadError))
+    trouble = Trouble.HUNG_UP if answered_nothing else Trouble.UNREACHABLE
+    return Failure(trouble, words=str(cause or ""))
+
+
+def _retry_after(headers: httpx2.Headers) -> float | None:
+    """Seconds, from Azure's milliseconds or the standard header; a date there is not read."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            wait = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if 0 <= wait < float("inf"):
+            return wait
+    return None
+
+
+_NEW, _OLD = "max_completion_tokens", "max_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a request carries besides model, messages and `stream`."""
+
+    new_limit: bool
+    """Whether the answer is limited by the new name; OpenAI's own servers begin with it."""
+    limit_changed: bool = False
+    temperature: bool = True
+    top_p: bool = True
+    usage: bool = True
+
+    def without(self, failure: Failure) -> Fields | None:
+        """The fields to try instead, or None if the failure is not about one that can go."""
+        if self.usage and failure.refuses("stream_options"):
+            return replace(self, usage=False)
+        if self.temperature and failure.refuses("temperature"):
+            return replace(self, temperature=False)
+        if self.top_p and failure.refuses("top_p"):
+            return replace(self, top_p=False)
+        if not self.limit_changed and failure.refuses(_NEW if self.new_limit else _OLD):
+            return replace(self, new_limit=not self.new_limit, limit_changed=True)
+        return None
+
 
 _USAGE_WAIT = 2.0
 """Seconds that a finished answer waits for its token counts."""
@@ -124,8 +304,10 @@ class Session:
         if not self.refused:
             return ""
         refused = tr(" and no ").join(self.refused)
-        return tr("“{model}” takes no {refused}: the server's own was used.").format(
-            model=self._asked.model, refused=refused
+        return tr(
+            "“{model}” takes no {refused}: the server's own was used.",
+            model=self._asked.model,
+            refused=refused,
         )
 
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from engine.backends.openai.address_part import is_here, server_name, split
-from engine.backends.openai.explaining_part import Asked
-from engine.backends.openai.lifetimes_part import notice
+from engine.backends.openai.failures import Asked, is_here, server_name, split
 from engine.config import keys, settings
 from engine.core.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.core.i18n import tr
@@ -26,6 +25,69 @@ from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Prog
 
 if TYPE_CHECKING:
     from engine.backends.openai.client import Session
+
+
+_WARN_AHEAD = timedelta(days=183)
+"""Half a year: time enough to train or deploy something else."""
+
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+
+_SHUT_DOWN: dict[str, date | None] = {
+    "gpt-4o": date(2027, 1, 14),
+    "gpt-4o-mini": date(2027, 1, 14),
+    "gpt-4.1": date(2027, 1, 14),
+    "gpt-4.1-mini": date(2027, 1, 14),
+    "gpt-4.1-nano": None,
+}
+"""By base model; None: shut already."""
+
+LAST_JOBS = date(2027, 1, 6)
+"""The last day on which anybody can start a fine-tuning job at OpenAI."""
+
+
+def base_model(model: str) -> str:
+    """The base that a model id stands on: without `ft:`, the owner's parts and the snapshot date.
+
+    `ft:gpt-4o-mini-2024-07-18:org::id` gives `gpt-4o-mini`.
+    """
+    if model.startswith("ft:"):
+        model = model.removeprefix("ft:").partition(":")[0]
+    return _SNAPSHOT.sub("", model)
+
+
+def notice(model: str, today: date) -> str:
+    """A sentence about the end of one of OpenAI's models, or nothing while it is far off."""
+    base = base_model(model)
+    if base not in _SHUT_DOWN:
+        return ""
+    day = _SHUT_DOWN[base]
+    tuned = tr(", and with it this fine-tuned model") if model.startswith("ft:") else ""
+    if day is None:
+        return tr("OpenAI is said to have shut down {base} already{tuned}.", base=base, tuned=tuned)
+    if today >= day:
+        return tr(
+            "OpenAI was to shut down {base} on {day}{tuned}.", base=base, day=day, tuned=tuned
+        )
+    if today >= day - _WARN_AHEAD:
+        return tr(
+            "OpenAI is said to shut down {base} on {day}{tuned}.", base=base, day=day, tuned=tuned
+        )
+    return ""
+
+
+def tuning_notice(today: date) -> str:
+    """A sentence about the end of fine-tuning at OpenAI."""
+    if today > LAST_JOBS:
+        return tr(
+            "OpenAI is said to take no fine-tuning jobs since {last_jobs}.", last_jobs=LAST_JOBS
+        )
+    return tr(
+        "OpenAI is closing self-serve fine-tuning: organisations new to it are said to be "
+        "shut out since 2026-05-07, those without a tuned model in use since 2026-07-02, and "
+        "everybody after {last_jobs}.",
+        last_jobs=LAST_JOBS,
+    )
+
 
 _NO_KEY = "no-key-needed"
 """Sent to a server of one's own that asks for none: the package insists on sending something."""
@@ -57,17 +119,13 @@ class OpenAIEngine:
         table = f"[engines.{self._info.id}]"
         if not self._row.model:
             return _not_ready(
-                tr("No model is set for “{title}”.").format(title=self._info.title),
-                tr("Set `model` under {table}.").format(table=table),
+                tr("No model is set for “{title}”.", title=self._info.title),
+                tr("Set `model` under {table}.", table=table),
             )
         if self._base_url and split(self._base_url) is None:
             return _not_ready(
-                tr("The address of “{title}” is no plain web address.").format(
-                    title=self._info.title
-                ),
-                tr("Write `base_url` under {table} like http://localhost:8000/v1.").format(
-                    table=table
-                ),
+                tr("The address of “{title}” is no plain web address.", title=self._info.title),
+                tr("Write `base_url` under {table} like http://localhost:8000/v1.", table=table),
             )
         if find_spec("openai") is None:
             return _not_ready(
@@ -128,7 +186,7 @@ class OpenAIEngine:
             from engine.backends.openai.client import Limits, Session
         except ImportError as error:
             raise EngineUnavailable(
-                tr("The openai package cannot be loaded: {error}.").format(error=error),
+                tr("The openai package cannot be loaded: {error}.", error=error),
                 tr("Install it again: pip install --force-reinstall openai."),
             ) from error
         row = self._row
@@ -160,9 +218,10 @@ class OpenAIEngine:
             # It could not be sent, and the error of trying would show it.
             return _not_ready(
                 tr(
-                    "What {variable} holds cannot be a key: it has characters that none has."
-                ).format(variable=variable),
-                tr("Put the key into {variable} once more, by itself.").format(variable=variable),
+                    "What {variable} holds cannot be a key: it has characters that none has.",
+                    variable=variable,
+                ),
+                tr("Put the key into {variable} once more, by itself.", variable=variable),
             )
         return Availability(ready=True)
 
@@ -171,19 +230,19 @@ class OpenAIEngine:
         if self._base_url is not None:
             return Availability(ready=True)
         named = (
-            tr("{variable} is not set").format(variable=variable)
+            tr("{variable} is not set", variable=variable)
             if variable
             else tr("`api_key_env` names no variable")
         )
         keeping = (
-            tr(", or keep it: balcao keys set {variable}").format(variable=variable)
-            if variable
-            else ""
+            tr(", or keep it: balcao keys set {variable}", variable=variable) if variable else ""
         )
         return _not_ready(
-            tr("“{title}” needs a key, and {named}.").format(title=self._info.title, named=named),
-            tr("Put the key into {variable} before starting the program{keeping}.").format(
-                variable=variable or tr("a variable"), keeping=keeping
+            tr("“{title}” needs a key, and {named}.", title=self._info.title, named=named),
+            tr(
+                "Put the key into {variable} before starting the program{keeping}.",
+                variable=variable or tr("a variable"),
+                keeping=keeping,
             ),
         )
 

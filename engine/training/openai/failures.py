@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
-from engine.backends.openai.explaining_part import Asked, explain
-from engine.backends.openai.failures import Failure, Trouble
+from engine.backends.openai.failures import Asked, Failure, Trouble, explain
 from engine.core.text import one_line
 
 _OTHER_WAYS = (

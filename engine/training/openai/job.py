@@ -7,18 +7,120 @@ and has no id yet is looked for at the server before it is begun again.
 from __future__ import annotations
 
 import os
+import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.manifest_part import Input, now, write_whole
+from engine.core.files import Input, now, write_whole
 from engine.prompts import PROMPT_VERSION
-from engine.training.openai.openai_replies_part import ENDED
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning.job_create_params import Method
+    from openai.types.fine_tuning.supervised_hyperparameters_param import (
+        SupervisedHyperparametersParam,
+    )
+
+
+ENDED = ("succeeded", "failed", "cancelled")
+"""The states that a job does not leave."""
+
+_STEP = re.compile(
+    r"step (?P<step>\d+)(?:\s*/\s*(?P<total>\d+))?.*?(?:training )?loss\s*=\s*"
+    r"(?P<loss>-?\d+(?:\.\d+)?(?:e-?\d+)?)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """How a job stands. `model` is the fine-tuned one, empty until it is there."""
+
+    id: str
+    status: str
+    model: str = ""
+    trained_tokens: int | None = None
+    error: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One event of a job; step, total and losses where it tells them."""
+
+    id: str
+    message: str
+    level: str = "info"
+    step: int | None = None
+    total: int | None = None
+    loss: float | None = None
+    valid_loss: float | None = None
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether it is a point of the loss curve."""
+        return self.step is not None and self.loss is not None
+
+
+def job_state(raw: Mapping[str, Any]) -> JobState | None:
+    """A job, or None if that is none."""
+    job_id, status = _text(raw.get("id")), _text(raw.get("status"))
+    if not job_id or not status:
+        return None
+    model = _text(raw.get("fine_tuned_model"))
+    return JobState(job_id, status, model, _whole(raw.get("trained_tokens")), _error(raw))
+
+
+def job_event(raw: Mapping[str, Any]) -> JobEvent:
+    """An event; the loss is read from its data, or else from its words."""
+    message = _text(raw.get("message"))
+    data = raw.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    said = _STEP.search(message)
+    return JobEvent(
+        id=_text(raw.get("id")),
+        message=message,
+        level=_text(raw.get("level")) or "info",
+        step=_whole(data.get("step")) or (int(said["step"]) if said else None),
+        total=_whole(data.get("total_steps"))
+        or (int(said["total"]) if said and said["total"] else None),
+        loss=_number(data.get("train_loss"), said["loss"] if said else None),
+        valid_loss=_number(data.get("valid_loss"), None),
+    )
+
+
+def _error(raw: Mapping[str, Any]) -> str:
+    """Why a job failed. An object of nothing but nulls, as OpenAI sends it, is no error."""
+    error = raw.get("error")
+    if not isinstance(error, Mapping):
+        return _text(error)
+    words = [_text(error.get(name)) for name in ("code", "param", "message")]
+    return ": ".join(word for word in words if word)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object, said: str | None) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return float(said) if said else None
+
 
 KIND, VERSION = "openai-job", 1
 NAME = "finetune.json"
@@ -171,3 +273,48 @@ def upload_name(record: JobRecord, file: str) -> str:
     """What an uploaded file is called at the server: it tells whose it is."""
     stem = os.path.splitext(file)[0]  # noqa: PTH122 - a name, not a path
     return f"balcao-{record.run}-{stem}.jsonl"
+
+
+CAN_GO = frozenset({"method", "suffix", "seed", "metadata"})
+"""Fields that a job can do without where a provider does not know them."""
+
+
+class Optional(TypedDict, total=False):
+    """The fields by the names of OpenAI's description."""
+
+    method: Method
+    hyperparameters: SupervisedHyperparametersParam
+    suffix: str
+    seed: int
+    metadata: dict[str, str]
+
+
+def optional_fields(settings: JobSettings, run: str, left_out: set[str]) -> Optional:
+    """The fields for a job of that run, but for those that the server has refused."""
+    fields: Optional = {}
+    values = _hyperparameters(settings)
+    if "method" not in left_out:
+        fields["method"] = {"type": "supervised"}
+        if values:
+            fields["method"]["supervised"] = {"hyperparameters": values}
+    elif values:
+        # The older place, which others than OpenAI may know alone.
+        fields["hyperparameters"] = values
+    if settings.suffix and "suffix" not in left_out:
+        fields["suffix"] = settings.suffix
+    if settings.seed is not None and "seed" not in left_out:
+        fields["seed"] = settings.seed
+    if "metadata" not in left_out:
+        fields["metadata"] = {"balcao_run": run}
+    return fields
+
+
+def _hyperparameters(settings: JobSettings) -> SupervisedHyperparametersParam:
+    values: SupervisedHyperparametersParam = {}
+    if settings.epochs is not None:
+        values["n_epochs"] = settings.epochs
+    if settings.batch_size is not None:
+        values["batch_size"] = settings.batch_size
+    if settings.learning_rate is not None:
+        values["learning_rate_multiplier"] = settings.learning_rate
+    return values

@@ -7,6 +7,7 @@ lock (lora_folder.holder), never by this file, which a killed run leaves behind 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +16,53 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine.config import paths
 from engine.core.errors import BalcaoError, why
+from engine.core.files import write_whole
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.training.runs.run_list_part import register
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    folder: str
+
+
+def register(out: Path) -> None:
+    """Note the run in the folder `out`; forget those whose folders are gone.
+
+    A state folder that cannot be written hides the run from the list and harms it no further.
+    """
+    folder = str(out.resolve())
+    name = hashlib.sha256(folder.encode(errors="surrogateescape")).hexdigest()[:16]
+    with contextlib.suppress(OSError):
+        paths.runs_dir().mkdir(parents=True, exist_ok=True)
+        _forget()
+        entry = msgspec.json.encode(_Entry(folder))
+        write_whole(paths.runs_dir() / f"{name}.json", entry)
+
+
+def folders() -> list[Path]:
+    """The folders of the runs that were noted and are still there."""
+    return [folder for folder in map(_read, _files()) if folder is not None and folder.is_dir()]
+
+
+def _files() -> list[Path]:
+    return sorted(paths.runs_dir().glob("[!.]*.json"))
+
+
+def _forget() -> None:
+    for file in _files():
+        folder = _read(file)
+        if folder is None or not folder.exists():
+            file.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> Path | None:
+    try:
+        return Path(msgspec.json.decode(file.read_bytes(), type=_Entry).folder)
+    except (OSError, msgspec.DecodeError):
+        return None
+
 
 NAME = "status.json"
 _EVERY = 1.0
@@ -44,7 +88,7 @@ def score_words(scores: Mapping[str, Score]) -> str:
         for name, one in scores.items()
         if name in told
     )
-    return tr("{scores} titles").format(scores=tr(" and ").join(parts))
+    return tr("{scores} titles", scores=tr(" and ").join(parts))
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +188,7 @@ def told(out: Path, done: Callable[[], bool]) -> Iterator[StatusFile]:
         register(out)
     except OSError as error:
         raise BalcaoError(
-            tr("{out} cannot be written: {why}.").format(out=out, why=why(error)),
+            tr("{out} cannot be written: {why}.", out=out, why=why(error)),
             tr("Make room, or name another folder."),
         ) from error
     phase: Phase = "failed"

@@ -5,6 +5,8 @@ Reads the small files of its folder alone; cheap enough for once a second.
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,118 @@ from typing import Literal
 
 import msgspec
 
-from engine.core import manifest_part as manifest
-from engine.core.errors import DataError, UsageError
+from engine.config import engines as engines_file
+from engine.config import paths
+from engine.core import files as manifest
+from engine.core.errors import BalcaoError, DataError, UsageError, why
 from engine.core.i18n import tr
 from engine.training.runs import folder as lora_folder
-from engine.training.runs import run_list_part as run_list
+from engine.training.runs import status as run_list
 from engine.training.runs import status as run_status
+from engine.training.runs.folder import METRICS, holder
 from engine.training.runs.status import RunStatus, Score
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A question that a sample has put, what the model said, and what it was to say."""
+
+    question: str
+    said: str
+    wanted: str
+    right: bool
+
+
+class _Line(msgspec.Struct, frozen=True):
+    step: int
+    loss: float | None = None
+    samples: dict[str, tuple[Asked, ...]] | None = None
+
+
+class RunMetrics:
+    """The losses and the last sample of a run; `run` is its folder.
+
+    `points` are step and loss. `asked` are the last sample's questions, by `training` and
+    `held_out`; `asked_at` is its step.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.run = folder
+        self._seen = (0, 0)
+        self._read = 0
+        self.points: list[tuple[int, float]] = []
+        self.asked: dict[str, tuple[Asked, ...]] = {}
+        self.asked_at = 0
+
+    def refresh(self) -> bool:
+        """Read what was written since; returns whether there was anything."""
+        try:
+            with (self.run / METRICS).open("rb") as stream:
+                seen = os.fstat(stream.fileno())
+                # A run that goes on replaces the file: what came after its checkpoint is out.
+                if (seen.st_ino, seen.st_dev) != self._seen or seen.st_size < self._read:
+                    self._forget()
+                    self._seen = (seen.st_ino, seen.st_dev)
+                stream.seek(self._read)
+                text = stream.read()
+        except OSError:
+            return False
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            self._take(line)
+        return bool(whole)
+
+    def _forget(self) -> None:
+        self._read = 0
+        self.points, self.asked, self.asked_at = [], {}, 0
+
+    def _take(self, text: bytes) -> None:
+        try:
+            line = msgspec.json.decode(text, type=_Line)
+        except msgspec.DecodeError:  # a line that a full disk cut short
+            return
+        if line.loss is not None:
+            self.points.append((line.step, line.loss))
+        if line.samples is not None:
+            self.asked, self.asked_at = line.samples, line.step
+
+
+def use(out: Path, wanted: str = "") -> str:
+    """Write an engine row for the run in `out`; returns the engine's id.
+
+    `wanted` is the id it gets if that is free; without one it is named after the folder. Raises
+    BalcaoError.
+    """
+    if not lora_folder.is_done(out):
+        raise UsageError(
+            tr("The run in {out} is not done.", out=out),
+            tr("An engine needs the adapter it makes."),
+        )
+    base = manifest.read(out).settings.get("base")
+    if not isinstance(base, str):
+        raise UsageError(tr("The manifest in {out} names no base.", out=out))
+    # The manifest has its folder's name, since where it lies differs from machine to machine.
+    model = paths.DEMO if base == paths.demo_model_dir().name else base
+    return engines_file.add_adapter(model, out, wanted)
+
+
+def stop(out: Path) -> None:
+    """Ask the run in `out` to save and end; it does after its step. Raises BalcaoError."""
+    process = holder(out)
+    if process is None:
+        raise UsageError(tr("No run is alive in {out}.", out=out), tr("`balcao runs` lists them."))
+    if not process:
+        raise UsageError(
+            tr("The run in {out} is one of another machine.", out=out), tr("Stop it there.")
+        )
+    try:
+        # Not SIGINT, which a shell's `&` has its children ignore.
+        os.kill(process, signal.SIGTERM)
+    except OSError as error:
+        raise BalcaoError(
+            tr("Process {process} cannot be stopped: {why}.", process=process, why=why(error))
+        ) from error
+
 
 State = Literal["running", "done", "stopped", "failed", "killed"]
 
@@ -68,16 +175,12 @@ def find(named: str) -> Path:
         return same[0]
     if same:
         raise UsageError(
-            tr("{count} runs have the name {named}.").format(count=len(same), named=named),
-            tr("Name the folder: {map}.").format(map=", ".join(map(str, same))),
+            tr("{count} runs have the name {named}.", count=len(same), named=named),
+            tr("Name the folder: {map}.", map=", ".join(map(str, same))),
         )
     if folder.exists():
-        raise UsageError(
-            tr("{named} holds no run.").format(named=named), tr("`balcao runs` lists them.")
-        )
-    raise UsageError(
-        tr("There is no run {named}.").format(named=named), tr("`balcao runs` lists them.")
-    )
+        raise UsageError(tr("{named} holds no run.", named=named), tr("`balcao runs` lists them."))
+    raise UsageError(tr("There is no run {named}.", named=named), tr("`balcao runs` lists them."))
 
 
 def look(folder: Path) -> RunView:

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue import layout_part as layout
+from engine.catalogue import records as layout
 from engine.catalogue.build import build, change
 from engine.catalogue.catalogue import Catalogue
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import BalcaoError, CatalogueError, UsageError
 from engine.core.types import Product, Status
 from tests.engine.catalogue.conftest import products
@@ -162,7 +162,7 @@ def test_changing_what_is_not_there_is_refused(tmp_path: Path) -> None:
 _BUILDER = """
 import sys
 from pathlib import Path
-from engine.catalogue import layout_part as layout
+from engine.catalogue import records as layout
 from engine.catalogue.build import build, change
 from engine.core.types import Product
 rows = [Product(f"{n:010d}", f"Killed Title {n}", f"text {n} " * 20) for n in range(4000)]

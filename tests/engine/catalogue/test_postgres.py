@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.catalogue.postgres import fill_postgres, is_address, open_postgres
-from engine.catalogue.retriever_part import Retriever
 from engine.core.errors import CatalogueError
 from engine.core.types import Product, Status
 from engine.prompts import QUESTION_FORMS

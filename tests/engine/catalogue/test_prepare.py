@@ -17,7 +17,7 @@ import pytest
 
 from engine.catalogue.clean import clean
 from engine.catalogue.prepare import Plan, prepare
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import DataError, UsageError
 from engine.core.types import Product
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages

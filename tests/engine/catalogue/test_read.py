@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue import reader_part as reader
-from engine.catalogue.counts_part import Counts
-from engine.catalogue.products_part import products
-from engine.catalogue.reader_part import read_rows
+from engine.catalogue import read as reader
+from engine.catalogue.clean import products
+from engine.catalogue.read import Counts, read_rows
 from engine.core.errors import DataError
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
-from engine.chat.again import ask_again
+from engine.chat.again import ask_again, fork
 from engine.chat.answer import Assistant
-from engine.chat.branches_part import fork
-from engine.core.conversation_part import Conversation
 from engine.core.errors import EngineFailed
 from engine.core.events import Answered, Piece
-from engine.core.types import Answer, Availability, Mode, Role, StopReason
+from engine.core.types import Answer, Availability, Conversation, Mode, Role, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.chat.test_answer import OneEngine, ask
 from tests.scripted import ScriptedEngine

@@ -15,10 +15,18 @@ from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue
 from engine.chat.answer import Assistant
 from engine.config import settings
-from engine.core.conversation_part import Conversation
 from engine.core.errors import EngineFailed, UsageError
 from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
-from engine.core.types import Answer, Availability, Mode, Progress, Role, Status, StopReason
+from engine.core.types import (
+    Answer,
+    Availability,
+    Conversation,
+    Mode,
+    Progress,
+    Role,
+    Status,
+    StopReason,
+)
 from engine.prompts import SYSTEM
 from engine.store.conversations import ConversationStore
 from tests.scripted import ScriptedEngine

@@ -13,10 +13,9 @@ from engine.catalogue.catalogue import Catalogue
 from engine.chat.answer import Assistant
 from engine.chat.compare import compare
 from engine.chat.export import turn_as_markdown
-from engine.core.conversation_part import Conversation
 from engine.core.errors import EngineFailed
 from engine.core.events import Answered, Piece
-from engine.core.types import Mode, StopReason
+from engine.core.types import Conversation, Mode, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.chat.test_answer import OneEngine, ask
 from tests.scripted import ScriptedEngine

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from engine.chat import history_part as history
-from engine.core.conversation_part import Conversation
+from engine.chat import export as history
 from engine.core.errors import BalcaoError, DataError, StoreError
+from engine.core.types import Conversation
+from engine.store.archive import Added
 from engine.store.conversations import ConversationStore
-from engine.store.transfer_part import Added
 from tests.engine.store.test_store import ANSWER
 from tests.engine.store.test_store_history import said, said_in
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.backends.excerpts_part import bearing_on
-from engine.catalogue.language_part import language_of
+from engine.backends.catalogue import bearing_on
+from engine.catalogue.phrases import language_of
 from engine.chat.followup import leans_back, picked
-from engine.core.conversation_part import Conversation, Turn
-from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
+from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
 
 LIST = tuple(Hit(Product(str(n), f"Title {n}", ""), 1.0) for n in range(1, 4))
 

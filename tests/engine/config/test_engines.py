@@ -12,7 +12,7 @@ from engine.config import paths, settings
 from engine.config.engines import add_tuned
 from engine.config.settings import OpenAIEngine
 from engine.core.errors import SettingsError, UsageError
-from engine.core.toml_text_part import toml_text
+from engine.core.files import toml_text
 
 
 def row_of(name: str) -> OpenAIEngine:
@@ -22,10 +22,10 @@ def row_of(name: str) -> OpenAIEngine:
 
 
 def test_a_tuned_model_fills_the_empty_row_and_then_makes_new_ones() -> None:
-    assert add_tuned("ft:a:o::1", None, "K") == "openai"
-    assert add_tuned("ft:b:o::2", "http://localhost:1/v1", "K") == "openai-2"
-    assert add_tuned("ft:c:o::3", None, "K", "mine") == "mine"
-    assert add_tuned("ft:a:o::1", None, "K") == "openai"  # it is there already
+    assert add_tuned("ft:a:o::1", "a", None, "K") == "openai"
+    assert add_tuned("ft:b:o::2", "b", "http://localhost:1/v1", "K") == "openai-2"
+    assert add_tuned("ft:c:o::3", "c", None, "K", "mine") == "mine"
+    assert add_tuned("ft:a:o::1", "a", None, "K") == "openai"  # it is there already
     assert (row_of("openai").model, row_of("openai").title) == ("ft:a:o::1", "Tuned a")
     assert row_of("openai-2").base_url == "http://localhost:1/v1"
     assert list(settings.load().engines) == [
@@ -36,7 +36,7 @@ def test_a_tuned_model_fills_the_empty_row_and_then_makes_new_ones() -> None:
 def test_the_persons_file_goes_over_it() -> None:
     paths.settings_file().parent.mkdir(parents=True)
     paths.settings_file().write_text('[engines.openai]\nmodel = "theirs"\ntitle = "Mine"\n')
-    assert add_tuned("ft:a:o::1", None, "K") == "openai-2"
+    assert add_tuned("ft:a:o::1", "a", None, "K") == "openai-2"
     assert row_of("openai").model == "theirs"
     paths.settings_file().write_text('[engines.openai-2]\ntitle = "Better name"\n')
     assert (row_of("openai-2").title, row_of("openai-2").model) == ("Better name", "ft:a:o::1")
@@ -57,7 +57,7 @@ def test_a_broken_one_is_told_by_name(text: str) -> None:
         settings.load()
     if "robot" not in text:
         with pytest.raises(SettingsError, match=r"engines\.toml"):
-            add_tuned("ft:a:o::1", None, "K")
+            add_tuned("ft:a:o::1", "a", None, "K")
 
 
 def test_an_id_of_ones_own() -> None:

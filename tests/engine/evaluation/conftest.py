@@ -13,8 +13,7 @@ from engine.catalogue.index import ensure_sample
 from engine.catalogue.prepare import Plan, prepare
 from engine.config.paths import sample_source
 from engine.config.settings import Settings, load
-from engine.evaluation.ask import AnswerFile
-from engine.evaluation.asked_part import Asked, parse
+from engine.evaluation.ask import AnswerFile, Asked, parse
 from engine.evaluation.questions import Question, from_files
 from tests.engine.backends.openai import server as scripted
 from tests.engine.backends.openai.server import Exchange, Reply, streamed, words

@@ -9,8 +9,7 @@ import pytest
 from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.types import Mode, Status, StopReason
-from engine.evaluation.ask import NAME, Given
-from engine.evaluation.asked_part import Asked, names, parse
+from engine.evaluation.ask import NAME, Asked, Given, names, parse
 from engine.evaluation.questions import Question
 from tests.engine.evaluation.conftest import Bench
 

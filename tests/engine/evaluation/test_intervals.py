@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from engine.evaluation.intervals_part import bootstrap, wilson
+from engine.evaluation.statistics import bootstrap, wilson
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer  # noqa: TID253 - tests may take their time
-from sacrebleu.metrics.chrf import CHRF  # noqa: TID253 - as above
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.chrf import CHRF
 
 from engine.catalogue.clean import clean
 from engine.config import paths
 from engine.core.errors import BalcaoError
 from engine.evaluation import metrics
 from engine.evaluation.metrics import NOTHING, chrf, is_cut_off, rouge_l, score
-from engine.fidelity.fidelity_part import fidelity
-from engine.fidelity.marks_part import spans
-from engine.fidelity.measure import invented, sentences, support
-from engine.fidelity.refusals_part import refuses
+from engine.fidelity.measure import fidelity, invented, refuses, sentences, spans, support
 
 ROOT = Path(__file__).parents[3]
 RECORD = "Folds flat. Holds 110 kg and weighs two. Made of canvas and beech."

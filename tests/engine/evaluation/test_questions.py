@@ -13,9 +13,16 @@ from engine.catalogue.prepare import Plan, prepare
 from engine.config.paths import sample_source
 from engine.core.errors import DataError
 from engine.core.types import Decision, Hit, Product, Status
-from engine.evaluation.invented_part import invented, is_absent
-from engine.evaluation.questions import Group, Question, from_files
-from engine.evaluation.rows_part import Row, read, title_of
+from engine.evaluation.questions import (
+    Group,
+    Question,
+    Row,
+    from_files,
+    invented,
+    is_absent,
+    read,
+    title_of,
+)
 from engine.prompts import QUESTION_FORMS, training_messages
 from tests.conftest import write_rows
 

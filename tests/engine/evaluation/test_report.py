@@ -10,16 +10,11 @@ import msgspec
 import pytest
 
 from engine.core.types import Mode, Status, StopReason, Timing, Tokens
-from engine.evaluation.ask import Given
-from engine.evaluation.asked_part import Asked
-from engine.evaluation.judging_part import Outcome, judge
-from engine.evaluation.metrics import NOTHING
-from engine.evaluation.plots_part import histogram, scatter
-from engine.evaluation.questions import Group, Question, question
+from engine.evaluation.ask import Asked, Given
+from engine.evaluation.metrics import NOTHING, Outcome, judge
+from engine.evaluation.questions import Group, Question, Row, question
+from engine.evaluation.render import as_html, as_markdown, histogram, scatter
 from engine.evaluation.report import Point, Report, gather
-from engine.evaluation.report_html_part import as_html
-from engine.evaluation.report_markdown_part import as_markdown
-from engine.evaluation.rows_part import Row
 from tests.engine.evaluation.conftest import Bench
 
 NASTY = (

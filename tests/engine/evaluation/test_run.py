@@ -14,14 +14,12 @@ from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue
 from engine.chat.answer import Assistant
 from engine.config.settings import load
-from engine.core.conversation_part import Conversation
 from engine.core.errors import BalcaoError
 from engine.core.events import Answered
-from engine.core.types import Answer, Mode, Problem, Progress, Status, StopReason
-from engine.evaluation.asked_part import Asked
-from engine.evaluation.pace_part import Pace
+from engine.core.types import Answer, Conversation, Mode, Problem, Progress, Status, StopReason
+from engine.evaluation.ask import Asked
 from engine.evaluation.questions import Question
-from engine.evaluation.run import PATIENCE, Ask, Outcome, run, to_do
+from engine.evaluation.run import PATIENCE, Ask, Outcome, Pace, run, to_do
 from tests.engine.backends.openai.server import Limited, Server
 from tests.engine.evaluation.conftest import Bench, echo, remote
 

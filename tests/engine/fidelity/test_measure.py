@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.fidelity.fidelity_part import fidelity, is_word_for_word
+from engine.fidelity.measure import fidelity, is_word_for_word
 
 RECORD = "The cat sat on the mat. It purred."
 

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from engine.config import keys, paths
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
+from engine.core.files import Manifest
 from engine.core.hub_cache import hub_cache
-from engine.core.manifest_part import Manifest
 from engine.models.pull import Hub, look_up, pull
+from engine.prompts import PROMPT_VERSION
 from scripts import models
 from tests.engine.backends.llama.tiny import ROOT, Tiny
 from tests.engine.models.conftest import MEGABYTE, blobs
@@ -164,7 +165,12 @@ def test_copies_that_were_converted_are_listed_and_go_with_their_model(
         copy.mkdir(parents=True)
         (copy / "model.gguf").write_bytes(bytes(2_000_000))
         made_from = {"model": name, "precision": "nf4"}
-        manifest.write(copy, Manifest(kind="llama.cpp model", version=1, settings=made_from))
+        manifest.write(
+            copy,
+            Manifest(
+                kind="llama.cpp model", version=1, settings=made_from, prompt_version=PROMPT_VERSION
+            ),
+        )
     found = entries(capsys)
     assert found["org/name"]["kind"] == "copy for llama.cpp"
     assert found[str(own)]["precision"] == "nf4"

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.core.conversation_part import Conversation
 from engine.core.errors import StoreError
 from engine.core.types import (
     Answer,
+    Conversation,
     Hit,
     Mode,
     Problem,
@@ -27,7 +27,7 @@ from engine.core.types import (
     Tokens,
 )
 from engine.store.conversations import ConversationStore
-from engine.store.migrations_part import MIGRATIONS
+from engine.store.database import MIGRATIONS
 
 ANSWER = Answer(
     "What is it?",
@@ -95,7 +95,7 @@ def test_a_killed_program_loses_nothing_that_was_acknowledged(file: Path) -> Non
     script = """
 import sys
 from pathlib import Path
-from engine.core.conversation_part import Conversation
+from engine.core.types import Conversation
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 store, conversation = ConversationStore(Path(sys.argv[1])), Conversation()

@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.history_kills import busy, kill, lost, sound
-from engine.chat import history_part as history
+from engine.chat import export as history
 from engine.chat import open as opening
 from engine.config import settings
-from engine.core.conversation_part import Conversation
 from engine.core.errors import StoreError
 from engine.core.events import Answered, NotSaved
-from engine.core.types import Mode
+from engine.core.types import Conversation, Mode
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 from tests.engine.store.test_store_history import said, said_in

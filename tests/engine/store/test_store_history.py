@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.core.conversation_part import Conversation, Turn
 from engine.core.errors import StoreError
+from engine.core.types import Conversation, Turn
 from engine.store.conversations import ConversationStore
-from engine.store.listing_part import Marked
+from engine.store.search import Marked
 from tests.engine.store.test_store import ANSWER
 
 

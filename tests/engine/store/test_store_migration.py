@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.conversation_part import Conversation
-from engine.core.types import StopReason
+from engine.core.types import Conversation, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 

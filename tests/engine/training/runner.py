@@ -22,8 +22,8 @@ import sys
 import time
 from pathlib import Path
 
-import torch  # noqa: TID253 - a script that is nothing without it
-from transformers import LlamaForCausalLM  # noqa: TID253 - as above
+import torch
+from transformers import LlamaForCausalLM
 
 import engine.training.merge_weights
 import engine.training.tuner  # noqa: F401 - for the runs, which import it at once

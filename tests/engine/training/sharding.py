@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from accelerate.commands.config.config_args import (  # noqa: TID253 - imported by the runner
+from accelerate.commands.config.config_args import (
     load_config_from_file,
 )
-from accelerate.state import AcceleratorState, PartialState  # noqa: TID253 - as above
-from accelerate.utils import DistributedType  # noqa: TID253 - as above
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
 
-from engine.training.lora_watch_runtime_part import Watch
+from engine.training.callbacks import Watch
 
 _SHIPPED = Path(__file__).resolve().parents[3] / "scripts/recipes/multi_gpu/fsdp.yaml"
 _OTHERWISE = {"fsdp_transformer_layer_cls_to_wrap": "FSDP_TRANSFORMER_CLS_TO_WRAP"}

@@ -9,7 +9,7 @@ import pytest
 
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.weights import find_model, read_header
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.prompts import PROMPT_VERSION
 from tests.engine.backends.llama.conftest import engine, gather, request_of, text_of
 from tests.engine.backends.llama.tiny import Tiny

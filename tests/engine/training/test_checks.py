@@ -10,9 +10,9 @@ import pytest
 
 from engine.catalogue.prepare import Plan, prepare
 from engine.config.paths import sample_source
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.manifest_part import Manifest
+from engine.core.files import Manifest
 from engine.training.data import read_data
 from engine.training.recipe import read_recipe
 from scripts.train import _RECIPES, main
@@ -128,7 +128,7 @@ def test_a_folder_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.training import lora_packages_part as lora_packages
+    from engine.training import data as lora_packages
 
     monkeypatch.setattr(lora_packages, "_PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(BalcaoError, match=r"no_such_package.*make train-env.*balcao\[train\]"):

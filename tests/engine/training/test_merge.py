@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.backends.llama.weights import find_model, read_header
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from tests.engine.backends.llama.conftest import engine, gather, request_of, text_of
 from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
 from tests.engine.backends.llama.tiny import Tiny

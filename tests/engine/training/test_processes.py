@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.training.processes import Processes
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import ANSWERS, Runner, quick, write_data

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.training.runs.folder import last_checkpoint, step_of
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import ANSWERS, Runner, quick, write_data

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.training.runs import run_stop_part as run_stop
+from engine.training.runs import view as run_stop
 from engine.training.runs.folder import last_checkpoint, step_of
 from engine.training.runs.view import look
 from scripts.train import main

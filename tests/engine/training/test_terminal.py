@@ -13,7 +13,7 @@ import pytest
 
 from engine.config import settings
 from engine.config.settings import LlamaEngine
-from engine.training.runs import run_stop_part as run_stop
+from engine.training.runs import view as run_stop
 from engine.training.runs.folder import holder, last_checkpoint, step_of
 from engine.training.runs.view import listed, look
 from tests.engine.backends.llama.tiny import Tiny

@@ -10,9 +10,8 @@ from rich.style import Style
 
 from engine.core.text import printable
 from tests.tui.markdown.documents import cut, documents
-from tui.markdown.document import Document
-from tui.markdown.layout_part import Layout
-from tui.markdown.palette_part import Palette
+from tui.markdown.document import Document, Layout
+from tui.markdown.flow import Palette
 
 PALETTE = Palette(
     heading=Style(bold=True, color="red"),

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.host import LlamaHosts
 from engine.config import settings
 from engine.core.errors import EngineFailed
 from engine.core.types import Chunk, Decision, Message, Mode, Request, Status

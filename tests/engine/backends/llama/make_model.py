@@ -12,15 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: TID253 - a script that is nothing without it
-from peft import LoraConfig, get_peft_model  # noqa: TID253 - as above
-from tokenizers import (  # noqa: TID253 - as above
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import (
     Tokenizer,
     models,
     pre_tokenizers,
     trainers,
 )
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer  # noqa: TID253 - as above
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from engine.core.types import Mode
 from engine.prompts import LLAMA2_TEMPLATE, SYSTEM, chat_messages

@@ -12,12 +12,12 @@ import platformdirs
 import pytest
 
 from engine.backends.llama.adapters import find_adapter
-from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.weights import find_model
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import EngineUnavailable
+from engine.core.files import Input
 from engine.core.hub_cache import hub_cache
-from engine.core.manifest_part import Input
 from engine.prompts import PROMPT_VERSION
 from tests.engine.backends.llama.conftest import Copy, engine
 from tests.engine.backends.llama.tiny import ROOT, Tiny
@@ -150,7 +150,9 @@ def test_an_adapter_for_another_base(tiny: Tiny, copy: Copy) -> None:
 def test_an_adapter_for_other_prompts(tiny: Tiny, copy: Copy) -> None:
     adapter = copy("adapter")
     row = {"model": str(tiny.model), "adapter": str(adapter)}
-    manifest.write(adapter, manifest.Manifest(kind="adapter", version=1))
+    manifest.write(
+        adapter, manifest.Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION)
+    )
     assert engine(**row).availability().ready
     manifest.write(
         adapter, manifest.Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION + 1)
@@ -161,7 +163,12 @@ def test_an_adapter_for_other_prompts(tiny: Tiny, copy: Copy) -> None:
 async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: Copy) -> None:
     adapter, model = copy("adapter"), copy("model")
     trained_on = manifest.input_of(tiny.model / "model.safetensors")
-    manifest.write(adapter, manifest.Manifest(kind="lora-adapter", version=1, inputs=[trained_on]))
+    manifest.write(
+        adapter,
+        manifest.Manifest(
+            kind="lora-adapter", version=1, inputs=[trained_on], prompt_version=PROMPT_VERSION
+        ),
+    )
     mine = engine(model=str(model), adapter=str(adapter))
     assert find_adapter(str(adapter), find_model(str(model), "mine"), thorough=True).warning == ""
     file = model / "model.safetensors"
@@ -176,7 +183,10 @@ async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: 
     manifest.write(
         adapter,
         manifest.Manifest(
-            kind="lora-adapter", version=1, inputs=[Input("model.safetensors", "", 7)]
+            kind="lora-adapter",
+            version=1,
+            inputs=[Input("model.safetensors", "", 7)],
+            prompt_version=PROMPT_VERSION,
         ),
     )
     assert "has other weights" in _said(model=str(model), adapter=str(adapter))
@@ -207,7 +217,7 @@ def test_missing_packages_are_named_with_the_command(tmp_path: Path) -> None:
         f"sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]\n"
         "from engine.config import settings\n"
         "from engine.backends.llama.engine import LlamaEngine\n"
-        "from engine.backends.llama.llama_host_part import LlamaHosts\n"
+        "from engine.backends.llama.host import LlamaHosts\n"
         "row = settings.LlamaEngine(quantization='nf4')\n"
         "state = LlamaEngine('base', row, LlamaHosts().host(row.model, 'nf4')).availability()\n"
         "print(state.ready, state.reason, state.remedy)\n"

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tokenizers import Tokenizer  # noqa: TID253 - light, unlike what is built on it
+from tokenizers import Tokenizer
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
-from engine.catalogue.sampling_part import TRAIN, Splitter
-from engine.catalogue.wordings_part import encode
+from engine.backends.llama.host import LlamaHosts
+from engine.catalogue.prepare import TRAIN, Splitter, encode
 from engine.config import paths, settings
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
 from tests.engine.backends.llama.conftest import gather, text_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.backends.llama.llama_encode_runtime_part import common
 from engine.backends.llama.messages import Ask, Open
+from engine.backends.llama.tokens import common
 from engine.core.types import Message, Mode, Role
 from engine.prompts import chat_messages
 from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL

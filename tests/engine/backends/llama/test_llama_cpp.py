@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.llama_host_part import LlamaHosts
+from engine.backends.llama.host import LlamaHosts
 from engine.config import paths, settings
 from engine.core.errors import EngineUnavailable
 from engine.core.types import Message, Role, StopReason

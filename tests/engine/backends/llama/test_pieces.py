@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.backends.llama.llama_pieces_part import Pieces
+from engine.backends.llama.worker import Pieces
 
 
 def test_the_first_words_go_at_once_and_those_right_behind_them_together() -> None:

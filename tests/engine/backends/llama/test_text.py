@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.llama.llama_prompt_part import fit
 from engine.backends.llama.text import TokenText, TurnEnd, loops
+from engine.backends.llama.tokens import fit
 from engine.core.errors import EngineFailed
 from engine.core.types import Message, Role
 

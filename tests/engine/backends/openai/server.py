@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from openai.types.chat import ChatCompletionChunk  # noqa: TID253 - tests may take their time
+from openai.types.chat import ChatCompletionChunk
 
 
 @dataclass

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.openai.engine import OpenAIEngine
-from engine.backends.openai.lifetimes_part import base_model, notice
+from engine.backends.openai.engine import OpenAIEngine, base_model, notice
 from engine.config import settings
 from engine.core.errors import EngineUnavailable
 from tests.engine.backends.openai.conftest import KEY_ENV, Make, gather, text_of

@@ -8,15 +8,15 @@ import typing
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat.completion_create_params import (
+    CompletionCreateParamsStreaming,
+)
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import is_typeddict
 
 from engine.backends.openai.engine import OpenAIEngine
 from engine.core.types import StopReason
-from openai.types.chat import ChatCompletionMessageParam  # noqa: TID253 - a test
-from openai.types.chat.completion_create_params import (  # noqa: TID253 - a test
-    CompletionCreateParamsStreaming,
-)
 from tests.engine.backends.openai.conftest import CANARY, KEY_ENV, Make, gather, request_of
 from tests.engine.backends.openai.server import Server, answer, error, hello
 

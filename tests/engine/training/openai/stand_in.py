@@ -20,8 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from openai.types import FileObject, Model  # noqa: TID253 - tests may take their time
-from openai.types.fine_tuning import (  # noqa: TID253 - as above
+from openai.types import FileObject, Model
+from openai.types.fine_tuning import (
     FineTuningJob,
     FineTuningJobEvent,
     JobCreateParams,

@@ -12,9 +12,9 @@ import pytest
 from engine.core.errors import DataError
 from engine.prompts import training_messages
 from engine.training.openai import check as jsonl_check
+from engine.training.openai import check as tokens
 from engine.training.openai import plan as openai_plan
-from engine.training.openai import prices_part as prices
-from engine.training.openai import tokens_part as tokens
+from engine.training.openai import plan as prices
 from engine.training.openai.check import check_file, shared_rows
 from engine.training.openai.job import JobSettings
 from tests.engine.training.openai.conftest import row, write_rows

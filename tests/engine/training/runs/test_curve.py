@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from engine.training.runs.curve_part import curve
+from engine.training.runs.display import curve
 
 losses = some.lists(
     some.floats(0, 1e6, allow_nan=False, allow_infinity=False), min_size=1, max_size=400

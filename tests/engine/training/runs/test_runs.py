@@ -18,20 +18,20 @@ import pytest
 
 from engine.config import engines as engines_file
 from engine.config import paths, settings
-from engine.core import manifest_part as manifest
+from engine.core import files as manifest
 from engine.core.errors import BalcaoError, UsageError
-from engine.core.manifest_part import Manifest
+from engine.core.files import Manifest
+from engine.prompts import PROMPT_VERSION
 from engine.training.recipe import Recipe
 from engine.training.runs import folder as lora_folder
-from engine.training.runs import run_engine_part as run_engine
-from engine.training.runs import run_list_part as run_list
-from engine.training.runs import run_stop_part as run_stop
+from engine.training.runs import status as run_list
 from engine.training.runs import status as run_status
+from engine.training.runs import view as run_engine
+from engine.training.runs import view as run_stop
 from engine.training.runs import view as run_view
 from engine.training.runs.folder import Metrics, Run
-from engine.training.runs.run_metrics_part import RunMetrics
 from engine.training.runs.status import Score, StatusFile
-from engine.training.runs.view import look
+from engine.training.runs.view import RunMetrics, look
 from scripts.cli import main
 from tests.test_imports import HEAVY, loaded_after
 
@@ -82,7 +82,10 @@ def finished(out: Path, base: str = "models/llama") -> Path:
     begun(out)
     scores = {"training": {"asked": 4, "right": 3}, "held_out": {"asked": 2, "right": 0}}
     values = {"base": base, "loss": 0.25, "word_for_word": scores}
-    manifest.write(out, Manifest(kind=lora_folder.KIND, version=1, settings=values))
+    manifest.write(
+        out,
+        Manifest(kind=lora_folder.KIND, version=1, settings=values, prompt_version=PROMPT_VERSION),
+    )
     return out
 
 
@@ -362,7 +365,7 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
 
 
 def test_nothing_heavy_is_loaded_to_look_at_runs() -> None:
-    assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.runs_part") & HEAVY
+    assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.answers") & HEAVY
 
 
 def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:
