@@ -3,7 +3,7 @@
     python -m benchmarks.generate_catalogue --rows 200000 --seed 1 --out /tmp/made/trn.json.gz
 
 Beside it `held_out.jsonl`: rows of the same making that are not in the file. The shares and lengths
-are those of AmazonTitles-1.3MM (docs/catalogue.md).
+are those of AmazonTitles-1.3MM (docs/measurements/catalogue.md).
 """
 
 from __future__ import annotations

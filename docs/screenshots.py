@@ -58,7 +58,7 @@ PATIENCE = 60.0
 
 async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None:
     """Drive the chat through the steps and save a picture of its screen."""
-    from engine.settings import load
+    from engine.config.settings import load
     from tui.app import BalcaoApp
     from tui.screens.chat import ChatScreen
     from tui.widgets.composer import Composer
@@ -95,7 +95,7 @@ def main(wanted: list[str]) -> int:
     """Take the named pictures, or all of them."""
     IMAGES.mkdir(exist_ok=True)
     if wanted == list(PORTUGUESE):
-        from engine import i18n
+        from engine.core import i18n
 
         i18n.choose("pt")
     for name, (size, steps) in (SHOTS | PORTUGUESE).items():

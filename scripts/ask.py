@@ -136,7 +136,7 @@ def _exit_code(answer: Answer, *, batch: bool) -> int:
 
 
 def as_object(answer: Answer) -> dict[str, Any]:
-    """The answer as `ask --json` gives it (docs/command-line.md)."""
+    """The answer as `ask --json` gives it (docs/guide/command-line.md)."""
     return {
         "question": answer.question,
         "engine": answer.engine,

@@ -66,7 +66,8 @@ base and then the LoRA, and see what a fine-tune does.
 |---|---|
 {scores}
 
-Made by `python -m tools.make_demo_model` (docs/training.md), seed {seed}, {steps} steps.
+Made by `python -m tools.make_demo_model` (docs/measurements/demo-model.md), seed {seed},
+{steps} steps.
 Five layers of width 256, context 2,048 tokens. The tokenizer is sentencepiece BPE with byte
 fallback; the program's system prompt is one token of it. MIT licence, as the project.
 """

@@ -1,4 +1,4 @@
-"""The keys of the chat, by the names that settings and docs/keys.md use for them."""
+"""The keys of the chat, by the names that settings and docs/guide/keys.md use for them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The text of a record as people should read it: entities, tags, blanks and edition sentences go.
 
 Nothing else does: punctuation, digits, case and accents are what makes an answer word for word.
-The shapes of the dirt are those counted in AmazonTitles-1.3MM (`docs/catalogue.md`).
+The shapes of the dirt are those counted in AmazonTitles-1.3MM (`docs/measurements/catalogue.md`).
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def warnings(row: Asked) -> list[str]:
         told.append(
             tr(
                 "The adapter has learned to answer under the program's own system prompt: without "
-                "it, it answered 0 of 16 products word for word (docs/training.md)."
+                "it, it answered 0 of 16 products word for word (docs/measurements/training.md)."
             )
         )
     elif row.system_prompt:

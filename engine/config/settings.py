@@ -117,8 +117,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     demo: bool = True
     """Whether the model that comes with the program stands in where none is set nor at hand."""
     theme: str = "auto"
-    """One of ours (docs/terminals.md) or of Textual's, by name; `auto` is dark where there are
-    colours enough, else the terminal's own."""
+    """A theme of ours (docs/guide/terminals.md) or of Textual's, by name. `auto` is dark where the
+    terminal has enough colours, else the terminal's own."""
     motion: Literal["full", "reduced"] = "full"
     """`reduced`: nothing slides, nothing blinks."""
     plain: bool = False
@@ -130,7 +130,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     complete_titles: bool = True
     """Whether titles are offered while a question is typed."""
     keys: dict[str, str] = {}
-    """Keys for the chat's actions by their names in docs/keys.md: `next_engine = "f7"`."""
+    """Keys for the chat's actions by their names in docs/guide/keys.md: `next_engine = "f7"`."""
     engines: dict[str, EngineSettings] = {}
 
 

@@ -70,7 +70,7 @@ def _joined(pieces: list[Span]) -> list[Span]:
 
 
 LEAST_SUPPORT = 0.3
-"""Below this a sentence counts as invented. docs/evaluation.md has what was measured."""
+"""Below this a sentence counts as invented (docs/measurements/evaluation.md)."""
 
 _END = re.compile(r"(?<=[.!?…])[\"”’')\]]*\s+|\n+")
 _WORD = re.compile(r"\w+")

@@ -97,7 +97,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     except msgspec.ValidationError as error:
         words = str(error).replace(" - at `$.", ": `").replace("Object contains u", "u")
         raise UsageError(
-            f"A value of the recipe {file.name} is wrong: {words}.", "See docs/training.md."
+            f"A value of the recipe {file.name} is wrong: {words}.", "See docs/guide/training.md."
         ) from error
 
 

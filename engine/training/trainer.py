@@ -127,7 +127,7 @@ def make_trainer(
     except ValueError as error:
         raise UsageError(
             f"The recipe does not fit the base: {one_line(str(error), 200).rstrip('.')}.",
-            "docs/training.md explains the values; `targets` names the base's layers.",
+            "docs/guide/training.md explains the values; `targets` names the base's layers.",
         ) from error
     # trl makes the adapter of a quantized base bf16, in which a small step is no step at all.
     for weight in trainer.model.parameters():

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Command(Struct, frozen=True):
     """One thing that the chat does when told to.
 
-    `name` is what settings and docs/keys.md call it, `title` is for footer and palette, `does` for
-    the help page. `run` names a function below tui.commands as "module:function", imported when it
-    is first needed; it gets the chat's screen and may be a coroutine, which is awaited before the
+    `name` is its name in the settings and in docs/guide/keys.md, `title` is for footer and
+    palette, `does` for the help page. `run` names a function below tui.commands as
+    "module:function", imported when it is first needed; it gets the chat's screen and may be a coroutine, which is awaited before the
     next key is taken. What waits for a person therefore starts a worker. `keys` are joined with
     commas; without any the command is in the palette alone until settings give it one. Behind a
     slash in the composer each is called by its name (tui.commands.slash), with an argument where

@@ -52,7 +52,7 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
         quantization = "nf4" if on_gpu and large else "none"
     if on_gpu:
         # It plans anew for each length that it meets, and an answer has another at every token:
-        # docs/performance.md has what was measured.
+        # docs/measurements/llama.md has what was measured.
         torch.backends.cuda.enable_cudnn_sdp(False)
     else:
         torch.set_num_threads(threads(request.weight_bytes))

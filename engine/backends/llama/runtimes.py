@@ -14,7 +14,7 @@ QUANTIZED_ABOVE = 256_000_000
 """Bytes of weights. `auto` leaves a smaller model as it is: in 4 bits it says nothing right."""
 
 FP32_UP_TO = 50_000_000
-"""Bytes of weights that are computed in 32 bits; docs/training.md has what was measured."""
+"""Compute in 32 bits up to this many bytes of weights (docs/measurements/training.md)."""
 
 
 _TRANSFORMERS = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")

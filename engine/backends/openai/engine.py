@@ -1,7 +1,7 @@
 """The engine for OpenAI and every server that speaks its chat language: vLLM, Ollama, and more.
 
 Light: the openai package is imported by openai_runtime, in a thread, when the engine is first used.
-docs/openai.md has the settings for each server.
+docs/guide/openai.md has the settings for each server.
 """
 
 from __future__ import annotations

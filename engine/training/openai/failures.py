@@ -38,7 +38,7 @@ def explain_job(failure: Failure, asked: Asked) -> tuple[str, str]:
     if is_closed(failure):
         return (
             f"{asked.server} lets this account start no fine-tuning of “{asked.model}”{quoted}.",
-            f"Self-serve fine-tuning at OpenAI is being closed (docs/finetuning.md). {_OTHER_WAYS}",
+            f"OpenAI is closing self-serve fine-tuning (docs/guide/fine-tuning.md). {_OTHER_WAYS}",
         )
     return _explain_status(failure, asked, quoted)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.catalogue.clean import clean
 from engine.core.text import printable
 
-# Invented rows in the shapes that were counted in the data set (docs/catalogue.md).
+# Invented rows in the shapes that were counted in the data set (docs/measurements/catalogue.md).
 SHAPES = {
     "decimal entity": ("Nell Gray&#8217;s best&#8211;loved tale", "Nell Gray’s best–loved tale"),
     "named entity": ("HMS &quot;Heron&quot; &amp; crew", 'HMS "Heron" & crew'),

@@ -15,7 +15,7 @@ from engine.config import paths
 
 ASKED, SAME = 4, 3
 """Products, and how many answers of each kind are at least the same, word for word: sums of fp32
-in another order turn a close choice between two tokens (docs/performance.md counts them)."""
+in another order turn a close choice between two tokens (docs/measurements/llama.md counts them)."""
 
 
 @pytest.mark.skipif(
