@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class Command(Struct, frozen=True):
     """One thing that the chat does when told to.
 
-    `name` is its name in the settings and in docs/guide/keys.md, `title` is for footer and
-    palette, `does` for the help page. `run` names a function below tui.commands as
-    "module:function", imported when it is first needed; it gets the chat's screen and may be a coroutine, which is awaited before the
-    next key is taken. What waits for a person therefore starts a worker. `keys` are joined with
-    commas; without any the command is in the palette alone until settings give it one. Behind a
-    slash in the composer each is called by its name (tui.commands.slash), with an argument where
-    it `takes` one: the function gets it after the screen, empty where none was given.
+    `name` is its name in the settings and in docs/guide/keys.md, `title` is for footer and palette,
+    `does` for the help page. `run` names a function below tui.commands as "module:function",
+    imported when it is first needed; it gets the chat's screen and may be a coroutine, which is
+    awaited before the next key is taken. What waits for a person therefore starts a worker.
+    `keys` are joined with commas; without any the command is in the palette alone until
+    settings give it one. Behind a slash in the composer each is called by its name
+    (tui.commands.slash), with an argument where it `takes` one: the function gets it after the
+    screen, empty where none was given.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Command(Struct, frozen=True):
 
 
 COMMANDS = (
-    Command("help", tr("Help"), tr("this page"), "view:help_page", "f1", in_footer=True),
+    Command("help", tr("Help"), tr("this page"), "answers:help_page", "f1", in_footer=True),
     Command(
         "next_engine",
         tr("Engine"),
@@ -66,14 +67,14 @@ COMMANDS = (
         "engines",
         tr("Engines"),
         tr("the engines: state, model, memory; choose, load, unload, set parameters"),
-        "engines:pick",
+        "answers:pick",
         "f9",
     ),
     Command(
         "runs",
         tr("Runs"),
         tr("the training runs: how far they are, and their loss"),
-        "runs:see",
+        "answers:see",
         "f10",
     ),
     Command(
@@ -105,7 +106,7 @@ COMMANDS = (
         "marks",
         tr("Marks"),
         tr("mark which words of the answers are the record's, and which are not"),
-        "view:marks",
+        "answers:marks",
         "f6",
         priority=True,  # the text area would select the line
     ),
@@ -211,7 +212,7 @@ COMMANDS = (
         "scroll_up",
         tr("Scroll up"),
         tr("a page up"),
-        "view:scroll_up",
+        "answers:scroll_up",
         "pageup",
         in_palette=False,
         priority=True,
@@ -220,14 +221,14 @@ COMMANDS = (
         "scroll_down",
         tr("Scroll down"),
         tr("a page down"),
-        "view:scroll_down",
+        "answers:scroll_down",
         "pagedown",
         in_palette=False,
         priority=True,
     ),
     # Its key is the app's, so that it works on every screen; the palette has Textual's own.
     Command(
-        "quit", tr("Quit"), tr("leave; the conversation is kept"), "view:leave", in_palette=False
+        "quit", tr("Quit"), tr("leave; the conversation is kept"), "answers:leave", in_palette=False
     ),
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
