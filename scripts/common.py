@@ -28,6 +28,24 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def confirm(question: str, *, yes: bool = False) -> bool:
+    """Ask a yes/no question on stderr; `yes` (the option --yes) answers it.
+
+    Raises UsageError if no user is at a terminal.
+    """
+    if yes:
+        return True
+    if not can_ask():
+        raise UsageError(tr("This needs your confirmation."), tr("Add --yes to confirm."))
+    print(f"{question} {tr('[y/N]')} ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().casefold() in ("y", "yes", "s", "sim")
+
+
+def can_ask() -> bool:
+    """Return whether a user can read a question and type the answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def speak() -> None:
     """Have the language of the settings in force; where they cannot be read, the locale's."""
     with suppress(SettingsError):

@@ -36,7 +36,7 @@ from engine.evaluation.report import Report
 from engine.evaluation.run import Outcome, run, to_do
 from engine.evaluation.statistics import RESAMPLES
 from engine.prompts import PROMPT_VERSION
-from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, guarded, say
+from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, confirm, guarded, say
 
 KIND = "evaluation"
 _INVENTED = 100
@@ -178,7 +178,7 @@ def _may_ask(
             costs.append((one.title, cost.estimate(one, mine, options.price)))
     for title, price in costs:
         say(_costs(title, price))
-    return not costs or _agreed(yes=options.yes)
+    return not costs or confirm("Go on?", yes=options.yes)
 
 
 def _costs(title: str, price: cost.Cost) -> str:
@@ -187,15 +187,6 @@ def _costs(title: str, price: cost.Cost) -> str:
         f"{one_line(title)}: {price.calls:,} questions to another machine, some {price.sent:,}"
         f" tokens there and {price.received:,} back; {usd}. An estimate: 4 characters a token."
     )
-
-
-def _agreed(*, yes: bool) -> bool:
-    if yes:
-        return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("A remote engine costs money.", "Add --yes to ask it all the same.")
-    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes", "s", "sim")
 
 
 def _answer(

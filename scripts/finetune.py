@@ -23,7 +23,7 @@ from engine.training.openai import job as openai_job
 from engine.training.openai.job import JobRecord, JobSettings
 from engine.training.openai.plan import Plan, make_plan, plan_text
 from engine.training.openai.tune import Reporter, Tuning, address, open_provider, provider_row
-from scripts.common import DONE, FAILED, ProgressLine, guarded, say
+from scripts.common import DONE, FAILED, ProgressLine, confirm, guarded, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,14 +168,8 @@ def _agreed(plan: Plan, provider: Provider, *, yes: bool) -> bool:
     server = server_name(plan.settings.base_url)
     if day := asyncio.run(provider.shutdown_date(plan.settings.model)):
         say(f"note         {server} says that it shuts {plan.settings.model} down on {day}.")
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError("This spends money, and there is nobody to ask.", "Agree with --yes.")
     size = sum(checked.size for checked in plan.files.values())
-    print(f"Send {size:,} bytes to {server} and start the job? [y/N] ", end="", file=sys.stderr)
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() in ("y", "yes", "s", "sim"):
+    if confirm(f"Send {size:,} bytes to {server} and start the job?", yes=yes):
         return True
     say("balcao: nothing was sent.")
     return False

@@ -22,7 +22,7 @@ from engine.core.i18n import tr, tr_n
 from engine.core.text import json_line, one_line
 from engine.store.conversations import ConversationStore
 from engine.store.search import Listed, Marked
-from scripts.common import DONE, FAILED, guarded, say, speak
+from scripts.common import DONE, FAILED, confirm, guarded, say, speak
 
 _ALL = sys.maxsize >> 1
 
@@ -167,27 +167,16 @@ def _delete(options: argparse.Namespace) -> int:
     with _opened() as store:
         if store.read_only:
             raise BalcaoError(store.read_only.message, store.read_only.remedy)
-        if not _agreed(options):
+        count = len(set(options.ids))
+        question = tr_n(
+            "Delete it for good?", "Delete {count} conversations for good?", count, count=count
+        )
+        if not confirm(question, yes=options.yes):
             return FAILED
         for number in _named(store, options.ids):
             store.delete(number)
-    count = len(set(options.ids))
     say(tr_n("balcao: {count} deleted.", "balcao: {count} deleted.", count, count=count))
     return DONE
-
-
-def _agreed(options: argparse.Namespace) -> bool:
-    if options.yes:
-        return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            tr("What is deleted here is gone, and there is nobody to ask."), tr("Add --yes.")
-        )
-    count = len(set(options.ids))
-    asked = tr_n("Delete it for good?", "Delete {count} conversations for good?", count)
-    yes_or_no = tr("[y/N]")
-    print(f"{asked.format(count=count)} {yes_or_no} ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes", "s", "sim")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from engine.core.hub_cache import hub_cache
 from engine.core.i18n import tr, tr_n
 from engine.core.text import byte_count, json_line, one_line
 from engine.models.local import Shelved, remove, shelved, taken
-from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, guarded, say, speak
+from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, confirm, guarded, say, speak
 
 _TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 _WIDTH = 44
@@ -185,17 +185,11 @@ def _remove(model: str, *, yes: bool) -> int:
         if entry.name.partition("@")[0] == model.partition("@")[0]
         for engine_id in entry.used_by
     ]
-    used = tr("Used by: {engines}.", engines=", ".join(users)) + " " if users else ""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError(tr("Nobody is there to be asked."), tr("Say --yes."))
-        asked = tr("Remove {model}, {size}?", model=one_line(model), size=byte_count(held))
-        yes_or_no = tr("[y/N]")
-        sys.stderr.write(f"{asked} {used}{yes_or_no} ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().casefold() not in ("y", "yes", "s", "sim"):
-            say(tr("Nothing is removed."))
-            return FAILED
+    used = tr("Used by: {engines}.", engines=", ".join(users)) if users else ""
+    question = tr("Remove {model}, {size}?", model=one_line(model), size=byte_count(held))
+    if not confirm(f"{question} {used}".strip(), yes=yes):
+        say(tr("Nothing is removed."))
+        return FAILED
     told = tr("Removed: {size} are free again.")
     say(told.format(size=byte_count(remove(model))))
     return DONE

@@ -27,7 +27,7 @@ from engine.training.runs import view as run_stop
 from engine.training.runs import view as run_view
 from engine.training.runs.display import asked, curve, next_step, score, sentence, table
 from engine.training.runs.view import RunMetrics, RunView, look
-from scripts.common import DONE, FAILED, INTERRUPTED, guarded, say
+from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, confirm, guarded, say
 
 _LIVE_EVERY, _PLAIN_EVERY = 1.0, 10.0
 """Seconds between two drawings, two lines."""
@@ -215,8 +215,13 @@ def check_engine(out: Path, wanted: str) -> None:
 
 
 def offer_engine(out: Path, wanted: str) -> None:
-    """Make the adapter the engine `wanted`; without a name, ask the person at the terminal."""
-    if wanted or (engines_file.engine_of(out) is None and _agreed(out)):
+    """Make the adapter the engine `wanted`; without a name, ask the user first."""
+    name = engines_file.adapter_id(out.resolve())
+    if wanted or (
+        engines_file.engine_of(out) is None
+        and can_ask()
+        and confirm(f"Use it as engine “{name}” in the chat?")
+    ):
         use_engine(out, wanted)
 
 
@@ -225,14 +230,6 @@ def use_engine(out: Path, wanted: str) -> None:
     name = run_engine.use(out, wanted)
     print(f"engine    {name}")
     say(f"Ask it: balcao --engine {name}; in the chat F2 has it.")
-
-
-def _agreed(out: Path) -> bool:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    name = engines_file.adapter_id(out.resolve())
-    print(f"Use it as engine “{name}” in the chat? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes", "s", "sim")
 
 
 if __name__ == "__main__":
