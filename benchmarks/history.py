@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from engine.core.types import Answer, Hit, Mode, Product, Status, StopReason
-from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
+from engine.store.archive import ArchivedAnswer, ArchivedConversation, ArchivedTurn
 from engine.store.conversations import ConversationStore
 
 _WORDS = 30_000
@@ -50,15 +50,15 @@ class Vocabulary:
         return " ".join(self._draw.choices(self.words, cum_weights=self._weights, k=length))
 
 
-def generated(vocabulary: Vocabulary, number: int, turns: int) -> Iterator[KeptConversation]:
+def generated(vocabulary: Vocabulary, number: int, turns: int) -> Iterator[ArchivedConversation]:
     """So many conversations, and one of 1,000 turns as the oldest."""
     for place in range(number):
         at = START + timedelta(hours=place)
         said = [_turn(vocabulary, at) for _ in range(turns if place else _LONG)]
-        yield KeptConversation(f"generated-{place}", said[0].question, at, at, said)
+        yield ArchivedConversation(f"generated-{place}", said[0].question, at, at, said)
 
 
-def _turn(vocabulary: Vocabulary, at: datetime) -> KeptTurn:
+def _turn(vocabulary: Vocabulary, at: datetime) -> ArchivedTurn:
     question, text = vocabulary.text(_QUESTION), vocabulary.text(_ANSWER)
     hit = Hit(Product("0123456789", question, text, text), 1.0)
     answer = Answer(
@@ -71,7 +71,7 @@ def _turn(vocabulary: Vocabulary, at: datetime) -> KeptTurn:
         sources=(hit,),
         fidelity=1.0,
     )
-    return KeptTurn(question, at, [KeptAnswer(at, answer)])
+    return ArchivedTurn(question, at, [ArchivedAnswer(at, answer)])
 
 
 def queries(vocabulary: Vocabulary, draw: random.Random) -> dict[str, list[str]]:
@@ -124,10 +124,10 @@ def report(name: str, taken: Taken) -> bool:
 def measure_store(file: Path, vocabulary: Vocabulary, draw: random.Random) -> bool:
     """The calls, one by one."""
     with closing(ConversationStore(file)) as store:
-        numbers = store.numbers()
-        deep = store.listed(len(numbers))[-min(_SLICE, len(numbers))]
-        well = report("list, the first slice", timed([lambda: store.listed(_SLICE)] * 50))
-        well &= report("list, the last slice", timed([lambda: store.listed(_SLICE, deep)] * 50))
+        numbers = store.ids()
+        deep = store.latest(len(numbers))[-min(_SLICE, len(numbers))]
+        well = report("list, the first slice", timed([lambda: store.latest(_SLICE)] * 50))
+        well &= report("list, the last slice", timed([lambda: store.latest(_SLICE, deep)] * 50))
         well &= report("count", timed([store.count] * 50))
         opens = [lambda n=n: store.open(n) for n in draw.choices(numbers[1:], k=50)]
         well &= report("open, of few turns", timed(opens))

@@ -91,9 +91,7 @@ def sound(file: Path) -> None:
 def lost(file: Path, lines: Sequence[str]) -> list[str]:
     """Which of the lines that chats have printed are not true of the database."""
     with closing(ConversationStore(file)) as store:
-        turns = {
-            turn.question: turn for number in store.numbers() for turn in store.open(number).turns
-        }
+        turns = {turn.question: turn for number in store.ids() for turn in store.open(number).turns}
         return [line for line in lines if not _kept(store, turns, *line.split())]
 
 

@@ -21,7 +21,7 @@ from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import json_line, one_line
 from engine.store.conversations import ConversationStore
-from engine.store.search import Listed, Marked
+from engine.store.search import ConversationSummary, Highlighted
 from scripts.common import DONE, FAILED, confirm, guarded, say, speak
 
 _ALL = sys.maxsize >> 1
@@ -85,7 +85,7 @@ def _list(options: argparse.Namespace) -> int:
         raise UsageError(tr("--limit is less than 1."))
     with _opened() as store:
         if options.action == "list":
-            found = store.listed(options.limit)
+            found = store.latest(options.limit)
         else:
             found = store.search(" ".join(options.words), options.limit)
     for entry in found:
@@ -98,32 +98,32 @@ def _list(options: argparse.Namespace) -> int:
     return DONE if found or options.action == "list" else FAILED
 
 
-def _line(entry: Listed) -> str:
+def _line(entry: ConversationSummary) -> str:
     when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
-    hit = _marked(entry.hit)
-    title = _marked(entry.title_hit) or entry.title
+    hit = _marked(entry.snippet)
+    title = _marked(entry.title_match) or entry.title
     line = f"{entry.id:>6}  {when}  {entry.turns:>4}  {one_line(title)}"
     return f"{line}  |  {one_line(hit)}" if hit else line
 
 
-def _marked(marked: Marked) -> str:
+def _marked(marked: Highlighted) -> str:
     return "".join(f"*{text}*" if hit else text for text, hit in marked)
 
 
-def _as_object(entry: Listed) -> dict[str, Any]:
+def _as_object(entry: ConversationSummary) -> dict[str, Any]:
     return {
         "id": entry.id,
         "title": entry.title,
         "updated": datetime.fromtimestamp(entry.updated, UTC).isoformat(),
         "questions": entry.turns,
         "forked": entry.forked,
-        "hit": "".join(text for text, _ in entry.hit) or None,
+        "hit": "".join(text for text, _ in entry.snippet) or None,
     }
 
 
 def _named(store: ConversationStore, ids: Sequence[int]) -> list[int]:
     """Each once. Raises BalcaoError before anything is done, if one is not there."""
-    there = set(store.numbers())
+    there = set(store.ids())
     unknown = [number for number in ids if number not in there]
     if unknown:
         raise BalcaoError(
@@ -135,7 +135,7 @@ def _named(store: ConversationStore, ids: Sequence[int]) -> list[int]:
 
 def _export(options: argparse.Namespace) -> int:
     with _opened() as store:
-        numbers = _named(store, options.ids) or store.numbers()
+        numbers = _named(store, options.ids) or store.ids()
         if options.format == "json":
             pieces = history.as_json(store, numbers)
         else:

@@ -51,7 +51,7 @@ def test_a_question_typed_while_it_starts_is_answered_and_kept(chat: Any) -> Non
     assert chat.exitstatus == 0
 
     store = ConversationStore(paths.conversations_file())
-    (listed,) = store.listed()
+    (listed,) = store.latest()
     assert listed.title == "canvas stool blue"
     store.close()
 
@@ -91,7 +91,7 @@ def test_killed_in_the_middle_it_finds_the_conversation_again(chat: Any) -> None
     os.kill(chat.pid, signal.SIGKILL)
     chat.expect(pexpect.EOF)
     store = ConversationStore(paths.conversations_file())
-    turn = store.open(store.listed()[0].id).turns[0]
+    turn = store.open(store.latest()[0].id).turns[0]
     assert turn.answer is not None
     assert turn.answer.text == ROWS[0][2]
     store.close()
@@ -152,7 +152,7 @@ def test_keys_that_arrive_in_one_packet_keep_their_order(chat: Any) -> None:
     chat.send("Empty Shirt\x7f\x7f\x7fxelf\x1b[D\x1b[D\x1b[D\x7f\r")
     chat.expect("without a description")
     store = ConversationStore(paths.conversations_file())
-    assert store.listed()[0].title == "Empty Shelf"
+    assert store.latest()[0].title == "Empty Shelf"
     store.close()
 
 
@@ -163,7 +163,7 @@ async def test_killed_while_words_come_it_keeps_those_that_had_come(catalogue_di
         address = {"BALCAO_ENGINES__OPENAI__BASE_URL": server.url}
         await asyncio.to_thread(_kill_in_mid_answer, catalogue_dir, {**engine, **address})
     store = ConversationStore(paths.conversations_file())
-    answer = store.open(store.listed()[0].id).turns[0].answer
+    answer = store.open(store.latest()[0].id).turns[0].answer
     store.close()
     assert answer is not None
     assert answer.text in ("Half an", "Half an answer")

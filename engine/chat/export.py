@@ -17,7 +17,7 @@ from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Turn
 from engine.store import archive
-from engine.store.archive import Added, KeptConversation, KeptTurn
+from engine.store.archive import ArchivedConversation, ArchivedTurn, ImportResult
 from engine.store.conversations import ConversationStore
 
 _FENCE = "~~~~"
@@ -71,7 +71,7 @@ _NO_NAME = re.compile(r"[^a-z0-9]+")
 
 def as_json(store: ConversationStore, numbers: Iterable[int]) -> Iterator[str]:
     """Those conversations as one JSON file, a piece at a time. Raises StoreError."""
-    return archive.pieces(store.kept(number) for number in numbers)
+    return archive.pieces(store.archived(number) for number in numbers)
 
 
 def as_markdown(
@@ -79,7 +79,7 @@ def as_markdown(
 ) -> Iterator[str]:
     """A page each; `titles` are the engines' by id. Raises StoreError."""
     for place, number in enumerate(numbers):
-        yield ("\n" if place else "") + _page(store.kept(number), titles)
+        yield ("\n" if place else "") + _page(store.archived(number), titles)
 
 
 def write_conversation(
@@ -89,7 +89,7 @@ def write_conversation(
 
     Raises StoreError, or BalcaoError where the file cannot be written.
     """
-    kept = store.kept(number)
+    kept = store.archived(number)
     day = kept.updated.astimezone().strftime("%Y-%m-%d")
     pieces = iter([_page(kept, titles)]) if kind == "md" else archive.pieces([kept])
     return _write_new(folder, f"{day}-{_name(kept.title)}", kind, pieces)
@@ -98,11 +98,11 @@ def write_conversation(
 def write_all(store: ConversationStore, folder: Path) -> Path:
     """Export every conversation into a new JSON file; returns it. Raises as the other does."""
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d")
-    pieces = as_json(store, store.numbers())
+    pieces = as_json(store, store.ids())
     return _write_new(folder, f"{stamp}-all-conversations", "json", pieces)
 
 
-def read(store: ConversationStore, name: str) -> Added:
+def read(store: ConversationStore, name: str) -> ImportResult:
     """Import what was exported as JSON; what is there already is left as it is.
 
     `name` is the file's, where `~` is the home folder. Raises DataError for a file that is none, or
@@ -116,7 +116,7 @@ def read(store: ConversationStore, name: str) -> Added:
     return read_bytes(store, data, name)
 
 
-def read_bytes(store: ConversationStore, data: bytes, name: str) -> Added:
+def read_bytes(store: ConversationStore, data: bytes, name: str) -> ImportResult:
     """The same from bytes, which errors call `name`."""
     try:
         found = archive.read(data)
@@ -125,7 +125,7 @@ def read_bytes(store: ConversationStore, data: bytes, name: str) -> Added:
     return store.add(archive.decoded(raw) for raw in found)
 
 
-def told(added: Added) -> str:
+def told(added: ImportResult) -> str:
     """What an import did, in a sentence."""
     new = tr_n("{new:,} conversation imported", "{new:,} conversations imported", added.new)
     known = tr_n("; {known:,} was here already", "; {known:,} were here already", added.known)
@@ -133,7 +133,7 @@ def told(added: Added) -> str:
     return told.format(new=added.new, known=added.known)
 
 
-def _page(kept: KeptConversation, titles: Mapping[str, str]) -> str:
+def _page(kept: ArchivedConversation, titles: Mapping[str, str]) -> str:
     when = tr(
         "{created:%Y-%m-%d %H:%M} to {updated:%Y-%m-%d %H:%M}",
         created=kept.created.astimezone(),
@@ -142,7 +142,7 @@ def _page(kept: KeptConversation, titles: Mapping[str, str]) -> str:
     return conversation_as_markdown(kept.title, when, map(_turn, kept.turns), titles)
 
 
-def _turn(kept: KeptTurn) -> Turn:
+def _turn(kept: ArchivedTurn) -> Turn:
     turn = Turn(kept.question)
     if kept.answers:
         turn.answer, *turn.others = [one.answer for one in kept.answers]

@@ -29,7 +29,7 @@ class Counter:
     def last_conversation(self) -> Conversation | None:
         """The conversation that was spoken in last. Raises StoreError."""
         store = self.assistant.store
-        listed = store.listed(limit=1) if store else []
+        listed = store.latest(limit=1) if store else []
         return store.open(listed[0].id) if store and listed else None
 
     def last_questions(self) -> list[str]:

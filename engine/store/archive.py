@@ -39,30 +39,30 @@ Time = Annotated[datetime, Meta(tz=True)]
 Uid = Annotated[str, Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
 
 
-class KeptAnswer(Struct):
+class ArchivedAnswer(Struct):
     """An answer, and when it was last written."""
 
     at: Time
     answer: Answer
 
 
-class KeptTurn(Struct):
+class ArchivedTurn(Struct):
     """A question with every answer to it; `chosen` is the place of the one that counts."""
 
     question: str
     asked: Time
-    answers: list[KeptAnswer]
+    answers: list[ArchivedAnswer]
     chosen: Annotated[int, Meta(ge=0)] = 0
 
 
-class KeptConversation(Struct):
+class ArchivedConversation(Struct):
     """All of one; `uid` is the same wherever it goes, `parent` that of what it was forked from."""
 
     uid: Uid
     title: str
     created: Time
     updated: Time
-    turns: list[KeptTurn]
+    turns: list[ArchivedTurn]
     parent: Uid | None = None
 
 
@@ -72,7 +72,7 @@ class _File(Struct):
     conversations: list[msgspec.Raw]
 
 
-def pieces(conversations: Iterable[KeptConversation]) -> Iterator[str]:
+def pieces(conversations: Iterable[ArchivedConversation]) -> Iterator[str]:
     """The file, a conversation at a time."""
     head = {"format": FORMAT, "version": VERSION, "exported": datetime.now(UTC).isoformat()}
     yield msgspec.json.encode(head).decode()[:-1] + ', "conversations": ['
@@ -115,12 +115,12 @@ def read(data: bytes) -> Sequence[msgspec.Raw]:
     return found.conversations
 
 
-def decoded(raw: msgspec.Raw) -> KeptConversation:
+def decoded(raw: msgspec.Raw) -> ArchivedConversation:
     """One conversation. Raises msgspec.MsgspecError, unless `read` gave it."""
-    return msgspec.json.decode(raw, type=KeptConversation)
+    return msgspec.json.decode(raw, type=ArchivedConversation)
 
 
-def covers(stored: KeptConversation, other: KeptConversation) -> bool:
+def covers(stored: ArchivedConversation, other: ArchivedConversation) -> bool:
     """Whether every turn and every answer of `other` is in `stored`."""
     if len(stored.turns) < len(other.turns):
         return False
@@ -131,7 +131,7 @@ def covers(stored: KeptConversation, other: KeptConversation) -> bool:
     )
 
 
-def other_uid(conversation: KeptConversation) -> str:
+def other_uid(conversation: ArchivedConversation) -> str:
     """The uid for one that has the uid of another: of what is said, so always the same."""
     said = msgspec.json.encode([conversation.uid, conversation.turns])
     return blake2b(said, digest_size=16).hexdigest()
@@ -145,7 +145,7 @@ def _plain(error: Exception) -> str:
     return str(error)
 
 
-def _check(conversation: KeptConversation) -> None:
+def _check(conversation: ArchivedConversation) -> None:
     """What the types do not say. Raises ValueError with what is wrong."""
     times = [conversation.created, conversation.updated]
     for turn in conversation.turns:
@@ -188,7 +188,7 @@ _LEFT_OVER = 24 * 3600.0
 """Seconds after which a deleted conversation is purged that no program will bring back any more."""
 
 
-class Added(Struct, frozen=True):
+class ImportResult(Struct, frozen=True):
     """How many conversations an import has added, and how many were there already."""
 
     new: int
@@ -204,7 +204,7 @@ def decode_answer(body: str, *, finished: bool) -> Answer:
     return answer if finished else replace(answer, stop_reason=StopReason.CANCELLED)
 
 
-def kept(database: sqlite3.Connection, number: int) -> KeptConversation:
+def archived(database: sqlite3.Connection, number: int) -> ArchivedConversation:
     """A conversation with everything that is known of it. Raises StoreError if it is not there."""
     found = database.execute(
         "SELECT uid, title, created, updated, parent FROM conversation WHERE id = ?", (number,)
@@ -217,10 +217,10 @@ def kept(database: sqlite3.Connection, number: int) -> KeptConversation:
         (number,),
     ).fetchall()
     whole = [_turn(database, *turn) for turn in turns]
-    return KeptConversation(uid, title, _time(created), _time(updated), whole, parent)
+    return ArchivedConversation(uid, title, _time(created), _time(updated), whole, parent)
 
 
-def add(database: Database, conversations: Iterable[KeptConversation]) -> Added:
+def add(database: Database, conversations: Iterable[ArchivedConversation]) -> ImportResult:
     """Add those that are not there yet, all or none. Raises StoreError.
 
     They stay hidden, as if deleted, until the last one is written; a program that is killed
@@ -244,7 +244,7 @@ def add(database: Database, conversations: Iterable[KeptConversation]) -> Added:
         with suppress(StoreError):  # a full disk takes not even that: it stays hidden
             purge(database, hidden)
         raise
-    return Added(len(hidden), known)
+    return ImportResult(len(hidden), known)
 
 
 def purge(database: Database, numbers: Iterable[int]) -> None:
@@ -271,7 +271,7 @@ def purge_left_over(database: Database) -> None:
         purge(database, [number for (number,) in found])
 
 
-def _add(database: sqlite3.Connection, conversation: KeptConversation) -> int | None:
+def _add(database: sqlite3.Connection, conversation: ArchivedConversation) -> int | None:
     """Add it hidden; returns its number, or None where all of it is there already."""
     for uid in (conversation.uid, other_uid(conversation)):
         found = database.execute(
@@ -280,12 +280,12 @@ def _add(database: sqlite3.Connection, conversation: KeptConversation) -> int | 
         if found is None:
             return _insert(database, conversation, uid)
         number, deleted = found
-        if covers(kept(database, number), conversation):
+        if covers(archived(database, number), conversation):
             return number if deleted else None
     return None
 
 
-def _insert(database: sqlite3.Connection, conversation: KeptConversation, uid: str) -> int:
+def _insert(database: sqlite3.Connection, conversation: ArchivedConversation, uid: str) -> int:
     number = (
         database.execute(
             "INSERT INTO conversation (uid, title, created, updated, parent, deleted)"
@@ -311,17 +311,17 @@ def _insert(database: sqlite3.Connection, conversation: KeptConversation, uid: s
 
 def _turn(
     database: sqlite3.Connection, turn_id: int, question: str, asked: float, chosen: int | None
-) -> KeptTurn:
+) -> ArchivedTurn:
     rows = database.execute(
         "SELECT id, body, finished, updated FROM answer WHERE turn_id = ? ORDER BY id", (turn_id,)
     ).fetchall()
     answers = [
-        KeptAnswer(_time(updated), decode_answer(body, finished=bool(finished)))
+        ArchivedAnswer(_time(updated), decode_answer(body, finished=bool(finished)))
         for _, body, finished, updated in rows
     ]
     numbers = [row[0] for row in rows]
     place = numbers.index(chosen) if chosen in numbers else 0
-    return KeptTurn(question, _time(asked), answers, place)
+    return ArchivedTurn(question, _time(asked), answers, place)
 
 
 def _time(seconds: float) -> datetime:

@@ -15,9 +15,9 @@ from engine.core.types import Answer, Conversation, Problem, Turn
 from engine.store import archive as transfer
 from engine.store import search as searching
 from engine.store import write as writing
-from engine.store.archive import KeptConversation
+from engine.store.archive import ArchivedConversation
 from engine.store.database import Database
-from engine.store.search import Listed
+from engine.store.search import ConversationSummary
 
 
 class ConversationStore:
@@ -113,19 +113,21 @@ class ConversationStore:
                 (place, turn_id),
             )
 
-    def listed(self, limit: int = 200, after: Listed | None = None) -> list[Listed]:
+    def latest(
+        self, limit: int = 200, after: ConversationSummary | None = None
+    ) -> list[ConversationSummary]:
         """Conversations, the latest first; those that follow `after` in that order, if given."""
         with self._database.reading() as database:
             return searching.latest(database, limit, after)
 
-    def search(self, text: str, limit: int = 200) -> list[Listed]:
+    def search(self, text: str, limit: int = 200) -> list[ConversationSummary]:
         """Conversations that have every word of `text`, or its beginning, in one turn or the title.
 
         The latest first; accents and case do not matter. All of them where `text` has no word.
         """
         query = searching.as_query(text)
         if not query:
-            return self.listed(limit)
+            return self.latest(limit)
         with self._database.reading() as database:
             return searching.search(database, query, limit)
 
@@ -188,7 +190,7 @@ class ConversationStore:
             writing.copy_turns(database, conversation_id, number, turns)
         return number
 
-    def numbers(self) -> list[int]:
+    def ids(self) -> list[int]:
         """The ids of all conversations, the oldest first."""
         with self._database.reading() as database:
             found = database.execute(
@@ -196,12 +198,12 @@ class ConversationStore:
             ).fetchall()
         return [number for (number,) in found]
 
-    def kept(self, conversation_id: int) -> KeptConversation:
+    def archived(self, conversation_id: int) -> ArchivedConversation:
         """A conversation with its times and everything else, to be exported. Raises StoreError."""
         with self._database.reading() as database:
-            return transfer.kept(database, conversation_id)
+            return transfer.archived(database, conversation_id)
 
-    def add(self, conversations: Iterable[KeptConversation]) -> transfer.Added:
+    def add(self, conversations: Iterable[ArchivedConversation]) -> transfer.ImportResult:
         """Add those that are not here yet, all or none. Raises StoreError."""
         return transfer.add(self._database, conversations)
 

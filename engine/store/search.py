@@ -10,16 +10,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-Marked = tuple[tuple[str, bool], ...]
+Highlighted = tuple[tuple[str, bool], ...]
 """Text in pieces; True marks what was searched for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ConversationSummary:
     """`updated` is in seconds since 1970, UTC; `turns` is how many questions were asked.
 
-    Where something was searched for, `title_hit` is the title with it marked, if it is there, and
-    `hit` the surroundings of the place where the latest turn that has it has it, if one does.
+    Where something was searched for, `title_match` is the title with it marked, if it is there, and
+    `snippet` the surroundings of the place where the latest turn that has it has it, if one does.
     """
 
     id: int
@@ -27,8 +27,8 @@ class Listed:
     updated: float
     turns: int
     forked: bool = False
-    title_hit: Marked = ()
-    hit: Marked = ()
+    title_match: Highlighted = ()
+    snippet: Highlighted = ()
 
 
 _WORD = re.compile(r"[^\W_]+")
@@ -79,23 +79,25 @@ def as_query(text: str) -> str:
     return " ".join(f'"{word}"*' for word in words)
 
 
-def latest(database: sqlite3.Connection, limit: int, after: Listed | None) -> list[Listed]:
+def latest(
+    database: sqlite3.Connection, limit: int, after: ConversationSummary | None
+) -> list[ConversationSummary]:
     """Conversations, the latest first, from the one `after` on."""
     place = (after.updated, after.id) if after else _FIRST
     rows = database.execute(_LATEST, (*place, limit)).fetchall()
     return [
-        Listed(number, title, updated, turns, bool(forked))
+        ConversationSummary(number, title, updated, turns, bool(forked))
         for number, title, updated, turns, forked in rows
     ]
 
 
-def search(database: sqlite3.Connection, query: str, limit: int) -> list[Listed]:
+def search(database: sqlite3.Connection, query: str, limit: int) -> list[ConversationSummary]:
     """The latest conversations that have all of `query` in one turn, or in the title."""
     found = database.execute(_SEARCH, (query, _MOST_HITS, limit)).fetchall()
     titles = _marked(database, _MARK_TITLES, query, [row[0] for row in found if row[6]])
     turns = _marked(database, _MARK_TURNS, query, [row[5] for row in found if row[5]])
     return [
-        Listed(
+        ConversationSummary(
             number, title, updated, asked, bool(forked), titles.get(number, ()), turns.get(turn, ())
         )
         for number, title, updated, asked, forked, turn, _ in found
@@ -104,14 +106,14 @@ def search(database: sqlite3.Connection, query: str, limit: int) -> list[Listed]
 
 def _marked(
     database: sqlite3.Connection, sql: str, query: str, numbers: list[int]
-) -> dict[int, Marked]:
+) -> dict[int, Highlighted]:
     if not numbers:
         return {}
     wanted = (query, min(numbers), max(numbers), json.dumps(numbers))
     return {number: _pieces(marked) for number, marked in database.execute(sql, wanted)}
 
 
-def _pieces(marked: str) -> Marked:
+def _pieces(marked: str) -> Highlighted:
     pieces, end = [], 0
     for found in _PIECE.finditer(marked):
         pieces += [(marked[end : found.start()], False), (found[1], True)]

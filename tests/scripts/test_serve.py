@@ -81,7 +81,7 @@ async def test_a_tab_is_a_chat_of_its_own_and_ends_with_it(catalogue_dir: Path) 
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
     store = ConversationStore(paths.conversations_file())
-    assert [entry.title for entry in store.listed()] == ["canvas stool blue"]
+    assert [entry.title for entry in store.latest()] == ["canvas stool blue"]
     store.close()
 
 
@@ -103,7 +103,7 @@ async def test_closing_a_tab_in_mid_answer_keeps_what_came(catalogue_dir: Path) 
                 await drawn_until(tab, "Half an answer")
             await ended(process.pid)
     store = ConversationStore(paths.conversations_file())
-    answer = store.open(store.listed()[0].id).turns[0].answer
+    answer = store.open(store.latest()[0].id).turns[0].answer
     store.close()
     assert answer is not None
     assert (answer.text, answer.stop_reason) == ("Half an answer", StopReason.CANCELLED)

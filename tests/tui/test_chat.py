@@ -189,7 +189,7 @@ async def test_conversations_are_kept_and_gone_on_with(catalogue_dir: Path) -> N
         view = await ask(pilot, "2")
         assert said(view) in {ROWS[1][2], ROWS[2][2]}
     store = ConversationStore(paths.conversations_file())
-    assert [entry.turns for entry in store.listed()] == [2, 1]
+    assert [entry.turns for entry in store.latest()] == [2, 1]
     store.close()
 
 

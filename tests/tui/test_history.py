@@ -16,7 +16,7 @@ from textual.widgets._footer import FooterKey
 
 from engine.chat import export as history
 from engine.config import paths, settings
-from engine.store.archive import KeptAnswer, KeptConversation, KeptTurn
+from engine.store.archive import ArchivedAnswer, ArchivedConversation, ArchivedTurn
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 from tests.tui.driving import ask, chat, footer, state, still, until, until_open, words
@@ -50,14 +50,16 @@ def keep(*said: tuple[str, str]) -> None:
     """Conversations of one turn each, a day apart."""
     with closing(ConversationStore(paths.conversations_file())) as store:
         store.add(
-            KeptConversation(f"uid-{number}", question, at, at, [turn_of(question, text, at)])
+            ArchivedConversation(f"uid-{number}", question, at, at, [turn_of(question, text, at)])
             for number, (question, text) in enumerate(said)
             for at in [START + timedelta(days=number)]
         )
 
 
-def turn_of(question: str, text: str, at: datetime) -> KeptTurn:
-    return KeptTurn(question, at, [KeptAnswer(at, replace(ANSWER, question=question, text=text))])
+def turn_of(question: str, text: str, at: datetime) -> ArchivedTurn:
+    return ArchivedTurn(
+        question, at, [ArchivedAnswer(at, replace(ANSWER, question=question, text=text))]
+    )
 
 
 @asynccontextmanager
@@ -177,7 +179,7 @@ async def test_renaming(catalogue_dir: Path) -> None:
 async def test_a_fork_is_told_by_whatever_name_it_has(catalogue_dir: Path) -> None:
     keep(*SAID[:1])
     with closing(ConversationStore(paths.conversations_file())) as store:
-        fork = store.fork(store.listed()[0].id, 1)
+        fork = store.fork(store.latest()[0].id, 1)
         store.rename(fork, "Another")
     async with page(catalogue_dir) as (_, found):
         assert "1  fork · Another" in str(found.options[0].prompt)
@@ -228,7 +230,7 @@ async def test_the_conversation_in_hand_is_left_when_it_is_deleted(catalogue_dir
         await ask(pilot, "Empty Shelf")
         await pilot.press("ctrl+q")
     with closing(ConversationStore(paths.conversations_file())) as store:
-        assert [entry.title for entry in store.listed()] == ["Empty Shelf"]
+        assert [entry.title for entry in store.latest()] == ["Empty Shelf"]
 
 
 async def test_exporting(catalogue_dir: Path) -> None:

@@ -44,6 +44,6 @@ async def test_what_came_is_kept(tmp_path: Path, catalogue_dir: Path, number: in
                 await asyncio.to_thread(chat.expect, b"\x1b\\[\\?1049l")  # the screen as it was
             assert await asyncio.to_thread(chat.wait) == 128 + number
     with closing(ConversationStore(tmp_path / "data" / "conversations.db")) as store:
-        (turn,) = store.open(store.listed()[0].id).turns
+        (turn,) = store.open(store.latest()[0].id).turns
     assert turn.answer
     assert (turn.answer.text, turn.answer.stop_reason) == ("First second", StopReason.CANCELLED)

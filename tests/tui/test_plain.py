@@ -195,7 +195,7 @@ async def test_ctrl_c_stops_the_answer_and_keeps_what_came(catalogue_dir: Path) 
         await asyncio.to_thread(_stop_an_answer, catalogue_dir, paths.data_dir().parent, environ)
         assert server.asked[0].left.is_set()
     store = ConversationStore(paths.conversations_file())
-    answer = store.open(store.listed()[0].id).turns[0].answer
+    answer = store.open(store.latest()[0].id).turns[0].answer
     store.close()
     assert answer is not None
     assert (answer.text, answer.stop_reason) == ("Half an answer", StopReason.CANCELLED)

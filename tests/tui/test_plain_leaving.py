@@ -21,7 +21,7 @@ HUNG_UP = 128 + signal.SIGHUP
 def answers(home: Path) -> dict[str, Answer | None]:
     """What the last conversation has, by question."""
     with closing(ConversationStore(home / "data" / "conversations.db")) as store:
-        return {turn.question: turn.answer for turn in store.open(store.listed()[0].id).turns}
+        return {turn.question: turn.answer for turn in store.open(store.latest()[0].id).turns}
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])

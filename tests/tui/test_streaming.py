@@ -39,7 +39,7 @@ def drawn(view: AnswerView) -> str:
 
 def kept() -> Answer:
     store = ConversationStore(paths.conversations_file())
-    answer = store.open(store.listed()[0].id).turns[-1].answer
+    answer = store.open(store.latest()[0].id).turns[-1].answer
     store.close()
     assert answer is not None
     return answer

@@ -52,7 +52,7 @@ def copied() -> str:
 def kept() -> list[list[str]]:
     """The questions of every conversation on disk, the latest first."""
     store = ConversationStore(paths.conversations_file())
-    found = [[turn.question for turn in store.open(one.id).turns] for one in store.listed()]
+    found = [[turn.question for turn in store.open(one.id).turns] for one in store.latest()]
     store.close()
     return found
 

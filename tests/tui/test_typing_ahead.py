@@ -109,4 +109,4 @@ def started(home: Path, catalogue: Path, typed: bytes) -> Iterator[pexpect.spawn
 def asked(home: Path) -> list[str]:
     """The questions of the last conversation."""
     with closing(ConversationStore(home / "data" / "conversations.db")) as store:
-        return [turn.question for turn in store.open(store.listed()[0].id).turns]
+        return [turn.question for turn in store.open(store.latest()[0].id).turns]

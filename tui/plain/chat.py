@@ -23,7 +23,7 @@ from tui.textual_patches.typeahead import text_of
 
 if TYPE_CHECKING:
     from engine.chat.open import Counter
-    from engine.store.search import Listed
+    from engine.store.search import ConversationSummary
 
 _MODES = {
     Mode.GROUNDED: tr("Models see the record."),
@@ -44,7 +44,7 @@ class PlainChat:
         self.mode = settings.mode
         self.titles = {name: one_line(shown_title(row)) for name, row in settings.engines.items()}
         self.conversation = Conversation()
-        self.listed: list[Listed] = []
+        self.listed: list[ConversationSummary] = []
         """The conversations that were listed last, to be opened by their number there."""
         self.left = False
         self._parting = parting or Parting()

@@ -161,7 +161,7 @@ def _copy(chat: PlainChat, _: str) -> None:
 
 def _history(chat: PlainChat, words: str) -> None:
     store = chat.counter.assistant.store
-    chat.listed = (store.search(words) if words else store.listed()) if store else []
+    chat.listed = (store.search(words) if words else store.latest()) if store else []
     if not chat.listed:
         chat.voice.tell(
             tr("There is none with these words.") if words else tr("There is none yet.")

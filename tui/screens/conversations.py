@@ -25,7 +25,7 @@ from engine.config import paths
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
-from engine.store.search import Listed, Marked
+from engine.store.search import ConversationSummary, Highlighted
 from tui.screens.dialogs import ChoiceScreen, LineScreen
 from tui.textual_patches.widgets import FittingFooter, Line
 
@@ -52,10 +52,10 @@ class ConversationList(OptionList, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__(id="conversation-list", compact=True)
-        self.entries: list[Listed] = []
+        self.entries: list[ConversationSummary] = []
         self._with_time = False
 
-    def show(self, entries: Sequence[Listed], *, place: int = 0) -> None:
+    def show(self, entries: Sequence[ConversationSummary], *, place: int = 0) -> None:
         """Draw these in place of those before, the one at `place` highlighted."""
         self.clear_options()
         self.entries = []
@@ -63,14 +63,14 @@ class ConversationList(OptionList, can_focus=False):
         if self.entries:
             self.highlighted = max(0, min(place, len(self.entries) - 1))
 
-    def add(self, entries: Sequence[Listed]) -> None:
+    def add(self, entries: Sequence[ConversationSummary]) -> None:
         """Draw more at the end."""
         self.entries += entries
         self._with_time = self.size.width >= _WITH_TIME
         self.add_options(Option(_drawn(entry, with_time=self._with_time)) for entry in entries)
 
     @property
-    def chosen(self) -> Listed | None:
+    def chosen(self) -> ConversationSummary | None:
         """The one that is highlighted."""
         place = self.highlighted
         return None if place is None or place >= len(self.entries) else self.entries[place]
@@ -92,23 +92,25 @@ class ConversationList(OptionList, can_focus=False):
             self.show(self.entries[:], place=self.highlighted or 0)
 
 
-def _drawn(entry: Listed, *, with_time: bool) -> Content:
+def _drawn(entry: ConversationSummary, *, with_time: bool) -> Content:
     when = datetime.fromtimestamp(entry.updated).astimezone()
     day = when.strftime("%Y-%m-%d %H:%M" if with_time else "%Y-%m-%d")
-    title = _marked(entry.title_hit) if entry.title_hit else Content(one_line(entry.title))
+    title = _marked(entry.title_match) if entry.title_match else Content(one_line(entry.title))
     fork = (tr("fork · "), "dim") if entry.forked else ""
     line = Content.assemble((f"{day} {entry.turns:>4}  ", "dim"), fork, title)
     # The first question is the title, as long as nobody has given another.
-    if not entry.hit or (entry.title_hit and _text(entry.hit) == _text(entry.title_hit)):
+    if not entry.snippet or (
+        entry.title_match and _text(entry.snippet) == _text(entry.title_match)
+    ):
         return line
-    return Content.assemble(line, "\n    ", _marked(entry.hit))
+    return Content.assemble(line, "\n    ", _marked(entry.snippet))
 
 
-def _text(marked: Marked) -> str:
+def _text(marked: Highlighted) -> str:
     return one_line("".join(text for text, _ in marked))
 
 
-def _marked(marked: Marked) -> Content:
+def _marked(marked: Highlighted) -> Content:
     """Bold and underlined, so that the mark is seen without colours too."""
     # A blank at the edge of a piece stays, since one_line would take it away.
     return Content.assemble(
@@ -198,8 +200,8 @@ class ConversationSearch(Vertical):
     def _look(self) -> None:
         self._looking = self.run_worker(self.refresh_list(), group="look", exclusive=True)
 
-    def _fetch(self, text: str, wanted: int) -> list[Listed]:
-        return self._store.search(text, wanted) if text.strip() else self._store.listed(wanted)
+    def _fetch(self, text: str, wanted: int) -> list[ConversationSummary]:
+        return self._store.search(text, wanted) if text.strip() else self._store.latest(wanted)
 
     @work(group="look")
     async def _extend(self) -> None:
@@ -209,7 +211,7 @@ class ConversationSearch(Vertical):
                 latest = await asyncio.to_thread(self._fetch, text, len(entries) + self._slice)
                 more = latest[len(entries) :]
             else:
-                more = await asyncio.to_thread(self._store.listed, self._slice, entries[-1])
+                more = await asyncio.to_thread(self._store.latest, self._slice, entries[-1])
             if self.found.entries is entries and text == self._text:
                 self._more = bool(more)
                 self.found.add(more)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from engine.chat import export as history
 from engine.core.errors import BalcaoError, DataError, StoreError
 from engine.core.types import Conversation
-from engine.store.archive import Added
+from engine.store.archive import ImportResult
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 from tests.engine.store.test_store_history import said, said_in
@@ -38,15 +38,15 @@ def other(tmp_path: Path) -> Iterator[ConversationStore]:
 
 
 def exported(store: ConversationStore) -> bytes:
-    return "".join(history.as_json(store, store.numbers())).encode()
+    return "".join(history.as_json(store, store.ids())).encode()
 
 
-def brought(store: ConversationStore, data: bytes) -> Added:
+def brought(store: ConversationStore, data: bytes) -> ImportResult:
     return history.read_bytes(store, data, "The file")
 
 
 def contents(store: ConversationStore) -> list[tuple[object, ...]]:
-    kept = [store.kept(number) for number in store.numbers()]
+    kept = [store.archived(number) for number in store.ids()]
     return [(one.uid, one.title, one.created, one.updated, one.turns) for one in kept]
 
 
@@ -63,14 +63,16 @@ def test_what_is_exported_comes_back_whole_and_once(
     data = exported(store)
     assert not {0x1B, 0x00} & set(data)
     assert "\u202e" not in data.decode()
-    assert brought(other, data) == Added(3, 0)
+    assert brought(other, data) == ImportResult(3, 0)
     assert contents(other) == contents(store)
-    assert [entry.forked for entry in other.listed()].count(True) == 1
+    assert [entry.forked for entry in other.latest()].count(True) == 1
     assert other.open(1).turns[0].place == 1
     assert len(other.search("balcao")) == 2
-    assert brought(other, data) == Added(0, 3)
-    assert brought(store, data) == Added(0, 3)
-    assert brought(other, b"\xef\xbb\xbf" + json.dumps(json.loads(data)).encode()) == Added(0, 3)
+    assert brought(other, data) == ImportResult(0, 3)
+    assert brought(store, data) == ImportResult(0, 3)
+    assert brought(other, b"\xef\xbb\xbf" + json.dumps(json.loads(data)).encode()) == ImportResult(
+        0, 3
+    )
 
 
 def test_what_went_on_elsewhere_is_kept_beside_what_is_here(
@@ -81,19 +83,19 @@ def test_what_went_on_elsewhere_is_kept_beside_what_is_here(
     before = exported(store)
     brought(other, before)
     said_in(store, conversation, "two", "b")
-    assert brought(store, before) == Added(0, 1)  # all of it is here, and more
+    assert brought(store, before) == ImportResult(0, 1)  # all of it is here, and more
     after = exported(store)
-    assert brought(other, after) == Added(1, 0)
-    assert brought(other, after) == Added(0, 1)
-    assert sorted(entry.turns for entry in other.listed()) == [1, 2]
+    assert brought(other, after) == ImportResult(1, 0)
+    assert brought(other, after) == ImportResult(0, 1)
+    assert sorted(entry.turns for entry in other.latest()) == [1, 2]
 
 
 def test_an_import_brings_back_what_was_deleted(store: ConversationStore) -> None:
     number = said(store, "one", "a")
     data = exported(store)
     store.delete(number)
-    assert brought(store, data) == Added(1, 0)
-    assert [entry.id for entry in store.listed()] == [number]
+    assert brought(store, data) == ImportResult(1, 0)
+    assert [entry.id for entry in store.latest()] == [number]
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes], bytes]:
@@ -152,7 +154,7 @@ def test_of_a_broken_file_nothing_is_imported(
         brought(other, BROKEN[how](exported(store)))
     assert "\n" not in str(raised.value)
     assert other.count() == 0
-    assert other.numbers() == []
+    assert other.ids() == []
 
 
 def test_no_file_breaks_what_opens_it(store: ConversationStore, tmp_path: Path) -> None:
@@ -193,14 +195,14 @@ def _bring_and_use(other: ConversationStore, data: bytes) -> None:
     try:
         added = brought(other, data)
     except DataError:
-        assert other.numbers() == []
+        assert other.ids() == []
         return
-    assert added == Added(1, 0)
-    (entry,) = other.listed()
+    assert added == ImportResult(1, 0)
+    (entry,) = other.latest()
     other.open(entry.id).messages()
     other.search("first")
     "".join(history.as_markdown(other, [entry.id], {}))
-    assert brought(other, exported(other)) == Added(0, 1)
+    assert brought(other, exported(other)) == ImportResult(0, 1)
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -228,7 +230,7 @@ def test_a_conversation_as_a_page(store: ConversationStore, tmp_path: Path) -> N
     again = history.write_conversation(store, number, titles, tmp_path / "new", "md")
     assert again.name.endswith("-qual-balcao-2.md")
     everything = history.write_all(store, tmp_path / "new")
-    assert history.read(store, str(everything)) == Added(0, 1)
+    assert history.read(store, str(everything)) == ImportResult(0, 1)
     assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".md", ".json"}
     assert len(list((tmp_path / "new").iterdir())) == 3
 

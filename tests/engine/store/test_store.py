@@ -58,7 +58,7 @@ def test_a_conversation_comes_back_whole(file: Path) -> None:
     store.close()
 
     store = ConversationStore(file)
-    (listed,) = store.listed()
+    (listed,) = store.latest()
     assert (listed.title, listed.turns, listed.id) == ("What is it?", 2, conversation.id)
     turns = store.open(listed.id).turns
     assert [turn.question for turn in turns] == ["What is it?", "And this?"]
@@ -73,8 +73,8 @@ def test_the_latest_comes_first(file: Path) -> None:
     for number, conversation in enumerate(conversations):
         store.begin(conversation, f"question {number}", ANSWER)
     store.begin(conversations[0], "again", ANSWER)
-    assert [entry.title for entry in store.listed()] == ["question 0", "question 2", "question 1"]
-    assert len(store.listed(limit=2)) == 2
+    assert [entry.title for entry in store.latest()] == ["question 0", "question 2", "question 1"]
+    assert len(store.latest(limit=2)) == 2
     store.close()
 
 
@@ -86,7 +86,7 @@ def test_many_threads_and_two_stores_lose_nothing(file: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(60)))
-    assert {entry.title for entry in stores[0].listed()} == {f"question {n}" for n in range(60)}
+    assert {entry.title for entry in stores[0].latest()} == {f"question {n}" for n in range(60)}
     for store in stores:
         store.close()
 
@@ -109,7 +109,7 @@ for number in range(100000):
         acknowledged = [int(process.stdout.readline()) for _ in range(25)]
         os.kill(process.pid, signal.SIGKILL)
     store = ConversationStore(file)
-    (listed,) = store.listed()
+    (listed,) = store.latest()
     questions = [turn.question for turn in store.open(listed.id).turns]
     assert questions[: len(acknowledged)] == [f"question {n}" for n in acknowledged]
     store.close()

@@ -43,7 +43,7 @@ def test_a_long_import_and_a_chat_do_not_stop_each_other(tmp_path: Path) -> None
     with closing(ConversationStore(tmp_path / "other.db")) as other:
         for number in range(60):
             said(other, f"imported {number}", "words " * 50)
-        data = "".join(history.as_json(other, other.numbers())).encode()
+        data = "".join(history.as_json(other, other.ids())).encode()
     with closing(ConversationStore(file)) as store:
         chat = busy(file, "a", 20)
         added = history.read_bytes(store, data, "The file")
@@ -112,10 +112,10 @@ async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
         return events[-1].answer.text, any(isinstance(event, NotSaved) for event in events)
 
     assert await ask("Canvas Stool, Blue") == ("Folds flat and floats.", False)
-    data = "".join(history.as_json(store, store.numbers())).encode()
+    data = "".join(history.as_json(store, store.ids())).encode()
     filler = fill(small_disk)
     assert await ask("Canvas Stool, Green") == ("Folds flat. Holds 110 kg.", True)
-    number = store.numbers()[0]
+    number = store.ids()[0]
     big = data.replace(b'"uid":"', b'"uid":"x')
     for change in (
         lambda: store.rename(number, "new"),
@@ -125,7 +125,7 @@ async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
     ):
         with pytest.raises(StoreError, match=r"cannot be kept in .* full"):
             change()
-    assert [entry.title for entry in store.listed()] == ["Canvas Stool, Blue"]
+    assert [entry.title for entry in store.latest()] == ["Canvas Stool, Blue"]
     assert len(store.search("floats")) == 1
 
     filler.unlink()

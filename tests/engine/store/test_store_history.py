@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from engine.core.errors import StoreError
 from engine.core.types import Conversation, Turn
 from engine.store.conversations import ConversationStore
-from engine.store.search import Marked
+from engine.store.search import Highlighted
 from tests.engine.store.test_store import ANSWER
 
 
@@ -53,10 +53,12 @@ def said_in(
 
 def hits(store: ConversationStore, text: str) -> list[tuple[str, str]]:
     """Titles and surroundings of what is found, hits in brackets."""
-    return [(in_brackets(entry.title_hit), in_brackets(entry.hit)) for entry in store.search(text)]
+    return [
+        (in_brackets(entry.title_match), in_brackets(entry.snippet)) for entry in store.search(text)
+    ]
 
 
-def in_brackets(marked: Marked) -> str:
+def in_brackets(marked: Highlighted) -> str:
     return "".join(f"[{words}]" if hit else words for words, hit in marked)
 
 
@@ -116,8 +118,8 @@ def test_a_common_word_is_found_in_the_latest_conversations(store: ConversationS
 
 def test_the_list_goes_on_where_it_ended(store: ConversationStore) -> None:
     numbers = [said(store, f"q {number}", "a") for number in range(7)]
-    seen = store.listed(3)
-    while more := store.listed(3, after=seen[-1]):
+    seen = store.latest(3)
+    while more := store.latest(3, after=seen[-1]):
         seen += more
     assert [entry.id for entry in seen] == numbers[::-1]
     assert store.count() == 7
@@ -126,11 +128,11 @@ def test_the_list_goes_on_where_it_ended(store: ConversationStore) -> None:
 def test_renaming(store: ConversationStore) -> None:
     number = said(store, "old title", "x")
     store.rename(number, " a\nnew \x1b[2J title ")
-    assert [entry.title for entry in store.listed()] == ["a new [2J title"]
+    assert [entry.title for entry in store.latest()] == ["a new [2J title"]
     assert hits(store, "new") == [("a [new] [2J title", "")]
     assert hits(store, "old") == [("", "[old] title")]  # the question is as it was
     store.rename(number, "  ")
-    assert store.listed()[0].title == "(untitled)"
+    assert store.latest()[0].title == "(untitled)"
 
 
 def test_deleting_and_bringing_back_in_turn(file: Path) -> None:
@@ -138,14 +140,14 @@ def test_deleting_and_bringing_back_in_turn(file: Path) -> None:
     first, second, third = (said(store, f"word {number}", "a") for number in range(3))
     store.delete(first)
     store.delete(second)
-    assert [entry.id for entry in store.listed()] == [third]
+    assert [entry.id for entry in store.latest()] == [third]
     assert (store.count(), len(store.search("word"))) == (1, 1)
     assert store.undelete() == second
-    assert [entry.id for entry in store.listed()] == [third, second]
+    assert [entry.id for entry in store.latest()] == [third, second]
     store.close()
     store = ConversationStore(file)
     assert store.undelete() is None
-    assert [entry.id for entry in store.listed()] == [third, second]
+    assert [entry.id for entry in store.latest()] == [third, second]
     for change in (store.delete, lambda number: store.rename(number, "x")):
         with pytest.raises(StoreError, match="no conversation"):
             change(first)
@@ -207,12 +209,12 @@ def test_a_conversation_deleted_by_another_program_is_kept_again(file: Path) -> 
     number = said_in(mine, conversation, "first", "one", "another")
     other.delete(number)
     said_in(mine, conversation, "second", "two")  # hidden: it comes back
-    assert [entry.turns for entry in mine.listed()] == [2]
+    assert [entry.turns for entry in mine.latest()] == [2]
     other.delete(number)
     other.close()  # purged
     answer = mine.begin(conversation, "third", ANSWER, turn := Turn("third"))
     mine.update(answer, replace(ANSWER, text="three"), finished=True)
-    (entry,) = mine.listed()
+    (entry,) = mine.latest()
     assert (entry.title, entry.id) == ("first", conversation.id)
     assert conversation.id != number
     again = mine.open(entry.id)
@@ -249,7 +251,7 @@ def test_forking_copies_the_turns_up_to_there(store: ConversationStore) -> None:
     assert copy.turns[0].answer == replace(ANSWER, question="one", text="b")
     assert [answer.text for answer in copy.turns[0].answers] == ["a", "b"]
     assert len(origin.turns) == 3
-    assert [(entry.id, entry.forked) for entry in store.listed()] == [
+    assert [(entry.id, entry.forked) for entry in store.latest()] == [
         (forked, True),
         (number, False),
     ]
@@ -296,7 +298,7 @@ def test_turns_that_could_not_be_kept_are_kept_later(store: ConversationStore) -
     assert [turn.question for turn in turns] == ["lost", "next"]
     assert [answer.text for answer in turns[0].answers] == ["twice", "found"]
     assert (turns[0].place, turns[0].id) == (1, lost.id)
-    assert store.listed()[0].title == "lost"
+    assert store.latest()[0].title == "lost"
     said_in(store, conversation, "and on", "o")
     assert [turn.question for turn in store.open(conversation.id).turns] == [
         "lost", "next", "and on",

@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_everything_is_there_and_found(file: Path) -> None:
     store = ConversationStore(file)
-    assert [(entry.id, entry.title, entry.turns) for entry in store.listed()] == [
+    assert [(entry.id, entry.title, entry.turns) for entry in store.latest()] == [
         (2, "O Jardim de Inverno", 1),
         (1, "What is it?", 2),
     ]
