@@ -1,0 +1,145 @@
+"""What an older version wrote opens: history, catalogue, settings, keys, adapter, prompts.
+
+`made_at_a915cbe` holds files that the program wrote at commit a915cbe, before the code was moved
+into subject folders. Never edit them, and never make them again with a newer version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import prompts
+from engine.core.types import Message, Mode, Product, Role
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY = "sk-not-a-real-key-0123456789"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A copy of the old files: opening some of them writes locks beside them."""
+    return Path(shutil.copytree(Path(__file__).with_name("made_at_a915cbe"), tmp_path / "old"))
+
+
+@pytest.fixture
+def home(old: Path, tmp_path: Path) -> Path:
+    """A home with the old settings, keys and history."""
+    config, data = tmp_path / "home/config", tmp_path / "home/data"
+    config.mkdir(parents=True)
+    data.mkdir()
+    for name in ("settings.toml", "engines.toml", "keys.toml"):
+        shutil.copy(old / name, config)
+    (config / "keys.toml").chmod(0o600)
+    shutil.copy(old / "conversations.db", data)
+    return tmp_path / "home"
+
+
+def balcao(*arguments: str | Path, status: int | None = 0, **variables: str) -> str:
+    """What the command writes to stdout; it ends with `status`, or with any where that is None."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *arguments],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert status is None or ended.returncode == status, ended.stderr
+    return ended.stdout
+
+
+def test_a_history_opens(old: Path, home: Path) -> None:
+    written = json.loads(balcao("history", "export", "--format", "json", BALCAO_HOME=str(home)))
+    expected = json.loads((old / "conversations.json").read_text())
+    assert written["conversations"] == expected["conversations"]
+    assert balcao("history", "search", "minsk", BALCAO_HOME=str(home))
+
+
+def test_a_catalogue_opens(old: Path) -> None:
+    lines = balcao("ask", "--catalogue", old / "index", "--json", "the coper kettle")
+    answer = json.loads(lines)
+    assert answer["status"] in ("exact", "likely")
+    assert answer["answer"] == "A kettle of two litres, hammered by hand."
+    assert answer["sources"][0]["uid"] == "9000000001"
+
+
+def test_settings_and_keys_open(home: Path) -> None:
+    script = (
+        "from engine.config import keys, settings; s = settings.load(); import json;"
+        "print(json.dumps([s.engine, s.mode, s.language, s.theme, s.complete_titles,"
+        " s.keys, keys.value('SHOP_API_KEY')]))"
+    )
+    read = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"BALCAO_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = ["shop", "memory", "pt", "high-contrast", False, {"next_engine": "f12"}, KEY]
+    assert json.loads(read.stdout) == expected
+    lines = balcao("engines", "--json", BALCAO_HOME=str(home)).splitlines()
+    engines = {row["id"]: row for row in map(json.loads, lines)}
+    assert list(engines) == ["catalogue", "base", "lora", "openai", "shop"]
+    assert engines["openai"]["title"] == "Tuned gpt-4o-mini"
+    assert engines["shop"]["ready"]
+    assert KEY not in str(engines)
+
+
+def test_an_adapter_answers(old: Path) -> None:
+    variables = {
+        "BALCAO_ENGINES__OLD__KIND": "llama",
+        "BALCAO_ENGINES__OLD__MODEL": str(old / "model"),
+        "BALCAO_ENGINES__OLD__ADAPTER": str(old / "adapter"),
+        "BALCAO_ENGINES__OLD__RUNTIME": "transformers",
+    }
+    question = ("ask", "--engine", "old", "--memory", "--json", "Tell me about Kettle.")
+    answer = json.loads(balcao(*question, status=None, **variables))
+    assert answer["answer"] == "A keeper climbs the stairs."
+    assert not answer["notice"]
+
+
+def test_a_training_run_opens(old: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "home/data/runs"
+    runs.mkdir(parents=True)
+    (runs / "6231589f09e07364.json").write_text(json.dumps({"folder": str(old / "adapter")}))
+    run = json.loads(balcao("runs", "--json", BALCAO_HOME=str(tmp_path / "home")))
+    assert (run["state"], run["step"], run["steps"]) == ("done", 40, 40)
+    assert run["word_for_word"]["held_out"] == {"asked": 2, "right": 2}
+
+
+def test_prompts_are_byte_for_byte_the_same(old: Path) -> None:
+    kettle = Product("9000000001", "The Copper Kettle", "A kettle of two litres, hammered by hand.")
+    shelf = Product("9000000004", "Empty Shelf", "")
+    said = (Message(Role.USER, kettle.title), Message(Role.ASSISTANT, kettle.description))
+    made: dict[str, Any] = {
+        "version": prompts.PROMPT_VERSION,
+        "system": prompts.SYSTEM,
+        "forms": list(prompts.QUESTION_FORMS),
+        "llama2_template": prompts.LLAMA2_TEMPLATE,
+        "memory": prompts.chat_messages(kettle.title, None, Mode.MEMORY),
+        "grounded": prompts.chat_messages("who made it?", kettle, Mode.GROUNDED, said),
+        "grounded_empty": prompts.chat_messages(
+            shelf.title, shelf, Mode.GROUNDED, system="Be brief."
+        ),
+        "training": prompts.training_messages(
+            kettle.title, kettle.description, "Me fale sobre {title}."
+        ),
+        "training_grounded": prompts.training_messages(
+            kettle.title, kettle.description, "{title}", kettle
+        ),
+    }
+    plain = {
+        name: [[m.role.value, m.content] for m in value] if isinstance(value, tuple) else value
+        for name, value in made.items()
+    }
+    assert plain == json.loads((old / "prompts.json").read_text())
