@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from engine.backends.llama.tokens import PromptTokens, read_tokenizer
-from engine.core.errors import UsageError
+from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.text import one_line
 from engine.core.types import Message, Role
 from engine.training.data import Row, as_messages
@@ -65,11 +65,8 @@ class Encoder:
         """Raises UsageError if the tokenizer cannot be read."""
         try:
             self.tokenizer: Any = read_tokenizer(folder)
-        except Exception as error:  # the library raises whatever its many readers do
-            raise UsageError(
-                f"The tokenizer in {folder} cannot be read: {one_line(str(error), 200)}.",
-                "Put the tokenizer that belongs to the model into its folder.",
-            ) from error
+        except EngineUnavailable as error:
+            raise UsageError(error.message, error.remedy) from error
         self._prompt = PromptTokens(self.tokenizer)
         if self.tokenizer.eos_token_id is None:
             raise UsageError(f"The tokenizer in {folder} names no token that ends a text.")

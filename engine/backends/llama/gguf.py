@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from engine.backends.llama.messages import Quantization
-from engine.backends.llama.runtimes import QUANTIZED_ABOVE
+from engine.backends.llama.runtimes import resolve_quantization
 from engine.backends.llama.weights import ModelFiles, RopeConfig, Tensor, read_header, read_json
 from engine.config import paths
 from engine.core import files as manifest
@@ -329,11 +329,9 @@ def model_file(model: ModelFiles, quantization: Quantization, show: Show) -> Pat
     4 bits are Q4_K_M and 8 are Q8_0; `auto` is 4 bits for all but small models, which are held in
     fp32. Raises EngineError.
     """
-    if quantization == "auto":
-        quantization = "nf4" if model.weight_bytes > QUANTIZED_ABOVE else "none"
-        full = quantization == "none"
-    else:
-        full = False
+    automatic = quantization == "auto"
+    quantization = resolve_quantization(quantization, model.weight_bytes)
+    full = automatic and quantization == "none"
     chosen = "fp32" if full else quantization
     out = _folder(model.name, _MODEL_KIND, chosen, model.weights)
     if not (out / _MODEL).exists():

@@ -20,10 +20,9 @@ from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.runtimes import threads
 from engine.backends.llama.text import AnswerWatch, end_tokens
 from engine.backends.llama.tokens import PromptTokens, common, encode, fit, read_tokenizer
-from engine.backends.llama.weights import ModelFiles, find_model, read_json
+from engine.backends.llama.weights import find_model, read_json
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
-from engine.core.text import one_line
 from engine.core.types import Message, Progress
 
 _BATCH = 128
@@ -48,7 +47,7 @@ class LlamaCppRuntime:
         gguf_cache.be_silent()
         self._files = find_model(request.folder, "base")
         file = gguf_cache.model_file(self._files, request.quantization, show)
-        self._tokenizer = _tokenizer(self._files)
+        self._tokenizer = read_tokenizer(self._files.folder)
         self._tokens = PromptTokens(self._tokenizer)
         self._ends = self._end_tokens()
         show(Progress(tr("reading weights")))
@@ -196,21 +195,7 @@ class LlamaCppRuntime:
         return end_tokens(named, self._tokenizer.get_added_vocab())
 
 
-def _tokenizer(model: ModelFiles) -> Any:  # noqa: ANN401 - untyped library
-    try:
-        return read_tokenizer(model.folder)
-    except Exception as error:  # the library raises whatever its many readers do
-        raise EngineUnavailable(
-            tr(
-                "The tokenizer in {folder} cannot be read: {error}.",
-                folder=model.folder,
-                error=one_line(str(error), 200),
-            ),
-            tr("Put the tokenizer that belongs to the model into its folder."),
-        ) from error
-
-
-def _load(file: Path) -> Any:  # noqa: ANN401 - as above
+def _load(file: Path) -> Any:  # noqa: ANN401 - untyped library
     llama_cpp.llama_backend_init()
     parameters = llama_cpp.llama_model_default_params()
     # Else weights are held a second time, in another order: twice the memory for a faster prompt.

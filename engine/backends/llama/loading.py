@@ -1,6 +1,6 @@
-"""Reads a Llama's weights and tokenizer into memory for llama_runtime, and says what goes wrong.
+"""Load a Llama's weights and tokenizer: for the chat, for training and for merging.
 
-Safetensors only, none of the model's own code is run, and nothing is fetched.
+Only safetensors are read. Code from the model's folder never runs, and the network is never used.
 """
 
 from __future__ import annotations
@@ -11,155 +11,118 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
-from transformers import (
-    BitsAndBytesConfig,
-    LlamaForCausalLM,
-)
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from engine.backends.llama.messages import Open, Quantization
-from engine.backends.llama.runtimes import FP32_UP_TO, QUANTIZED_ABOVE, threads
+from engine.backends.llama.runtimes import FP32_UP_TO, resolve_quantization, threads
 from engine.backends.llama.tokens import read_tokenizer
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
-from engine.core.text import one_line
 
-_SHARE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
-"""Memory that a model takes, in shares of its 16-bit weights; embeddings are never quantized."""
+_SIZE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
+"""Memory of a loaded model as a share of its 16-bit weights; embeddings are never quantized."""
 
-_FEWEST_TOKENS = 0.75
-"""Share of the model's vocabulary that its tokenizer has at least; makers round it up a little."""
+_MIN_VOCABULARY = 0.75
+"""Smallest share of the model's embedding rows that a matching tokenizer fills."""
 
-# What torch, CUDA and (the last) oneDNN say when an allocation fails.
 _OUT_OF_MEMORY = (
     "allocate memory",
     "out of memory",
     "not enough memory",
     "bad_alloc",
+    "alloc_failed",
     "could not create a primitive",
 )
+"""Messages of torch, CUDA, cuBLAS and oneDNN for a failed allocation, in lower case."""
 
 
-def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
-    """The model, in the weights' own precision or quantized, on the GPU if there is one.
+def load_base(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | str = "auto",
+    quantization: BitsAndBytesConfig | None = None,
+    device: int | str | None = "cpu",
+) -> Any:  # noqa: ANN401 - untyped library
+    """Load the base model in `folder`.
 
-    Raises EngineUnavailable for weights that do not fit their configuration or the memory.
+    `dtype` "auto" keeps the precision of the weights; `device` None leaves placement to the caller,
+    as FSDP needs. Raises EngineUnavailable for incomplete weights, otherwise what the library does.
     """
-    folder, quantization = request.folder, request.quantization
-    on_gpu = torch.cuda.is_available()
-    if quantization == "auto":
-        large = request.weight_bytes > QUANTIZED_ABOVE
-        quantization = "nf4" if on_gpu and large else "none"
-    if on_gpu:
-        # It plans anew for each length that it meets, and an answer has another at every token:
-        # docs/measurements/llama.md has what was measured.
-        torch.backends.cuda.enable_cudnn_sdp(False)
-    else:
-        torch.set_num_threads(threads(request.weight_bytes))
-    _check_memory(request.weight_bytes * _SHARE[quantization], on_gpu=on_gpu)
-    with memory_ran_out(tr("Memory ran out: the model could not be loaded.")):
-        model, report = LlamaForCausalLM.from_pretrained(
-            folder,
-            dtype=_dtype(request, quantization),
-            device_map={"": 0 if on_gpu else "cpu"},
-            quantization_config=_quantized(quantization),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    if report["missing_keys"]:
-        # The library would put random numbers in their place.
+    model, report = LlamaForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        device_map=None if device is None else {"": device},
+        quantization_config=quantization,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = report["missing_keys"]
+    if missing:
+        # transformers fills them with random numbers.
         raise EngineUnavailable(
             tr(
                 "The weights in {folder} lack {count} parts of the model, such as {report}.",
                 folder=folder,
-                count=len(report["missing_keys"]),
-                report=min(report["missing_keys"]),
+                count=len(missing),
+                report=min(missing),
             ),
             tr("Copy or fetch the model once more."),
         )
-    return model.eval()
+    return model
 
 
-def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped library
-    """The model's tokenizer. Raises EngineUnavailable if it cannot be read or does not fit."""
-    remedy = tr("Put the tokenizer that belongs to the model into its folder.")
-    try:
-        tokenizer = read_tokenizer(folder)
-    except Exception as error:  # the library raises whatever its many readers do
-        raise EngineUnavailable(
-            tr(
-                "The tokenizer in {folder} cannot be read: {error}.",
-                folder=folder,
-                error=one_line(str(error), 200),
-            ),
-            remedy,
-        ) from error
-    rows: int = model.get_input_embeddings().num_embeddings
-    if not rows * _FEWEST_TOKENS <= tokenizer.vocab_size <= rows:
-        raise EngineUnavailable(
-            tr(
-                "The tokenizer in {folder} does not fit the model: it has {vocab_size} "
-                "tokens, the model {rows}.",
-                folder=folder,
-                vocab_size=tokenizer.vocab_size,
-                rows=rows,
-            ),
-            remedy,
-        )
-    return tokenizer
+def quantization_config(
+    quantization: Quantization,
+    compute_dtype: torch.dtype = torch.bfloat16,
+    *,
+    double_quantization: bool = True,
+) -> BitsAndBytesConfig | None:
+    """Build the bitsandbytes config for "nf4" or "int8"; None for "none"."""
+    match quantization:
+        case "nf4":
+            return BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=double_quantization,
+                bnb_4bit_compute_dtype=compute_dtype,
+            )
+        case "int8":
+            return BitsAndBytesConfig(load_in_8bit=True)
+        case _:
+            return None
 
 
-@contextlib.contextmanager
-def memory_ran_out(told: str) -> Iterator[None]:
-    """Turns every way of running out of memory into EngineFailed, which says `told`."""
-    try:
-        yield
-    except (RuntimeError, MemoryError, OSError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise EngineFailed(told, _spare_memory()) from error
-
-
-def _spare_memory() -> str:
-    return tr("Close other programs, begin a new conversation, or choose a smaller model.")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+def is_out_of_memory(error: BaseException) -> bool:
+    """Check whether an allocation failed, on the CPU or on a GPU."""
+    if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return any(words in str(error) for words in _OUT_OF_MEMORY)
+    message = str(error).lower()
+    return any(phrase in message for phrase in _OUT_OF_MEMORY)
 
 
-def _dtype(request: Open, quantization: Quantization) -> Any:  # noqa: ANN401 - a dtype, or "auto"
-    """16-bit weights stay so, at half the memory and twice the speed; but not if they are few.
-
-    Of a small model neither is felt, and the rounding of 16-bit sums costs words.
-    """
-    small = request.weight_bytes <= FP32_UP_TO and quantization == "none"
-    return torch.float32 if small else "auto"
-
-
-def _quantized(quantization: Quantization) -> BitsAndBytesConfig | None:
-    if quantization == "nf4":
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        )
-    return BitsAndBytesConfig(load_in_8bit=True) if quantization == "int8" else None
+@contextlib.contextmanager
+def explain_out_of_memory(message: str) -> Iterator[None]:
+    """Raise EngineFailed with `message` when memory runs out in the block."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise EngineFailed(message, _spare_memory()) from error
 
 
-def _check_memory(needed: float, *, on_gpu: bool) -> None:
-    """Refuse a model that would drive the machine into swapping, before it does."""
-    free = torch.cuda.mem_get_info()[0] if on_gpu else _free_memory()
-    if free is not None and needed > free:
+def check_memory(needed: float, *, on_gpu: bool) -> None:
+    """Raise EngineUnavailable if `needed` bytes are not free: swapping would stall the machine."""
+    free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+    if needed > free:
         raise EngineUnavailable(
             tr(
                 "The model needs about {needed:.1f} GB of memory, and {free:.1f} GB are free.",
@@ -170,11 +133,50 @@ def _check_memory(needed: float, *, on_gpu: bool) -> None:
         )
 
 
-def _free_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    return found[0] * 1024 if found else None
+def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
+    """Load the model that the chat asks for, on the GPU if there is one.
+
+    Raises EngineError if the weights are incomplete or do not fit into memory.
+    """
+    on_gpu = torch.cuda.is_available()
+    quantization = resolve_quantization(
+        request.quantization, request.weight_bytes, supported=on_gpu
+    )
+    if on_gpu:
+        # cuDNN plans again for each length, and every token of an answer has a new one:
+        # docs/measurements/llama.md has the figures.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    else:
+        torch.set_num_threads(threads(request.weight_bytes))
+    check_memory(request.weight_bytes * _SIZE[quantization], on_gpu=on_gpu)
+    # The rounding of 16-bit sums costs a small model words, and 32 bits cost it little memory.
+    small = request.weight_bytes <= FP32_UP_TO and quantization == "none"
+    with explain_out_of_memory(tr("Memory ran out: the model could not be loaded.")):
+        return load_base(
+            request.folder,
+            dtype=torch.float32 if small else "auto",
+            quantization=quantization_config(quantization),
+            device=0 if on_gpu else "cpu",
+        )
+
+
+def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped library
+    """Load the tokenizer of a loaded model. Raises EngineUnavailable if it does not match."""
+    tokenizer = read_tokenizer(folder)
+    rows: int = model.get_input_embeddings().num_embeddings
+    if not rows * _MIN_VOCABULARY <= tokenizer.vocab_size <= rows:
+        raise EngineUnavailable(
+            tr(
+                "The tokenizer in {folder} does not fit the model: it has {vocab_size} "
+                "tokens, the model {rows}.",
+                folder=folder,
+                vocab_size=tokenizer.vocab_size,
+                rows=rows,
+            ),
+            tr("Put the tokenizer that belongs to the model into its folder."),
+        )
+    return tokenizer
+
+
+def _spare_memory() -> str:
+    return tr("Close other programs, begin a new conversation, or choose a smaller model.")

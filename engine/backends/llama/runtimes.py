@@ -33,6 +33,15 @@ def runtime_of(row: settings.LlamaEngine) -> Runtime:
     return "llama.cpp" if fast else "transformers"
 
 
+def resolve_quantization(
+    quantization: Quantization, weight_bytes: int, *, supported: bool = True
+) -> Quantization:
+    """Replace "auto": 4 bits for a large model if `supported`, else none."""
+    if quantization != "auto":
+        return quantization
+    return "nf4" if supported and weight_bytes > QUANTIZED_ABOVE else "none"
+
+
 def threads(weight_bytes: int) -> int:
     """How many threads a model of that size is to be computed by, on a CPU.
 

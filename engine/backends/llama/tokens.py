@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from engine.core.errors import EngineFailed
+from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.core.types import Message, Role
@@ -26,10 +26,20 @@ from engine.prompts import LLAMA2_TEMPLATE
 
 
 def read_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - untyped library
-    """The tokenizer in a model's folder, from this disk alone. Raises whatever its readers do."""
-    return _tokenizer_class(folder).from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
+    """Load the tokenizer in a model's folder. Raises EngineUnavailable if it cannot be read."""
+    try:
+        return _tokenizer_class(folder).from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the libraries' many readers raise errors of every kind
+        raise EngineUnavailable(
+            tr(
+                "The tokenizer in {folder} cannot be read: {error}.",
+                folder=folder,
+                error=one_line(str(error), 200),
+            ),
+            tr("Put the tokenizer that belongs to the model into its folder."),
+        ) from error
 
 
 class PromptTokens:

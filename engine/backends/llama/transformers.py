@@ -20,7 +20,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from engine.backends.llama.loading import load_model, load_tokenizer, memory_ran_out
+from engine.backends.llama.loading import explain_out_of_memory, load_model, load_tokenizer
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.text import AnswerWatch, end_tokens
 from engine.backends.llama.tokens import Fitted, PromptTokens, common, encode, fit
@@ -61,7 +61,7 @@ class LlamaRuntime:
         self.spoiled = True
         name = f"adapter{len(self._names)}"
         try:
-            with memory_ran_out(tr("Memory ran out: the adapter could not be loaded.")):
+            with explain_out_of_memory(tr("Memory ran out: the adapter could not be loaded.")):
                 self._read_adapter(folder, name)
         except (RuntimeError, ValueError, KeyError, TypeError, OSError, UserWarning) as error:
             raise EngineUnavailable(
@@ -93,7 +93,7 @@ class LlamaRuntime:
         watch = AnswerWatch(self._tokens.decode, self._ends, self._tokens.template, emit)
         try:
             told = tr("Memory ran out: the model could not answer.")
-            with memory_ran_out(told), torch.inference_mode():
+            with explain_out_of_memory(told), torch.inference_mode():
                 self._generate(fitted, _sampling(ask), watch, cancelled)
         except _CancelledError:
             return None
