@@ -34,7 +34,7 @@ _SENTENCE = "The **lamp** folds flat, weighs little and `holds` its charge for a
 class Body(Protocol):
     """One way to draw words that come."""
 
-    async def add(self, text: str) -> None:
+    async def append(self, text: str) -> None:
         """More words."""
         ...
 
@@ -132,9 +132,9 @@ async def body(way: str, pane: ConversationView) -> Body:
     """A place in the pane for words that come, drawn that way."""
     from textual.widgets import Markdown, Static
 
-    view = await pane.begin("And this one?", "Model")
+    view = await pane.begin_turn("And this one?", "Model")
     if way == "balcao":
-        return Ours(view.add, view)
+        return Ours(view.append, view)
     if way == "static":
         plain = Static("", markup=False, classes="words")
         await view.mount(plain, before=0)
@@ -147,8 +147,8 @@ async def body(way: str, pane: ConversationView) -> Body:
 class Ours:
     """The chat's own."""
 
-    def __init__(self, add, view) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - below
-        self.add = add
+    def __init__(self, append, view) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - below
+        self.append = append
         self._view = view
 
     async def finish(self) -> None:
@@ -163,7 +163,7 @@ class Plain:
         self._static = static
         self._text = ""
 
-    async def add(self, text: str) -> None:
+    async def append(self, text: str) -> None:
         """Draw all of it again."""
         self._text += text
         self._static.update(self._text)
@@ -176,7 +176,7 @@ class Usual:
     """Textual's MarkdownStream."""
 
     def __init__(self, stream) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - below
-        self.add = stream.write
+        self.append = stream.write
         self.finish = stream.stop
 
 
@@ -225,7 +225,7 @@ class Measured(BalcaoApp):
             wait = began + number / RATE - time.perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)
-            await view.add(piece)
+            await view.append(piece)
         await view.finish()
         await self._drawn()
         wall, used = time.perf_counter() - began, time.process_time() - cpu

@@ -103,9 +103,9 @@ def _chat(flags: dict[str, Any]) -> int:
         told = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
         say(f"balcao: {told[0].lower()}{told[1:]}")
         return _plain(flags, go_on=go_on)
-    from tui.textual_patches.typeahead import typing_kept
+    from tui.textual_patches.typeahead import capture_typing
 
-    with typing_kept(sys.stdin.fileno()) as typed:
+    with capture_typing(sys.stdin.fileno()) as typed:
         # Nothing that is loaded for the first frame becomes garbage: looking for it would take
         # a tenth of the time. The app turns it on again.
         gc.disable()

@@ -142,15 +142,17 @@ def _terminal(chosen: Settings) -> Iterator[Finding]:
         if small
         else "",
     )
-    colours = terminal.colours()
-    wanted = tr("none wanted (NO_COLOR)") if terminal.no_colour() else f"{colours:,}"
+    colours = terminal.colour_count()
+    wanted = tr("none wanted (NO_COLOR)") if terminal.colour_disabled() else f"{colours:,}"
     yield Finding("terminal", "colours", wanted)
     charset = glyphs.terminal_charset(chosen.unicode)
     yield Finding("terminal", "characters", charset)
     yield Finding("terminal", "input", _streams())
     yield Finding("terminal", "tmux", _yes("TMUX"))
     yield Finding("terminal", "SSH", _yes("SSH_CONNECTION"))
-    ways = ", ".join(clipboard.ways()) or tr("the terminal (OSC 52), if it allows it, and a file")
+    ways = ", ".join(clipboard.programs()) or tr(
+        "the terminal (OSC 52), if it allows it, and a file"
+    )
     yield Finding("terminal", "copying", tr("to {ways}", ways=ways))
 
 
@@ -196,7 +198,7 @@ def _fold() -> None:
     from tui import terminal as glyphs
 
     if sys.stdout.isatty():
-        glyphs.write_in(sys.stdout, glyphs.terminal_charset())
+        glyphs.set_charset(sys.stdout, glyphs.terminal_charset())
 
 
 if __name__ == "__main__":

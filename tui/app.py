@@ -32,14 +32,14 @@ from tui import keys, themes
 from tui import terminal as glyphs
 from tui.commands.table import COMMANDS
 from tui.screens.chat import ChatScreen
-from tui.terminal import no_colour
+from tui.terminal import colour_disabled
 from tui.textual_patches import memory, typeahead
 from tui.textual_patches.driver import TerminalDriver, driver_for
-from tui.widgets.composer import RecordWanted
 from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:
     from engine.chat.open import Counter
+    from tui.widgets.turns import RecordRequested
 
 
 def crash_report() -> str:
@@ -89,11 +89,11 @@ class BalcaoApp(App[None]):
         Raises SettingsError for a theme or a key that does not exist.
         """
         # The text is there with the first frame; what a key does, Enter too, only after it.
-        self._typed, keys_pressed = typeahead.apart(typed)
+        self._typed, keys_pressed = typeahead.split_at_key(typed)
         super().__init__(
             driver_class=driver_for(glyphs.terminal_charset(settings.unicode), keys_pressed),
             # Textual's NO_COLOR keeps shades of grey, unless the colours are the terminal's own.
-            ansi_color=True if no_colour() else None,
+            ansi_color=True if colour_disabled() else None,
         )
         self._settings = settings
         self._go_on = go_on
@@ -136,20 +136,20 @@ class BalcaoApp(App[None]):
 
     def on_ready(self) -> None:
         """The first frame is drawn: what was put off until then is done."""
-        memory.settle()
+        memory.start()
         self.theme_changed_signal.subscribe(self, self._keep_theme)
         if isinstance(self._driver, TerminalDriver):
-            from tui.textual_patches.driver import Leaving
+            from tui.textual_patches.driver import ExitSignals
 
-            self._leaving = Leaving(self._leave)
+            self._leaving = ExitSignals(self._leave)
 
     def on_unmount(self) -> None:
         """The chat ends."""
-        memory.unsettle()
+        memory.stop()
 
     def post_display_hook(self) -> None:
         """Something was drawn: Textual calls it."""
-        memory.tidy_soon()
+        memory.collect_soon()
 
     def _keep_theme(self, theme: Theme) -> None:
         """A theme that was chosen from the palette is the person's from here on."""
@@ -171,7 +171,7 @@ class BalcaoApp(App[None]):
         """A key as footers name it; Enter by its name where the terminal has no sign for it."""
         shown, driver = super().get_key_display(binding), self._driver
         charset = driver.charset if isinstance(driver, TerminalDriver) else glyphs.UTF8
-        return shown if glyphs.folded(shown, charset) == shown else binding.key
+        return shown if glyphs.fold(shown, charset) == shown else binding.key
 
     def action_command_palette(self) -> None:
         """Open the palette."""
@@ -207,7 +207,7 @@ class BalcaoApp(App[None]):
             title, does = _TEXTUALS.get(own.title, (own.title, own.help))
             yield own._replace(title=title, help=does)
 
-    def on_record_wanted(self, event: RecordWanted) -> None:
+    def on_record_requested(self, event: RecordRequested) -> None:
         """Open records, over whatever screen asks for them."""
         from tui.screens.record import RecordScreen
 
@@ -264,8 +264,8 @@ def run(settings: Settings, typed: str, *, go_on: bool) -> int:
     """Open the chat, `typed` in the composer; returns the exit code once it is left."""
     charset = glyphs.terminal_charset(settings.unicode)
     if sys.__stderr__:
-        glyphs.write_in(sys.__stderr__, charset)  # that is where Textual draws
-    if not no_colour():
+        glyphs.set_charset(sys.__stderr__, charset)  # that is where Textual draws
+    if not colour_disabled():
         os.environ.pop("NO_COLOR", None)  # set to nothing it says nothing; Textual would heed it
     settings = replace(settings, theme=themes.theme_for(settings.theme))
     app = BalcaoApp(settings, typed, go_on=go_on)

@@ -57,7 +57,7 @@ def copy(text: str, environ: Mapping[str, str] | None = None) -> str:
     return ""
 
 
-def ways(environ: Mapping[str, str] | None = None) -> list[str]:
+def programs(environ: Mapping[str, str] | None = None) -> list[str]:
     """What would be tried, in order, with the program; for the doctor."""
     return [f"{way.where} ({way.copy[0]})" for way in _WAYS if _is_there(way, environ)]
 

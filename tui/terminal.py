@@ -20,7 +20,7 @@ def is_dumb(environ: Mapping[str, str] | None = None) -> bool:
     return (os.environ if environ is None else environ).get("TERM", "") in _DUMB
 
 
-def colours(environ: Mapping[str, str] | None = None) -> int:
+def colour_count(environ: Mapping[str, str] | None = None) -> int:
     """How many colours the terminal has, by the rules by which Rich, and so Textual, counts them.
 
     `TEXTUAL_COLOR_SYSTEM` goes before what the terminal says of itself.
@@ -37,7 +37,7 @@ def colours(environ: Mapping[str, str] | None = None) -> int:
     return MANY if last in ("256color", "kitty") else SIXTEEN
 
 
-def no_colour(environ: Mapping[str, str] | None = None) -> bool:
+def colour_disabled(environ: Mapping[str, str] | None = None) -> bool:
     """Whether the person wants none: `NO_COLOR` is set, and to something (no-color.org)."""
     return bool((os.environ if environ is None else environ).get("NO_COLOR"))
 
@@ -104,7 +104,7 @@ def terminal_charset(
     unicode: str = "auto",
     environ: Mapping[str, str] | None = None,
     utf8_mode: bool | None = None,
-    written_in: str | None = None,
+    python_charset: str | None = None,
 ) -> str:
     """The codec of what the terminal shows: `utf-8`, or the name of what the locale says instead.
 
@@ -112,8 +112,8 @@ def terminal_charset(
     locale. Python cannot be asked for that, as it takes a locale of "C" for a mistake: it sets
     LC_CTYPE=C.UTF-8 (PEP 538), or else its UTF-8 mode (PEP 540), and writes UTF-8 to whatever
     terminal. So the variables are read as they were: "C" and "POSIX" have ASCII, a name with a
-    character set has that one, a name without has `written_in`, which is what Python found. Where
-    no variable is set nothing was said, and UTF-8 it is, as for Python.
+    character set has that one, a name without has `python_charset`, which is what Python found.
+    Where no variable is set nothing was said, and UTF-8 it is, as for Python.
     """
     environ = os.environ if environ is None else environ
     utf8_mode = bool(sys.flags.utf8_mode) if utf8_mode is None else utf8_mode
@@ -125,7 +125,7 @@ def terminal_charset(
     if locale in _NO_LOCALE:
         return "ascii"
     named = locale.partition(".")[2].partition("@")[0]
-    found = named or (written_in or UTF8 if not utf8_mode else UTF8)
+    found = named or (python_charset or UTF8 if not utf8_mode else UTF8)
     try:
         return codecs.lookup(found).name
     except LookupError:
@@ -141,14 +141,14 @@ def _locale(environ: Mapping[str, str], *, utf8_mode: bool) -> str:
     return environ.get("LC_ALL", "") or ctype or language
 
 
-def folded(text: str, charset: str) -> str:
+def fold(text: str, charset: str) -> str:
     """`text` as a terminal of that character set shows it, cell for cell."""
     if charset == UTF8:
         return text
     return text.encode(charset, _FOLDING).decode(charset)
 
 
-def write_in(stream: TextIO, charset: str) -> None:
+def set_charset(stream: TextIO, charset: str) -> None:
     """Have everything that is written to `stream` folded into `charset`."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding=charset, errors=_FOLDING)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from textual.theme import BUILTIN_THEMES, Theme
 
-from tui.terminal import SIXTEEN, colours, no_colour
+from tui.terminal import SIXTEEN, colour_count, colour_disabled
 
 AUTO = "auto"
 DARK = replace(
@@ -125,5 +125,5 @@ def theme_for(chosen: str, environ: Mapping[str, str] | None = None) -> str:
     """
     if chosen != AUTO:
         return chosen
-    few = no_colour(environ) or colours(environ) <= SIXTEEN
+    few = colour_disabled(environ) or colour_count(environ) <= SIXTEEN
     return IN_SIXTEEN_COLOURS if few else DARK.name

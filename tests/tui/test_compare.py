@@ -51,7 +51,7 @@ async def test_all_that_are_ready_answer_beside_the_record(
     server.always = scripted.hello()
     async with chat(catalogue_dir, size, **remote(server)) as pilot:
         await compare(pilot, TITLE)
-        await until(lambda: all(view.finished for view in views(pilot)))
+        await until(lambda: all(view.is_finished for view in views(pilot)))
         catalogue, model = views(pilot)
         assert said(catalogue) == "Folds flat and floats."
         assert "word for word" in about(catalogue)
@@ -83,7 +83,7 @@ async def test_one_that_fails_stops_nobody(catalogue_dir: Path, server: scripted
     server.always = scripted.error(404, "no such model", code="model_not_found")
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await compare(pilot, TITLE)
-        await until(lambda: all(view.finished for view in views(pilot)))
+        await until(lambda: all(view.is_finished for view in views(pilot)))
         assert said(views(pilot)[0]) == "Folds flat and floats."
         assert "no answer" in about(views(pilot)[1])
 
@@ -94,7 +94,9 @@ async def test_escape_stops_first_and_closes_then(
     server.always = scripted.stalled(scripted.words("Half"))
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await compare(pilot, TITLE)
-        await until(lambda: bool(views(pilot)[1].query(MarkdownView)) and views(pilot)[0].finished)
+        await until(
+            lambda: bool(views(pilot)[1].query(MarkdownView)) and views(pilot)[0].is_finished
+        )
         await pilot.press("escape")
         await until(lambda: "cancelled" in about(views(pilot)[1]))
         await until(server.asked[0].left.is_set)
@@ -114,5 +116,5 @@ async def test_the_last_question_is_compared_where_there_is_no_draft(
         assert "F3" in words(pilot, "#state")[0]
         await ask(pilot, ROWS[0][1])
         await pilot.press("f3")
-        await until(lambda: len(views(pilot)) == 2 and all(v.finished for v in views(pilot)))
+        await until(lambda: len(views(pilot)) == 2 and all(v.is_finished for v in views(pilot)))
         assert words(pilot, ".question") == [f"❯ {ROWS[0][1]}"]

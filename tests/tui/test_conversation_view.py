@@ -104,7 +104,7 @@ async def test_scrolling_up_and_down_shows_every_line_once_and_in_order() -> Non
             pages.append(seen(pilot))
         together = list(dict.fromkeys(mark for page in reversed(pages) for mark in page))
         assert together == everything
-        assert pane.place == 0
+        assert pane.top_turn == 0
         pages = [seen(pilot)]
         while pane.scroll_y < pane.max_scroll_y:
             pane.scroll_page_down(animate=False)
@@ -112,7 +112,7 @@ async def test_scrolling_up_and_down_shows_every_line_once_and_in_order() -> Non
             pages.append(seen(pilot))
         together = list(dict.fromkeys(mark for page in pages for mark in page))
         assert together == everything
-        assert pane.following
+        assert pane.is_following
 
 
 async def test_what_is_read_does_not_move_while_more_is_drawn() -> None:
@@ -143,7 +143,7 @@ async def test_any_turn_can_be_gone_to() -> None:
             assert f"question {place}" in shown
             start = everything.index(shown[0])
             assert shown == everything[start : start + len(shown)]
-            assert pane.place == place or pane.scroll_y == pane.max_scroll_y
+            assert pane.top_turn == place or pane.scroll_y == pane.max_scroll_y
             assert drawn(pilot) < 60
 
 
@@ -156,7 +156,7 @@ async def test_the_scrollbar_reaches_what_is_not_drawn() -> None:
             shown = seen(pilot)
             start = written(500).index(shown[0])
             assert shown == written(500)[start : start + len(shown)]
-            assert abs(pane.place - 500 * part) < 60
+            assert abs(pane.top_turn - 500 * part) < 60
 
 
 async def test_a_resize_keeps_the_turn_that_is_read() -> None:
@@ -166,30 +166,30 @@ async def test_a_resize_keeps_the_turn_that_is_read() -> None:
         await settle(pilot)
         await pilot.resize_terminal(40, 30)
         await settle(pilot)
-        assert pane.place == 120
+        assert pane.top_turn == 120
         await pilot.resize_terminal(100, 12)
         await settle(pilot)
-        assert pane.place == 120
+        assert pane.top_turn == 120
 
 
 async def test_it_follows_until_the_reader_scrolls_up_and_again_when_he_is_back() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 30)
-        view = await pane.begin("question 30", "Model")
-        await view.add("- line 30.0\n")
+        view = await pane.begin_turn("question 30", "Model")
+        await view.append("- line 30.0\n")
         await until(lambda: "line 30.0" in seen(pilot))
         pane.scroll_page_up(animate=False)
         await settle(pilot)
         shown = seen(pilot)
-        assert not pane.following
+        assert not pane.is_following
         for line in range(1, 40):
-            await view.add(f"- line 30.{line}\n")
+            await view.append(f"- line 30.{line}\n")
         await until(lambda: pane.max_scroll_y > pane.scroll_y + 45)
         await settle(pilot)
         assert seen(pilot) == shown
         pane.scroll_end(animate=False)
         await settle(pilot)
-        await view.add("- line 30.40\n")
+        await view.append("- line 30.40\n")
         await until(lambda: seen(pilot)[-1:] == ["line 30.40"])
         pane.scroll_home(animate=False)
         await settle(pilot)
@@ -197,56 +197,56 @@ async def test_it_follows_until_the_reader_scrolls_up_and_again_when_he_is_back(
         await view.finish(answer(30))
         await settle(pilot)
         assert seen(pilot)[0] == "question 0"
-        await pane.begin("question 31", "Model")
+        await pane.begin_turn("question 31", "Model")
         await settle(pilot)
         assert seen(pilot)[-1] == "question 31"
-        assert pane.following
+        assert pane.is_following
 
 
 async def test_scrolling_down_at_the_end_is_not_away_from_it() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 30)
-        view = await pane.begin("question 30", "Model")
-        await view.add("- line 30.0\n")
+        view = await pane.begin_turn("question 30", "Model")
+        await view.append("- line 30.0\n")
         await until(lambda: "line 30.0" in seen(pilot))
         pane.scroll_page_up(animate=False)
         await settle(pilot)
         for _ in range(3):
             pane.scroll_page_down(animate=False)
             await settle(pilot)
-        assert pane.following
+        assert pane.is_following
         await pilot._post_mouse_events([MouseScrollDown], pane, offset=(5, 5))
         await settle(pilot)
-        assert pane.following
-        await view.add("- line 30.1\n")
+        assert pane.is_following
+        await view.append("- line 30.1\n")
         await until(lambda: seen(pilot)[-1:] == ["line 30.1"])
         await pilot._post_mouse_events([MouseScrollUp], pane, offset=(5, 5))
         await settle(pilot)
-        assert not pane.following
+        assert not pane.is_following
 
 
 async def test_scrolling_where_all_is_in_view_is_none() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 1)
-        view = await pane.begin("question 1", "Model")
-        await view.add("- line 1.0\n")
+        view = await pane.begin_turn("question 1", "Model")
+        await view.append("- line 1.0\n")
         await until(lambda: "line 1.0" in seen(pilot))
         pane.scroll_page_up(animate=False)
         await settle(pilot)
         for line in range(1, 40):
-            await view.add(f"- line 1.{line}\n")
+            await view.append(f"- line 1.{line}\n")
         await until(lambda: seen(pilot)[-1:] == ["line 1.39"], seconds=5)
 
 
 async def test_an_answer_goes_on_where_nobody_looks() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 300)
-        view = await pane.begin("question 300", "Model")
-        await view.add("line 300.0 ")
+        view = await pane.begin_turn("question 300", "Model")
+        await view.append("line 300.0 ")
         await pane.go_to(10)
         await settle(pilot)
         assert drawn(pilot) < 60
-        await view.add("and line 300.1")
+        await view.append("and line 300.1")
         await view.finish(answer(300))
         pane.scroll_end(animate=False)
         await settle(pilot)

@@ -156,7 +156,7 @@ async def test_parameters_are_in_force_and_kept(catalogue_dir: Path, tiny: Tiny)
         assert file.read_text().startswith("# mine\n")
         await pilot.press("escape")
         view = await send(pilot, HELLO)
-        await until(lambda: view.finished, seconds=120)
+        await until(lambda: view.is_finished, seconds=120)
         answer = pilot.app.screen.conversation.turns[-1].answer  # type: ignore[attr-defined] # the chat's
         assert answer.tokens.completion == 3
         assert answer.text != BASE[HELLO]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tui.terminal import GLYPHS, folded, terminal_charset, write_in
+from tui.terminal import GLYPHS, fold, set_charset, terminal_charset
 
 ROOT = Path(__file__).resolve().parents[2]
 FACES = sorted([*ROOT.glob("tui/**/*.py"), *ROOT.glob("engine/*.py"), *ROOT.glob("scripts/*.py")])
@@ -52,7 +52,7 @@ def test_every_glyph_that_we_draw_has_a_stand_in(file: Path) -> None:
     ],
 )
 def test_what_is_missing_is_replaced_cell_for_cell(text: str, charset: str, shown: str) -> None:
-    assert folded(text, charset) == shown
+    assert fold(text, charset) == shown
     assert cell_len(shown) == cell_len(text)
 
 
@@ -89,14 +89,14 @@ def test_the_locale_is_read_as_the_person_has_set_it(environ: dict[str, str], ch
 def test_the_setting_goes_before_the_locale() -> None:
     assert terminal_charset("never", {"LANG": "C.UTF-8"}, utf8_mode=False) == "ascii"
     assert terminal_charset("always", {"LANG": "C"}, utf8_mode=True) == "utf-8"
-    assert terminal_charset("auto", {"LANG": "fr_FR"}, utf8_mode=False, written_in="latin-1") == (
-        "iso8859-1"
-    )
+    assert terminal_charset(
+        "auto", {"LANG": "fr_FR"}, utf8_mode=False, python_charset="latin-1"
+    ) == ("iso8859-1")
 
 
 def test_a_stream_is_folded_as_it_is_written() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
-    write_in(stream, "ascii")
+    set_charset(stream, "ascii")
     stream.write("❯ Olá")
     assert raw.getvalue() == b"> Ol?"

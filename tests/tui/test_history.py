@@ -22,8 +22,8 @@ from tests.engine.store.test_store import ANSWER
 from tests.tui.driving import ask, chat, footer, state, still, until, until_open, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
-from tui.screens.conversations import ConversationList, ConversationsScreen, slice_for
-from tui.screens.dialogs import ChoiceScreen, LineScreen
+from tui.screens.conversations import ConversationList, ConversationsScreen, page_size
+from tui.screens.dialogs import ChoiceDialog, InputDialog
 from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView
 
@@ -90,7 +90,7 @@ async def command(pilot: Pilot[None], text: str) -> None:
 
 def shown(pilot: Pilot[None]) -> bool:
     """Whether a conversation of one answer is drawn, and nothing is left to do about it."""
-    drawn = [view.finished for view in pilot.app.screen.query(AnswerView)] == [True]
+    drawn = [view.is_finished for view in pilot.app.screen.query(AnswerView)] == [True]
     return drawn and all(worker.is_finished for worker in pilot.app.workers)
 
 
@@ -163,14 +163,14 @@ async def test_renaming(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
         await pilot.press("down", "f2")
-        await until(lambda: isinstance(pilot.app.screen, LineScreen))
+        await until(lambda: isinstance(pilot.app.screen, InputDialog))
         assert pilot.app.screen.query_one(Input).value == "do you have the neon pink tutu?"
         await pilot.press("ctrl+u", *"Tulle", "enter")
         await until(lambda: told(pilot) == "Renamed.")
         assert titles(found)[1] == "Tulle"
         assert found.highlighted == 1
         await pilot.press("f2")
-        await until(lambda: isinstance(pilot.app.screen, LineScreen))
+        await until(lambda: isinstance(pilot.app.screen, InputDialog))
         await pilot.press("x", "escape")
         await until(lambda: isinstance(pilot.app.screen, ConversationsScreen))
         assert titles(found)[1] == "Tulle"
@@ -244,7 +244,7 @@ async def test_exporting(catalogue_dir: Path) -> None:
             )
         ):
             await pilot.press("f5")
-            await until(lambda: isinstance(pilot.app.screen, ChoiceScreen))
+            await until(lambda: isinstance(pilot.app.screen, ChoiceDialog))
             await until(lambda: footer(pilot) == {"enter": "Take it", "escape": "Leave it"})
             await pilot.press(*["down"] * downs, "enter")
             await until(lambda name=name: Path(told(pilot)).match(name))  # type: ignore[misc]
@@ -270,7 +270,7 @@ async def test_importing(
             (exported, "4 were here already."),
         ):
             await pilot.press("f7")
-            await until(lambda: isinstance(pilot.app.screen, LineScreen))
+            await until(lambda: isinstance(pilot.app.screen, InputDialog))
             pilot.app.screen.query_one(Input).insert_text_at_cursor(str(file))
             await pilot.press("enter")
             await until(lambda tells=tells: tells in told(pilot))  # type: ignore[misc]
@@ -278,7 +278,7 @@ async def test_importing(
 
 
 async def test_a_long_list_comes_in_slices(catalogue_dir: Path) -> None:
-    one = slice_for(24)
+    one = page_size(24)
     number = 2 * one + 7
     keep(*((f"word {n}", "said") for n in range(number)))
     async with page(catalogue_dir) as (pilot, found):
@@ -318,7 +318,7 @@ async def test_commands_export_and_import_without_the_page(catalogue_dir: Path) 
         await command(pilot, f"/import {file}")
         await until(lambda: state(pilot) == "0 conversations imported; 1 was here already.")
         await command(pilot, "/import")
-        await until(lambda: isinstance(pilot.app.screen, LineScreen))
+        await until(lambda: isinstance(pilot.app.screen, InputDialog))
         await pilot.press("escape")
 
 

@@ -13,9 +13,9 @@ from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, state, until, words
 from tui.screens.compare import CompareScreen
-from tui.terminal import folded
+from tui.terminal import fold
 from tui.widgets.composer import Composer
-from tui.widgets.turns import AnswerView, bar
+from tui.widgets.turns import AnswerView, share_bar
 
 TITLE, RECORD = ROWS[4][1], ROWS[4][2]
 
@@ -58,8 +58,8 @@ def body(view: AnswerView) -> Widget:
 def test_the_bar_is_full_for_all_and_empty_for_nothing(
     share: float | None, drawn: str, in_ascii: str
 ) -> None:
-    assert bar(share) == drawn
-    assert folded(bar(share), "ascii") == in_ascii
+    assert share_bar(share) == drawn
+    assert fold(share_bar(share), "ascii") == in_ascii
 
 
 async def test_an_answer_with_a_record_has_a_bar_and_one_without_has_none(
@@ -110,7 +110,7 @@ async def test_marks_in_the_compare_screen(catalogue_dir: Path, server: scripted
         await pilot.press("f3")
         await until(lambda: isinstance(pilot.app.screen, CompareScreen))
         views = pilot.app.screen.query(AnswerView)
-        await until(lambda: len(views) == 2 and all(view.finished for view in views))
+        await until(lambda: len(views) == 2 and all(view.is_finished for view in views))
         await pilot.press("f6")
         await until(lambda: underlined(body(views.last())) == "sings")
         assert not underlined(body(views.first()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.events import Paste
 
-from tui.textual_patches.driver import Pastes
+from tui.textual_patches.driver import PasteParser
 
 SENT = "ab\x1b[200~one\rtwo\x1b[A\x1b[201~c\x1b[B\x1b[200~\x1b[201~\x1b[200~three\0\x1b[201~"
 BEGINNINGS = {
@@ -17,7 +17,7 @@ BEGINNINGS = {
 
 
 def taken(pieces: list[str]) -> list[str | tuple[str]]:
-    pastes = Pastes()
+    pastes = PasteParser()
     parts = [part for piece in pieces for part in pastes.feed(piece)]
     return [(part.text,) if isinstance(part, Paste) else part for part in parts]
 

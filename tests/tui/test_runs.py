@@ -19,7 +19,7 @@ from tests.engine.training.runs.test_runs import begun, finished, running
 from tests.tui.driving import chat, state, until
 from tests.tui.test_plain import transcript
 from tui.screens.chat import ChatScreen
-from tui.screens.runs import RunCurve, RunsScreen
+from tui.screens.runs import LossCurve, RunsScreen
 
 SIZES = [(80, 24), (160, 50), (60, 20)]
 
@@ -81,7 +81,7 @@ async def test_a_run_is_shown_with_its_curve(
     async with chat(catalogue_dir, size) as pilot:
         page = await open_page(pilot)
         assert rows(page)[0][:4] == ["lora", "stopped", "40/60", "2/3"]
-        drawn = page.query_one(RunCurve)
+        drawn = page.query_one(LossCurve)
         await until(lambda: "┤" in str(drawn.render()))
         await pilot.pause()
         lines = str(drawn.render()).splitlines()

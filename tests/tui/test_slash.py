@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui.commands.slash import Called, as_question, is_command, offers, understood
+from tui.commands.slash import Called, as_question, is_command, suggestions, understood
 from tui.commands.table import COMMANDS
 
 
@@ -14,7 +14,7 @@ def test_every_command_is_called_by_its_name(command: object) -> None:
     called = understood(f"/{name}")
     assert isinstance(called, Called)
     assert called.command is command
-    called = understood(offers(f"/{name}", {})[0].text)
+    called = understood(suggestions(f"/{name}", {})[0].text)
     assert isinstance(called, Called)
     assert called.command is command
 
@@ -52,12 +52,15 @@ def test_two_slashes_are_a_question() -> None:
 
 def test_arguments_are_offered() -> None:
     values = {"engine": ["base", "lora"]}
-    assert [offer.text for offer in offers("/engine ", values)] == ["/engine base", "/engine lora"]
-    assert [offer.text for offer in offers("/engine l", values)] == ["/engine lora"]
-    assert offers("/engine lora", values) == []
-    assert offers("/help ", values) == []
+    assert [offer.text for offer in suggestions("/engine ", values)] == [
+        "/engine base",
+        "/engine lora",
+    ]
+    assert [offer.text for offer in suggestions("/engine l", values)] == ["/engine lora"]
+    assert suggestions("/engine lora", values) == []
+    assert suggestions("/help ", values) == []
 
 
 def test_dashes_stand_for_underscores_and_parts_are_found() -> None:
     assert isinstance(understood("/next-engine"), Called)
-    assert "/new" in [offer.text for offer in offers("/conve", {})]
+    assert "/new" in [offer.text for offer in suggestions("/conve", {})]

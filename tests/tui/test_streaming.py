@@ -95,7 +95,7 @@ async def test_escape_at_the_first_word_loses_none_of_it(
     server.always = scripted.stalled()
     async with chat(catalogue_dir, **remote(server)) as pilot:
         view = await send(pilot, TITLE)
-        drawing = asyncio.create_task(view.add("Every"))
+        drawing = asyncio.create_task(view.append("Every"))
         await asyncio.sleep(0)  # it waits until there is a widget for the words
         assert not drawing.done()
         drawing.cancel()

@@ -17,7 +17,7 @@ from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, order, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
-from tui.textual_patches.widgets import Backdrop
+from tui.textual_patches.widgets import SolidBackground
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import SELECTED, AnswerView, QuestionView
@@ -82,7 +82,7 @@ async def test_backdrops_are_drawn_as_textual_draws_them(catalogue_dir: Path) ->
         await ask(pilot, TIN)
         await pilot.press("ctrl+up")
         found = [one for one in (pilot.app.screen, *pilot.app.screen.query("*"))
-                 if isinstance(one, Backdrop)]  # fmt: skip
+                 if isinstance(one, SolidBackground)]  # fmt: skip
         assert {type(one).__name__ for one in found} == {
             "ChatScreen", "ConversationView", "TurnView", "AnswerView",
         }  # fmt: skip

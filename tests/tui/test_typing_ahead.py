@@ -86,12 +86,12 @@ def test_text_goes_before_the_keys_behind_it(tmp_path: Path, catalogue_dir: Path
     ],
 )
 def test_text_and_keys(typed: str, text: str, keys: str) -> None:
-    before, behind = typeahead.apart(typed)
-    assert (before, typeahead.as_sent(behind, ANSI_SEQUENCES_KEYS)) == (text, keys)
+    before, behind = typeahead.split_at_key(typed)
+    assert (before, typeahead.as_terminal_input(behind, ANSI_SEQUENCES_KEYS)) == (text, keys)
 
 
 def test_a_chat_of_lines_gets_the_text_alone() -> None:
-    assert typeahead.text_of("one\x1b[15~\ntwo\x1bOQ") == "one\ntwo"
+    assert typeahead.without_keys("one\x1b[15~\ntwo\x1bOQ") == "one\ntwo"
 
 
 @contextmanager

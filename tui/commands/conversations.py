@@ -79,11 +79,11 @@ def import_file(screen: ChatScreen, file: str) -> None:
 
 async def _import(screen: ChatScreen, file: str) -> None:
     from engine.chat import export as history
-    from tui.screens.dialogs import LineScreen
+    from tui.screens.dialogs import InputDialog
 
     try:
         store = await _store(screen)
-        asks = LineScreen(
+        asks = InputDialog(
             tr("Import conversations from"), example=tr("a .json file that was exported")
         )
         named = file.strip()

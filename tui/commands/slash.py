@@ -25,7 +25,7 @@ class Called(Struct, frozen=True):
     argument: str
 
 
-class Offer(Struct, frozen=True):
+class Suggestion(Struct, frozen=True):
     """What may stand in the composer instead of what is typed, its name and what it is about."""
 
     text: str
@@ -67,7 +67,7 @@ def understood(text: str) -> Called | str:
     return Called(meant[0], argument.strip())
 
 
-def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
+def suggestions(text: str, values: Mapping[str, Sequence[str]]) -> list[Suggestion]:
     """What a text that begins with a slash may become.
 
     `values` has the words that are good arguments, by what commands say that they take.
@@ -75,7 +75,7 @@ def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
     name, blank, argument = text.removeprefix(_SLASH).partition(" ")
     if not blank:
         return [
-            Offer(
+            Suggestion(
                 f"/{_called(command)}",
                 f"/{_called(command)} {_takes(command)}".strip(),
                 command.does,
@@ -85,7 +85,7 @@ def offers(text: str, values: Mapping[str, Sequence[str]]) -> list[Offer]:
     meant = _named(name)
     good = values.get(meant[0].takes, ()) if len(meant) == 1 else ()
     return [
-        Offer(f"/{_called(meant[0])} {value}", f"/{_called(meant[0])} {value}")
+        Suggestion(f"/{_called(meant[0])} {value}", f"/{_called(meant[0])} {value}")
         for value in good
         if value.startswith(argument.strip()) and value != argument.strip()
     ]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from engine.core.errors import BalcaoError, StoreError
 from engine.core.i18n import tr
 from engine.core.types import Mode, Turn
-from tui.widgets.composer import RecordWanted
 from tui.widgets.drawing import draw_answer
-from tui.widgets.turns import numbered
+from tui.widgets.turns import RecordRequested, answer_title
 
 if TYPE_CHECKING:
     from tui.screens.chat import ChatScreen
@@ -60,7 +59,7 @@ def record(screen: ChatScreen) -> None:
         hits = [hits[screen.selected]]
     found = next((some for some in reversed(hits) if some), None)
     if found:
-        screen.post_message(RecordWanted(found))
+        screen.post_message(RecordRequested(found))
     else:
         screen.bar.tell(tr("No answer here rests on a record yet."))
 
@@ -103,8 +102,10 @@ async def _again(screen: ChatScreen, place: int, turn: Turn, contestant: tuple[s
     from engine.chat.again import ask_again
 
     bar, pane, before = screen.bar, screen.pane, len(turn.answers)
-    view = await pane.again(place, numbered(bar.titles[contestant[0]], before + 1, before + 1))
-    view.tell(tr("looking it up…"))
+    view = await pane.begin_answer(
+        place, answer_title(bar.titles[contestant[0]], before + 1, before + 1)
+    )
+    view.show_status(tr("looking it up…"))
     problem = ""
     try:
         assistant = (await screen.opened()).assistant
@@ -167,7 +168,7 @@ def edit(screen: ChatScreen) -> None:
     # The mark stays beside the question for as long as it is edited.
     _mark(screen, chosen[0])
     screen.editing = chosen[0]
-    screen.composer.put(chosen[1].question)
+    screen.composer.replace_text(chosen[1].question)
     screen.composer.focus()
     screen.bar.tell(
         tr(

@@ -20,8 +20,8 @@ from typing import NamedTuple, Protocol, cast
 from markdown_it.tree import SyntaxTreeNode
 from rich.text import Text
 
-from tui.markdown.blocks import Before, Drawer, number, parser
-from tui.markdown.flow import Flow, Leaf, Line, Palette, Row, Table
+from tui.markdown.layout import MarkdownStyles, RenderedLine, Table, TableRow, TextBlock, TextRow
+from tui.markdown.render import BlockRenderer, Prefix, number, parser
 
 
 class Block(Protocol):
@@ -31,7 +31,7 @@ class Block(Protocol):
         """How many lines it takes in so many cells."""
         ...
 
-    def line(self, width: int, place: int) -> Line:
+    def line(self, width: int, place: int) -> RenderedLine:
         """One of them."""
         ...
 
@@ -56,7 +56,7 @@ class Block(Protocol):
         ...
 
 
-class Layout:
+class BlockLayout:
     """Blocks one below the other; only what is new or may have changed is measured again."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Layout:
             self._rows.append(self._rows[-1] + block.row_count(width))
         return self._tops[-1]
 
-    def line(self, width: int, place: int) -> Line | None:
+    def line(self, width: int, place: int) -> RenderedLine | None:
         """One line, its `row` counted from the first block on; None below the last one."""
         if place >= self.height(width):
             return None
@@ -137,12 +137,12 @@ class _Unit(NamedTuple):
     goes_on: bool = False
 
 
-class Document:
+class MarkdownDocument:
     """Feed it text, and draw its `blocks`: of these, `stable` ones will never change."""
 
-    def __init__(self, palette: Palette) -> None:
+    def __init__(self, palette: MarkdownStyles) -> None:
         self._rules = parser()
-        self._drawer = Drawer(self._rules, palette)
+        self._drawer = BlockRenderer(self._rules, palette)
         self._closed: list[Block] = []
         self._tail: list[Block] = []
         self._rest = ""
@@ -152,7 +152,7 @@ class Document:
         self._table: Table | None = None
 
     @property
-    def palette(self) -> Palette:
+    def palette(self) -> MarkdownStyles:
         """The colours and signs that it is drawn with."""
         return self._drawer.palette
 
@@ -238,7 +238,7 @@ class Document:
     def _drawn(self, units: list[_Unit], *, closed: bool) -> list[Block]:
         """Blocks, and an empty one between any two that do not belong together."""
         drawn: list[Block] = []
-        table, rows = self._table, list[Row]()
+        table, rows = self._table, list[TableRow]()
         for unit in units:
             if unit.node.type == "tr" and table:
                 rows.append(self._drawer.row(unit.node))
@@ -246,24 +246,24 @@ class Document:
             _put(rows, table, closed=closed)
             table, rows = None, []
             if not unit.goes_on and (drawn or self._closed):
-                drawn.append(Flow([Leaf(Text(end=""))]))
+                drawn.append(TextBlock([TextRow(Text(end=""))]))
             if unit.node.type == "table":
                 table = self._drawer.table(unit.node)
             drawn.append(table or self._flow(unit, closed=closed))
         _put(rows, table, closed=closed)
         return drawn
 
-    def _flow(self, unit: _Unit, *, closed: bool) -> Flow:
+    def _flow(self, unit: _Unit, *, closed: bool) -> TextBlock:
         if unit.node.type == "list_item":
-            return Flow([*self._drawer.item(unit.node, unit.place, Before(), closed=closed)])
-        return Flow([*self._drawer.leaves(unit.node, Before(), closed=closed)])
+            return TextBlock([*self._drawer.item(unit.node, unit.place, Prefix(), closed=closed)])
+        return TextBlock([*self._drawer.leaves(unit.node, Prefix(), closed=closed)])
 
 
 def _start(node: SyntaxTreeNode) -> int:
     return node.map[0] if node.map else 0
 
 
-def _put(rows: list[Row], table: Table | None, *, closed: bool) -> None:
+def _put(rows: list[TableRow], table: Table | None, *, closed: bool) -> None:
     if table and closed:
         for row in rows:
             table.close(row)

@@ -19,7 +19,7 @@ from engine.core.types import Answer, Conversation, Hit, Mode, Turn
 from tui.plain.commands import SLASH, carry_out
 from tui.plain.terminal import HUNG_UP, Gone, Parting, Voice, edit_lines
 from tui.terminal import is_dumb
-from tui.textual_patches.typeahead import text_of
+from tui.textual_patches.typeahead import without_keys
 
 if TYPE_CHECKING:
     from engine.chat.open import Counter
@@ -207,7 +207,7 @@ def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
     parting = Parting()
     parting.listen()
     try:
-        _converse(settings, text_of(typed), parting, go_on=go_on)
+        _converse(settings, without_keys(typed), parting, go_on=go_on)
     except Gone:
         return parting.code or HUNG_UP
     except KeyboardInterrupt:

@@ -14,8 +14,8 @@ from typing import TextIO
 
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from tui.terminal import UTF8, terminal_charset, write_in
-from tui.textual_patches.driver import PATIENCE, Terminals
+from tui.terminal import UTF8, set_charset, terminal_charset
+from tui.textual_patches.driver import EXIT_TIMEOUT, TerminalStreams
 
 PROMPT = tr("You: ")
 _CONTINUES = "\\"
@@ -30,10 +30,10 @@ class Voice:
         self._said = said
         self._terminal = heard.isatty()
         self._shown = said.isatty()
-        self._terminals = Terminals()
+        self._terminals = TerminalStreams()
         own = codecs.lookup(said.encoding or UTF8).name
-        charset = terminal_charset(unicode, written_in=own) if self._shown else own
-        write_in(said, charset)
+        charset = terminal_charset(unicode, python_charset=own) if self._shown else own
+        set_charset(said, charset)
         if isinstance(heard, io.TextIOWrapper):
             heard.reconfigure(encoding=charset if self._terminal else None, errors="replace")
         self._held = ""
@@ -141,7 +141,7 @@ class Parting:
 
     def __init__(self) -> None:
         self.code = 0
-        self._terminals = Terminals()
+        self._terminals = TerminalStreams()
 
     def listen(self) -> None:
         """From here on a signal stops what is going on, as Ctrl-C does, and the chat ends."""
@@ -156,7 +156,7 @@ class Parting:
         self.code = 128 + number
         if number == signal.SIGHUP:
             self._terminals.away()
-        signal.alarm(PATIENCE)
+        signal.alarm(EXIT_TIMEOUT)
         interrupt = signal.getsignal(signal.SIGINT)
         if not callable(interrupt):
             raise KeyboardInterrupt

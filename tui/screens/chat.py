@@ -23,8 +23,8 @@ from engine.core.types import Conversation
 from tui import keys
 from tui.commands import slash
 from tui.commands.table import carry_out
-from tui.textual_patches.widgets import Backdrop
-from tui.widgets.composer import Asked, Composer, Writing
+from tui.textual_patches.widgets import SolidBackground
+from tui.widgets.composer import Composer, ComposerPanel
 from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
 
@@ -36,7 +36,7 @@ _TURNS = Path(__file__).parent.with_name("turns.tcss")
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 
 
-class ChatScreen(Backdrop, Screen[None]):
+class ChatScreen(SolidBackground, Screen[None]):
     """One conversation, any engine."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
@@ -66,14 +66,14 @@ class ChatScreen(Backdrop, Screen[None]):
     def compose(self) -> ComposeResult:
         """From top to bottom."""
         yield ConversationView(id="conversation")
-        yield Writing(self.settings, self.counter)
+        yield ComposerPanel(self.settings, self.counter)
         yield EngineBar(self.settings, self.counter)
         yield Vertical(id="foot")
 
     def on_mount(self) -> None:
         """One can type; what there is to read, and the catalogue, come behind the first frame."""
         if self._typed:
-            self.composer.put(self._typed)
+            self.composer.replace_text(self._typed)
         self.call_after_refresh(self._open)
 
     @work
@@ -97,17 +97,17 @@ class ChatScreen(Backdrop, Screen[None]):
             if last and not self.is_answering:
                 await self.show(last)
             self.counter.set_result(counter)
-            self.composer.earlier.remember_others(await asyncio.to_thread(counter.last_questions))
+            self.composer.input_history.add_others(await asyncio.to_thread(counter.last_questions))
         self.bar.show_availability()
         # Read when a page is opened, it would have Textual parse all other rules anew as well.
         _read_rules(self, _PAGES)
 
-    async def on_asked(self, event: Asked) -> None:
+    async def on_composer_submitted(self, event: Composer.Submitted) -> None:
         """Take a question; the composer, which waits, may go on with what was typed behind it."""
         try:
             await self._take(event.question)
         finally:
-            event.heard.set()
+            event.handled.set()
 
     async def _take(self, question: str) -> None:
         """Take it, unless an answer is still coming: then the draft stays."""
@@ -150,12 +150,12 @@ class ChatScreen(Backdrop, Screen[None]):
             self.selected = None
             self.pane.select(None)
         await self._filled.wait()
-        view = await self.pane.begin(question, bar.titles[bar.engine])
-        view.tell(tr("looking it up…"))
+        view = await self.pane.begin_turn(question, bar.titles[bar.engine])
+        view.show_status(tr("looking it up…"))
         try:
             counter = await self.opened()
         except BalcaoError as error:
-            view.tell(str(error))
+            view.show_status(str(error))
             return
         events = counter.assistant.ask(question, *chosen, conversation)
         given = conversation.turns
@@ -178,7 +178,7 @@ class ChatScreen(Backdrop, Screen[None]):
         await self.cancel()
         self.conversation = conversation
         self.selected = self.editing = None
-        self.composer.earlier.remember([turn.question for turn in conversation.turns])
+        self.composer.input_history.set_own([turn.question for turn in conversation.turns])
         await self.pane.show(conversation, self.bar.titles, _welcome(self))
 
     async def cancel(self) -> None:

@@ -120,7 +120,7 @@ class CompareScreen(Screen[None]):
         turn = self._conversation.turns[-1] if self._conversation.turns else None
         answers = {answer.engine: answer for answer in turn.answers} if turn else {}
         for name, view in self._views.items():
-            if name in answers and not view.finished:
+            if name in answers and not view.is_finished:
                 await view.finish(answers[name])
 
     def _who_can_answer(self) -> tuple[list[str], list[tuple[str, Availability]]]:

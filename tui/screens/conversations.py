@@ -26,8 +26,8 @@ from engine.core.errors import BalcaoError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.store.search import ConversationSummary, Highlighted
-from tui.screens.dialogs import ChoiceScreen, LineScreen
-from tui.textual_patches.widgets import FittingFooter, Line
+from tui.screens.dialogs import ChoiceDialog, InputDialog
+from tui.textual_patches.widgets import FittingFooter, LineInput
 
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
@@ -39,7 +39,7 @@ _WITH_TIME = 64
 """Columns from which on the hour is told with the day."""
 
 
-def slice_for(height: int) -> int:
+def page_size(height: int) -> int:
     """How many to fetch at a time for a terminal of that many lines: those seen, and some more."""
     return height + _NEAR
 
@@ -122,7 +122,7 @@ _WORDS = 40
 """Letters of what was typed that are told again."""
 
 
-class SearchLine(Line):
+class SearchLine(LineInput):
     """What to look for; its Enter, told in the footer, is the list's."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -236,7 +236,7 @@ class ConversationSearch(Vertical):
 
     @property
     def _slice(self) -> int:
-        return slice_for(self.app.size.height)
+        return page_size(self.app.size.height)
 
 
 _TITLE = 40
@@ -303,7 +303,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         if entry is None:
             return
         title = await self.app.push_screen_wait(
-            LineScreen(tr("Rename the conversation to"), one_line(entry.title))
+            InputDialog(tr("Rename the conversation to"), one_line(entry.title))
         )
         if title:
             with self._search.telling():
@@ -347,7 +347,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         entry = self._search.found.chosen
         if entry is None:
             return
-        kind = await self.app.push_screen_wait(ChoiceScreen(tr("Export"), _EXPORTS))
+        kind = await self.app.push_screen_wait(ChoiceDialog(tr("Export"), _EXPORTS))
         folder = paths.exports_dir()
 
         def write() -> Path:
@@ -368,7 +368,7 @@ class ConversationsScreen(ModalScreen[int | None]):
         from engine.chat import export as history
 
         name = await self.app.push_screen_wait(
-            LineScreen(
+            InputDialog(
                 tr("Import conversations from"), example=tr("a .json file that was exported")
             )
         )

@@ -15,10 +15,10 @@ from textual.widgets.option_list import Option
 
 from engine.core.i18n import tr
 from tui import keys
-from tui.textual_patches.widgets import Line
+from tui.textual_patches.widgets import LineInput
 
 
-class _Line(Line):
+class _DialogInput(LineInput):
     """A line whose Enter is told in the footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -34,7 +34,7 @@ class _Choices(OptionList):
     ]
 
 
-class LineScreen(ModalScreen[str | None]):
+class InputDialog(ModalScreen[str | None]):
     """Ends with what was typed, or None."""
 
     CSS_PATH = "../pages.tcss"
@@ -53,7 +53,9 @@ class LineScreen(ModalScreen[str | None]):
         """The line and what it is for."""
         with Vertical(classes="prompt"):
             yield Static(self._asks, markup=False, classes="heading")
-            yield _Line(self._text, placeholder=self._example, select_on_focus=False, compact=True)
+            yield _DialogInput(
+                self._text, placeholder=self._example, select_on_focus=False, compact=True
+            )
         yield Footer(compact=True)
 
     def on_input_submitted(self) -> None:
@@ -61,7 +63,7 @@ class LineScreen(ModalScreen[str | None]):
         self.dismiss(self.query_one(Input).value.strip() or None)
 
 
-class ChoiceScreen(ModalScreen[str | None]):
+class ChoiceDialog(ModalScreen[str | None]):
     """Ends with the name of what was chosen, or None."""
 
     CSS_PATH = "../pages.tcss"

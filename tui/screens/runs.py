@@ -27,7 +27,7 @@ from engine.training.runs.display import asked, curve, next_step, score, sentenc
 from engine.training.runs.view import RunMetrics, RunView, listed
 
 
-class RunCurve(Widget):
+class LossCurve(Widget):
     """The curve of `points`, which are step and loss."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own name
@@ -73,7 +73,7 @@ class RunsScreen(ModalScreen[str | None]):
             yield Static(id="runs-head", markup=False)
             yield OptionList()
             yield Static(id="run-state", markup=False)
-            yield RunCurve(id="run-curve")
+            yield LossCurve(id="run-curve")
             with VerticalScroll(id="run-body"):
                 yield Static(id="run-asked", markup=False)
             yield Static(id="run-told", markup=False)
@@ -185,7 +185,7 @@ class RunsScreen(ModalScreen[str | None]):
             return  # the cursor has moved on: the next look is for its run
         state = [sentence(view), *filter(None, (score(view), next_step(view)))]
         self.query_one("#run-state", Static).update("\n".join(state))
-        self.query_one(RunCurve).show(metrics.points)
+        self.query_one(LossCurve).show(metrics.points)
         self.query_one("#run-asked", Static).update("\n".join(asked(metrics)))
 
     def _tell(self, sentence: str) -> None:

@@ -23,12 +23,12 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Paste
 
-from tui.textual_patches.typeahead import as_sent
+from tui.textual_patches.typeahead import as_terminal_input
 
 _BEGIN, _END = "\x1b[200~", "\x1b[201~"
 
 
-class Pastes:
+class PasteParser:
     """Keeps what came of a paste until its end has come."""
 
     def __init__(self) -> None:
@@ -57,11 +57,11 @@ class Pastes:
                     self._held = None
 
 
-PATIENCE = 10
+EXIT_TIMEOUT = 10
 """Seconds after which a chat that cannot leave ends all the same: nobody is there to end it."""
 
 
-class Terminals:
+class TerminalStreams:
     """The program's streams that are terminals: noted now, since one that has gone says no more."""
 
     def __init__(self) -> None:
@@ -76,14 +76,14 @@ class Terminals:
         os.close(nowhere)
 
 
-class Leaving:
+class ExitSignals:
     """Hears SIGHUP and SIGTERM for an app from here on, as long as its loop runs."""
 
     def __init__(self, leave: Callable[[int], Awaitable[None]]) -> None:
         """`leave` leaves, with the exit code that it is given."""
         self._leave = leave
         self._task: asyncio.Future[None] | None = None
-        self._terminals = Terminals()
+        self._terminals = TerminalStreams()
         for number in (signal.SIGHUP, signal.SIGTERM):
             # `nohup` has it ignored, which is to stay so.
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -93,7 +93,7 @@ class Leaving:
         if number == signal.SIGHUP:
             self._terminals.away()
         if self._task is None:  # both the shell and the kernel send one
-            signal.alarm(PATIENCE)
+            signal.alarm(EXIT_TIMEOUT)
             self._task = asyncio.ensure_future(self._leave(128 + number))
 
 
@@ -118,7 +118,7 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Read keys until the app ends; runs in a thread of its own."""
-        parser, pastes = XTermParser(self._debug), Pastes()
+        parser, pastes = XTermParser(self._debug), PasteParser()
         for event in parser.feed(self.pressed) if self.pressed else ():
             self.process_message(event)
         decoder = getincrementaldecoder(self.charset)(errors="replace")
@@ -155,5 +155,5 @@ def driver_for(charset: str, keys: str = "") -> type[Driver] | None:
         return BrowserDriver
     if constants.DRIVER is not None:
         return None
-    pressed = as_sent(keys, ANSI_SEQUENCES_KEYS)
+    pressed = as_terminal_input(keys, ANSI_SEQUENCES_KEYS)
     return type("TerminalDriver", (TerminalDriver,), {"charset": charset, "pressed": pressed})

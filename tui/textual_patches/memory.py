@@ -20,36 +20,35 @@ _PAUSE = 0.02
 """Seconds after a drawing: what was typed meanwhile is drawn by then, and no other is due yet."""
 
 
-def settle() -> None:
-    """Call once the first frame is drawn: what it took is there to stay, the rest is collected.
+def start() -> None:
+    """Freeze what the first frame allocated; leave full collections to `collect_soon`.
 
-    Everything is walked over from here on only by `tidy_soon`. Python 3.14 collects in small steps
-    anyway, and goes on to.
+    Python 3.14 collects in small steps anyway, and goes on to.
     """
     gc.freeze()
     gc.set_threshold(*_USUAL[:2], _NEVER)
     gc.enable()
-    if _let_go not in gc.callbacks:
-        gc.callbacks.append(_let_go)
+    if _drop_style_caches not in gc.callbacks:
+        gc.callbacks.append(_drop_style_caches)
 
 
-def unsettle() -> None:
+def stop() -> None:
     """Call when the chat ends: the collector goes by itself again."""
     gc.set_threshold(*_USUAL)
 
 
-def tidy_soon() -> None:
+def collect_soon() -> None:
     """Call after a drawing: collect in the pause that follows it, if that is due."""
     if gc.get_count()[2] >= _DUE:
-        asyncio.get_running_loop().call_later(_PAUSE, _tidy)
+        asyncio.get_running_loop().call_later(_PAUSE, _collect)
 
 
-def _tidy() -> None:
+def _collect() -> None:
     if gc.get_count()[2] >= _DUE:
         gc.collect()
 
 
-def _let_go(phase: str, info: dict[str, int]) -> None:
+def _drop_style_caches(phase: str, info: dict[str, int]) -> None:
     """Before everything is walked over, drop what nobody needs.
 
     Textual remembers two colours for each of the last 1,024 widgets, by the widget's whole cache of

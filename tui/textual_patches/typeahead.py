@@ -16,7 +16,7 @@ _KEY = r"[\x00-\x1f\x7f]"
 
 
 @contextmanager
-def typing_kept(terminal: int) -> Iterator[str]:
+def capture_typing(terminal: int) -> Iterator[str]:
     """Stop the terminal (a file descriptor) from echoing and rewriting what is typed meanwhile.
 
     Gives what has been typed before, Enter as a line feed. Until then the terminal was in its own
@@ -47,18 +47,18 @@ def _typed_so_far(terminal: int) -> str:
     return typed.decode("utf-8", "replace").replace("\r", "\n").replace("\0", "")
 
 
-def text_of(typed: str) -> str:
+def without_keys(typed: str) -> str:
     """What was typed without its keys, for a chat that knows lines alone."""
     return re.sub(_SEQUENCE, "", typed)
 
 
-def apart(typed: str) -> tuple[str, str]:
+def split_at_key(typed: str) -> tuple[str, str]:
     """The text before the first key, an Enter among them; and that key with all behind it."""
     key = re.search(_KEY, typed)
     return (typed[: key.start()], typed[key.start() :]) if key else (typed, "")
 
 
-def as_sent(keys: str, known: Container[str]) -> str:
+def as_terminal_input(keys: str, known: Container[str]) -> str:
     """The same as a terminal sends it from now on; of the sequences those that are `known`.
 
     What else lies in its buffer was for the program before: a report, half a click.

@@ -22,7 +22,7 @@ else:
     Widget = object
 
 
-def draw_at_once(widget: Widget) -> None:
+def repaint_now(widget: Widget) -> None:
     """Draw what has changed of `widget` where it stands now, without waiting for the screen.
 
     Textual draws what has changed sixty times a second, and all of it together: while an answer
@@ -36,7 +36,7 @@ def draw_at_once(widget: Widget) -> None:
         app._display(screen, compositor.render_update(screen_stack=app._background_screens))  # noqa: SLF001
 
 
-class Backdrop(Widget):
+class SolidBackground(Widget):
     """Draws its background once, and has all its lines alike. Named before the container's class.
 
     Textual draws every line of a container, whatever covers it, and all of them anew whenever an
@@ -58,7 +58,7 @@ _ACTIONS = {
 }
 
 
-class Line(Input):
+class LineInput(Input):
     """An Input that carries out its own keys at once.
 
     Textual looks at bindings only after a key has gone up to the app and back, by when the letters
@@ -73,7 +73,7 @@ class Line(Input):
             await self.run_action(action)
 
 
-class FollowingScroll(Backdrop, VerticalScroll):
+class AnchoredScroll(SolidBackground, VerticalScroll):
     """Scrolling back to the end, by key or wheel, has it follow again."""
 
     def on_mount(self) -> None:
@@ -81,7 +81,7 @@ class FollowingScroll(Backdrop, VerticalScroll):
         self.anchor()
 
     @property
-    def following(self) -> bool:
+    def is_following(self) -> bool:
         """Whether the end stays in view when something is added there."""
         return self.is_anchored and not self._anchor_released
 
@@ -90,7 +90,7 @@ class FollowingScroll(Backdrop, VerticalScroll):
         super().release_anchor()
         self.call_next(self._follow_at_end)
 
-    def stay(self) -> None:
+    def stop_following(self) -> None:
         """Follow no longer, whatever is in view."""
         super().release_anchor()
 

@@ -20,10 +20,10 @@ from engine.config.settings import Settings
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from engine.core.types import Completion, Hit
+from engine.core.types import Completion
 from tui import keys
 from tui.commands import slash
-from tui.textual_patches.widgets import draw_at_once
+from tui.textual_patches.widgets import repaint_now
 from tui.widgets.suggestions import Suggestions
 
 if TYPE_CHECKING:
@@ -32,24 +32,7 @@ if TYPE_CHECKING:
     from engine.chat.open import Counter
 
 
-class Asked(Message):
-    """The person has sent a question; `heard` once it is taken, or left where it stands."""
-
-    def __init__(self, question: str) -> None:
-        super().__init__()
-        self.question = question
-        self.heard = asyncio.Event()
-
-
-class RecordWanted(Message):
-    """The person wants to read these records, beginning with the first."""
-
-    def __init__(self, hits: tuple[Hit, ...]) -> None:
-        super().__init__()
-        self.hits = hits
-
-
-class Earlier:
+class InputHistory:
     """The conversation's own questions, the nearest first, then those of all others, each once."""
 
     def __init__(self) -> None:
@@ -59,13 +42,13 @@ class Earlier:
         self._place = 0
         self._draft = ""
 
-    def remember(self, questions: list[str]) -> None:
+    def set_own(self, questions: list[str]) -> None:
         """Take the questions of a conversation as what is walked through first."""
         self._others += self._own
         self._own = list(questions)
         self._line_up()
 
-    def remember_others(self, questions: list[str]) -> None:
+    def add_others(self, questions: list[str]) -> None:
         """Take the questions of other conversations, the latest last: they follow."""
         self._others = [*questions, *self._others]
         self._line_up()
@@ -106,7 +89,7 @@ _LONG = 8_000
 """Characters from which a text is held: up to it a key takes some 10 ms at most."""
 
 
-class Pasted:
+class PastePlaceholders:
     """The texts of one composer."""
 
     def __init__(self) -> None:
@@ -147,6 +130,14 @@ class Composer(TextArea):
     gone to stands in the composer: Enter always sends what one sees there.
     """
 
+    class Submitted(Message):
+        """A question was sent; set `handled` when it was taken or turned down."""
+
+        def __init__(self, question: str) -> None:
+            super().__init__()
+            self.question = question
+            self.handled = asyncio.Event()
+
     def __init__(self, chosen: Mapping[str, str], suggestions: Suggestions) -> None:
         """`chosen` are the person's own keys, by action; `suggestions` what is offered."""
         super().__init__(
@@ -160,8 +151,8 @@ class Composer(TextArea):
         )
         self._actions = {**_actions(TextArea.BINDINGS), **_actions(own)}
         self._suggestions = suggestions
-        self._pasted = Pasted()
-        self.earlier = Earlier()
+        self._pasted = PastePlaceholders()
+        self.input_history = InputHistory()
         self._drawn = 0.0
 
     @property
@@ -176,7 +167,7 @@ class Composer(TextArea):
 
     def accept(self) -> None:
         """The question was taken: empty the composer, keep the question for Up."""
-        self.earlier.add(self.question)
+        self.input_history.add(self.question)
         self.clear()
         self._suggestions.begin_anew()
 
@@ -199,7 +190,7 @@ class Composer(TextArea):
         """Write or take away letters, and show it at once."""
         result = super().edit(edit)
         if monotonic() - self._drawn >= _AT_MOST_EVERY:
-            draw_at_once(self)
+            repaint_now(self)
             self._drawn = monotonic()
         return result
 
@@ -209,12 +200,12 @@ class Composer(TextArea):
         It would stand with the question, and be cleared with it, or be sent once more with it.
         """
         if question := self.question:
-            asked = Asked(question)
+            submitted = self.Submitted(question)
             # To the screen itself: what bubbles up would wait here, behind this.
-            self.screen.post_message(asked)
+            self.screen.post_message(submitted)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
-                    await asked.heard.wait()
+                    await submitted.handled.wait()
 
     async def _on_paste(self, event: Paste) -> None:
         """A long text is held aside."""
@@ -242,7 +233,7 @@ class Composer(TextArea):
     def action_complete(self) -> None:
         """Take what is offered; where nothing is, go on to the next thing that takes keys."""
         if self._suggestions.fits(self.text):
-            self.put(self._suggestions.take())
+            self.replace_text(self._suggestions.take())
         elif not self._suggestions.wish(self.text):
             self.screen.focus_next()
 
@@ -250,7 +241,7 @@ class Composer(TextArea):
         """At the end of the text Right takes what is offered."""
         at_end = self.cursor_location == self.document.end
         if at_end and not select and self._suggestions.fits(self.text):
-            self.put(self._suggestions.take())
+            self.replace_text(self._suggestions.take())
         else:
             super().action_cursor_right(select)
 
@@ -258,7 +249,7 @@ class Composer(TextArea):
         """Escape while something is offered: no more of it for this question."""
         self._suggestions.refuse()
 
-    def put(self, text: str) -> None:
+    def replace_text(self, text: str) -> None:
         """Write `text` instead of what is there; undo brings that back."""
         self.replace(
             self._pasted.marked(text), (0, 0), self.document.end, maintain_selection_offset=False
@@ -268,25 +259,25 @@ class Composer(TextArea):
     def action_older(self) -> None:
         """Up on the first line: the question before; among offers, the one above."""
         if self._suggestions.is_walked:
-            self.put(self._suggestions.step(-1))
+            self.replace_text(self._suggestions.step(-1))
         elif not self.cursor_at_first_line:
             self.action_cursor_up()
         else:
-            self._show(self.earlier.older(self.text))
+            self._show(self.input_history.older(self.text))
 
     def action_newer(self) -> None:
         """Down on the last line: the question after, at the end the draft; then what is offered."""
         if self._suggestions.fits(self.text):
-            self.put(self._suggestions.step(1))
+            self.replace_text(self._suggestions.step(1))
         elif not self.cursor_at_last_line:
             self.action_cursor_down()
         else:
-            self._show(self.earlier.newer())
+            self._show(self.input_history.newer())
 
     def _show(self, question: str | None) -> None:
         if question is not None:
             self._suggestions.refuse()
-            self.put(question)
+            self.replace_text(question)
 
 
 def _actions(bindings: Iterable[BindingType]) -> dict[str, str]:
@@ -306,12 +297,12 @@ _MOST_LETTERS = 200
 """A longer text is a story and no title."""
 
 
-class Writing(Vertical):
+class ComposerPanel(Vertical):
     """Where a question is written, and what is offered meanwhile."""
 
     def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
         """`counter` has the catalogue once it is open."""
-        super().__init__(id="writing")
+        super().__init__(id="composer-panel")
         self._settings = settings
         self._counter = counter
         self._due: asyncio.TimerHandle | None = None
@@ -339,7 +330,7 @@ class Writing(Vertical):
             return
         if self._settings.slash_commands and slash.is_command(text):
             values = {"engine": list(self._settings.engines)}
-            suggestions.offer(text, slash.offers(text, values))
+            suggestions.offer(text, slash.suggestions(text, values))
         elif not text.strip():
             suggestions.begin_anew()
         elif self._settings.complete_titles and self._is_open:
@@ -363,22 +354,22 @@ class Writing(Vertical):
             return
         suggestions.offer(text, [self._offer(text, one) for one in found])
         if suggestions.is_wished:
-            composer.put(suggestions.take())
+            composer.replace_text(suggestions.take())
 
-    def _offer(self, text: str, found: Completion) -> slash.Offer:
+    def _offer(self, text: str, found: Completion) -> slash.Suggestion:
         title = one_line(found.title, _MOST_LETTERS)
         whole = text[: found.start] + title
         escaped = f"/{whole}" if self._settings.slash_commands and whole[:1] == "/" else whole
-        return slash.Offer(escaped, title)
+        return slash.Suggestion(escaped, title)
 
     @property
     def _is_open(self) -> bool:
         return self._counter.done() and not self._counter.exception()
 
-    def on_suggestions_chosen(self, event: Suggestions.Chosen) -> None:
+    def on_suggestions_selected(self, event: Suggestions.Selected) -> None:
         """A click is as good as a key."""
         self._suggestions.close()
-        self._composer.put(event.offer.text)
+        self._composer.replace_text(event.offer.text)
         self._composer.focus()
 
 

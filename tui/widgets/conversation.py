@@ -17,7 +17,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 
 from engine.core.types import Conversation, Turn
-from tui.textual_patches.widgets import FollowingScroll
+from tui.textual_patches.widgets import AnchoredScroll
 
 if TYPE_CHECKING:
     from engine.core.types import Turn
@@ -29,7 +29,7 @@ _WIDEST = 108
 """Columns of an answer's words at most (turns.tcss)."""
 
 
-class Entry(Struct, eq=False):
+class TurnItem(Struct, eq=False):
     """A turn, drawn or not. `turn` is None for a question whose turn the engine has yet to make."""
 
     question: str
@@ -69,7 +69,7 @@ def _lines(text: str, width: int) -> int:
     return sum(1 + max(0, len(line) - 1) // width for line in text.split("\n"))
 
 
-class Space(Widget):
+class Spacer(Widget):
     """Stands for turns that are not drawn."""
 
     lines = 0
@@ -85,14 +85,14 @@ class Space(Widget):
         return ""
 
 
-class Window:
+class VirtualList:
     """The turns from `first` up to `last`, drawn in `pane`, of all `entries`."""
 
-    def __init__(self, pane: VerticalScroll, entries: list[Entry], titles: Titles) -> None:
+    def __init__(self, pane: VerticalScroll, entries: list[TurnItem], titles: Titles) -> None:
         """`titles` are the engines' by id. To begin with nothing is drawn, and the end is next."""
         self._pane = pane
         self._titles = titles
-        self._above, self._below = Space(), Space()
+        self._above, self._below = Spacer(), Spacer()
         self.entries = entries
         self.first = self.last = len(entries)
 
@@ -167,7 +167,7 @@ class Window:
         self._below.take(self._lines_below())
         return self._above.lines - before
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: TurnItem) -> None:
         """Count a turn that was drawn at the end."""
         self.entries.append(entry)
         self.last = len(self.entries)
@@ -221,7 +221,7 @@ class Window:
         dropped: list[Widget] = []
         for entry in self.entries[start:stop]:
             view = entry.view
-            if view in regions and entry.turn and view.settled:
+            if view in regions and entry.turn and view.is_finished:
                 entry.height = regions[view].height
                 dropped.append(view)
                 entry.view = None
@@ -238,13 +238,13 @@ class Window:
         await self._pane.remove_children(dropped)
         return 0
 
-    def a_screen(self, entries: Sequence[Entry]) -> int:
+    def a_screen(self, entries: Sequence[TurnItem]) -> int:
         """How many of these turns fill it."""
         height = self._pane.size.height or self._pane.app.size.height
         tops = accumulate((entry.height for entry in entries), initial=0)
         return min(len(entries), sum(1 for _ in takewhile(height.__gt__, tops)))
 
-    async def _put(self, entry: Entry, above: Space | None = None) -> TurnView:
+    async def _put(self, entry: TurnItem, above: Spacer | None = None) -> TurnView:
         """Draw a turn `above` one space, or else below the other; or move it there."""
         if entry.view is None:
             view = entry.make(self._titles)
@@ -260,7 +260,7 @@ class Window:
         return _sum([entry for entry in self.entries[self.last :] if entry.view is None])
 
 
-def _sum(entries: Sequence[Entry]) -> int:
+def _sum(entries: Sequence[TurnItem]) -> int:
     return sum(entry.height for entry in entries)
 
 
@@ -272,20 +272,20 @@ _NEAR, _FAR = 1, 3
 """Screens above and below what is seen in which turns are drawn, and beyond which they are not."""
 
 
-class ConversationView(FollowingScroll, can_focus=False):
+class ConversationView(AnchoredScroll, can_focus=False):
     """Questions and answers, oldest first, as widgets only around what is seen."""
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self._conversation = Conversation()
-        self._drawn = Window(self, [], {})
+        self._drawn = VirtualList(self, [], {})
         self._changing = asyncio.Lock()
         self._tending = False
         self._reading = (0, 0)
         self._width = 0
 
     @property
-    def place(self) -> int:
+    def top_turn(self) -> int:
         """Which turn is at the top of what is seen, counted from 0."""
         return self._window.at(self.scroll_offset.y)[0]
 
@@ -293,8 +293,8 @@ class ConversationView(FollowingScroll, can_focus=False):
         """Draw a conversation from its end, or `welcome`; `titles` are the engines' by id."""
         async with self._changing:
             self._conversation = conversation
-            entries = [Entry(turn.question, turn) for turn in conversation.turns]
-            self._drawn = window = Window(self, entries, titles)
+            entries = [TurnItem(turn.question, turn) for turn in conversation.turns]
+            self._drawn = window = VirtualList(self, entries, titles)
             with self.app.batch_update():
                 await self.remove_children()
                 await window.open()
@@ -304,7 +304,7 @@ class ConversationView(FollowingScroll, can_focus=False):
                 self.anchor()
         self._tend_soon()
 
-    async def begin(self, question: str, engine_title: str) -> AnswerView:
+    async def begin_turn(self, question: str, engine_title: str) -> AnswerView:
         """Draw a question; returns the view that its answer is to be drawn in."""
         from tui.widgets.turns import TurnView
 
@@ -314,14 +314,14 @@ class ConversationView(FollowingScroll, can_focus=False):
             if window.last < len(window.entries):
                 await window.jump(len(window.entries) - 1)
             view = TurnView(question)
-            window.add(Entry(question, None, view))
+            window.add(TurnItem(question, None, view))
             await self.mount(view)
             answer = await view.begin(engine_title)
             self.anchor()
         self._tend_soon()
         return answer
 
-    async def again(self, place: int, engine_title: str) -> AnswerView:
+    async def begin_answer(self, place: int, engine_title: str) -> AnswerView:
         """Another answer instead of the one to that turn; returns the view to draw it in."""
         view = self._window.entries[place].view or await self.go_to(place)
         if place == len(self._window.entries) - 1:
@@ -348,7 +348,7 @@ class ConversationView(FollowingScroll, can_focus=False):
         """Bring the turn at that place, counted from 0, to the top of what is seen."""
         async with self._changing:
             window = self._window
-            self.stay()
+            self.stop_following()
             with self.app.batch_update():
                 if not window.first <= place < window.last:
                     await window.jump(place)
@@ -371,7 +371,7 @@ class ConversationView(FollowingScroll, can_focus=False):
         window, (place, inside) = self._window, self._reading
         moved = window.guess()
         view = window.entries[place].view if place < len(window.entries) else None
-        if view and not self.following:
+        if view and not self.is_following:
             region = window.regions()[view]
             line = region.y + moved + min(inside, region.height - 1)
             self._shift(line - self.scroll_offset.y)
@@ -390,7 +390,7 @@ class ConversationView(FollowingScroll, can_focus=False):
             if step:
                 with self.app.batch_update():
                     moved = await step
-                    if moved and not self.following:
+                    if moved and not self.is_following:
                         self._shift(moved)
                 self.call_after_refresh(self._tend)
             else:
@@ -428,13 +428,13 @@ class ConversationView(FollowingScroll, can_focus=False):
     def _seen(self) -> tuple[float, float]:
         """The first line that is seen, and the one after the last."""
         height = self.size.height
-        if self.following:
+        if self.is_following:
             end = max(region.bottom for region in self._window.regions().values())
             return max(0, end - height), end
         return self.scroll_y, self.scroll_y + height
 
     @property
-    def _window(self) -> Window:
+    def _window(self) -> VirtualList:
         """The window, in which the turns are known that the engine has made since."""
         turns = self._conversation.turns
         for place in range(len(self._drawn.entries) - 1, -1, -1):

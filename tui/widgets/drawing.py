@@ -25,12 +25,14 @@ async def draw(event: Event, view: AnswerView) -> None:
     match event:
         case Found(decision, verbatim):
             view.verbatim = verbatim
-            view.tell(tr("not in the catalogue") if decision.status is Status.NONE else _WAITING)
+            view.show_status(
+                tr("not in the catalogue") if decision.status is Status.NONE else _WAITING
+            )
         case Loading(progress):
             told = tr("loading: {label}", label=progress.label)
-            view.tell(_WAITING if progress.fraction == _LOADED else told)
+            view.show_status(_WAITING if progress.fraction == _LOADED else told)
         case Piece(text):
-            await view.add(text)
+            await view.append(text)
         case Answered(answer):
             await view.finish(answer)
         case NotSaved():
@@ -74,6 +76,6 @@ async def draw_answer(
     finally:
         ended = turn()
         # While the chat ends there may be no place for it any more.
-        if ended and ended.answer and not view.finished and view.query(".about"):
+        if ended and ended.answer and not view.is_finished and view.query(".about"):
             await view.finish(ended.answer)
     return saved

@@ -22,8 +22,8 @@ from engine.core.text import printable
 if TYPE_CHECKING:
     from textual.timer import Timer
 
-    from tui.markdown.document import Document, Layout
-    from tui.markdown.flow import Palette
+    from tui.markdown.document import BlockLayout, MarkdownDocument
+    from tui.markdown.layout import MarkdownStyles
 
 _PAUSE = 0.1
 """Seconds between two drawings of words that come."""
@@ -46,8 +46,8 @@ class MarkdownView(Widget):
         self._pieces = [printable(text)]
         self._fresh = list(self._pieces)
         self._ended = bool(text)
-        self._document: Document | None = None
-        self._layout: Layout | None = None
+        self._document: MarkdownDocument | None = None
+        self._layout: BlockLayout | None = None
         self._reading = asyncio.Lock()
         self._timer: Timer | None = None
         self._drawn = 0.0
@@ -103,20 +103,20 @@ class MarkdownView(Widget):
                 self._lay_out(document)
             self._drawn = monotonic()
 
-    def _open(self) -> Document:
+    def _open(self) -> MarkdownDocument:
         if self._document is None:
-            from tui.markdown.document import Document, Layout
+            from tui.markdown.document import BlockLayout, MarkdownDocument
 
-            self._document, self._layout = Document(self._palette()), Layout()
+            self._document, self._layout = MarkdownDocument(self._palette()), BlockLayout()
         return self._document
 
-    def _set(self, document: Document) -> None:
+    def _set(self, document: MarkdownDocument) -> None:
         if self._layout:
             self._layout.set(document.blocks, document.stable)
             if self._record is not None and self._ended:
                 self._put_marks()
 
-    def _lay_out(self, document: Document) -> None:
+    def _lay_out(self, document: MarkdownDocument) -> None:
         if self._layout is None:
             return
         width, height = self.content_size
@@ -127,7 +127,7 @@ class MarkdownView(Widget):
             self.refresh(Region(0, changed, width, max(1, height - changed)), layout=grown)
 
     def _put_marks(self) -> None:
-        from tui.markdown.blocks import mark, unmark
+        from tui.markdown.render import mark, unmark
 
         if self._layout:
             texts = [text for block in self._layout.blocks for text in block.texts()]
@@ -144,15 +144,15 @@ class MarkdownView(Widget):
         self._fresh = [self.source]
         self._timer = self._timer or self.set_timer(0.001, self._draw)
 
-    def _palette(self) -> Palette:
-        from tui.markdown.flow import Palette
+    def _palette(self) -> MarkdownStyles:
+        from tui.markdown.layout import MarkdownStyles
 
         styles = {
             part: self.get_component_rich_style(f"markdown--{part}", partial=True)
             for part in _PARTS
         }
         dark = self.app.current_theme.dark
-        return Palette(**styles, code_theme=f"ansi_{'dark' if dark else 'light'}")
+        return MarkdownStyles(**styles, code_theme=f"ansi_{'dark' if dark else 'light'}")
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's signature
         """Lines at that width; a text that was whole from the start is first read here."""
@@ -181,7 +181,7 @@ class MarkdownView(Widget):
         return strip
 
     def _strip(self, y: int, width: int, base: Style) -> Strip:
-        from tui.markdown.flow import CONSOLE
+        from tui.markdown.layout import CONSOLE
 
         line = self._layout.line(width, y) if self._layout else None
         if line is None:

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from tui.commands.slash import Offer
+from tui.commands.slash import Suggestion
 
 if TYPE_CHECKING:
     pass
@@ -27,10 +27,10 @@ _NONE = -1
 class Suggestions(Static):
     """Offers for one text. It lies over the conversation, which does not move for it."""
 
-    class Chosen(Message):
+    class Selected(Message):
         """An offer was clicked."""
 
-        def __init__(self, offer: Offer) -> None:
+        def __init__(self, offer: Suggestion) -> None:
             super().__init__()
             self.offer = offer
 
@@ -38,7 +38,7 @@ class Suggestions(Static):
         super().__init__("", id="suggestions", markup=False)
         self.display = False
         self._typed = ""
-        self._offers: list[Offer] = []
+        self._offers: list[Suggestion] = []
         self._top = 0
         self._place = _NONE
         self._refused = False
@@ -64,7 +64,7 @@ class Suggestions(Static):
         """Whether there is nothing to look up for that text: it is here, or was taken from here."""
         return self.fits(text) or (bool(text) and text == self._taken)
 
-    def offer(self, typed: str, offers: Sequence[Offer]) -> None:
+    def offer(self, typed: str, offers: Sequence[Suggestion]) -> None:
         """Show `offers` for the text that is `typed`; none closes the list.
 
         Once refused they are not shown again until the text is empty.
@@ -124,7 +124,7 @@ class Suggestions(Static):
         """Take the line that was clicked."""
         place = self._top + event.y
         if place < len(self._offers):
-            self.post_message(self.Chosen(self._offers[place]))
+            self.post_message(self.Selected(self._offers[place]))
 
     @property
     def _here(self) -> str:
@@ -147,7 +147,7 @@ class Suggestions(Static):
         self.styles.offset = (0, -len(lines))
 
 
-def _line(offer: Offer, names: int, *, here: bool) -> Content:
+def _line(offer: Suggestion, names: int, *, here: bool) -> Content:
     # The mark tells where colours do not arrive.
     mark = "›" if here else " "
     label = set_cell_size(offer.label, names) if names else one_line(offer.label, _WIDTH)

@@ -12,6 +12,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.message import Message
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
@@ -19,14 +20,13 @@ from engine.chat.wording import describe, title_of
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Hit, Turn
-from tui.textual_patches.widgets import Backdrop
-from tui.widgets.composer import RecordWanted
+from tui.textual_patches.widgets import SolidBackground
 from tui.widgets.markdown_view import MarkdownView, mark_styles
 
 _CELLS = 10
 
 
-class QuotedView(Static):
+class PlainTextView(Static):
     """Plain text: no sign in it means anything."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"marks--quoted", "marks--added"}
@@ -35,7 +35,7 @@ class QuotedView(Static):
         self._text = printable(text)
         super().__init__(self._text, markup=False, classes="words")
 
-    def add(self, text: str) -> None:
+    def append(self, text: str) -> None:
         """More words."""
         self._text += printable(text)
         self.update(self._text)
@@ -45,14 +45,14 @@ class QuotedView(Static):
         if record is None:
             self.update(self._text)
             return
-        from tui.markdown.blocks import mark
+        from tui.markdown.render import mark
 
         text = Text(self._text)
         mark([text], record, mark_styles(self))
         self.update(text)
 
 
-def bar(share: float | None) -> str:
+def share_bar(share: float | None) -> str:
     """How much of something (0..1) as ten cells: full only if it is all, empty only if nothing."""
     if share is None:
         return ""
@@ -84,6 +84,14 @@ class QuestionView(Static):
         super().__init__(f"❯ {shown}", markup=False, classes="question")
 
 
+class RecordRequested(Message):
+    """Ask the app to open these records, starting with the first."""
+
+    def __init__(self, hits: tuple[Hit, ...]) -> None:
+        super().__init__()
+        self.hits = hits
+
+
 class SourceCard(Static, can_focus=True):
     """The record that an answer rests on, on one line; opens it."""
 
@@ -97,14 +105,14 @@ class SourceCard(Static, can_focus=True):
 
     def action_open(self) -> None:
         """Open the record."""
-        self.post_message(RecordWanted(self._hits))
+        self.post_message(RecordRequested(self._hits))
 
     def on_click(self) -> None:
         """Open the record."""
         self.action_open()
 
 
-class AnswerView(Backdrop, Vertical):
+class AnswerView(SolidBackground, Vertical):
     """An answer, from the first sign of it to the line that tells where it came from."""
 
     def __init__(
@@ -119,10 +127,10 @@ class AnswerView(Backdrop, Vertical):
         self._with_source = source
         self.answer = answer
         self.verbatim = answer.verbatim if answer else False
-        self._body: QuotedView | MarkdownView | None = None
+        self._body: PlainTextView | MarkdownView | None = None
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether the answer is whole."""
         return self.answer is not None
 
@@ -145,18 +153,16 @@ class AnswerView(Backdrop, Vertical):
             yield from self._below_words(self.answer)
         yield Static(self._about, markup=False, classes="about")
 
-    def tell(self, state: str) -> None:
+    def show_status(self, state: str) -> None:
         """Say what is going on."""
         self.query_one(".about", Static).update(f"{self._engine_title} · {one_line(state)}")
 
-    async def add(self, text: str) -> None:
+    async def append(self, text: str) -> None:
         """Draw more words."""
         mounted = None if self._body else self._above_about([self._begin_body("")])
         # Before it is waited for: an answer that is stopped then has lost none of its words.
-        if isinstance(self._body, MarkdownView):
+        if isinstance(self._body, MarkdownView) or self._body:
             self._body.append(text)
-        elif self._body:
-            self._body.add(text)
         if mounted:
             await mounted
 
@@ -186,11 +192,11 @@ class AnswerView(Backdrop, Vertical):
     def _about(self) -> str:
         if self.answer is None:
             return ""
-        drawn = bar(self.answer.fidelity if self.answer.product else None)
+        drawn = share_bar(self.answer.fidelity if self.answer.product else None)
         return f"{self._engine_title} · {one_line(describe(self.answer, source=False, bar=drawn))}"
 
-    def _begin_body(self, text: str) -> QuotedView | MarkdownView:
-        self._body = QuotedView(text) if self.verbatim else MarkdownView(text, classes="words")
+    def _begin_body(self, text: str) -> PlainTextView | MarkdownView:
+        self._body = PlainTextView(text) if self.verbatim else MarkdownView(text, classes="words")
         return self._body
 
     def _below_words(self, answer: Answer) -> Iterator[Widget]:
@@ -205,7 +211,7 @@ class AnswerView(Backdrop, Vertical):
         return self.mount_all(widgets, before=self.query_one(".about"))
 
 
-class TurnView(Backdrop, Vertical):
+class TurnView(SolidBackground, Vertical):
     """A question, and the answer from which the conversation goes on."""
 
     def __init__(self, question: str, turn: Turn | None = None, titles: Titles = NO_TITLES) -> None:
@@ -238,9 +244,9 @@ class TurnView(Backdrop, Vertical):
             part.set_class(selected, SELECTED)
 
     @property
-    def settled(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether its answer is whole."""
-        return all(view.finished for view in self.query(AnswerView))
+        return all(view.is_finished for view in self.query(AnswerView))
 
     async def _replace(self, view: AnswerView) -> AnswerView:
         view.set_class(self._selected, SELECTED)
@@ -253,10 +259,10 @@ class TurnView(Backdrop, Vertical):
         if turn.answer is None:
             return AnswerView("")
         title = titles.get(turn.answer.engine, turn.answer.engine)
-        return AnswerView(numbered(title, turn.place + 1, len(turn.answers)), turn.answer)
+        return AnswerView(answer_title(title, turn.place + 1, len(turn.answers)), turn.answer)
 
 
-def numbered(title: str, number: int, of: int) -> str:
+def answer_title(title: str, number: int, of: int) -> str:
     """An engine's title with the answer's number, where the turn has several."""
     return (
         tr("{title} · answer {number} of {of}", title=title, number=number, of=of)

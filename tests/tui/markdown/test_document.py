@@ -10,10 +10,10 @@ from rich.style import Style
 
 from engine.core.text import printable
 from tests.tui.markdown.documents import cut, documents
-from tui.markdown.document import Document, Layout
-from tui.markdown.flow import Palette
+from tui.markdown.document import BlockLayout, MarkdownDocument
+from tui.markdown.layout import MarkdownStyles
 
-PALETTE = Palette(
+PALETTE = MarkdownStyles(
     heading=Style(bold=True, color="red"),
     strong=Style(bold=True),
     em=Style(italic=True),
@@ -26,7 +26,7 @@ PALETTE = Palette(
 WIDTHS = (14, 33, 80)
 
 
-def drawn(document: Document, width: int) -> list[object]:
+def drawn(document: MarkdownDocument, width: int) -> list[object]:
     """Every line: letters, styles, and where it stands in the text to be copied."""
     return [
         (
@@ -40,7 +40,7 @@ def drawn(document: Document, width: int) -> list[object]:
 
 
 def plain(source: str, width: int = 40) -> list[str]:
-    document = Document(PALETTE)
+    document = MarkdownDocument(PALETTE)
     document.feed(source)
     document.read(ended=True)
     lines = (
@@ -57,7 +57,7 @@ def test_what_came_in_pieces_is_drawn_as_if_read_at_once(
     source: str, chance: random.Random
 ) -> None:
     source = printable(source)
-    streamed, so_far = Document(PALETTE), ""
+    streamed, so_far = MarkdownDocument(PALETTE), ""
     for piece in cut(source, chance):
         streamed.feed(piece)
         so_far += piece
@@ -65,12 +65,12 @@ def test_what_came_in_pieces_is_drawn_as_if_read_at_once(
             streamed.read()
         if chance.random() < 0.05:
             streamed.read()
-            fresh = Document(PALETTE)
+            fresh = MarkdownDocument(PALETTE)
             fresh.feed(so_far)
             fresh.read()
             assert drawn(streamed, 33) == drawn(fresh, 33)
     streamed.read(ended=True)
-    whole = Document(PALETTE)
+    whole = MarkdownDocument(PALETTE)
     whole.feed(source)
     whole.read(ended=True)
     for width in WIDTHS:
@@ -87,7 +87,7 @@ TABLES = ["|a|b|\n|-|-|\n", "| x | y |\n", "| 10 | *y* |\n", "| long " * 9, "|\n
 )
 @settings(max_examples=150, deadline=None)
 def test_lines_that_are_to_stay_do_stay(source: str, width: int, chance: random.Random) -> None:
-    document, layout = Document(PALETTE), Layout()
+    document, layout = MarkdownDocument(PALETTE), BlockLayout()
     before: tuple[list[object], object] = [], None
     for piece in cut(printable(source), chance):
         document.feed(piece)
@@ -102,7 +102,7 @@ def test_lines_that_are_to_stay_do_stay(source: str, width: int, chance: random.
 
 
 def test_the_rows_of_a_table_stay_until_its_columns_change() -> None:
-    document, layout = Document(PALETTE), Layout()
+    document, layout = MarkdownDocument(PALETTE), BlockLayout()
     kept = []
     for row in ("|a|b|\n|-|-|\n", "|1|2|\n", "|3|4|\n", "|5|6|\n", "|7|long|\n", "|8|9|\n"):
         document.feed(row)
@@ -114,7 +114,7 @@ def test_the_rows_of_a_table_stay_until_its_columns_change() -> None:
 
 def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
     """Read alone, the second item would be a table's heading."""
-    document = Document(PALETTE)
+    document = MarkdownDocument(PALETTE)
     for letter in "- a\n- b|c\n-|-":
         document.feed(letter)
         document.read()
@@ -123,7 +123,7 @@ def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
 
 
 def test_what_is_closed_is_not_read_again() -> None:
-    document = Document(PALETTE)
+    document = MarkdownDocument(PALETTE)
     for number in range(300):
         document.feed(f"- item **{number}**\n")
         document.read()
@@ -135,7 +135,7 @@ def test_what_is_closed_is_not_read_again() -> None:
 
 
 def test_a_list_goes_on_with_its_own_numbers() -> None:
-    document = Document(PALETTE)
+    document = MarkdownDocument(PALETTE)
     for piece in ("8. a\n", "1. b\n", "1. c\n", "\ntext\n\n", "1. d"):
         document.feed(piece)
         document.read()
@@ -186,7 +186,7 @@ def test_nesting_without_end_neither_crashes_nor_loses_the_width() -> None:
 @given(documents)
 @settings(max_examples=50, deadline=None)
 def test_no_line_is_wider_than_the_screen(source: str) -> None:
-    document = Document(PALETTE)
+    document = MarkdownDocument(PALETTE)
     document.feed(printable(source))
     document.read(ended=True)
     for width in WIDTHS:

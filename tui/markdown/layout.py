@@ -24,7 +24,7 @@ _PLAIN = Style.null()
 
 
 @dataclass(frozen=True, slots=True)
-class Palette:
+class MarkdownStyles:
     """Styles by what they are for. `code_theme` is Rich's name of the colours of program code."""
 
     heading: Style = _PLAIN
@@ -46,7 +46,7 @@ _LEAST = 8
 """Columns that a text keeps, however deep it stands."""
 
 
-class Line(NamedTuple):
+class RenderedLine(NamedTuple):
     """A line as it is drawn.
 
     `row` and `column` say where its first character stands in the text as one would copy it, where
@@ -60,7 +60,7 @@ class Line(NamedTuple):
 
 
 @dataclass(slots=True)
-class Leaf:
+class TextRow:
     """A row of text before it is wrapped; `first` and `rest` stand before its lines, in `sign`."""
 
     text: Text
@@ -71,20 +71,20 @@ class Leaf:
     rule: str = ""
     """Instead of text: this sign, as often as it goes into a line."""
 
-    def lines(self, width: int, row: int) -> list[Line]:
+    def lines(self, width: int, row: int) -> list[RenderedLine]:
         """Wrapped to `width` cells."""
         first, rest = _cut(self.first, width), _cut(self.rest, width)
         room = max(1, width - cell_len(first))
         if self.rule:
-            return [Line(Text(first + self.rule * room, self.sign, end=""), row, 0)]
+            return [RenderedLine(Text(first + self.rule * room, self.sign, end=""), row, 0)]
         if cell_len(self.text.plain) <= room:
-            return [Line(self._after(first, self.text), row, 0, self.fill)]
-        lines: list[Line] = []
+            return [RenderedLine(self._after(first, self.text), row, 0, self.fill)]
+        lines: list[RenderedLine] = []
         place = 0
         for piece in self.text.wrap(CONSOLE, room):
             place = max(place, self.text.plain.find(piece.plain, place))
             before = rest if lines else first
-            lines.append(Line(self._after(before, piece), row, place, self.fill))
+            lines.append(RenderedLine(self._after(before, piece), row, place, self.fill))
             place += len(piece.plain)
         return lines
 
@@ -94,13 +94,13 @@ class Leaf:
         return Text.assemble((before, self.sign), piece, end="")
 
 
-class Flow:
+class TextBlock:
     """Leaves in order; wrapped anew only when the width changes."""
 
-    def __init__(self, leaves: Sequence[Leaf]) -> None:
+    def __init__(self, leaves: Sequence[TextRow]) -> None:
         self.leaves = leaves
         self._width = -1
-        self._lines: list[Line] = []
+        self._lines: list[RenderedLine] = []
 
     def height(self, width: int) -> int:
         """How many lines it takes."""
@@ -111,7 +111,7 @@ class Flow:
             ]
         return len(self._lines)
 
-    def line(self, width: int, place: int) -> Line:
+    def line(self, width: int, place: int) -> RenderedLine:
         """One of them."""
         self.height(width)
         return self._lines[place]
@@ -147,7 +147,7 @@ _LEAST_COLUMN = 4
 """Cells that a column has at least; where there is less, the table is written as a list."""
 
 
-class Row:
+class TableRow:
     """Cells, and how they were wrapped last."""
 
     __slots__ = ("_widths", "_wrapped", "cells", "natural")
@@ -186,25 +186,25 @@ class Row:
 class Table:
     """A heading row, a line below it, and rows, of which the last ones may still change."""
 
-    def __init__(self, head: Row, aligns: Sequence[str], palette: Palette) -> None:
+    def __init__(self, head: TableRow, aligns: Sequence[str], palette: MarkdownStyles) -> None:
         self.head = head
-        self._tail: Sequence[Row] = ()
-        self._closed: list[Row] = []
+        self._tail: Sequence[TableRow] = ()
+        self._closed: list[TableRow] = []
         self._natural = list(head.natural)
         self._aligns = aligns
         self._palette = palette
         self._laid = -1
         self._widths: tuple[int, ...] = ()
         self._ends: list[int] = []
-        self._list: Flow | None = None
+        self._list: TextBlock | None = None
 
-    def close(self, row: Row) -> None:
+    def close(self, row: TableRow) -> None:
         """Add a row that will not change any more."""
         self._closed.append(row)
         self._natural = list(map(max, self._natural, row.natural))
         self._laid = -1
 
-    def end_with(self, rows: Sequence[Row]) -> None:
+    def end_with(self, rows: Sequence[TableRow]) -> None:
         """Let these be the last rows until others are."""
         self._tail = rows
         self._laid = -1
@@ -214,19 +214,19 @@ class Table:
         self._lay(width)
         return self._list.height(width) if self._list else self._ends[-1] + 1
 
-    def line(self, width: int, place: int) -> Line:
+    def line(self, width: int, place: int) -> RenderedLine:
         """One of them; the second is the one below the heading."""
         self._lay(width)
         if self._list:
             return self._list.line(width, place)
         head = self._ends[0]
         if place == head:
-            return Line(self._below_head(), place, 0)
+            return RenderedLine(self._below_head(), place, 0)
         place_in_rows = place if place < head else place - 1
         which = bisect_right(self._ends, place_in_rows)
         start = self._ends[which - 1] if which else 0
         row = self._rows[which]
-        return Line(self._draw(row.cells_at(place_in_rows - start, self._widths)), place, 0)
+        return RenderedLine(self._draw(row.cells_at(place_in_rows - start, self._widths)), place, 0)
 
     def rows(self, width: int) -> list[str]:
         """The text as one would copy it."""
@@ -258,7 +258,7 @@ class Table:
             row.forget()
 
     @property
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[TableRow]:
         return [self.head, *self._closed, *self._tail]
 
     def _lay(self, width: int) -> None:
@@ -270,7 +270,7 @@ class Table:
             natural = list(map(max, natural, row.natural))
         room = width - 3 * (len(natural) - 1)
         if room < _LEAST_COLUMN * len(natural):
-            self._list = Flow(_listed(rows, self._palette))
+            self._list = TextBlock(_listed(rows, self._palette))
             return
         self._list = None
         self._widths = fit(natural, room)
@@ -305,15 +305,15 @@ def fit(natural: Sequence[int], room: int) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def _listed(rows: Sequence[Row], palette: Palette) -> list[Leaf]:
+def _listed(rows: Sequence[TableRow], palette: MarkdownStyles) -> list[TextRow]:
     """Each row as lines of heading and cell, for a screen too narrow for the columns."""
     head, *others = rows
-    leaves = [] if others else [Leaf(cell) for cell in head.cells]
+    leaves = [] if others else [TextRow(cell) for cell in head.cells]
     for number, row in enumerate(others):
         if number:
-            leaves.append(Leaf(Text(end="")))
+            leaves.append(TextRow(Text(end="")))
         for name, cell in zip(head.cells, row.cells, strict=True):
-            leaves.append(Leaf(Text.assemble(name, (": ", palette.sign), cell, end="")))
+            leaves.append(TextRow(Text.assemble(name, (": ", palette.sign), cell, end="")))
     return leaves
 
 

@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.text import Text
 
 from engine.core.text import printable
-from tui.markdown.flow import BAR, BULLET, COLUMN, RULE, Leaf, Palette, Row, Table
+from tui.markdown.layout import BAR, BULLET, COLUMN, RULE, MarkdownStyles, Table, TableRow, TextRow
 
 
 def colour(lines: Sequence[Text], language: str, theme: str) -> None:
@@ -30,9 +30,9 @@ def colour(lines: Sequence[Text], language: str, theme: str) -> None:
 _BLANKS = re.compile(r"\s+")
 
 
-def lines_of(tokens: Sequence[Token], palette: Palette) -> list[Text]:
+def lines_of(tokens: Sequence[Token], palette: MarkdownStyles) -> list[Text]:
     """The text of inline tokens, one `Text` for each line that the writer has ended by hand."""
-    writer = _Writer(palette)
+    writer = _InlineRenderer(palette)
     for token in tokens:
         writer.take(token)
     return writer.lines
@@ -43,10 +43,10 @@ def text_of(content: str, style: Style | str = "") -> Text:
     return Text(printable(content).expandtabs(4), style, end="")
 
 
-class _Writer:
+class _InlineRenderer:
     """Writes tokens in order. Emphasis may be nested: the styles that are on are a stack."""
 
-    def __init__(self, palette: Palette) -> None:
+    def __init__(self, palette: MarkdownStyles) -> None:
         self.lines = [Text(end="")]
         self._palette = palette
         self._styles: list[Style] = []
@@ -150,30 +150,30 @@ def parser() -> MarkdownIt:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class Prefix:
     """What stands before the first line of a block, and before the others."""
 
     first: str = ""
     rest: str = ""
 
-    def then(self, first: str, rest: str) -> Before:
+    def then(self, first: str, rest: str) -> Prefix:
         """The same for a block inside this one."""
-        return Before(self.first + first, self.rest + rest)
+        return Prefix(self.first + first, self.rest + rest)
 
     @property
-    def later(self) -> Before:
+    def later(self) -> Prefix:
         """The same for a block that is not the first one inside."""
-        return Before(self.rest, self.rest)
+        return Prefix(self.rest, self.rest)
 
 
-class Drawer:
+class BlockRenderer:
     """Draws one block at a time; knows the colours and signs, and how inline text is read."""
 
-    def __init__(self, rules: MarkdownIt, palette: Palette) -> None:
+    def __init__(self, rules: MarkdownIt, palette: MarkdownStyles) -> None:
         self._rules = rules
         self.palette = palette
 
-    def leaves(self, node: SyntaxTreeNode, before: Before, *, closed: bool) -> Iterator[Leaf]:
+    def leaves(self, node: SyntaxTreeNode, before: Prefix, *, closed: bool) -> Iterator[TextRow]:
         """A block. Program code gets its colours once the block is `closed`."""
         match node.type:
             case "paragraph":
@@ -183,7 +183,7 @@ class Drawer:
             case "fence" | "code_block":
                 yield from self._code(node, before, closed=closed)
             case "hr":
-                yield Leaf(Text(end=""), before.first, sign=self.palette.sign, rule=RULE)
+                yield TextRow(Text(end=""), before.first, sign=self.palette.sign, rule=RULE)
             case "blockquote":
                 bar = f"{BAR} "
                 inside = before.then(bar, bar)
@@ -198,8 +198,8 @@ class Drawer:
                 yield from self._nested_table(node, before)
 
     def item(
-        self, node: SyntaxTreeNode, place: int, before: Before, *, closed: bool
-    ) -> Iterator[Leaf]:
+        self, node: SyntaxTreeNode, place: int, before: Prefix, *, closed: bool
+    ) -> Iterator[TextRow]:
         """An item of a list; `place` is its number if the list is a numbered one."""
         sign = f"{place}{node.markup} " if node.info else f"{BULLET} "
         inside = before.then(sign, " " * len(sign))
@@ -211,14 +211,16 @@ class Drawer:
         aligns = [str(cell.attrs.get("style", "")).partition(":")[2] for cell in head.children]
         return Table(self.row(head), aligns, self.palette)
 
-    def row(self, node: SyntaxTreeNode) -> Row:
+    def row(self, node: SyntaxTreeNode) -> TableRow:
         """A row of a table."""
         style = self.palette.strong if node.children[0].type == "th" else None
-        return Row([self._cell(cell, style) for cell in node.children])
+        return TableRow([self._cell(cell, style) for cell in node.children])
 
-    def _inside(self, nodes: list[SyntaxTreeNode], before: Before, *, closed: bool) -> list[Leaf]:
+    def _inside(
+        self, nodes: list[SyntaxTreeNode], before: Prefix, *, closed: bool
+    ) -> list[TextRow]:
         """Blocks inside another, a blank line between them; a list follows its sentence at once."""
-        leaves: list[Leaf] = []
+        leaves: list[TextRow] = []
         for node in nodes:
             if leaves and not node.type.endswith("_list"):
                 leaves += self._nothing(before.later)
@@ -226,32 +228,32 @@ class Drawer:
             leaves += self.leaves(node, at, closed=closed)
         return leaves
 
-    def _nothing(self, before: Before) -> list[Leaf]:
-        return [Leaf(Text(end=""), before.first, before.rest, self.palette.sign)]
+    def _nothing(self, before: Prefix) -> list[TextRow]:
+        return [TextRow(Text(end=""), before.first, before.rest, self.palette.sign)]
 
-    def _text(self, node: SyntaxTreeNode, before: Before, style: Style | None) -> Iterator[Leaf]:
+    def _text(self, node: SyntaxTreeNode, before: Prefix, style: Style | None) -> Iterator[TextRow]:
         for text in self._lines(node, style):
-            yield Leaf(text, before.first, before.rest, self.palette.sign)
+            yield TextRow(text, before.first, before.rest, self.palette.sign)
             before = before.later
 
-    def _code(self, node: SyntaxTreeNode, before: Before, *, closed: bool) -> Iterator[Leaf]:
+    def _code(self, node: SyntaxTreeNode, before: Prefix, *, closed: bool) -> Iterator[TextRow]:
         lines = [text_of(line, self.palette.block) for line in node.content.rstrip().split("\n")]
         language = node.info.split(maxsplit=1)[0] if node.info.strip() else ""
         if closed and language:
             colour(lines, language, self.palette.code_theme)
         for text in lines:
             fill = self.palette.block
-            yield Leaf(text, before.first, before.rest, self.palette.sign, fill)
+            yield TextRow(text, before.first, before.rest, self.palette.sign, fill)
             before = before.later
 
-    def _nested_table(self, node: SyntaxTreeNode, before: Before) -> Iterator[Leaf]:
+    def _nested_table(self, node: SyntaxTreeNode, before: Prefix) -> Iterator[TextRow]:
         """A table inside a list or a quote has no room for columns: a line a row."""
         between = Text(f" {COLUMN} ", self.palette.sign, end="")
         for part in node.children:
             for row in part.children:
                 line = between.join(self.row(row).cells)
                 line.end = ""
-                yield Leaf(line, before.first, before.rest, self.palette.sign)
+                yield TextRow(line, before.first, before.rest, self.palette.sign)
                 before = before.later
 
     def _cell(self, node: SyntaxTreeNode, style: Style | None) -> Text:
