@@ -19,16 +19,28 @@ from engine.config import engines as engines_file
 from engine.config.settings import OpenAIEngine, load
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.text import one_line
-from engine.training.openai import job as openai_job
-from engine.training.openai.job import JobRecord, JobSettings
-from engine.training.openai.plan import Plan, make_plan, plan_text
-from engine.training.openai.tune import Reporter, Tuning, address, open_provider, provider_row
+from engine.training.openai.job import (
+    JobRecord,
+    JobSettings,
+    archive_job,
+    lock_job,
+    read_job,
+    write_job,
+)
+from engine.training.openai.plan import JobPlan, plan_job, plan_text
+from engine.training.openai.tune import (
+    JobReporter,
+    JobRunner,
+    default_provider,
+    open_provider,
+    provider_url,
+)
 from scripts.common import DONE, FAILED, ProgressLine, confirm, guarded, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.training.openai.client import Provider
+    from engine.training.openai.client import FineTuningClient
 
 _MODEL = "gpt-4o-mini"
 _LONGEST_PAUSE = 3600
@@ -75,13 +87,13 @@ def _run(options: argparse.Namespace) -> int:
     if not 0 < options.every <= _LONGEST_PAUSE:
         raise UsageError(f"--every must be above 0, and at most {_LONGEST_PAUSE}.")
     chosen = load()
-    row = provider_row(chosen)
+    row = default_provider(chosen)
     if options.engine and not (options.resume or options.cancel):
         engines_file.check_free(options.engine, chosen)
     if options.dry_run:
         return _dry_run(_plan(options, row))
-    with openai_job.alone(folder):
-        record = openai_job.read(folder)
+    with lock_job(folder):
+        record = read_job(folder)
         if options.cancel:
             return _cancel(folder, record, row, options.every)
         if record is None or not options.resume:
@@ -104,15 +116,16 @@ def _begin(options: argparse.Namespace, old: JobRecord | None, row: OpenAIEngine
         return FAILED
     record = plan.record()
     if old is not None:
-        openai_job.put_away(folder, old)
-    openai_job.write(folder, record)
+        archive_job(folder, old)
+    write_job(folder, record)
     return _carry_out(folder, record, provider, options.every)
 
 
-def _plan(options: argparse.Namespace, row: OpenAIEngine) -> Plan:
+def _plan(options: argparse.Namespace, row: OpenAIEngine) -> JobPlan:
     if options.base_url not in (None, row.base_url) and options.api_key_env is None:
         raise UsageError(
-            "Another address gets a key of its own.", "Name it: --api-key-env NAME, or '' for none."
+            "Another address gets a key of its own.",
+            "Name it: --api-key-env NAME, or '' for none.",
         )
     settings = JobSettings(
         model=options.model or _MODEL,
@@ -121,27 +134,27 @@ def _plan(options: argparse.Namespace, row: OpenAIEngine) -> Plan:
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        base_url=address(options.base_url, row),
+        base_url=provider_url(options.base_url, row),
         api_key_env=row.api_key_env if options.api_key_env is None else options.api_key_env,
         engine=options.engine,
     )
     if options.price is not None and not 0 <= options.price < float("inf"):
         raise UsageError("--price must be 0 or more.")
-    return make_plan(options.data, settings, options.price, datetime.now(UTC).date())
+    return plan_job(options.data, settings, options.price, datetime.now(UTC).date())
 
 
-def _dry_run(plan: Plan) -> int:
+def _dry_run(plan: JobPlan) -> int:
     print(plan_text(plan))
     return FAILED if _tell_problems(plan) else DONE
 
 
-def _tell_problems(plan: Plan) -> bool:
+def _tell_problems(plan: JobPlan) -> bool:
     for problem in plan.problems:
         say(f"balcao: {one_line(problem)}.")
     return bool(plan.problems)
 
 
-def _check_not_done(record: JobRecord | None, plan: Plan, *, again: bool) -> None:
+def _check_not_done(record: JobRecord | None, plan: JobPlan, *, again: bool) -> None:
     """Raises UsageError where a new job would be a second one."""
     if record is None:
         return
@@ -162,7 +175,7 @@ def _check_not_done(record: JobRecord | None, plan: Plan, *, again: bool) -> Non
         )
 
 
-def _agreed(plan: Plan, provider: Provider, *, yes: bool) -> bool:
+def _agreed(plan: JobPlan, provider: FineTuningClient, *, yes: bool) -> bool:
     """Tell what will be sent and what it may cost, and ask."""
     say(plan_text(plan))
     server = server_name(plan.settings.base_url)
@@ -175,7 +188,7 @@ def _agreed(plan: Plan, provider: Provider, *, yes: bool) -> bool:
     return False
 
 
-def _carry_out(folder: Path, record: JobRecord, provider: Provider, every: float) -> int:
+def _carry_out(folder: Path, record: JobRecord, provider: FineTuningClient, every: float) -> int:
     with _reporter() as report:
         try:
             record = asyncio.run(_closing(provider, folder, record, report, every))
@@ -186,10 +199,10 @@ def _carry_out(folder: Path, record: JobRecord, provider: Provider, every: float
 
 
 async def _closing(
-    provider: Provider, folder: Path, record: JobRecord, report: Reporter, every: float
+    provider: FineTuningClient, folder: Path, record: JobRecord, report: JobReporter, every: float
 ) -> JobRecord:
     try:
-        return await Tuning(folder, record, provider, report, every).run()
+        return await JobRunner(folder, record, provider, report, every).run()
     finally:
         await provider.close()
 
@@ -207,10 +220,10 @@ def _cancel(folder: Path, record: JobRecord | None, row: OpenAIEngine, every: fl
 
 
 async def _cancelling(
-    provider: Provider, folder: Path, record: JobRecord, every: float
+    provider: FineTuningClient, folder: Path, record: JobRecord, every: float
 ) -> JobRecord:
     try:
-        return await Tuning(folder, record, provider, Reporter(_ignore, say), every).cancel()
+        return await JobRunner(folder, record, provider, JobReporter(_ignore, say), every).cancel()
     finally:
         await provider.close()
 
@@ -234,7 +247,7 @@ def _told(record: JobRecord) -> int:
 
 
 @contextmanager
-def _reporter() -> Iterator[Reporter]:
+def _reporter() -> Iterator[JobReporter]:
     with ProgressLine(sys.stderr) as line:
 
         def tell(text: str) -> None:
@@ -242,7 +255,7 @@ def _reporter() -> Iterator[Reporter]:
             clear = "\r\x1b[K" if sys.stderr.isatty() else ""
             print(f"{clear}{one_line(text)}", file=sys.stderr, flush=True)
 
-        yield Reporter(line.show, tell)
+        yield JobReporter(line.show, tell)
 
 
 def _ignore(_: object) -> None:

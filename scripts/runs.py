@@ -21,12 +21,24 @@ from engine.config import engines as engines_file
 from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.text import json_line, one_line
-from engine.training.runs import folder as lora_folder
-from engine.training.runs import view as run_engine
-from engine.training.runs import view as run_stop
-from engine.training.runs import view as run_view
-from engine.training.runs.display import asked, curve, next_step, score, sentence, table
-from engine.training.runs.view import RunMetrics, RunView, look
+from engine.training.runs.display import (
+    curve,
+    next_step,
+    runs_table,
+    sample_lines,
+    score_line,
+    summary,
+)
+from engine.training.runs.folder import lock_holder
+from engine.training.runs.view import (
+    MetricsReader,
+    RunView,
+    add_engine,
+    find_run,
+    list_runs,
+    stop_run,
+    view_run,
+)
 from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, confirm, guarded, say
 
 _LIVE_EVERY, _PLAIN_EVERY = 1.0, 10.0
@@ -40,14 +52,14 @@ _OTHER_LINES = 4
 def follow(folder: Path, stream: TextIO) -> RunView:
     """Show the run until it is no longer alive; returns how it ended."""
     drawing = _Live(folder, stream) if _can_draw(stream) else _Plain(folder, stream)
-    view = look(folder)
+    view = view_run(folder)
     while True:
         drawing.draw(view)
         if view.state != "running":
             drawing.end(view)
             return view
         time.sleep(_LOOK_EVERY)
-        view = look(folder)
+        view = view_run(folder)
 
 
 def _can_draw(stream: TextIO) -> bool:
@@ -65,7 +77,7 @@ class _Plain:
     """Lines that stay: how far the run is, every ten seconds, and what every sample gave."""
 
     def __init__(self, folder: Path, stream: TextIO) -> None:
-        self._metrics = RunMetrics(folder)
+        self._metrics = MetricsReader(folder)
         self._stream = stream
         self._shown = 0.0
         self._sampled = 0
@@ -73,12 +85,12 @@ class _Plain:
     def draw(self, view: RunView) -> None:
         self._metrics.refresh()
         lines = []
-        if self._metrics.asked_at > self._sampled:
-            self._sampled = self._metrics.asked_at
-            lines = asked(self._metrics)
+        if self._metrics.sampled_at > self._sampled:
+            self._sampled = self._metrics.sampled_at
+            lines = sample_lines(self._metrics)
         if time.monotonic() - self._shown >= _PLAIN_EVERY or view.state != "running":
             self._shown = time.monotonic()
-            lines.append(", ".join(filter(None, (sentence(view), score(view)))))
+            lines.append(", ".join(filter(None, (summary(view), score_line(view)))))
         for line in lines:
             print(one_line(line), file=self._stream, flush=True)
 
@@ -91,7 +103,7 @@ class _Live:
     """The curve, drawn again in its place."""
 
     def __init__(self, folder: Path, stream: TextIO) -> None:
-        self._metrics = RunMetrics(folder)
+        self._metrics = MetricsReader(folder)
         self._stream = stream
         self._shown = 0.0
         self._height = 0
@@ -102,8 +114,8 @@ class _Live:
         self._shown = time.monotonic()
         self._metrics.refresh()
         width, rows = shutil.get_terminal_size()
-        lines = [one_line(str(view.folder)), sentence(view), score(view)]
-        told = asked(self._metrics)[: max(rows // 3, 2)]
+        lines = [one_line(str(view.folder)), summary(view), score_line(view)]
+        told = sample_lines(self._metrics)[: max(rows // 3, 2)]
         room = min(rows - _OTHER_LINES - len(told), _HIGHEST)
         lines += curve(self._metrics.points, width - 1, room) + told
         # One column less than there is: a line that fills the last one wraps in some terminals.
@@ -148,10 +160,10 @@ def _run(options: argparse.Namespace) -> int:
     if len(words) > 1 or (do == "list" and words):
         raise UsageError("That is more than one run.", "See `balcao runs --help`.")
     if do == "list":
-        return _list(run_view.listed(), as_json=options.json)
-    folder = run_view.find(words[0]) if words else _only_one()
+        return _list(list_runs(), as_json=options.json)
+    folder = find_run(words[0]) if words else _only_one()
     if options.json:
-        return _list([run_view.look(folder)], as_json=True)
+        return _list([view_run(folder)], as_json=True)
     if do == "stop":
         return _stop(folder)
     if do == "use":
@@ -161,7 +173,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _only_one() -> Path:
     """The run that is meant where none is named."""
-    alive = [view.folder for view in run_view.listed() if view.state == "running"]
+    alive = [view.folder for view in list_runs() if view.state == "running"]
     if len(alive) == 1:
         return alive[0]
     found = "No run is alive" if not alive else f"{len(alive)} runs are alive"
@@ -177,7 +189,7 @@ def _list(views: Sequence[RunView], *, as_json: bool) -> int:
         say("balcao: there is no run yet; `balcao train` begins one.")
         return DONE
     folders = ["FOLDER", *(one_line(str(view.folder)) for view in views)]
-    for row, folder in zip(table(views), folders, strict=True):
+    for row, folder in zip(runs_table(views), folders, strict=True):
         print(f"{row}  {folder}")
     return DONE
 
@@ -193,11 +205,11 @@ def _follow(folder: Path) -> int:
 
 
 def _stop(folder: Path) -> int:
-    run_stop.stop(folder)
+    stop_run(folder)
     say("It saves and stops after this step.")
-    while lora_folder.holder(folder) is not None:
+    while lock_holder(folder) is not None:
         time.sleep(_EVERY)
-    _list([run_view.look(folder)], as_json=False)
+    _list([view_run(folder)], as_json=False)
     return DONE
 
 
@@ -227,7 +239,7 @@ def offer_engine(out: Path, wanted: str) -> None:
 
 def use_engine(out: Path, wanted: str) -> None:
     """Make the adapter in `out` an engine, and say which. Raises BalcaoError."""
-    name = run_engine.use(out, wanted)
+    name = add_engine(out, wanted)
     print(f"engine    {name}")
     say(f"Ask it: balcao --engine {name}; in the chat F2 has it.")
 

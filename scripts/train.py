@@ -20,7 +20,7 @@ from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageE
 from engine.core.text import one_line
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, read_recipe
-from engine.training.runs import folder as lora_folder
+from engine.training.runs.folder import LOG_FILE, check_new, is_done, lock_holder
 from scripts.common import (
     DONE,
     FAILED,
@@ -52,7 +52,7 @@ def detach(given: list[str], out: Path) -> int:
     """
     if os.name != "posix":
         raise UsageError("--detach needs sessions, which this system does not have.")
-    log = out / lora_folder.LOG
+    log = out / LOG_FILE
     process = _start(given, out, log)
     print(f"process   {process.pid}, in a session of its own")
     print(f"log       {log}")
@@ -89,7 +89,7 @@ def _start(given: list[str], out: Path, log: Path) -> subprocess.Popen[bytes]:
 
 def _wait(process: subprocess.Popen[bytes], out: Path, log: Path) -> None:
     """Until the run has its folder, or has ended already: well, or with the reason in its log."""
-    while lora_folder.holder(out) != process.pid:
+    while lock_holder(out) != process.pid:
         if status := process.poll():
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
             said = one_line(" ".join(lines))
@@ -147,7 +147,7 @@ def _run(options: argparse.Namespace, given: list[str]) -> int:
     here = Processes.here()
     if options.engine and here.first:
         check_engine(out, options.engine)
-    if not (options.resume and lora_folder.is_done(out)):
+    if not (options.resume and is_done(out)):
         with Stopping(tell=here.first) as stopping:
             status = _make(options, given, here, stopping)
         if status != DONE or options.dry_run or options.detach:
@@ -189,7 +189,7 @@ def _checked(options: argparse.Namespace, here: Processes) -> LoraRun:
             "--detach starts one process.", "Detach what starts several: nohup accelerate launch …"
         )
     if here.first and not options.resume:
-        lora_folder.check_new(options.out)
+        check_new(options.out)
     check_packages(recipe)
     return LoraRun(options.data, _base(options.base), options.out, recipe, here)
 

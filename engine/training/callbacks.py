@@ -27,8 +27,8 @@ from engine.core.types import Progress
 from engine.training.encode import Encoder, Example
 from engine.training.failures import RunAway
 from engine.training.process_group import any_of, wait_for_all
-from engine.training.runs.folder import WHOLE, Metrics
-from engine.training.runs.status import Score, StatusFile, score_words
+from engine.training.runs.folder import WHOLE, MetricsWriter
+from engine.training.runs.status import Score, StatusFile, scores_text
 
 _SPARE_TOKENS = 8
 
@@ -124,7 +124,7 @@ class Sampling(TrainerCallback):  # type: ignore[misc] # untyped library
         self,
         samples: Samples,
         ask: Callable[[Example], str],
-        metrics: Metrics | None,
+        metrics: MetricsWriter | None,
         status: StatusFile | None,
         *,
         together: bool,
@@ -174,7 +174,7 @@ class Sampling(TrainerCallback):  # type: ignore[misc] # untyped library
             )
             self._status.sampled(scores)
         told = tr("step {step}: {scores} word for word")
-        self._samples.tell(told.format(step=state.global_step, scores=score_words(scores)))
+        self._samples.tell(told.format(step=state.global_step, scores=scores_text(scores)))
 
     def _is_time(self) -> bool:
         ended, took = self._last
@@ -209,7 +209,7 @@ class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
 
     def __init__(
         self,
-        metrics: Metrics | None,
+        metrics: MetricsWriter | None,
         show: Callable[[Progress], None],
         stopping: Callable[[], bool],
         first: int,

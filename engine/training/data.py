@@ -15,7 +15,7 @@ from engine.core import files as manifest
 from engine.core.errors import DataError, UsageError
 from engine.core.types import Message
 from engine.prompts import PROMPT_VERSION, SYSTEM
-from engine.training.openai.check import Checked, TokenCounter, check_file, shared_rows
+from engine.training.openai.check import CheckedFile, TokenCounter, check_file, shared_rows
 from engine.training.recipe import Recipe
 
 _PACKAGES = {
@@ -157,7 +157,7 @@ def _check_prompts(folder: Path) -> None:
         )
 
 
-def _checked(file: Path, least: int) -> Checked:
+def _checked(file: Path, least: int) -> CheckedFile:
     # The true tokens are counted later, by the model's own tokenizer.
     counter = TokenCounter(lambda _text: 0, exact=False)
     checked = check_file(file, counter, _NO_LIMIT, least, most_bytes=None)

@@ -14,7 +14,7 @@ from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.training.recipe import Recipe, of_fewer_rows
-from engine.training.runs.folder import RUN, last_checkpoint, step_of
+from engine.training.runs.folder import RUN_FILE, last_checkpoint, step_of
 
 _OUT_OF_MEMORY = (
     "out of memory", "allocate memory", "not enough memory", "bad_alloc", "alloc_failed",
@@ -158,7 +158,7 @@ def _with_less(recipe: Recipe, out: Path) -> str:
 
 
 def _resuming(out: Path) -> str:
-    return tr(" --resume {where}.", where=_where(out)) if (out / RUN).exists() else ""
+    return tr(" --resume {where}.", where=_where(out)) if (out / RUN_FILE).exists() else ""
 
 
 def _where(out: Path) -> str:

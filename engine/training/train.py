@@ -21,9 +21,21 @@ from engine.prompts import PROMPT_VERSION
 from engine.training.data import TRAIN, check_packages, offline, read_data
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
-from engine.training.runs import folder as lora_folder
-from engine.training.runs import status as run_status
-from engine.training.runs.folder import card
+from engine.training.runs.folder import (
+    ADAPTER_KIND,
+    ADAPTER_VERSION,
+    CHECKPOINTS,
+    RunInputs,
+    check_new,
+    check_not_done,
+    check_resumable,
+    is_done,
+    last_checkpoint,
+    lock_run,
+    model_card,
+    write_inputs,
+)
+from engine.training.runs.status import track_status
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -129,26 +141,26 @@ class LoraRun:
             self._encoder,
             self._train.examples,
             self._processes,
-            Path(scratch) if scratch else self._out / lora_folder.CHECKPOINTS,
+            Path(scratch) if scratch else self._out / CHECKPOINTS,
         )
 
-    def check_free(self, *, resume: bool) -> lora_folder.Run:
+    def check_free(self, *, resume: bool) -> RunInputs:
         """Raises UsageError if this run cannot begin, or go on, in the out folder."""
         run = self._run()
         if resume:
-            lora_folder.check_same(self._out, run)
+            check_resumable(self._out, run)
         else:
-            lora_folder.check_new(self._out)
+            check_new(self._out)
         return run
 
     def _take(self, *, resume: bool) -> None:
         run = self.check_free(resume=resume)
-        self._held.enter_context(lora_folder.alone(self._out))
-        lora_folder.check_not_done(self._out)  # another may have ended it while this one read
+        self._held.enter_context(lock_run(self._out))
+        check_not_done(self._out)  # another may have ended it while this one read
         if not resume:
-            lora_folder.begin(self._out, run)
-        done = partial(lora_folder.is_done, self._out)
-        self._status = self._held.enter_context(run_status.told(self._out, done))
+            write_inputs(self._out, run)
+        done = partial(is_done, self._out)
+        self._status = self._held.enter_context(track_status(self._out, done))
 
     def train(
         self,
@@ -168,7 +180,7 @@ class LoraRun:
             "held_out": self._some(self._valid, self._recipe.sample_rows),
         }
         samples = Samples(rows, self._recipe.sample_every, tell)
-        checkpoint = lora_folder.last_checkpoint(self._out)
+        checkpoint = last_checkpoint(self._out)
         return tuner.train(checkpoint, show, stopping, self._status, samples)
 
     def finish(self, tuner: Tuner, outcome: Outcome, show: Show) -> Manifest | None:
@@ -186,16 +198,16 @@ class LoraRun:
         if self._status:
             self._status.sampled(scores)
         show(Progress("writing the adapter"))
-        draft = self._out / lora_folder.CHECKPOINTS / "final"
+        draft = self._out / CHECKPOINTS / "final"
         tuner.save(draft, self._base.name)
         if not self._processes.first:
             return None
         for file in draft.iterdir():
             file.replace(self._out / file.name)
         made = self._manifest(tuner, outcome, scores)
-        manifest.write_whole(self._out / "README.md", card(made).encode())
+        manifest.write_whole(self._out / "README.md", model_card(made).encode())
         manifest.write(self._out, made)
-        shutil.rmtree(self._out / lora_folder.CHECKPOINTS)
+        shutil.rmtree(self._out / CHECKPOINTS)
         return made
 
     def _some(self, encoded: Encoded, wanted: int) -> list[Example]:
@@ -203,8 +215,8 @@ class LoraRun:
         wanted = min(wanted, len(encoded.examples))
         return [encoded.examples[turn * len(encoded.examples) // wanted] for turn in range(wanted)]
 
-    def _run(self) -> lora_folder.Run:
-        return lora_folder.Run(
+    def _run(self) -> RunInputs:
+        return RunInputs(
             base=self._base.name,
             weights={file.name: file.stat().st_size for file in self._base.files},
             data=[input_of(file) for file in self._data.files],
@@ -216,8 +228,8 @@ class LoraRun:
     def _manifest(self, tuner: Tuner, outcome: Outcome, scores: dict[str, Score]) -> Manifest:
         files = (self._base.folder / "config.json", *self._base.files)
         return Manifest(
-            kind=lora_folder.KIND,
-            version=lora_folder.VERSION,
+            kind=ADAPTER_KIND,
+            version=ADAPTER_VERSION,
             inputs=[input_of(file) for file in (*self._data.files, *files)],
             counts={
                 "read": len(self._data.train),

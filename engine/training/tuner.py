@@ -24,7 +24,7 @@ from engine.training.probe import probe
 from engine.training.process_group import total, wait_for_all
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
-from engine.training.runs.folder import Metrics, existing, step_of
+from engine.training.runs.folder import MetricsWriter, existing, step_of
 from engine.training.runs.status import Score, StatusFile
 from engine.training.trainer import arguments_of, make_trainer
 
@@ -107,7 +107,7 @@ class Tuner:
         Goes on from `checkpoint` where there is one. The first process alone has a `status`. Raises
         BalcaoError.
         """
-        metrics = Metrics(self._out, step_of(checkpoint)) if self._processes.first else None
+        metrics = MetricsWriter(self._out, step_of(checkpoint)) if self._processes.first else None
         self._trainer.add_callback(Watch(metrics, show, stopping, step_of(checkpoint)))
         if status:
             self._trainer.add_callback(Telling(status))

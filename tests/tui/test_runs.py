@@ -12,9 +12,8 @@ from textual.widgets import OptionList, Static
 from textual.widgets._footer import FooterKey
 
 from engine.config import engines as engines_file
-from engine.training.runs import status as run_status
-from engine.training.runs.folder import Metrics
-from engine.training.runs.status import Score
+from engine.training.runs.folder import MetricsWriter
+from engine.training.runs.status import Score, StatusFile
 from tests.engine.training.runs.test_runs import begun, finished, running
 from tests.tui.driving import chat, state, until
 from tests.tui.test_plain import transcript
@@ -45,12 +44,12 @@ def rows(page: RunsScreen) -> list[list[str]]:
 def learning(out: Path) -> Path:
     """A stopped run with losses that fall, and a sample."""
     begun(out)
-    status = run_status.StatusFile(out)
+    status = StatusFile(out)
     status.begin(0, 60)
     status.step(40)
     status.sampled({"training": Score(3, 2)})
     status.enter("stopped")
-    metrics = Metrics(out, 0)
+    metrics = MetricsWriter(out, 0)
     for step in range(1, 41):
         metrics.add({"step": step, "loss": 5 * math.exp(-step / 20)})
     said = {
@@ -97,7 +96,7 @@ async def test_a_run_is_shown_with_its_curve(
 async def test_the_page_keeps_itself_up_to_date(catalogue_dir: Path, tmp_path: Path) -> None:
     finished(tmp_path / "older")
     with running(tmp_path / "live") as process:
-        Metrics(tmp_path / "live", 0).add({"step": 7, "loss": 2.5})
+        MetricsWriter(tmp_path / "live", 0).add({"step": 7, "loss": 2.5})
         async with chat(catalogue_dir) as pilot:
             page = await open_page(pilot)
             assert [row[:2] for row in rows(page)] == [["live", "running"], ["older", "done"]]

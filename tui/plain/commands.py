@@ -220,12 +220,12 @@ def _regenerate(chat: PlainChat, name: str) -> None:
 
 
 def _runs(chat: PlainChat, _: str) -> None:
-    from engine.training.runs.display import score, sentence
-    from engine.training.runs.view import listed
+    from engine.training.runs.display import score_line, summary
+    from engine.training.runs.view import list_runs
 
-    views = listed()
+    views = list_runs()
     for view in views:
-        words = ", ".join(filter(None, (sentence(view), score(view))))
+        words = ", ".join(filter(None, (summary(view), score_line(view))))
         chat.voice.tell(f"{view.name}: {words}")
     if not views:
         chat.voice.tell(tr("There is no training run yet."))

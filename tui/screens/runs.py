@@ -21,10 +21,15 @@ from textual.widgets.option_list import Option
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.training.runs import view as run_engine
-from engine.training.runs import view as run_stop
-from engine.training.runs.display import asked, curve, next_step, score, sentence, table
-from engine.training.runs.view import RunMetrics, RunView, listed
+from engine.training.runs.display import (
+    curve,
+    next_step,
+    runs_table,
+    sample_lines,
+    score_line,
+    summary,
+)
+from engine.training.runs.view import MetricsReader, RunView, add_engine, list_runs, stop_run
 
 
 class LossCurve(Widget):
@@ -62,7 +67,7 @@ class RunsScreen(ModalScreen[str | None]):
     def __init__(self) -> None:
         super().__init__()
         self._views: list[RunView] = []
-        self._metrics: RunMetrics | None = None
+        self._metrics: MetricsReader | None = None
         self._stopping: Path | None = None
         self._moved = asyncio.Event()
 
@@ -106,7 +111,7 @@ class RunsScreen(ModalScreen[str | None]):
         else:
             self._stopping = None
             try:
-                run_stop.stop(view.folder)
+                stop_run(view.folder)
             except BalcaoError as error:
                 self._tell(str(error))
             else:
@@ -119,7 +124,7 @@ class RunsScreen(ModalScreen[str | None]):
         if view is None:
             return
         try:
-            engine_id = await asyncio.to_thread(run_engine.use, view.folder)
+            engine_id = await asyncio.to_thread(add_engine, view.folder)
         except BalcaoError as error:
             self._tell(str(error))
         else:
@@ -138,12 +143,12 @@ class RunsScreen(ModalScreen[str | None]):
     async def _look(self) -> None:
         """Read the files, off the way of the keys; draw what has changed."""
         here = self._here
-        views = await asyncio.to_thread(listed)
+        views = await asyncio.to_thread(list_runs)
         if here is None and views:
             here = views[0]
         if here is not None:
             if self._metrics is None or self._metrics.run != here.folder:
-                self._metrics = RunMetrics(here.folder)
+                self._metrics = MetricsReader(here.folder)
             await asyncio.to_thread(self._metrics.refresh)
         if not self.query(OptionList):
             return  # closed meanwhile
@@ -154,7 +159,7 @@ class RunsScreen(ModalScreen[str | None]):
         """Draw the list; the cursor stays on its run."""
         here = self._here
         runs = self.query_one(OptionList)
-        head, *rows = table(views)
+        head, *rows = runs_table(views)
         self.query_one("#runs-head", Static).update(head if views else _NONE)
         same = [view.folder for view in views] == [view.folder for view in self._views]
         self._views = views
@@ -183,10 +188,10 @@ class RunsScreen(ModalScreen[str | None]):
         view, metrics = self._here, self._metrics
         if view is None or metrics is None or metrics.run != view.folder:
             return  # the cursor has moved on: the next look is for its run
-        state = [sentence(view), *filter(None, (score(view), next_step(view)))]
+        state = [summary(view), *filter(None, (score_line(view), next_step(view)))]
         self.query_one("#run-state", Static).update("\n".join(state))
         self.query_one(LossCurve).show(metrics.points)
-        self.query_one("#run-asked", Static).update("\n".join(asked(metrics)))
+        self.query_one("#run-asked", Static).update("\n".join(sample_lines(metrics)))
 
     def _tell(self, sentence: str) -> None:
         self.query_one("#run-told", Static).update(one_line(sentence))

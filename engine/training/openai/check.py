@@ -95,7 +95,7 @@ class _WrongRow(Exception):
 
 
 @dataclass(slots=True)
-class Checked:
+class CheckedFile:
     """What a file of rows holds. `problems` stop a job, `warnings` are worth knowing."""
 
     rows: int = 0
@@ -125,12 +125,12 @@ def check_file(
     row_limit: int,
     least: int = LEAST_ROWS,
     most_bytes: int | None = MOST_BYTES,
-) -> Checked:
+) -> CheckedFile:
     """Read a JSONL file of rows; `most_bytes` is what a provider takes, None where none is asked.
 
     Raises DataError if it cannot be read at all.
     """
-    checked = Checked()
+    checked = CheckedFile()
     questions: dict[bytes, bytes] = {}
     repeated, contradicting = 0, 0
     for number, messages in _rows(file, checked, most_bytes):
@@ -151,12 +151,12 @@ def check_file(
     return checked
 
 
-def shared_rows(one: Checked, other: Checked) -> int:
+def shared_rows(one: CheckedFile, other: CheckedFile) -> int:
     """How many different rows both files hold."""
     return len(one.prints & other.prints)
 
 
-def _count(checked: Checked, tokens: int, number: int, row_limit: int) -> None:
+def _count(checked: CheckedFile, tokens: int, number: int, row_limit: int) -> None:
     checked.rows += 1
     checked.tokens += tokens
     checked.longest = max(checked.longest, tokens)
@@ -167,7 +167,7 @@ def _count(checked: Checked, tokens: int, number: int, row_limit: int) -> None:
 
 
 def _rows(
-    file: Path, checked: Checked, most_bytes: int | None
+    file: Path, checked: CheckedFile, most_bytes: int | None
 ) -> Iterator[tuple[int, list[dict[str, str]]]]:
     """Line number and messages of every row that is right; the others are noted."""
     try:

@@ -31,7 +31,7 @@ from engine.backends.openai.failures import (
 from engine.core.errors import BalcaoError
 from engine.training.openai.failures import explain_job, is_not_ready, may_have_worked
 from engine.training.openai.job import (
-    CAN_GO,
+    DROPPABLE_FIELDS,
     JobEvent,
     JobSettings,
     JobState,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from openai._legacy_response import LegacyAPIResponse
 
 
-class CountedFile(io.BufferedReader):
+class ProgressFile(io.BufferedReader):
     """Calls `on_read` with the bytes that have been read so far."""
 
     def __init__(self, file: Path, on_read: Callable[[int], None]) -> None:
@@ -58,10 +58,10 @@ class CountedFile(io.BufferedReader):
         return data
 
 
-def open_counted(file: Path, on_read: Callable[[int], None]) -> CountedFile:
+def open_with_progress(file: Path, on_read: Callable[[int], None]) -> ProgressFile:
     """Open a file for reading. Raises BalcaoError."""
     try:
-        return CountedFile(file, on_read)
+        return ProgressFile(file, on_read)
     except OSError as error:
         raise BalcaoError(f"{file} cannot be read: {error.strerror}.") from None
 
@@ -78,7 +78,7 @@ Raw = Awaitable["LegacyAPIResponse[Any]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RetryPolicy:
     """Seconds to connect and without a byte; how often to try again; seconds between two looks.
 
     `retries` is for what changes something, `reading` for what does not.
@@ -91,10 +91,10 @@ class Pace:
     settle: float
 
 
-class Asking:
+class RetryingClient:
     """Asks one server. `on_trouble` is told when a server does not answer for long."""
 
-    def __init__(self, server: str, pace: Pace) -> None:
+    def __init__(self, server: str, pace: RetryPolicy) -> None:
         self._server = server
         self._pace = pace
         self.on_trouble: Callable[[str], None] = lambda _: None
@@ -105,7 +105,7 @@ class Asking:
         tried, patience = 0, self._pace.stall
         while True:
             try:
-                return plain(await ask())
+                return json_object(await ask())
             except openai.APIError as error:
                 failure = failure_of(error)
                 again = Failure(Trouble.HUNG_UP) if failure.trouble in _TIMED_OUT else failure
@@ -169,7 +169,7 @@ class Asking:
         return None
 
 
-def plain(raw: LegacyAPIResponse[Any]) -> Mapping[str, Any]:
+def json_object(raw: LegacyAPIResponse[Any]) -> Mapping[str, Any]:
     """The reply's JSON object. Raises Broken for anything else that came with a good status."""
     try:
         body = raw.http_response.json()
@@ -209,14 +209,14 @@ _SLOWEST_LINK = 100_000
 """Bytes a second, for the time limit of an upload."""
 
 
-class Provider:
+class FineTuningClient:
     """One server's files and fine-tuning jobs. Every call raises EngineUnavailable."""
 
-    def __init__(self, asked: Asked, base_url: str | None, key: str, pace: Pace) -> None:
+    def __init__(self, asked: Asked, base_url: str | None, key: str, pace: RetryPolicy) -> None:
         self._asked = asked
         self._own = base_url is None
         self._pace = pace
-        self._asking = Asking(asked.server, pace)
+        self._asking = RetryingClient(asked.server, pace)
         self._client = make_client(
             asked.server, base_url, key, connect=pace.connect, stall=pace.stall
         )
@@ -263,10 +263,10 @@ class Provider:
         create = self._client.files.with_raw_response.create
 
         async def act() -> str:
-            with open_counted(file, on_read) as stream:
+            with open_with_progress(file, on_read) as stream:
                 sent = (name, stream, "application/jsonl")
                 raw = await create(file=sent, purpose="fine-tune", timeout=limit)
-            return id_of(plain(raw))
+            return id_of(json_object(raw))
 
         with self._edge():
             return await self._asking.once(act, lambda: self._find_file(name, began))
@@ -289,10 +289,10 @@ class Provider:
                 validation_file=files[1] if len(files) > 1 else omit,
                 **optional_fields(settings, run, left_out),
             )
-            return state_of(plain(raw))
+            return state_of(json_object(raw))
 
         def without(failure: Failure) -> bool:
-            refused = [name for name in CAN_GO - left_out if failure.refuses(name)]
+            refused = [name for name in DROPPABLE_FIELDS - left_out if failure.refuses(name)]
             left_out.update(refused)
             for name in refused:
                 self._asking.on_trouble(f"{self._asked.server} takes no `{name}`: it is left out")

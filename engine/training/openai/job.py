@@ -122,12 +122,12 @@ def _number(value: object, said: str | None) -> float | None:
     return float(said) if said else None
 
 
-KIND, VERSION = "openai-job", 1
-NAME = "finetune.json"
+JOB_KIND, JOB_VERSION = "openai-job", 1
+JOB_FILE = "finetune.json"
 _LOCK = ".finetune.lock"
 
 
-class Point(msgspec.Struct, frozen=True):
+class CurvePoint(msgspec.Struct, frozen=True):
     """A point of the loss curve."""
 
     step: int
@@ -168,8 +168,8 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One job, from before anything was sent until its model is an engine."""
 
-    kind: str = KIND
-    version: int = VERSION
+    kind: str = JOB_KIND
+    version: int = JOB_VERSION
     created: str = msgspec.field(default_factory=now)
     run: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex[:16])
     """Names this job at the server: in the uploaded files' names and in the job's metadata."""
@@ -188,7 +188,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     trained_tokens: int | None = None
     error: str = ""
     last_event: str = ""
-    curve: list[Point] = []
+    curve: list[CurvePoint] = []
     engine: str = ""
     """The engine that answers with the model."""
 
@@ -200,39 +200,39 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ENDED
 
 
-def read(folder: Path) -> JobRecord | None:
+def read_job(folder: Path) -> JobRecord | None:
     """The job of the data in `folder`, or None. Raises DataError for what cannot be understood."""
-    file = folder / NAME
+    file = folder / JOB_FILE
     try:
         record = msgspec.json.decode(file.read_bytes(), type=JobRecord)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise DataError(f"{file} cannot be read: {error}.", "Put it away to begin anew.") from error
-    if record.kind != KIND or record.version > VERSION:
+    if record.kind != JOB_KIND or record.version > JOB_VERSION:
         raise DataError(f"{file} is of another program or version.")
     return record
 
 
-def write(folder: Path, record: JobRecord) -> None:
+def write_job(folder: Path, record: JobRecord) -> None:
     """Keep the record, whole or not at all. Raises BalcaoError if the disk says no."""
     text = msgspec.json.format(msgspec.json.encode(record), indent=2)
     try:
-        write_whole(folder / NAME, text + b"\n")
+        write_whole(folder / JOB_FILE, text + b"\n")
     except OSError as error:
         raise BalcaoError(
-            f"{folder / NAME} cannot be written: {error.strerror}.",
+            f"{folder / JOB_FILE} cannot be written: {error.strerror}.",
             "Nothing is sent without it. Make room, or make the folder writable.",
         ) from error
 
 
-def put_away(folder: Path, record: JobRecord) -> None:
+def archive_job(folder: Path, record: JobRecord) -> None:
     """Keep the record of a job that is done with under its run's name."""
-    (folder / NAME).replace(folder / f"finetune-{record.run}.json")
+    (folder / JOB_FILE).replace(folder / f"finetune-{record.run}.json")
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_job(folder: Path) -> Iterator[None]:
     """Raises UsageError if another process is at work on the job of this folder."""
     try:
         handle = (folder / _LOCK).open("w")
@@ -275,11 +275,11 @@ def upload_name(record: JobRecord, file: str) -> str:
     return f"balcao-{record.run}-{stem}.jsonl"
 
 
-CAN_GO = frozenset({"method", "suffix", "seed", "metadata"})
+DROPPABLE_FIELDS = frozenset({"method", "suffix", "seed", "metadata"})
 """Fields that a job can do without where a provider does not know them."""
 
 
-class Optional(TypedDict, total=False):
+class OptionalFields(TypedDict, total=False):
     """The fields by the names of OpenAI's description."""
 
     method: Method
@@ -289,9 +289,9 @@ class Optional(TypedDict, total=False):
     metadata: dict[str, str]
 
 
-def optional_fields(settings: JobSettings, run: str, left_out: set[str]) -> Optional:
+def optional_fields(settings: JobSettings, run: str, left_out: set[str]) -> OptionalFields:
     """The fields for a job of that run, but for those that the server has refused."""
-    fields: Optional = {}
+    fields: OptionalFields = {}
     values = _hyperparameters(settings)
     if "method" not in left_out:
         fields["method"] = {"type": "supervised"}

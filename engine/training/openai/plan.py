@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.backends.openai.engine import base_model, notice, tuning_notice
 from engine.core.errors import UsageError
 from engine.core.files import input_of
-from engine.training.openai.check import Checked, check_file, counter_for, shared_rows
+from engine.training.openai.check import CheckedFile, check_file, counter_for, shared_rows
 from engine.training.openai.job import JobRecord, JobSettings
 
 AS_OF = date(2026, 11, 23)
@@ -38,7 +38,7 @@ and fewer for many, so that some 100 to 25,000 rows are seen. The server may do 
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CostEstimate:
     """What a job may cost. `tokens` counts every epoch; `usd` is None where no price is known."""
 
     tokens: int
@@ -60,14 +60,14 @@ def row_limit(model: str) -> int:
 
 def estimate(
     model: str, rows: int, tokens: int, epochs: int | None = None, price: float | None = None
-) -> Estimate:
+) -> CostEstimate:
     """The cost of training on `rows` rows of `tokens` tokens together.
 
     `price` is USD for a million tokens, over the table; `epochs` None lets the server choose.
     """
     seen = epochs or _auto_epochs(rows)
     known = _USD_PER_MILLION.get(base_model(model)) if price is None else price
-    return Estimate(tokens * seen, seen, epochs is not None, known)
+    return CostEstimate(tokens * seen, seen, epochs is not None, known)
 
 
 def _auto_epochs(rows: int) -> int:
@@ -83,15 +83,15 @@ TRAIN, VALID = "train.jsonl", "valid.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JobPlan:
     """The checked files by name (the training file first), and what the job may cost."""
 
     folder: Path
     settings: JobSettings
-    files: dict[str, Checked]
+    files: dict[str, CheckedFile]
     exact: bool
     """Whether tokens were counted as the model does, or estimated by the characters."""
-    estimate: Estimate
+    estimate: CostEstimate
     notices: tuple[str, ...]
 
     @property
@@ -123,7 +123,7 @@ class Plan:
         )
 
 
-def make_plan(folder: Path, settings: JobSettings, price: float | None, today: date) -> Plan:
+def plan_job(folder: Path, settings: JobSettings, price: float | None, today: date) -> JobPlan:
     """Check and count. Raises UsageError without a training file, DataError if one is unreadable.
 
     `price` is USD for a million tokens, over the table.
@@ -142,10 +142,10 @@ def make_plan(folder: Path, settings: JobSettings, price: float | None, today: d
         if shared := shared_rows(train, files[VALID]):
             files[VALID].warnings.append(f"{shared:,} rows are in {TRAIN} too: they prove nothing")
     cost = estimate(settings.model, train.rows, train.tokens, settings.epochs, price)
-    return Plan(folder, settings, files, counter.exact, cost, _notices(settings, today))
+    return JobPlan(folder, settings, files, counter.exact, cost, _notices(settings, today))
 
 
-def cost_text(cost: Estimate) -> str:
+def cost_text(cost: CostEstimate) -> str:
     """The cost in a sentence that says what it rests on."""
     if cost.usd is None:
         return "no price is known for this model; --price gives one"
@@ -155,7 +155,7 @@ def cost_text(cost: Estimate) -> str:
     )
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: JobPlan) -> str:
     """The plan, for a person."""
     lines = [f"model        {plan.settings.model}"]
     for name, checked in plan.files.items():

@@ -25,18 +25,18 @@ from engine.config.settings import OpenAIEngine, Settings
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import input_of
 from engine.core.types import Progress
-from engine.training.openai import job as openai_job
 from engine.training.openai.job import (
+    CurvePoint,
     JobEvent,
     JobRecord,
     JobSettings,
     JobState,
-    Point,
     upload_name,
+    write_job,
 )
 
 if TYPE_CHECKING:
-    from engine.training.openai.client import Provider
+    from engine.training.openai.client import FineTuningClient
 
 
 _NO_KEY = "no-key-needed"
@@ -46,13 +46,13 @@ _RETRIES = 30
 _LONGEST_SETTLE = 2.0
 
 
-def provider_row(chosen: Settings) -> OpenAIEngine:
+def default_provider(chosen: Settings) -> OpenAIEngine:
     """The engine whose address, key and time limits a job takes where no flag says otherwise."""
     row = chosen.engines.get("openai")
     return row if isinstance(row, OpenAIEngine) else OpenAIEngine()
 
 
-def address(given: str | None, row: OpenAIEngine) -> str | None:
+def provider_url(given: str | None, row: OpenAIEngine) -> str | None:
     """The server's address; None is OpenAI's own. Raises UsageError if it is none."""
     # The variable is the package's own; without it the rows would go elsewhere than told.
     base_url = given or row.base_url or os.environ.get("OPENAI_BASE_URL") or None
@@ -64,7 +64,7 @@ def address(given: str | None, row: OpenAIEngine) -> str | None:
     return base_url
 
 
-def open_provider(settings: JobSettings, row: OpenAIEngine, every: float) -> Provider:
+def open_provider(settings: JobSettings, row: OpenAIEngine, every: float) -> FineTuningClient:
     """Load the openai package (about a second) and make a client; no network is used.
 
     Raises UsageError without a key, BalcaoError without the package.
@@ -83,7 +83,7 @@ def open_provider(settings: JobSettings, row: OpenAIEngine, every: float) -> Pro
             f"What {name} holds cannot be a key: it has characters that none has.",
             f"Put the key there once more, by itself: balcao keys set {name}.",
         )
-    from engine.training.openai.client import Pace, Provider
+    from engine.training.openai.client import FineTuningClient, RetryPolicy
 
     asked = Asked(
         engine_id="openai",
@@ -95,8 +95,10 @@ def open_provider(settings: JobSettings, row: OpenAIEngine, every: float) -> Pro
         stall_timeout=row.stall_timeout,
     )
     settle = min(every, _LONGEST_SETTLE)
-    pace = Pace(row.connect_timeout, row.stall_timeout, row.max_retries, _RETRIES, settle)
-    return Provider(asked, settings.base_url, (keys.value(name) if found else "") or _NO_KEY, pace)
+    pace = RetryPolicy(row.connect_timeout, row.stall_timeout, row.max_retries, _RETRIES, settle)
+    return FineTuningClient(
+        asked, settings.base_url, (keys.value(name) if found else "") or _NO_KEY, pace
+    )
 
 
 _JOB = "job"
@@ -105,18 +107,23 @@ _FIRST_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reporter:
+class JobReporter:
     """Where a job's course is told: progress again and again, sentences once."""
 
     progress: Callable[[Progress], None]
     say: Callable[[str], None]
 
 
-class Tuning:
+class JobRunner:
     """One job on one provider. `folder` holds the rows and the record."""
 
     def __init__(
-        self, folder: Path, record: JobRecord, provider: Provider, report: Reporter, every: float
+        self,
+        folder: Path,
+        record: JobRecord,
+        provider: FineTuningClient,
+        report: JobReporter,
+        every: float,
     ) -> None:
         self._folder = folder
         self._record = record
@@ -216,7 +223,7 @@ class Tuning:
         if not events:
             return
         points = [
-            Point(event.step or 0, event.loss or 0.0, event.valid_loss)
+            CurvePoint(event.step or 0, event.loss or 0.0, event.valid_loss)
             for event in events
             if event.is_metric
         ]
@@ -262,7 +269,7 @@ class Tuning:
     def _keep(self, **changed: object) -> None:
         record = msgspec.structs.replace(self._record, **changed)
         if record != self._record:
-            openai_job.write(self._folder, record)
+            write_job(self._folder, record)
             self._record = record
 
     @property

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from engine.core.i18n import tr, tr_of
 from engine.core.text import one_line
-from engine.training.runs.status import score_words
-from engine.training.runs.view import RunMetrics, RunView
+from engine.training.runs.status import scores_text
+from engine.training.runs.view import MetricsReader, RunView
 
 _BRAILLE = 0x2800
 # The bit of each dot of a cell, by its row from the top and its column.
@@ -100,7 +100,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _ERROR_WIDTH = 300
 
 
-def table(views: Sequence[RunView]) -> list[str]:
+def runs_table(views: Sequence[RunView]) -> list[str]:
     """The headings, and a line for each run, in columns.
 
     EXACT is how many training and how many held-out titles the last sample had word for word.
@@ -152,7 +152,7 @@ def _columns(view: RunView) -> tuple[str, ...]:
     )
 
 
-def sentence(view: RunView) -> str:
+def summary(view: RunView) -> str:
     """A run in one line: what it is at, and how far."""
     parts = [tr("asking what it has learned") if view.doing == "scoring" else _state(view)]
     if view.steps:
@@ -166,10 +166,10 @@ def sentence(view: RunView) -> str:
     return ", ".join(parts)
 
 
-def score(view: RunView) -> str:
+def score_line(view: RunView) -> str:
     """What the last sample, or the end of the run, gave; empty before the first."""
     return (
-        tr("{score_words} word for word", score_words=score_words(view.word_for_word))
+        tr("{score_words} word for word", score_words=scores_text(view.word_for_word))
         if view.word_for_word
         else ""
     )
@@ -189,12 +189,12 @@ def next_step(view: RunView) -> str:
     }[view.state]
 
 
-def asked(metrics: RunMetrics) -> list[str]:
+def sample_lines(metrics: MetricsReader) -> list[str]:
     """What the last sample gave, a line for each title."""
-    if not metrics.asked:
+    if not metrics.samples:
         return []
-    lines = [tr("asked at step {asked_at:,}:", asked_at=metrics.asked_at)]
-    for rows in metrics.asked.values():
+    lines = [tr("asked at step {asked_at:,}:", asked_at=metrics.sampled_at)]
+    for rows in metrics.samples.values():
         lines += [
             f"{'✓' if one.right else '✗'} {one_line(one.question)} {one_line(one.said)}"
             for one in rows

@@ -5,7 +5,7 @@ checkpoints/   the last two states to go on from; gone when the adapter is there
 metrics.jsonl  one object for every step that was logged, and for every sample
 status.json    how far it is: run_status
 train.log      what a run of `--detach` says
-the adapter, its model card and, written last of all, manifest.json
+the adapter, its model model_card and, written last of all, manifest.json
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import Input, Manifest, now
 from engine.core.text import json_line
 from engine.training.recipe import Recipe, learns_the_same
-from engine.training.runs import status as run_status
+from engine.training.runs.status import STATUS_FILE
 
 _CARD = """---
 base_model: {base}
@@ -58,7 +58,7 @@ The recipe:
 """
 
 
-def card(made: Manifest) -> str:
+def model_card(made: Manifest) -> str:
     """The card's text, from the adapter's manifest."""
     settings: dict[str, Any] = made.settings
     base = str(settings["base"])
@@ -91,18 +91,23 @@ def _score(named: tuple[str, dict[str, int]]) -> str:
     )
 
 
-KIND, VERSION = "lora-adapter", 1
-RUN, METRICS, CHECKPOINTS, LOG = "run.json", "metrics.jsonl", "checkpoints", "train.log"
+ADAPTER_KIND, ADAPTER_VERSION = "lora-adapter", 1
+RUN_FILE, METRICS_FILE, CHECKPOINTS, LOG_FILE = (
+    "run.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "train.log",
+)
 WHOLE = "whole"
 """A file that is written into a checkpoint after all the others."""
 _LOCK = ".train.lock"
 _PATIENCE = 0.5
 """Seconds: who only looks whether a run is alive has the lock for a moment."""
-_OF_NO_STEP = (_LOCK, LOG, RUN, run_status.NAME)
+_OF_NO_STEP = (_LOCK, LOG_FILE, RUN_FILE, STATUS_FILE)
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is made of: `--resume` goes on only if all of it is the same."""
 
     base: str
@@ -117,7 +122,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def is_done(out: Path) -> bool:
     """Whether the run has ended with an adapter."""
-    return (out / manifest.NAME).exists() and manifest.read(out).kind == KIND
+    return (out / manifest.NAME).exists() and manifest.read(out).kind == ADAPTER_KIND
 
 
 def existing(out: Path) -> Path:
@@ -138,11 +143,11 @@ def check_new(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file.", "Name a new folder with --out.")
-    if holder(out) is not None:
+    if lock_holder(out) is not None:
         raise _at_work(out)
     if not out.exists() or _is_unused(out):
         return
-    if (out / RUN).exists() and not is_done(out):
+    if (out / RUN_FILE).exists() and not is_done(out):
         raise UsageError(
             f"{out} holds a run that has not ended.", "Go on with it: --resume. Or name another."
         )
@@ -156,16 +161,16 @@ def _is_unused(out: Path) -> bool:
     return not names or (names == {CHECKPOINTS} and not any((out / CHECKPOINTS).iterdir()))
 
 
-def check_same(out: Path, run: Run) -> None:
+def check_resumable(out: Path, run: RunInputs) -> None:
     """Raises UsageError if the folder holds no run, one of something else, or one that is alive."""
-    if holder(out) is not None:
+    if lock_holder(out) is not None:
         raise _at_work(out)
-    if not (out / RUN).exists():
+    if not (out / RUN_FILE).exists():
         raise UsageError(f"There is no run in {out} to go on with.", "Begin one without --resume.")
     try:
-        old = msgspec.json.decode((out / RUN).read_bytes(), type=Run)
+        old = msgspec.json.decode((out / RUN_FILE).read_bytes(), type=RunInputs)
     except (OSError, msgspec.DecodeError) as error:
-        raise DataError(f"{out / RUN} cannot be read: {error}.", "Begin anew.") from error
+        raise DataError(f"{out / RUN_FILE} cannot be read: {error}.", "Begin anew.") from error
     changed = [
         name
         for name in ("base", "weights", "data", "prompt_version", "processes")
@@ -180,10 +185,12 @@ def check_same(out: Path, run: Run) -> None:
         )
 
 
-def begin(out: Path, run: Run) -> None:
+def write_inputs(out: Path, run: RunInputs) -> None:
     """Write what the run is. Raises BalcaoError if the disk says no."""
     try:
-        manifest.write_whole(out / RUN, msgspec.json.format(msgspec.json.encode(run), indent=2))
+        manifest.write_whole(
+            out / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=2)
+        )
     except OSError as error:
         raise _unwritable(out, error) from error
 
@@ -204,11 +211,11 @@ def step_of(checkpoint: Path | None) -> int:
     return int(match[1]) if match else 0
 
 
-class Metrics:
+class MetricsWriter:
     """Appends to metrics.jsonl; what a killed run logged after its last checkpoint is taken out."""
 
     def __init__(self, out: Path, step: int) -> None:
-        self._file = out / METRICS
+        self._file = out / METRICS_FILE
         kept: list[bytes] = []
         if self._file.exists():
             with self._file.open("rb") as stream:
@@ -230,7 +237,7 @@ def _logged_by(line: bytes, step: int) -> bool:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
+def lock_run(out: Path) -> Iterator[None]:
     """Makes the folder; raises UsageError if another process trains in it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -252,7 +259,7 @@ def alone(out: Path) -> Iterator[None]:
             (out / _LOCK).unlink(missing_ok=True)
 
 
-def holder(out: Path) -> int | None:
+def lock_holder(out: Path) -> int | None:
     """The process that trains in the folder, or None; 0 if it is one of another machine."""
     try:
         import fcntl

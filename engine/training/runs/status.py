@@ -27,7 +27,7 @@ class _Entry(msgspec.Struct, frozen=True):
     folder: str
 
 
-def register(out: Path) -> None:
+def register_run(out: Path) -> None:
     """Note the run in the folder `out`; forget those whose folders are gone.
 
     A state folder that cannot be written hides the run from the list and harms it no further.
@@ -41,7 +41,7 @@ def register(out: Path) -> None:
         write_whole(paths.runs_dir() / f"{name}.json", entry)
 
 
-def folders() -> list[Path]:
+def known_folders() -> list[Path]:
     """The folders of the runs that were noted and are still there."""
     return [folder for folder in map(_read, _files()) if folder is not None and folder.is_dir()]
 
@@ -64,7 +64,7 @@ def _read(file: Path) -> Path | None:
         return None
 
 
-NAME = "status.json"
+STATUS_FILE = "status.json"
 _EVERY = 1.0
 """Seconds between two writings while it trains."""
 Phase = Literal["starting", "training", "scoring", "stopped", "failed", "done"]
@@ -77,16 +77,16 @@ class Score(msgspec.Struct, frozen=True):
     right: int
 
 
-def score_words(scores: Mapping[str, Score]) -> str:
+def scores_text(scores: Mapping[str, Score]) -> str:
     """`2 of 3 training and 0 of 3 held-out titles`."""
-    told = {
+    track_status = {
         "training": tr("{right} of {asked} training"),
         "held_out": tr("{right} of {asked} held-out"),
     }
     parts = (
-        told[name].format(right=one.right, asked=one.asked)
+        track_status[name].format(right=one.right, asked=one.asked)
         for name, one in scores.items()
-        if name in told
+        if name in track_status
     )
     return tr("{scores} titles", scores=tr(" and ").join(parts))
 
@@ -105,10 +105,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     updated: float = 0.0
 
 
-def read(out: Path) -> RunStatus | None:
+def read_status(out: Path) -> RunStatus | None:
     """The status in the folder `out`, or None if there is none that can be understood."""
     try:
-        return msgspec.json.decode((out / NAME).read_bytes(), type=RunStatus)
+        return msgspec.json.decode((out / STATUS_FILE).read_bytes(), type=RunStatus)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -117,8 +117,8 @@ class StatusFile:
     """Keeps status.json; made by the one process that holds the folder."""
 
     def __init__(self, out: Path) -> None:
-        self._file = out / NAME
-        self._status = read(out) or RunStatus()
+        self._file = out / STATUS_FILE
+        self._status = read_status(out) or RunStatus()
         self._written = 0.0
         self._began = (0.0, 0)
 
@@ -155,7 +155,7 @@ class StatusFile:
         """Put it on disk: whole, though not proof against a power cut, which it need not be."""
         self._written = time.monotonic()
         self._change(updated=time.time())
-        draft = self._file.with_name(f".{NAME}.{os.getpid()}.draft")
+        draft = self._file.with_name(f".{STATUS_FILE}.{os.getpid()}.draft")
         try:
             draft.write_bytes(msgspec.json.encode(self._status))
             draft.replace(self._file)
@@ -177,7 +177,7 @@ class StatusFile:
 
 
 @contextlib.contextmanager
-def told(out: Path, done: Callable[[], bool]) -> Iterator[StatusFile]:
+def track_status(out: Path, done: Callable[[], bool]) -> Iterator[StatusFile]:
     """List the run, and say at the end how it ended. `done` is asked when no error ended it.
 
     Raises BalcaoError if the disk says no.
@@ -185,7 +185,7 @@ def told(out: Path, done: Callable[[], bool]) -> Iterator[StatusFile]:
     status = StatusFile(out)
     try:
         status.enter("starting")
-        register(out)
+        register_run(out)
     except OSError as error:
         raise BalcaoError(
             tr("{out} cannot be written: {why}.", out=out, why=why(error)),

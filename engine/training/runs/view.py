@@ -19,14 +19,11 @@ from engine.config import paths
 from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError, why
 from engine.core.i18n import tr
-from engine.training.runs import folder as lora_folder
-from engine.training.runs import status as run_list
-from engine.training.runs import status as run_status
-from engine.training.runs.folder import METRICS, holder
-from engine.training.runs.status import RunStatus, Score
+from engine.training.runs.folder import METRICS_FILE, RUN_FILE, is_done, lock_holder
+from engine.training.runs.status import RunStatus, Score, known_folders, read_status
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Sample(msgspec.Struct, frozen=True):
     """A question that a sample has put, what the model said, and what it was to say."""
 
     question: str
@@ -38,10 +35,10 @@ class Asked(msgspec.Struct, frozen=True):
 class _Line(msgspec.Struct, frozen=True):
     step: int
     loss: float | None = None
-    samples: dict[str, tuple[Asked, ...]] | None = None
+    samples: dict[str, tuple[Sample, ...]] | None = None
 
 
-class RunMetrics:
+class MetricsReader:
     """The losses and the last sample of a run; `run` is its folder.
 
     `points` are step and loss. `asked` are the last sample's questions, by `training` and
@@ -53,13 +50,13 @@ class RunMetrics:
         self._seen = (0, 0)
         self._read = 0
         self.points: list[tuple[int, float]] = []
-        self.asked: dict[str, tuple[Asked, ...]] = {}
-        self.asked_at = 0
+        self.samples: dict[str, tuple[Sample, ...]] = {}
+        self.sampled_at = 0
 
     def refresh(self) -> bool:
         """Read what was written since; returns whether there was anything."""
         try:
-            with (self.run / METRICS).open("rb") as stream:
+            with (self.run / METRICS_FILE).open("rb") as stream:
                 seen = os.fstat(stream.fileno())
                 # A run that goes on replaces the file: what came after its checkpoint is out.
                 if (seen.st_ino, seen.st_dev) != self._seen or seen.st_size < self._read:
@@ -77,7 +74,7 @@ class RunMetrics:
 
     def _forget(self) -> None:
         self._read = 0
-        self.points, self.asked, self.asked_at = [], {}, 0
+        self.points, self.samples, self.sampled_at = [], {}, 0
 
     def _take(self, text: bytes) -> None:
         try:
@@ -87,16 +84,16 @@ class RunMetrics:
         if line.loss is not None:
             self.points.append((line.step, line.loss))
         if line.samples is not None:
-            self.asked, self.asked_at = line.samples, line.step
+            self.samples, self.sampled_at = line.samples, line.step
 
 
-def use(out: Path, wanted: str = "") -> str:
+def add_engine(out: Path, wanted: str = "") -> str:
     """Write an engine row for the run in `out`; returns the engine's id.
 
     `wanted` is the id it gets if that is free; without one it is named after the folder. Raises
     BalcaoError.
     """
-    if not lora_folder.is_done(out):
+    if not is_done(out):
         raise UsageError(
             tr("The run in {out} is not done.", out=out),
             tr("An engine needs the adapter it makes."),
@@ -109,9 +106,9 @@ def use(out: Path, wanted: str = "") -> str:
     return engines_file.add_adapter(model, out, wanted)
 
 
-def stop(out: Path) -> None:
+def stop_run(out: Path) -> None:
     """Ask the run in `out` to save and end; it does after its step. Raises BalcaoError."""
-    process = holder(out)
+    process = lock_holder(out)
     if process is None:
         raise UsageError(tr("No run is alive in {out}.", out=out), tr("`balcao runs` lists them."))
     if not process:
@@ -156,21 +153,21 @@ class RunView:
 
 def is_run(folder: Path) -> bool:
     """Whether `balcao train` has begun a run there."""
-    return (folder / lora_folder.RUN).is_file()
+    return (folder / RUN_FILE).is_file()
 
 
-def listed() -> list[RunView]:
+def list_runs() -> list[RunView]:
     """All known runs: those that are alive first, then the latest."""
-    views = [look(folder) for folder in run_list.folders() if is_run(folder)]
+    views = [view_run(folder) for folder in known_folders() if is_run(folder)]
     return sorted(views, key=lambda view: (view.state != "running", view.age))
 
 
-def find(named: str) -> Path:
+def find_run(named: str) -> Path:
     """The folder of the run with that folder or name. Raises UsageError if there is none."""
     folder = Path(named).expanduser()
     if is_run(folder):
         return folder
-    same = [known for known in run_list.folders() if known.name == named and is_run(known)]
+    same = [known for known in known_folders() if known.name == named and is_run(known)]
     if len(same) == 1:
         return same[0]
     if same:
@@ -183,10 +180,10 @@ def find(named: str) -> Path:
     raise UsageError(tr("There is no run {named}.", named=named), tr("`balcao runs` lists them."))
 
 
-def look(folder: Path) -> RunView:
+def view_run(folder: Path) -> RunView:
     """The run in `folder`, now."""
-    status = run_status.read(folder)
-    alive = lora_folder.holder(folder) is not None
+    status = read_status(folder)
+    alive = lock_holder(folder) is not None
     state = _state(folder, status, alive=alive)
     status = status or RunStatus()
     loss, scores = status.loss, status.word_for_word
@@ -218,7 +215,7 @@ def _state(folder: Path, status: RunStatus | None, *, alive: bool) -> State:
 
 def _is_done(folder: Path) -> bool:
     try:
-        return lora_folder.is_done(folder)
+        return is_done(folder)
     except DataError:
         return False
 

@@ -17,7 +17,7 @@ from engine.training.failures import StepTooLarge, explained
 from engine.training.recipe import Recipe, learns_the_same, of_fewer_rows
 from engine.training.runs.display import next_step
 from engine.training.runs.folder import last_checkpoint, step_of
-from engine.training.runs.view import look
+from engine.training.runs.view import view_run
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import Runner, quick, write_data
 from tests.engine.training.test_resume import steps, wait_for
@@ -57,8 +57,8 @@ def test_memory_that_runs_out_in_mid_run_is_done_with_less(
     assert longest > 500
     assert step_of(last_checkpoint(out)) == step - 1
     assert f"it goes on from step {step - 1}." in ended.log
-    assert look(out).state == "failed"
-    assert "Memory ran out at step" in look(out).error
+    assert view_run(out).state == "failed"
+    assert "Memory ran out at step" in view_run(out).error
     tries = 0
     while ended.status == 1:
         advice = re.search(r"`(--resume --set [^`]+)`", ended.log)
@@ -157,7 +157,7 @@ def test_a_run_that_was_killed_may_have_been_so_for_want_of_memory(
     wait_for(out / "checkpoints" / "checkpoint-10" / "whole")
     os.kill(pid, signal.SIGKILL)
     runner.end()
-    view = look(out)
+    view = view_run(out)
     assert view.state == "killed"
     assert "when memory was full" in next_step(view)
     # What it takes is measured before it goes on: the same end would come a second time.

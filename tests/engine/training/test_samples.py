@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.training.runs import status as run_status
-from engine.training.runs.status import Score
+from engine.training.runs.status import Score, read_status
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import ANSWERS, Runner, quick
 
@@ -59,7 +58,7 @@ def test_a_sample_is_told_and_does_not_touch_the_log_of_losses(sampled: tuple[Pa
 
 def test_the_status_at_the_end_has_the_last_scores(sampled: tuple[Path, str]) -> None:
     out, _ = sampled
-    status = run_status.read(out)
+    status = read_status(out)
     assert status is not None
     assert (status.phase, status.step, status.steps) == ("done", 40, 40)
     assert status.word_for_word["training"].asked == 4

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.training.runs import view as run_stop
 from engine.training.runs.folder import last_checkpoint, step_of
-from engine.training.runs.view import look
+from engine.training.runs.view import stop_run, view_run
 from scripts.train import main
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import Runner, quick
@@ -22,11 +21,11 @@ def test_two_processes_stop_together_and_the_first_one_asked(
     changes = quick("batch_size=1", "epochs=4000", "sample_every=5", "sample_rows=1")
     runner.start("--data", data, "--base", tiny.model, "--out", out, *changes, processes=2)
     wait_for(out / "checkpoints" / "checkpoint-10" / "whole")
-    assert look(out).state == "running"
-    run_stop.stop(out)
+    assert view_run(out).state == "running"
+    stop_run(out)
     ended = runner.end()
     assert ended.status == 130, ended.log
-    view = look(out)
+    view = view_run(out)
     assert (view.state, view.step) == ("stopped", step_of(last_checkpoint(out)))
     found = samples(out)
     assert [step for step, _ in found[:2]] == [5, 10]

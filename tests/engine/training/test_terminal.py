@@ -13,9 +13,8 @@ import pytest
 
 from engine.config import settings
 from engine.config.settings import LlamaEngine
-from engine.training.runs import view as run_stop
-from engine.training.runs.folder import holder, last_checkpoint, step_of
-from engine.training.runs.view import listed, look
+from engine.training.runs.folder import last_checkpoint, lock_holder, step_of
+from engine.training.runs.view import list_runs, stop_run, view_run
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import Runner
 from tests.engine.training.test_resume import arguments, assert_same
@@ -57,7 +56,7 @@ def out(tmp_path: Path) -> Iterator[Path]:
     """A folder for a run, which is dead afterwards."""
     folder = tmp_path / "lora"
     yield folder
-    if process := holder(folder):
+    if process := lock_holder(folder):
         os.kill(process, signal.SIGKILL)
 
 
@@ -70,7 +69,7 @@ def test_a_run_whose_terminal_goes_away_saves_and_goes_on_later(
     terminal.close()
     ended = runner.end()
     assert ended.status == 130, ended.log
-    assert look(out).state == "stopped"
+    assert view_run(out).state == "stopped"
     assert 10 <= step_of(last_checkpoint(out)) < 40
     assert runner.run(*given, "--resume").status == 0
     assert_same(out, undisturbed)
@@ -86,17 +85,17 @@ def test_a_detached_run_outlives_its_terminal(
 ) -> None:
     given = arguments(tiny, data, out, "epochs=100000", "save_every=100000")
     runner.start("terminal", terminal.name, *given, "--detach")
-    terminal.until(lambda: look(out).step > 3)
+    terminal.until(lambda: view_run(out).step > 3)
     assert f"balcao runs stop {out}" in terminal.said
     terminal.close()
     assert runner.end().status == -signal.SIGHUP  # the one that started it
-    before = look(out).step
-    wait_until(lambda: look(out).step > before)
+    before = view_run(out).step
+    wait_until(lambda: view_run(out).step > before)
     monkeypatch.setenv("BALCAO_HOME", str(runner.home))
-    assert out in [view.folder for view in listed()]
-    run_stop.stop(out)
-    wait_until(lambda: holder(out) is None)
-    ended = look(out)
+    assert out in [view.folder for view in list_runs()]
+    stop_run(out)
+    wait_until(lambda: lock_holder(out) is None)
+    ended = view_run(out)
     assert ended.state == "stopped"
     assert step_of(last_checkpoint(out)) == ended.step > before
     assert "--resume goes on" in (out / "train.log").read_text(encoding="utf-8")
@@ -122,7 +121,7 @@ def test_a_run_at_a_terminal_asks_whether_the_chat_is_to_have_it(
     given = arguments(tiny, data, out, "epochs=1", "score_rows=1")
     runner.start("terminal", terminal.name, *given)
     terminal.until(lambda: "“lora-lora” in the chat? [y/N]" in terminal.said)
-    assert holder(out) is None
+    assert lock_holder(out) is None
     terminal.type("y\n")
     terminal.until(lambda: "balcao --engine lora-lora" in terminal.said)
     assert runner.end().status == 0

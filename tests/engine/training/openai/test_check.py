@@ -11,15 +11,19 @@ import pytest
 
 from engine.core.errors import DataError
 from engine.prompts import training_messages
-from engine.training.openai import check as jsonl_check
-from engine.training.openai import check as tokens
-from engine.training.openai import plan as openai_plan
-from engine.training.openai import plan as prices
-from engine.training.openai.check import check_file, shared_rows
+from engine.training.openai.check import (
+    MOST_BYTES,
+    CheckedFile,
+    TokenCounter,
+    check_file,
+    counter_for,
+    shared_rows,
+)
 from engine.training.openai.job import JobSettings
+from engine.training.openai.plan import estimate, plan_job, plan_text, row_limit
 from tests.engine.training.openai.conftest import row, write_rows
 
-COUNTER = tokens.TokenCounter(lambda text: len(text.split()), exact=True)
+COUNTER = TokenCounter(lambda text: len(text.split()), exact=True)
 
 
 def message(role: Any = "assistant", content: Any = "It shines.", **more: Any) -> dict[str, Any]:
@@ -30,7 +34,7 @@ def line_of(*messages: Any, **more: Any) -> str:
     return json.dumps({"messages": list(messages), **more})
 
 
-def checked(tmp_path: Path, *lines: str, good: int = 10, limit: int = 100) -> jsonl_check.Checked:
+def checked(tmp_path: Path, *lines: str, good: int = 10, limit: int = 100) -> CheckedFile:
     file = write_rows(tmp_path / "rows.jsonl", good)
     with file.open("a", encoding="utf-8", errors="surrogatepass") as stream:
         stream.writelines(f"{line}\n" for line in lines)
@@ -119,7 +123,7 @@ def test_what_is_shown_in_vain_is_a_warning(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     with file.open("wb") as stream:
-        stream.truncate(jsonl_check.MOST_BYTES + 1)
+        stream.truncate(MOST_BYTES + 1)
     assert "536,870,913 bytes" in check_file(file, COUNTER, 100).problems[0]
 
 
@@ -129,7 +133,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 
 def test_tokens_by_characters_where_nothing_else_is_at_hand() -> None:
-    counter = tokens.counter_for("ft:gpt-4.1-mini-2025-04-14:org::id")
+    counter = counter_for("ft:gpt-4.1-mini-2025-04-14:org::id")
     assert not counter.exact
     assert counter.count("12345678") == 2
     assert counter.count("123456789") == 3
@@ -140,15 +144,15 @@ def test_tokens_by_characters_where_nothing_else_is_at_hand() -> None:
     ("rows", "epochs"), [(10, 10), (20, 5), (33, 3), (34, 3), (5_000, 3), (10_000, 2), (90_000, 1)]
 )
 def test_epochs_that_the_server_would_choose(rows: int, epochs: int) -> None:
-    assert prices.estimate("gpt-4o-mini", rows, 100, None).tokens == 100 * epochs
+    assert estimate("gpt-4o-mini", rows, 100, None).tokens == 100 * epochs
 
 
 def test_the_price() -> None:
-    assert prices.estimate("gpt-4o-mini-2024-07-18", 10, 1_000_000, 2).usd == 6.0
-    assert prices.estimate("ft:gpt-4.1-mini-2025-04-14:o::i", 10, 1_000_000, 1).usd == 5.0
-    assert prices.estimate("gpt-4o-mini", 10, 1_000_000, 1, price=0.5).usd == 0.5
-    assert prices.estimate("unheard-of", 10, 1_000_000, 1).usd is None
-    assert prices.row_limit("gpt-4o-mini") == 65_536
+    assert estimate("gpt-4o-mini-2024-07-18", 10, 1_000_000, 2).usd == 6.0
+    assert estimate("ft:gpt-4.1-mini-2025-04-14:o::i", 10, 1_000_000, 1).usd == 5.0
+    assert estimate("gpt-4o-mini", 10, 1_000_000, 1, price=0.5).usd == 0.5
+    assert estimate("unheard-of", 10, 1_000_000, 1).usd is None
+    assert row_limit("gpt-4o-mini") == 65_536
 
 
 def test_the_ends_are_told(tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_the_ends_are_told(tmp_path: Path) -> None:
 
     def text(base_url: str | None, today: date) -> str:
         settings = JobSettings(model="gpt-4o-mini", base_url=base_url)
-        return openai_plan.plan_text(openai_plan.make_plan(tmp_path, settings, None, today))
+        return plan_text(plan_job(tmp_path, settings, None, today))
 
     assert "after 2027-01-06" in text(None, date(2026, 11, 23))
     assert "shut down gpt-4o-mini on 2027-01-14" in text(None, date(2026, 11, 23))

@@ -11,7 +11,7 @@ import pytest
 
 from engine.backends.registry import Registry
 from engine.config import keys, paths, settings
-from engine.training.openai import job as openai_job
+from engine.training.openai.job import JOB_FILE, JobRecord, lock_job, read_job
 from tests.engine.training.openai.conftest import CANARY, KEY_ENV, Run, write_rows
 from tests.engine.training.openai.stand_in import Reply, StandIn, Trap, error
 
@@ -19,8 +19,8 @@ UPLOAD, CREATE, LOOK = "POST /files", "POST /fine_tuning/jobs", "GET /fine_tunin
 BALCAO = str(Path(sys.executable).parent / "balcao")
 
 
-def record_of(data: Path) -> openai_job.JobRecord:
-    record = openai_job.read(data)
+def record_of(data: Path) -> JobRecord:
+    record = read_job(data)
     assert record is not None
     return record
 
@@ -106,7 +106,7 @@ def test_a_dry_run_needs_no_key_and_sends_nothing(
     assert "in 2 epochs\n" in ran.out
     assert "2027-01-06" in ran.out  # OpenAI's own address: its dates are told
     assert provider.lines == []
-    assert not (data / openai_job.NAME).exists()
+    assert not (data / JOB_FILE).exists()
 
 
 def test_wrong_rows_are_told_and_nothing_is_sent(
@@ -191,7 +191,7 @@ def test_a_person_is_asked_before_anything_is_sent(
         child.expect("about 0.01 USD")
         child.expect(r"start the job\? \[y/N\]")
         assert provider.count(UPLOAD) == 0
-        assert not (data / openai_job.NAME).exists()
+        assert not (data / JOB_FILE).exists()
         child.sendline(answer)
         child.expect("nothing was sent" if code else "balcao --engine openai")
         child.expect(pexpect.EOF)
@@ -308,7 +308,7 @@ def test_resume_without_a_job_begins_one(run: Run, provider: StandIn, arguments:
 
 
 def test_only_one_at_a_time(run: Run, provider: StandIn, data: Path, arguments: list[str]) -> None:
-    with openai_job.alone(data):
+    with lock_job(data):
         ran = run(*arguments)
     assert ran.code == 2
     assert "at work" in ran.err
@@ -317,10 +317,10 @@ def test_only_one_at_a_time(run: Run, provider: StandIn, data: Path, arguments: 
 
 def test_a_record_of_nonsense_is_told(run: Run, data: Path, arguments: list[str]) -> None:
     for text in ("{", '{"kind": "robot", "settings": {"model": "m"}}'):
-        (data / openai_job.NAME).write_text(text)
+        (data / JOB_FILE).write_text(text)
         ran = run(*arguments, "--resume")
         assert ran.code == 1
-        assert openai_job.NAME in ran.err
+        assert JOB_FILE in ran.err
 
 
 def test_a_key_that_is_kept_is_used(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import paths, settings
-from engine.training.openai import job as openai_job
+from engine.training.openai.job import read_job
 from tests.engine.training.openai.stand_in import StandIn, Trap
 
 Begin = Callable[[], "subprocess.Popen[str]"]
@@ -70,7 +70,7 @@ def test_one_upload_and_one_job(provider: StandIn, data: Path, begin: Begin) -> 
     assert (child.returncode, err.count("is uploaded")) == (0, 0)
     assert out.startswith("model   ft:gpt-4o-mini:org-1:balcao:0001\nengine  openai\n")
     names = [file["filename"] for file in provider.files.values()]
-    run = openai_job.read(data)
+    run = read_job(data)
     assert run is not None
     assert names == [f"balcao-{run.run}-{kind}.jsonl" for kind in ("train", "valid")]
     assert list(provider.jobs) == ["ftjob-0001"]
@@ -94,6 +94,6 @@ def test_ctrl_c_leaves_the_job_and_says_so(provider: StandIn, data: Path, begin:
     assert (child.returncode, out) == (130, "")
     assert "goes on" in err
     assert "Traceback" not in err
-    record = openai_job.read(data)
+    record = read_job(data)
     assert record is not None
     assert record.job == "ftjob-0001"

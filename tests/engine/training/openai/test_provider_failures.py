@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.training.openai import job as openai_job
+from engine.training.openai.job import JOB_FILE
 from tests.engine.training.openai.conftest import Run
 from tests.engine.training.openai.stand_in import Reply, StandIn, Trap, error
 
@@ -187,7 +187,7 @@ def test_many_events_come_in_pages_and_each_once(
     assert ran.code == 0
     told = [line for line in ran.err.splitlines() if line.startswith("Fine-tuning job")]
     assert told == [f"Fine-tuning job is at work: {state}" for state in provider.fate]
-    curve = json.loads((data / openai_job.NAME).read_text())["curve"]
+    curve = json.loads((data / JOB_FILE).read_text())["curve"]
     assert [point["step"] for point in curve] == [3, 4]
 
 

@@ -23,30 +23,42 @@ from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import Manifest
 from engine.prompts import PROMPT_VERSION
 from engine.training.recipe import Recipe
-from engine.training.runs import folder as lora_folder
-from engine.training.runs import status as run_list
-from engine.training.runs import status as run_status
-from engine.training.runs import view as run_engine
-from engine.training.runs import view as run_stop
-from engine.training.runs import view as run_view
-from engine.training.runs.folder import Metrics, Run
-from engine.training.runs.status import Score, StatusFile
-from engine.training.runs.view import RunMetrics, look
+from engine.training.runs.folder import (
+    ADAPTER_KIND,
+    CHECKPOINTS,
+    MetricsWriter,
+    RunInputs,
+    check_new,
+    check_not_done,
+    check_resumable,
+    is_done,
+    lock_holder,
+    lock_run,
+    write_inputs,
+)
+from engine.training.runs.status import Score, StatusFile, register_run, track_status
+from engine.training.runs.view import (
+    MetricsReader,
+    add_engine,
+    find_run,
+    list_runs,
+    stop_run,
+    view_run,
+)
 from scripts.cli import main
 from tests.test_imports import HEAVY, loaded_after
 
 CHILD = """
 import sys, time
 from pathlib import Path
-from engine.training.runs import folder as lora_folder
-from engine.training.runs import status as run_status
-from engine.training.runs.folder import Run
+from engine.training.runs.folder import RunInputs, lock_run, write_inputs
+from engine.training.runs.status import track_status
 from engine.training.recipe import Recipe
 out = Path(sys.argv[1])
-with lora_folder.alone(out):
-    run = Run(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
-    lora_folder.begin(out, run)
-    with run_status.told(out, lambda: False) as status:
+with lock_run(out):
+    run = RunInputs(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
+    write_inputs(out, run)
+    with track_status(out, lambda: False) as status:
         status.begin(0, 40)
         status.step(7)
         status.write()
@@ -69,10 +81,10 @@ def running(out: Path) -> Iterator[subprocess.Popen[str]]:
 
 def begun(out: Path) -> Path:
     """A run that was begun here and has stopped."""
-    with lora_folder.alone(out):
-        run = Run(base="models/llama", weights={}, data=[], recipe=Recipe(), prompt_version=1)
-        lora_folder.begin(out, run)
-        with run_status.told(out, lambda: lora_folder.is_done(out)):
+    with lock_run(out):
+        run = RunInputs(base="models/llama", weights={}, data=[], recipe=Recipe(), prompt_version=1)
+        write_inputs(out, run)
+        with track_status(out, lambda: is_done(out)):
             pass
     return out
 
@@ -84,7 +96,7 @@ def finished(out: Path, base: str = "models/llama") -> Path:
     values = {"base": base, "loss": 0.25, "word_for_word": scores}
     manifest.write(
         out,
-        Manifest(kind=lora_folder.KIND, version=1, settings=values, prompt_version=PROMPT_VERSION),
+        Manifest(kind=ADAPTER_KIND, version=1, settings=values, prompt_version=PROMPT_VERSION),
     )
     return out
 
@@ -92,26 +104,26 @@ def finished(out: Path, base: str = "models/llama") -> Path:
 def test_a_run_is_alive_while_its_process_is(tmp_path: Path) -> None:
     out = tmp_path / "lora"
     with running(out) as process:
-        view = look(out)
+        view = view_run(out)
         assert (view.state, view.doing, view.step, view.steps) == ("running", "training", 7, 40)
         assert view.left is not None
-        assert lora_folder.holder(out) == process.pid
-        with pytest.raises(UsageError, match="at work"), lora_folder.alone(out):
+        assert lock_holder(out) == process.pid
+        with pytest.raises(UsageError, match="at work"), lock_run(out):
             pass
         process.kill()
         process.wait()
         # Its files say what they said; the lock is gone with it.
-        assert look(out).state == "killed"
-        assert look(out).left is None
+        assert view_run(out).state == "killed"
+        assert view_run(out).left is None
 
 
 def test_a_run_is_stopped_from_outside(tmp_path: Path) -> None:
     out = tmp_path / "lora"
     with running(out) as process:
-        run_stop.stop(out)
+        stop_run(out)
         assert process.wait(10) == -signal.SIGTERM
     with pytest.raises(UsageError, match="No run is alive"):
-        run_stop.stop(out)
+        stop_run(out)
 
 
 def test_a_run_of_another_machine_is_not_stopped_by_its_number_here(tmp_path: Path) -> None:
@@ -119,7 +131,7 @@ def test_a_run_of_another_machine_is_not_stopped_by_its_number_here(tmp_path: Pa
     with running(out) as process:
         (out / ".train.lock").write_text(f"{process.pid} another-machine")
         with pytest.raises(UsageError, match="another machine"):
-            run_stop.stop(out)
+            stop_run(out)
         assert process.poll() is None
 
 
@@ -128,13 +140,13 @@ def test_whoever_looks_does_not_keep_a_run_from_beginning(tmp_path: Path) -> Non
 
     def look_on() -> None:
         while not over.is_set():
-            lora_folder.holder(tmp_path)
+            lock_holder(tmp_path)
 
     watching = threading.Thread(target=look_on)
     watching.start()
     try:
         for _ in range(50):
-            with lora_folder.alone(tmp_path):
+            with lock_run(tmp_path):
                 pass
     finally:
         over.set()
@@ -153,13 +165,13 @@ def test_how_a_run_ended_is_told(
     tmp_path: Path, error: BaseException, state: str, words: str
 ) -> None:
     out = begun(tmp_path / "lora")
-    with pytest.raises(type(error)), run_status.told(out, lambda: False):
+    with pytest.raises(type(error)), track_status(out, lambda: False):
         raise error
-    assert (look(out).state, look(out).error) == (state, words)
+    assert (view_run(out).state, view_run(out).error) == (state, words)
 
 
 def test_a_done_run_has_the_scores_of_its_manifest(tmp_path: Path) -> None:
-    view = look(finished(tmp_path / "lora"))
+    view = view_run(finished(tmp_path / "lora"))
     assert (view.state, view.loss) == ("done", 0.25)
     assert view.word_for_word == {"training": Score(4, 3), "held_out": Score(2, 0)}
 
@@ -168,8 +180,8 @@ def test_broken_files_are_no_end(tmp_path: Path) -> None:
     out = finished(tmp_path / "lora")
     for name in ("status.json", "manifest.json", "metrics.jsonl"):
         (out / name).write_bytes(b"\xff{")
-    assert look(out).state == "killed"
-    metrics = RunMetrics(out)
+    assert view_run(out).state == "killed"
+    metrics = MetricsReader(out)
     metrics.refresh()
     assert metrics.points == []
 
@@ -180,11 +192,11 @@ def test_the_list_has_what_is_there(tmp_path: Path) -> None:
     gone = begun(tmp_path / "gone")
     shutil.rmtree(gone)
     (paths.runs_dir() / "broken.json").write_bytes(b"{")
-    assert [view.folder for view in run_view.listed()] == [newer, older]
-    run_list.register(older)  # once is enough; what is gone is forgotten
+    assert [view.folder for view in list_runs()] == [newer, older]
+    register_run(older)  # once is enough; what is gone is forgotten
     assert len(list(paths.runs_dir().iterdir())) == 2
     with running(tmp_path / "live"):
-        assert [view.name for view in run_view.listed()] == ["live", "newer", "older"]
+        assert [view.name for view in list_runs()] == ["live", "newer", "older"]
 
 
 def test_many_runs_that_begin_at_once_are_all_listed(tmp_path: Path) -> None:
@@ -194,31 +206,31 @@ def test_many_runs_that_begin_at_once_are_all_listed(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {view.folder for view in run_view.listed()} == set(outs)
+    assert {view.folder for view in list_runs()} == set(outs)
 
 
 def test_a_state_folder_that_cannot_be_written_harms_no_run(tmp_path: Path) -> None:
     paths.data_dir().parent.mkdir(parents=True)
     paths.data_dir().write_text("a file")
-    assert look(begun(tmp_path / "lora")).state == "stopped"
-    assert run_view.listed() == []
+    assert view_run(begun(tmp_path / "lora")).state == "stopped"
+    assert list_runs() == []
 
 
 def test_a_run_is_found_by_folder_or_by_name(tmp_path: Path) -> None:
     out = begun(tmp_path / "lora")
-    assert run_view.find(str(out)) == out
-    assert run_view.find("lora") == out
+    assert find_run(str(out)) == out
+    assert find_run("lora") == out
     begun(tmp_path / "other" / "lora")
     with pytest.raises(UsageError, match="2 runs"):
-        run_view.find("lora")
+        find_run("lora")
     with pytest.raises(UsageError, match="holds no run"):
-        run_view.find(str(tmp_path))
+        find_run(str(tmp_path))
     with pytest.raises(UsageError, match="no run nowhere"):
-        run_view.find("nowhere")
+        find_run("nowhere")
 
 
 def test_metrics_are_read_on(tmp_path: Path) -> None:
-    metrics, written = RunMetrics(tmp_path), Metrics(tmp_path, 0)
+    metrics, written = MetricsReader(tmp_path), MetricsWriter(tmp_path, 0)
     assert not metrics.refresh()
     written.add({"step": 1, "loss": 3.0})
     with (tmp_path / "metrics.jsonl").open("a") as stream:
@@ -231,13 +243,13 @@ def test_metrics_are_read_on(tmp_path: Path) -> None:
     written.add({"step": 2, "samples": {"training": [row]}})
     assert metrics.refresh()
     assert metrics.points == [(1, 3.0), (2, 2.0)]
-    assert (metrics.asked_at, metrics.asked["training"][0].said) == (2, "a")
+    assert (metrics.sampled_at, metrics.samples["training"][0].said) == (2, "a")
     assert not metrics.refresh()
     # A resumed run takes out what came after its checkpoint.
-    Metrics(tmp_path, 1).add({"step": 2, "loss": 1.5})
+    MetricsWriter(tmp_path, 1).add({"step": 2, "loss": 1.5})
     assert metrics.refresh()
     assert metrics.points == [(1, 3.0), (2, 1.5)]
-    assert metrics.asked == {}
+    assert metrics.samples == {}
 
 
 def test_runs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -290,14 +302,14 @@ def test_an_adapter_becomes_an_engine_once(
     row = settings.load().engines["lora-my-shop-2"]
     assert isinstance(row, settings.LlamaEngine)
     assert (row.model, row.adapter) == ("models/llama", str(out.resolve()))
-    assert run_engine.use(out) == "lora-my-shop-2"
+    assert add_engine(out) == "lora-my-shop-2"
     other = finished(tmp_path / "other" / "My Shop; 2")
-    assert run_engine.use(other) == "lora-my-shop-2-2"
+    assert add_engine(other) == "lora-my-shop-2-2"
     assert engines_file.engine_of(other) == "lora-my-shop-2-2"
 
 
 def test_an_adapter_of_the_demo_model_finds_it(tmp_path: Path) -> None:
-    engine_id = run_engine.use(finished(tmp_path / "mine", base=paths.demo_model_dir().name))
+    engine_id = add_engine(finished(tmp_path / "mine", base=paths.demo_model_dir().name))
     row = settings.load().engines[engine_id]
     assert isinstance(row, settings.LlamaEngine)
     assert (row.model, row.quantization) == (str(paths.demo_model_dir()), "none")
@@ -318,31 +330,31 @@ def test_an_engines_id_is_not_taken_from_another(
 
 def test_a_folder_where_a_run_is_alive_or_done_is_not_taken(tmp_path: Path) -> None:
     out = tmp_path / "lora"
-    run = Run(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
+    run = RunInputs(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
     with running(out):
         with pytest.raises(UsageError, match=r"at work.*balcao runs"):
-            lora_folder.check_new(out)
+            check_new(out)
         with pytest.raises(UsageError, match=r"at work.*balcao runs"):
-            lora_folder.check_same(out, run)
-    lora_folder.check_same(out, run)
-    (out / lora_folder.CHECKPOINTS / "checkpoint-5").mkdir(parents=True)
+            check_resumable(out, run)
+    check_resumable(out, run)
+    (out / CHECKPOINTS / "checkpoint-5").mkdir(parents=True)
     with pytest.raises(UsageError, match="--resume"):
-        lora_folder.check_new(out)
-    lora_folder.check_not_done(out)
+        check_new(out)
+    check_not_done(out)
     with pytest.raises(UsageError, match="is done"):
-        lora_folder.check_not_done(finished(tmp_path / "done"))
+        check_not_done(finished(tmp_path / "done"))
 
 
 def test_a_full_disk_is_said_as_the_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / ".train.lock").symlink_to("/dev/full")
-    with pytest.raises(BalcaoError, match="Make room"), lora_folder.alone(tmp_path):
+    with pytest.raises(BalcaoError, match="Make room"), lock_run(tmp_path):
         pass
 
 
 def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> None:
     out = tmp_path / "lora"
     with running(out):
-        metrics = Metrics(out, 0)
+        metrics = MetricsWriter(out, 0)
         for step in range(1, 8):
             metrics.add({"step": step, "loss": 8.0 / step})
         command = ["-m", "scripts.cli", "runs", "follow", str(out)]
@@ -361,7 +373,7 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
         seen.close()
         assert seen.exitstatus == 130
         assert max(map(len, drawn.splitlines())) < 60
-        assert lora_folder.holder(out) is not None
+        assert lock_holder(out) is not None
 
 
 def test_nothing_heavy_is_loaded_to_look_at_runs() -> None:
@@ -372,6 +384,6 @@ def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:
     out = begun(tmp_path / "lora")
     # What the status is written to before it takes the old one's place.
     (out / f".status.json.{os.getpid()}.draft").symlink_to("/dev/full")
-    run_status.StatusFile(out).end("failed", "The disk is full.")
-    assert (look(out).state, look(out).error) == ("failed", "The disk is full.")
+    StatusFile(out).end("failed", "The disk is full.")
+    assert (view_run(out).state, view_run(out).error) == ("failed", "The disk is full.")
     assert not list(out.glob("*.draft"))
