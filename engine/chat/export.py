@@ -118,11 +118,7 @@ def read(store: ConversationStore, name: str) -> ImportResult:
 
 def read_bytes(store: ConversationStore, data: bytes, name: str) -> ImportResult:
     """The same from bytes, which errors call `name`."""
-    try:
-        found = archive.read(data)
-    except DataError as error:
-        raise DataError(f"{name} {error.message}", error.remedy) from error
-    return store.add(archive.decoded(raw) for raw in found)
+    return store.add(map(archive.decode, archive.read(data, name)))
 
 
 def told(added: ImportResult) -> str:

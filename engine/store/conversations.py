@@ -1,4 +1,4 @@
-"""Conversations in SQLite, written as they happen, so that a kill loses only unfinished words."""
+"""Save conversations in SQLite while they happen: a kill loses only unfinished words."""
 
 from __future__ import annotations
 
@@ -12,100 +12,108 @@ from msgspec.structs import replace
 from engine.core.errors import StoreError
 from engine.core.i18n import tr
 from engine.core.types import Answer, Conversation, Problem, Turn
-from engine.store import archive as transfer
-from engine.store import search as searching
-from engine.store import write as writing
-from engine.store.archive import ArchivedConversation
+from engine.store import archive, search, write
+from engine.store.archive import ArchivedConversation, ImportResult
 from engine.store.database import Database
 from engine.store.search import ConversationSummary
 
+_PURGE_AFTER = 24 * 3600.0
+"""Seconds after which no running program can still undelete a conversation."""
+
 
 class ConversationStore:
-    """All conversations of a person. Calls block for a disk write; any thread may make them.
+    """All conversations of the user. Calls are thread-safe and block for a disk write.
 
-    Several programs may hold the same file: each write is one transaction. What is deleted can be
-    brought back until the store that deleted it is closed.
+    Several programs may share the file, since each write is one transaction. A store can undelete
+    its own deletions until it is closed.
     """
 
     def __init__(self, file: Path) -> None:
-        """Open `file`, made if it is not there; only to read where it cannot be written.
+        """Open or create `file`, read-only where it is not writable.
 
         Raises StoreError.
         """
         self._database = Database(file)
         self.deleted: list[int] = []
-        """What undelete() can bring back, the next one last."""
+        """Conversations that `undelete` restores, next one last."""
         if not self.read_only:
-            with suppress(StoreError):  # a disk that is full now; the next start does it
-                transfer.purge_left_over(self._database)
+            with suppress(StoreError):  # the next start purges them
+                self._purge_old()
 
     @property
     def read_only(self) -> Problem | None:
-        """Why nothing can be kept, where that is so."""
+        """Why conversations are not saved."""
         return self._database.read_only
 
     def close(self) -> None:
-        """Purge what was deleted, and close the file."""
+        """Purge deleted conversations and close the file."""
         if self.deleted:
-            with suppress(StoreError):  # it stays hidden, and a later start purges it
-                transfer.purge(self._database, self.deleted)
+            with suppress(StoreError), self._database.writing() as database:
+                write.purge(database, self.deleted)
         self._database.close()
+
+    def _purge_old(self) -> None:
+        with self._database.reading() as database:
+            found = database.execute(
+                "SELECT id FROM conversation WHERE deleted < ?", (time.time() - _PURGE_AFTER,)
+            ).fetchall()
+        if found:
+            with self._database.writing() as database:
+                write.purge(database, [conversation_id for (conversation_id,) in found])
 
     def begin(
         self, conversation: Conversation, question: str, answer: Answer, turn: Turn | None = None
     ) -> int:
-        """Keep a question and the (still empty) answer to it; returns the answer's id.
+        """Save a question with its still empty answer and return the answer's id.
 
-        Gives the conversation its id, with its first question as title, and `turn`, if given, its
-        own. Turns before that could not be kept then are kept now; a conversation that was deleted
-        meanwhile is kept again.
+        Sets the id of a new conversation, titled after its first question, and of `turn`. Earlier
+        turns that are unsaved are saved as well, and so is all of a deleted conversation.
         """
-        before = [one for one in conversation.turns if one is not turn and one.answers]
-        number = conversation.id
+        earlier = [one for one in conversation.turns if one is not turn and one.answers]
+        turns, number = earlier, conversation.id
         with self._database.writing() as database:
-            if number is not None and not writing.is_there(database, number):
-                number, before = None, [replace(one, id=None) for one in before]
+            if number is not None and not write.exists(database, number):
+                number, turns = None, [replace(one, id=None) for one in earlier]
             if number is None:
-                first = before[0].question if before else question
-                number = writing.add_conversation(database, first)
-            numbers = writing.add_unsaved(database, number, before)
+                first = turns[0].question if turns else question
+                number = write.add_conversation(database, first)
+            turn_ids = write.add_unsaved(database, number, turns)
             now = time.time()
-            turn_id = writing.add_turn(database, number, question, now)
-            added = writing.add_answer(database, turn_id, answer, now, finished=False)
+            turn_id = write.add_turn(database, number, question, now)
+            answer_id = write.add_answer(database, turn_id, answer, now, finished=False)
             database.execute(
                 "UPDATE conversation SET updated = ?, deleted = NULL WHERE id = ?", (now, number)
             )
         conversation.id = number
         if turn is not None:
             turn.id = turn_id
-            earlier = (one for one in conversation.turns if one is not turn and one.answers)
-            for one, its in zip(earlier, numbers, strict=False):
-                one.id, one.unsaved = its, False
-        return added
+            for one, its_id in zip(earlier, turn_ids, strict=True):
+                one.id, one.unsaved = its_id, False
+        return answer_id
 
     def begin_other(self, turn_id: int, answer: Answer, *, chosen: bool = False) -> int:
-        """Keep one more answer to a turn; returns the answer's id.
+        """Save another answer to a turn and return its id.
 
-        `chosen`: the conversation goes on from it.
+        The conversation continues from it if it is `chosen`.
         """
         with self._database.writing() as database:
-            added = writing.add_answer(database, turn_id, answer, time.time(), finished=False)
+            answer_id = write.add_answer(database, turn_id, answer, time.time(), finished=False)
             if chosen:
-                writing.choose_answer(database, turn_id, added)
-        return added
+                write.choose_answer(database, turn_id, answer_id)
+        return answer_id
 
     def update(self, answer_id: int, answer: Answer, *, finished: bool) -> None:
-        """Keep what an answer has become."""
+        """Save the current text of an answer."""
         with self._database.writing() as database:
             changed = database.execute(
                 "UPDATE answer SET body = ?, finished = ?, updated = ? WHERE id = ?",
-                (writing.encode(answer), finished, time.time(), answer_id),
+                (write.encode_answer(answer), finished, time.time(), answer_id),
             ).rowcount
         if not changed:
-            raise StoreError(tr("The conversation was deleted by another program meanwhile."))
+            raise StoreError(tr("Another program deleted this conversation."))
 
     def choose(self, turn_id: int, place: int) -> None:
-        """The conversation goes on from the answer at that place of the turn's answers."""
+        """Continue the conversation from the turn's answer number `place`."""
         with self._database.writing() as database:
             database.execute(
                 "UPDATE turn SET chosen = (SELECT id FROM answer WHERE turn_id = turn.id"
@@ -116,23 +124,23 @@ class ConversationStore:
     def latest(
         self, limit: int = 200, after: ConversationSummary | None = None
     ) -> list[ConversationSummary]:
-        """Conversations, the latest first; those that follow `after` in that order, if given."""
+        """List conversations, latest first, starting after `after`."""
         with self._database.reading() as database:
-            return searching.latest(database, limit, after)
+            return search.latest(database, limit, after)
 
     def search(self, text: str, limit: int = 200) -> list[ConversationSummary]:
-        """Conversations that have every word of `text`, or its beginning, in one turn or the title.
+        """Find conversations with every word of `text`, or its beginning, in one turn or the title.
 
-        The latest first; accents and case do not matter. All of them where `text` has no word.
+        Latest first; accents and case are ignored. Text without words lists all conversations.
         """
-        query = searching.as_query(text)
+        query = search.as_query(text)
         if not query:
             return self.latest(limit)
         with self._database.reading() as database:
-            return searching.search(database, query, limit)
+            return search.search(database, query, limit)
 
     def count(self) -> int:
-        """How many conversations there are."""
+        """Count the conversations."""
         with self._database.reading() as database:
             (number,) = database.execute(
                 "SELECT count(*) FROM conversation WHERE deleted IS NULL"
@@ -140,7 +148,7 @@ class ConversationStore:
         return int(number)
 
     def open(self, conversation_id: int) -> Conversation:
-        """A whole conversation. An answer that was cut short by a kill comes back as cancelled."""
+        """Load a conversation; an answer that a killed program left unfinished is cancelled."""
         with self._database.reading() as database:
             rows = database.execute(
                 "SELECT turn.id, question, chosen, answer.id, body, finished FROM turn"
@@ -151,47 +159,34 @@ class ConversationStore:
             return Conversation(conversation_id, _turns(rows))
 
     def rename(self, conversation_id: int, title: str) -> None:
-        """Give a conversation another title; it keeps its place in the list."""
-        self._change(conversation_id, "title = ?", writing.title_from(title))
+        """Change the title; the conversation keeps its place in the list."""
+        self._change(conversation_id, "title = ?", write.title_from(title))
 
     def delete(self, conversation_id: int) -> None:
-        """Take a conversation out of every list; purged when this store is closed."""
+        """Hide a conversation from every list; closing the store erases it."""
         self._change(conversation_id, "deleted = ?", time.time())
         self.deleted.append(conversation_id)
 
     def undelete(self) -> int | None:
-        """Bring back what this store deleted last; its id, or None where there is nothing more."""
+        """Restore the conversation that this store deleted last and return its id."""
         while self.deleted:
             number = self.deleted[-1]
             with self._database.writing() as database:
-                back = database.execute(
+                restored = database.execute(
                     "UPDATE conversation SET deleted = NULL WHERE id = ?", (number,)
                 ).rowcount
             self.deleted.pop()
-            if back:
+            if restored:
                 return number
         return None
 
     def fork(self, conversation_id: int, turns: int) -> int:
-        """A new conversation of that one's first `turns` (at least 1), all answers to them with it.
-
-        Returns its id; open() gives it. The other stays as it is.
-        """
+        """Copy a conversation's first turns into a new one and return its id."""
         with self._database.writing() as database:
-            now = time.time()
-            added = database.execute(
-                "INSERT INTO conversation (title, created, updated, parent)"
-                " SELECT title, ?, ?, uid FROM conversation WHERE id = ? AND deleted IS NULL",
-                (now, now, conversation_id),
-            )
-            number = added.lastrowid if added.rowcount == 1 else None
-            if number is None:
-                raise writing.gone(conversation_id)
-            writing.copy_turns(database, conversation_id, number, turns)
-        return number
+            return write.fork(database, conversation_id, turns)
 
     def ids(self) -> list[int]:
-        """The ids of all conversations, the oldest first."""
+        """Return the ids of all conversations, oldest first."""
         with self._database.reading() as database:
             found = database.execute(
                 "SELECT id FROM conversation WHERE deleted IS NULL ORDER BY created, id"
@@ -199,22 +194,22 @@ class ConversationStore:
         return [number for (number,) in found]
 
     def archived(self, conversation_id: int) -> ArchivedConversation:
-        """A conversation with its times and everything else, to be exported. Raises StoreError."""
+        """Load a conversation for an export. Raises StoreError."""
         with self._database.reading() as database:
-            return transfer.archived(database, conversation_id)
+            return archive.load(database, conversation_id)
 
-    def add(self, conversations: Iterable[ArchivedConversation]) -> transfer.ImportResult:
-        """Add those that are not here yet, all or none. Raises StoreError."""
-        return transfer.add(self._database, conversations)
+    def add(self, conversations: Iterable[ArchivedConversation]) -> ImportResult:
+        """Import the conversations that the store does not have, all or none. Raises StoreError."""
+        return archive.add(self._database, conversations)
 
-    def _change(self, conversation_id: int, what: str, value: object) -> None:
+    def _change(self, conversation_id: int, assignment: str, value: object) -> None:
         with self._database.writing() as database:
             changed = database.execute(
-                f"UPDATE conversation SET {what} WHERE id = ? AND deleted IS NULL",  # noqa: S608 - our own words
+                f"UPDATE conversation SET {assignment} WHERE id = ? AND deleted IS NULL",  # noqa: S608 - constant SQL
                 (value, conversation_id),
             ).rowcount
             if not changed:
-                raise writing.gone(conversation_id)
+                raise write.missing(conversation_id)
 
 
 def _turns(
@@ -223,7 +218,7 @@ def _turns(
     turns: dict[int, Turn] = {}
     for turn_id, question, chosen, answer_id, body, finished in rows:
         turn = turns.get(turn_id)
-        answer = None if body is None else transfer.decode_answer(body, finished=bool(finished))
+        answer = None if body is None else write.decode_answer(body, finished=bool(finished))
         if turn is None:
             turns[turn_id] = Turn(question, answer, id=turn_id)
         elif answer is not None:

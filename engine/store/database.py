@@ -1,4 +1,4 @@
-"""One SQLite file behind a lock: transactions, errors of ours, and reading where none can write."""
+"""The SQLite file of all conversations: schema, migrations, transactions and error mapping."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _CONVERSATIONS = (
     ) STRICT
     """,
     "CREATE INDEX turn_by_conversation ON turn (conversation_id, id)",
-    # More than one answer to a turn is possible: other engines, other tries. `body` is an
-    # engine.core.types.Answer as JSON; `finished` is 0 while words still come.
+    # A turn has one answer per engine and retry. `body` is an engine.core.types.Answer as JSON;
+    # `finished` is 0 while the answer streams.
     """
     CREATE TABLE answer (
         id INTEGER PRIMARY KEY,
@@ -49,11 +49,11 @@ _CONVERSATIONS = (
     "CREATE INDEX answer_by_turn ON answer (turn_id, id)",
 )
 
-# AUTOINCREMENT: a number is never given twice, so that a chat whose conversation another program
-# deleted cannot write into a later one. SQLite adds it only by making a table anew.
-_NUMBERS_FOR_GOOD = (
-    # `uid` is the same wherever a conversation is exported to; `parent` is the uid of
-    # what it was forked from (which may be gone); `deleted` is when, until it is purged.
+# AUTOINCREMENT never reuses an id, so a chat whose conversation another program deleted cannot
+# write into a later one. SQLite adds it only to a new table.
+_UNIQUE_IDS = (
+    # `uid` survives export and import; `parent` is the uid of the fork's origin, which may be
+    # purged; `deleted` is the time of deletion, until the row is purged.
     """
     CREATE TABLE new_conversation (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -72,7 +72,7 @@ _NUMBERS_FOR_GOOD = (
     "DROP TABLE conversation",
     "ALTER TABLE new_conversation RENAME TO conversation",
     "CREATE INDEX conversation_by_update ON conversation (updated, id) WHERE deleted IS NULL",
-    # `chosen` is the answer that the conversation went on from; NULL: the first.
+    # `chosen` is the answer that the conversation continues from; NULL means the first.
     """
     CREATE TABLE new_turn (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -109,23 +109,22 @@ _NUMBERS_FOR_GOOD = (
 )
 
 
-def _words_of(turn: str) -> str:
-    """SQL for all that was answered in a turn."""
+def _answers_of(turn: str) -> str:
     return f"""coalesce((
         SELECT group_concat(json_extract(body, '$.text'), char(10)) FROM answer
-        WHERE turn_id = {turn} AND json_valid(body)), '')"""  # noqa: S608 - our own words
+        WHERE turn_id = {turn} AND json_valid(body)), '')"""  # noqa: S608 - constant SQL
 
 
-# Accents are folded ("balcao" finds "balcão"); beginnings of words are looked up, not searched for.
+# `remove_diacritics` lets "balcao" find "balcão"; `prefix` indexes the first letters of words.
 _TOKENS = "tokenize = \"unicode61 remove_diacritics 2\", prefix = '1 2 3'"
 _SEARCH = (
-    # One row a turn, with its number; kept by triggers, so that whatever writes keeps it.
+    # One row per turn, with the turn's id. Triggers maintain it for every writer.
     f"CREATE VIRTUAL TABLE said USING fts5 (question, answers, {_TOKENS})",
     f"CREATE VIRTUAL TABLE titled USING fts5 (title, {_TOKENS})",
     f"""
     INSERT INTO said (rowid, question, answers)
-        SELECT id, question, {_words_of("turn.id")} FROM turn ORDER BY id
-    """,  # noqa: S608 - our own words
+        SELECT id, question, {_answers_of("turn.id")} FROM turn ORDER BY id
+    """,  # noqa: S608 - constant SQL
     "INSERT INTO titled (rowid, title) SELECT id, title FROM conversation ORDER BY id",
     """
     CREATE TRIGGER turn_added AFTER INSERT ON turn BEGIN
@@ -140,14 +139,14 @@ _SEARCH = (
     f"""
     CREATE TRIGGER answer_added AFTER INSERT ON answer
     WHEN json_valid(new.body) AND json_extract(new.body, '$.text') <> '' BEGIN
-        UPDATE said SET answers = {_words_of("new.turn_id")} WHERE rowid = new.turn_id;
+        UPDATE said SET answers = {_answers_of("new.turn_id")} WHERE rowid = new.turn_id;
     END
-    """,  # noqa: S608 - our own words
+    """,  # noqa: S608 - constant SQL
     f"""
     CREATE TRIGGER answer_changed AFTER UPDATE OF body ON answer BEGIN
-        UPDATE said SET answers = {_words_of("new.turn_id")} WHERE rowid = new.turn_id;
+        UPDATE said SET answers = {_answers_of("new.turn_id")} WHERE rowid = new.turn_id;
     END
-    """,  # noqa: S608 - our own words
+    """,  # noqa: S608 - constant SQL
     """
     CREATE TRIGGER conversation_added AFTER INSERT ON conversation BEGIN
         INSERT INTO titled (rowid, title) VALUES (new.id, new.title);
@@ -165,28 +164,27 @@ _SEARCH = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_CONVERSATIONS, _NUMBERS_FOR_GOOD, _SEARCH)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_CONVERSATIONS, _UNIQUE_IDS, _SEARCH)
 
 
 def migrate(database: sqlite3.Connection) -> None:
-    """Bring the database to the newest shape, one transaction a step.
+    """Apply the missing migrations, each in a transaction.
 
-    `PRAGMA user_version` counts the steps taken; it is read under the write lock, so that two
-    programs that start at once do not both take a step. A database of a newer program is left as
-    it is: the caller compares `version` with `len(MIGRATIONS)`.
-    Foreign keys must not be heeded yet.
+    `PRAGMA user_version` counts the applied ones and is read under the write lock, because two
+    programs may start at once. A database of a newer program stays as it is. Call before foreign
+    keys are enforced.
     """
     while version(database) < len(MIGRATIONS):
         with database:
             database.execute("BEGIN IMMEDIATE")
-            taken = version(database)
-            for statement in MIGRATIONS[taken] if taken < len(MIGRATIONS) else ():
+            applied = version(database)
+            for statement in MIGRATIONS[applied] if applied < len(MIGRATIONS) else ():
                 database.execute(statement)
-            database.execute(f"PRAGMA user_version = {min(taken + 1, len(MIGRATIONS))}")
+            database.execute(f"PRAGMA user_version = {min(applied + 1, len(MIGRATIONS))}")
 
 
 def version(database: sqlite3.Connection) -> int:
-    """How many steps the database has taken."""
+    """Return how many migrations the database has."""
     return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -195,29 +193,32 @@ _MIGRATING_SECONDS = 120.0
 
 
 class Database:
-    """The file of all conversations. Calls block for a disk write; any thread may make them."""
+    """The file of all conversations. Calls are thread-safe and block for a disk write."""
 
     def __init__(self, file: Path) -> None:
-        """Open `file`, made if it is not there; only to read where it cannot be written.
+        """Open or create `file`, read-only where it is not writable.
 
         Raises StoreError.
         """
         self._file = file
         self._lock = threading.Lock()
         self.read_only: Problem | None = None
-        """Why nothing can be written, where that is so."""
+        """Why the file is not writable."""
         try:
             self._database = self._open()
         except StoreError as error:
-            self._database = self._open_to_read(error)
+            self._database = self._open_read_only(error)
             self.read_only = error.problem
-        found = version(self._database)
-        if found != len(MIGRATIONS):
+        if version(self._database) != len(MIGRATIONS):
             self._database.close()
-            raise self.read_only_error if self.read_only else self._too_new()
+            self._require_writable()
+            raise StoreError(
+                tr("{file} was written by a newer version of this program.", file=self._file),
+                tr("Update this program; until then conversations are not saved."),
+            )
 
     def _open(self) -> sqlite3.Connection:
-        with self.explained():
+        with self._mapped_errors():
             self._file.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(
                 self._file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -230,15 +231,12 @@ class Database:
                 raise
         return database
 
-    def _open_to_read(self, error: StoreError) -> sqlite3.Connection:
-        """The file as it lies there. Raises `error` where even that cannot be."""
-        for how in ("mode=ro", "immutable=1"):
+    def _open_read_only(self, error: StoreError) -> sqlite3.Connection:
+        uri = self._file.absolute().as_uri()
+        for option in ("mode=ro", "immutable=1"):
             try:
                 database = sqlite3.connect(
-                    f"{self._file.absolute().as_uri()}?{how}",
-                    uri=True,
-                    isolation_level=None,
-                    check_same_thread=False,
+                    f"{uri}?{option}", uri=True, isolation_level=None, check_same_thread=False
                 )
             except sqlite3.Error:
                 continue
@@ -250,80 +248,59 @@ class Database:
             return database
         raise error
 
-    @property
-    def read_only_error(self) -> StoreError:
-        """Why nothing can be written, as an error."""
-        problem = self.read_only or Problem(
-            tr("{file} cannot be written.", file=self._file), _remedy()
-        )
-        return StoreError(problem.message, problem.remedy)
-
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, kept whole or not at all. Raises StoreError."""
-        if self.read_only:
-            raise self.read_only_error
-        with self.explained(), self._lock, self._database:
+        """Run one transaction. Raises StoreError."""
+        self._require_writable()
+        with self._mapped_errors(), self._lock, self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The file as it stands. Raises StoreError."""
-        with self.explained(), self._lock:
+        """Read the current content. Raises StoreError."""
+        with self._mapped_errors(), self._lock:
             yield self._database
 
+    def _require_writable(self) -> None:
+        if self.read_only:
+            raise StoreError(self.read_only.message, self.read_only.remedy)
+
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """What SQLite and the disk say, as errors of ours."""
+    def _mapped_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 tr(
-                    "Conversations cannot be kept in {file}: {error}.",
+                    "Cannot save conversations in {file}: {error}.",
                     file=self._file,
                     error=why(error),
                 ),
-                _remedy(),
+                tr("Check the free disk space and the permissions of the file."),
             ) from error
         except msgspec.MsgspecError as error:
             raise StoreError(
-                tr(
-                    "An answer in {file} cannot be read: {error}.",
-                    file=self._file,
-                    error=why(error),
-                ),
-                tr("Bring back a copy of the file, or import what was exported before."),
+                tr("Cannot read an answer in {file}: {error}.", file=self._file, error=why(error)),
+                tr("Restore a backup of the file, or import an export into a new one."),
             ) from error
-
-    def _too_new(self) -> StoreError:
-        return StoreError(
-            tr("{file} was written by a newer version of this program.", file=self._file),
-            tr("Update this program; until then the conversation is not kept."),
-        )
-
-
-def _remedy() -> str:
-    return tr("Check that the disk is not full and that the file can be written.")
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    """Bring it to the newest shape, and see whether it can be written."""
-    # Another program that takes the steps right now may have a large file before it.
+    """Migrate the database and raise unless it is writable."""
+    # Another program may be migrating a large file.
     database.execute(f"PRAGMA busy_timeout = {_MIGRATING_SECONDS * 1000:.0f}")
-    # Before foreign keys are heeded: a step that makes a table anew would lose what hangs on it.
     migrate(database)
     database.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
     database.execute("PRAGMA foreign_keys = ON")
-    # What was deleted is not to lie about in the file.
+    # Overwrite deleted content on disk.
     database.execute("PRAGMA secure_delete = ON")
     try:
-        # To begin is allowed even where nothing can be written; this writes, and is taken back.
+        # SQLite allows BEGIN on a read-only file: only a write shows that it is one.
         database.execute("BEGIN IMMEDIATE")
         database.execute(f"PRAGMA user_version = {version(database)}")
         database.execute("ROLLBACK")

@@ -1,66 +1,73 @@
-"""Puts conversations, turns and answers into the database; whoever calls holds a transaction."""
+"""Insert, update and delete rows; the caller holds a transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.core.errors import StoreError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Answer, Turn
+from engine.core.types import Answer, StopReason, Turn
 
-TITLE_WIDTH = 80
+_TITLE_WIDTH = 80
+_OPTIMIZE_BELOW = 1000
+"""Conversations up to which merging the search index is quick (10,000 take 1.3 s on one core)."""
 
 
-def encode(answer: Answer) -> str:
-    """An answer as the database holds it."""
+def encode_answer(answer: Answer) -> str:
+    """Encode an answer for the `body` column."""
     return msgspec.json.encode(answer).decode()
 
 
+def decode_answer(body: str, *, finished: bool) -> Answer:
+    """Decode an answer; one that a killed program left unfinished becomes cancelled.
+
+    Raises msgspec.MsgspecError.
+    """
+    answer = msgspec.json.decode(body, type=Answer)
+    return answer if finished else replace(answer, stop_reason=StopReason.CANCELLED)
+
+
 def title_from(text: str) -> str:
-    """`text` as a title: one line, cut, never empty."""
-    return one_line(text, TITLE_WIDTH) or tr("(untitled)")
+    """Shorten `text` to a title of one line, "(untitled)" if it is blank."""
+    return one_line(text, _TITLE_WIDTH) or tr("(untitled)")
 
 
 def add_conversation(database: sqlite3.Connection, title: str) -> int:
-    """A conversation of now; returns its number."""
+    """Add an empty conversation and return its id."""
     now = time.time()
-    added = database.execute(
+    return _insert(
+        database,
         "INSERT INTO conversation (title, created, updated) VALUES (?, ?, ?)",
         (title_from(title), now, now),
     )
-    return added.lastrowid or 0
 
 
 def add_turn(
     database: sqlite3.Connection, conversation_id: int, question: str, asked: float
 ) -> int:
-    """A turn, the last one of its conversation; returns its number. `asked` is as time.time()."""
-    added = database.execute(
+    """Append a turn and return its id."""
+    return _insert(
+        database,
         "INSERT INTO turn (conversation_id, question, asked) VALUES (?, ?, ?)",
         (conversation_id, question, asked),
     )
-    return added.lastrowid or 0
 
 
 def add_answer(
     database: sqlite3.Connection, turn_id: int, answer: Answer, at: float, *, finished: bool
 ) -> int:
-    """One more answer to a turn; returns its number. `at` is as time.time()."""
-    added = database.execute(
+    """Append an answer to a turn and return its id."""
+    return _insert(
+        database,
         "INSERT INTO answer (turn_id, engine, finished, body, updated) VALUES (?, ?, ?, ?, ?)",
-        (turn_id, answer.engine, finished, encode(answer), at),
+        (turn_id, answer.engine, finished, encode_answer(answer), at),
     )
-    return added.lastrowid or 0
-
-
-def choose_answer(database: sqlite3.Connection, turn_id: int, answer_id: int) -> None:
-    """The conversation goes on from that answer."""
-    database.execute("UPDATE turn SET chosen = ? WHERE id = ?", (answer_id, turn_id))
 
 
 def add_answers(
@@ -70,88 +77,126 @@ def add_answers(
     times: Sequence[float],
     chosen: int,
 ) -> None:
-    """All answers of a turn, whole; `chosen` is the place of the one that counts."""
-    numbers = [
+    """Append finished answers to a new turn; the conversation continues from number `chosen`."""
+    ids = [
         add_answer(database, turn_id, answer, at, finished=True)
         for answer, at in zip(answers, times, strict=True)
     ]
-    if 0 < chosen < len(numbers):
-        choose_answer(database, turn_id, numbers[chosen])
+    if 0 < chosen < len(ids):
+        choose_answer(database, turn_id, ids[chosen])
+
+
+def choose_answer(database: sqlite3.Connection, turn_id: int, answer_id: int) -> None:
+    """Continue the conversation from an answer."""
+    database.execute("UPDATE turn SET chosen = ? WHERE id = ?", (answer_id, turn_id))
 
 
 def add_unsaved(
     database: sqlite3.Connection, conversation_id: int, turns: Sequence[Turn]
 ) -> list[int | None]:
-    """Turns that could not be kept, or not whole, when they were spoken; returns their numbers."""
-    numbers: list[int | None] = []
+    """Save turns that an earlier error left unsaved or incomplete; return the id of each turn."""
+    ids: list[int | None] = []
     now = time.time()
     for turn in turns:
-        number = turn.id
-        if number is None and turn.answers:
-            number = add_turn(database, conversation_id, turn.question, now)
-            answers = turn.answers
-            add_answers(database, number, answers, [now] * len(answers), turn.place)
-        elif number is not None and turn.unsaved:
-            _mend(database, number, turn)
-        numbers.append(number)
-    return numbers
+        turn_id = turn.id
+        if turn_id is None and turn.answers:
+            turn_id = add_turn(database, conversation_id, turn.question, now)
+            times = [now] * len(turn.answers)
+            add_answers(database, turn_id, turn.answers, times, turn.place)
+        elif turn_id is not None and turn.unsaved:
+            _complete(database, turn_id, turn)
+        ids.append(turn_id)
+    return ids
 
 
-def _mend(database: sqlite3.Connection, turn_id: int, turn: Turn) -> None:
-    """Bring a turn's answers to what they are in memory; what others added to it stays."""
+def _complete(database: sqlite3.Connection, turn_id: int, turn: Turn) -> None:
+    """Save the answers of a turn; answers that another program added stay."""
     stored = database.execute(
         "SELECT id, body, finished, engine FROM answer WHERE turn_id = ? ORDER BY id", (turn_id,)
     ).fetchall()
-    there = {body: number for number, body, *_ in stored}
-    cut = [(number, engine) for number, _, finished, engine in stored if not finished]
+    ids = {body: answer_id for answer_id, body, *_ in stored}
+    unfinished = [(answer_id, engine) for answer_id, _, finished, engine in stored if not finished]
     now = time.time()
     for answer in turn.answers:
-        body = encode(answer)
-        begun = next((number for number, engine in cut if engine == answer.engine), None)
-        if body in there:
-            number = there[body]
+        body = encode_answer(answer)
+        begun = next((one for one in unfinished if one[1] == answer.engine), None)
+        if body in ids:
+            answer_id = ids[body]
         elif begun is not None:
-            number = begun
-            cut.remove((begun, answer.engine))
+            answer_id = begun[0]
+            unfinished.remove(begun)
         else:
-            number = add_answer(database, turn_id, answer, now, finished=True)
-        database.execute("UPDATE answer SET body = ?, finished = 1 WHERE id = ?", (body, number))
+            answer_id = add_answer(database, turn_id, answer, now, finished=True)
+        database.execute("UPDATE answer SET body = ?, finished = 1 WHERE id = ?", (body, answer_id))
         if answer is turn.answer:
-            choose_answer(database, turn_id, number)
+            choose_answer(database, turn_id, answer_id)
 
 
-def is_there(database: sqlite3.Connection, conversation_id: int) -> bool:
-    """Whether there is such a conversation, deleted or not."""
+def exists(database: sqlite3.Connection, conversation_id: int) -> bool:
+    """Return whether a conversation is in the file, marked as deleted or not."""
     found = database.execute("SELECT 1 FROM conversation WHERE id = ?", (conversation_id,))
     return found.fetchone() is not None
 
 
-def copy_turns(database: sqlite3.Connection, source: int, target: int, turns: int) -> int:
-    """Copy a conversation's first turns, with all their answers, into another; returns how many."""
+def fork(database: sqlite3.Connection, conversation_id: int, turns: int) -> int:
+    """Copy a conversation's first turns into a new one and return its id. Raises StoreError."""
+    now = time.time()
+    fork_id = _insert(
+        database,
+        "INSERT INTO conversation (title, created, updated, parent)"
+        " SELECT title, ?, ?, uid FROM conversation WHERE id = ? AND deleted IS NULL",
+        (now, now, conversation_id),
+    )
+    if not fork_id:
+        raise missing(conversation_id)
     rows = database.execute(
         "SELECT id, question, asked, chosen FROM turn WHERE conversation_id = ?"
         " ORDER BY id LIMIT ?",
-        (source, turns),
+        (conversation_id, turns),
     ).fetchall()
     for turn_id, question, asked, chosen in rows:
-        copied = add_turn(database, target, question, asked)
-        answers = database.execute(
-            "SELECT id FROM answer WHERE turn_id = ? ORDER BY id", (turn_id,)
-        ).fetchall()
-        for (answer_id,) in answers:
-            added = database.execute(
-                "INSERT INTO answer (turn_id, engine, finished, body, updated)"
-                " SELECT ?, engine, finished, body, updated FROM answer WHERE id = ?",
-                (copied, answer_id),
-            )
-            if answer_id == chosen:
-                choose_answer(database, copied, added.lastrowid or 0)
-    return len(rows)
+        copy_id = add_turn(database, fork_id, question, asked)
+        _copy_answers(database, turn_id, copy_id, chosen)
+    return fork_id
 
 
-def gone(conversation_id: int) -> StoreError:
-    """The error of a conversation that is not there."""
-    return StoreError(
-        tr("There is no conversation {conversation_id} any more.", conversation_id=conversation_id),
-        tr("`balcao history` lists them."),
+def _copy_answers(
+    database: sqlite3.Connection, source: int, target: int, chosen: int | None
+) -> None:
+    rows = database.execute("SELECT id FROM answer WHERE turn_id = ? ORDER BY id", (source,))
+    for (answer_id,) in rows.fetchall():
+        copy_id = _insert(
+            database,
+            "INSERT INTO answer (turn_id, engine, finished, body, updated)"
+            " SELECT ?, engine, finished, body, updated FROM answer WHERE id = ?",
+            (target, answer_id),
+        )
+        if answer_id == chosen:
+            choose_answer(database, target, copy_id)
+
+
+def purge(database: sqlite3.Connection, conversation_ids: Iterable[int]) -> None:
+    """Erase those conversations that are marked as deleted."""
+    database.executemany(
+        "DELETE FROM conversation WHERE id = ? AND deleted IS NOT NULL",
+        [(conversation_id,) for conversation_id in conversation_ids],
     )
+    (left,) = database.execute("SELECT count(*) FROM conversation").fetchone()
+    if left <= _OPTIMIZE_BELOW:
+        # The index contains deleted words until its segments are merged.
+        database.execute("INSERT INTO said (said) VALUES ('optimize')")
+        database.execute("INSERT INTO titled (titled) VALUES ('optimize')")
+
+
+def missing(conversation_id: int) -> StoreError:
+    """Return the error for a conversation that is not in the file."""
+    return StoreError(
+        tr("There is no conversation {conversation_id}.", conversation_id=conversation_id),
+        tr("To see all conversations, run `balcao history list`."),
+    )
+
+
+def _insert(database: sqlite3.Connection, sql: str, values: Sequence[object]) -> int:
+    """Return the id of the new row, 0 if the statement added none."""
+    added = database.execute(sql, values)
+    return (added.lastrowid or 0) if added.rowcount == 1 else 0

@@ -69,7 +69,7 @@ def test_a_backup_and_back(
     file.write_text("{}")
     code, _, err = run(capsys, "import", str(file))
     assert (code, err.count("\n")) == (1, 1)
-    assert "is no export of conversations" in err
+    assert "is not an export of conversations" in err
 
 
 def test_pages(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> None:

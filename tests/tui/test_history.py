@@ -264,7 +264,7 @@ async def test_importing(
     (tmp_path / "broken.json").write_text("{}")
     async with page(catalogue_dir, (160, 50)) as (pilot, found):
         for file, tells in (
-            (tmp_path / "broken.json", "is no export of conversations"),
+            (tmp_path / "broken.json", "is not an export of conversations"),
             (tmp_path / "none.json", "cannot be read"),
             (exported, "4 conversations imported."),
             (exported, "4 were here already."),
@@ -327,7 +327,7 @@ async def test_what_cannot_be_kept_is_told_on_the_page(catalogue_dir: Path) -> N
     paths.conversations_file().write_text("no database " * 100)
     async with chat(catalogue_dir) as pilot:
         await pilot.press("ctrl+o")
-        await until(lambda: state(pilot).startswith("Conversations cannot be kept"))
+        await until(lambda: state(pilot).startswith("Cannot save conversations"))
 
 
 def looks(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:

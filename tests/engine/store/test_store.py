@@ -118,7 +118,7 @@ for number in range(100000):
 def test_a_file_that_is_no_database(file: Path) -> None:
     file.parent.mkdir()
     file.write_text("not a database, but long enough to be looked at as one" * 40)
-    with pytest.raises(StoreError, match="cannot be kept"):
+    with pytest.raises(StoreError, match="Cannot save"):
         ConversationStore(file)
 
 

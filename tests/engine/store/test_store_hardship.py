@@ -123,7 +123,7 @@ async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
         lambda: history.read_bytes(store, big, "The file"),
         lambda: store.fork(number, 1),
     ):
-        with pytest.raises(StoreError, match=r"cannot be kept in .* full"):
+        with pytest.raises(StoreError, match=r"Cannot save conversations in .* full"):
             change()
     assert [entry.title for entry in store.latest()] == ["Canvas Stool, Blue"]
     assert len(store.search("floats")) == 1
@@ -155,7 +155,7 @@ async def test_a_disk_that_may_not_be_written_is_read(
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir})
     counter = opening.open_counter(chosen)
     assert counter.not_saving is not None
-    assert "cannot be kept" in counter.not_saving.message
+    assert "Cannot save" in counter.not_saving.message
     store = counter.assistant.store  # type: ignore[assignment]
     assert store is not None
     assert [entry.id for entry in store.search("lighthouse")] == [number]
@@ -167,7 +167,7 @@ async def test_a_disk_that_may_not_be_written_is_read(
         lambda: store.begin(Conversation(), "q", ANSWER),
         lambda: store.add([]),
     ):
-        with pytest.raises(StoreError, match="cannot be kept"):
+        with pytest.raises(StoreError, match="Cannot save"):
             change()
     assert store.undelete() is None
     await counter.close()

@@ -231,7 +231,7 @@ def test_an_answer_of_a_purged_conversation_is_told_as_not_kept(file: Path) -> N
     assert conversation.id is not None
     other.delete(conversation.id)
     other.close()
-    with pytest.raises(StoreError, match="deleted"):
+    with pytest.raises(StoreError, match="deleted this"):
         mine.update(answer, ANSWER, finished=True)
     mine.close()
 
