@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine.catalogue.catalogue import Catalogue
-from engine.core import files as manifest
+from engine.core.files import read_manifest
 
 
 def check_index(out: Path) -> str:
@@ -27,7 +27,7 @@ def check_index(out: Path) -> str:
     if not out.exists():
         return "none"
     catalogue = Catalogue.open(out)
-    kept = manifest.read(out).counts["kept"]
+    kept = read_manifest(out).counts["kept"]
     if len(catalogue) != kept:
         raise AssertionError(f"{len(catalogue)} products instead of {kept}")
     catalogue.close()
@@ -38,7 +38,7 @@ def check_rows(out: Path) -> str:
     """The same for training rows."""
     if not out.exists():
         return "none"
-    for split, count in manifest.read(out).counts["splits"].items():
+    for split, count in read_manifest(out).counts["splits"].items():
         with (out / f"{split}.jsonl").open("rb") as stream:
             found = sum(1 for _ in stream)
         if found != count:

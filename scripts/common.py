@@ -17,6 +17,7 @@ from engine.config.settings import load
 from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError
 from engine.core.i18n import tr
+from engine.core.signals import Terminals, not_ignored
 from engine.core.text import one_line
 from engine.core.types import Progress
 
@@ -137,18 +138,15 @@ def _span(seconds: float) -> str:
     return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
 
 
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 _ONE_PRESS = 1.0
-"""Seconds: `accelerate launch` passes on the Ctrl-C that the terminal has sent to all as well."""
+"""Seconds in which a second Ctrl-C is the same press, passed on by `accelerate launch`."""
 
 
 class Stopping:
-    """While it is open a signal ends the command as Ctrl-C does; the second one at once.
+    """While it is open, a signal stops the command as Ctrl-C does.
 
-    After `gently` the first signal only makes it true, for whoever asks between two steps. `tell`:
-    whether this process says so.
+    After `gently(True)` the first signal only makes the object true, for the command to check
+    between two steps; the second one stops at once. `tell`: whether to announce that on stderr.
     """
 
     def __init__(self, *, tell: bool = True) -> None:
@@ -156,20 +154,15 @@ class Stopping:
         self._tell = tell
         self._gently = False
         self._before: dict[int, Any] = {}
-        self._terminals: list[int] = []
+        self._terminals = Terminals()
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         return bool(self._asked)
 
     def __enter__(self) -> Self:
-        # Now, since one that has gone does not say any more that it was a terminal.
-        streams = [stream for stream in (sys.stdout, sys.stderr) if stream and stream.isatty()]
-        self._terminals = [stream.fileno() for stream in streams]
-        for number in _SIGNALS:
-            # `nohup` has it ignored, which is to stay so. A shell's `&` ignores Ctrl-C: likewise.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._hear)
+        for number in not_ignored(("SIGINT", "SIGTERM", "SIGHUP")):
+            self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(
@@ -182,26 +175,19 @@ class Stopping:
             signal.signal(number, before)
 
     def gently(self, wanted: bool) -> None:
-        """From here on the first signal waits for the end of a step, or does not."""
+        """Wait for the end of a step at the first signal, or stop waiting for it."""
         self._gently = wanted
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if number == getattr(signal, "SIGHUP", None):
-            # Both the shell and the kernel send one: the second is no second wish.
+            # Both the shell and the kernel send one: the second must not stop at once.
             signal.signal(number, signal.SIG_IGN)
-            self._write_nowhere()
+            self._terminals.detach()
         pressed = time.monotonic()
         if not self._gently or (self._asked and pressed - self._asked > _ONE_PRESS):
             raise KeyboardInterrupt
         if not self._asked:
             self._asked = pressed
             if self._tell:
-                # print() may be in the middle of a line: a handler must not enter it again.
-                os.write(2, b"\nStopping after this step; Ctrl-C again stops at once.\n")
-
-    def _write_nowhere(self) -> None:
-        """The terminal has gone: what is written to it from now on would be an error."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for handle in self._terminals:
-            os.dup2(nowhere, handle)
-        os.close(nowhere)
+                # Not print(), which may be in the middle of a line and must not be entered twice.
+                os.write(2, b"\nStopping after this step. Press Ctrl-C again to stop now.\n")

@@ -20,10 +20,9 @@ from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.chat.answer import Assistant
 from engine.chat.open import open_catalogue
 from engine.config.settings import OpenAIEngine, Settings, load
-from engine.core import files as manifest
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.events import Answered, Loading
-from engine.core.files import Manifest
+from engine.core.files import Manifest, describe_file, read_manifest, write_manifest
 from engine.core.text import one_line
 from engine.core.types import Answer, Conversation, Progress
 from engine.evaluation import render, report
@@ -122,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
                     on_progress=line.show,
                 )
         files = render.write(made, options.out)
-        manifest.write(options.out, _manifest(options, trained, made))
+        write_manifest(options.out, _manifest(options, trained, made))
     _tell(made, files, outcome, as_json=options.json)
     return FAILED if outcome.failed or outcome.left else DONE
 
@@ -138,7 +137,7 @@ def _identity(catalogue: Retriever) -> dict[str, Any]:
     """What tells this catalogue from others: what it was made from, and by which version."""
     if not isinstance(catalogue, Catalogue):
         return {"products": len(catalogue)}
-    made = manifest.read(catalogue.folder)
+    made = read_manifest(catalogue.folder)
     return {"version": made.version, "inputs": msgspec.to_builtins(made.inputs)}
 
 
@@ -230,7 +229,7 @@ async def _answer_all(
 
 
 def _manifest(options: argparse.Namespace, trained: Path | None, made: Report) -> Manifest:
-    inputs = [manifest.input_of(path) for path in (options.data, trained) if path is not None]
+    inputs = [describe_file(path) for path in (options.data, trained) if path is not None]
     settings = {
         "engines": made.made_of,
         "limit": options.limit,

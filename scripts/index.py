@@ -16,9 +16,8 @@ import msgspec
 from engine.catalogue.index import build_catalogue, change_catalogue, ensure_sample, fill_server
 from engine.catalogue.postgres import is_address
 from engine.config import paths
-from engine.core import files as manifest
 from engine.core.errors import UsageError
-from engine.core.files import Manifest
+from engine.core.files import Manifest, read_manifest
 from scripts.common import DONE, ProgressLine, guarded
 
 
@@ -78,7 +77,7 @@ def _fill_server(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> tuple[Path, Manifest]:
     if options.sample:
         folder = ensure_sample()
-        return folder, manifest.read(folder)
+        return folder, read_manifest(folder)
     if options.source is None or options.out is None:
         raise UsageError("TRN and --out (or --to) are needed.", "Or take --sample.")
     with ProgressLine(sys.stderr) as progress:

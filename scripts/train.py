@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from engine.config import paths
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageError
+from engine.core.files import read_manifest
 from engine.core.text import one_line
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, read_recipe
@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace, given: list[str]) -> int:
         if status != DONE or options.dry_run or options.detach:
             return status
     if here.first:
-        print(outcome_text(out, manifest.read(out)))
+        print(outcome_text(out, read_manifest(out)))
         offer_engine(out, options.engine)
     return DONE
 

@@ -24,9 +24,8 @@ from engine.catalogue.clean import clean
 from engine.catalogue.prepare import TRAIN, Sampler, Splitter
 from engine.catalogue.read import Counts, read_rows
 from engine.config import paths
-from engine.core import files as manifest
 from engine.core.errors import UsageError
-from engine.core.files import Manifest, input_of
+from engine.core.files import Manifest, describe_file, write_atomic, write_manifest
 from engine.core.types import Product
 from engine.prompts import PROMPT_VERSION
 from scripts.common import DONE, ProgressLine, guarded, say
@@ -184,7 +183,7 @@ def write_rows(file: Path, products: Sequence[Product]) -> None:
         msgspec.json.encode({"uid": one.uid, "title": one.title, "content": one.description})
         for one in products
     ]
-    manifest.write_whole(file, b"\n".join(lines) + b"\n")
+    write_atomic(file, b"\n".join(lines) + b"\n")
 
 
 def _describe(
@@ -194,7 +193,7 @@ def _describe(
     made = Manifest(
         kind=KIND,
         version=VERSION,
-        inputs=[input_of(source)],
+        inputs=[describe_file(source)],
         counts=counts,
         settings=settings,
         prompt_version=PROMPT_VERSION,
@@ -216,8 +215,8 @@ def _describe(
         seed=plan.seed,
         steps=f"{plan.steps:,} + {plan.finish:,} + {plan.settle:,}",
     )
-    manifest.write_whole(folder / "README.md", text.encode())
-    manifest.write(folder, made)
+    write_atomic(folder / "README.md", text.encode())
+    write_manifest(folder, made)
 
 
 if __name__ == "__main__":

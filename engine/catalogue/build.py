@@ -13,9 +13,8 @@ from typing import Any
 from engine.catalogue import records as layout
 from engine.catalogue.folding import FOLD_VERSION, fold, key, words
 from engine.catalogue.records import FILE
-from engine.core import files as manifest
 from engine.core.errors import CatalogueError, why
-from engine.core.files import Manifest, one_at_a_time, whole_folder
+from engine.core.files import Manifest, atomic_folder, folder_lock, locked, write_manifest
 from engine.core.i18n import tr
 from engine.core.types import Product
 from engine.prompts import PROMPT_VERSION
@@ -245,12 +244,12 @@ def build(
     The folder appears whole: a crash leaves the one of before, or none. Raises CatalogueError if
     it cannot be written, UsageError if `out` holds something else.
     """
-    with whole_folder(out, layout.KIND) as draft:
+    with atomic_folder(out, layout.KIND) as draft:
         count = _fill(products, draft)
         if add_more:
             add_more(draft)
         made = _manifest(describe() if describe else None, count)
-        manifest.write(draft, made)
+        write_manifest(draft, made)
     return made
 
 
@@ -265,7 +264,7 @@ def change(
     doing it again ends the same. Those who read the index see new texts and whole titles at once,
     new words when they open it anew. Raises CatalogueError if it cannot be read or written.
     """
-    with one_at_a_time(folder):
+    with locked(folder_lock(folder)):
         before = layout.readable(folder)
         changer = Changer(folder)
         titles = WordsWriter(folder / layout.TITLES)
@@ -278,7 +277,7 @@ def change(
         titles.close()
         bodies.close()
         made = _changed_manifest(before, describe() if describe else None)
-        manifest.write(folder, made)
+        write_manifest(folder, made)
     return made
 
 

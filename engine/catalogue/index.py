@@ -13,9 +13,8 @@ from engine.catalogue.postgres import fill_postgres
 from engine.catalogue.read import Counts, input_of, read_rows
 from engine.catalogue.related import labels_of, read_labels, read_targets, write_related
 from engine.config import paths
-from engine.core import files as manifest
 from engine.core.errors import DataError
-from engine.core.files import Manifest, one_at_a_time
+from engine.core.files import Manifest, describe_file, folder_lock, locked, read_manifest
 from engine.core.i18n import tr
 from engine.core.types import Product, Progress
 from engine.prompts import PROMPT_VERSION
@@ -90,7 +89,7 @@ def ensure_sample() -> Path:
     source = paths.sample_source()
     if _is_current(out, source):
         return out
-    with one_at_a_time(out.with_name(f"{out.name}.first")):
+    with locked(folder_lock(out.with_name(f"{out.name}.first"))):
         if not _is_current(out, source):
             build_catalogue(source, out)
     return out
@@ -98,8 +97,8 @@ def ensure_sample() -> Path:
 
 def _is_current(folder: Path, source: Path) -> bool:
     try:
-        made = manifest.read(folder)
-        wanted = manifest.input_of(source).sha256
+        made = read_manifest(folder)
+        wanted = describe_file(source).sha256
     except (DataError, OSError):
         return False
     return (

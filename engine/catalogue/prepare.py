@@ -14,9 +14,8 @@ import msgspec
 
 from engine.catalogue.clean import clean
 from engine.catalogue.read import Counts, RawRow, input_of, read_rows
-from engine.core import files as manifest
 from engine.core.errors import DataError, UsageError
-from engine.core.files import Manifest, whole_folder
+from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.types import Product, Progress
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
 
@@ -187,7 +186,7 @@ def prepare(
     """
     _check(plan)
     counts = Counts()
-    with whole_folder(out, KIND) as draft:
+    with atomic_folder(out, KIND) as draft:
 
         def tell() -> None:
             if on_progress:
@@ -205,7 +204,7 @@ def prepare(
             settings=asdict(plan),
             prompt_version=PROMPT_VERSION,
         )
-        manifest.write(draft, made)
+        write_manifest(draft, made)
     return made
 
 

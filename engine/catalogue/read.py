@@ -20,9 +20,8 @@ from typing import Any, BinaryIO, cast
 import msgspec
 from isal import igzip, isal_zlib
 
-from engine.core import files as manifest
 from engine.core.errors import DataError, why
-from engine.core.files import Input
+from engine.core.files import Input, describe_file
 from engine.core.i18n import tr
 
 
@@ -204,7 +203,7 @@ def input_of(source: Path, counts: Counts) -> Input:
         return Input("standard input", counts.sha256, counts.bytes_read)
     if counts.sha256 and counts.bytes_read == source.stat().st_size:
         return Input(source.name, counts.sha256, counts.bytes_read)
-    return manifest.input_of(source)
+    return describe_file(source)
 
 
 def _unpacked(raw: BinaryIO, source: Path, counts: Counts) -> Iterator[bytes]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.catalogue.folding import FOLD_VERSION
-from engine.core import files as manifest
 from engine.core.errors import CatalogueError, DataError
-from engine.core.files import Manifest
+from engine.core.files import Manifest, read_manifest
 from engine.core.i18n import tr
 from engine.core.types import Product
 
@@ -35,7 +34,7 @@ def readable(folder: Path) -> Manifest:
     this program can read.
     """
     try:
-        made = manifest.read(folder)
+        made = read_manifest(folder)
     except DataError as error:
         raise CatalogueError(
             tr("There is no catalogue in {folder}.", folder=folder), remedy(folder)

@@ -19,7 +19,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from engine.config import paths
 from engine.core.errors import BalcaoError, SettingsError, why
-from engine.core.files import write_whole
+from engine.core.files import write_atomic
 from engine.core.i18n import tr
 
 Value = str | int | float | bool
@@ -47,7 +47,7 @@ def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
         after = _edited(before, table, values)
         if after != before:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, after.encode())
+            write_atomic(file, after.encode())
     except OSError as error:
         raise BalcaoError(
             tr("{file} cannot be written: {why}.", file=file, why=why(error))

@@ -9,10 +9,12 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from engine.config import paths, settings
 from engine.config.settings import OpenAIEngine, Settings
-from engine.core.errors import BalcaoError, SettingsError, UsageError, why
-from engine.core.files import toml_text, write_whole
+from engine.core.errors import SettingsError, UsageError
+from engine.core.files import reading, write_atomic, writing
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -122,24 +124,21 @@ def _title(base: str) -> str:
 
 def _read() -> dict[str, Any]:
     file = paths.engines_file()
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8")).get("engines", {})
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            tr("{file} cannot be read: {error}.", file=file, error=why(error)),
-            tr("Mend it, or remove it."),
-        ) from error
+    remedy = tr("Fix it, or delete it.")
+    with reading(file, SettingsError, remedy):
+        try:
+            found = tomllib.loads(file.read_text(encoding="utf-8")).get("engines", {})
+        except FileNotFoundError:
+            return {}
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(
+                tr("{file} is not valid TOML: {error}.", file=file, error=error), remedy
+            ) from error
     return found if isinstance(found, dict) else {}
 
 
 def _write(engines: dict[str, Any]) -> None:
     file = paths.engines_file()
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, (_HEADER + toml_text({"engines": engines})).encode())
-    except OSError as error:
-        raise BalcaoError(
-            tr("{file} cannot be written: {why}.", file=file, why=why(error))
-        ) from error
+        write_atomic(file, (_HEADER + tomlkit.dumps({"engines": engines})).encode())

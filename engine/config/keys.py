@@ -23,8 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from engine.config import paths
-from engine.core.errors import BalcaoError, SettingsError, UsageError, why
-from engine.core.files import toml_text, write_whole
+from engine.core.errors import BalcaoError, SettingsError, UsageError
+from engine.core.files import reading, write_atomic, writing
 from engine.core.i18n import tr
 
 _SERVICE = "balcao"
@@ -135,21 +135,17 @@ def check_name(name: str) -> None:
 
 def _read() -> _Kept:
     file = paths.keys_file()
-    try:
-        with file.open("rb") as stream:
-            _check_private(file, os.fstat(stream.fileno()))
-            raw = tomllib.load(stream)
-    except FileNotFoundError:
-        return _Kept()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            tr("{file} cannot be read: {why}.", file=file, why=why(error))
-        ) from None
-    except tomllib.TOMLDecodeError:
-        # The error would show the line, and with it a key.
-        raise SettingsError(
-            tr("{file} is not valid TOML.", file=file), tr("Mend it, or remove it.")
-        ) from None
+    remedy = tr("Fix it, or delete it.")
+    with reading(file, SettingsError, remedy):
+        try:
+            with file.open("rb") as stream:
+                _check_private(file, os.fstat(stream.fileno()))
+                raw = tomllib.load(stream)
+        except FileNotFoundError:
+            return _Kept()
+        except tomllib.TOMLDecodeError:
+            # Without the cause, which shows the line and with it a key.
+            raise SettingsError(tr("{file} is not valid TOML.", file=file), remedy) from None
     return _understood(file, raw)
 
 
@@ -180,14 +176,11 @@ def _write(kept: _Kept) -> None:
     values: dict[str, Any] = {"in_keyring": list(kept.in_keyring)} if kept.in_keyring else {}
     if kept.keys:
         values["keys"] = kept.keys
-    try:
+    import tomlkit
+
+    with writing(file), _private_files():
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _private_files():
-            write_whole(file, (_HEADER + toml_text(values)).encode())
-    except OSError as error:
-        raise BalcaoError(
-            tr("{file} cannot be written: {why}.", file=file, why=why(error))
-        ) from None
+        write_atomic(file, (_HEADER + tomlkit.dumps(values)).encode())
 
 
 @contextmanager

@@ -1,86 +1,138 @@
-"""A folder that appears whole or not at all, by one builder at a time."""
+"""Write files and folders atomically, lock them, and describe them in a manifest."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
+import math
 import os
-import re
 import shutil
 import stat
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
 from engine.core.errors import BalcaoError, DataError, UsageError, why
 from engine.core.i18n import tr
-
-NAME = "manifest.json"
-
-
-def now() -> str:
-    """The time, ISO 8601, UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+from engine.core.text import byte_count
 
 
-class Input(msgspec.Struct, frozen=True):
-    """A file that an artefact was made from."""
-
-    name: str
-    sha256: str
-    bytes: int = 0
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an artefact is. `counts` holds read, kept and rejected (by reason) of rows."""
-
-    kind: str
-    version: int
-    created: str = msgspec.field(default_factory=now)
-    inputs: list[Input] = []
-    counts: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
-    prompt_version: int
-
-
-def write(folder: Path, manifest: Manifest) -> Path:
-    """Write `manifest` into `folder`, whole or not at all, and return its path."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    path = folder / NAME
-    write_whole(path, text + b"\n")
-    return path
-
-
-def read(folder: Path) -> Manifest:
-    """The manifest in `folder`. Raises DataError if there is none or it cannot be understood."""
-    path = folder / NAME
+@contextmanager
+def reading(
+    path: Path | str, error: type[BalcaoError] = DataError, remedy: str = ""
+) -> Iterator[None]:
+    """Raise `error` if the block cannot read `path`, or finds text there that is not UTF-8."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError as error:
-        raise DataError(tr("There is no {name} in {folder}.", name=NAME, folder=folder)) from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise DataError(
-            tr("{path} cannot be read: {error}.", path=path, error=why(error))
-        ) from error
+        yield
+    except (OSError, UnicodeDecodeError) as cause:
+        raise error(
+            tr("Cannot read {path}: {why}.", path=path, why=why(cause)),
+            remedy or tr("Check the path and its permissions."),
+        ) from cause
 
 
-def input_of(path: Path) -> Input:
-    """The file's name, size and SHA-256, for `Manifest.inputs`."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Input(path.name, digest, path.stat().st_size)
+@contextmanager
+def writing(
+    path: Path | str, error: type[BalcaoError] = BalcaoError, remedy: str = ""
+) -> Iterator[None]:
+    """Raise `error` if the block cannot write `path`."""
+    try:
+        yield
+    except OSError as cause:
+        raise error(
+            tr("Cannot write {path}: {why}.", path=path, why=why(cause)),
+            remedy or tr("Check the free disk space and the permissions."),
+        ) from cause
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a crash at any moment leaves the old one or the new one.
+def nearest_parent(path: Path) -> Path:
+    """Return `path`, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
 
-    Who may read and write it stays as it was.
+
+def free_space(path: Path) -> int:
+    """Return the free bytes of the disk that `path` is on, or would be."""
+    return shutil.disk_usage(nearest_parent(path)).free
+
+
+def check_space(
+    path: Path,
+    needed: int,
+    purpose: str,
+    error: type[BalcaoError] = BalcaoError,
+    remedy: str = "",
+) -> None:
+    """Raise `error` if the disk of `path` has less than `needed` bytes free for `purpose`."""
+    free = free_space(path)
+    if needed > free:
+        raise error(
+            tr(
+                "Not enough disk space in {path} for {purpose}: {needed} needed, {free} free.",
+                path=path,
+                purpose=purpose,
+                needed=byte_count(needed),
+                free=byte_count(free),
+            ),
+            remedy or tr("Free some space, or choose a folder on another disk."),
+        )
+
+
+_POLL = 0.05
+"""Seconds between two tries to get a lock."""
+
+
+def lock(file: IO[Any], *, wait: float = 0.0, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; return False if another process has it after `wait` s.
+
+    Windows has no such locks: there it always returns True.
     """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if wait == math.inf:
+        fcntl.flock(file, mode)
+        return True
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(file, mode | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL)
+        else:
+            return True
+
+
+@contextmanager
+def locked(path: Path, *, busy: BalcaoError | None = None, wait: float = 0.0) -> Iterator[IO[str]]:
+    """Hold a lock on the file `path`, created if missing, and yield it open for appending.
+
+    If another process still holds it after `wait` seconds, raise `busy`; without `busy`, wait as
+    long as it takes. Raise BalcaoError if the file cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    with file:
+        if not lock(file, wait=wait if busy else math.inf) and busy:
+            raise busy
+        yield file
+
+
+def folder_lock(out: Path) -> Path:
+    """Return the file to lock while the folder `out` is written."""
+    return out.absolute().with_name(f".{out.absolute().name}.lock")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves either the old content or the new; keep its mode."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     with draft.open("wb") as stream:
         if path.exists():
@@ -93,7 +145,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut, where the system can."""
+    """Make renames inside `folder` survive a power cut, on systems that can."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -103,23 +155,19 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-_DRAFT = "building"
-_OLD = "old"
+@contextmanager
+def atomic_folder(out: Path, kind: str) -> Iterator[Path]:
+    """Yield a new folder to fill; rename it to `out` at the end, or delete it on an error.
 
-
-@contextlib.contextmanager
-def whole_folder(out: Path, kind: str) -> Iterator[Path]:
-    """A new folder to fill; renamed to `out` at the end, thrown away on an error.
-
-    An artefact of the same kind at `out` is replaced; who else would write it waits. Raises
-    UsageError if something else is there, BalcaoError if the disk says no.
+    Replace an artefact of the same kind at `out`, and hold back other processes that would write
+    there. Raise UsageError if `out` holds something else, BalcaoError if it cannot be written.
     """
     out = out.absolute()
     _check_target(out, kind)
-    with one_at_a_time(out), _writing(out):
+    with locked(folder_lock(out)), writing(out):
         _check_target(out, kind)
-        draft = out.parent / f".{out.name}.{_DRAFT}-{uuid.uuid4().hex[:8]}"
-        _sweep(out)
+        draft = _sibling(out, _DRAFT)
+        _delete_leftovers(out)
         draft.mkdir()
         try:
             yield draft
@@ -129,63 +177,34 @@ def whole_folder(out: Path, kind: str) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def one_at_a_time(out: Path) -> Iterator[None]:
-    """Hold back other processes that would write the same folder, until this one is done."""
-    with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle = (out.parent / f".{out.name}.lock").open("w")
-    with handle:
-        release = _lock(handle.fileno())
-        try:
-            yield
-        finally:
-            release()
+_DRAFT = "building"
+_OLD = "old"
 
 
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BalcaoError(
-            tr("{out} cannot be written: {why}.", out=out, why=why(error)),
-            tr("Make room, or name another folder."),
-        ) from error
-
-
-def _lock(handle: int) -> Callable[[], None]:
-    try:
-        import fcntl
-    except ImportError:  # Windows: the rename still keeps the folder whole.
-        return lambda: None
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return lambda: fcntl.flock(handle, fcntl.LOCK_UN)
+def _sibling(out: Path, purpose: str) -> Path:
+    return out.parent / f".{out.name}.{purpose}-{os.urandom(4).hex()}"
 
 
 def _check_target(out: Path, kind: str) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise UsageError(
-            tr("{out} is a file.", out=out),
-            tr("Name a folder that is new or holds an older one."),
-        )
+        raise UsageError(tr("{out} is a file.", out=out), tr("Choose a folder."))
     if not any(out.iterdir()):
         return
     try:
-        found = read(out).kind
+        found = read_manifest(out).kind
     except DataError:
         found = ""
     if found != kind:
         raise UsageError(
-            tr("{out} holds something else than a {kind}.", out=out, kind=kind),
-            tr("Name a new folder, or empty that one."),
+            tr("{out} is not empty and is not a {kind}.", out=out, kind=kind),
+            tr("Choose a new folder, or empty that one."),
         )
 
 
-def _sweep(out: Path) -> None:
-    """Throw away what builders that were killed left; callers hold the lock."""
+def _delete_leftovers(out: Path) -> None:
+    # Of processes that were killed: the caller holds the lock, so none of them is still running.
     for left in out.parent.glob(f".{out.name}.*-*"):
         if left.name.startswith((f".{out.name}.{_DRAFT}-", f".{out.name}.{_OLD}-")):
             shutil.rmtree(left, ignore_errors=True)
@@ -202,7 +221,7 @@ def _sync(folder: Path) -> None:
 
 
 def _swap(draft: Path, out: Path) -> None:
-    old = out.parent / f".{out.name}.{_OLD}-{uuid.uuid4().hex[:8]}"
+    old = _sibling(out, _OLD)
     if out.exists():
         out.rename(old)
     draft.rename(out)
@@ -210,46 +229,58 @@ def _swap(draft: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+\Z")
+MANIFEST = "manifest.json"
 
 
-def toml_text(values: Mapping[str, Any]) -> str:
-    """`values` as TOML: plain values first, then tables. Takes what `tomllib` reads but dates.
-
-    Raises TypeError for a value that has no place here.
-    """
-    return "".join(_lines(values, ()))
+def timestamp() -> str:
+    """Return the time in UTC, as ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _lines(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    plain = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
-    lines = [f"{_key(name)} = {_value(value)}\n" for name, value in plain.items()]
-    if path and (plain or not values):
-        lines.insert(0, f"\n[{'.'.join(map(_key, path))}]\n")
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            lines += _lines(value, (*path, name))
-    return lines
+class Input(msgspec.Struct, frozen=True):
+    """A file that an artefact was made from."""
+
+    name: str
+    sha256: str
+    bytes: int = 0
 
 
-def _key(name: str) -> str:
-    return name if _BARE_KEY.match(name) else _string(name)
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Describe an artefact. `counts` has the rows read, kept and rejected (by reason)."""
+
+    kind: str
+    version: int
+    created: str = msgspec.field(default_factory=timestamp)
+    inputs: list[Input] = []
+    counts: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    prompt_version: int
 
 
-def _value(value: object) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return _string(value)
-        case int() | float():
-            return repr(value)
-        case list():
-            return f"[{', '.join(map(_value, value))}]"
-        case _:
-            raise TypeError(type(value))
+def write_manifest(folder: Path, manifest: Manifest) -> Path:
+    """Write `manifest` into `folder` atomically and return its path."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    path = folder / MANIFEST
+    write_atomic(path, text + b"\n")
+    return path
 
 
-def _string(text: str) -> str:
-    # JSON's escapes are TOML's too, but for DEL, which TOML wants escaped and JSON does not.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest in `folder`. Raise DataError if it is missing or invalid."""
+    path = folder / MANIFEST
+    with reading(path):
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except FileNotFoundError as error:
+            raise DataError(tr("{folder} has no {name}.", folder=folder, name=MANIFEST)) from error
+        except msgspec.DecodeError as error:
+            raise DataError(tr("{path} is not a manifest: {why}.", path=path, why=error)) from error
+
+
+def describe_file(path: Path) -> Input:
+    """Return the file's name, size and SHA-256 for `Manifest.inputs`."""
+    import hashlib
+
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Input(path.name, digest, path.stat().st_size)

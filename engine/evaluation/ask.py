@@ -22,8 +22,8 @@ from engine.config.settings import (
     OpenAIEngine,
     Settings,
 )
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError
+from engine.core.files import describe_file, read_manifest
 from engine.core.types import Answer, Mode, Status, StopReason, Timing, Tokens
 from engine.evaluation.questions import Question
 from engine.prompts import PROMPT_VERSION
@@ -144,7 +144,7 @@ def _file(folder: str | None, name: str) -> dict[str, Any] | None:
     """Name, SHA-256 and size of a file in a model's folder; None where there is none."""
     path = Path(folder).expanduser() / name if folder else None
     try:
-        return msgspec.to_builtins(manifest.input_of(path)) if path else None
+        return msgspec.to_builtins(describe_file(path)) if path else None
     except OSError:
         # A model by its hub id: the name is all that is known here.
         return None
@@ -152,7 +152,7 @@ def _file(folder: str | None, name: str) -> dict[str, Any] | None:
 
 def _manifest(folder: str | None) -> dict[str, Any] | None:
     try:
-        made = manifest.read(Path(folder).expanduser()) if folder else None
+        made = read_manifest(Path(folder).expanduser()) if folder else None
     except DataError:
         return None
     return msgspec.to_builtins(made) if made else None

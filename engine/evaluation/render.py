@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from engine.core import files as manifest
+from engine.core.files import write_atomic
 from engine.core.text import one_line, printable
 from engine.evaluation.metrics import Outcome
 from engine.evaluation.questions import Group
@@ -517,5 +517,5 @@ def write(report: Report, folder: Path) -> list[Path]:
         "report.html": as_html(report).encode(errors="replace"),
     }
     for name, data in files.items():
-        manifest.write_whole(folder / name, data)
+        write_atomic(folder / name, data)
     return [folder / name for name in files]

@@ -20,8 +20,8 @@ from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.weights import find_model, pull_command, read_header, read_json
 from engine.config import paths
 from engine.config.settings import LlamaEngine, Settings
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageError, why
+from engine.core.files import MANIFEST, read_manifest
 from engine.core.hub_cache import find_snapshot, hub_cache, hub_folder, split_id
 from engine.core.i18n import tr
 from engine.core.text import byte_count
@@ -188,9 +188,9 @@ def _removable(name: str) -> list[Path]:
 
 def _copies() -> Iterator[tuple[Path, dict[str, str]]]:
     """The folders of models and adapters that were converted for llama.cpp, and of what each is."""
-    for file in sorted((paths.cache_dir() / _LLAMA_CPP).glob(f"*/{manifest.NAME}")):
+    for file in sorted((paths.cache_dir() / _LLAMA_CPP).glob(f"*/{MANIFEST}")):
         try:
-            made = manifest.read(file.parent).settings
+            made = read_manifest(file.parent).settings
         except DataError:
             continue
         yield file.parent, {"model": "", **{name: str(value) for name, value in made.items()}}

@@ -34,7 +34,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from engine.backends.llama.weights import read_json
 from engine.core.errors import BalcaoError, UsageError
-from engine.core.files import write_whole
+from engine.core.files import write_atomic
 from engine.core.hub_cache import split_id
 from engine.core.i18n import tr
 from engine.core.text import byte_count
@@ -226,7 +226,7 @@ class _Pull:
         if revision != self._offer.commit:
             ref = self._stored / "refs" / revision
             ref.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(ref, self._offer.commit.encode())
+            write_atomic(ref, self._offer.commit.encode())
 
     def _part(self, file: Remote) -> Path:
         """The beginning of a file, kept by what it is and not by what it is called."""

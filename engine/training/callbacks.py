@@ -21,7 +21,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from engine.core.files import now, write_whole
+from engine.core.files import timestamp, write_atomic
 from engine.core.i18n import tr
 from engine.core.types import Progress
 from engine.training.encode import Encoder, Example
@@ -169,7 +169,7 @@ class Sampling(TrainerCallback):  # type: ignore[misc] # untyped library
                     "word_for_word": msgspec.to_builtins(scores),
                     "samples": asked,
                     "seconds": round(self._last[1], 2),
-                    "time": now(),
+                    "time": timestamp(),
                 }
             )
             self._status.sampled(scores)
@@ -259,7 +259,7 @@ class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
                 "grad_norm": logs["grad_norm"],
                 "token_accuracy": logs["mean_token_accuracy"],
                 "tokens_per_second": round(self._speed, 1),
-                "time": now(),
+                "time": timestamp(),
             }
         )
 
@@ -267,7 +267,7 @@ class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
         """After this process's part of a checkpoint is on disk."""
         wait_for_all()
         if self._metrics is not None:
-            write_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, b"")
+            write_atomic(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, b"")
 
     def _measure(self, tokens: float) -> None:
         moment, before = time.monotonic(), self._last

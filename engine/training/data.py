@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core import files as manifest
 from engine.core.errors import DataError, UsageError
+from engine.core.files import MANIFEST, read_manifest
 from engine.core.types import Message
 from engine.prompts import PROMPT_VERSION, SYSTEM
 from engine.training.openai.check import CheckedFile, TokenCounter, check_file, shared_rows
@@ -146,9 +146,9 @@ def read_data(folder: Path) -> LoraData:
 
 
 def _check_prompts(folder: Path) -> None:
-    if not (folder / manifest.NAME).exists():
+    if not (folder / MANIFEST).exists():
         return
-    version = manifest.read(folder).prompt_version
+    version = read_manifest(folder).prompt_version
     if version != PROMPT_VERSION:
         raise DataError(
             f"The rows in {folder} are worded by version {version} of the prompts; the chat asks"

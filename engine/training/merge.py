@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import Manifest, input_of, whole_folder
+from engine.core.files import Manifest, atomic_folder, describe_file, write_manifest
 from engine.core.types import Message, Mode, Progress, Role
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
 from engine.training.data import as_messages, offline, read_data
@@ -114,7 +113,7 @@ def merge(
     offline()
     from engine.training.merge_weights import Merger, compare
 
-    with whole_folder(out, KIND) as draft:
+    with atomic_folder(out, KIND) as draft:
         show(Progress("loading the model"))
         merger = Merger(base.folder, adapter)
         answers = merger.answers(prompts, show)
@@ -130,7 +129,7 @@ def merge(
             )
         made = _manifest(base, adapter, written, found)
         (draft / "README.md").write_text(_card(made), encoding="utf-8")
-        manifest.write(draft, made)
+        write_manifest(draft, made)
     return made
 
 
@@ -168,7 +167,7 @@ def _manifest(base: Base, adapter: Path, precision: str, found: Agreement) -> Ma
     return Manifest(
         kind=KIND,
         version=VERSION,
-        inputs=[input_of(file) for file in (*weights, *trained)],
+        inputs=[describe_file(file) for file in (*weights, *trained)],
         settings={
             "base": base.name,
             "adapter": str(adapter),

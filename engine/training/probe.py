@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.training import memory as lora_memory
+from engine.core import memory
 from engine.training.base import Numerics
 from engine.training.estimate import Estimate, Measured, estimate, expected, no_row_fits
 from engine.training.failures import memory_is_out
@@ -83,11 +83,11 @@ class _Steps:
         with self._numerics.autocast():
             # As trl's compute_loss does, but without telling other processes or the metrics.
             found = self._trainer.model(**inputs, use_cache=False, fused_lm_head=True)
-        held = lora_memory.held()
+        held = memory.used() or 0
         (-found.log_probs.sum() / found.label_mask.sum().clamp(min=1)).backward()
         self._optimizer.step()
         self._optimizer.zero_grad()
-        peak = lora_memory.peak()
+        peak = memory.peak()
         if self._numerics.on_gpu:
             torch.cuda.synchronize()
             held, peak = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
@@ -150,4 +150,4 @@ def _batches(trainer: Any, recipe: Recipe, processes: Processes) -> list[int]:  
 def _room(numerics: Numerics, processes: Processes) -> int | None:
     if numerics.on_gpu:
         return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
-    return lora_memory.room(processes.beside)
+    return memory.limit(processes.beside)

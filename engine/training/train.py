@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from engine.core import files as manifest
 from engine.core.errors import DataError
-from engine.core.files import Manifest, input_of
+from engine.core.files import Manifest, describe_file, write_atomic, write_manifest
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
 from engine.training.data import TRAIN, check_packages, offline, read_data
@@ -205,8 +204,8 @@ class LoraRun:
         for file in draft.iterdir():
             file.replace(self._out / file.name)
         made = self._manifest(tuner, outcome, scores)
-        manifest.write_whole(self._out / "README.md", model_card(made).encode())
-        manifest.write(self._out, made)
+        write_atomic(self._out / "README.md", model_card(made).encode())
+        write_manifest(self._out, made)
         shutil.rmtree(self._out / CHECKPOINTS)
         return made
 
@@ -219,7 +218,7 @@ class LoraRun:
         return RunInputs(
             base=self._base.name,
             weights={file.name: file.stat().st_size for file in self._base.files},
-            data=[input_of(file) for file in self._data.files],
+            data=[describe_file(file) for file in self._data.files],
             recipe=self._recipe,
             prompt_version=PROMPT_VERSION,
             processes=self._processes.count,
@@ -230,7 +229,7 @@ class LoraRun:
         return Manifest(
             kind=ADAPTER_KIND,
             version=ADAPTER_VERSION,
-            inputs=[input_of(file) for file in (*self._data.files, *files)],
+            inputs=[describe_file(file) for file in (*self._data.files, *files)],
             counts={
                 "read": len(self._data.train),
                 "kept": len(self._train.examples),

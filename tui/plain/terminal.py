@@ -13,9 +13,10 @@ from types import FrameType
 from typing import TextIO
 
 from engine.core.i18n import tr
+from engine.core.signals import Terminals, not_ignored
 from engine.core.text import one_line, printable
 from tui.terminal import UTF8, set_charset, terminal_charset
-from tui.textual_patches.driver import EXIT_TIMEOUT, TerminalStreams
+from tui.textual_patches.driver import EXIT_TIMEOUT
 
 PROMPT = tr("You: ")
 _CONTINUES = "\\"
@@ -30,7 +31,7 @@ class Voice:
         self._said = said
         self._terminal = heard.isatty()
         self._shown = said.isatty()
-        self._terminals = TerminalStreams()
+        self._terminals = Terminals()
         own = codecs.lookup(said.encoding or UTF8).name
         charset = terminal_charset(unicode, python_charset=own) if self._shown else own
         set_charset(said, charset)
@@ -65,7 +66,7 @@ class Voice:
         except OSError as error:
             if not self._shown or error.errno != errno.EIO:
                 raise
-            self._terminals.away()
+            self._terminals.detach()
             raise Gone from error
 
     def lines(self, typed: str = "") -> Iterator[str | None]:
@@ -108,7 +109,7 @@ class Voice:
         finally:
             # To input() the end of a line that broke is an Enter, or an end of file.
             if self._terminal and not self._heard.isatty():
-                self._terminals.away()
+                self._terminals.detach()
                 raise Gone
         if not line:
             raise EOFError
@@ -141,21 +142,19 @@ class Parting:
 
     def __init__(self) -> None:
         self.code = 0
-        self._terminals = TerminalStreams()
+        self._terminals = Terminals()
 
     def listen(self) -> None:
         """From here on a signal stops what is going on, as Ctrl-C does, and the chat ends."""
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            # `nohup` has it ignored, which is to stay so.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._hear)
+        for number in not_ignored(("SIGHUP", "SIGTERM")):
+            signal.signal(number, self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.code:  # both the shell and the kernel send one
             return
         self.code = 128 + number
         if number == signal.SIGHUP:
-            self._terminals.away()
+            self._terminals.detach()
         signal.alarm(EXIT_TIMEOUT)
         interrupt = signal.getsignal(signal.SIGINT)
         if not callable(interrupt):

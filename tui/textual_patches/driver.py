@@ -10,7 +10,6 @@ import asyncio
 import os
 import selectors
 import signal
-import sys
 from codecs import getincrementaldecoder
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -23,6 +22,7 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Paste
 
+from engine.core.signals import Terminals, not_ignored
 from tui.textual_patches.typeahead import as_terminal_input
 
 _BEGIN, _END = "\x1b[200~", "\x1b[201~"
@@ -61,21 +61,6 @@ EXIT_TIMEOUT = 10
 """Seconds after which a chat that cannot leave ends all the same: nobody is there to end it."""
 
 
-class TerminalStreams:
-    """The program's streams that are terminals: noted now, since one that has gone says no more."""
-
-    def __init__(self) -> None:
-        streams = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
-        self._handles = [one.fileno() for one in streams if one and one.isatty()]
-
-    def away(self) -> None:
-        """The terminal has gone: what is written to it from now on would be an error."""
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for handle in self._handles:
-            os.dup2(nowhere, handle)
-        os.close(nowhere)
-
-
 class ExitSignals:
     """Hears SIGHUP and SIGTERM for an app from here on, as long as its loop runs."""
 
@@ -83,15 +68,13 @@ class ExitSignals:
         """`leave` leaves, with the exit code that it is given."""
         self._leave = leave
         self._task: asyncio.Future[None] | None = None
-        self._terminals = TerminalStreams()
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            # `nohup` has it ignored, which is to stay so.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, self._hear, number)
+        self._terminals = Terminals()
+        for number in not_ignored(("SIGHUP", "SIGTERM")):
+            asyncio.get_running_loop().add_signal_handler(number, self._hear, number)
 
     def _hear(self, number: int) -> None:
         if number == signal.SIGHUP:
-            self._terminals.away()
+            self._terminals.detach()
         if self._task is None:  # both the shell and the kernel send one
             signal.alarm(EXIT_TIMEOUT)
             self._task = asyncio.ensure_future(self._leave(128 + number))

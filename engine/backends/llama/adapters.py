@@ -20,9 +20,8 @@ from engine.backends.llama.weights import (
     read_header,
     read_json,
 )
-from engine.core import files as manifest
 from engine.core.errors import DataError, EngineUnavailable
-from engine.core.files import Manifest
+from engine.core.files import MANIFEST, Manifest, describe_file, read_manifest
 from engine.core.i18n import tr
 from engine.prompts import PROMPT_VERSION
 
@@ -142,7 +141,7 @@ def _other_file(made: Manifest, model: ModelFiles, *, thorough: bool) -> Path | 
             continue
         same = size == trained_on.bytes
         if same and thorough and size <= _HASHED:
-            same = manifest.input_of(file).sha256 == trained_on.sha256
+            same = describe_file(file).sha256 == trained_on.sha256
         if not same:
             return file
     return None
@@ -166,13 +165,13 @@ def _sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
 
 
 def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles, *, thorough: bool) -> str:
-    if not (folder / manifest.NAME).exists():
+    if not (folder / MANIFEST).exists():
         return tr(
             "This adapter has no manifest: it is not known whether it was trained with this "
             "program's prompts."
         )
     try:
-        made = manifest.read(folder)
+        made = read_manifest(folder)
     except DataError as error:
         raise EngineUnavailable(
             error.message, tr("Copy the adapter once more, whole, or train it again.")

@@ -26,10 +26,8 @@ from engine.backends.llama.messages import Quantization
 from engine.backends.llama.runtimes import resolve_quantization
 from engine.backends.llama.weights import ModelFiles, RopeConfig, Tensor, read_header, read_json
 from engine.config import paths
-from engine.core import files as manifest
-from engine.core import files as publish
 from engine.core.errors import EngineFailed, EngineUnavailable
-from engine.core.files import Manifest
+from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.i18n import tr
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
@@ -336,10 +334,10 @@ def model_file(model: ModelFiles, quantization: Quantization, show: Show) -> Pat
     out = _folder(model.name, _MODEL_KIND, chosen, model.weights)
     if not (out / _MODEL).exists():
         _check_disk(out, int(model.weight_bytes * (1 + _SHARE.get(quantization, 1.0))))
-        with publish.whole_folder(out, _MODEL_KIND) as draft:
+        with atomic_folder(out, _MODEL_KIND) as draft:
             _make_model(model, draft, quantization, show, full=full)
             made_from = {"model": model.name, "precision": chosen}
-            manifest.write(
+            write_manifest(
                 draft,
                 Manifest(
                     kind=_MODEL_KIND,
@@ -360,10 +358,10 @@ def adapter_file(adapter: Path, model: ModelFiles) -> Path:
     out = _folder(adapter.name, _ADAPTER_KIND, model.name, files)
     if not (out / _ADAPTER).exists():
         _check_disk(out, 2 * files[1].stat().st_size)
-        with publish.whole_folder(out, _ADAPTER_KIND) as draft:
+        with atomic_folder(out, _ADAPTER_KIND) as draft:
             write_adapter(adapter, model, draft / _ADAPTER)
             made_from = {"adapter": str(adapter), "model": model.name}
-            manifest.write(
+            write_manifest(
                 draft,
                 Manifest(
                     kind=_ADAPTER_KIND,

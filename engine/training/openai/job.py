@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import msgspec
 
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import Input, now, write_whole
+from engine.core.files import Input, timestamp, write_atomic
 from engine.prompts import PROMPT_VERSION
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str = JOB_KIND
     version: int = JOB_VERSION
-    created: str = msgspec.field(default_factory=now)
+    created: str = msgspec.field(default_factory=timestamp)
     run: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex[:16])
     """Names this job at the server: in the uploaded files' names and in the job's metadata."""
     inputs: list[Input] = []
@@ -218,7 +218,7 @@ def write_job(folder: Path, record: JobRecord) -> None:
     """Keep the record, whole or not at all. Raises BalcaoError if the disk says no."""
     text = msgspec.json.format(msgspec.json.encode(record), indent=2)
     try:
-        write_whole(folder / JOB_FILE, text + b"\n")
+        write_atomic(folder / JOB_FILE, text + b"\n")
     except OSError as error:
         raise BalcaoError(
             f"{folder / JOB_FILE} cannot be written: {error.strerror}.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.backends.openai.engine import base_model, notice, tuning_notice
 from engine.core.errors import UsageError
-from engine.core.files import input_of
+from engine.core.files import describe_file
 from engine.training.openai.check import CheckedFile, check_file, counter_for, shared_rows
 from engine.training.openai.job import JobRecord, JobSettings
 
@@ -113,7 +113,7 @@ class JobPlan:
     def record(self) -> JobRecord:
         """A new job's record. Raises OSError if a file is gone."""
         return JobRecord(
-            inputs=[input_of(self.folder / name) for name in self.files],
+            inputs=[describe_file(self.folder / name) for name in self.files],
             counts={
                 "rows": {name: checked.rows for name, checked in self.files.items()},
                 "estimated_tokens": self.estimate.tokens,

@@ -23,7 +23,7 @@ from engine.config import keys
 from engine.config.engines import add_tuned
 from engine.config.settings import OpenAIEngine, Settings
 from engine.core.errors import BalcaoError, UsageError
-from engine.core.files import input_of
+from engine.core.files import describe_file
 from engine.core.types import Progress
 from engine.training.openai.job import (
     CurvePoint,
@@ -195,7 +195,7 @@ class JobRunner:
 
     def _check_unchanged(self, file: str, number: int) -> None:
         try:
-            now = input_of(self._folder / file)
+            now = describe_file(self._folder / file)
         except OSError as error:
             raise BalcaoError(f"{self._folder / file} cannot be read: {error.strerror}.") from error
         if now.sha256 != self._record.inputs[number].sha256:

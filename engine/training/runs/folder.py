@@ -22,9 +22,8 @@ from typing import Any
 
 import msgspec
 
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import Input, Manifest, now
+from engine.core.files import MANIFEST, Input, Manifest, read_manifest, timestamp, write_atomic
 from engine.core.text import json_line
 from engine.training.recipe import Recipe, learns_the_same
 from engine.training.runs.status import STATUS_FILE
@@ -117,12 +116,12 @@ class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe
     prompt_version: int
     processes: int = 1
-    created: str = msgspec.field(default_factory=now)
+    created: str = msgspec.field(default_factory=timestamp)
 
 
 def is_done(out: Path) -> bool:
     """Whether the run has ended with an adapter."""
-    return (out / manifest.NAME).exists() and manifest.read(out).kind == ADAPTER_KIND
+    return (out / MANIFEST).exists() and read_manifest(out).kind == ADAPTER_KIND
 
 
 def existing(out: Path) -> Path:
@@ -188,9 +187,7 @@ def check_resumable(out: Path, run: RunInputs) -> None:
 def write_inputs(out: Path, run: RunInputs) -> None:
     """Write what the run is. Raises BalcaoError if the disk says no."""
     try:
-        manifest.write_whole(
-            out / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=2)
-        )
+        write_atomic(out / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=2))
     except OSError as error:
         raise _unwritable(out, error) from error
 
@@ -220,7 +217,7 @@ class MetricsWriter:
         if self._file.exists():
             with self._file.open("rb") as stream:
                 kept = [line for line in stream if _logged_by(line, step)]
-        manifest.write_whole(self._file, b"".join(kept))
+        write_atomic(self._file, b"".join(kept))
 
     def add(self, values: Mapping[str, object]) -> None:
         """One line."""

@@ -18,7 +18,7 @@ import msgspec
 
 from engine.config import paths
 from engine.core.errors import BalcaoError, why
-from engine.core.files import write_whole
+from engine.core.files import write_atomic
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -38,7 +38,7 @@ def register_run(out: Path) -> None:
         paths.runs_dir().mkdir(parents=True, exist_ok=True)
         _forget()
         entry = msgspec.json.encode(_Entry(folder))
-        write_whole(paths.runs_dir() / f"{name}.json", entry)
+        write_atomic(paths.runs_dir() / f"{name}.json", entry)
 
 
 def known_folders() -> list[Path]:

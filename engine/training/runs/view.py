@@ -16,8 +16,8 @@ import msgspec
 
 from engine.config import engines as engines_file
 from engine.config import paths
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError, why
+from engine.core.files import read_manifest
 from engine.core.i18n import tr
 from engine.training.runs.folder import METRICS_FILE, RUN_FILE, is_done, lock_holder
 from engine.training.runs.status import RunStatus, Score, known_folders, read_status
@@ -98,7 +98,7 @@ def add_engine(out: Path, wanted: str = "") -> str:
             tr("The run in {out} is not done.", out=out),
             tr("An engine needs the adapter it makes."),
         )
-    base = manifest.read(out).settings.get("base")
+    base = read_manifest(out).settings.get("base")
     if not isinstance(base, str):
         raise UsageError(tr("The manifest in {out} names no base.", out=out))
     # The manifest has its folder's name, since where it lies differs from machine to machine.
@@ -227,7 +227,7 @@ class _Outcome(msgspec.Struct):
 
 def _outcome(folder: Path) -> tuple[float | None, dict[str, Score]]:
     try:
-        found = msgspec.convert(manifest.read(folder).settings, _Outcome)
+        found = msgspec.convert(read_manifest(folder).settings, _Outcome)
     except (DataError, msgspec.ValidationError):
         return None, {}
     return found.loss, found.word_for_word

@@ -17,8 +17,8 @@ import pytest
 
 from engine.catalogue.clean import clean
 from engine.catalogue.prepare import Plan, prepare
-from engine.core import files as manifest
 from engine.core.errors import DataError, UsageError
+from engine.core.files import describe_file, read_manifest
 from engine.core.types import Product
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
 
@@ -202,9 +202,9 @@ def test_a_limit_beyond_what_is_there_takes_all(source: Path, tmp_path: Path) ->
 
 def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "out", Plan(limit=50, seed=7))
-    made = manifest.read(tmp_path / "out")
+    made = read_manifest(tmp_path / "out")
     assert (made.kind, made.prompt_version) == ("training-data", PROMPT_VERSION)
-    assert made.inputs == [manifest.input_of(source)]
+    assert made.inputs == [describe_file(source)]
     assert made.counts["read"] == 2_000
     assert made.counts["kept"] == 50
     wanted = {"limit": 50, "seed": 7, "valid": 0.05, "test": 0.05, "forms": 1, "grounded": 0}
@@ -253,8 +253,8 @@ def test_a_kill_at_any_moment_leaves_whole_rows_or_none(tmp_path: Path) -> None:
         os.kill(running.pid, signal.SIGKILL)
         running.wait()
         if out.exists():
-            counts = manifest.read(out).counts["splits"]
+            counts = read_manifest(out).counts["splits"]
             assert {split: len(rows(out, split)) for split in SPLITS} == counts
     subprocess.run(command, check=True, capture_output=True)
-    assert sum(manifest.read(out).counts["splits"].values()) == len(usable(source))
+    assert sum(read_manifest(out).counts["splits"].values()) == len(usable(source))
     assert not list(tmp_path.glob(".out.building-*"))

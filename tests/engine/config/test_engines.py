@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from typing import Any
-
 import pytest
 
 from engine.config import engines as engines_file
@@ -12,7 +9,6 @@ from engine.config import paths, settings
 from engine.config.engines import add_tuned
 from engine.config.settings import OpenAIEngine
 from engine.core.errors import SettingsError, UsageError
-from engine.core.files import toml_text
 
 
 def row_of(name: str) -> OpenAIEngine:
@@ -66,17 +62,3 @@ def test_an_id_of_ones_own() -> None:
     for wrong in ("catalogue", "base", "Shop", "a b", "", "x" * 41):
         with pytest.raises(UsageError):
             engines_file.check_free(wrong, chosen)
-
-
-def test_what_is_written_can_be_read() -> None:
-    values: dict[str, Any] = {
-        "plain": 'a "quoted" \\ line\nand \t more \x7f \x01 é 🙂',
-        "on": True,
-        "n": 3,
-        "f": 0.5,
-        "list": ["a", 1],
-        "table": {"in a": {"b.c": "ü"}, "empty": {}},
-    }
-    assert tomllib.loads(toml_text(values)) == values
-    with pytest.raises(TypeError):
-        toml_text({"x": None})

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from engine.config import keys, paths
-from engine.core import files as manifest
-from engine.core.files import Manifest
+from engine.core.files import Manifest, write_manifest
 from engine.core.hub_cache import hub_cache
 from engine.models.pull import Hub, look_up, pull
 from engine.prompts import PROMPT_VERSION
@@ -165,7 +164,7 @@ def test_copies_that_were_converted_are_listed_and_go_with_their_model(
         copy.mkdir(parents=True)
         (copy / "model.gguf").write_bytes(bytes(2_000_000))
         made_from = {"model": name, "precision": "nf4"}
-        manifest.write(
+        write_manifest(
             copy,
             Manifest(
                 kind="llama.cpp model", version=1, settings=made_from, prompt_version=PROMPT_VERSION

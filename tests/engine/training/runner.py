@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import torch
 from transformers import LlamaForCausalLM
 
@@ -32,7 +33,6 @@ from engine.backends.llama.messages import Open
 from engine.backends.llama.transformers import LlamaRuntime
 from engine.core.types import Mode, Product
 from engine.prompts import QUESTION_FORMS, chat_messages
-from engine.training import memory as lora_memory
 from engine.training.data import Row, RowMessage, read_data
 from engine.training.encode import Encoder
 from scripts.train import main
@@ -131,7 +131,7 @@ def prepared(arguments: list[str]) -> list[str]:
     """Do what comes before a run; returns its own arguments."""
     match arguments:
         case ["addresses", megabytes, *others]:
-            limit = lora_memory._kilobytes(lora_memory._STATUS)["VmSize"] + int(megabytes) * 10**6
+            limit = psutil.Process().memory_info().vms + int(megabytes) * 10**6
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             return others
         case ["launched", *others]:

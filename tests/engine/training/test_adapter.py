@@ -9,7 +9,7 @@ import pytest
 
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.weights import find_model, read_header
-from engine.core import files as manifest
+from engine.core.files import describe_file, read_manifest
 from engine.prompts import PROMPT_VERSION
 from tests.engine.backends.llama.conftest import engine, gather, request_of, text_of
 from tests.engine.backends.llama.tiny import Tiny
@@ -54,12 +54,12 @@ def test_the_chat_has_nothing_to_warn_of(tiny: Tiny, learned: Path) -> None:
 
 
 def test_the_manifest_tells_what_it_was_made_from(tiny: Tiny, data: Path, learned: Path) -> None:
-    made = manifest.read(learned)
+    made = read_manifest(learned)
     files = [data / "train.jsonl", data / "valid.jsonl", tiny.model / "config.json",
              tiny.model / "model.safetensors"]  # fmt: skip
     assert made.kind == "lora-adapter"
     assert made.prompt_version == PROMPT_VERSION
-    assert made.inputs == [manifest.input_of(file) for file in files]
+    assert made.inputs == [describe_file(file) for file in files]
     assert (made.counts["read"], made.counts["kept"]) == (4, 4)
     assert made.settings["base"] == str(tiny.model.resolve())
     assert made.settings["recipe"]["epochs"] == 60

@@ -10,9 +10,8 @@ import pytest
 
 from engine.catalogue.prepare import Plan, prepare
 from engine.config.paths import sample_source
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import Manifest
+from engine.core.files import Manifest, read_manifest, write_manifest
 from engine.training.data import read_data
 from engine.training.recipe import read_recipe
 from scripts.train import _RECIPES, main
@@ -67,7 +66,7 @@ def test_rows_with_the_record_before_the_question_are_no_cause_for_a_warning(
 
 def test_rows_of_other_prompts(tmp_path: Path) -> None:
     write_data(tmp_path, ANSWERS)
-    manifest.write(tmp_path, Manifest(kind="rows", version=1, prompt_version=0))
+    write_manifest(tmp_path, Manifest(kind="rows", version=1, prompt_version=0))
     with pytest.raises(DataError, match="version 0 of the prompts"):
         read_data(tmp_path)
 
@@ -181,7 +180,7 @@ def test_qlora_and_the_seed_recipe_run(
     ended = runner.run("--data", data, "--base", tiny.model, "--out", out, "--recipe", "seed",
                        "--set", "epochs=2", "--set", "score_rows=1", "--set", "rank=8")  # fmt: skip
     assert ended.status == 0, ended.log
-    assert manifest.read(out).settings["precision"] == "NF4, fp32 on the CPU"
+    assert read_manifest(out).settings["precision"] == "NF4, fp32 on the CPU"
 
 
 def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:

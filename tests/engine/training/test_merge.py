@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.backends.llama.weights import find_model, read_header
-from engine.core import files as manifest
+from engine.core.files import describe_file, read_manifest
 from tests.engine.backends.llama.conftest import engine, gather, request_of, text_of
 from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
 from tests.engine.backends.llama.tiny import Tiny
@@ -48,9 +48,9 @@ def test_it_is_a_whole_model_of_16_bits(tiny: Tiny, merged: Path) -> None:
     assert "<<SYS>>" in template
     assert "generation" not in template
     assert json.loads((merged / "generation_config.json").read_bytes())["do_sample"] is False
-    made = manifest.read(merged)
+    made = read_manifest(merged)
     assert made.kind == "merged-model"
-    assert manifest.input_of(tiny.adapter / "adapter_model.safetensors") in made.inputs
+    assert describe_file(tiny.adapter / "adapter_model.safetensors") in made.inputs
     assert made.settings["agreement"]["agreed"] > 0.98
     assert 0 < made.settings["agreement"]["difference"] < 1
     assert "library_name: transformers" in (merged / "README.md").read_text(encoding="utf-8")
@@ -70,7 +70,7 @@ def test_what_cannot_be_merged_is_refused(
     elif trouble == "no adapter":
         adapter, words = base, "is broken"
     else:
-        out, words = base, "holds something else"
+        out, words = base, "is not a"
     (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     ended = runner.run("merge", "--base", base, "--adapter", adapter, "--out", out)

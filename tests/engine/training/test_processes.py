@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core import files as manifest
+from engine.core.files import read_manifest
 from engine.training.processes import Processes
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import ANSWERS, Runner, quick, write_data
@@ -64,7 +64,7 @@ def test_one_process_speaks_and_writes(two: tuple[Path, str]) -> None:
     assert log.count("loading the model") == 1
     assert log.count("rows word for word") == 1
     assert [step for step, _ in steps(out)] == list(range(1, 21))
-    made = manifest.read(out)
+    made = read_manifest(out)
     assert made.settings["processes"] == 2
     assert made.settings["word_for_word"]["training"]["asked"] == 4
     assert not (out / "checkpoints").exists()

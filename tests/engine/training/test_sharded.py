@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from engine.core import files as manifest
+from engine.core.files import read_manifest
 from engine.training.runs.folder import last_checkpoint, step_of
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import ANSWERS, Runner, quick, write_data
@@ -56,7 +56,7 @@ def test_it_learns_what_one_process_does(
         assert other == pytest.approx(loss, rel=1e-3)
     assert steps(one)[0][1] == pytest.approx(steps(sharded)[0][1], rel=1e-6)
     assert samples(sharded) == samples(one)
-    assert manifest.read(sharded).settings["processes"] == 2
+    assert read_manifest(sharded).settings["processes"] == 2
 
 
 def test_the_adapter_is_whole(

@@ -14,9 +14,8 @@ import pytest
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.weights import find_model
-from engine.core import files as manifest
 from engine.core.errors import EngineUnavailable
-from engine.core.files import Input
+from engine.core.files import Input, Manifest, describe_file, write_manifest
 from engine.core.hub_cache import hub_cache
 from engine.prompts import PROMPT_VERSION
 from tests.engine.backends.llama.conftest import Copy, engine
@@ -150,22 +149,18 @@ def test_an_adapter_for_another_base(tiny: Tiny, copy: Copy) -> None:
 def test_an_adapter_for_other_prompts(tiny: Tiny, copy: Copy) -> None:
     adapter = copy("adapter")
     row = {"model": str(tiny.model), "adapter": str(adapter)}
-    manifest.write(
-        adapter, manifest.Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION)
-    )
+    write_manifest(adapter, Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION))
     assert engine(**row).availability().ready
-    manifest.write(
-        adapter, manifest.Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION + 1)
-    )
+    write_manifest(adapter, Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION + 1))
     assert f"trained with version {PROMPT_VERSION + 1} of the prompts" in _said(**row)
 
 
 async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: Copy) -> None:
     adapter, model = copy("adapter"), copy("model")
-    trained_on = manifest.input_of(tiny.model / "model.safetensors")
-    manifest.write(
+    trained_on = describe_file(tiny.model / "model.safetensors")
+    write_manifest(
         adapter,
-        manifest.Manifest(
+        Manifest(
             kind="lora-adapter", version=1, inputs=[trained_on], prompt_version=PROMPT_VERSION
         ),
     )
@@ -180,9 +175,9 @@ async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: 
     with pytest.raises(EngineUnavailable, match=r"made for another base .* has other weights"):
         async for _ in mine.load():
             pass
-    manifest.write(
+    write_manifest(
         adapter,
-        manifest.Manifest(
+        Manifest(
             kind="lora-adapter",
             version=1,
             inputs=[Input("model.safetensors", "", 7)],

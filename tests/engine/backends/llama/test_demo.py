@@ -15,7 +15,7 @@ from engine.backends.llama.engine import LlamaEngine
 from engine.backends.llama.host import LlamaHosts
 from engine.catalogue.prepare import TRAIN, Splitter, encode
 from engine.config import paths, settings
-from engine.core import files as manifest
+from engine.core.files import describe_file, read_manifest
 from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
 from tests.engine.backends.llama.conftest import gather, text_of
@@ -128,7 +128,7 @@ def test_they_are_small_and_say_what_they_are() -> None:
             told = file.read_text(encoding="utf-8")
             assert "/work" not in told
             assert "/tmp" not in told  # noqa: S108 - no path of the machine that made it
-    assert manifest.read(MODEL).kind == "demo-model"
-    made = manifest.read(ADAPTER)
+    assert read_manifest(MODEL).kind == "demo-model"
+    made = read_manifest(ADAPTER)
     assert made.kind == "lora-adapter"
-    assert manifest.input_of(MODEL / "model.safetensors") in made.inputs
+    assert describe_file(MODEL / "model.safetensors") in made.inputs

@@ -18,9 +18,8 @@ import pytest
 
 from engine.config import engines as engines_file
 from engine.config import paths, settings
-from engine.core import files as manifest
 from engine.core.errors import BalcaoError, UsageError
-from engine.core.files import Manifest
+from engine.core.files import Manifest, write_manifest
 from engine.prompts import PROMPT_VERSION
 from engine.training.recipe import Recipe
 from engine.training.runs.folder import (
@@ -94,7 +93,7 @@ def finished(out: Path, base: str = "models/llama") -> Path:
     begun(out)
     scores = {"training": {"asked": 4, "right": 3}, "held_out": {"asked": 2, "right": 0}}
     values = {"base": base, "loss": 0.25, "word_for_word": scores}
-    manifest.write(
+    write_manifest(
         out,
         Manifest(kind=ADAPTER_KIND, version=1, settings=values, prompt_version=PROMPT_VERSION),
     )

@@ -1,0 +1,109 @@
+"""Measure the memory of this machine, and of this process and its container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_Names = tuple[str, str, tuple[str, str]]
+_STATUS = Path("/proc/self/status")
+_OWN = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+_NEW = ("memory.max", "memory.current", ("active_file", "inactive_file"))
+_OLD = (
+    "memory.limit_in_bytes", "memory.usage_in_bytes", ("total_active_file", "total_inactive_file"),
+)  # fmt: skip
+"""A control group's files: its limit, its use, and the fields of `memory.stat` that are caches."""
+
+
+def total() -> int:
+    """Return the machine's memory in bytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
+def available() -> int:
+    """Return the bytes that programs can still take without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def used(process: int | None = None) -> int | None:
+    """Return the resident bytes of a process, by default this one; None if it has ended."""
+    import psutil
+
+    try:
+        return int(psutil.Process(process).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
+def peak() -> int:
+    """Return the most bytes that this process has had resident; 0 on systems other than Linux."""
+    # Not getrusage: its figure includes the parent's memory from before the exec.
+    try:
+        lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def limit(processes: int = 1) -> int:
+    """Return the bytes that this process may use, if `processes` share what is free equally."""
+    import psutil
+
+    free = available() + int(psutil.swap_memory().free)
+    left = [free // processes, *(room // processes for room in _left_in_groups())]
+    return (used() or 0) + min([*left, *_left_of_addresses()])
+
+
+def _left_of_addresses() -> Iterator[int]:
+    """Yield what `ulimit -v` leaves."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    import psutil
+
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most != resource.RLIM_INFINITY:
+        yield max(most - int(psutil.Process().memory_info().vms), 0)
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Yield what each control group of this process (container, batch job) has left."""
+    try:
+        lines = _OWN.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, kinds, own = line.split(":", 2)
+        if number == "0":
+            yield from _left_above(_GROUPS, own, _NEW)
+        elif "memory" in kinds.split(","):  # version 1 has a tree for each kind of resource
+            yield from _left_above(_GROUPS / "memory", own, _OLD)
+
+
+def _left_above(root: Path, own: str, names: _Names) -> Iterator[int]:
+    group = root / own.lstrip("/")
+    for folder in (group, *group.parents):
+        if folder.is_relative_to(root) and (left := _left_of(folder, names)) is not None:
+            yield left
+
+
+def _left_of(group: Path, names: _Names) -> int | None:
+    most, current, caches = names
+    try:
+        left = _number(group / most) - _number(group / current)
+        stat = (group / "memory.stat").read_text(encoding="ascii").split()
+    except (OSError, ValueError):  # no such group, or the word “max”
+        return None
+    # Cached files count as used, but the kernel drops them when the room is needed.
+    room = sum(int(stat[stat.index(name) + 1]) for name in caches if name in stat)
+    return max(left + room, 0)
+
+
+def _number(file: Path) -> int:
+    return int(file.read_text(encoding="ascii"))
