@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Kill and report."""
     options = make_parser().parse_args(argv)
-    for module, check in (("build_index", check_index), ("prepare", check_rows)):
+    for module, check in (("index", check_index), ("prepare", check_rows)):
         out = options.work / f"killed-{module}"
         command = [sys.executable, "-m", f"scripts.{module}"]
         command += [str(options.source), "--out", str(out)]

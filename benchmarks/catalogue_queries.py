@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.catalogue.clean import products
-from engine.catalogue.folding import key, words
+from engine.catalogue.clean import clean_rows
+from engine.catalogue.folding import title_key, tokenise
 from engine.catalogue.read import Counts, read_rows
 from engine.core.types import Product
 
@@ -87,11 +87,11 @@ def _of_kind(
 
 def _products(source: Path) -> Iterator[Product]:
     counts = Counts()
-    return (one for one in products(read_rows(source, counts), counts) if words(one.title))
+    return (one for one in clean_rows(read_rows(source, counts), counts) if tokenise(one.title))
 
 
 def _key(product: Product) -> int:
-    return key(words(product.title))
+    return title_key(tokenise(product.title))
 
 
 def _sample(source: Path, count: int, seed: int) -> tuple[list[Product], set[int]]:
@@ -141,7 +141,7 @@ def _slipped(title: str, draw: random.Random, count: int) -> str | None:
 
 def _with_slips(product: Product, draw: random.Random) -> str | None:
     slipped = _slipped(product.title, draw, draw.choice((1, 2)))
-    return slipped if slipped and words(slipped) != words(product.title) else None
+    return slipped if slipped and tokenise(slipped) != tokenise(product.title) else None
 
 
 def _asked(product: Product, draw: random.Random, forms: tuple[str, ...]) -> str:
@@ -156,7 +156,7 @@ def _slips_asked(product: Product, draw: random.Random) -> str | None:
 
 def _partial(product: Product, draw: random.Random) -> str | None:
     parts = product.title.split()
-    if len(words(product.title)) < 3 or len(parts) < 3:
+    if len(tokenise(product.title)) < 3 or len(parts) < 3:
         return None
     for _ in range(round(len(parts) / 3)):
         del parts[draw.randrange(len(parts))]
@@ -164,7 +164,7 @@ def _partial(product: Product, draw: random.Random) -> str | None:
 
 
 def _shuffled(product: Product, draw: random.Random) -> str | None:
-    parts = words(product.title)
+    parts = tokenise(product.title)
     if len(set(parts)) < 2:
         return None
     mixed = list(parts)
@@ -175,8 +175,8 @@ def _shuffled(product: Product, draw: random.Random) -> str | None:
 
 def _described(product: Product, draw: random.Random) -> str | None:
     """Words of the description that are not in the title, in a sentence or from all over."""
-    titled = set(words(product.title))
-    told = [word for word in _TOLD.findall(product.description) if not titled & set(words(word))]
+    titled = set(tokenise(product.title))
+    told = [word for word in _TOLD.findall(product.description) if not titled & set(tokenise(word))]
     told = list(dict.fromkeys(word for word in told if word.lower() not in _PLAIN))
     count = draw.randint(5, 9)
     if len(told) < 12:

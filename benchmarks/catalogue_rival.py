@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmarks.catalogue_queries import Query, queries
 from engine.catalogue.catalogue import Catalogue
-from engine.catalogue.clean import products
-from engine.catalogue.folding import words
+from engine.catalogue.clean import clean_rows
+from engine.catalogue.folding import tokenise
 from engine.catalogue.read import Counts, read_rows
 
 
@@ -66,14 +66,14 @@ def build_rival(source: Path, file: Path) -> float:
 
 def _titles(source: Path) -> Iterator[tuple[str, str]]:
     counts = Counts()
-    for product in products(read_rows(source, counts), counts):
+    for product in clean_rows(read_rows(source, counts), counts):
         if product.title:
-            yield " ".join(words(product.title)), product.uid
+            yield " ".join(tokenise(product.title)), product.uid
 
 
 def ask_rival(connection: sqlite3.Connection, question: str) -> list[str]:
     """The uids of the ten best rows."""
-    asked = " OR ".join(f'"{word}"' for word in dict.fromkeys(words(question)))
+    asked = " OR ".join(f'"{word}"' for word in dict.fromkeys(tokenise(question)))
     if not asked:
         return []
     return [

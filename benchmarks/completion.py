@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _drawn(catalogue: Catalogue, count: int, draw: random.Random) -> list[str]:
     rows = draw.sample(range(len(catalogue)), min(count, len(catalogue)))
-    return list(catalogue._records.titles(rows).values())  # noqa: SLF001 - titles without texts
+    return list(catalogue._products.titles(rows).values())  # noqa: SLF001 - titles without texts
 
 
 def _slip(title: str, draw: random.Random) -> str:

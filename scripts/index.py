@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.catalogue.index import build_catalogue, change_catalogue, ensure_sample, fill_server
+from engine.catalogue.index import build_catalogue, ensure_sample, fill_server, update_catalogue
 from engine.catalogue.postgres import is_address
 from engine.config import paths
 from engine.core.errors import UsageError
@@ -81,7 +81,7 @@ def _build(options: argparse.Namespace) -> tuple[Path, Manifest]:
     if options.source is None or options.out is None:
         raise UsageError("TRN and --out (or --to) are needed.", "Or take --sample.")
     with ProgressLine(sys.stderr) as progress:
-        work = change_catalogue if options.update else build_catalogue
+        work = update_catalogue if options.update else build_catalogue
         made = work(options.source, options.out, progress.show)
     return options.out, made
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.catalogue.prepare import Plan, prepare
+from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.core.files import Manifest
 from scripts.common import DONE, ProgressLine, guarded
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    plan = Plan(
+    config = PrepareConfig(
         options.limit,
         options.seed,
         options.valid,
@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         options.grounded,
     )
     with ProgressLine(sys.stderr) as progress:
-        made = prepare(options.source, options.out, plan, progress.show)
+        made = prepare(options.source, options.out, config, progress.show)
     print(msgspec.json.encode(made).decode() if options.json else _as_text(options.out, made))
     return DONE
 

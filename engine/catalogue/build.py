@@ -1,28 +1,32 @@
-"""Builds the index of a catalogue, or changes one; the products come from the caller."""
+"""Build the index of a catalogue, or update one, from products that the caller reads."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from engine.catalogue import records as layout
-from engine.catalogue.folding import FOLD_VERSION, fold, key, words
-from engine.catalogue.records import FILE
+from engine.catalogue import records
+from engine.catalogue.folding import FOLD_VERSION, fold, title_key, tokenise
+from engine.catalogue.read import Counts, source_input
 from engine.core.errors import CatalogueError, why
 from engine.core.files import Manifest, atomic_folder, folder_lock, locked, write_manifest
 from engine.core.i18n import tr
 from engine.core.types import Product
 from engine.prompts import PROMPT_VERSION
 
-Numbered = tuple[int, Product, int]
+_Row = tuple[int, Product, int]
 """A product with its row and the key of its title."""
 
-_SCHEMA = """
+_BATCH = 2_000
+_BUILD_HEAP = 200_000_000
+"""Bytes for each writer: a large heap makes few segments, which need little merging."""
+_UPDATE_HEAP = 20_000_000
+_TABLES = """
 CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
                       key INTEGER NOT NULL);
 CREATE TABLE text (id INTEGER PRIMARY KEY, description TEXT NOT NULL, original TEXT);
@@ -35,307 +39,125 @@ INSERT INTO total SELECT count(*), coalesce(max(id) + 1, 0) FROM product;
 """
 
 
-class Writer:
-    """Fills a new file. Nothing is safe until `close`: a build is renamed only when whole."""
-
-    def __init__(self, folder: Path) -> None:
-        with _told():
-            self._connection = sqlite3.connect(
-                folder / FILE, isolation_level=None, check_same_thread=False
-            )
-            self._connection.executescript(
-                "PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-                f"PRAGMA cache_size=-65536; {_SCHEMA} BEGIN"
-            )
-
-    def add(self, products: Sequence[Numbered]) -> None:
-        """Add products in order of their rows."""
-        with _told():
-            _insert(self._connection, products)
-
-    def close(self) -> None:
-        """Index, write out, and close. Raises CatalogueError if a number stands twice."""
-        with _told():
-            self._connection.execute("COMMIT")
-            self._connection.executescript(_INDEXES)
-            self._connection.close()
-
-    def abandon(self) -> None:
-        """Close what will be thrown away."""
-        self._connection.close()
-
-
-class Changer:
-    """Adds to and replaces in a file that others may be reading; each step holds or does nothing.
-
-    Rows are never used twice, so that what an index still says of a replaced product leads nowhere.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        with _told():
-            self._connection = sqlite3.connect(folder / FILE, isolation_level=None, timeout=60)
-
-    def reserve(self, count: int) -> int:
-        """The first of `count` rows that no product has had."""
-        with self._transaction() as connection:
-            row = connection.execute("SELECT next_row FROM total").fetchone()[0]
-            connection.execute("UPDATE total SET next_row = next_row + ?", [count])
-        return int(row)
-
-    def replace(self, products: Sequence[Numbered]) -> list[int]:
-        """Put these in, instead of those with the same numbers; returns the rows that went."""
-        gone: list[int] = []
-        with self._transaction() as connection:
-            for _, product, _ in products:
-                found = connection.execute(
-                    "DELETE FROM product WHERE uid = ? RETURNING id", [product.uid]
-                ).fetchall()
-                gone.extend(int(row) for (row,) in found)
-            connection.executemany("DELETE FROM text WHERE id = ?", [(row,) for row in gone])
-            _insert(connection, products)
-            connection.execute(
-                "UPDATE total SET products = products + ?", [len(products) - len(gone)]
-            )
-        return gone
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _told():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-
-def _insert(connection: sqlite3.Connection, products: Sequence[Numbered]) -> None:
-    connection.executemany(
-        "INSERT INTO product VALUES (?, ?, ?, ?)",
-        [(row, product.uid, product.title, key) for row, product, key in products],
-    )
-    connection.executemany(
-        "INSERT INTO text VALUES (?, ?, ?)",
-        [
-            (
-                row,
-                product.description,
-                None if product.original == product.description else product.original,
-            )
-            for row, product, _ in products
-        ],
-    )
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise CatalogueError(
-            tr("The products cannot be written: {error}.", error=error),
-            tr("Make room, or name another folder."),
-        ) from error
-
-
-_HEAP = 200_000_000
-"""Bytes for each writer: few, large segments, which need little merging."""
-_SMALL_HEAP = 20_000_000
-
-
-class WordsWriter:
-    """One index of folded words by row, new or to be added to."""
-
-    def __init__(self, folder: Path, schema: Any = None) -> None:  # noqa: ANN401 - imported late
-        """With a schema the index is made new in `folder`, without one it is opened."""
-        import tantivy
-
-        self._document = tantivy.Document
-        with _explained():
-            if schema is None:
-                index = tantivy.Index.open(str(folder))
-            else:
-                folder.mkdir()
-                index = tantivy.Index(schema, path=str(folder))
-            self._index = layout.with_tokeniser(index)
-            self._writer = self._index.writer(_HEAP if schema else _SMALL_HEAP, 1)
-
-    def add(self, row: int, folded: str) -> None:
-        """Add the folded words of one product."""
-        with _explained():
-            self._writer.add_document(self._document(row=row, words=folded))
-
-    def remove(self, rows: Iterable[int]) -> None:
-        """Forget these rows."""
-        with _explained():
-            for row in rows:
-                self._writer.delete_documents_by_term("row", row)
-
-    def commit(self) -> None:
-        """Make what was done last: after a crash it is there, before it none of it."""
-        with _explained():
-            self._writer.commit()
-
-    def close(self) -> None:
-        """Commit, and wait until the index is in its final shape."""
-        with _explained():
-            self._writer.commit()
-            self._writer.wait_merging_threads()
-
-    def known(self, words: Iterable[str]) -> list[str]:
-        """Those of `words` that were in the index when it was opened."""
-        searcher = self._index.searcher()
-        return [word for word in words if searcher.doc_freq("words", word)]
-
-    def vocabulary(self) -> list[str]:
-        """Every word there is."""
-        with _explained():
-            self._index.reload()
-            return [word for word, _ in self._index.searcher().terms_with_prefix("words", "")]
-
-
-def write_vocabulary(folder: Path, words: Iterable[str]) -> None:
-    """Make the vocabulary in `folder`, or add to it."""
-    import tantivy
-
-    with _explained():
-        if folder.exists():
-            index = tantivy.Index.open(str(folder))
-        else:
-            folder.mkdir()
-            index = tantivy.Index(layout.word_schema(), path=str(folder))
-        writer = index.writer(_HEAP, 1)
-        for word in words:
-            writer.add_document(tantivy.Document(word=word))
-        writer.commit()
-        writer.wait_merging_threads()
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise CatalogueError(
-            tr("The index cannot be written: {error}.", error=why(error))
-        ) from error
-
-
-_BATCH = 2_000
-_BODY_LIMIT = 2_000
-"""Characters of a description that are searched: 95 % of all are shorter than 1,728."""
-
-
-def build(
+def build_index(
     products: Iterable[Product],
     out: Path,
-    describe: Callable[[], Manifest] | None = None,
-    add_more: Callable[[Path], None] | None = None,
+    source: tuple[Path, Counts] | None = None,
+    add_files: Callable[[Path], None] | None = None,
 ) -> Manifest:
-    """Write the index of `products` (no number twice) to `out` and return its manifest.
+    """Write the index of `products`, each uid once, into the folder `out`.
 
-    When all products were read, `add_more` may write other files into the folder that is to be
-    published, and `describe` gives the manifest's inputs and counts.
-    The folder appears whole: a crash leaves the one of before, or none. Raises CatalogueError if
-    it cannot be written, UsageError if `out` holds something else.
+    `source` is the file that the products are read from, with the counters of its reading, for the
+    manifest. `add_files` writes more files into the folder before it is published.
+    The folder is replaced as a whole: a crash leaves the previous one or none. Raise CatalogueError
+    if the index cannot be written, UsageError if `out` contains something else.
     """
-    with atomic_folder(out, layout.KIND) as draft:
+    with atomic_folder(out, records.KIND) as draft:
         count = _fill(products, draft)
-        if add_more:
-            add_more(draft)
-        made = _manifest(describe() if describe else None, count)
-        write_manifest(draft, made)
-    return made
+        if add_files:
+            add_files(draft)
+        manifest = Manifest(
+            kind=records.KIND,
+            version=records.INDEX_VERSION,
+            inputs=[source_input(*source)] if source else [],
+            counts=source[1].as_dict() if source else {"kept": count},
+            settings={
+                "fold_version": FOLD_VERSION,
+                "tokeniser": records.TOKENISER,
+                "body_characters": records.BODY_LIMIT,
+            },
+            prompt_version=PROMPT_VERSION,
+        )
+        write_manifest(draft, manifest)
+    return manifest
 
 
-def change(
-    products: Iterable[Product],
-    folder: Path,
-    describe: Callable[[], Manifest] | None = None,
+def update_index(
+    products: Iterable[Product], folder: Path, source: tuple[Path, Counts] | None = None
 ) -> Manifest:
-    """Add `products` to the index in `folder`, in place of those that have the same numbers.
+    """Add `products` to the index in `folder`, replacing those with the same uids.
 
-    Takes effect batch by batch; a crash leaves every product as it was or as it is to be, and
-    doing it again ends the same. Those who read the index see new texts and whole titles at once,
-    new words when they open it anew. Raises CatalogueError if it cannot be read or written.
+    Each batch takes effect at once. A crash leaves every product old or new, and running the update
+    again completes it. Open readers see new texts and whole titles immediately, new words after
+    opening the index again. Raise CatalogueError if the index cannot be read or written.
     """
     with locked(folder_lock(folder)):
-        before = layout.readable(folder)
-        changer = Changer(folder)
-        titles = WordsWriter(folder / layout.TITLES)
-        bodies = WordsWriter(folder / layout.BODIES)
-        try:
+        before = records.read_manifest(folder)
+        with contextlib.closing(_open_database(folder)) as database:
+            titles = TantivyWriter(folder / records.TITLES)
+            bodies = TantivyWriter(folder / records.BODIES)
             for batch in _batches(products):
-                _change_batch(batch, changer, titles, bodies, folder)
-        finally:
-            changer.close()
+                _update_batch(batch, database, titles, bodies, folder)
         titles.close()
         bodies.close()
-        made = _changed_manifest(before, describe() if describe else None)
-        write_manifest(folder, made)
-    return made
+        changes = [*before.settings.get("changes", []), source[1].as_dict() if source else {}]
+        manifest = Manifest(
+            kind=before.kind,
+            version=before.version,
+            inputs=[*before.inputs, *([source_input(*source)] if source else [])],
+            counts=before.counts,
+            settings=before.settings | {"changes": changes},
+            prompt_version=PROMPT_VERSION,
+        )
+        write_manifest(folder, manifest)
+    return manifest
 
 
 def _fill(products: Iterable[Product], draft: Path) -> int:
-    records = Writer(draft)
-    try:
-        titles = WordsWriter(draft / layout.TITLES, layout.title_schema())
-        bodies = WordsWriter(draft / layout.BODIES, layout.body_schema())
+    with contextlib.closing(_create_database(draft)) as database:
+        titles = TantivyWriter(draft / records.TITLES, records.title_schema())
+        bodies = TantivyWriter(draft / records.BODIES, records.body_schema())
         count = 0
         for batch in _batches(products):
-            records.add(_add_words(batch, count, titles, bodies))
+            _insert(database, _index_words(batch, count, titles, bodies))
             count += len(batch)
         with ThreadPoolExecutor(2) as threads:
-            ends = [
-                threads.submit(_end_titles, titles, draft),
+            finished = [
+                threads.submit(_finish_titles, titles, draft),
                 threads.submit(bodies.close),
             ]
-            records.close()
-            for end in ends:
-                end.result()
-    except BaseException:
-        records.abandon()
-        raise
+            _finish_database(database)
+            for future in finished:
+                future.result()
     return count
 
 
-def _end_titles(titles: WordsWriter, draft: Path) -> None:
-    titles.close()
-    write_vocabulary(draft / layout.WORDS, titles.vocabulary())
-
-
-def _add_words(
-    batch: list[Product], first: int, titles: WordsWriter, bodies: WordsWriter
-) -> list[Numbered]:
-    """Index the words of these products, whose rows begin at `first`."""
-    numbered = []
-    for row, product in enumerate(batch, first):
-        folded = words(product.title)
-        numbered.append((row, product, key(folded, product.title)))
-        titles.add(row, " ".join(folded))
-        if product.description:
-            bodies.add(row, fold(product.description[:_BODY_LIMIT]))
-    return numbered
-
-
-def _change_batch(
-    batch: list[Product], changer: Changer, titles: WordsWriter, bodies: WordsWriter, folder: Path
+def _update_batch(
+    batch: list[Product],
+    database: sqlite3.Connection,
+    titles: TantivyWriter,
+    bodies: TantivyWriter,
+    folder: Path,
 ) -> None:
     last = list({product.uid: product for product in batch}.values())
-    # Words before products: a word that leads to no product yet is passed over by the search.
-    numbered = _add_words(last, changer.reserve(len(last)), titles, bodies)
-    new = {word for _, product, _ in numbered for word in words(product.title)}
-    write_vocabulary(folder / layout.WORDS, new - set(titles.known(new)))
+    # Words before products: search ignores a word whose product is not there yet.
+    rows = _index_words(last, _reserve_rows(database, len(last)), titles, bodies)
+    tokens = {token for _, product, _ in rows for token in tokenise(product.title)}
+    write_vocabulary(folder / records.VOCABULARY, tokens - titles.known(tokens))
     titles.commit()
     bodies.commit()
-    gone = changer.replace(numbered)
-    titles.remove(gone)
-    bodies.remove(gone)
+    deleted = _replace(database, rows)
+    titles.delete(deleted)
+    bodies.delete(deleted)
+
+
+def _index_words(
+    batch: list[Product], first: int, titles: TantivyWriter, bodies: TantivyWriter
+) -> list[_Row]:
+    """Add the tokens of products whose rows start at `first`."""
+    rows = []
+    for row, product in enumerate(batch, first):
+        tokens = tokenise(product.title)
+        rows.append((row, product, title_key(tokens, product.title)))
+        titles.add(row, " ".join(tokens))
+        if product.description:
+            bodies.add(row, fold(product.description[: records.BODY_LIMIT]))
+    return rows
+
+
+def _finish_titles(titles: TantivyWriter, draft: Path) -> None:
+    titles.close()
+    write_vocabulary(draft / records.VOCABULARY, titles.vocabulary())
 
 
 def _batches(products: Iterable[Product]) -> Iterator[list[Product]]:
@@ -344,28 +166,170 @@ def _batches(products: Iterable[Product]) -> Iterator[list[Product]]:
         yield batch
 
 
-def _manifest(given: Manifest | None, count: int) -> Manifest:
-    return Manifest(
-        kind=layout.KIND,
-        version=layout.INDEX_VERSION,
-        inputs=given.inputs if given else [],
-        counts=given.counts if given else {"kept": count},
-        settings={
-            "fold_version": FOLD_VERSION,
-            "tokeniser": layout.TOKENISER,
-            "body_characters": _BODY_LIMIT,
-        },
-        prompt_version=PROMPT_VERSION,
+@contextlib.contextmanager
+def _sqlite_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CatalogueError(
+            tr("Cannot write the products: {error}.", error=error),
+            tr("Check the free disk space and the permissions."),
+        ) from error
+
+
+@_sqlite_errors()
+def _create_database(folder: Path) -> sqlite3.Connection:
+    """Create the database of a build, without a journal: a crash discards the whole folder."""
+    database = sqlite3.connect(
+        folder / records.PRODUCTS, isolation_level=None, check_same_thread=False
+    )
+    database.executescript(
+        "PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+        f"PRAGMA cache_size=-65536; {_TABLES} BEGIN"
+    )
+    return database
+
+
+@_sqlite_errors()
+def _finish_database(database: sqlite3.Connection) -> None:
+    database.execute("COMMIT")
+    database.executescript(_INDEXES)
+    database.close()
+
+
+@_sqlite_errors()
+def _open_database(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(folder / records.PRODUCTS, isolation_level=None, timeout=60)
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    with _sqlite_errors():
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+def _reserve_rows(database: sqlite3.Connection, count: int) -> int:
+    """Reserve `count` rows that no product has had, and return the first.
+
+    A row is never used twice, so that index entries of a replaced product lead nowhere.
+    """
+    with _transaction(database):
+        row = database.execute("SELECT next_row FROM total").fetchone()[0]
+        database.execute("UPDATE total SET next_row = next_row + ?", [count])
+    return int(row)
+
+
+def _replace(database: sqlite3.Connection, rows: list[_Row]) -> list[int]:
+    """Insert products, delete those with the same uids, and return the deleted rows."""
+    deleted: list[int] = []
+    with _transaction(database):
+        for _, product, _ in rows:
+            found = database.execute(
+                "DELETE FROM product WHERE uid = ? RETURNING id", [product.uid]
+            ).fetchall()
+            deleted.extend(int(row) for (row,) in found)
+        database.executemany("DELETE FROM text WHERE id = ?", [(row,) for row in deleted])
+        _insert(database, rows)
+        database.execute("UPDATE total SET products = products + ?", [len(rows) - len(deleted)])
+    return deleted
+
+
+@_sqlite_errors()
+def _insert(database: sqlite3.Connection, rows: list[_Row]) -> None:
+    database.executemany(
+        "INSERT INTO product VALUES (?, ?, ?, ?)",
+        [(row, product.uid, product.title, key) for row, product, key in rows],
+    )
+    database.executemany(
+        "INSERT INTO text VALUES (?, ?, ?)",
+        [
+            (
+                row,
+                product.description,
+                None if product.original == product.description else product.original,
+            )
+            for row, product, _ in rows
+        ],
     )
 
 
-def _changed_manifest(before: Manifest, given: Manifest | None) -> Manifest:
-    changes = [*before.settings.get("changes", []), given.counts if given else {}]
-    return Manifest(
-        kind=before.kind,
-        version=before.version,
-        inputs=[*before.inputs, *(given.inputs if given else [])],
-        counts=before.counts,
-        settings=before.settings | {"changes": changes},
-        prompt_version=PROMPT_VERSION,
-    )
+@contextlib.contextmanager
+def _tantivy_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise CatalogueError(tr("Cannot write the index: {error}.", error=why(error))) from error
+
+
+class TantivyWriter:
+    """Write one tantivy index of folded tokens by row."""
+
+    def __init__(self, folder: Path, schema: Any = None) -> None:  # noqa: ANN401 - imported late
+        """Create the index with `schema`, or open the existing one if there is no schema."""
+        import tantivy
+
+        self._document = tantivy.Document
+        with _tantivy_errors():
+            if schema is None:
+                index = tantivy.Index.open(str(folder))
+            else:
+                folder.mkdir()
+                index = tantivy.Index(schema, path=str(folder))
+            self._index = records.register_tokeniser(index)
+            self._writer = self._index.writer(_BUILD_HEAP if schema else _UPDATE_HEAP, 1)
+
+    def add(self, row: int, folded: str) -> None:
+        """Add the folded text of one product."""
+        with _tantivy_errors():
+            self._writer.add_document(self._document(row=row, words=folded))
+
+    def delete(self, rows: Iterable[int]) -> None:
+        """Delete rows."""
+        with _tantivy_errors():
+            for row in rows:
+                self._writer.delete_documents_by_term("row", row)
+
+    def commit(self) -> None:
+        """Commit the changes since the last commit; a crash before it discards them all."""
+        with _tantivy_errors():
+            self._writer.commit()
+
+    def close(self) -> None:
+        """Commit, and wait for the merging of segments."""
+        with _tantivy_errors():
+            self._writer.commit()
+            self._writer.wait_merging_threads()
+
+    def known(self, tokens: Iterable[str]) -> set[str]:
+        """Return those of `tokens` that the index had when it was opened."""
+        searcher = self._index.searcher()
+        return {token for token in tokens if searcher.doc_freq("words", token)}
+
+    def vocabulary(self) -> list[str]:
+        """Return every token of the index."""
+        with _tantivy_errors():
+            self._index.reload()
+            return [token for token, _ in self._index.searcher().terms_with_prefix("words", "")]
+
+
+def write_vocabulary(folder: Path, tokens: Iterable[str]) -> None:
+    """Add tokens to the vocabulary in `folder`; create it if there is none."""
+    import tantivy
+
+    with _tantivy_errors():
+        if folder.exists():
+            index = tantivy.Index.open(str(folder))
+        else:
+            folder.mkdir()
+            index = tantivy.Index(records.vocabulary_schema(), path=str(folder))
+        writer = index.writer(_BUILD_HEAP, 1)
+        for token in tokens:
+            writer.add_document(tantivy.Document(word=token))
+        writer.commit()
+        writer.wait_merging_threads()

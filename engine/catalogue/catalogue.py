@@ -1,99 +1,100 @@
-"""The embedded catalogue: opens an index folder and says which product a question means."""
+"""The embedded catalogue: open an index folder and find the product that a question means."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol
 
-from engine.catalogue import records as layout
+from engine.catalogue import records
 from engine.catalogue.complete import Completer
 from engine.catalogue.decide import DEFAULT, Decider, Thresholds
-from engine.catalogue.records import Records
-from engine.catalogue.related import Related
-from engine.catalogue.search import Vocabulary, Words
+from engine.catalogue.records import SqliteProducts
+from engine.catalogue.related import RelatedProducts
+from engine.catalogue.search import TantivyIndex, TantivyVocabulary
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 from engine.core.types import Completion, Decision, Product
 
 
 class Retriever(Protocol):
-    """Finds the product that a question means. Safe to call from several threads."""
+    """An open catalogue, embedded or on a server. Safe to use from several threads."""
 
     def find(self, question: str) -> Decision:
-        """What the catalogue makes of `question`. Raises CatalogueError if it cannot be asked."""
+        """Decide which products `question` means. Raise CatalogueError if reading fails."""
         ...
 
     def get(self, uid: str) -> Product | None:
-        """The product with this number, if there is one."""
+        """Return the product with this uid, if there is one."""
         ...
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
-        """(uid, title) of at most `limit` products that go with this one, where that is known."""
+        """Return the uid and title of at most `limit` related products, if they are known."""
         ...
 
-    def complete(self, typed: str, limit: int = 20) -> tuple[Completion, ...]:
-        """Titles that `typed` may become; none where they cannot be had at every key."""
+    def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
+        """Return titles that `text` may become, the likeliest first."""
         ...
 
     def __len__(self) -> int:
-        """How many products there are."""
+        """Count the products."""
         ...
 
     def close(self) -> None:
-        """Give back files and memory. Safe to call again."""
+        """Release files and memory. Safe to call more than once."""
         ...
 
 
 class Catalogue:
-    """An open index. Safe to use from several threads; any number of processes may read one."""
+    """A Retriever over an index folder. Any number of processes may open the same one."""
 
     def __init__(self, folder: Path, thresholds: Thresholds = DEFAULT) -> None:
         """Use `Catalogue.open`."""
         self.folder = folder
-        self._records = Records(folder)
-        self._related = Related(folder)
-        titles, vocabulary = Words(folder / layout.TITLES), Vocabulary(folder / layout.WORDS)
-        self._completer = Completer(titles, vocabulary, self._records)
-        self._decider = Decider(
-            self._records, titles, Words(folder / layout.BODIES), vocabulary, thresholds
-        )
+        self._products = SqliteProducts(folder)
+        self._related = RelatedProducts(folder)
+        titles = TantivyIndex(folder / records.TITLES)
+        bodies = TantivyIndex(folder / records.BODIES)
+        vocabulary = TantivyVocabulary(folder / records.VOCABULARY)
+        self._completer = Completer(titles, vocabulary, self._products)
+        self._decider = Decider(self._products, titles, bodies, vocabulary, thresholds)
 
     @classmethod
     def open(cls, folder: Path, thresholds: Thresholds = DEFAULT) -> Catalogue:
-        """The catalogue in `folder`. Raises CatalogueError with the command that mends it."""
-        layout.readable(folder)
+        """Open the catalogue in `folder`.
+
+        Raise CatalogueError, with the command that builds it, if it is missing, damaged or from
+        another version of the program.
+        """
+        records.read_manifest(folder)
         try:
             return cls(folder, thresholds)
         except CatalogueError as error:
             raise CatalogueError(
                 tr("The catalogue in {folder} is damaged: {why}", folder=folder, why=error.message),
-                layout.remedy(folder),
+                records.rebuild_remedy(folder),
             ) from error
 
     def find(self, question: str) -> Decision:
-        """What the catalogue makes of `question`. Raises CatalogueError if it cannot be read."""
+        """Decide which products `question` means. Raise CatalogueError if reading fails."""
         return self._decider.decide(question)
 
     def get(self, uid: str) -> Product | None:
-        """The product with this number, if there is one."""
-        found = self._records.by_uid([uid])
+        """Return the product with this uid, if there is one."""
+        found = self._products.by_uid([uid])
         return found[0] if found else None
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
-        """(uid, title) of products that go with this one; none where the data set has no names.
+        """Return the uid and title of related products, which may not be in the catalogue."""
+        return self._related.find(uid, limit)
 
-        They need not be in the catalogue themselves.
-        """
-        return self._related.of(uid, limit)
-
-    def complete(self, typed: str, limit: int = 20) -> tuple[Completion, ...]:
-        """Titles that `typed` may become, the likeliest first; quick enough for every key."""
-        return self._completer.complete(typed, limit)
+    def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
+        """Return titles that `text` may become, the likeliest first. Fast enough for every key."""
+        return self._completer.complete(text, limit)
 
     def __len__(self) -> int:
-        return self._records.count()
+        return self._products.count()
 
     def close(self) -> None:
-        """Close the files. Safe to call again."""
-        self._records.close()
+        """Close the files. Safe to call more than once."""
+        self._products.close()
         self._related.close()

@@ -1,7 +1,8 @@
-"""The text of a record as people should read it: entities, tags, blanks and edition sentences go.
+"""Clean a title or a description: remove entities, tags, edition sentences and extra spaces.
 
-Nothing else does: punctuation, digits, case and accents are what makes an answer word for word.
-The shapes of the dirt are those counted in AmazonTitles-1.3MM (`docs/measurements/catalogue.md`).
+Nothing else changes: an answer that is quoted word for word depends on punctuation, digits, case
+and accents. The patterns are those counted in AmazonTitles-1.3MM
+(`docs/measurements/catalogue.md`).
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from collections.abc import Iterable, Iterator
 from engine.catalogue.read import Counts, RawRow
 from engine.core.types import Product
 
-ENTITIES = "entities"
-TAGS = "tags"
-EDITION = "edition sentences"
-BLANKS = "blanks"
-CONTROLS = "control characters"
-_ROUNDS = 8
-"""Text escaped twice occurs; deeper nesting is nobody's writing, and unescaping it has an end."""
+_ENTITIES = "entities"
+_TAGS = "tags"
+_EDITIONS = "edition sentences"
+_BLANKS = "blanks"
+_CONTROLS = "control characters"
+_MAX_ROUNDS = 8
+"""Some text is escaped twice; the limit bounds the work on hostile input."""
 
-# "&amp;amp;amp;…" in one go, so that no text can make the rounds expensive.
+# "&amp;amp;amp;…" in one match, so that hostile text cannot make a round expensive.
 _AMPERSANDS = re.compile(
     r"&(?:(?:amp|AMP);?|#0*38(?![0-9]);?|#[xX]0*26(?![0-9a-fA-F]);?)+",
 )
-# As HTML5 has it, and Python's html module: a name may lack its semicolon.
+# As in HTML5 and in Python's html module, a name may lack its semicolon.
 _REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[^\t\n\f <&#;]{1,32});?")
-_SENTENCE = "This text refers to "
+_EDITION_MARK = "This text refers to "
 _EDITION = re.compile(
     r"--\s?This text refers to (?:"
     r"an out of print or unavailable edition of this title"
@@ -43,7 +44,7 @@ _BLOCK = (
 )
 _INLINE_TAG = re.compile(rf"</?(?:{_INLINE})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK})(?:\s[^<>]*)?/?>|<!--[^>]{{0,2000}}-->", re.IGNORECASE)
-# All that `engine.core.text.printable` removes, so that a terminal shows the record itself.
+# Everything that `engine.core.text.printable` removes, so that a terminal shows the same text.
 _CONTROL = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f"
@@ -55,87 +56,85 @@ _CONTROL = re.compile(
 )
 
 
-def clean(text: str, changed: Counter[str] | None = None) -> str:
-    """`text` without entities (HTML5 rules), tags, edition sentences, and needless blanks.
+def clean_rows(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
+    """Yield a product for each row that has a title or a description after cleaning.
 
-    Cleaning what is clean changes nothing, and costs next to nothing. `changed` counts texts by the
-    rule that changed them.
+    Count the products and the rejected rows in `counts`.
     """
-    # Looking costs far less than the work that it saves: most texts need none of it.
-    marked = "&" in text or "<" in text or "  " in text or _SENTENCE in text
-    if not marked and text.isprintable() and text[:1] != " " and text[-1:] != " ":
+    for row in rows:
+        content = row.content or ""
+        title = clean(row.title or "", counts.changed)
+        description = clean(content, counts.changed)
+        if not row.uid:
+            counts.rejected["no uid"] += 1
+        elif not title and not description:
+            counts.rejected["no title and no description"] += 1
+        else:
+            counts.kept += 1
+            yield Product(row.uid, title, description, content)
+
+
+def clean(text: str, changed: Counter[str] | None = None) -> str:
+    """Remove entities (by HTML5 rules), tags, edition sentences and extra spaces.
+
+    Clean text is returned unchanged, so cleaning twice is safe. `changed` counts texts by the rule
+    that changed them.
+    """
+    # These tests are far cheaper than the rules, and most texts pass them.
+    dirty = "&" in text or "<" in text or "  " in text or _EDITION_MARK in text
+    if not dirty and text.isprintable() and text[:1] != " " and text[-1:] != " ":
         return text
     rules: set[str] = set()
-    plain = _thorough(text, rules)
+    cleaned = _apply_rules(text, rules)
     if changed is not None:
         changed.update(rules)
-    return plain
+    return cleaned
 
 
-def _thorough(text: str, rules: set[str]) -> str:
-    text = _without_blanks(text, rules)
-    for _ in range(_ROUNDS):
-        plain = _without_markup(text, rules)
-        if plain == text:
+def _apply_rules(text: str, rules: set[str]) -> str:
+    text = _strip_blanks(text, rules)
+    for _ in range(_MAX_ROUNDS):
+        cleaned = _strip_markup(text, rules)
+        if cleaned == text:
             break
-        # The blanks that a tag or a sentence leaves behind are none of the text's own.
-        text = _without_blanks(plain, set())
+        # Spaces left by a removed tag or sentence do not count as a change of their own.
+        text = _strip_blanks(cleaned, set())
     return text
 
 
-def _without_markup(text: str, rules: set[str]) -> str:
+def _strip_markup(text: str, rules: set[str]) -> str:
     if "&" in text:
-        plain = _REFERENCE.sub(_unescaped, _AMPERSANDS.sub("&", text))
-        text = _noted(text, plain, ENTITIES, rules)
+        cleaned = _REFERENCE.sub(_unescape_match, _AMPERSANDS.sub("&", text))
+        text = _note_change(text, cleaned, _ENTITIES, rules)
     if "<" in text:
-        plain = _INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", text))
-        text = _noted(text, plain, TAGS, rules)
-    if _SENTENCE in text:
-        text = _noted(text, _EDITION.sub(" ", text), EDITION, rules)
+        cleaned = _INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", text))
+        text = _note_change(text, cleaned, _TAGS, rules)
+    if _EDITION_MARK in text:
+        text = _note_change(text, _EDITION.sub(" ", text), _EDITIONS, rules)
     return text
 
 
-def _without_blanks(text: str, rules: set[str]) -> str:
-    plain = text.strip(" ")
-    if not plain.isprintable():
-        plain = " ".join(plain.split())
-        if not plain.isprintable():
-            shown = _noted(plain, _CONTROL.sub(" ", plain), CONTROLS, rules)
-            plain = " ".join(shown.split())
-    elif "  " in plain:
-        plain = " ".join(plain.split())
-    return _noted(text, plain, BLANKS, rules)
+def _strip_blanks(text: str, rules: set[str]) -> str:
+    cleaned = text.strip(" ")
+    if not cleaned.isprintable():
+        cleaned = " ".join(cleaned.split())
+        if not cleaned.isprintable():
+            shown = _note_change(cleaned, _CONTROL.sub(" ", cleaned), _CONTROLS, rules)
+            cleaned = " ".join(shown.split())
+    elif "  " in cleaned:
+        cleaned = " ".join(cleaned.split())
+    return _note_change(text, cleaned, _BLANKS, rules)
 
 
-def _noted(before: str, after: str, rule: str, rules: set[str]) -> str:
+def _note_change(before: str, after: str, rule: str, rules: set[str]) -> str:
     if after != before:
         rules.add(rule)
     return after
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    return _character(found[0])
+def _unescape_match(found: re.Match[str]) -> str:
+    return _unescape(found[0])
 
 
-# A few dozen entities make up nearly all of a data set's.
-_character = functools.lru_cache(maxsize=4096)(html.unescape)
-
-
-def products(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
-    """A product for each row that has a title or a description left after cleaning."""
-    for row in rows:
-        product = to_product(row, counts.changed)
-        if not row.uid:
-            counts.rejected["no uid"] += 1
-        elif not product.title and not product.description:
-            counts.rejected["no title and no description"] += 1
-        else:
-            counts.kept += 1
-            yield product
-
-
-def to_product(row: RawRow, changed: Counter[str]) -> Product:
-    """The row with title and content cleaned; the content as it was stays beside."""
-    content = row.content or ""
-    title = clean(row.title or "", changed)
-    return Product(row.uid, title, clean(content, changed), content)
+# A few dozen entities are nearly all of those in a data set.
+_unescape = functools.lru_cache(maxsize=4096)(html.unescape)

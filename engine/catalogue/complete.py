@@ -1,6 +1,6 @@
-"""Titles for what is being typed: by the words so far and the beginning of the last, slips allowed.
+"""Complete what is being typed to a title, by its tokens and the beginning of the last one.
 
-Every look-up is a few searches of the index of titles, so that it can be made at every key.
+Each completion takes a few searches of the title index, so that it can follow every keystroke.
 """
 
 from __future__ import annotations
@@ -8,139 +8,133 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
 
-from engine.catalogue.folding import ASKING, words
-from engine.catalogue.search import Vocabulary, Words
+from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.catalogue.records import SqliteProducts
+from engine.catalogue.search import TantivyIndex, TantivyVocabulary
 from engine.core.types import Completion
 
-_LEAST_LETTERS = 3
+_MIN_LETTERS = 3
 """Fewer could become almost any title."""
-_LEAST_BEGINNING = 2
-"""One letter begins a tenth of a large vocabulary: to walk it takes 100 ms."""
-_MOST_WORDS = 12
-_ENDINGS = 24
-"""Words that the last one may become, the commonest first."""
-_LEAST_MENDED = 4
-"""Letters of a word from which a slip is looked for."""
-_CANDIDATES = 60
-_LONGEST = 200
-
-
-class TitleStore(Protocol):
-    """Where titles are read by row."""
-
-    def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        """The titles of these rows."""
-        ...
+_MIN_PREFIX = 2
+"""A single letter starts a tenth of a large vocabulary, which takes 100 ms to walk."""
+_MIN_TYPO = 4
+"""Letters of a token from which typos are corrected."""
+_MAX_TOKENS = 12
+_MAX_ENDINGS = 24
+_MAX_CANDIDATES = 60
+_MAX_TITLE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class _Typed:
-    """What is typed: words with the places where they begin, the words of asking before a title.
+class _Input:
+    """The text typed so far, tokenised, with the position of each token.
 
-    `asked` counts those; `beginning` says that the last word may go on.
+    `stop_words` counts those at the beginning, `title` has the tokens after them, and `unfinished`
+    says that the last one may continue.
     """
 
-    words: tuple[str, ...]
-    places: tuple[int, ...]
-    asked: int
-    beginning: bool
+    tokens: tuple[str, ...]
+    positions: tuple[int, ...]
+    stop_words: int
+    title: tuple[str, ...]
+    unfinished: bool
 
 
 class Completer:
-    """Completes over an open index. Safe to use from several threads."""
+    """Complete titles over an open index. Safe to use from several threads."""
 
-    def __init__(self, titles: Words, vocabulary: Vocabulary, store: TitleStore) -> None:
+    def __init__(
+        self, titles: TantivyIndex, vocabulary: TantivyVocabulary, products: SqliteProducts
+    ) -> None:
         self._titles = titles
-        # Two letters of a large vocabulary take 10 ms, and begin a word in every title.
-        self._beginning_with = lru_cache(maxsize=1000)(titles.beginning_with)
+        # Two letters of a large vocabulary take 10 ms, and start a word in every title.
+        self._starting_with = lru_cache(maxsize=1000)(titles.starting_with)
         self._vocabulary = vocabulary
-        self._store = store
+        self._products = products
 
-    def complete(self, typed: str, limit: int) -> tuple[Completion, ...]:
-        """At most `limit` titles that `typed` may become, the likeliest first."""
-        parts = _parts(typed)
-        own = parts.words[parts.asked :]
-        if not own or len(own) > _MOST_WORDS or sum(map(len, own)) < _LEAST_LETTERS:
+    def complete(self, text: str, limit: int) -> tuple[Completion, ...]:
+        """Return at most `limit` titles that `text` may become, the likeliest first."""
+        typed = _parse(text)
+        title = typed.title
+        if not title or len(title) > _MAX_TOKENS or sum(map(len, title)) < _MIN_LETTERS:
             return ()
-        groups = [group for group in self._groups(own, parts) if group]
-        wished = parts.words[max(parts.asked - 2, 0) : parts.asked]
-        rows = self._titles.rows_with(groups, wished, _CANDIDATES) if groups else []
+        groups = self._groups(typed)
+        optional = typed.tokens[max(typed.stop_words - 2, 0) : typed.stop_words]
+        rows = self._titles.rows_with(groups, optional, _MAX_CANDIDATES) if groups else []
         found: dict[tuple[str, ...], str] = {}
-        for title in self._store.titles(rows).values():
-            folded = tuple(words(title))
-            is_there = parts.words[-len(folded) :] == folded
-            if not is_there and len(title) <= _LONGEST:
-                found.setdefault(folded, title)
-        ranked = sorted(found, key=lambda folded: _rank(folded, own, parts))
+        for candidate in self._products.titles(rows).values():
+            tokens = tuple(tokenise(candidate))
+            is_complete = typed.tokens[-len(tokens) :] == tokens
+            if not is_complete and len(candidate) <= _MAX_TITLE:
+                found.setdefault(tokens, candidate)
+        ranked = sorted(found, key=lambda tokens: _rank(tokens, typed))
         return tuple(
-            Completion(_start(folded, parts, len(typed)), found[folded])
-            for folded in ranked[:limit]
+            Completion(_start(tokens, typed, len(text)), found[tokens]) for tokens in ranked[:limit]
         )
 
-    def _groups(self, own: Sequence[str], parts: _Typed) -> list[list[str]]:
-        """For each word that is typed the words of titles that it may stand for."""
-        whole, last = (own[:-1], own[-1]) if parts.beginning else (own, "")
-        groups = [self._meant(word) for word in whole if word not in ASKING]
-        if len(last) >= _LEAST_BEGINNING:
+    def _groups(self, typed: _Input) -> list[list[str]]:
+        """List, for each token typed, the tokens of titles that it may stand for."""
+        title = typed.title
+        whole, last = (title[:-1], title[-1]) if typed.unfinished else (title, "")
+        groups = [self._corrections(token) for token in whole if token not in STOP_WORDS]
+        if len(last) >= _MIN_PREFIX:
             groups.append(self._endings(last))
         return groups
 
-    def _meant(self, word: str) -> list[str]:
-        if self._titles.frequency(word) or len(word) < _LEAST_MENDED:
-            return [word]
-        return self._vocabulary.near(word) or [word]
+    def _corrections(self, token: str) -> list[str]:
+        if self._titles.frequency(token) or len(token) < _MIN_TYPO:
+            return [token]
+        return self._vocabulary.similar(token) or [token]
 
-    def _endings(self, beginning: str) -> list[str]:
-        known = self._beginning_with(beginning, _ENDINGS)
-        if known or len(beginning) < _LEAST_MENDED:
-            return known or [beginning]
-        near = self._vocabulary.beginning_near(beginning)
-        return sorted(near, key=self._titles.frequency, reverse=True) or [beginning]
-
-
-def _parts(typed: str) -> _Typed:
-    found: list[str] = []
-    places: list[int] = []
-    at = 0
-    for chunk in typed.split():
-        at = typed.index(chunk, at)
-        folded = words(chunk)
-        found += folded
-        places += [at] * len(folded)
-        at += len(chunk)
-    beginning = bool(found) and typed[-1:].isalnum()
-    asked = 0
-    while asked < len(found) and found[asked] in ASKING:
-        asked += 1
-    return _Typed(tuple(found), tuple(places), asked, beginning)
+    def _endings(self, prefix: str) -> list[str]:
+        known = self._starting_with(prefix, _MAX_ENDINGS)
+        if known or len(prefix) < _MIN_TYPO:
+            return known or [prefix]
+        similar = self._vocabulary.starting_similar(prefix)
+        return sorted(similar, key=self._titles.frequency, reverse=True) or [prefix]
 
 
-def _rank(folded: Sequence[str], own: Sequence[str], parts: _Typed) -> tuple[int, int, int]:
-    """Less is better: words that are not there as typed, then where they stand, then the length."""
-    missing = sum(
-        not any(
-            word.startswith(typed) if parts.beginning and place == len(own) - 1 else word == typed
-            for word in folded
-        )
-        for place, typed in enumerate(own)
+def _parse(text: str) -> _Input:
+    tokens: list[str] = []
+    positions: list[int] = []
+    position = 0
+    for word in text.split():
+        position = text.index(word, position)
+        found = tokenise(word)
+        tokens += found
+        positions += [position] * len(found)
+        position += len(word)
+    unfinished = bool(tokens) and text[-1:].isalnum()
+    stop_words = 0
+    while stop_words < len(tokens) and tokens[stop_words] in STOP_WORDS:
+        stop_words += 1
+    return _Input(
+        tuple(tokens), tuple(positions), stop_words, tuple(tokens[stop_words:]), unfinished
     )
-    joined, typed_joined = " ".join(folded), " ".join(own)
-    with_asked = " ".join(parts.words)
-    if joined.startswith((typed_joined, with_asked)):
-        stands = 0
-    elif f" {typed_joined}" in joined:
-        stands = 1
+
+
+def _rank(title: Sequence[str], typed: _Input) -> tuple[int, int, int]:
+    """Rank a title, lowest first: by tokens missing, then where they are, then by its length."""
+    last = len(typed.title) - 1 if typed.unfinished else -1
+    missing = sum(
+        not any(token.startswith(wanted) if place == last else token == wanted for token in title)
+        for place, wanted in enumerate(typed.title)
+    )
+    joined, typed_title = " ".join(title), " ".join(typed.title)
+    if joined.startswith((typed_title, " ".join(typed.tokens))):
+        place = 0
+    elif f" {typed_title}" in joined:
+        place = 1
     else:
-        stands = 2
-    return missing, stands, len(joined)
+        place = 2
+    return missing, place, len(joined)
 
 
-def _start(folded: Sequence[str], parts: _Typed, end: int) -> int:
-    """Where the title goes: words of asking that begin it ("the …") are part of it."""
-    for place in range(parts.asked):
-        typed = parts.words[place : parts.asked]
-        if tuple(folded[: len(typed)]) == typed:
-            return parts.places[place]
-    return parts.places[parts.asked] if parts.asked < len(parts.places) else end
+def _start(title: Sequence[str], typed: _Input, end: int) -> int:
+    """Return where the title starts in the text; stop words at its start ("the …") belong to it."""
+    for number in range(typed.stop_words):
+        leading = typed.tokens[number : typed.stop_words]
+        if tuple(title[: len(leading)]) == leading:
+            return typed.positions[number]
+    return typed.positions[typed.stop_words] if typed.stop_words < len(typed.positions) else end

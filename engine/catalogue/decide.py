@@ -1,4 +1,4 @@
-"""From a question to exact, likely, several or none."""
+"""Decide which products a question means: exact, likely, several or none."""
 
 from __future__ import annotations
 
@@ -10,322 +10,341 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.catalogue.folding import (
-    ASKING,
-    COURTESY,
+    COURTESIES,
+    STOP_WORDS,
     inner_spans,
-    key,
-    names_pronouns,
-    quoted,
-    words,
+    is_capitalised,
+    quoted_spans,
+    title_key,
+    tokenise,
 )
-from engine.catalogue.search import Match, match
+from engine.catalogue.search import TitleMatch, match_title
 from engine.core.types import Decision, Hit, Product, Status
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """All shares and scores are 0..1."""
+    """The limits that `Decider` applies; shares and scores are 0 to 1.
+
+    `benchmarks/catalogue_calibrate.py` measures the effect of each. Content words are all tokens
+    but stop words; a share is by weight unless it says otherwise.
+    """
 
     title_words: float = 0.5
-    """Of a title's words by number, the share that a question must have to mean that title."""
+    """The smallest share of a title's tokens, by number, that a question must match."""
     title_share: float = 0.35
-    """The same by weight."""
+    """The smallest share of a title's weight that a question must match."""
     single_words: float = 0.6
-    """The same by number where only one word of the question's own is in the title."""
-    slipped_words: float = 0.6
-    """The same by number where letters had to be changed."""
+    """Replaces `title_words` if only one content word of the question matches."""
+    edited_words: float = 0.6
+    """Replaces `title_words` if a match has edits."""
     rival: float = 0.6
-    """A title that has all that was asked is a rival if it fits this much as well as the best."""
-    slip_share: float = 0.34
-    """The most letters changed, as a share of the question's own words' letters."""
+    """A title with all content words of the question is a rival from this share of the best."""
+    edit_share: float = 0.34
+    """The most edits, as a share of the letters of the question's content words."""
     body_share: float = 0.6
-    """Of a describing question's own words, the share by weight that a record must have."""
+    """The smallest share of a question's content words that a record must contain."""
     body_likely: float = 0.85
-    """The share from which one record alone may be meant."""
+    """The share from which a single record may be likely."""
     body_lead: float = 0.2
-    """How far the next record must be behind for that."""
+    """The lead over the next record that a likely one needs."""
     body_rival: float = 0.5
-    """Records that have this much of what the best one has are listed with it."""
+    """The smallest share of the best record's score for a record to be listed with it."""
     named_share: float = 0.5
-    """A question whose own words are a title's to this share, by weight, names a title."""
+    """The share of a question's content words in a title from which the question names a title."""
     body_words: int = 4
-    """A describing question has at least this many words of its own."""
+    """The smallest number of content words in a question that describes a product."""
     nearest_score: float = 0.35
-    """Titles below this are not even offered as nearest."""
+    """The smallest score of a title that is offered as nearest."""
 
 
 DEFAULT = Thresholds()
 
+_MAX_QUESTION = 4_000
+"""Characters: twice the longest known title."""
+_MAX_HITS = 10
+_MAX_NEAREST = 3
+_MAX_CANDIDATES = 60
+_MAX_SPANS = 90
+_MAX_TITLES = 500
+_EDITS_PER_WORD = 2
+_MIN_MAIN_TITLE = 2
+"""Tokens: a single word before a subtitle is common to too many products."""
+_SUBTITLE = re.compile(r":\s|\s[-–—]\s|\s?[(\[]")
+_RARE = 3
+"""A token in fewer titles than this may be a typo of a more frequent one."""
+_UID = re.compile(r"[0-9A-Za-z_-]{6,20}")
+_UID_WORDS = STOP_WORDS | {"uid", "number", "numero", "asin", "isbn"}
+_NONE = Decision(Status.NONE)
+
 
 class ProductStore(Protocol):
-    """Products by row, by number, by the key of the whole title."""
+    """Products by row, by uid and by the key of the whole title."""
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
-        """The products of these rows; a row that is gone is left out."""
+        """Return the products of `rows`, without the deleted ones."""
         ...
 
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
-        """The products with these numbers."""
+        """Return the products with these uids."""
         ...
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        """(key, row, title) of the products whose title has one of these keys."""
+        """Return key, row and title of products with one of these title keys."""
         ...
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        """The titles of these rows."""
+        """Return the titles of `rows`."""
         ...
 
 
-class WordIndex(Protocol):
-    """Rows by the words that they hold."""
+class TokenIndex(Protocol):
+    """Rows by the tokens that they contain."""
 
-    def weights(self, asked: Iterable[str]) -> dict[str, float]:
-        """How much each word tells; a rare one tells more."""
+    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
+        """Weight each token: a rare one weighs more."""
         ...
 
-    def frequency(self, word: str) -> int:
-        """In how many products the word is."""
+    def frequency(self, token: str) -> int:
+        """Count the products that contain `token`."""
         ...
 
     def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
-        """The rows that fit these words best."""
+        """Return the rows that match these tokens best."""
         ...
 
 
-class Neighbours(Protocol):
-    """Known words near a mistyped one."""
+class SimilarTokens(Protocol):
+    """Known tokens by edit distance."""
 
-    def near(self, word: str) -> list[str]:
-        """Known words that differ from `word` by a slip or two, the nearest first."""
+    def similar(self, token: str) -> list[str]:
+        """Return known tokens within the edit limit of `token`, the most similar first."""
         ...
-
-
-_LONGEST_QUESTION = 4_000
-"""Characters: twice the longest title known."""
-_MOST_HITS = 10
-_MOST_NEAREST = 3
-_SLIPS_A_WORD = 2
-_CANDIDATES = 60
-_MOST_SPANS = 90
-_MAIN_WORDS = 2
-"""A single word before a subtitle is too many products' to mean one."""
-_SUBTITLE = re.compile(r":\s|\s[-–—]\s|\s?[(\[]")
-_RARE = 3
-"""A word in fewer titles than this may be a slip of the fingers for a commoner one."""
-_UID = re.compile(r"[0-9A-Za-z_-]{6,20}")
-_NONE = Decision(Status.NONE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     row: int
-    match: Match
-    main: tuple[str, ...]
-    """The words of the title before its subtitle, without words of asking."""
+    match: TitleMatch
+    main_title: tuple[str, ...]
+    """The content words before the subtitle; empty if there is no subtitle."""
 
 
 class Decider:
-    """Holds the open index and the thresholds."""
+    """Decide over an open index. Safe to use from several threads if its parts are."""
 
     def __init__(
         self,
-        records: ProductStore,
-        titles: WordIndex,
-        bodies: WordIndex,
-        vocabulary: Neighbours,
+        products: ProductStore,
+        titles: TokenIndex,
+        bodies: TokenIndex,
+        vocabulary: SimilarTokens,
         thresholds: Thresholds = DEFAULT,
     ) -> None:
-        self._records = records
+        self._products = products
         self._titles = titles
         self._bodies = bodies
         self._vocabulary = vocabulary
         self._thresholds = thresholds
 
     def decide(self, question: str) -> Decision:
-        """What the catalogue makes of `question`."""
-        question = html.unescape(question[:_LONGEST_QUESTION]).strip()
-        asked = words(question)
-        if tuple(asked) in COURTESY:
+        """Decide which products `question` means, by uid, by whole title, or by its tokens."""
+        question = html.unescape(question[:_MAX_QUESTION]).strip()
+        tokens = tokenise(question)
+        if tuple(tokens) in COURTESIES:
             return _NONE
-        exact = self._by_uid(question) or self._by_title(question, asked)
-        if exact or not [word for word in asked if word not in ASKING]:
-            return exact or _NONE
-        return self._by_words(asked)
+        exact = self._by_uid(question) or self._by_title(question, tokens)
+        if exact:
+            return exact
+        content = [token for token in dict.fromkeys(tokens) if token not in STOP_WORDS]
+        return self._by_tokens(tokens, content) if content else _NONE
 
     def _by_uid(self, question: str) -> Decision | None:
-        """A product asked for by number: all other words are words of asking."""
-        tokens = _UID.findall(question)
-        numbers = [token for token in tokens if any(char.isdigit() for char in token)]
-        if len(numbers) != 1:
+        """Find a product whose uid is the only content word of the question."""
+        uids = [word for word in _UID.findall(question) if any(map(str.isdigit, word))]
+        if len(uids) != 1:
             return None
-        rest = words(question.replace(numbers[0], " "))
-        if any(word not in ASKING | {"uid", "number", "numero", "asin", "isbn"} for word in rest):
+        if not _UID_WORDS.issuperset(tokenise(question.replace(uids[0], " "))):
             return None
-        found = self._records.by_uid([numbers[0], numbers[0].upper()])
+        found = self._products.by_uid([uids[0], uids[0].upper()])
         return Decision(Status.EXACT, (Hit(found[0], 1.0),)) if found else None
 
-    def _by_title(self, question: str, asked: list[str]) -> Decision | None:
-        """A whole title: the question, what it quotes, or what is left without words of asking."""
+    def _by_title(self, question: str, tokens: list[str]) -> Decision | None:
+        """Find a whole title: the question, a quoted part, or a part without stop words."""
         inner = [
             span
-            for span in itertools.islice(inner_spans(asked), _MOST_SPANS)
-            # "who wrote it?" asks about the turn before, though a book be called "It".
-            if not ASKING.issuperset(span) or names_pronouns(span, question)
+            for span in itertools.islice(inner_spans(tokens), _MAX_SPANS)
+            # "who wrote it?" is about the previous turn, even if there is a book called "It".
+            if not STOP_WORDS.issuperset(span) or is_capitalised(span, question)
         ]
-        spans = [asked, *quoted(question), *inner]
-        keys = [
-            key(span, question if not asked else "")
-            for span in spans
-            if span or (not asked and question)
-        ]
-        found = self._records.rows_by_key(list(dict.fromkeys(keys)), 500) if keys else []
+        keys = [title_key(span) for span in (tokens, *quoted_spans(question), *inner) if span]
+        if not tokens and question:
+            keys.insert(0, title_key([], question))
+        if not keys:
+            return None
         by_key: dict[int, list[tuple[int, str]]] = {}
-        for one_key, row, title in found:
-            by_key.setdefault(one_key, []).append((row, title))
-        for one_key in keys:
-            if one_key in by_key:
-                return self._named(by_key[one_key], question)
+        for key, row, title in self._products.rows_by_key(list(dict.fromkeys(keys)), _MAX_TITLES):
+            by_key.setdefault(key, []).append((row, title))
+        for key in keys:
+            if key in by_key:
+                return self._named(by_key[key], question)
         return None
 
     def _named(self, rows: list[tuple[int, str]], question: str) -> Decision:
-        """The products of one folded title; those written just as asked go before the others."""
-        asked = question.casefold()
-        literal = [(len(title), row) for row, title in rows if title.casefold() in asked]
-        # "C" stands in "C++" too.
+        """Decide among titles with the same key; those written as in the question come first."""
+        folded = question.casefold()
+        literal = [(len(title), row) for row, title in rows if title.casefold() in folded]
+        # The title "C" is also part of "C++".
         longest = max((length for length, _ in literal), default=0)
         chosen = [row for length, row in literal if length == longest] or [row for row, _ in rows]
-        hits = self._hits([(row, 1.0) for row in chosen[:_MOST_HITS]])
-        if not hits:
-            return _NONE
-        return Decision(Status.EXACT if len(hits) == 1 else Status.SEVERAL, hits)
+        return self._decision(((row, 1.0) for row in chosen), Status.EXACT) or _NONE
 
-    def _by_words(self, asked: list[str]) -> Decision:
-        own = [word for word in dict.fromkeys(asked) if word not in ASKING]
-        ranked = self._ranked(asked, self._titles.rows(self._wanted(own), _CANDIDATES))
-        meant = self._by_main_title(ranked, asked) or self._meant(ranked, own)
+    def _by_tokens(self, tokens: list[str], content: list[str]) -> Decision:
+        rows = self._titles.rows(self._query_weights(content), _MAX_CANDIDATES)
+        ranked = self._rank(tokens, rows)
+        meant = self._by_main_title(ranked, tokens) or self._fitting(ranked, content)
         if not meant and not _names_title(ranked, self._thresholds):
-            meant = self._described(own)
+            meant = self._described(content)
         if meant:
             return meant
-        limit = self._thresholds.nearest_score
-        near = [
-            (one.row, one.match.score)
-            for one in ranked
-            # A title that is near by changed letters alone is a guess.
-            if one.match.score >= limit and one.match.own * _SLIPS_A_WORD > one.match.slips
+        nearest = [
+            (candidate.row, candidate.match.score)
+            for candidate in ranked
+            if _is_near(candidate.match, self._thresholds)
         ]
-        return Decision(Status.NONE, nearest=self._hits(near[:_MOST_NEAREST]))
+        return Decision(Status.NONE, nearest=self._hits(nearest[:_MAX_NEAREST]))
 
-    def _wanted(self, own: list[str]) -> dict[str, float]:
-        """The words to look for: those asked, and those that a rare one may be a slip for."""
-        wanted = list(own)
-        for word in own:
-            if self._titles.frequency(word) < _RARE:
-                wanted.extend(self._vocabulary.near(word))
+    def _query_weights(self, content: list[str]) -> dict[str, float]:
+        """Weight the content words and, for a rare one, the words that it may be a typo of."""
+        wanted = list(content)
+        for token in content:
+            if self._titles.frequency(token) < _RARE:
+                wanted.extend(self._vocabulary.similar(token))
         return self._titles.weights(wanted)
 
-    def _ranked(self, asked: list[str], rows: list[int]) -> list[_Candidate]:
-        titles = self._records.titles(rows)
-        folded = {row: words(title) for row, title in titles.items()}
-        weights = self._titles.weights(itertools.chain(asked, *folded.values()))
+    def _rank(self, tokens: list[str], rows: list[int]) -> list[_Candidate]:
+        titles = self._products.titles(rows)
+        tokenised = {row: tokenise(title) for row, title in titles.items()}
+        weights = self._titles.weights(itertools.chain(tokens, *tokenised.values()))
         frequency = self._titles.frequency
-        found = [
-            _Candidate(row, match(asked, title, weights, frequency), _main(titles[row]))
-            for row, title in folded.items()
-        ]
-        return sorted(found, key=lambda one: one.match.score, reverse=True)
+        candidates = []
+        for row, title in tokenised.items():
+            match = match_title(tokens, title, weights, frequency)
+            candidates.append(_Candidate(row, match, _main_title(titles[row])))
+        return sorted(candidates, key=lambda candidate: candidate.match.score, reverse=True)
 
-    def _meant(self, ranked: list[_Candidate], own: list[str]) -> Decision | None:
+    def _fitting(self, ranked: list[_Candidate], content: list[str]) -> Decision | None:
         limits = self._thresholds
-        most_slips = limits.slip_share * sum(map(len, own))
+        most_edits = limits.edit_share * sum(map(len, content))
         fitting = [
-            one for one in ranked if _fits(one.match, limits) and one.match.slips <= most_slips
+            candidate
+            for candidate in ranked
+            if _fits(candidate.match, limits) and candidate.match.edits <= most_edits
         ]
         if not fitting:
             return None
         best = fitting[0].match
-        near = [one for one in fitting if _rivals(best, one.match, limits)]
-        hits = self._hits([(one.row, one.match.score) for one in near[:_MOST_HITS]])
-        if not hits:
-            return None
-        return Decision(Status.LIKELY if len(hits) == 1 else Status.SEVERAL, hits)
+        rivals = [
+            (candidate.row, candidate.match.score)
+            for candidate in fitting
+            if _is_rival(best, candidate.match, limits)
+        ]
+        return self._decision(rivals, Status.LIKELY)
 
-    def _by_main_title(self, ranked: list[_Candidate], asked: list[str]) -> Decision | None:
-        """Titles asked for without their subtitle ("City of Wells" for "City of Wells: A Year")."""
-        main = tuple(word for word in asked if word not in ASKING)
-        if len(main) < _MAIN_WORDS:
+    def _by_main_title(self, ranked: list[_Candidate], tokens: list[str]) -> Decision | None:
+        """Find titles by their main part ("City of Wells" for "City of Wells: A Year")."""
+        content = _content_words(tokens)
+        if len(content) < _MIN_MAIN_TITLE:
             return None
-        named = [(one.row, one.match.score) for one in ranked if one.main == main]
-        hits = self._hits(named[:_MOST_HITS])
-        if not hits:
-            return None
-        return Decision(Status.LIKELY if len(hits) == 1 else Status.SEVERAL, hits)
+        found = [
+            (candidate.row, candidate.match.score)
+            for candidate in ranked
+            if candidate.main_title == content
+        ]
+        return self._decision(found, Status.LIKELY)
 
-    def _described(self, own: list[str]) -> Decision | None:
-        """Products whose record has the words of a question that names no title."""
+    def _described(self, content: list[str]) -> Decision | None:
+        """Find products whose record contains the content words of a description."""
         limits = self._thresholds
-        if len(own) < limits.body_words:
+        if len(content) < limits.body_words:
             return None
-        weights = self._bodies.weights(own)
-        products = self._records.by_row(self._bodies.rows(weights, _MOST_HITS))
+        weights = self._bodies.weights(content)
+        products = self._products.by_row(self._bodies.rows(weights, _MAX_HITS))
         scored = sorted(
-            (Hit(product, _told(product, weights)) for product in products.values()),
+            (Hit(product, _record_share(product, weights)) for product in products.values()),
             key=lambda hit: hit.score,
             reverse=True,
         )
-        fitting = tuple(hit for hit in scored if hit.score >= limits.body_share)
-        if not fitting:
+        if not scored or scored[0].score < limits.body_share:
             return None
-        behind = scored[1].score if len(scored) > 1 else 0.0
-        if fitting[0].score >= limits.body_likely and fitting[0].score - behind >= limits.body_lead:
-            return Decision(Status.LIKELY, fitting[:1])
-        least = fitting[0].score * limits.body_rival
-        listed = tuple(hit for hit in scored if hit.score >= least)
+        best = scored[0].score
+        lead = best - (scored[1].score if len(scored) > 1 else 0.0)
+        if best >= limits.body_likely and lead >= limits.body_lead:
+            return Decision(Status.LIKELY, (scored[0],))
+        listed = tuple(hit for hit in scored if hit.score >= best * limits.body_rival)
         return Decision(Status.SEVERAL, listed) if len(listed) > 1 else None
 
+    def _decision(self, scored: Iterable[tuple[int, float]], single: Status) -> Decision | None:
+        """Decide on the first rows: `single` for one product, several for more."""
+        hits = self._hits(list(itertools.islice(scored, _MAX_HITS)))
+        if not hits:
+            return None
+        return Decision(single if len(hits) == 1 else Status.SEVERAL, hits)
+
     def _hits(self, scored: list[tuple[int, float]]) -> tuple[Hit, ...]:
-        products = self._records.by_row([row for row, _ in scored])
+        if not scored:
+            return ()
+        products = self._products.by_row([row for row, _ in scored])
         return tuple(Hit(products[row], score) for row, score in scored if row in products)
 
 
-def _main(title: str) -> tuple[str, ...]:
-    head, *rest = _SUBTITLE.split(title, maxsplit=1)
-    return tuple(word for word in words(head) if word not in ASKING) if rest else ()
+def _content_words(tokens: Iterable[str]) -> tuple[str, ...]:
+    return tuple(token for token in tokens if token not in STOP_WORDS)
 
 
-def _fits(found: Match, limits: Thresholds) -> bool:
-    """Whether the title has all that was asked, and enough of it was asked."""
+def _main_title(title: str) -> tuple[str, ...]:
+    main, *subtitle = _SUBTITLE.split(title, maxsplit=1)
+    return _content_words(tokenise(main)) if subtitle else ()
+
+
+def _fits(match: TitleMatch, limits: Thresholds) -> bool:
+    """Report whether a title has all content words of the question, and enough of the title."""
     least = max(
         limits.title_words,
-        limits.slipped_words if found.slips else 0.0,
-        limits.single_words if found.own == 1 else 0.0,
+        limits.edited_words if match.edits else 0.0,
+        limits.single_words if match.matched == 1 else 0.0,
     )
     return (
-        not found.extra
-        and found.own > 0
-        and found.words >= least
-        and found.of_title >= limits.title_share
+        not match.extra
+        and match.matched > 0
+        and match.token_share >= least
+        and match.title_share >= limits.title_share
     )
+
+
+def _is_near(match: TitleMatch, limits: Thresholds) -> bool:
+    # A title that is similar only because of edits is a guess.
+    return match.score >= limits.nearest_score and match.matched * _EDITS_PER_WORD > match.edits
 
 
 def _names_title(ranked: list[_Candidate], limits: Thresholds) -> bool:
-    """Whether the question goes by a title, if not by one that is here; it describes nothing."""
+    """Report whether the question names a title, in the catalogue or not, and describes nothing."""
     return any(
-        one.match.of_question >= limits.named_share and one.match.words >= limits.title_words
-        for one in ranked[:_MOST_NEAREST]
+        candidate.match.question_share >= limits.named_share
+        and candidate.match.token_share >= limits.title_words
+        for candidate in ranked[:_MAX_NEAREST]
     )
 
 
-def _rivals(best: Match, other: Match, limits: Thresholds) -> bool:
-    """Whether a person who asked for `best` may as well have meant `other`."""
+def _is_rival(best: TitleMatch, other: TitleMatch, limits: Thresholds) -> bool:
+    """Report whether a question that fits `best` may as well mean `other`."""
     if not best.missing:
-        return not other.missing and other.slips <= best.slips
+        return not other.missing and other.edits <= best.edits
     return other.score >= best.score * limits.rival
 
 
-def _told(product: Product, weights: dict[str, float]) -> float:
-    """The share of the words, by weight, that the product's record has."""
-    record = set(words(f"{product.title} {product.description}"))
-    told = sum(weight for word, weight in weights.items() if word in record)
-    return told / sum(weights.values())
+def _record_share(product: Product, weights: dict[str, float]) -> float:
+    """Return the share of the weights whose tokens the product's record contains."""
+    record = set(tokenise(f"{product.title} {product.description}"))
+    found = sum(weight for token, weight in weights.items() if token in record)
+    return found / sum(weights.values())

@@ -1,6 +1,6 @@
-"""Text as search sees it: no case, no accents, no punctuation; the same for titles and questions.
+"""Fold text for search: without case, accents and punctuation, alike for titles and questions.
 
-`FOLD_VERSION` is written into every index; raise it with any change to what is produced here.
+`FOLD_VERSION` is written into every index. Raise it with any change to the output of `fold`.
 """
 
 from __future__ import annotations
@@ -22,70 +22,27 @@ _LETTERS = str.maketrans(
     }
 )  # fmt: skip
 _DROPPED = b"'`"
-_PLAIN = bytes(
+_ASCII = bytes(
     ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else ord(" ")  # noqa: PLR2004
     for code in range(256)
 )
-_BESIDE = {code: _PLAIN[code] for code in range(128) if code not in _DROPPED} | dict.fromkeys(
-    _DROPPED
-)
-# What makes most Western text more than ASCII; replaced first because that is quick.
-_MARKS = (("’", ""), ("‘", ""), ("“", " "), ("”", " "), ("–", " "), ("—", " "), ("…", " "))
-_FOREIGN = re.compile(r"[^\x00-\x7f]+")
-# Scripts written without blanks: each character is a word.
+_ASCII_IN_UNICODE = {
+    code: _ASCII[code] for code in range(128) if code not in _DROPPED
+} | dict.fromkeys(_DROPPED)
+# The characters that make most Western text non-ASCII, replaced first because that is fast.
+_PUNCTUATION = (("’", ""), ("‘", ""), ("“", " "), ("”", " "), ("–", " "), ("—", " "), ("…", " "))
+_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
+# Scripts written without spaces: each character is a token.
 _UNSPACED = re.compile(r"([\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
-_SHORT_RUN = 4
-_JOINING = frozenset({"and"})
-"""Words that "&" stands for: left out of a title's key, so that either way of writing fits."""
+_MAX_CACHED_RUN = 4
+_AMPERSAND_WORDS = frozenset({"and"})
+"""Left out of a title's key, so that "&" and "and" match."""
+_MAX_LEADING = 12
+_MAX_TRAILING = 6
+_WORD = re.compile(r"\w+")
+_QUOTED = re.compile(r"[\"“”«»„](.{1,2000}?)[\"“”«»„]")
 
-
-def fold(text: str) -> str:
-    """`text` with only its folded words, parted by one or more blanks."""
-    # Bytes are translated many times faster than a str.
-    if not text.isascii():
-        for mark, plain in _MARKS:
-            text = text.replace(mark, plain)
-        text = _FOREIGN.sub(_fold_match, text)
-        if not text.isascii():
-            return text.translate(_BESIDE)
-    return text.encode("ascii").translate(_PLAIN, _DROPPED).decode("ascii")
-
-
-def words(text: str) -> list[str]:
-    """The folded words of `text`, in order."""
-    return fold(text).split()
-
-
-def key(folded: Sequence[str], text: str = "") -> int:
-    """A number that stands for a whole title, whatever its blanks, punctuation, accents and case.
-
-    `text` is the title itself, taken where no word is left of it ("!!!"). Fits SQLite's integers.
-    """
-    joined = "".join(word for word in folded if word not in _JOINING) or "".join(folded)
-    plain = joined or "".join(text.split())
-    digest = blake2b(plain.encode(errors="replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
-
-
-def _fold_match(found: re.Match[str]) -> str:
-    run = found[0]
-    return _fold_known(run) if len(run) <= _SHORT_RUN else _fold_foreign(run)
-
-
-def _fold_foreign(text: str) -> str:
-    """What characters beyond ASCII fold to."""
-    plain = unicodedata.normalize("NFKD", text.translate(_LETTERS)).casefold()
-    kept = "".join(
-        char if char.isalnum() else "" if unicodedata.combining(char) else " " for char in plain
-    )
-    return _UNSPACED.sub(r" \1 ", kept)
-
-
-# In Western text such runs are short and recur: quotation marks, dashes, accented letters.
-_fold_known = functools.lru_cache(maxsize=4096)(_fold_foreign)
-
-
-ASKING = frozenset(
+STOP_WORDS = frozenset(
     """
     a an the of is are am was were be been being it its this that these those they them their
     there here he she him his her hers i im ive id ill me my mine we us our you your yours do does
@@ -114,7 +71,7 @@ ASKING = frozenset(
     """.split()  # noqa: SIM905 - two hundred quoted words are harder to read
 )
 
-COURTESY = frozenset(
+COURTESIES = frozenset(
     {
         ("hello",), ("hi",), ("hey",), ("hello", "there"), ("hi", "there"), ("hey", "there"),
         ("good", "morning"), ("good", "afternoon"), ("good", "evening"), ("good", "night"),
@@ -125,44 +82,85 @@ COURTESY = frozenset(
         ("muito", "obrigada"), ("valeu",), ("tchau",), ("sim",), ("nao",),
     }
 )  # fmt: skip
-"""Whole questions that are manners and no title, even where a product is named so."""
-
-_LONGEST_HEAD = 12
-_LONGEST_TAIL = 6
-_WORD = re.compile(r"\w+")
-_QUOTED = re.compile(r"[\"“”«»„](.{1,2000}?)[\"“”«»„]")
+"""Whole questions that are greetings or thanks, even if a product has that title."""
 
 
-def quoted(question: str) -> list[list[str]]:
-    """The folded words of what stands in quotation marks, longest first."""
-    found = [words(part) for part in _QUOTED.findall(question)]
-    return sorted((part for part in found if part), key=len, reverse=True)
+def fold(text: str) -> str:
+    """Fold `text` to its tokens, separated by one or more spaces."""
+    # Translating bytes is many times faster than translating a str.
+    if not text.isascii():
+        for mark, replacement in _PUNCTUATION:
+            text = text.replace(mark, replacement)
+        text = _NON_ASCII.sub(_fold_match, text)
+        if not text.isascii():
+            return text.translate(_ASCII_IN_UNICODE)
+    return text.encode("ascii").translate(_ASCII, _DROPPED).decode("ascii")
 
 
-def inner_spans(asked: list[str]) -> Iterator[list[str]]:
-    """What may be the title inside a question, longest first; the question itself is not given.
+def tokenise(text: str) -> list[str]:
+    """Split `text` into folded tokens."""
+    return fold(text).split()
 
-    Only words of asking are left off, and only at the ends.
+
+def title_key(tokens: Sequence[str], title: str = "") -> int:
+    """Hash a title's tokens to a signed 64-bit key that ignores spaces and "and".
+
+    A title without tokens ("!!!") is hashed as it is written.
     """
-    head = _run(asked, _LONGEST_HEAD)
-    tail = _run(asked[::-1], _LONGEST_TAIL)
-    count = len(asked)
-    for left_out in range(1, min(head + tail, count - 1) + 1):
-        for front in range(min(left_out, head), max(0, left_out - tail) - 1, -1):
-            yield asked[front : count - (left_out - front)]
+    joined = "".join(token for token in tokens if token not in _AMPERSAND_WORDS)
+    joined = joined or "".join(tokens) or "".join(title.split())
+    digest = blake2b(joined.encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
-def names_pronouns(span: Sequence[str], question: str) -> bool:
-    """Whether `span`, all of it words of asking, is written as a title: "Who wrote It?"."""
+def _fold_match(found: re.Match[str]) -> str:
+    run = found[0]
+    return _fold_cached(run) if len(run) <= _MAX_CACHED_RUN else _fold_non_ascii(run)
+
+
+def _fold_non_ascii(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.translate(_LETTERS)).casefold()
+    folded = "".join(
+        char if char.isalnum() else "" if unicodedata.combining(char) else " "
+        for char in decomposed
+    )
+    return _UNSPACED.sub(r" \1 ", folded)
+
+
+# In Western text such runs are short and repeat: quotation marks, dashes, accented letters.
+_fold_cached = functools.lru_cache(maxsize=4096)(_fold_non_ascii)
+
+
+def quoted_spans(question: str) -> list[list[str]]:
+    """Tokenise each quoted part of `question`, longest first."""
+    found = [tokenise(part) for part in _QUOTED.findall(question)]
+    return sorted((tokens for tokens in found if tokens), key=len, reverse=True)
+
+
+def inner_spans(tokens: list[str]) -> Iterator[list[str]]:
+    """Yield the spans that may be a title, longest first, without `tokens` as a whole.
+
+    A span leaves out stop words at the beginning and at the end of the question only.
+    """
+    leading = _count_stop_words(tokens, _MAX_LEADING)
+    trailing = _count_stop_words(tokens[::-1], _MAX_TRAILING)
+    count = len(tokens)
+    for left_out in range(1, min(leading + trailing, count - 1) + 1):
+        for start in range(min(left_out, leading), max(0, left_out - trailing) - 1, -1):
+            yield tokens[start : count - (left_out - start)]
+
+
+def is_capitalised(span: Sequence[str], question: str) -> bool:
+    """Report whether a span of stop words is capitalised like a title, as in "Who wrote It?"."""
     inner = _WORD.findall(question)[1:]
-    capitals = {word for part in inner if part[:1].isupper() for word in words(part)}
-    return bool(span) and span[0] in capitals
+    capitalised = {token for word in inner if word[:1].isupper() for token in tokenise(word)}
+    return bool(span) and span[0] in capitalised
 
 
-def _run(asked: list[str], longest: int) -> int:
+def _count_stop_words(tokens: list[str], limit: int) -> int:
     count = 0
-    for word in asked[:longest]:
-        if word not in ASKING:
+    for token in tokens[:limit]:
+        if token not in STOP_WORDS:
             break
         count += 1
     return count

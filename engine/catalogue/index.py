@@ -1,89 +1,68 @@
-"""From a data set to a catalogue on disk: what `balcao index` and the first start do."""
+"""Build, update or upload a catalogue from a data set, as `balcao index` and the first start do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from engine.catalogue import records as layout
-from engine.catalogue.build import build, change
-from engine.catalogue.clean import products
+from engine.catalogue.build import build_index, update_index
+from engine.catalogue.clean import clean_rows
 from engine.catalogue.folding import FOLD_VERSION
 from engine.catalogue.postgres import fill_postgres
-from engine.catalogue.read import Counts, input_of, read_rows
-from engine.catalogue.related import labels_of, read_labels, read_targets, write_related
+from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.records import INDEX_VERSION, KIND
+from engine.catalogue.related import labels_file, write_related
 from engine.config import paths
 from engine.core.errors import DataError
 from engine.core.files import Manifest, describe_file, folder_lock, locked, read_manifest
 from engine.core.i18n import tr
 from engine.core.types import Product, Progress
-from engine.prompts import PROMPT_VERSION
+
+OnProgress = Callable[[Progress], None]
 
 
-def build_catalogue(
-    source: Path, out: Path, on_progress: Callable[[Progress], None] | None = None
-) -> Manifest:
-    """Index the data set at `source` (`-`: standard input) into the folder `out`.
+def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
+    """Index the data set `source` (`-` is standard input) into the folder `out`.
 
-    Where `lbl.json` lies beside it, or in the same zip, related products get their names. Raises
-    DataError if the source is no data set, CatalogueError if the index cannot be written,
-    UsageError if `out` holds something else.
+    Related products are stored if `lbl.json` is in the same folder or zip. Raise DataError if
+    `source` is not a data set, CatalogueError if the index cannot be written, UsageError if `out`
+    contains something else.
     """
     counts = Counts()
-    stream = _products(source, counts, on_progress)
-    labels = labels_of(source)
+    labels = labels_file(source)
 
     def add_related(draft: Path) -> None:
         if labels:
-            _tell(on_progress, tr("names of related products"))
-            write_related(draft, read_labels(labels), read_targets(source))
+            _report(on_progress, tr("names of related products"))
+            write_related(draft, labels, source)
 
-    return build(
-        stream,
-        out,
-        lambda: _described(source, counts),
-        add_related,
-    )
+    products = _read_products(source, counts, on_progress)
+    return build_index(products, out, (source, counts), add_related)
 
 
-def change_catalogue(
-    source: Path, out: Path, on_progress: Callable[[Progress], None] | None = None
-) -> Manifest:
-    """Add the data set at `source` to the catalogue in `out`, in place of the same numbers.
+def update_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
+    """Add the data set `source` to the catalogue in `out`, replacing products by uid.
 
-    Raises DataError if the source is no data set, CatalogueError if there is no catalogue that
-    can be changed.
+    Raise DataError if `source` is not a data set, CatalogueError if there is no catalogue or it
+    cannot be written.
     """
     counts = Counts()
-    stream = _products(source, counts, on_progress)
-    return change(stream, out, lambda: _described(source, counts))
+    return update_index(_read_products(source, counts, on_progress), out, (source, counts))
 
 
-def fill_server(
-    source: Path, address: str, on_progress: Callable[[Progress], None] | None = None
-) -> int:
-    """Fill the server at `address` with the data set at `source`; returns how many products.
+def fill_server(source: Path, address: str, on_progress: OnProgress | None = None) -> int:
+    """Fill the server at `address` with the data set `source`, and return the number of products.
 
-    Raises DataError if the source is no data set, CatalogueError if the server cannot be filled.
+    Raise DataError if `source` is not a data set, CatalogueError if the server fails.
     """
-    return fill_postgres(_products(source, Counts(), on_progress), address)
-
-
-def _described(source: Path, counts: Counts) -> Manifest:
-    return Manifest(
-        kind=layout.KIND,
-        version=0,
-        inputs=[input_of(source, counts)],
-        counts=counts.as_dict(),
-        prompt_version=PROMPT_VERSION,
-    )
+    return fill_postgres(_read_products(source, Counts(), on_progress), address)
 
 
 def ensure_sample() -> Path:
-    """The folder of the sample catalogue, built first where it is missing or not current.
+    """Return the folder of the sample catalogue; build it if it is missing or outdated.
 
-    Safe when two processes start at once: the second waits and finds it there. Raises
-    CatalogueError or DataError as building does.
+    Safe if two processes start at once: the second waits for the first. Raise CatalogueError or
+    DataError as `build_catalogue` does.
     """
     out = paths.sample_catalogue_dir()
     source = paths.sample_source()
@@ -97,33 +76,30 @@ def ensure_sample() -> Path:
 
 def _is_current(folder: Path, source: Path) -> bool:
     try:
-        made = read_manifest(folder)
-        wanted = describe_file(source).sha256
+        manifest = read_manifest(folder)
+        checksum = describe_file(source).sha256
     except (DataError, OSError):
         return False
     return (
-        made.kind == layout.KIND
-        and made.version == layout.INDEX_VERSION
-        and made.settings.get("fold_version") == FOLD_VERSION
-        and [made_from.sha256 for made_from in made.inputs] == [wanted]
+        manifest.kind == KIND
+        and manifest.version == INDEX_VERSION
+        and manifest.settings.get("fold_version") == FOLD_VERSION
+        and [made_from.sha256 for made_from in manifest.inputs] == [checksum]
     )
 
 
-def _products(
-    source: Path, counts: Counts, on_progress: Callable[[Progress], None] | None
+def _read_products(
+    source: Path, counts: Counts, on_progress: OnProgress | None
 ) -> Iterator[Product]:
-    def tell() -> None:
-        label = tr("{count:,} rows, {rate:,.0f} a second")
-        label = label.format(count=counts.read, rate=counts.rate)
-        _tell(on_progress, label, counts.fraction)
+    def report_rows() -> None:
+        if on_progress:
+            on_progress(counts.progress())
 
-    yield from products(read_rows(source, counts, tell), counts)
+    yield from clean_rows(read_rows(source, counts, report_rows), counts)
     label = tr("{count:,} products, writing the index", count=counts.kept)
-    _tell(on_progress, label, 1.0)
+    _report(on_progress, label, 1.0)
 
 
-def _tell(
-    on_progress: Callable[[Progress], None] | None, label: str, fraction: float | None = None
-) -> None:
+def _report(on_progress: OnProgress | None, label: str, share: float | None = None) -> None:
     if on_progress:
-        on_progress(Progress(label, fraction))
+        on_progress(Progress(label, share))

@@ -1,4 +1,4 @@
-"""From a data set to training rows: cleaned, sampled, split, worded by `engine.prompts`."""
+"""Prepare training rows from a data set: clean, sample, split and word them."""
 
 from __future__ import annotations
 
@@ -13,153 +13,37 @@ from pathlib import Path
 import msgspec
 
 from engine.catalogue.clean import clean
-from engine.catalogue.read import Counts, RawRow, input_of, read_rows
+from engine.catalogue.read import Counts, RawRow, read_rows, source_input
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.types import Product, Progress
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
 
+KIND = "training-data"
+VERSION = 1
 TRAIN, VALID, TEST = "train", "valid", "test"
 SPLITS = (TRAIN, VALID, TEST)
-_WHOLE = 1 << 64
-
-
-class Splitter:
-    """Puts descriptions into splits; `valid` and `test` are the shares that those get, 0..1."""
-
-    def __init__(self, valid: float, test: float, seed: int) -> None:
-        self._valid = int(valid * _WHOLE)
-        self._test = int((valid + test) * _WHOLE)
-        self._salt = _salt_of(seed)
-
-    def split(self, description: bytes) -> str:
-        """The split that this description (its JSON) belongs to."""
-        mark = _mark(description, self._salt)
-        return VALID if mark < self._valid else TEST if mark < self._test else TRAIN
-
-
-class Sampler:
-    """Keeps the `limit` rows with the smallest marks; the memory is 16 bytes for each."""
-
-    def __init__(self, limit: int | None, seed: int) -> None:
-        self._limit = limit
-        self._salt = _salt_of(seed)
-        self._marks = array("Q")
-        self._edge = _WHOLE
-
-    def mark(self, *record: str) -> int:
-        """The number that decides for this record, 0 to 2^64 - 1."""
-        return _mark("\x00".join(record).encode(errors="replace"), self._salt)
-
-    def may_take(self, mark: int) -> bool:
-        """Whether a row of this mark can still be among those kept."""
-        return mark < self._edge
-
-    def take(self, mark: int) -> None:
-        """Keep this row for now."""
-        if self._limit is None:
-            return
-        self._marks.append(mark)
-        if len(self._marks) >= 2 * self._limit + 1000:
-            self._narrow(self._limit)
-
-    def finish(self) -> int:
-        """The edge: the rows kept whose mark lies below it are the sample."""
-        if self._limit is not None and len(self._marks) > self._limit:
-            self._narrow(self._limit)
-        return self._edge
-
-    def _narrow(self, limit: int) -> None:
-        lowest = sorted(self._marks)[: limit + 1]
-        self._edge = lowest.pop()
-        self._marks = array("Q", lowest)
-
-
-def _salt_of(seed: int) -> bytes:
-    return blake2b(str(seed).encode(), digest_size=16).digest()
-
-
-def _mark(data: bytes, salt: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8, salt=salt).digest(), "big")
-
-
-MOST_FORMS = 2 * len(QUESTION_FORMS)
+MAX_FORMS = 2 * len(QUESTION_FORMS)
 """Each wording once with the title as it is, and once in lower case, as people type."""
-
-encode = msgspec.json.Encoder().encode
+_BUFFER = 1 << 20
+_HASHES = 1 << 64
 _TITLE = "\x00title\x00"
 _DESCRIPTION = "\x00description\x00"
 
+encode = msgspec.json.Encoder().encode
 
-class Wordings:
-    """Writes `forms` rows for a product, each with another of the wordings."""
-
-    def __init__(self, forms: int) -> None:
-        self._forms = forms
-        self._templates = [_template(form) for form in QUESTION_FORMS]
-        self._grounded = [_grounded_template(form) for form in QUESTION_FORMS]
-
-    def rows(self, uid: str, title: bytes, description: bytes) -> bytes:
-        """The product's rows, one a line; `title` and `description` are given as JSON strings.
-
-        The wordings follow from the number, so that over many products each is as frequent. When
-        each has had its turn they come again, with the title in lower case.
-        """
-        first = zlib.crc32(uid.encode(errors="replace"))
-        named, told = title[1:-1], description[1:-1]
-        if self._forms == 1:
-            start, middle, end = self._templates[first % len(self._templates)]
-            return b"%b%b%b%b%b" % (start, named, middle, told, end)
-        rows = []
-        for turn in range(self._forms):
-            if turn == len(self._templates):
-                named = named.decode().lower().encode()
-            start, middle, end = self._templates[(first + turn) % len(self._templates)]
-            rows.append(start + named + middle + told + end)
-        return b"".join(rows)
-
-    def grounded_row(self, uid: str, title: bytes, description: bytes) -> bytes:
-        """The product's row with its record before the question, in the number's first wording."""
-        first = zlib.crc32(uid.encode(errors="replace"))
-        start, record, question, middle, end = self._grounded[first % len(self._grounded)]
-        named, told = title[1:-1], description[1:-1]
-        return b"".join((start, named, record, told, question, named, middle, told, end))
-
-
-def _template(form: str) -> tuple[bytes, bytes, bytes]:
-    """The row's JSON before the title, between title and description, and after."""
-    messages = training_messages(_TITLE, _DESCRIPTION, form)
-    row = encode({"messages": messages})
-    start, rest = row.split(encode(_TITLE)[1:-1])
-    middle, end = rest.split(encode(_DESCRIPTION)[1:-1])
-    return start, middle, end + b"\n"
-
-
-def _grounded_template(form: str) -> tuple[bytes, ...]:
-    """The row's JSON around title, description, title and description."""
-    product = Product("", _TITLE, _DESCRIPTION)
-    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form, product)}) + b"\n"
-    title, description = encode(_TITLE)[1:-1], encode(_DESCRIPTION)[1:-1]
-    parts = [part for piece in row.split(title) for part in piece.split(description)]
-    start, record, question, middle, end = parts
-    return start, record, question, middle, end
-
-
-KIND = "training-data"
-VERSION = 1
-_BUFFER = 1 << 20
-_Pair = tuple[str, str, str]
-"""Number, title, description."""
+_Texts = tuple[str, str, str]
+"""Uid, title, description."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is wanted. `limit` products at most (None: all); `valid` and `test` are shares, 0..1.
+class PrepareConfig:
+    """Options of `prepare`, as its manifest records them.
 
-    `forms` is the number of rows for each product, worded differently; those beyond the number of
-    wordings have the title in lower case. `grounded` products more, those that a larger sample
-    would have, get one row in which the record stands before the question: a fine-tune that never
-    sees a record forgets how to answer from one.
+    `limit` is the number of products (None: all); `valid` and `test` are shares, 0 to 1. `forms` is
+    the number of rows per product, each worded differently; after the last wording they repeat with
+    the title in lower case. `grounded` products beyond `limit` get one row each with the record in
+    the prompt, since a fine-tune that never sees a record forgets how to answer from one.
     """
 
     limit: int | None = None
@@ -169,123 +53,119 @@ class Plan:
     forms: int = 1
     grounded: int = 0
 
-    @property
-    def taken(self) -> int | None:
-        """Products in all; None: every one."""
-        return None if self.limit is None else self.limit + self.grounded
-
 
 def prepare(
-    source: Path, out: Path, plan: Plan, on_progress: Callable[[Progress], None] | None = None
+    source: Path,
+    out: Path,
+    config: PrepareConfig,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
-    """Write train.jsonl, valid.jsonl, test.jsonl and the manifest into the folder `out`.
+    """Write train.jsonl, valid.jsonl, test.jsonl and a manifest into the folder `out`.
 
-    The folder appears whole: a crash leaves the one of before, or none. Raises UsageError if the
-    plan makes no sense or `out` holds something else, DataError if `source` is no data set or
-    nothing of it can be used.
+    The folder is replaced as a whole: a crash leaves the previous one or none. Raise UsageError if
+    the options are invalid or `out` contains something else, DataError if `source` is not a data
+    set or does not contain a usable row.
     """
-    _check(plan)
+    _check(config)
     counts = Counts()
+
+    def report_progress() -> None:
+        if on_progress:
+            on_progress(counts.progress())
+
     with atomic_folder(out, KIND) as draft:
-
-        def tell() -> None:
-            if on_progress:
-                label = f"{counts.read:,} rows, {counts.rate:,.0f} a second"
-                on_progress(Progress(label, counts.fraction))
-
-        written = _write(read_rows(source, counts, tell), counts, draft, plan)
+        written = _write_splits(read_rows(source, counts, report_progress), counts, draft, config)
         if not counts.kept:
-            raise DataError(f"{source} has no row with both a title and a description.")
-        made = Manifest(
+            raise DataError(f"{source} does not contain a row with both a title and a description.")
+        manifest = Manifest(
             kind=KIND,
             version=VERSION,
-            inputs=[input_of(source, counts)],
+            inputs=[source_input(source, counts)],
             counts=counts.as_dict() | written,
-            settings=asdict(plan),
+            settings=asdict(config),
             prompt_version=PROMPT_VERSION,
         )
-        write_manifest(draft, made)
-    return made
+        write_manifest(draft, manifest)
+    return manifest
 
 
-def _check(plan: Plan) -> None:
-    if plan.limit is not None and plan.limit < 1:
+def _check(config: PrepareConfig) -> None:
+    if config.limit is not None and config.limit < 1:
         raise UsageError("--limit must be at least 1.")
-    if min(plan.valid, plan.test) < 0 or plan.valid + plan.test >= 1:
-        raise UsageError("--valid and --test are shares, together below 1.")
-    if not 1 <= plan.forms <= MOST_FORMS:
-        raise UsageError(f"--forms must be 1 to {MOST_FORMS}.")
-    if plan.grounded < 0:
-        raise UsageError("--grounded is a number of products, 0 or more.")
-    if plan.grounded and plan.limit is None:
+    if min(config.valid, config.test) < 0 or config.valid + config.test >= 1:
+        raise UsageError("--valid and --test must be shares that add up to less than 1.")
+    if not 1 <= config.forms <= MAX_FORMS:
+        raise UsageError(f"--forms must be 1 to {MAX_FORMS}.")
+    if config.grounded < 0:
+        raise UsageError("--grounded must be 0 or more.")
+    if config.grounded and config.limit is None:
         raise UsageError(
-            "--grounded takes products beyond --limit, and there is none.",
-            "Say with --limit how many are to be learned.",
+            "--grounded takes products beyond --limit, which is missing.", "Add --limit N."
         )
 
 
-def _write(
-    rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan
+def _write_splits(
+    rows: Iterator[RawRow], counts: Counts, draft: Path, config: PrepareConfig
 ) -> dict[str, dict[str, int]]:
-    """The rows of every split: all of them, and those of them that have the record."""
-    splitter = Splitter(plan.valid, plan.test, plan.seed)
-    wordings = Wordings(plan.forms)
+    """Write the rows of every split, and count all of them and the grounded ones."""
+    splitter = Splitter(config.valid, config.test, config.seed)
+    templates = RowTemplates(config.forms)
     with contextlib.ExitStack() as stack:
-        files = {
-            name: stack.enter_context((draft / f"{name}.jsonl").open("wb", _BUFFER))
-            for name in SPLITS
+        opened = {
+            split: stack.enter_context((draft / f"{split}.jsonl").open("wb", _BUFFER))
+            for split in SPLITS
         }
-        writers = {name: file.write for name, file in files.items()}
+        writers = {split: file.write for split, file in opened.items()}
         written, grounded = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
-        for to_learn, (uid, title, description) in _sampled(rows, counts, draft, plan):
+        for from_memory, (uid, title, description) in _select(rows, counts, draft, config):
             answer = encode(description)
             split = splitter.split(answer)
-            if to_learn:
-                writers[split](wordings.rows(uid, encode(title), answer))
-                written[split] += plan.forms
+            if from_memory:
+                writers[split](templates.rows(uid, encode(title), answer))
+                written[split] += config.forms
             else:
-                writers[split](wordings.grounded_row(uid, encode(title), answer))
+                writers[split](templates.grounded_row(uid, encode(title), answer))
                 written[split] += 1
                 grounded[split] += 1
         return {"splits": written, "grounded": grounded}
 
 
-def _sampled(
-    rows: Iterator[RawRow], counts: Counts, draft: Path, plan: Plan
-) -> Iterator[tuple[bool, _Pair]]:
-    """The usable products, all of them or the sample, in the order of the file.
+def _select(
+    rows: Iterator[RawRow], counts: Counts, draft: Path, config: PrepareConfig
+) -> Iterator[tuple[bool, _Texts]]:
+    """Yield all usable products or a sample of them, in the order of the file.
 
-    With each: whether it is one to learn, or one of those that get their record shown.
+    The first value is False for those that get a grounded row.
     """
-    if plan.limit is None:
+    if config.limit is None:
         for row in rows:
-            if pair := _usable(row, counts):
-                yield True, pair
+            if texts := _clean_row(row, counts):
+                yield True, texts
         return
     spool = draft / "spool"
-    sampler, to_learn = Sampler(plan.taken, plan.seed), Sampler(plan.limit, plan.seed)
+    all_sampled = Sampler(config.limit + config.grounded, config.seed)
+    from_memory = Sampler(config.limit, config.seed)
     with spool.open("wb", _BUFFER) as stream:
         for row in rows:
-            mark = sampler.mark(row.uid, row.title or "", row.content or "")
-            if sampler.may_take(mark) and (pair := _usable(row, counts)):
-                sampler.take(mark)
-                if to_learn.may_take(mark):
-                    to_learn.take(mark)
-                stream.write(encode((mark, pair)) + b"\n")
-    edge, learned = sampler.finish(), to_learn.finish()
+            rank = all_sampled.rank(row.uid, row.title or "", row.content or "")
+            if all_sampled.accepts(rank) and (texts := _clean_row(row, counts)):
+                all_sampled.add(rank)
+                if from_memory.accepts(rank):
+                    from_memory.add(rank)
+                stream.write(encode((rank, texts)) + b"\n")
+    limit, memory_limit = all_sampled.finish(), from_memory.finish()
     counts.kept = 0
-    decode = msgspec.json.Decoder(tuple[int, _Pair]).decode
+    decode = msgspec.json.Decoder(tuple[int, _Texts]).decode
     with spool.open("rb") as stream:
         for line in stream:
-            mark, pair = decode(line)
-            if mark < edge:
+            rank, texts = decode(line)
+            if rank < limit:
                 counts.kept += 1
-                yield mark < learned, pair
+                yield rank < memory_limit, texts
     spool.unlink()
 
 
-def _usable(row: RawRow, counts: Counts) -> _Pair | None:
-    """Number, title and description, if there is something to ask for and to answer."""
+def _clean_row(row: RawRow, counts: Counts) -> _Texts | None:
     if row.title and row.content:
         title = clean(row.title, counts.changed)
         description = clean(row.content, counts.changed)
@@ -294,3 +174,117 @@ def _usable(row: RawRow, counts: Counts) -> _Pair | None:
             return row.uid, title, description
     counts.rejected["no description" if row.title else "no title"] += 1
     return None
+
+
+class Splitter:
+    """Assign descriptions to splits by their hash. `valid` and `test` are shares, 0 to 1."""
+
+    def __init__(self, valid: float, test: float, seed: int) -> None:
+        self._valid = int(valid * _HASHES)
+        self._test = int((valid + test) * _HASHES)
+        self._salt = _salt(seed)
+
+    def split(self, description: bytes) -> str:
+        """Return the split of a description, given as JSON."""
+        value = _hash(description, self._salt)
+        return VALID if value < self._valid else TEST if value < self._test else TRAIN
+
+
+class Sampler:
+    """Select the `limit` rows of the lowest ranks. Memory is 16 bytes for each."""
+
+    def __init__(self, limit: int | None, seed: int) -> None:
+        self._limit = limit
+        self._salt = _salt(seed)
+        self._ranks = array("Q")
+        self._bound = _HASHES
+
+    def rank(self, *texts: str) -> int:
+        """Hash a row to its rank, 0 to 2^64 - 1."""
+        return _hash("\x00".join(texts).encode(errors="replace"), self._salt)
+
+    def accepts(self, rank: int) -> bool:
+        """Report whether a row of this rank may be in the sample."""
+        return rank < self._bound
+
+    def add(self, rank: int) -> None:
+        """Add a row to the sample; lower ranks may displace it."""
+        if self._limit is None:
+            return
+        self._ranks.append(rank)
+        if len(self._ranks) >= 2 * self._limit + 1000:
+            self._shrink(self._limit)
+
+    def finish(self) -> int:
+        """Return the bound: the sample is all added rows of a lower rank."""
+        if self._limit is not None and len(self._ranks) > self._limit:
+            self._shrink(self._limit)
+        return self._bound
+
+    def _shrink(self, limit: int) -> None:
+        lowest = sorted(self._ranks)[: limit + 1]
+        self._bound = lowest.pop()
+        self._ranks = array("Q", lowest)
+
+
+def _salt(seed: int) -> bytes:
+    return blake2b(str(seed).encode(), digest_size=16).digest()
+
+
+def _hash(data: bytes, salt: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8, salt=salt).digest(), "big")
+
+
+class RowTemplates:
+    """Format a product's training rows, `forms` rows with a different wording each."""
+
+    def __init__(self, forms: int) -> None:
+        self._forms = forms
+        self._templates = [_template(form) for form in QUESTION_FORMS]
+        self._grounded = [_grounded_template(form) for form in QUESTION_FORMS]
+
+    def rows(self, uid: str, title: bytes, description: bytes) -> bytes:
+        """Format the rows of a product, one per line. `title` and `description` are JSON strings.
+
+        The uid selects the first wording, so that over many products all are equally frequent.
+        After the last wording they repeat with the title in lower case.
+        """
+        first = zlib.crc32(uid.encode(errors="replace"))
+        title, description = title[1:-1], description[1:-1]
+        if self._forms == 1:
+            start, middle, end = self._templates[first % len(self._templates)]
+            return b"%b%b%b%b%b" % (start, title, middle, description, end)
+        rows = []
+        for number in range(self._forms):
+            if number == len(self._templates):
+                title = title.decode().lower().encode()
+            start, middle, end = self._templates[(first + number) % len(self._templates)]
+            rows.append(start + title + middle + description + end)
+        return b"".join(rows)
+
+    def grounded_row(self, uid: str, title: bytes, description: bytes) -> bytes:
+        """Format the product's row with its record in the prompt, in the first wording."""
+        first = zlib.crc32(uid.encode(errors="replace"))
+        start, record, question, middle, end = self._grounded[first % len(self._grounded)]
+        title, description = title[1:-1], description[1:-1]
+        prompt = start + title + record + description + question + title
+        return prompt + middle + description + end
+
+
+def _template(form: str) -> tuple[bytes, bytes, bytes]:
+    """Return the row's JSON before the title, between title and description, and after them."""
+    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form)})
+    start, rest = row.split(encode(_TITLE)[1:-1])
+    middle, end = rest.split(encode(_DESCRIPTION)[1:-1])
+    return start, middle, end + b"\n"
+
+
+def _grounded_template(form: str) -> tuple[bytes, ...]:
+    """Return the row's JSON around title, description, title and description."""
+    product = Product("", _TITLE, _DESCRIPTION)
+    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form, product)}) + b"\n"
+    title, description = encode(_TITLE)[1:-1], encode(_DESCRIPTION)[1:-1]
+    start, record, question, middle, end = (
+        part for piece in row.split(title) for part in piece.split(description)
+    )
+    return start, record, question, middle, end

@@ -1,6 +1,7 @@
-"""The products themselves, in SQLite: by row, by number, by the key of the whole title.
+"""The files of an index: their versions, tantivy schemas, and the products in SQLite.
 
-Read with plain reads and not mapped into memory, so that serving a large catalogue stays small.
+SQLite reads the products without mapping the file into memory, so that serving a large catalogue
+needs little memory.
 """
 
 from __future__ import annotations
@@ -12,73 +13,76 @@ from pathlib import Path
 from typing import Any
 
 from engine.catalogue.folding import FOLD_VERSION
+from engine.core import files
 from engine.core.errors import CatalogueError, DataError
-from engine.core.files import Manifest, read_manifest
 from engine.core.i18n import tr
 from engine.core.types import Product
 
 KIND = "catalogue"
 INDEX_VERSION = 2
-"""Raise it with any change that makes an index of before unreadable."""
+"""Raise it with any change that makes older indexes unreadable."""
 TITLES = "titles"
 BODIES = "bodies"
-WORDS = "words"
+VOCABULARY = "words"
+PRODUCTS = "products.db"
 TOKENISER = f"engine.retrieval.folding version {FOLD_VERSION}, cut at blanks"
-_BLANKS = "whitespace"
+"""Stored in indexes, so it keeps the module's former name."""
+BODY_LIMIT = 2_000
+"""Characters of a description that are indexed: 95 % of all are shorter than 1,728."""
+_WHITESPACE = "whitespace"
 
 
-def readable(folder: Path) -> Manifest:
-    """The manifest of the catalogue in `folder`.
+def read_manifest(folder: Path) -> files.Manifest:
+    """Read the manifest of the catalogue in `folder`.
 
-    Raises CatalogueError, with the command that mends it, where there is no catalogue or none that
-    this program can read.
+    Raise CatalogueError, with the command that builds it, if there is no catalogue or another
+    version of the program built it.
     """
     try:
-        made = read_manifest(folder)
+        manifest = files.read_manifest(folder)
     except DataError as error:
         raise CatalogueError(
-            tr("There is no catalogue in {folder}.", folder=folder), remedy(folder)
+            tr("There is no catalogue in {folder}.", folder=folder), rebuild_remedy(folder)
         ) from error
-    if made.kind != KIND:
+    if manifest.kind != KIND:
         raise CatalogueError(
-            tr("{folder} holds a {kind}, no catalogue.", folder=folder, kind=made.kind),
-            remedy(folder),
+            tr("{folder} contains {kind}, not a catalogue.", folder=folder, kind=manifest.kind),
+            rebuild_remedy(folder),
         )
-    if made.version != INDEX_VERSION or made.settings.get("fold_version") != FOLD_VERSION:
+    if manifest.version != INDEX_VERSION or manifest.settings.get("fold_version") != FOLD_VERSION:
         raise CatalogueError(
             tr("The catalogue in {folder} was built by another version of Balcão.", folder=folder),
-            remedy(folder),
+            rebuild_remedy(folder),
         )
-    return made
+    return manifest
 
 
-def remedy(folder: Path) -> str:
-    """The command that builds the catalogue in `folder` anew."""
+def rebuild_remedy(folder: Path) -> str:
+    """Word the command that builds the catalogue in `folder`."""
     return tr("Build it: balcao index trn.json.gz --out {folder}", folder=folder)
 
 
 def title_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
-    """Titles by word: `row` is the number of the product in the records."""
-    import tantivy
-
-    builder = tantivy.SchemaBuilder()
-    builder.add_integer_field("row", fast=True, indexed=True)
-    builder.add_text_field("words", tokenizer_name=_BLANKS, index_option="freq")
-    return builder.build()
+    """Make the schema of titles: the product's row and its tokens with their frequencies."""
+    return _token_schema("freq")
 
 
 def body_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
-    """Descriptions by word, without counts or places: what matters is which words there are."""
+    """Make the schema of descriptions: the product's row and its tokens."""
+    return _token_schema("basic")
+
+
+def _token_schema(index_option: str) -> Any:  # noqa: ANN401 - tantivy is imported late
     import tantivy
 
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("row", fast=True, indexed=True)
-    builder.add_text_field("words", tokenizer_name=_BLANKS, index_option="basic")
+    builder.add_text_field("words", tokenizer_name=_WHITESPACE, index_option=index_option)
     return builder.build()
 
 
-def word_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
-    """Every word of a title once, to find the neighbours of a mistyped one."""
+def vocabulary_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Make the schema of the vocabulary: each token of the titles once, for fuzzy search."""
     import tantivy
 
     builder = tantivy.SchemaBuilder()
@@ -86,85 +90,84 @@ def word_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
     return builder.build()
 
 
-def with_tokeniser(index: Any) -> Any:  # noqa: ANN401 - tantivy is imported late
-    """`index` with the tokeniser that the schemas name."""
+def register_tokeniser(index: Any) -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Register the tokeniser that the schemas name, and return `index`."""
     import tantivy
 
     analyzer = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
-    index.register_tokenizer(_BLANKS, analyzer)
+    index.register_tokenizer(_WHITESPACE, analyzer)
     return index
 
 
-FILE = "products.db"
-
 _PRODUCT = (
-    "SELECT p.uid, p.title, t.description, coalesce(t.original, t.description)"
+    "SELECT p.uid, p.title, t.description, coalesce(t.original, t.description), p.id"
     " FROM product p JOIN text t USING (id)"
 )
 _KEYED = "SELECT key, id, title FROM product"
 _TITLES = "SELECT id, title FROM product"
 
 
-class Records:
-    """Reads the file. One connection, used by one thread at a time."""
+class SqliteProducts:
+    """Read the products of an index. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
+        """Open the database in `folder`. Raise CatalogueError if it cannot be opened."""
+        file = folder / PRODUCTS
         self._lock = threading.Lock()
         try:
-            try:
-                self._connection = _opened(folder / FILE, "ro")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
-                    raise
-                # A change of the catalogue was killed: who may write takes back what it had begun.
-                _opened(folder / FILE, "rw").close()
-                self._connection = _opened(folder / FILE, "ro")
+            self._connection = _open(file)
         except sqlite3.Error as error:
             raise CatalogueError(
-                tr("{folder} cannot be opened: {error}.", folder=folder / FILE, error=error)
+                tr("Cannot open {path}: {error}.", path=file, error=error)
             ) from error
 
     def count(self) -> int:
-        """How many products there are."""
-        return int(self._ask("SELECT products FROM total", ())[0][0])
+        """Count the products."""
+        return int(self._query("SELECT products FROM total", ())[0][0])
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
-        """The products of these rows; a row that is gone is left out."""
-        found = self._ask(
-            f"{_PRODUCT.replace('SELECT', 'SELECT p.id,')} WHERE p.id IN ({_marks(rows)})", rows
-        )
-        return {int(row[0]): Product(*row[1:]) for row in found}
+        """Return the products of `rows`, without the deleted ones."""
+        found = self._query(f"{_PRODUCT} WHERE p.id IN ({_marks(rows)})", rows)
+        return {int(row[4]): Product(*row[:4]) for row in found}
 
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
-        """The products with these numbers."""
-        return [
-            Product(*row) for row in self._ask(f"{_PRODUCT} WHERE p.uid IN ({_marks(uids)})", uids)
-        ]
+        """Return the products with these uids."""
+        found = self._query(f"{_PRODUCT} WHERE p.uid IN ({_marks(uids)})", uids)
+        return [Product(*row[:4]) for row in found]
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        """(key, row, title) of the products whose title has one of these keys, lowest row first."""
-        return self._ask(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)
+        """Return key, row and title of products with one of these title keys, lowest row first."""
+        return self._query(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        """The titles of these rows."""
-        return dict(self._ask(f"{_TITLES} WHERE id IN ({_marks(rows)})", rows))
+        """Return the titles of `rows`."""
+        return dict(self._query(f"{_TITLES} WHERE id IN ({_marks(rows)})", rows))
 
     def close(self) -> None:
-        """Close the file. Safe to call again."""
+        """Close the file. Safe to call more than once."""
         with self._lock:
             self._connection.close()
 
-    def _ask(self, statement: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
+    def _query(self, statement: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
         try:
             with self._lock:
                 return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise CatalogueError(
-                tr("The catalogue cannot be read: {error}.", error=error)
-            ) from error
+            raise CatalogueError(tr("Cannot read the catalogue: {error}.", error=error)) from error
 
 
-def _opened(file: Path, mode: str) -> sqlite3.Connection:
+def _open(file: Path) -> sqlite3.Connection:
+    try:
+        return _connect(file, "ro")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        # An update was killed: opening for writing rolls back what it had begun.
+        _connect(file, "rw").close()
+        return _connect(file, "ro")
+
+
+def _connect(file: Path, mode: str) -> sqlite3.Connection:
     uri = f"{file.resolve().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
     try:

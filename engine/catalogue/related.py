@@ -1,4 +1,7 @@
-"""Related products by name, in a file of its own beside the index; absent where none are known."""
+"""Related products: read their names from the data set, store them, look them up.
+
+They are in a file of their own in the index folder, which is missing if no names are known.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +11,68 @@ import threading
 import zipfile
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
 
 from engine.catalogue.clean import clean
-from engine.catalogue.read import STDIN, Counts, blocks, read_ahead
+from engine.catalogue.read import STDIN, Counts, read_lines
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 
-LABELS = "lbl.json"
-_MOST = 25
-"""Related products kept for each: the list is one of "also bought", the first are enough."""
+_FILE = "related.db"
+_LABELS = "lbl.json"
+_MAX_RELATED = 25
+"""Products stored for each one: the list is one of "also bought", and the first are enough."""
+_BATCH = 10_000
+_MAX_LABEL = 2**32
 
 
-class Label(msgspec.Struct, frozen=True, gc=False):
-    """A line of `lbl.json`."""
-
+class _Label(msgspec.Struct, frozen=True, gc=False):
     uid: str = ""
     title: str = ""
 
 
-class _Row(msgspec.Struct, frozen=True, gc=False):
+class _TargetRow(msgspec.Struct, frozen=True, gc=False):
     uid: str
     target_ind: list[int] = []
 
 
-def labels_of(source: Path) -> Path | None:
-    """The file that holds the labels of `source`: beside it, or the zip itself."""
+def labels_file(source: Path) -> Path | None:
+    """Find the file with the labels of `source`: in the same folder or in the same zip."""
     if source == STDIN:
         return None
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             names = {name.rsplit("/", 1)[-1] for name in archive.namelist()}
-        return source if {LABELS, f"{LABELS}.gz"} & names else None
-    found = (source.parent / name for name in (f"{LABELS}.gz", LABELS))
+        return source if {_LABELS, f"{_LABELS}.gz"} & names else None
+    found = (source.parent / name for name in (f"{_LABELS}.gz", _LABELS))
     return next((path for path in found if path.is_file() and path != source), None)
 
 
-def read_labels(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(number, uid, title) of each label that can be read; a bad line keeps its number."""
-    decode = msgspec.json.Decoder(Label).decode
-    for number, line in enumerate(_lines(path, LABELS)):
+def write_related(folder: Path, labels: Path, source: Path) -> None:
+    """Store the titles in `labels` and each product's references to them.
+
+    Raise CatalogueError if they cannot be stored, DataError if a file cannot be read.
+    """
+    with _sqlite_errors():
+        connection = sqlite3.connect(folder / _FILE, isolation_level=None)
+        connection.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            "CREATE TABLE label (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL);"
+            "CREATE TABLE related (uid TEXT PRIMARY KEY, labels BLOB NOT NULL) WITHOUT ROWID;"
+        )
+        _insert(connection, "INSERT INTO label VALUES (?, ?, ?)", _read_labels(labels))
+        _insert(connection, "INSERT OR IGNORE INTO related VALUES (?, ?)", _read_targets(source))
+        connection.close()
+
+
+def _read_labels(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield number, uid and title of each label; an invalid line counts as a number too."""
+    decode = msgspec.json.Decoder(_Label).decode
+    lines = chain.from_iterable(read_lines(path, Counts(), _LABELS))
+    for number, line in enumerate(lines):
         try:
             label = decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -59,56 +81,19 @@ def read_labels(path: Path) -> Iterator[tuple[int, str, str]]:
             yield number, label.uid, clean(label.title)
 
 
-def read_targets(source: Path) -> Iterator[tuple[str, list[int]]]:
-    """(uid, numbers of labels) of each row that has any."""
-    decode = msgspec.json.Decoder(_Row).decode
-    for line in _lines(source):
+def _read_targets(source: Path) -> Iterator[tuple[str, bytes]]:
+    decode = msgspec.json.Decoder(_TargetRow).decode
+    for line in chain.from_iterable(read_lines(source, Counts())):
         try:
             row = decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         if row.target_ind:
-            yield row.uid, [number for number in row.target_ind[:_MOST] if number >= 0]
+            numbers = (n for n in row.target_ind[:_MAX_RELATED] if 0 <= n < _MAX_LABEL)
+            yield row.uid, array("I", numbers).tobytes()
 
 
-def _lines(path: Path, member: str = "trn.json") -> Iterator[bytes]:
-    rest = b""
-    for block in read_ahead(blocks(path, Counts(), member)):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        yield from lines
-    if rest:
-        yield rest
-
-
-FILE = "related.db"
-_BATCH = 10_000
-_LARGEST = 2**32
-
-
-def write_related(
-    folder: Path,
-    labels: Iterable[tuple[int, str, str]],
-    targets: Iterable[tuple[str, list[int]]],
-) -> None:
-    """Write (number, uid, title) of labels, and the labels' numbers of each product."""
-    with _told():
-        connection = sqlite3.connect(folder / FILE, isolation_level=None)
-        connection.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-            "CREATE TABLE label (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL);"
-            "CREATE TABLE related (uid TEXT PRIMARY KEY, labels BLOB NOT NULL) WITHOUT ROWID;"
-        )
-        _fill(connection, "INSERT INTO label VALUES (?, ?, ?)", labels)
-        packed = (
-            (uid, array("I", (one for one in numbers if one < _LARGEST)).tobytes())
-            for uid, numbers in targets
-        )
-        _fill(connection, "INSERT OR IGNORE INTO related VALUES (?, ?)", packed)
-        connection.close()
-
-
-def _fill(
+def _insert(
     connection: sqlite3.Connection, statement: str, rows: Iterable[tuple[object, ...]]
 ) -> None:
     stream = iter(rows)
@@ -118,24 +103,25 @@ def _fill(
         connection.execute("COMMIT")
 
 
-class Related:
-    """Reads the file, if there is one."""
+class RelatedProducts:
+    """Look up related products. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
+        """Open the file in `folder` if there is one. Raise CatalogueError if it is damaged."""
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        file = folder / FILE
+        file = folder / _FILE
         if file.exists():
-            with _told():
+            with _sqlite_errors():
                 self._connection = sqlite3.connect(
                     f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
                 )
 
-    def of(self, uid: str, limit: int) -> tuple[tuple[str, str], ...]:
-        """(uid, title) of at most `limit` products that go with this one."""
+    def find(self, uid: str, limit: int) -> tuple[tuple[str, str], ...]:
+        """Return the uid and title of at most `limit` related products."""
         if self._connection is None:
             return ()
-        with _told(), self._lock:
+        with _sqlite_errors(), self._lock:
             found = self._connection.execute(
                 "SELECT labels FROM related WHERE uid = ?", [uid]
             ).fetchone()
@@ -146,20 +132,20 @@ class Related:
                 ).fetchone()
                 for number in numbers
             )
-            return tuple((str(one[0]), str(one[1])) for one in titles if one)
+            return tuple((str(label[0]), str(label[1])) for label in titles if label)
 
     def close(self) -> None:
-        """Close the file. Safe to call again."""
+        """Close the file. Safe to call more than once."""
         if self._connection is not None:
             with self._lock:
                 self._connection.close()
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _sqlite_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
         raise CatalogueError(
-            tr("The related products cannot be used: {error}.", error=error)
+            tr("Cannot use the related products: {error}.", error=error)
         ) from error

@@ -1,4 +1,4 @@
-"""Candidates by their words: the index's titles and descriptions, and the neighbours of a typo."""
+"""Find candidates by their tokens, and score a title against a question."""
 
 from __future__ import annotations
 
@@ -10,251 +10,268 @@ from typing import Any
 
 from rapidfuzz.distance import OSA
 
-from engine.catalogue import records as layout
-from engine.catalogue.folding import ASKING
+from engine.catalogue import records
+from engine.catalogue.folding import STOP_WORDS
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 
+MAX_SIMILAR = 12
+_MAX_QUERY_TOKENS = 24
+_TWO_EDITS_FROM = 5
+"""Letters from which a token may have two edits."""
 _SHORT = 5
-"""Letters up to which another word is one slip away so often that only a rare word is a slip."""
-_TWO_SLIPS = 5
-_RARER = 4
-"""A slip of a short word is at least this many times rarer than what was meant."""
-_DOUBT = 2
-"""Slips added for a short word that may as well be the word that was meant."""
-_SLIP_COST = 0.98
+"""Letters up to which another word is so often one edit away that only a rare word is a typo."""
+_TYPO_RARITY = 4
+"""A typo of a short word is at least this many times rarer than the word."""
+_DOUBTFUL_EDITS = 2
+"""Edits added for a short word that may be a word in its own right."""
+_EDIT_PENALTY = 0.98
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A title against a question.
-
-    `of_question` and `of_title` are the shares (0..1) of their weight that found a partner in the
-    other; rare words weigh more, and words of asking that found none do not count. `words` is the
-    share of the title's words by number. `extra` counts the question's own words that the title
-    lacks, `missing` the title's words that the question lacks, `own` the question's own words that
-    found a partner, `slips` the letters changed.
-    """
-
-    of_question: float
-    of_title: float
-    words: float
-    extra: int
-    missing: int
-    own: int
-    slips: int
-
-    @property
-    def score(self) -> float:
-        """One number to rank by, 0..1: both shares count, a slip costs a little."""
-        if not self.of_question or not self.of_title:
-            return 0.0
-        both = 2 * self.of_question * self.of_title / (self.of_question + self.of_title)
-        return float(both * _SLIP_COST**self.slips)
+def idf_weights(
+    tokens: Iterable[str], frequency: Callable[[str], int], count: int
+) -> dict[str, float]:
+    """Weight each token by its inverse document frequency among `count` products."""
+    return {token: math.log(1 + count / (1 + frequency(token))) for token in set(tokens)}
 
 
-def match(
-    asked: Sequence[str],
-    title: Sequence[str],
-    weights: Mapping[str, float],
-    frequency: Callable[[str], int],
-) -> Match:
-    """Pair each word of `title` with one of `asked`: equal ones, then near ones, then split ones.
-
-    `weights` has every word of both; `frequency` tells in how many titles a word is.
-    """
-    left = list(asked)
-    missing: list[str] = []
-    for word in title:
-        if word in left:
-            left.remove(word)
-        else:
-            missing.append(word)
-    slips = 0
-    if missing and left:
-        slips = _pair_near(left, missing, frequency) + _pair_split(left, missing)
-    return _measured(asked, title, left, missing, weights, slips)
+def query_tokens(weights: Mapping[str, float]) -> list[str]:
+    """Return the tokens to search for, the rarest first."""
+    return sorted(weights, key=lambda token: weights[token], reverse=True)[:_MAX_QUERY_TOKENS]
 
 
-def _measured(
-    asked: Sequence[str],
-    title: Sequence[str],
-    left: list[str],
-    missing: list[str],
-    weights: Mapping[str, float],
-    slips: int,
-) -> Match:
-    extra = [word for word in left if word not in ASKING]
-    idle = sum(weights[word] for word in left if word in ASKING)
-    lost = sum(weights[word] for word in extra)
-    absent = sum(weights[word] for word in missing)
-    total = sum(weights[word] for word in asked) - idle
-    whole = sum(weights[word] for word in title)
-    return Match(
-        of_question=(total - lost) / total if total else 0.0,
-        of_title=(whole - absent) / whole if whole else 0.0,
-        words=1 - len(missing) / len(title) if title else 0.0,
-        extra=len(extra),
-        missing=len(missing),
-        own=len([word for word in asked if word not in ASKING]) - len(extra),
-        slips=slips,
-    )
-
-
-def slips_allowed(word: str) -> int:
-    """How many letters of `word` may differ before it is another word."""
-    if not word.isalpha() or len(word) <= 2:  # noqa: PLR2004 - "in", "on", "de"
+def max_edits(token: str) -> int:
+    """Return how many letters of `token` may differ before it is another word."""
+    if not token.isalpha() or len(token) <= 2:  # noqa: PLR2004 - "in", "on", "de"
         return 0
-    return 2 if len(word) >= _TWO_SLIPS else 1
+    return 2 if len(token) >= _TWO_EDITS_FROM else 1
 
 
-def _pair_near(left: list[str], missing: list[str], frequency: Callable[[str], int]) -> int:
-    """Take near pairs out of both lists; returns the letters changed."""
-    slips = 0
-    for word in list(missing):
-        found, distance = _nearest(word, left, frequency)
-        if found:
-            left.remove(found)
-            missing.remove(word)
-            slips += distance
-    return slips
-
-
-def _nearest(word: str, among: list[str], frequency: Callable[[str], int]) -> tuple[str, int]:
-    best = ""
-    distance = slips_allowed(word) + 1
-    for other in among:
-        if abs(len(other) - len(word)) >= distance or not other.isalpha():
-            continue
-        found = OSA.distance(word, other, score_cutoff=distance - 1)
-        if found < distance and (found == 1 or _is_slip(other, word, frequency)):
-            best, distance = other, found
-    doubt = 0 if not best or _is_slip(best, word, frequency) else _DOUBT
-    return best, distance + doubt
-
-
-def _is_slip(typed: str, meant: str, frequency: Callable[[str], int]) -> bool:
-    if min(len(typed), len(meant)) > _SHORT:
-        return True
-    return frequency(typed) * _RARER <= frequency(meant)
-
-
-def _pair_split(left: list[str], missing: list[str]) -> int:
-    """Take out what is one word here and two there ("bestselling", "best selling")."""
-    slips = 0
-    for one, two in ((left, missing), (missing, left)):
-        for first, second in zip(list(two), list(two)[1:], strict=False):
-            if first + second in one and first in two and second in two:
-                one.remove(first + second)
-                two.remove(first)
-                two.remove(second)
-                slips += 1
-    return slips
-
-
-_NEIGHBOURS = 12
-_MOST_WORDS = 24
-"""Words of a question that are searched by, the rarest first."""
-
-
-class Words:
-    """One tantivy index, opened to read."""
+class TantivyIndex:
+    """Search one tantivy index of tokens by row. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
+        """Open the index in `folder`. Raise CatalogueError if it cannot be opened."""
         import tantivy
 
         self._tantivy = tantivy
-        try:
-            self._index = layout.with_tokeniser(tantivy.Index.open(str(folder)))
-        except (ValueError, OSError) as error:
-            raise CatalogueError(
-                tr("{folder} cannot be opened: {error}.", folder=folder, error=error)
-            ) from error
-        self._schema = self._index.schema
-        self._searcher = self._index.searcher()
-        self.count = int(self._searcher.num_docs)
+        index = records.register_tokeniser(_open(folder))
+        self._schema = index.schema
+        self._searcher = index.searcher()
+        self._count = int(self._searcher.num_docs)
 
-    def weights(self, asked: Iterable[str]) -> dict[str, float]:
-        """How much each word tells: the logarithm of how rare it is; a word unknown tells most."""
-        return {word: math.log(1 + self.count / (1 + self.frequency(word))) for word in set(asked)}
+    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
+        """Weight each token: a rare one weighs more."""
+        return idf_weights(tokens, self.frequency, self._count)
 
-    def frequency(self, word: str) -> int:
-        """In how many products the word is."""
-        return int(self._searcher.doc_freq("words", word))
+    def frequency(self, token: str) -> int:
+        """Count the products that contain `token`."""
+        return int(self._searcher.doc_freq("words", token))
 
     def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
-        """The rows that fit these words best, by BM25."""
-        rarest = sorted(weights, key=lambda word: weights[word], reverse=True)[:_MOST_WORDS]
-        term = self._tantivy.Query.term_query
-        return self._rows(
-            [term(self._schema, "words", word, index_option="freq") for word in rarest], limit
-        )
+        """Return the rows that match these tokens best, by BM25."""
+        return self._rows([self._term(token) for token in query_tokens(weights)], limit)
 
-    def beginning_with(self, letters: str, limit: int) -> list[str]:
-        """The commonest words that begin so."""
-        found = self._searcher.terms_with_prefix("words", letters, limit=limit)
-        return [str(word) for word, _ in found]
+    def starting_with(self, prefix: str, limit: int) -> list[str]:
+        """Return the most frequent tokens that start with `prefix`."""
+        found = self._searcher.terms_with_prefix("words", prefix, limit=limit)
+        return [str(token) for token, _ in found]
 
     def rows_with(
-        self, groups: Sequence[Sequence[str]], wished: Iterable[str], limit: int
+        self, groups: Sequence[Sequence[str]], optional: Iterable[str], limit: int
     ) -> list[int]:
-        """The rows with a word of every group, or else of some; better with the `wished` ones."""
-        term, occur = self._tantivy.Query.term_query, self._tantivy.Occur
-        any_of = self._tantivy.Query.disjunction_max_query
-        asked = [
-            any_of([term(self._schema, "words", word, index_option="freq") for word in group])
-            for group in groups
-        ]
-        liked = [term(self._schema, "words", word, index_option="freq") for word in wished]
+        """Return the rows with a token of every group, or of some if there are none.
+
+        The `optional` tokens raise a row's rank.
+        """
+        occur, any_of = self._tantivy.Occur, self._tantivy.Query.disjunction_max_query
+        required = [any_of([self._term(token) for token in group]) for group in groups]
         query = self._tantivy.Query.boolean_query(
-            [*((occur.Must, one) for one in asked), *((occur.Should, one) for one in liked)]
+            [
+                *((occur.Must, term) for term in required),
+                *((occur.Should, self._term(token)) for token in optional),
+            ]
         )
-        return self._found(query, limit) or self._rows(asked, limit)
+        return self._search(query, limit) or self._rows(required, limit)
+
+    def _term(self, token: str) -> Any:  # noqa: ANN401 - tantivy is imported late
+        return self._tantivy.Query.term_query(self._schema, "words", token, index_option="freq")
 
     def _rows(self, terms: list[Any], limit: int) -> list[int]:
         if not terms:
             return []
         should = self._tantivy.Occur.Should
         query = self._tantivy.Query.boolean_query([(should, term) for term in terms])
-        return self._found(query, limit)
+        return self._search(query, limit)
 
-    def _found(self, query: Any, limit: int) -> list[int]:  # noqa: ANN401 - tantivy is imported late
+    def _search(self, query: Any, limit: int) -> list[int]:  # noqa: ANN401 - tantivy is imported late
         hits = self._searcher.search(query, limit, count=False).hits
-        return [
-            int(row)
-            for row in self._searcher.fast_field_values("row", [place for _, place in hits])
-        ]
+        found = self._searcher.fast_field_values("row", [address for _, address in hits])
+        return [int(row) for row in found]
 
 
-class Vocabulary:
-    """Every word of the titles, to find what a mistyped one may have been."""
+class TantivyVocabulary:
+    """Look up the tokens of all titles by edit distance."""
 
     def __init__(self, folder: Path) -> None:
+        """Open the vocabulary in `folder`. Raise CatalogueError if it cannot be opened."""
         import tantivy
 
         self._query = tantivy.Query
-        try:
-            index = tantivy.Index.open(str(folder))
-        except (ValueError, OSError) as error:
-            raise CatalogueError(
-                tr("{folder} cannot be opened: {error}.", folder=folder, error=error)
-            ) from error
+        index = _open(folder)
         self._schema = index.schema
         self._searcher = index.searcher()
 
-    def near(self, word: str) -> list[str]:
-        """Known words that differ from `word` by a slip or two, the nearest first."""
-        for distance in range(1, slips_allowed(word) + 1):
-            query = self._query.fuzzy_term_query(self._schema, "word", word, distance=distance)
-            hits = self._searcher.search(query, _NEIGHBOURS, count=False).hits
-            if hits:
-                return self._words(hits)
+    def similar(self, token: str) -> list[str]:
+        """Return the known tokens at the smallest edit distance within the limit."""
+        for distance in range(1, max_edits(token) + 1):
+            query = self._query.fuzzy_term_query(self._schema, "word", token, distance=distance)
+            if found := self._tokens(query):
+                return found
         return []
 
-    def beginning_near(self, letters: str) -> list[str]:
-        """Known words that begin almost so: one letter differs."""
-        query = self._query.fuzzy_term_query(self._schema, "word", letters, distance=1, prefix=True)
-        return self._words(self._searcher.search(query, _NEIGHBOURS, count=False).hits)
+    def starting_similar(self, prefix: str) -> list[str]:
+        """Return known tokens whose start is one edit away from `prefix`."""
+        return self._tokens(
+            self._query.fuzzy_term_query(self._schema, "word", prefix, distance=1, prefix=True)
+        )
 
-    def _words(self, hits: Iterable[tuple[object, Any]]) -> list[str]:
-        return [str(self._searcher.doc(place)["word"][0]) for _, place in hits]
+    def _tokens(self, query: Any) -> list[str]:  # noqa: ANN401 - tantivy is imported late
+        hits = self._searcher.search(query, MAX_SIMILAR, count=False).hits
+        return [str(self._searcher.doc(address)["word"][0]) for _, address in hits]
+
+
+def _open(folder: Path) -> Any:  # noqa: ANN401 - tantivy is imported late
+    import tantivy
+
+    try:
+        return tantivy.Index.open(str(folder))
+    except (ValueError, OSError) as error:
+        raise CatalogueError(
+            tr("Cannot open {path}: {error}.", path=folder, error=error)
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class TitleMatch:
+    """How a title and a question match.
+
+    `question_share` and `title_share` are the shares of their weight that is matched, 0 to 1; stop
+    words of the question that are not matched do not count. `token_share` is the share of the
+    title's tokens. `extra` counts the question's content words that the title lacks, `missing` the
+    title's tokens that the question lacks, `matched` the question's content words that are matched,
+    `edits` the letters changed.
+    """
+
+    question_share: float
+    title_share: float
+    token_share: float
+    extra: int
+    missing: int
+    matched: int
+    edits: int
+
+    @property
+    def score(self) -> float:
+        """The harmonic mean of both shares with a small penalty per edit, 0 to 1."""
+        if not self.question_share or not self.title_share:
+            return 0.0
+        product = self.question_share * self.title_share
+        mean = 2 * product / (self.question_share + self.title_share)
+        return float(mean * _EDIT_PENALTY**self.edits)
+
+
+def match_title(
+    question: Sequence[str],
+    title: Sequence[str],
+    weights: Mapping[str, float],
+    frequency: Callable[[str], int],
+) -> TitleMatch:
+    """Match the tokens of a title to those of a question: equal ones, similar ones, compounds.
+
+    `weights` must have every token of both; `frequency` counts the titles that contain a token.
+    """
+    extra = list(question)
+    missing: list[str] = []
+    for token in title:
+        if token in extra:
+            extra.remove(token)
+        else:
+            missing.append(token)
+    edits = 0
+    if missing and extra:
+        edits = _match_similar(extra, missing, frequency) + _match_compounds(extra, missing)
+    return _measure(question, title, extra, missing, weights, edits)
+
+
+def _measure(
+    question: Sequence[str],
+    title: Sequence[str],
+    unmatched: list[str],
+    missing: list[str],
+    weights: Mapping[str, float],
+    edits: int,
+) -> TitleMatch:
+    extra = [token for token in unmatched if token not in STOP_WORDS]
+    ignored = sum(weights[token] for token in unmatched if token in STOP_WORDS)
+    question_weight = sum(weights[token] for token in question) - ignored
+    extra_weight = sum(weights[token] for token in extra)
+    title_weight = sum(weights[token] for token in title)
+    missing_weight = sum(weights[token] for token in missing)
+    return TitleMatch(
+        question_share=(
+            (question_weight - extra_weight) / question_weight if question_weight else 0.0
+        ),
+        title_share=(title_weight - missing_weight) / title_weight if title_weight else 0.0,
+        token_share=1 - len(missing) / len(title) if title else 0.0,
+        extra=len(extra),
+        missing=len(missing),
+        matched=len([token for token in question if token not in STOP_WORDS]) - len(extra),
+        edits=edits,
+    )
+
+
+def _match_similar(extra: list[str], missing: list[str], frequency: Callable[[str], int]) -> int:
+    """Remove similar pairs from both lists, and return the number of edits."""
+    edits = 0
+    for token in list(missing):
+        found, distance = _most_similar(token, extra, frequency)
+        if found:
+            extra.remove(found)
+            missing.remove(token)
+            edits += distance
+    return edits
+
+
+def _most_similar(
+    token: str, candidates: list[str], frequency: Callable[[str], int]
+) -> tuple[str, int]:
+    best = ""
+    distance = max_edits(token) + 1
+    for candidate in candidates:
+        if abs(len(candidate) - len(token)) >= distance or not candidate.isalpha():
+            continue
+        found = OSA.distance(token, candidate, score_cutoff=distance - 1)
+        if found < distance and (found == 1 or _is_typo(candidate, token, frequency)):
+            best, distance = candidate, found
+    doubt = 0 if not best or _is_typo(best, token, frequency) else _DOUBTFUL_EDITS
+    return best, distance + doubt
+
+
+def _is_typo(typed: str, meant: str, frequency: Callable[[str], int]) -> bool:
+    if min(len(typed), len(meant)) > _SHORT:
+        return True
+    return frequency(typed) * _TYPO_RARITY <= frequency(meant)
+
+
+def _match_compounds(extra: list[str], missing: list[str]) -> int:
+    """Remove tokens that are one word in one list and two in the other, as "best selling"."""
+    edits = 0
+    for joined, split in ((extra, missing), (missing, extra)):
+        for first, second in zip(list(split), list(split)[1:], strict=False):
+            if first + second in joined and first in split and second in split:
+                joined.remove(first + second)
+                split.remove(first)
+                split.remove(second)
+                edits += 1
+    return edits

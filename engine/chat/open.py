@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.backends.registry import Registry
 from engine.catalogue import index as indexing
 from engine.catalogue.catalogue import Catalogue, Retriever
-from engine.catalogue.postgres import is_address, open_postgres
+from engine.catalogue.postgres import PostgresCatalogue, is_address
 from engine.chat.answer import Assistant
 from engine.config import paths
 from engine.config.settings import Settings
@@ -52,7 +52,7 @@ def open_catalogue(settings: Settings) -> Retriever:
     if settings.catalogue is None:
         return Catalogue.open(indexing.ensure_sample())
     if is_address(settings.catalogue):
-        return open_postgres(settings.catalogue)
+        return PostgresCatalogue(settings.catalogue)
     return Catalogue.open(Path(settings.catalogue).expanduser())
 
 

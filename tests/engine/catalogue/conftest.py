@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue.build import build
+from engine.catalogue.build import build_index
 from engine.catalogue.catalogue import Catalogue
 from engine.core.types import Product
 
@@ -63,8 +63,8 @@ def products() -> list[Product]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their index."""
-    out = tmp_path_factory.mktemp("retrieval") / "index"
-    build(products(), out)
+    out = tmp_path_factory.mktemp("catalogue") / "index"
+    build_index(products(), out)
     return out
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue import records as layout
-from engine.catalogue.build import build, change
+from engine.catalogue import records
+from engine.catalogue.build import build_index, update_index
 from engine.catalogue.catalogue import Catalogue
 from engine.core.errors import BalcaoError, CatalogueError, UsageError
 from engine.core.files import MANIFEST, read_manifest
@@ -33,7 +33,7 @@ def product(uid: str, title: str, text: str = "Some text.") -> Product:
 
 def test_the_manifest_says_how_text_was_cut_into_words(folder: Path) -> None:
     made = read_manifest(folder)
-    assert (made.kind, made.version) == (layout.KIND, layout.INDEX_VERSION)
+    assert (made.kind, made.version) == (records.KIND, records.INDEX_VERSION)
     assert "folding" in made.settings["tokeniser"]
     assert made.counts == {"kept": len(products())}
 
@@ -46,7 +46,7 @@ def test_every_product_comes_back_by_number(catalogue: Catalogue) -> None:
 
 def test_the_original_is_kept_beside_the_cleaned_text(tmp_path: Path) -> None:
     odd = Product("1", "T", "a & b", "a &amp; b")
-    build([odd], tmp_path / "index")
+    build_index([odd], tmp_path / "index")
     assert Catalogue.open(tmp_path / "index").get("1") == odd
 
 
@@ -56,7 +56,7 @@ def test_an_index_that_cannot_be_read_names_the_command_that_mends_it(
 ) -> None:
     folder = tmp_path / "index"
     if damage != "missing":
-        build(products()[:3], folder)
+        build_index(products()[:3], folder)
         _damage(folder, damage)
     with pytest.raises(CatalogueError) as caught:
         Catalogue.open(folder)
@@ -86,24 +86,24 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("Dear")
     with pytest.raises(UsageError, match="is not a catalogue"):
-        build(products(), tmp_path / "letters")
+        build_index(products(), tmp_path / "letters")
     with pytest.raises(UsageError, match="is a file"):
-        build(products(), tmp_path / "letters" / "dear.txt")
+        build_index(products(), tmp_path / "letters" / "dear.txt")
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
 
 
 def test_a_failure_leaves_the_index_of_before_and_no_rubbish(tmp_path: Path) -> None:
     out = tmp_path / "index"
-    build([product("1", "Old")], out)
+    build_index([product("1", "Old")], out)
 
     def broken() -> Iterator[Product]:
         yield product("2", "New")
         raise CatalogueError("the disk is full")
 
     with pytest.raises(CatalogueError, match="disk is full"):
-        build(broken(), out)
+        build_index(broken(), out)
     with pytest.raises(CatalogueError):
-        build([product("2", "New"), product("2", "Twice")], out)
+        build_index([product("2", "New"), product("2", "Twice")], out)
     assert Catalogue.open(out).find("old").status is Status.EXACT
     assert sorted(path.name for path in tmp_path.iterdir()) == [".index.lock", "index"]
 
@@ -112,11 +112,11 @@ def test_a_failure_leaves_the_index_of_before_and_no_rubbish(tmp_path: Path) -> 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0o500)
     with pytest.raises(BalcaoError, match="Cannot write"):
-        build(products(), tmp_path / "shut" / "index")
+        build_index(products(), tmp_path / "shut" / "index")
 
 
 def test_an_empty_catalogue_answers_none(tmp_path: Path) -> None:
-    build([], tmp_path / "index")
+    build_index([], tmp_path / "index")
     opened = Catalogue.open(tmp_path / "index")
     assert len(opened) == 0
     assert opened.find("anything at all").status is Status.NONE
@@ -124,9 +124,9 @@ def test_an_empty_catalogue_answers_none(tmp_path: Path) -> None:
 
 def test_adding_and_replacing(tmp_path: Path) -> None:
     out = tmp_path / "index"
-    build(products(), out)
+    build_index(products(), out)
     reader = Catalogue.open(out)
-    change(
+    update_index(
         [
             product("0000000018", "2002 Hitches", "New text."),
             product("0000000099", "Zephyr Almanac of Quiet Harbours"),
@@ -148,7 +148,7 @@ def test_adding_and_replacing(tmp_path: Path) -> None:
     assert opened.find("1001 knots").status is Status.NONE
     assert opened.find("knots").status is Status.NONE
     assert read_manifest(out).settings["changes"] == [{}]
-    change(products(), out)
+    update_index(products(), out)
     again = Catalogue.open(out)
     assert len(again) == len(products()) + 1
     assert [again.get(one.uid) for one in products()] == products()
@@ -156,27 +156,26 @@ def test_adding_and_replacing(tmp_path: Path) -> None:
 
 def test_changing_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="no catalogue"):
-        change(products(), tmp_path / "index")
+        update_index(products(), tmp_path / "index")
 
 
 _BUILDER = """
 import sys
 from pathlib import Path
-from engine.catalogue import records as layout
-from engine.catalogue.build import build, change
+from engine.catalogue.build import build_index, update_index
 from engine.core.types import Product
 rows = [Product(f"{n:010d}", f"Killed Title {n}", f"text {n} " * 20) for n in range(4000)]
 if sys.argv[2] == "change":
-    change(rows[:400], Path(sys.argv[1]))
+    update_index(rows[:400], Path(sys.argv[1]))
 else:
-    build(rows, Path(sys.argv[1]))
+    build_index(rows, Path(sys.argv[1]))
 """
 
 
 @pytest.mark.parametrize("how", ["build", "change"])
 def test_a_kill_at_any_moment_leaves_a_whole_index(tmp_path: Path, how: str) -> None:
     out = tmp_path / "index"
-    build([product(f"{n:010d}", f"Killed Title {n}") for n in range(0, 4000, 10)], out)
+    build_index([product(f"{n:010d}", f"Killed Title {n}") for n in range(0, 4000, 10)], out)
     draw = random.Random(9)  # noqa: S311 - a test's dice
     for _ in range(6):
         running = subprocess.Popen([sys.executable, "-c", _BUILDER, str(out), how])

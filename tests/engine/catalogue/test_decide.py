@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.catalogue.build import build
+from engine.catalogue.build import build_index
 from engine.catalogue.catalogue import Catalogue
 from engine.core.types import Decision, Product, Status
 from engine.prompts import QUESTION_FORMS
@@ -197,7 +197,7 @@ def test_a_title_without_its_subtitle(tmp_path: Path) -> None:
         Product("3", "Under the Loom (Large Print Edition for Tired Eyes)", "x"),
         Product("4", "Loom", "x"),
     ]
-    build(rows, tmp_path / "index")
+    build_index(rows, tmp_path / "index")
     catalogue = Catalogue.open(tmp_path / "index")
     city = catalogue.find("who wrote city of copper wells?")
     several = catalogue.find("Under the Loom")

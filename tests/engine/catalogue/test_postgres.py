@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.catalogue import Catalogue, Retriever
-from engine.catalogue.postgres import fill_postgres, is_address, open_postgres
+from engine.catalogue.postgres import PostgresCatalogue, fill_postgres, is_address
 from engine.core.errors import CatalogueError
 from engine.core.types import Product, Status
 from engine.prompts import QUESTION_FORMS
@@ -30,7 +30,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def remote(address: str) -> Iterator[Retriever]:
     assert fill_postgres(products(), address) == len(products())
-    opened = open_postgres(address)
+    opened = PostgresCatalogue(address)
     yield opened
     opened.close()
 
@@ -86,8 +86,8 @@ def test_a_failure_leaves_the_catalogue_of_before(remote: Retriever, address: st
 
 
 def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
-    with pytest.raises(CatalogueError, match="cannot be reached") as caught:
-        open_postgres("postgresql://me:secret@127.0.0.1:9/shop?connect_timeout=2")
+    with pytest.raises(CatalogueError, match="Cannot connect") as caught:
+        PostgresCatalogue("postgresql://me:secret@127.0.0.1:9/shop?connect_timeout=2")
     assert "secret" not in str(caught.value)
     assert "127.0.0.1:9/shop" in caught.value.message
 
@@ -98,7 +98,7 @@ def test_an_empty_server_names_the_command_that_fills_it(
     empty = server.get_server(tmp_path_factory.mktemp("empty"))
     try:
         with pytest.raises(CatalogueError) as caught:
-            open_postgres(empty.get_uri())
+            PostgresCatalogue(empty.get_uri())
     finally:
         empty.cleanup()
     assert "balcao index" in caught.value.remedy
@@ -109,7 +109,7 @@ def test_the_command(address: str, tmp_path: Path, capsys: pytest.CaptureFixture
     rows.write_text('{"uid": "7", "title": "From the Command", "content": "Text."}\n')
     assert build_index.main([str(rows), "--to", address, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kept"] == 1
-    opened = open_postgres(address)
+    opened = PostgresCatalogue(address)
     assert opened.find("from the command").status is Status.EXACT
     opened.close()
     assert build_index.main([str(rows), "--to", "/some/folder"]) == 2

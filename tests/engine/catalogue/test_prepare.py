@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from engine.catalogue.clean import clean
-from engine.catalogue.prepare import Plan, prepare
+from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.core.errors import DataError, UsageError
 from engine.core.files import describe_file, read_manifest
 from engine.core.types import Product
@@ -64,7 +64,7 @@ def usable(source: Path) -> list[tuple[str, str]]:
 
 
 def test_the_rows_are_what_the_prompts_give(source: Path, tmp_path: Path) -> None:
-    prepare(source, tmp_path / "out", Plan())
+    prepare(source, tmp_path / "out", PrepareConfig())
     wanted = {
         msgspec.json.encode({"messages": training_messages(title, text, form)})
         for title, text in usable(source)
@@ -82,7 +82,7 @@ def test_the_rows_are_what_the_prompts_give(source: Path, tmp_path: Path) -> Non
 def test_every_wording_occurs_and_the_answer_is_the_cleaned_description(
     source: Path, tmp_path: Path
 ) -> None:
-    prepare(source, tmp_path / "out", Plan(forms=3))
+    prepare(source, tmp_path / "out", PrepareConfig(forms=3))
     texts = {text for _, text in usable(source)}
     asked: Counter[str] = Counter()
     for messages in rows(tmp_path / "out", "train"):
@@ -97,7 +97,7 @@ def test_more_rows_than_wordings_have_the_title_in_lower_case(tmp_path: Path) ->
     title = 'The "ÉTÉ" of 12\\" Owls'
     source.write_text(json.dumps({"uid": "1", "title": title, "content": "Hoo."}) + "\n")
     forms = len(QUESTION_FORMS)
-    prepare(source, tmp_path / "out", Plan(valid=0, test=0, forms=2 * forms))
+    prepare(source, tmp_path / "out", PrepareConfig(valid=0, test=0, forms=2 * forms))
     asked = [messages[1]["content"] for messages in rows(tmp_path / "out", "train")]
     assert sorted(asked[:forms]) == sorted(form.format(title=title) for form in QUESTION_FORMS)
     assert [one.lower() for one in asked[:forms]] == [one.lower() for one in asked[forms:]]
@@ -120,7 +120,9 @@ def test_grounded_rows_are_what_the_prompts_give(tmp_path: Path) -> None:
         for place, (title, text) in enumerate(ODD)
     ]
     source.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    prepare(source, tmp_path / "out", Plan(limit=20, valid=0, test=0, forms=2, grounded=90))
+    prepare(
+        source, tmp_path / "out", PrepareConfig(limit=20, valid=0, test=0, forms=2, grounded=90)
+    )
     wanted = {
         msgspec.json.encode({"messages": training_messages(title, text, form, record)})
         for title, text in usable(source)
@@ -140,9 +142,11 @@ def is_grounded(messages: list[dict[str, str]]) -> bool:
 
 
 def test_rows_from_memory_are_the_same_beside_grounded_ones(source: Path, tmp_path: Path) -> None:
-    prepare(source, tmp_path / "plain", Plan(limit=100, forms=2, valid=0.2))
-    few = prepare(source, tmp_path / "few", Plan(limit=100, forms=2, valid=0.2, grounded=80))
-    prepare(source, tmp_path / "many", Plan(limit=100, forms=2, valid=0.2, grounded=1130))
+    prepare(source, tmp_path / "plain", PrepareConfig(limit=100, forms=2, valid=0.2))
+    few = prepare(
+        source, tmp_path / "few", PrepareConfig(limit=100, forms=2, valid=0.2, grounded=80)
+    )
+    prepare(source, tmp_path / "many", PrepareConfig(limit=100, forms=2, valid=0.2, grounded=1130))
     for split in SPLITS:
         plain, some, more = (rows(tmp_path / name, split) for name in ("plain", "few", "many"))
         assert [one for one in some if not is_grounded(one)] == plain
@@ -156,7 +160,7 @@ def test_rows_from_memory_are_the_same_beside_grounded_ones(source: Path, tmp_pa
 
 
 def test_no_description_is_in_two_splits(source: Path, tmp_path: Path) -> None:
-    prepare(source, tmp_path / "out", Plan(valid=0.2, test=0.3))
+    prepare(source, tmp_path / "out", PrepareConfig(valid=0.2, test=0.3))
     texts = {split: {text for _, text in found} for split, found in pairs(tmp_path / "out").items()}
     assert not texts["train"] & texts["valid"]
     assert not texts["train"] & texts["test"]
@@ -171,7 +175,7 @@ def test_splits_and_sample_are_stable(source: Path, tmp_path: Path) -> None:
     shuffled.write_text("\n".join(lines), encoding="utf-8")
     found = []
     for number, (where, limit) in enumerate(((source, 200), (shuffled, 200), (source, 400))):
-        prepare(where, tmp_path / str(number), Plan(limit=limit, seed=3))
+        prepare(where, tmp_path / str(number), PrepareConfig(limit=limit, seed=3))
         found.append(pairs(tmp_path / str(number)))
     assert found[0] == found[1]
     assert all(found[0][split] <= found[2][split] for split in SPLITS)
@@ -179,7 +183,7 @@ def test_splits_and_sample_are_stable(source: Path, tmp_path: Path) -> None:
 
 
 def test_the_sample_is_spread_over_the_whole_file(source: Path, tmp_path: Path) -> None:
-    prepare(source, tmp_path / "out", Plan(limit=120))
+    prepare(source, tmp_path / "out", PrepareConfig(limit=120))
     numbers = [
         int("".join(filter(str.isdigit, asked)))
         for found in pairs(tmp_path / "out").values()
@@ -191,17 +195,17 @@ def test_the_sample_is_spread_over_the_whole_file(source: Path, tmp_path: Path) 
 
 def test_another_seed_is_another_sample(source: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
-        prepare(source, tmp_path / str(seed), Plan(limit=100, seed=seed))
+        prepare(source, tmp_path / str(seed), PrepareConfig(limit=100, seed=seed))
     assert pairs(tmp_path / "1") != pairs(tmp_path / "2")
 
 
 def test_a_limit_beyond_what_is_there_takes_all(source: Path, tmp_path: Path) -> None:
-    made = prepare(source, tmp_path / "out", Plan(limit=10**9))
+    made = prepare(source, tmp_path / "out", PrepareConfig(limit=10**9))
     assert made.counts["kept"] == len(usable(source)) == sum(made.counts["splits"].values())
 
 
 def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path) -> None:
-    prepare(source, tmp_path / "out", Plan(limit=50, seed=7))
+    prepare(source, tmp_path / "out", PrepareConfig(limit=50, seed=7))
     made = read_manifest(tmp_path / "out")
     assert (made.kind, made.prompt_version) == ("training-data", PROMPT_VERSION)
     assert made.inputs == [describe_file(source)]
@@ -219,26 +223,28 @@ def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "plan",
+    "config",
     [
-        Plan(limit=0),
-        Plan(valid=-0.1),
-        Plan(valid=0.6, test=0.5),
-        Plan(forms=99),
-        Plan(grounded=5),
-        Plan(limit=5, grounded=-1),
+        PrepareConfig(limit=0),
+        PrepareConfig(valid=-0.1),
+        PrepareConfig(valid=0.6, test=0.5),
+        PrepareConfig(forms=99),
+        PrepareConfig(grounded=5),
+        PrepareConfig(limit=5, grounded=-1),
     ],
 )
-def test_a_plan_without_sense_is_refused(source: Path, tmp_path: Path, plan: Plan) -> None:
+def test_a_plan_without_sense_is_refused(
+    source: Path, tmp_path: Path, config: PrepareConfig
+) -> None:
     with pytest.raises(UsageError):
-        prepare(source, tmp_path / "out", plan)
+        prepare(source, tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_without_descriptions_is_told(tmp_path: Path) -> None:
     (tmp_path / "trn.json").write_text('{"uid": "1", "title": "T", "content": ""}\n')
-    with pytest.raises(DataError, match="no row with both"):
-        prepare(tmp_path / "trn.json", tmp_path / "out", Plan())
+    with pytest.raises(DataError, match="with both"):
+        prepare(tmp_path / "trn.json", tmp_path / "out", PrepareConfig())
     assert not (tmp_path / "out").exists()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.index import ensure_sample
-from engine.catalogue.prepare import Plan, prepare
+from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.config.settings import Settings, load
 from engine.evaluation.ask import AnswerFile, Asked, parse
@@ -23,7 +23,7 @@ from tests.engine.backends.openai.server import Exchange, Reply, streamed, words
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample catalogue as training rows."""
     folder = tmp_path_factory.mktemp("rows") / "rows"
-    prepare(sample_source(), folder, Plan(limit=300, test=0.4))
+    prepare(sample_source(), folder, PrepareConfig(limit=300, test=0.4))
     return folder
 
 

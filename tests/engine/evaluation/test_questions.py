@@ -9,7 +9,7 @@ import pytest
 
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.index import ensure_sample
-from engine.catalogue.prepare import Plan, prepare
+from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.core.errors import DataError
 from engine.core.types import Decision, Hit, Product, Status
@@ -52,7 +52,7 @@ def test_the_title_of_every_wording(title: str, form: str) -> None:
 
 
 def test_what_prepare_writes_is_read(tmp_path: Path) -> None:
-    prepare(sample_source(), tmp_path / "rows", Plan(forms=3))
+    prepare(sample_source(), tmp_path / "rows", PrepareConfig(forms=3))
     rows = [
         row for name in ("train", "valid", "test") for row in read(tmp_path / f"rows/{name}.jsonl")
     ]

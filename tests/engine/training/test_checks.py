@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue.prepare import Plan, prepare
+from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import Manifest, read_manifest, write_manifest
@@ -56,7 +56,11 @@ def test_rows_worth_a_warning(tmp_path: Path) -> None:
 def test_rows_with_the_record_before_the_question_are_no_cause_for_a_warning(
     tmp_path: Path,
 ) -> None:
-    prepare(sample_source(), tmp_path / "rows", Plan(limit=100, valid=0.2, forms=3, grounded=200))
+    prepare(
+        sample_source(),
+        tmp_path / "rows",
+        PrepareConfig(limit=100, valid=0.2, forms=3, grounded=200),
+    )
     data = read_data(tmp_path / "rows")
     assert data.warnings == ()
     prompts = [one.messages[1].content for one in (*data.train, *data.valid)]
