@@ -1,4 +1,4 @@
-"""Builds the catalogue: `balcao index trn.json.gz --out DIR`.
+"""Build the catalogue: `balcao index trn.json.gz --out DIR`.
 
 python -m scripts.index trn.json.gz --out catalogue
 python -m scripts.index --sample
@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from engine.catalogue.index import build_catalogue, ensure_sample, fill_server, update_catalogue
-from engine.catalogue.postgres import is_address
+from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, read_manifest
@@ -22,16 +22,16 @@ from scripts.common import DONE, ProgressLine, guarded
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of `balcao index`."""
+    """Make the parser of `balcao index`."""
     parser = argparse.ArgumentParser(
-        prog="balcao index", description="Build the catalogue that questions are answered from."
+        prog="balcao index", description="Build the catalogue that answers questions."
     )
     parser.add_argument(
         "source",
         nargs="?",
         type=Path,
         metavar="TRN",
-        help="trn.json, trn.json.gz, the zip they come in, or JSONL; - is standard input",
+        help="trn.json, trn.json.gz, the original zip, or JSONL; - is standard input",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write")
     parser.add_argument(
@@ -43,62 +43,66 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--update",
         action="store_true",
-        help="add to the catalogue in DIR, in place of products with the same numbers",
+        help="add to the catalogue in DIR, replacing products with the same uid",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; 0 when built, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
+    """Build the catalogue, and return the exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.to:
-        return _fill_server(options)
-    folder, made = _build(options)
-    print(_as_json(folder, made) if options.json else _as_text(folder, made))
-    return DONE
-
-
-def _fill_server(options: argparse.Namespace) -> int:
-    if options.source is None or not is_address(options.to):
-        raise UsageError("--to takes TRN and an address: postgresql://HOST/DATABASE.")
-    with ProgressLine(sys.stderr) as progress:
-        count = fill_server(options.source, options.to, progress.show)
-    result = {"to": options.to.rpartition("@")[2], "kept": count}
-    text = f"{count:,} products on the server"
+        result, text = _fill_server(options)
+    else:
+        result, text = _build(options)
     print(msgspec.json.encode(result).decode() if options.json else text)
     return DONE
 
 
-def _build(options: argparse.Namespace) -> tuple[Path, Manifest]:
+def _fill_server(options: argparse.Namespace) -> tuple[dict[str, object], str]:
+    if options.source is None or not is_address(options.to):
+        raise UsageError(
+            "--to needs a data set and an address.",
+            "For example: balcao index trn.json.gz --to postgresql://HOST/DATABASE",
+        )
+    with ProgressLine(sys.stderr) as progress:
+        count = fill_server(options.source, options.to, progress.show)
+    result = {"to": options.to.rpartition("@")[2], "kept": count}
+    return result, f"{count:,} products in {redact_address(options.to)}"
+
+
+def _build(options: argparse.Namespace) -> tuple[dict[str, object], str]:
     if options.sample:
         folder = ensure_sample()
-        return folder, read_manifest(folder)
-    if options.source is None or options.out is None:
-        raise UsageError("TRN and --out (or --to) are needed.", "Or take --sample.")
-    with ProgressLine(sys.stderr) as progress:
-        work = update_catalogue if options.update else build_catalogue
-        made = work(options.source, options.out, progress.show)
-    return options.out, made
+        manifest = read_manifest(folder)
+    elif options.source is None or options.out is None:
+        raise UsageError(
+            "The data set or the folder is missing.",
+            "For example: balcao index trn.json.gz --out catalogue",
+        )
+    else:
+        folder = options.out
+        build = update_catalogue if options.update else build_catalogue
+        with ProgressLine(sys.stderr) as progress:
+            manifest = build(options.source, folder, progress.show)
+    result = {"out": str(folder), **msgspec.to_builtins(manifest)}
+    return result, _describe(folder, manifest)
 
 
-def _as_json(folder: Path, made: Manifest) -> str:
-    return msgspec.json.encode({"out": str(folder), **msgspec.to_builtins(made)}).decode()
-
-
-def _as_text(folder: Path, made: Manifest) -> str:
-    changes = made.settings.get("changes", [])
-    counts = changes[-1] if changes else made.counts
-    done = "added or replaced in" if changes else "in"
-    lines = [f"{counts.get('kept', 0):,} products {done} {folder}"]
+def _describe(folder: Path, manifest: Manifest) -> str:
+    changes = manifest.settings.get("changes", [])
+    counts = changes[-1] if changes else manifest.counts
+    verb = "added or replaced in" if changes else "in"
+    lines = [f"{counts.get('kept', 0):,} products {verb} {folder}"]
     rejected = counts.get("rejected", {})
-    lines.extend(f"  left out, {reason}: {count:,}" for reason, count in rejected.items())
+    lines.extend(f"  left out: {count:,} ({reason})" for reason, count in rejected.items())
     if folder != paths.sample_catalogue_dir():
-        lines.append(f"Chat with it: balcao --catalogue {folder}")
+        lines.append(f"Open it: balcao --catalogue {folder}")
     return "\n".join(lines)
 
 

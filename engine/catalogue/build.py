@@ -271,7 +271,7 @@ class TantivyWriter:
     """Write one tantivy index of folded tokens by row."""
 
     def __init__(self, folder: Path, schema: Any = None) -> None:  # noqa: ANN401 - imported late
-        """Create the index with `schema`, or open the existing one if there is no schema."""
+        """Create the index with `schema`, or open the existing one without a schema."""
         import tantivy
 
         self._document = tantivy.Document
@@ -319,7 +319,7 @@ class TantivyWriter:
 
 
 def write_vocabulary(folder: Path, tokens: Iterable[str]) -> None:
-    """Add tokens to the vocabulary in `folder`; create it if there is none."""
+    """Add tokens to the vocabulary in `folder`, creating it if it is missing."""
     import tantivy
 
     with _tantivy_errors():

@@ -21,27 +21,21 @@ class Retriever(Protocol):
 
     def find(self, question: str) -> Decision:
         """Decide which products `question` means. Raise CatalogueError if reading fails."""
-        ...
 
     def get(self, uid: str) -> Product | None:
         """Return the product with this uid, if there is one."""
-        ...
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
         """Return the uid and title of at most `limit` related products, if they are known."""
-        ...
 
     def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
         """Return titles that `text` may become, the likeliest first."""
-        ...
 
     def __len__(self) -> int:
         """Count the products."""
-        ...
 
     def close(self) -> None:
         """Release files and memory. Safe to call more than once."""
-        ...
 
 
 class Catalogue:

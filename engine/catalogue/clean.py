@@ -97,7 +97,7 @@ def _apply_rules(text: str, rules: set[str]) -> str:
         cleaned = _strip_markup(text, rules)
         if cleaned == text:
             break
-        # Spaces left by a removed tag or sentence do not count as a change of their own.
+        # Spaces that a removed tag or sentence leaves are not counted as another change.
         text = _strip_blanks(cleaned, set())
     return text
 

@@ -31,7 +31,7 @@ class _Input:
     """The text typed so far, tokenised, with the position of each token.
 
     `stop_words` counts those at the beginning, `title` has the tokens after them, and `unfinished`
-    says that the last one may continue.
+    says that the last token may continue.
     """
 
     tokens: tuple[str, ...]
@@ -74,7 +74,7 @@ class Completer:
         )
 
     def _groups(self, typed: _Input) -> list[list[str]]:
-        """List, for each token typed, the tokens of titles that it may stand for."""
+        """List, for each token typed, the tokens of titles that it may mean."""
         title = typed.title
         whole, last = (title[:-1], title[-1]) if typed.unfinished else (title, "")
         groups = [self._corrections(token) for token in whole if token not in STOP_WORDS]

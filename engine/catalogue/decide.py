@@ -83,19 +83,15 @@ class ProductStore(Protocol):
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
         """Return the products of `rows`, without the deleted ones."""
-        ...
 
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
         """Return the products with these uids."""
-        ...
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
         """Return key, row and title of products with one of these title keys."""
-        ...
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the titles of `rows`."""
-        ...
 
 
 class TokenIndex(Protocol):
@@ -103,15 +99,12 @@ class TokenIndex(Protocol):
 
     def weights(self, tokens: Iterable[str]) -> dict[str, float]:
         """Weight each token: a rare one weighs more."""
-        ...
 
     def frequency(self, token: str) -> int:
         """Count the products that contain `token`."""
-        ...
 
     def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
         """Return the rows that match these tokens best."""
-        ...
 
 
 class SimilarTokens(Protocol):
@@ -119,7 +112,6 @@ class SimilarTokens(Protocol):
 
     def similar(self, token: str) -> list[str]:
         """Return known tokens within the edit limit of `token`, the most similar first."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +119,7 @@ class _Candidate:
     row: int
     match: TitleMatch
     main_title: tuple[str, ...]
-    """The content words before the subtitle; empty if there is no subtitle."""
+    """The content words before the subtitle; empty without a subtitle."""
 
 
 class Decider:

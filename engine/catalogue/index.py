@@ -43,7 +43,7 @@ def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = No
 def update_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
     """Add the data set `source` to the catalogue in `out`, replacing products by uid.
 
-    Raise DataError if `source` is not a data set, CatalogueError if there is no catalogue or it
+    Raise DataError if `source` is not a data set, CatalogueError if the catalogue is missing or
     cannot be written.
     """
     counts = Counts()

@@ -1,4 +1,4 @@
-"""The counter's own sentences, in English and Portuguese. Records are never among them."""
+"""The program's own sentences as answers, in English and Portuguese. They never quote a record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from engine.core.text import one_line
 from engine.core.types import Decision, Hit, Language, Product, Status
 
-# Words that one language has and the other has not; "a", "do", "me", "as", "no" stand in both.
+# Words of one language only; "a", "do", "me", "as" and "no" are words of both.
 _ENGLISH = frozenset(
     """
     the of is are was have you your what which who when where how tell about describe find there
@@ -25,16 +25,16 @@ _PORTUGUESE = frozenset(
     """.split()  # noqa: SIM905 - fifty quoted words are harder to read
 )
 _WORD = re.compile(r"[\w']+")
-_ENOUGH = 4_000
-"""Characters that tell a language; a pasted text may have a million."""
+_MAX_CHARACTERS = 4_000
+"""Characters that are enough to detect a language; a pasted text may have a million."""
 
 
 def language_of(question: str, before: Language = "en") -> Language:
-    """The question's language; `before` (that of the turn before) where the words do not tell.
+    """Detect the language of a question, or return `before`, that of the previous turn.
 
-    What stands in quotation marks is a title and says nothing about the language of the question.
+    Quoted parts are ignored, since a title may be in another language than the question.
     """
-    asked = re.sub(r"[\"“”«»].*?[\"“”«»]", " ", question[:_ENOUGH])
+    asked = re.sub(r"[\"“”«»].*?[\"“”«»]", " ", question[:_MAX_CHARACTERS])
     words = _WORD.findall(asked.lower())
     english = sum(word in _ENGLISH for word in words)
     portuguese = sum(word in _PORTUGUESE for word in words)
@@ -71,12 +71,12 @@ _HELLO = re.compile(
     re.IGNORECASE,
 )
 _THANKS = re.compile(r"(?:thanks|thank you|obrigad[oa]|valeu)(?: .{0,20})?[!.]*", re.IGNORECASE)
-_GLIMPSE = 40
-"""Characters of a description in a list, enough to tell two of one title apart."""
+_EXCERPT = 40
+"""Characters of a description in a list, enough to distinguish products of one title."""
 
 
 def courtesy(question: str, language: Language) -> str:
-    """The reply to a greeting or thanks, or nothing if the question is neither."""
+    """Reply to a greeting or thanks; return an empty text for any other question."""
     asked = question.strip()
     if _HELLO.fullmatch(asked):
         return PHRASES[language]["hello"]
@@ -84,7 +84,7 @@ def courtesy(question: str, language: Language) -> str:
 
 
 def undecided(decision: Decision, language: Language) -> str:
-    """What the counter says when no single product is meant: the list, or an honest no."""
+    """Word the answer without a single product: a list to choose from, or the nearest titles."""
     phrases = PHRASES[language]
     if decision.status is Status.SEVERAL:
         head = phrases["several"].format(count=len(decision.hits))
@@ -95,26 +95,26 @@ def undecided(decision: Decision, language: Language) -> str:
 
 
 def no_description(product: Product, language: Language) -> str:
-    """The answer for a record that holds only a title."""
+    """Word the answer for a product without a description."""
     return PHRASES[language]["no_description"].format(title=one_line(product.title))
 
 
 def not_said(product: Product, language: Language) -> str:
-    """The answer to a follow-up that the record does not touch."""
+    """Word the answer to a follow-up that the record does not answer."""
     return PHRASES[language]["not_said"].format(title=one_line(product.title))
 
 
 def _numbered(hits: Sequence[Hit], language: Language) -> str:
     repeated = len({hit.product.title for hit in hits}) < len(hits)
     return "\n".join(
-        f"{number}. {_entry(hit.product, language, glimpse=repeated)}"
+        f"{number}. {_entry(hit.product, language, excerpt=repeated)}"
         for number, hit in enumerate(hits, 1)
     )
 
 
-def _entry(product: Product, language: Language, *, glimpse: bool) -> str:
-    name = one_line(product.title) or one_line(product.description, _GLIMPSE)
-    if not glimpse:
+def _entry(product: Product, language: Language, *, excerpt: bool) -> str:
+    name = one_line(product.title) or one_line(product.description, _EXCERPT)
+    if not excerpt:
         return f"{name} ({product.uid})"
-    text = one_line(product.description, _GLIMPSE) or PHRASES[language]["no_text"]
+    text = one_line(product.description, _EXCERPT) or PHRASES[language]["no_text"]
     return f"{name} ({product.uid}): {text}"

@@ -35,8 +35,8 @@ _WHITESPACE = "whitespace"
 def read_manifest(folder: Path) -> files.Manifest:
     """Read the manifest of the catalogue in `folder`.
 
-    Raise CatalogueError, with the command that builds it, if there is no catalogue or another
-    version of the program built it.
+    Raise CatalogueError, with the command that builds it, if it is missing or from another version
+    of the program.
     """
     try:
         manifest = files.read_manifest(folder)

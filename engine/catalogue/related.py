@@ -1,6 +1,6 @@
 """Related products: read their names from the data set, store them, look them up.
 
-They are in a file of their own in the index folder, which is missing if no names are known.
+They are stored in a separate file of the index folder, which is missing without known names.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class TantivyIndex:
     def rows_with(
         self, groups: Sequence[Sequence[str]], optional: Iterable[str], limit: int
     ) -> list[int]:
-        """Return the rows with a token of every group, or of some if there are none.
+        """Return the rows with a token of every group, or else of some groups.
 
         The `optional` tokens raise a row's rank.
         """

@@ -54,7 +54,7 @@ def test_index_for_a_person(
     assert build_index.main([str(source), "--out", str(tmp_path / "index")]) == 0
     shown = capsys.readouterr().out
     assert "300 products" in shown
-    assert "left out, not JSON: 1" in shown
+    assert "left out: 1 (not JSON)" in shown
 
 
 def test_update(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
