@@ -1,4 +1,4 @@
-"""A small catalogue of invented products with near-duplicates, repeated titles and other traps."""
+"""A small catalogue of invented products, with near-duplicates, repeated titles and other traps."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BODIES = {
 
 
 def products() -> list[Product]:
-    """The products of the test catalogue."""
+    """Make the products of the test catalogue."""
     return [
         Product(uid, title, text, text)
         for uid, title in TITLES.items()
@@ -62,7 +62,7 @@ def products() -> list[Product]:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Their index."""
+    """Build the index of the test catalogue."""
     out = tmp_path_factory.mktemp("catalogue") / "index"
     build_index(products(), out)
     return out
@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def catalogue(folder: Path) -> Iterator[Catalogue]:
-    """Their open catalogue; not to be closed by a test."""
+    """Open the test catalogue; tests must not close it."""
     opened = Catalogue.open(folder)
     yield opened
     opened.close()

@@ -1,4 +1,4 @@
-"""Building: whole or not at all, refused where it cannot be read, changed without a rebuild."""
+"""Build an index atomically, refuse a damaged one, update one in place."""
 
 from __future__ import annotations
 
@@ -31,29 +31,27 @@ def product(uid: str, title: str, text: str = "Some text.") -> Product:
     return Product(uid, title, text, text)
 
 
-def test_the_manifest_says_how_text_was_cut_into_words(folder: Path) -> None:
+def test_the_manifest_records_the_tokeniser(folder: Path) -> None:
     made = read_manifest(folder)
     assert (made.kind, made.version) == (records.KIND, records.INDEX_VERSION)
     assert "folding" in made.settings["tokeniser"]
     assert made.counts == {"kept": len(products())}
 
 
-def test_every_product_comes_back_by_number(catalogue: Catalogue) -> None:
+def test_every_product_is_found_by_uid(catalogue: Catalogue) -> None:
     assert len(catalogue) == len(products())
     assert [catalogue.get(one.uid) for one in products()] == products()
     assert catalogue.get("nothing") is None
 
 
-def test_the_original_is_kept_beside_the_cleaned_text(tmp_path: Path) -> None:
+def test_the_original_text_is_stored(tmp_path: Path) -> None:
     odd = Product("1", "T", "a & b", "a &amp; b")
     build_index([odd], tmp_path / "index")
     assert Catalogue.open(tmp_path / "index").get("1") == odd
 
 
 @pytest.mark.parametrize("damage", ["missing", "version", "fold", "kind", "json", "db", "titles"])
-def test_an_index_that_cannot_be_read_names_the_command_that_mends_it(
-    tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_index_names_the_command_that_rebuilds_it(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "index"
     if damage != "missing":
         build_index(products()[:3], folder)
@@ -82,7 +80,7 @@ def _damage(folder: Path, how: str) -> None:
         file.write_text(json.dumps(made))
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("Dear")
     with pytest.raises(UsageError, match="is not a catalogue"):
@@ -92,7 +90,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
 
 
-def test_a_failure_leaves_the_index_of_before_and_no_rubbish(tmp_path: Path) -> None:
+def test_a_failed_build_leaves_the_previous_index(tmp_path: Path) -> None:
     out = tmp_path / "index"
     build_index([product("1", "Old")], out)
 
@@ -109,7 +107,7 @@ def test_a_failure_leaves_the_index_of_before_and_no_rubbish(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0o500)
     with pytest.raises(BalcaoError, match="Cannot write"):
         build_index(products(), tmp_path / "shut" / "index")
@@ -122,7 +120,7 @@ def test_an_empty_catalogue_answers_none(tmp_path: Path) -> None:
     assert opened.find("anything at all").status is Status.NONE
 
 
-def test_adding_and_replacing(tmp_path: Path) -> None:
+def test_an_update_adds_and_replaces(tmp_path: Path) -> None:
     out = tmp_path / "index"
     build_index(products(), out)
     reader = Catalogue.open(out)
@@ -134,7 +132,7 @@ def test_adding_and_replacing(tmp_path: Path) -> None:
         ],
         out,
     )
-    # One that was open before sees whole titles and texts, and nothing that is gone.
+    # An open reader sees new titles and texts, and no deleted ones.
     assert reader.find("2002 hitches").status is Status.EXACT
     assert reader.find("1001 knots").status is Status.NONE
     reader.close()
@@ -154,7 +152,7 @@ def test_adding_and_replacing(tmp_path: Path) -> None:
     assert [again.get(one.uid) for one in products()] == products()
 
 
-def test_changing_what_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_updating_a_missing_catalogue_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="no catalogue"):
         update_index(products(), tmp_path / "index")
 
@@ -165,18 +163,18 @@ from pathlib import Path
 from engine.catalogue.build import build_index, update_index
 from engine.core.types import Product
 rows = [Product(f"{n:010d}", f"Killed Title {n}", f"text {n} " * 20) for n in range(4000)]
-if sys.argv[2] == "change":
+if sys.argv[2] == "update":
     update_index(rows[:400], Path(sys.argv[1]))
 else:
     build_index(rows, Path(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("how", ["build", "change"])
-def test_a_kill_at_any_moment_leaves_a_whole_index(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["build", "update"])
+def test_a_kill_leaves_a_complete_index(tmp_path: Path, how: str) -> None:
     out = tmp_path / "index"
     build_index([product(f"{n:010d}", f"Killed Title {n}") for n in range(0, 4000, 10)], out)
-    draw = random.Random(9)  # noqa: S311 - a test's dice
+    draw = random.Random(9)  # noqa: S311 - not for security
     for _ in range(6):
         running = subprocess.Popen([sys.executable, "-c", _BUILDER, str(out), how])
         time.sleep(draw.uniform(0.1, 0.6))
@@ -195,9 +193,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_index(tmp_path: Path, how: str) -> 
     assert not list(tmp_path.glob(".index.building-*"))
 
 
-def test_a_change_that_was_killed_in_the_midst_of_writing_is_taken_back(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_an_update_killed_while_writing_is_rolled_back(folder: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     shutil.copytree(folder, whole)
     with closing(Catalogue.open(whole)) as opened:
@@ -233,9 +229,9 @@ def test_eight_processes_read_one_index(folder: Path) -> None:
     assert all(each == found[0] for each in found)
 
 
-def test_importing_the_catalogue_loads_no_engine_of_search() -> None:
+def test_importing_the_catalogue_does_not_load_tantivy() -> None:
     code = (
         "import sys, engine.catalogue.catalogue, engine.catalogue.build, engine.catalogue.index;"
-        "assert not {'tantivy', 'numpy', 'torch'} & set(sys.modules)"
+        "assert not {'tantivy', 'numpy', 'psycopg'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""Cleaning: each shape of dirt goes, nothing else does, and a second time changes nothing."""
+"""Clean texts: markup and spaces are removed, nothing else, and only once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from engine.catalogue.clean import clean
 from engine.core.text import printable
 
-# Invented rows in the shapes that were counted in the data set (docs/measurements/catalogue.md).
-SHAPES = {
+# Invented texts with the patterns of the data set (docs/measurements/catalogue.md).
+PATTERNS = {
     "decimal entity": ("Nell Gray&#8217;s best&#8211;loved tale", "Nell Gray’s best–loved tale"),
     "named entity": ("HMS &quot;Heron&quot; &amp; crew", 'HMS "Heron" & crew'),
     "hexadecimal entity": ("caf&#xE9;", "café"),
@@ -61,9 +61,9 @@ KEPT = (
 )
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_dirt_goes(shape: str) -> None:
-    dirty, wanted = SHAPES[shape]
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_markup_is_removed(pattern: str) -> None:
+    dirty, wanted = PATTERNS[pattern]
     assert clean(dirty) == wanted
 
 
@@ -81,7 +81,7 @@ def test_dirt_goes(shape: str) -> None:
         ("<p>a &lt;b&gt;</p>  b", ["blanks", "entities", "tags"]),
     ],
 )
-def test_what_was_done_is_counted_by_rule(text: str, rules: list[str]) -> None:
+def test_changes_are_counted_by_rule(text: str, rules: list[str]) -> None:
     changed: Counter[str] = Counter()
     clean(text, changed)
     clean(text, changed)
@@ -89,7 +89,7 @@ def test_what_was_done_is_counted_by_rule(text: str, rules: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", KEPT)
-def test_what_is_no_dirt_stays(text: str) -> None:
+def test_other_text_is_not_changed(text: str) -> None:
     assert clean(text) == text
 
 
@@ -110,7 +110,7 @@ def test_cleaning_twice_changes_nothing(text: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(exclude_characters="&<")))
-def test_no_character_but_blanks_and_controls_disappears(text: str) -> None:
+def test_only_spaces_and_control_characters_are_removed(text: str) -> None:
     if "This text refers to" in text:
         return
     seen = [char for char in printable(text) if not char.isspace() and _shown(char)]
@@ -122,7 +122,7 @@ def _shown(char: str) -> bool:
 
 
 @given(st.text())
-def test_what_is_cleaned_can_be_shown_as_it_is(text: str) -> None:
+def test_clean_text_is_printable(text: str) -> None:
     assert printable(clean(text)) == clean(text)
 
 
@@ -131,5 +131,5 @@ def test_what_is_cleaned_can_be_shown_as_it_is(text: str) -> None:
     ["&amp;" * 40_000, "&" + "amp" * 60_000, "<!--" * 50_000, "<b " * 60_000, "--" * 100_000,
      "--This text refers to the" * 8_000, "&#38;" * 40_000],
 )  # fmt: skip
-def test_a_huge_hostile_text_ends(hostile: str) -> None:
+def test_hostile_text_is_cleaned_in_time(hostile: str) -> None:
     assert len(clean(hostile)) <= len(hostile)

@@ -1,4 +1,4 @@
-"""Titles for what is being typed."""
+"""Complete what is being typed to a title."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def titles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
 
 
 def completed(catalogue: Catalogue, typed: str) -> list[str]:
-    return [typed[: one.start] + one.title for one in catalogue.complete(typed)]
+    return [typed[: found.start] + found.title for found in catalogue.complete(typed)]
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,18 @@ def completed(catalogue: Catalogue, typed: str) -> list[str]:
         ("/dev", "/dev/null and Other Voids"),
     ],
 )
-def test_a_title_is_completed_where_it_begins(titles: Catalogue, typed: str, first: str) -> None:
+def test_a_title_is_completed_after_the_stop_words(
+    titles: Catalogue, typed: str, first: str
+) -> None:
     assert completed(titles, typed)[0] == first
 
 
 @pytest.mark.parametrize("typed", ["carpnetry b", "crapen", "canvsa stool gr", "lighhtouse ke"])
-def test_a_slip_is_forgiven(titles: Catalogue, typed: str) -> None:
+def test_a_typo_is_corrected(titles: Catalogue, typed: str) -> None:
     assert completed(titles, typed)
 
 
-def test_all_that_begin_alike_are_offered_the_shortest_first(titles: Catalogue) -> None:
+def test_the_shortest_title_comes_first(titles: Catalogue) -> None:
     assert completed(titles, "canv") == ["Canvas Stool, Blue", "Canvas Stool, Green"]
     assert titles.complete("canv", limit=1)[0].title == "Canvas Stool, Blue"
 
@@ -74,7 +76,5 @@ def test_all_that_begin_alike_are_offered_the_shortest_first(titles: Catalogue) 
 @pytest.mark.parametrize(
     "typed", ["", " ", "t", "ti", "who wrote it?", "zzzz", "…", "carpentry", "word " * 40, "\0\x1b"]
 )
-def test_nothing_is_offered_for_what_can_be_anything_or_is_whole(
-    titles: Catalogue, typed: str
-) -> None:
+def test_nothing_is_offered_for_short_or_complete_text(titles: Catalogue, typed: str) -> None:
     assert completed(titles, typed) == []

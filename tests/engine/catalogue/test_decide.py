@@ -1,4 +1,4 @@
-"""From a question to exact, likely, several or none."""
+"""Decide which products a question means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def uids(decision: Decision) -> list[str]:
 
 
 def typed(title: str) -> list[str]:
-    """The ways in which a whole title is typed."""
+    """Vary a title as people type it."""
     bare = "".join(char if char.isalnum() else " " for char in title.replace("'", ""))
     return [
         title,
@@ -38,12 +38,10 @@ NAMED = {uid: title for uid, title in TITLES.items() if title}
 
 
 @pytest.mark.parametrize("uid", NAMED)
-def test_a_whole_title_finds_its_product_however_it_is_typed(
-    catalogue: Catalogue, uid: str
-) -> None:
+def test_a_whole_title_finds_its_product(catalogue: Catalogue, uid: str) -> None:
     for question in typed(NAMED[uid]):
         if question in NAMED.values() and question != NAMED[uid]:
-            continue  # "C++" without its punctuation is another title.
+            continue  # "C++" without punctuation is another title.
         if not any(char.isalnum() for char in question) and question.strip() != NAMED[uid]:
             continue
         found = catalogue.find(question)
@@ -153,15 +151,13 @@ def test_nearest_titles_are_offered(catalogue: Catalogue) -> None:
         ("tem algum sobre beekeeping rooftops crowded cities?", "0000000025"),
     ],
 )
-def test_a_product_described_without_its_title(
-    catalogue: Catalogue, question: str, uid: str
-) -> None:
+def test_a_description_finds_its_product(catalogue: Catalogue, question: str, uid: str) -> None:
     found = catalogue.find(question)
     assert uids(found)[:1] == [uid]
     assert found.hits[0].product.description == BODIES[uid]
 
 
-def test_the_answer_is_the_record(catalogue: Catalogue) -> None:
+def test_the_product_is_the_stored_one(catalogue: Catalogue) -> None:
     found = catalogue.find("1001 knots").product
     assert found == catalogue.get("0000000018")
     assert found is not None
@@ -169,7 +165,7 @@ def test_the_answer_is_the_record(catalogue: Catalogue) -> None:
 
 
 @given(st.text(max_size=300))
-def test_any_text_gets_a_decision_that_keeps_its_promise(catalogue: Catalogue, text: str) -> None:
+def test_any_text_gets_a_valid_decision(catalogue: Catalogue, text: str) -> None:
     found = catalogue.find(text)
     counts = {Status.EXACT: (1, 1), Status.LIKELY: (1, 1), Status.SEVERAL: (2, 10)}
     low, high = counts.get(found.status, (0, 0))
@@ -177,13 +173,13 @@ def test_any_text_gets_a_decision_that_keeps_its_promise(catalogue: Catalogue, t
     assert all(0 < hit.score <= 1 for hit in (*found.hits, *found.nearest))
 
 
-def test_a_very_long_question_is_answered(catalogue: Catalogue) -> None:
-    assert catalogue.find("lighthouse " * 200_000).status in Status
+def test_a_long_question_is_cut(catalogue: Catalogue) -> None:
+    assert catalogue.find("lighthouse " * 200_000) == catalogue.find("lighthouse " * 400)
 
 
-def test_many_threads_get_the_same_answers(catalogue: Catalogue) -> None:
+def test_threads_get_the_same_answers(catalogue: Catalogue) -> None:
     questions = [title for title in TITLES.values() if title] * 10
-    random.Random(4).shuffle(questions)  # noqa: S311 - a test's dice
+    random.Random(4).shuffle(questions)  # noqa: S311 - not for security
     alone = [catalogue.find(question) for question in questions]
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(catalogue.find, questions))

@@ -1,4 +1,4 @@
-"""Folding: what people leave out when they type does not matter, and nothing else is lost."""
+"""Fold text: without case, accents and punctuation, and nothing else lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from engine.catalogue.folding import fold, title_key, tokenise
         ("a\xa0b\u2003c", ["a", "b", "c"]),
     ],
 )
-def test_words(text: str, folded: list[str]) -> None:
+def test_tokenise(text: str, folded: list[str]) -> None:
     assert tokenise(text) == folded
 
 
@@ -43,11 +43,11 @@ def test_case_does_not_matter_in_western_text(text: str) -> None:
 
 
 @given(st.text())
-def test_a_key_is_a_number_that_sqlite_takes(text: str) -> None:
+def test_a_title_key_fits_sqlite(text: str) -> None:
     assert -(2**63) <= title_key(tokenise(text), text) < 2**63
 
 
-def test_keys_pass_over_blanks_and_the_word_that_an_ampersand_stands_for() -> None:
+def test_title_keys_ignore_spaces_and_and() -> None:
     assert title_key(tokenise("Best-Selling Cats & Dogs")) == title_key(
         tokenise("bestselling cats and dogs")
     )

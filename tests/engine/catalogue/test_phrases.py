@@ -1,4 +1,4 @@
-"""What the counter says of its own: in both languages, and safe with any title."""
+"""Answer in the program's own sentences: in both languages, and safe with any title."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def test_every_phrase_is_in_every_language() -> None:
     assert all(english[name] != portuguese[name] for name in english)
 
 
-def test_several_are_numbered_and_told_apart() -> None:
+def test_products_of_one_title_are_numbered_with_excerpts() -> None:
     text = phrases.undecided(Decision(Status.SEVERAL, hits("Desk", "Desk")), "en")
     assert text.splitlines()[-2:] == ["1. Desk (1): text 1", "2. Desk (2): text 2"]
 
 
-def test_none_offers_the_nearest() -> None:
+def test_none_offers_the_nearest_titles() -> None:
     text = phrases.undecided(Decision(Status.NONE, nearest=hits("Desk Lamp")), "pt")
     assert text.startswith("Não tenho isso no catálogo.")
     assert text.endswith("1. Desk Lamp (1)")
@@ -43,5 +43,5 @@ def test_courtesies(greeting: str) -> None:
 @pytest.mark.parametrize(
     "question", ["Hello Kitty", "Hi-Fi Speakers", "Oil", "Thanksgiving Plates"]
 )
-def test_titles_are_no_courtesies(question: str) -> None:
+def test_titles_are_not_courtesies(question: str) -> None:
     assert not phrases.courtesy(question, "en")

@@ -1,4 +1,4 @@
-"""The catalogue on a real PostgreSQL server, started for the test: it decides as the index does."""
+"""Fill and search a real PostgreSQL server: it decides as the embedded index does."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ QUESTIONS = [
 ]
 
 
-def test_it_decides_as_the_embedded_index_does(remote: Retriever, catalogue: Catalogue) -> None:
+def test_it_decides_like_the_embedded_index(remote: Retriever, catalogue: Catalogue) -> None:
     for question in QUESTIONS:
         here, there = catalogue.find(question), remote.find(question)
         assert there.status is here.status, question
         assert {hit.product.uid for hit in there.hits} == {hit.product.uid for hit in here.hits}
 
 
-def test_every_product_comes_back(remote: Retriever) -> None:
+def test_every_product_is_found_by_uid(remote: Retriever) -> None:
     assert len(remote) == len(products())
     assert [remote.get(one.uid) for one in products()] == products()
     assert remote.get("nothing") is None
     assert remote.find("nul \0 here").status is Status.NONE
 
 
-def test_it_offers_no_titles_while_one_types(remote: Retriever, catalogue: Catalogue) -> None:
+def test_it_does_not_complete_titles(remote: Retriever, catalogue: Catalogue) -> None:
     assert catalogue.complete("marmal")
     assert remote.complete("marmal") == ()
 
@@ -78,21 +78,21 @@ def test_filling_again_replaces_at_once(remote: Retriever, address: str) -> None
     assert remote.find("1001 knots").status is Status.NONE
 
 
-def test_a_failure_leaves_the_catalogue_of_before(remote: Retriever, address: str) -> None:
+def test_a_failure_leaves_the_previous_catalogue(remote: Retriever, address: str) -> None:
     twice = Product("1", "Twice", "x", "x")
     with pytest.raises(CatalogueError):
         fill_postgres([twice, twice], address)
     assert remote.find("1001 knots").status is Status.EXACT
 
 
-def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+def test_the_error_of_a_missing_server_hides_the_password() -> None:
     with pytest.raises(CatalogueError, match="Cannot connect") as caught:
         PostgresCatalogue("postgresql://me:secret@127.0.0.1:9/shop?connect_timeout=2")
     assert "secret" not in str(caught.value)
     assert "127.0.0.1:9/shop" in caught.value.message
 
 
-def test_an_empty_server_names_the_command_that_fills_it(
+def test_an_empty_server_names_the_fill_command(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     empty = server.get_server(tmp_path_factory.mktemp("empty"))

@@ -1,4 +1,4 @@
-"""Training rows: sampled over the whole file, split for good, worded by engine.prompts."""
+"""Prepare training rows: sampled over the whole file, split by hash, worded by engine.prompts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def usable(source: Path) -> list[tuple[str, str]]:
     ]
 
 
-def test_the_rows_are_what_the_prompts_give(source: Path, tmp_path: Path) -> None:
+def test_rows_equal_the_training_prompts(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "out", PrepareConfig())
     wanted = {
         msgspec.json.encode({"messages": training_messages(title, text, form)})
@@ -79,9 +79,7 @@ def test_the_rows_are_what_the_prompts_give(source: Path, tmp_path: Path) -> Non
     assert len(lines) == len(usable(source))
 
 
-def test_every_wording_occurs_and_the_answer_is_the_cleaned_description(
-    source: Path, tmp_path: Path
-) -> None:
+def test_every_wording_occurs_with_the_clean_description(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "out", PrepareConfig(forms=3))
     texts = {text for _, text in usable(source)}
     asked: Counter[str] = Counter()
@@ -92,7 +90,7 @@ def test_every_wording_occurs_and_the_answer_is_the_cleaned_description(
     assert len(asked) == len({form.split("{")[0] for form in QUESTION_FORMS})
 
 
-def test_more_rows_than_wordings_have_the_title_in_lower_case(tmp_path: Path) -> None:
+def test_repeated_wordings_have_the_title_in_lower_case(tmp_path: Path) -> None:
     source = tmp_path / "one.jsonl"
     title = 'The "ÉTÉ" of 12\\" Owls'
     source.write_text(json.dumps({"uid": "1", "title": title, "content": "Hoo."}) + "\n")
@@ -112,7 +110,7 @@ ODD = (
 )
 
 
-def test_grounded_rows_are_what_the_prompts_give(tmp_path: Path) -> None:
+def test_grounded_rows_equal_the_training_prompts(tmp_path: Path) -> None:
     source = tmp_path / "odd.jsonl"
     lines = [
         json.dumps({"uid": f"{number}{place}", "title": title, "content": text + f" {number}"})
@@ -141,7 +139,7 @@ def is_grounded(messages: list[dict[str, str]]) -> bool:
     return messages[1]["content"].startswith("The catalogue's record:\nTitle: ")
 
 
-def test_rows_from_memory_are_the_same_beside_grounded_ones(source: Path, tmp_path: Path) -> None:
+def test_grounded_rows_do_not_change_the_others(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "plain", PrepareConfig(limit=100, forms=2, valid=0.2))
     few = prepare(
         source, tmp_path / "few", PrepareConfig(limit=100, forms=2, valid=0.2, grounded=80)
@@ -171,7 +169,7 @@ def test_no_description_is_in_two_splits(source: Path, tmp_path: Path) -> None:
 def test_splits_and_sample_are_stable(source: Path, tmp_path: Path) -> None:
     shuffled = tmp_path / "shuffled.json"
     lines = source.read_text(encoding="utf-8").splitlines()
-    random.Random(1).shuffle(lines)  # noqa: S311 - a test's dice
+    random.Random(1).shuffle(lines)  # noqa: S311 - not for security
     shuffled.write_text("\n".join(lines), encoding="utf-8")
     found = []
     for number, (where, limit) in enumerate(((source, 200), (shuffled, 200), (source, 400))):
@@ -193,18 +191,18 @@ def test_the_sample_is_spread_over_the_whole_file(source: Path, tmp_path: Path) 
     assert min(thirds[third] for third in range(3)) > 20
 
 
-def test_another_seed_is_another_sample(source: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_another_sample(source: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
         prepare(source, tmp_path / str(seed), PrepareConfig(limit=100, seed=seed))
     assert pairs(tmp_path / "1") != pairs(tmp_path / "2")
 
 
-def test_a_limit_beyond_what_is_there_takes_all(source: Path, tmp_path: Path) -> None:
+def test_a_limit_above_the_size_takes_all(source: Path, tmp_path: Path) -> None:
     made = prepare(source, tmp_path / "out", PrepareConfig(limit=10**9))
     assert made.counts["kept"] == len(usable(source)) == sum(made.counts["splits"].values())
 
 
-def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path) -> None:
+def test_the_manifest_records_counts_and_options(source: Path, tmp_path: Path) -> None:
     prepare(source, tmp_path / "out", PrepareConfig(limit=50, seed=7))
     made = read_manifest(tmp_path / "out")
     assert (made.kind, made.prompt_version) == ("training-data", PROMPT_VERSION)
@@ -233,26 +231,24 @@ def test_the_manifest_says_what_was_read_and_wanted(source: Path, tmp_path: Path
         PrepareConfig(limit=5, grounded=-1),
     ],
 )
-def test_a_plan_without_sense_is_refused(
-    source: Path, tmp_path: Path, config: PrepareConfig
-) -> None:
+def test_invalid_options_are_refused(source: Path, tmp_path: Path, config: PrepareConfig) -> None:
     with pytest.raises(UsageError):
         prepare(source, tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_without_descriptions_is_told(tmp_path: Path) -> None:
+def test_a_file_without_descriptions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trn.json").write_text('{"uid": "1", "title": "T", "content": ""}\n')
     with pytest.raises(DataError, match="with both"):
         prepare(tmp_path / "trn.json", tmp_path / "out", PrepareConfig())
     assert not (tmp_path / "out").exists()
 
 
-def test_a_kill_at_any_moment_leaves_whole_rows_or_none(tmp_path: Path) -> None:
+def test_a_kill_leaves_complete_rows_or_none(tmp_path: Path) -> None:
     source = write(tmp_path / "trn.json", 40_000)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "scripts.prepare", str(source), "--out", str(out)]
-    draw = random.Random(2)  # noqa: S311 - a test's dice
+    draw = random.Random(2)  # noqa: S311 - not for security
     for _ in range(5):
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(draw.uniform(0.15, 0.7))

@@ -1,4 +1,4 @@
-"""Reading: whatever the file is like, the good rows come, and the others are counted."""
+"""Read data sets: every valid row is read from any file, and the others are counted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import sys
+import threading
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -36,12 +37,12 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "trn.json"
 
 
-def test_every_way_of_packing_gives_the_same_rows(tmp_path: Path) -> None:
+def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     plain = tmp_path / "trn.jsonl"
     plain.write_bytes(MANY)
     packed = tmp_path / "trn.json.gz"
     packed.write_bytes(gzip.compress(MANY))
-    # The original: a zip that holds gzipped files, in a folder.
+    # The original is a zip of gzipped files in a folder.
     outer = tmp_path / "LF-Amazon-1.3M.zip"
     with zipfile.ZipFile(outer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("LF-Amazon-1.3M/lbl.json.gz", gzip.compress(line()))
@@ -60,7 +61,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(read(Path("-"))[0]) == 5_000
 
 
-def test_bad_lines_are_counted_by_reason(file: Path) -> None:
+def test_invalid_lines_are_counted_by_reason(file: Path) -> None:
     bad = (
         b"{not json}\n",
         b'["a", "list"]\n',
@@ -83,20 +84,20 @@ def test_bad_lines_are_counted_by_reason(file: Path) -> None:
     }
 
 
-def test_nulls_a_byte_order_mark_and_a_missing_last_newline_do_no_harm(file: Path) -> None:
+def test_nulls_a_byte_order_mark_and_no_last_newline_are_accepted(file: Path) -> None:
     rows = line(content=None) + line("0000000002", title=None) + line("0000000003").strip()
     file.write_bytes(b"\xef\xbb\xbf" + rows)
     assert len(read(file)[0]) == 3
 
 
-def test_a_huge_content_is_read_whole(file: Path) -> None:
+def test_a_long_content_is_read_completely(file: Path) -> None:
     huge = "long words " * 20_000
     file.write_bytes(line(content=huge) + line("0000000002"))
     rows = list(read_rows(file, Counts()))
     assert [len(row.content or "") for row in rows] == [len(huge), 5]
 
 
-def test_a_line_beyond_all_measure_is_left_out(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_over_the_limit_is_skipped(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_MAX_LINE", 1 << 21)
     file.write_bytes(line() + b"x" * (5 << 20) + b"\n" + line("0000000002") + b"y" * (4 << 20))
     uids, counts = read(file)
@@ -105,7 +106,7 @@ def test_a_line_beyond_all_measure_is_left_out(file: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_a_cut_archive_gives_what_came_before_the_cut(tmp_path: Path, share: float) -> None:
+def test_a_truncated_archive_gives_the_rows_before_the_cut(tmp_path: Path, share: float) -> None:
     packed = gzip.compress(MANY)
     path = tmp_path / "trn.json.gz"
     path.write_bytes(packed[: int(len(packed) * share)])
@@ -115,7 +116,7 @@ def test_a_cut_archive_gives_what_came_before_the_cut(tmp_path: Path, share: flo
     assert counts.rejected["archive cut or broken"] == 1
 
 
-def test_a_broken_checksum_loses_little(tmp_path: Path) -> None:
+def test_a_wrong_checksum_loses_few_rows(tmp_path: Path) -> None:
     rows = b"".join(line(f"{number:010d}", content="Text. " * 40) for number in range(5_000))
     packed = bytearray(gzip.compress(rows))
     packed[-6] ^= 0xFF
@@ -131,20 +132,20 @@ def test_a_broken_checksum_loses_little(tmp_path: Path) -> None:
     [b"", b"\n\n", b"root:x:0:0\nbin:x:1:1\n", b'{"other": 1}\n', b"\x00\x01" * 5_000,
      b"\x1f\x8b rubbish", gzip.compress(b""), b"PK\x03\x04 rubbish"],
 )  # fmt: skip
-def test_an_empty_or_foreign_file_is_one_clear_error(file: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_data_set_is_refused(file: Path, data: bytes) -> None:
     file.write_bytes(data)
     with pytest.raises(DataError) as caught:
         read(file)
     assert str(file) in caught.value.message
 
 
-def test_a_missing_file_and_a_folder_are_told_apart_from_data(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.json", tmp_path):
         with pytest.raises(DataError, match="Cannot read"):
             read(path)
 
 
-def test_a_zip_without_rows_says_so(tmp_path: Path) -> None:
+def test_a_zip_without_rows_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
@@ -152,14 +153,15 @@ def test_a_zip_without_rows_says_so(tmp_path: Path) -> None:
         read(path)
 
 
-def test_the_reading_can_be_given_up(file: Path) -> None:
+def test_reading_can_be_stopped(file: Path) -> None:
     file.write_bytes(MANY * 20)
     rows = read_rows(file, Counts())
     assert next(rows).uid == "0000000000"
     rows.close()  # type: ignore[attr-defined]
+    assert not [one for one in threading.enumerate() if one.name == "read-ahead"]
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+def test_memory_is_bounded(tmp_path: Path) -> None:
     path = tmp_path / "trn.json.gz"
     text = "much the same " * 200
     with gzip.open(path, "wb", compresslevel=1) as stream:
@@ -174,7 +176,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert peak < 25 << 20  # of 56 MB unpacked
 
 
-def test_rows_without_title_and_description_are_no_products(file: Path) -> None:
+def test_rows_without_title_and_description_are_rejected(file: Path) -> None:
     rows = (
         line("0000000001", "", "--This text refers to thePaperbackedition."),
         line("0000000002", "&nbsp;", " "),

@@ -1,4 +1,4 @@
-"""Related products get their names from `lbl.json`, beside the data set or in its zip."""
+"""Related products get their names from `lbl.json`, in the same folder or zip."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def pack(folder: Path, how: str) -> Path:
     return folder / "trn.json.gz"
 
 
-@pytest.mark.parametrize("how", ["zip", "beside"])
-def test_names_of_related_products(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["zip", "folder"])
+def test_related_products_have_titles(tmp_path: Path, how: str) -> None:
     build_catalogue(pack(tmp_path, how), tmp_path / "index")
     opened = Catalogue.open(tmp_path / "index")
     assert len(opened) == 3
@@ -48,7 +48,7 @@ def test_names_of_related_products(tmp_path: Path, how: str) -> None:
     assert len(opened.related("C", 100)) == 25
 
 
-def test_without_labels_there_are_none(tmp_path: Path) -> None:
+def test_without_labels_nothing_is_related(tmp_path: Path) -> None:
     (tmp_path / "trn.json").write_bytes(ROWS)
     build_catalogue(tmp_path / "trn.json", tmp_path / "index")
     assert Catalogue.open(tmp_path / "index").related("A") == ()

@@ -1,19 +1,23 @@
-"""The sample catalogue has what it promises, and every product in it can be asked for."""
+"""Build catalogues from data sets, above all the sample catalogue."""
 
 from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.clean import clean
-from engine.catalogue.index import ensure_sample
+from engine.catalogue.index import build_catalogue, ensure_sample
 from engine.config import paths
-from engine.core.types import Status
+from engine.core.types import Progress, Status
 from tui.widgets.welcome import SAMPLE
 
 MARKUP = ("[/b]", "[red]", "](", "`", "{", "<")
@@ -25,7 +29,7 @@ def rows() -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def test_the_shape_of_the_data_set(rows: list[dict[str, Any]]) -> None:
+def test_the_sample_has_the_fields_of_the_data_set(rows: list[dict[str, Any]]) -> None:
     keys = ["uid", "title", "content", "target_ind", "target_rel"]
     assert len(rows) >= 400
     assert all(list(row) == keys for row in rows)
@@ -34,7 +38,7 @@ def test_the_shape_of_the_data_set(rows: list[dict[str, Any]]) -> None:
     assert all(len(row["target_ind"]) == len(row["target_rel"]) for row in rows)
 
 
-def test_the_dirt_of_the_data_set(rows: list[dict[str, Any]]) -> None:
+def test_the_sample_has_the_markup_of_the_data_set(rows: list[dict[str, Any]]) -> None:
     titles, contents = [row["title"] for row in rows], [row["content"] for row in rows]
     lengths = [len(content) for content in contents if content]
     assert 250 <= statistics.median(lengths) <= 550
@@ -49,8 +53,8 @@ def test_the_dirt_of_the_data_set(rows: list[dict[str, Any]]) -> None:
     assert max(long.values()) == 1
 
 
-def test_every_title_finds_its_own_product(rows: list[dict[str, Any]]) -> None:
-    # Asked for as the counter shows it: a tag in a title is not something that people type.
+def test_every_title_of_the_sample_finds_its_product(rows: list[dict[str, Any]]) -> None:
+    # Titles as the chat shows them: nobody types the tags in a title.
     asked = [(row["uid"], clean(row["title"])) for row in rows if row["title"]]
     catalogue = Catalogue.open(ensure_sample())
     wrong = []
@@ -63,9 +67,43 @@ def test_every_title_finds_its_own_product(rows: list[dict[str, Any]]) -> None:
     assert wrong == []
 
 
-def test_what_the_chat_says_one_could_ask_is_there() -> None:
+def test_the_questions_that_the_chat_suggests_are_answered() -> None:
     questions = [line.strip() for line in SAMPLE.splitlines() if line.startswith("    ")]
     catalogue = Catalogue.open(ensure_sample())
     found = [catalogue.find(question).status for question in questions]
     catalogue.close()
     assert found == [Status.EXACT, Status.SEVERAL, Status.EXACT]
+
+
+def test_progress_rises_to_the_end(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_bytes(paths.sample_source().read_bytes())
+    reported: list[Progress] = []
+    build_catalogue(source, tmp_path / "index", reported.append)
+    fractions = [progress.fraction for progress in reported]
+    assert fractions[-1] == 1.0
+    assert fractions == sorted(fractions, key=lambda share: share or 0.0)
+
+
+def test_the_sample_is_built_once_and_again_if_outdated() -> None:
+    folder = ensure_sample()
+    made = folder / "manifest.json"
+    first = made.read_bytes()
+    assert ensure_sample() == folder == paths.sample_catalogue_dir()
+    assert made.read_bytes() == first
+    made.write_bytes(first.replace(b'"fold_version": 1', b'"fold_version": 0'))
+    ensure_sample()
+    assert b'"fold_version": 1' in made.read_bytes()
+    assert len(Catalogue.open(folder)) > 100
+
+
+def test_two_processes_may_build_the_sample_at_once() -> None:
+    command = [sys.executable, "-m", "scripts.index", "--sample", "--json"]
+    with ThreadPoolExecutor(3) as threads:
+        ended = list(
+            threads.map(
+                lambda _: subprocess.run(command, capture_output=True, check=False), [0] * 3
+            )
+        )
+    assert [one.returncode for one in ended] == [0, 0, 0], ended
+    assert len({one.stdout for one in ended}) == 1
