@@ -79,7 +79,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_a_letter_is_drawn_before_what_else_waits_to_be(
     catalogue_dir: Path, written: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.widgets.composer._AT_MOST_EVERY", 10.0)
+    monkeypatch.setattr("tui.widgets.composer._REPAINT_INTERVAL", 10.0)
     async with chat(catalogue_dir, motion="reduced") as pilot:
         await pilot.pause(0.1)
         written.clear()
@@ -119,7 +119,7 @@ async def test_beside_a_long_text_no_title_is_looked_up(catalogue_dir: Path) -> 
         composer(pilot).paste("letters " * 1200)
         await until(lambda: not offered(pilot))
         suggestions = pilot.app.screen.query_one(Suggestions)
-        assert not suggestions.wish(composer(pilot).text)
+        assert not suggestions.accept_on_arrival(composer(pilot).text)
 
 
 async def test_enter_sends_what_is_typed_whatever_is_offered(catalogue_dir: Path) -> None:

@@ -69,7 +69,7 @@ def written(turns: int) -> list[str]:
 
 async def settle(pilot: Pilot[None]) -> None:
     await pilot.pause()
-    await until(lambda: not pane_of(pilot)._tending)
+    await until(lambda: not pane_of(pilot)._is_updating)
     await pilot.pause()
 
 

@@ -1,1 +1,1 @@
-"""Markdown that grows at its end: parsed once, wrapped once, drawn line by line."""
+"""Streaming Markdown: parsed once, wrapped once, drawn line by line."""

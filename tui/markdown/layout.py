@@ -1,4 +1,4 @@
-"""Lines of text one below the other: paragraphs, lists, quotes, code."""
+"""Wrap blocks of styled text and tables into lines of a given width."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-# Each has its row in tui.terminal, for a terminal without Unicode.
+# tui.terminal has an ASCII character for each of these.
 BULLET = "•"
 BAR = "▌"
 RULE = "─"
 COLUMN = "│"
 CROSS = "┼"
 
+CONSOLE = Console(width=80, color_system=None, force_terminal=False)
+"""Rich's wrapping needs a console, but neither its width nor its output."""
+_MIN_TEXT = 8
+"""Cells left for text, however deep it is nested."""
+_MIN_COLUMN = 4
+"""Cells of a table column; a narrower table is drawn as a list."""
 _PLAIN = Style.null()
 
 
 @dataclass(frozen=True, slots=True)
 class MarkdownStyles:
-    """Styles by what they are for. `code_theme` is Rich's name of the colours of program code."""
+    """A style for each kind of text. `code_theme` is the name of a Rich syntax theme."""
 
     heading: Style = _PLAIN
     strong: Style = _PLAIN
@@ -33,24 +39,18 @@ class MarkdownStyles:
     strike: Style = _PLAIN
     code: Style = _PLAIN
     block: Style = _PLAIN
-    """A block of code, the whole line."""
+    """Whole lines of a code block."""
     link: Style = _PLAIN
     sign: Style = _PLAIN
     """Bullets, bars, rules and frames."""
     code_theme: str = "ansi_dark"
 
 
-# Rich's wrapping asks for one; all that it would need of it is a width, and that it is told.
-CONSOLE = Console(width=80, color_system=None, force_terminal=False)
-_LEAST = 8
-"""Columns that a text keeps, however deep it stands."""
-
-
 class RenderedLine(NamedTuple):
-    """A line as it is drawn.
+    """One line on the screen.
 
-    `row` and `column` say where its first character stands in the text as one would copy it, where
-    a wrapped paragraph is one row. `fill` is the style of what is right of its end.
+    `row` and `column` give its position in the text that is copied, where a wrapped paragraph is
+    one row. `fill` is the style of the cells after the text.
     """
 
     text: Text
@@ -59,9 +59,41 @@ class RenderedLine(NamedTuple):
     fill: Style | None = None
 
 
+class Block(Protocol):
+    """Text that can be laid out at any width."""
+
+    def height(self, width: int) -> int:
+        """Return the number of lines."""
+        ...
+
+    def line(self, width: int, index: int) -> RenderedLine:
+        """Return one line."""
+        ...
+
+    def rows(self, width: int) -> list[str]:
+        """Return the text to copy."""
+        ...
+
+    def row_count(self, width: int) -> int:
+        """Return the number of rows to copy."""
+        ...
+
+    def stable_lines(self, width: int) -> tuple[int, object]:
+        """Return how many lines later text cannot change, while the second value is the same."""
+        ...
+
+    def texts(self) -> list[Text]:
+        """Return all text of the author, in order."""
+        ...
+
+    def invalidate(self) -> None:
+        """Wrap again at the next call: the texts have new styles."""
+        ...
+
+
 @dataclass(slots=True)
 class TextRow:
-    """A row of text before it is wrapped; `first` and `rest` stand before its lines, in `sign`."""
+    """A row of text before wrapping; `first` and `rest` precede its lines, styled as `sign`."""
 
     text: Text
     first: str = ""
@@ -69,86 +101,80 @@ class TextRow:
     sign: Style | str = ""
     fill: Style | None = None
     rule: str = ""
-    """Instead of text: this sign, as often as it goes into a line."""
+    """A character that fills the line instead of text."""
 
     def lines(self, width: int, row: int) -> list[RenderedLine]:
-        """Wrapped to `width` cells."""
-        first, rest = _cut(self.first, width), _cut(self.rest, width)
+        """Wrap to `width` cells."""
+        first, rest = _shorten(self.first, width), _shorten(self.rest, width)
         room = max(1, width - cell_len(first))
         if self.rule:
             return [RenderedLine(Text(first + self.rule * room, self.sign, end=""), row, 0)]
         if cell_len(self.text.plain) <= room:
-            return [RenderedLine(self._after(first, self.text), row, 0, self.fill)]
+            return [RenderedLine(self._prefixed(first, self.text), row, 0, self.fill)]
         lines: list[RenderedLine] = []
-        place = 0
+        column = 0
         for piece in self.text.wrap(CONSOLE, room):
-            place = max(place, self.text.plain.find(piece.plain, place))
-            before = rest if lines else first
-            lines.append(RenderedLine(self._after(before, piece), row, place, self.fill))
-            place += len(piece.plain)
+            column = max(column, self.text.plain.find(piece.plain, column))
+            text = self._prefixed(rest if lines else first, piece)
+            lines.append(RenderedLine(text, row, column, self.fill))
+            column += len(piece.plain)
         return lines
 
-    def _after(self, before: str, piece: Text) -> Text:
-        if not before:
-            return piece
-        return Text.assemble((before, self.sign), piece, end="")
+    def _prefixed(self, prefix: str, piece: Text) -> Text:
+        return Text.assemble((prefix, self.sign), piece, end="") if prefix else piece
+
+
+def _shorten(prefix: str, width: int) -> str:
+    """Drop the outer part of a prefix on a narrow screen."""
+    room = max(0, width - _MIN_TEXT)
+    return prefix if len(prefix) <= room else prefix[len(prefix) - room :]
 
 
 class TextBlock:
-    """Leaves in order; wrapped anew only when the width changes."""
+    """Consecutive rows, wrapped again only when the width changes."""
 
-    def __init__(self, leaves: Sequence[TextRow]) -> None:
-        self.leaves = leaves
+    def __init__(self, text_rows: Sequence[TextRow]) -> None:
+        self._text_rows = text_rows
         self._width = -1
         self._lines: list[RenderedLine] = []
 
     def height(self, width: int) -> int:
-        """How many lines it takes."""
+        """Return the number of lines."""
         if width != self._width:
             self._width = width
             self._lines = [
-                line for row, leaf in enumerate(self.leaves) for line in leaf.lines(width, row)
+                line for row, each in enumerate(self._text_rows) for line in each.lines(width, row)
             ]
         return len(self._lines)
 
-    def line(self, width: int, place: int) -> RenderedLine:
-        """One of them."""
+    def line(self, width: int, index: int) -> RenderedLine:
+        """Return one line."""
         self.height(width)
-        return self._lines[place]
+        return self._lines[index]
 
-    def rows(self, width: int) -> list[str]:  # noqa: ARG002 - a table's rows depend on it
-        """The text as one would copy it."""
-        return [leaf.first + leaf.text.plain for leaf in self.leaves]
+    def rows(self, width: int) -> list[str]:  # noqa: ARG002 - a table's depend on it
+        """Return the text to copy."""
+        return [row.first + row.text.plain for row in self._text_rows]
 
     def row_count(self, width: int) -> int:  # noqa: ARG002 - as above
-        """How many those are."""
-        return len(self.leaves)
+        """Return the number of rows to copy."""
+        return len(self._text_rows)
 
-    def kept(self, width: int) -> tuple[int, object]:  # noqa: ARG002 - as above
-        """None of its lines: while more words come, another takes its place."""
+    def stable_lines(self, width: int) -> tuple[int, object]:  # noqa: ARG002 - as above
+        """Return none: an open block is replaced when text arrives."""
         return 0, None
 
     def texts(self) -> list[Text]:
-        """Everything in it that someone wrote, in order."""
-        return [leaf.text for leaf in self.leaves]
+        """Return all text of the author, in order."""
+        return [row.text for row in self._text_rows]
 
-    def forget(self) -> None:
-        """Wrap again: the texts have been styled otherwise."""
+    def invalidate(self) -> None:
+        """Wrap again at the next call."""
         self._width = -1
 
 
-def _cut(before: str, width: int) -> str:
-    """What stands before a line, of which a narrow screen gets only the innermost part."""
-    room = max(0, width - _LEAST)
-    return before if len(before) <= room else before[len(before) - room :]
-
-
-_LEAST_COLUMN = 4
-"""Cells that a column has at least; where there is less, the table is written as a list."""
-
-
 class TableRow:
-    """Cells, and how they were wrapped last."""
+    """The cells of a row, and how they were last wrapped."""
 
     __slots__ = ("_widths", "_wrapped", "cells", "natural")
 
@@ -159,21 +185,24 @@ class TableRow:
         self._wrapped: list[list[Text]] = []
 
     def height(self, widths: tuple[int, ...]) -> int:
-        """How many lines it takes in columns of these widths."""
-        if all(map(int.__le__, self.natural, widths)):
+        """Return the number of lines in columns of these widths."""
+        if self._fits(widths):
             return 1
         return max(len(cell) for cell in self._wrap(widths))
 
-    def cells_at(self, place: int, widths: tuple[int, ...]) -> list[Text]:
-        """One line of each cell."""
-        if all(map(int.__le__, self.natural, widths)):
+    def line(self, index: int, widths: tuple[int, ...]) -> list[Text]:
+        """Return one line of each cell."""
+        if self._fits(widths):
             return list(self.cells)
         blank = Text(end="")
-        return [cell[place] if place < len(cell) else blank for cell in self._wrap(widths)]
+        return [cell[index] if index < len(cell) else blank for cell in self._wrap(widths)]
 
-    def forget(self) -> None:
-        """Wrap again: the texts have been styled otherwise."""
+    def invalidate(self) -> None:
+        """Wrap again at the next call."""
         self._widths = ()
+
+    def _fits(self, widths: tuple[int, ...]) -> bool:
+        return all(map(int.__le__, self.natural, widths))
 
     def _wrap(self, widths: tuple[int, ...]) -> list[list[Text]]:
         if widths != self._widths:
@@ -184,137 +213,130 @@ class TableRow:
 
 
 class Table:
-    """A heading row, a line below it, and rows, of which the last ones may still change."""
+    """A heading, a rule and rows, of which the last ones may still change."""
 
-    def __init__(self, head: TableRow, aligns: Sequence[str], palette: MarkdownStyles) -> None:
+    def __init__(self, head: TableRow, aligns: Sequence[str], styles: MarkdownStyles) -> None:
         self.head = head
         self._tail: Sequence[TableRow] = ()
         self._closed: list[TableRow] = []
         self._natural = list(head.natural)
         self._aligns = aligns
-        self._palette = palette
-        self._laid = -1
-        self._widths: tuple[int, ...] = ()
+        self._styles = styles
+        self._width = -1
+        self._columns: tuple[int, ...] = ()
         self._ends: list[int] = []
         self._list: TextBlock | None = None
 
     def close(self, row: TableRow) -> None:
-        """Add a row that will not change any more."""
+        """Append a row that will not change."""
         self._closed.append(row)
         self._natural = list(map(max, self._natural, row.natural))
-        self._laid = -1
+        self._width = -1
 
-    def end_with(self, rows: Sequence[TableRow]) -> None:
-        """Let these be the last rows until others are."""
+    def set_tail(self, rows: Sequence[TableRow]) -> None:
+        """Replace the last rows, which may still change."""
         self._tail = rows
-        self._laid = -1
+        self._width = -1
 
     def height(self, width: int) -> int:
-        """How many lines it takes."""
-        self._lay(width)
+        """Return the number of lines."""
+        self._lay_out(width)
         return self._list.height(width) if self._list else self._ends[-1] + 1
 
-    def line(self, width: int, place: int) -> RenderedLine:
-        """One of them; the second is the one below the heading."""
-        self._lay(width)
+    def line(self, width: int, index: int) -> RenderedLine:
+        """Return one line; the rule follows the heading."""
+        self._lay_out(width)
         if self._list:
-            return self._list.line(width, place)
+            return self._list.line(width, index)
         head = self._ends[0]
-        if place == head:
-            return RenderedLine(self._below_head(), place, 0)
-        place_in_rows = place if place < head else place - 1
-        which = bisect_right(self._ends, place_in_rows)
+        if index == head:
+            return RenderedLine(self._rule(), index, 0)
+        in_rows = index if index < head else index - 1
+        which = bisect_right(self._ends, in_rows)
         start = self._ends[which - 1] if which else 0
-        row = self._rows[which]
-        return RenderedLine(self._draw(row.cells_at(place_in_rows - start, self._widths)), place, 0)
+        cells = self._rows[which].line(in_rows - start, self._columns)
+        return RenderedLine(self._join(cells), index, 0)
 
     def rows(self, width: int) -> list[str]:
-        """The text as one would copy it."""
+        """Return the text to copy."""
         height = self.height(width)
         if self._list:
             return self._list.rows(width)
-        return [self.line(width, place).text.plain.rstrip() for place in range(height)]
+        return [self.line(width, index).text.plain.rstrip() for index in range(height)]
 
     def row_count(self, width: int) -> int:
-        """How many those are."""
+        """Return the number of rows to copy."""
         height = self.height(width)
         return self._list.row_count(width) if self._list else height
 
-    def kept(self, width: int) -> tuple[int, object]:
-        """Its lines down to the last row that is closed stay, as long as the columns do."""
-        self._lay(width)
+    def stable_lines(self, width: int) -> tuple[int, object]:
+        """Return the lines down to the last closed row: they change only with the columns."""
+        self._lay_out(width)
         if self._list or not self._closed:
-            return 0, None  # nor is the heading sure before a row is closed
-        return self._ends[len(self._closed)] + 1, self._widths
+            return 0, None  # until a row is closed the heading may become a paragraph
+        return self._ends[len(self._closed)] + 1, self._columns
 
     def texts(self) -> list[Text]:
-        """Everything in it that someone wrote, in order."""
+        """Return all text of the author, in order."""
         return [cell for row in self._rows for cell in row.cells]
 
-    def forget(self) -> None:
-        """Wrap again: the texts have been styled otherwise."""
-        self._laid = -1
+    def invalidate(self) -> None:
+        """Wrap again at the next call."""
+        self._width = -1
         for row in self._rows:
-            row.forget()
+            row.invalidate()
 
     @property
     def _rows(self) -> list[TableRow]:
         return [self.head, *self._closed, *self._tail]
 
-    def _lay(self, width: int) -> None:
-        if width == self._laid:
+    def _lay_out(self, width: int) -> None:
+        if width == self._width:
             return
-        self._laid = width
+        self._width = width
         rows, natural = self._rows, self._natural
         for row in self._tail:
             natural = list(map(max, natural, row.natural))
         room = width - 3 * (len(natural) - 1)
-        if room < _LEAST_COLUMN * len(natural):
-            self._list = TextBlock(_listed(rows, self._palette))
+        if room < _MIN_COLUMN * len(natural):
+            self._list = TextBlock(_as_list(rows, self._styles))
             return
         self._list = None
-        self._widths = fit(natural, room)
-        self._ends = list(accumulate(row.height(self._widths) for row in rows))
+        self._columns = column_widths(natural, room)
+        self._ends = list(accumulate(row.height(self._columns) for row in rows))
 
-    def _below_head(self) -> Text:
-        line = f"{RULE}{CROSS}{RULE}".join(RULE * width for width in self._widths)
-        return Text(line, self._palette.sign, end="")
+    def _rule(self) -> Text:
+        line = f"{RULE}{CROSS}{RULE}".join(RULE * width for width in self._columns)
+        return Text(line, self._styles.sign, end="")
 
-    def _draw(self, cells: list[Text]) -> Text:
-        between = Text(f" {COLUMN} ", self._palette.sign, end="")
-        padded = [
-            _pad(cell, width, align)
-            for cell, width, align in zip(cells, self._widths, self._aligns, strict=True)
-        ]
-        line = between.join(padded)
+    def _join(self, cells: list[Text]) -> Text:
+        padded = map(_pad, cells, self._columns, self._aligns)
+        line = Text(f" {COLUMN} ", self._styles.sign, end="").join(padded)
         line.end = ""
         return line
 
 
-def fit(natural: Sequence[int], room: int) -> tuple[int, ...]:
-    """Widths that add up to `room` cells at most: only the widest columns lose.
-
-    Each gets what it asks for as long as that is at most a fair share of what is left over.
-    """
+def column_widths(natural: Sequence[int], room: int) -> tuple[int, ...]:
+    """Fit columns into `room` cells; only columns wider than a fair share shrink."""
     widths = [0] * len(natural)
     left, columns = room, len(natural)
-    for place in sorted(range(columns), key=natural.__getitem__):
-        widths[place] = max(1, min(natural[place], left // columns))
-        left -= widths[place]
+    for column in sorted(range(columns), key=natural.__getitem__):
+        widths[column] = max(1, min(natural[column], left // columns))
+        left -= widths[column]
         columns -= 1
     return tuple(widths)
 
 
-def _listed(rows: Sequence[TableRow], palette: MarkdownStyles) -> list[TextRow]:
-    """Each row as lines of heading and cell, for a screen too narrow for the columns."""
+def _as_list(rows: Sequence[TableRow], styles: MarkdownStyles) -> list[TextRow]:
+    """Write each row as lines of heading and cell, for a screen too narrow for columns."""
     head, *others = rows
-    leaves = [] if others else [TextRow(cell) for cell in head.cells]
+    lines = [] if others else [TextRow(cell) for cell in head.cells]
     for number, row in enumerate(others):
         if number:
-            leaves.append(TextRow(Text(end="")))
+            lines.append(TextRow(Text(end="")))
         for name, cell in zip(head.cells, row.cells, strict=True):
-            leaves.append(TextRow(Text.assemble(name, (": ", palette.sign), cell, end="")))
-    return leaves
+            lines.append(TextRow(Text.assemble(name, (": ", styles.sign), cell, end="")))
+    return lines
 
 
 def _pad(cell: Text, width: int, align: str) -> Text:
@@ -324,3 +346,63 @@ def _pad(cell: Text, width: int, align: str) -> Text:
     padded.pad_left(left)
     padded.pad_right(space - left)
     return padded
+
+
+class BlockLayout:
+    """Blocks below each other; only new and changed blocks are measured again."""
+
+    def __init__(self) -> None:
+        self.blocks: Sequence[Block] = []
+        self._stable = 0
+        self._width = 0
+        self._tops = [0]
+        self._rows = [0]
+
+    @property
+    def stable_height(self) -> int:
+        """The lines of the blocks that the next `set_blocks` leaves as they are."""
+        return self._tops[min(self._stable, len(self._tops) - 1)]
+
+    def stable_lines(self, width: int) -> tuple[int, object]:
+        """Return how many lines later text cannot change, while the second value is the same."""
+        if self._stable >= len(self.blocks) or not self.height(width):
+            return self.stable_height, None
+        lines, condition = self.blocks[self._stable].stable_lines(width)
+        return self.stable_height + lines, condition
+
+    def set_blocks(self, blocks: Sequence[Block], stable: int) -> None:
+        """Replace the blocks; the first `stable` ones will be the same next time."""
+        self.blocks = blocks
+        self._forget_from(self._stable)
+        self._stable = stable
+
+    def invalidate(self) -> None:
+        """Wrap all blocks again: their texts have new styles."""
+        for block in self.blocks:
+            block.invalidate()
+        self._forget_from(0)
+
+    def height(self, width: int) -> int:
+        """Return the number of lines."""
+        if width != self._width:
+            self._forget_from(0)
+            self._width = width
+        for block in self.blocks[len(self._tops) - 1 :]:
+            self._tops.append(self._tops[-1] + block.height(width))
+            self._rows.append(self._rows[-1] + block.row_count(width))
+        return self._tops[-1]
+
+    def line(self, width: int, index: int) -> RenderedLine | None:
+        """Return one line, or None below the last."""
+        if index >= self.height(width):
+            return None
+        which = bisect_right(self._tops, index) - 1
+        line = self.blocks[which].line(width, index - self._tops[which])
+        return line._replace(row=line.row + self._rows[which])
+
+    def plain_text(self, width: int) -> str:
+        """Return the text to copy."""
+        return "\n".join(row for block in self.blocks for row in block.rows(width))
+
+    def _forget_from(self, which: int) -> None:
+        del self._tops[which + 1 :], self._rows[which + 1 :]

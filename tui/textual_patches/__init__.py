@@ -1,1 +1,1 @@
-"""Changes to Textual's own behaviour."""
+"""Changes to Textual, each with the reason."""

@@ -1,4 +1,4 @@
-"""The chat in a tab of a browser (`balcao serve`): ends with the tab or the server, and says so."""
+"""Textual's web driver, changed so that `balcao serve` leaves no process behind a dead server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from textual.messages import ExitApp
 
 
 class BrowserDriver(WebDriver):
-    """Textual's driver for the web, which would outlive a server that was killed."""
+    """Exit when the server goes away; Textual's driver keeps the app running."""
 
     def run_input_thread(self) -> None:
-        """Read until the app ends, or the server is no more."""
+        """Read input until the app or the server ends."""
         super().run_input_thread()
         if not self.exit_event.is_set():
-            # Nobody is there to read what is drawn while leaving: let it go nowhere.
+            # The pipe has no reader any more: discard what the app draws while it exits.
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno)
             self.send_message(ExitApp())

@@ -1,7 +1,7 @@
-"""Reads the terminal in its own character set; Textual's driver knows UTF-8 alone.
+"""Textual's terminal driver, changed in how it decodes input, takes pastes and handles hang-ups.
 
-There a byte that is no UTF-8 (an é typed at a Latin-1 terminal, half a mouse report of an old
-one) ends the whole chat with a UnicodeDecodeError. Here it is a letter, or a replacement character.
+Textual decodes input as UTF-8 alone: any other byte (é on a Latin-1 terminal, half a mouse report
+of an old one) ends the app with a UnicodeDecodeError.
 """
 
 from __future__ import annotations
@@ -25,99 +25,94 @@ from textual.events import Paste
 from engine.core.signals import Terminals, not_ignored
 from tui.textual_patches.typeahead import as_terminal_input
 
-_BEGIN, _END = "\x1b[200~", "\x1b[201~"
+EXIT_TIMEOUT = 10
+"""Seconds until a chat without a terminal is killed if it does not exit."""
+WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
+"""The value of TEXTUAL_DRIVER that textual-serve sets."""
+_ESCAPE_DELAY = 0.1
+"""Seconds without further input after which Escape is a key and not the start of a sequence."""
+_READ_SIZE = 4096
+_PASTE_START, _PASTE_END = "\x1b[200~", "\x1b[201~"
 
 
 class PasteParser:
-    """Keeps what came of a paste until its end has come."""
+    """Extract whole pastes from terminal input; Textual parses them letter by letter."""
 
     def __init__(self) -> None:
-        self._held: list[str] | None = None
+        self._pasted: list[str] | None = None
         self._tail = ""
 
     def feed(self, text: str) -> Iterator[str | Paste]:
-        """What is in `text`, in order: pastes that have ended, and what is not pasted.
+        """Yield finished pastes and the text between them, in order.
 
-        A beginning that is cut in two is left to the parser, with all that it begins.
+        A start marker that is split over two reads is left to Textual's parser.
         """
         while text:
-            if self._held is None:
-                typed, begin, text = text.partition(_BEGIN)
+            if self._pasted is None:
+                typed, start, text = text.partition(_PASTE_START)
                 if typed:
                     yield typed
-                if begin:
-                    self._held = []
+                if start:
+                    self._pasted = []
             else:
-                came, end, text = (self._tail + text).partition(_END)
-                # The end may be cut in two.
-                self._tail = "" if end else came[1 - len(_END) :]
-                self._held.append(came.removesuffix(self._tail))
+                piece, end, text = (self._tail + text).partition(_PASTE_END)
+                # The end marker may be split over two reads.
+                self._tail = "" if end else piece[1 - len(_PASTE_END) :]
+                self._pasted.append(piece.removesuffix(self._tail))
                 if end:
-                    yield Paste("".join(self._held).replace("\0", ""))
-                    self._held = None
-
-
-EXIT_TIMEOUT = 10
-"""Seconds after which a chat that cannot leave ends all the same: nobody is there to end it."""
+                    yield Paste("".join(self._pasted).replace("\0", ""))
+                    self._pasted = None
 
 
 class ExitSignals:
-    """Hears SIGHUP and SIGTERM for an app from here on, as long as its loop runs."""
+    """Exit cleanly on SIGHUP and SIGTERM, which Textual does not handle."""
 
     def __init__(self, leave: Callable[[int], Awaitable[None]]) -> None:
-        """`leave` leaves, with the exit code that it is given."""
+        """`leave` takes the exit code."""
         self._leave = leave
         self._task: asyncio.Future[None] | None = None
         self._terminals = Terminals()
         for number in not_ignored(("SIGHUP", "SIGTERM")):
-            asyncio.get_running_loop().add_signal_handler(number, self._hear, number)
+            asyncio.get_running_loop().add_signal_handler(number, self._exit, number)
 
-    def _hear(self, number: int) -> None:
+    def _exit(self, number: int) -> None:
         if number == signal.SIGHUP:
             self._terminals.detach()
-        if self._task is None:  # both the shell and the kernel send one
+        if self._task is None:  # the shell and the kernel both send SIGHUP
             signal.alarm(EXIT_TIMEOUT)
             self._task = asyncio.ensure_future(self._leave(128 + number))
 
 
-IN_BROWSER = "textual.drivers.web_driver:WebDriver"
-"""What textual-serve has set in TEXTUAL_DRIVER."""
-_TICK = 0.1
-"""Seconds after which an Escape that stands alone is known to be the key."""
-_MOST = 4096
-
-
 class TerminalDriver(LinuxDriver):
-    """Textual's driver for a terminal, with another way to make letters of bytes."""
+    """Decode input in the terminal's own character set, with replacement characters."""
 
     charset = "utf-8"
     pressed = ""
-    """Keys that came before this driver, as the terminal would have sent them to it."""
+    """Keys typed before the driver started, as the terminal would have sent them."""
 
     def _sigcont_application(self, *_: object) -> None:
-        """Come back after Ctrl+Z; but the kernel wakes a program up for a hang-up, too."""
+        """Resume after Ctrl+Z, but not on the SIGCONT that the kernel sends with a hang-up."""
         if os.isatty(self.fileno):
             super()._sigcont_application()
 
     def run_input_thread(self) -> None:
-        """Read keys until the app ends; runs in a thread of its own."""
+        """Read input in a thread until the app ends or the terminal hangs up."""
         parser, pastes = XTermParser(self._debug), PasteParser()
         for event in parser.feed(self.pressed) if self.pressed else ():
             self.process_message(event)
         decoder = getincrementaldecoder(self.charset)(errors="replace")
-        # Not the platform's default: kqueue knows no terminals.
+        # Not the platform's default selector: kqueue does not support terminals.
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
-                if selector.select(_TICK):
+                if selector.select(_ESCAPE_DELAY):
                     data = b""
-                    with suppress(OSError):  # a terminal that has hung up; the app hears of it
-                        data = os.read(self.fileno, _MOST)
+                    with suppress(OSError):  # a hang-up; the app gets SIGHUP
+                        data = os.read(self.fileno, _READ_SIZE)
                     if not data:
                         break
-                    # Half a character is no text yet, and no text is the parser's end.
-                    text = decoder.decode(data)
-                    for part in pastes.feed(text):
+                    # Half a character decodes to "", which feed() must not get: it means the end.
+                    for part in pastes.feed(decoder.decode(data)):
                         for event in [part] if isinstance(part, Paste) else parser.feed(part):
                             self.process_message(event)
                 for event in parser.tick():
@@ -128,11 +123,11 @@ class TerminalDriver(LinuxDriver):
 
 
 def driver_for(charset: str, keys: str = "") -> type[Driver] | None:
-    """The driver for a terminal of that character set, or for the one that Textual was told of.
+    """Choose the driver; None is the one that TEXTUAL_DRIVER names.
 
-    `keys` have been pressed already (tui.textual_patches.typeahead); they go before all others.
+    `keys` were typed during start-up (tui.textual_patches.typeahead) and come first.
     """
-    if constants.DRIVER == IN_BROWSER:
+    if constants.DRIVER == WEB_DRIVER:
         from tui.textual_patches.browser import BrowserDriver
 
         return BrowserDriver

@@ -1,4 +1,4 @@
-"""Keys typed while the program starts, kept for the composer; used before Textual is imported."""
+"""Save keys typed during start-up for the composer. Used before Textual is imported."""
 
 from __future__ import annotations
 
@@ -10,58 +10,56 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 
 _IFLAG, _LFLAG = 0, 3
-_MOST = 65536
+_READ_SIZE = 65536
 _SEQUENCE = r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?"
 _KEY = r"[\x00-\x1f\x7f]"
 
 
 @contextmanager
 def capture_typing(terminal: int) -> Iterator[str]:
-    """Stop the terminal (a file descriptor) from echoing and rewriting what is typed meanwhile.
+    """Turn off echo and line editing of a terminal; yield the keys typed before.
 
-    Gives what has been typed before, Enter as a line feed. Until then the terminal was in its own
-    line mode, in which Enter arrives as one; from now on it is the carriage return that Textual
-    knows. Textual puts back on leaving what it found on entering, so the first state is restored
-    here.
+    Enter is a line feed in them. Textual restores, when it exits, the mode that it found;
+    this restores the original one.
     """
-    before = termios.tcgetattr(terminal)
-    quiet = termios.tcgetattr(terminal)
-    quiet[_IFLAG] &= ~(termios.ICRNL | termios.IXON)
-    quiet[_LFLAG] &= ~(termios.ICANON | termios.ECHO)
-    termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+    original = termios.tcgetattr(terminal)
+    raw = termios.tcgetattr(terminal)
+    raw[_IFLAG] &= ~(termios.ICRNL | termios.IXON)
+    raw[_LFLAG] &= ~(termios.ICANON | termios.ECHO)
+    termios.tcsetattr(terminal, termios.TCSANOW, raw)
     try:
-        yield _typed_so_far(terminal)
+        yield _read_pending(terminal)
     finally:
-        with suppress(termios.error):  # it has hung up
-            termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with suppress(termios.error):  # the terminal has hung up
+            termios.tcsetattr(terminal, termios.TCSANOW, original)
 
 
-def _typed_so_far(terminal: int) -> str:
+def _read_pending(terminal: int) -> str:
     typed = b""
-    while len(typed) < _MOST and select.select([terminal], [], [], 0)[0]:
-        more = os.read(terminal, _MOST)
+    while len(typed) < _READ_SIZE and select.select([terminal], [], [], 0)[0]:
+        more = os.read(terminal, _READ_SIZE)
         if not more:
             break
         typed += more
-    # The terminal's mode may have changed between two keys. A NUL stands for the end of a file.
+    # The mode may have changed between two keys, so Enter may be \r too. NUL marks end of file.
     return typed.decode("utf-8", "replace").replace("\r", "\n").replace("\0", "")
 
 
 def without_keys(typed: str) -> str:
-    """What was typed without its keys, for a chat that knows lines alone."""
+    """Strip control keys and escape sequences, for the plain chat."""
     return re.sub(_SEQUENCE, "", typed)
 
 
 def split_at_key(typed: str) -> tuple[str, str]:
-    """The text before the first key, an Enter among them; and that key with all behind it."""
+    """Split before the first control key, Enter included."""
     key = re.search(_KEY, typed)
     return (typed[: key.start()], typed[key.start() :]) if key else (typed, "")
 
 
 def as_terminal_input(keys: str, known: Container[str]) -> str:
-    """The same as a terminal sends it from now on; of the sequences those that are `known`.
+    """Encode keys as the terminal sends them to Textual, without sequences that are not `known`.
 
-    What else lies in its buffer was for the program before: a report, half a click.
+    The others were meant for the program that ran before: a report, or half a click.
     """
     sequences = re.sub(_SEQUENCE, lambda found: found[0] if found[0] in known else "", keys)
     return sequences.replace("\n", "\r")

@@ -1,116 +1,121 @@
-"""A footer that shows what fits: a key that is cut in half tells nothing, and cannot be clicked."""
+"""Textual widgets and one repaint function, changed where a chat shows their limits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
-from textual.binding import ActiveBinding, Binding
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.events import Key, Resize
+from textual.events import Key
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Footer, Input
 from textual.widgets._footer import FooterKey
 
 if TYPE_CHECKING:
-    from textual.geometry import Region
-    from textual.strip import Strip
-    from textual.widget import Widget
+    _Mixin = Widget
 else:
-    # No widget itself: Textual looks for a widget's styles at the first widget it is made from.
-    Widget = object
+    # Not a Widget: Textual takes the default styles of a widget from its first Widget base.
+    _Mixin = object
 
 
 def repaint_now(widget: Widget) -> None:
-    """Draw what has changed of `widget` where it stands now, without waiting for the screen.
+    """Repaint one widget immediately, ahead of queued updates.
 
-    Textual draws what has changed sixty times a second, and all of it together: while an answer
-    comes, a letter that is typed would wait for the whole conversation to be laid out and drawn.
+    Textual repaints everything together, 60 times a second: while an answer streams, a typed
+    letter would wait until the whole conversation is laid out and drawn. Textual drops what
+    `_display` is given inside `batch_update`, so nothing is repainted there.
     """
     app, screen = widget.app, widget.screen
-    # There is no public way to it.
-    compositor, batched = screen._compositor, app._batch_count  # noqa: SLF001
+    compositor, batched = screen._compositor, app._batch_count  # noqa: SLF001 - no public API
     if screen is app.screen and not batched and widget in compositor.visible_widgets:
         compositor.update_widgets({widget})
         app._display(screen, compositor.render_update(screen_stack=app._background_screens))  # noqa: SLF001
 
 
-class SolidBackground(Widget):
-    """Draws its background once, and has all its lines alike. Named before the container's class.
+class SolidBackground(_Mixin):
+    """Render one background line and repeat it. List it before the container class.
 
-    Textual draws every line of a container, whatever covers it, and all of them anew whenever an
-    answer that comes gets one more: of four containers behind each other that was two thirds of
-    all that was drawn.
+    Textual renders every line of a container, covered or not, and all of them again whenever a
+    streamed answer grows: with four nested containers that was two thirds of all rendering.
     """
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """One line, as many times as there are; as ever where a border makes them differ."""
+        """Repeat one line, unless a border makes the lines differ."""
         if self.styles.border or self.styles.outline or not crop.height:
             return super().render_lines(crop)
         return super().render_lines(crop._replace(height=1)) * crop.height
 
 
-_ACTIONS = {
-    key.strip(): binding.action
-    for binding in Binding.make_bindings(Input.BINDINGS)
-    for key in binding.key.split(",")
-}
+def actions_by_key(bindings: Iterable[BindingType]) -> dict[str, str]:
+    """Return the action of each single key."""
+    return {
+        key.strip(): binding.action
+        for binding in Binding.make_bindings(bindings)
+        for key in binding.key.split(",")
+    }
 
 
 class LineInput(Input):
-    """An Input that carries out its own keys at once.
+    """Run the input's own key bindings in the order in which the keys were typed.
 
-    Textual looks at bindings only after a key has gone up to the app and back, by when the letters
-    typed after it are in the text: Ctrl+U and "abc" in one packet end as an empty line.
+    Textual runs a binding only after its key has bubbled to the app, when letters typed later are
+    already inserted: Ctrl+U and "abc" in one packet leave an empty input.
     """
 
+    _actions = actions_by_key(Input.BINDINGS)
+
     async def _on_key(self, event: Key) -> None:
-        action = _ACTIONS.get(event.key)
-        if action:
+        if action := self._actions.get(event.key):
             event.prevent_default()
             event.stop()
             await self.run_action(action)
 
 
 class AnchoredScroll(SolidBackground, VerticalScroll):
-    """Scrolling back to the end, by key or wheel, has it follow again."""
+    """Follow the end again once the user scrolls back to it.
+
+    Textual releases the anchor at every scroll and restores it only if the scroll offset changed:
+    Page Down at the end, or any scrolling where everything is visible, would stop following.
+    """
 
     def on_mount(self) -> None:
-        """Follow the end."""
+        """Follow the end from the start."""
         self.anchor()
 
     @property
     def is_following(self) -> bool:
-        """Whether the end stays in view when something is added there."""
+        """Whether the view scrolls along when content is appended."""
         return self.is_anchored and not self._anchor_released
 
     def release_anchor(self) -> None:
-        """Called by Textual at each scrolling, which is not always away from the end."""
+        """Release the anchor, then check whether the view is still at the end."""
         super().release_anchor()
         self.call_next(self._follow_at_end)
 
     def stop_following(self) -> None:
-        """Follow no longer, whatever is in view."""
+        """Release the anchor even at the end."""
         super().release_anchor()
 
     def _follow_at_end(self) -> None:
-        # Textual looks only when the line has changed: a page down at the end would leave it, and
-        # so would any key where all is in view.
         if not self.max_scroll_y:
             self._anchor_released = False
         elif self.scroll_target_y >= self.max_scroll_y:
             self._check_anchor()
 
 
-_BORDER = 1
+_PALETTE_BORDER = 1
 
 
 class FittingFooter(Footer):
-    """The screen's keys in their order as far as there is room, and the palette, which has all.
+    """Show as many keys as fit, in order, and always the command palette.
 
-    Textual's own footer binds each key that it makes to itself and never lets go of it: a chat that
-    is kept open would hold every key that it has ever shown, a megabyte more for every page opened.
+    Textual cuts the last key in half. Its footer also data-binds every key it creates and never
+    releases them, which leaks a megabyte for every page opened.
     """
 
     def __init__(self) -> None:
@@ -118,16 +123,18 @@ class FittingFooter(Footer):
         self._shown: list[ActiveBinding] | None = None
 
     def compose(self) -> ComposeResult:
-        """The first key of each action that is to be shown, less those that do not fit."""
+        """Yield the first visible key of each action while there is room."""
         if not self._bindings_ready:
             return
         self._shown = list(self.screen.active_bindings.values())
-        palette = [self._key(one) for one in self._shown if self._is_palette(one)]
-        room = self.screen.size.width - sum(_width(one) + _BORDER for one in palette)
-        first = {one.binding.action: one for one in reversed(self._shown) if one.binding.show}
-        for one in self._shown:
-            if first.get(one.binding.action) is one:
-                key = self._key(one)
+        palette = [self._key(active) for active in self._shown if self._is_palette(active)]
+        room = self.screen.size.width - sum(_width(key) + _PALETTE_BORDER for key in palette)
+        first = {
+            active.binding.action: active for active in reversed(self._shown) if active.binding.show
+        }
+        for active in self._shown:
+            if first.get(active.binding.action) is active:
+                key = self._key(active)
                 room -= _width(key)
                 if room < 0:
                     break
@@ -135,13 +142,12 @@ class FittingFooter(Footer):
         yield from palette
 
     async def recompose(self) -> None:
-        """Only if the keys have changed, or the room for them, and while there is a screen."""
+        """Recompose only when the bindings or the width have changed."""
         if self.is_attached and self._shown != list(self.screen.active_bindings.values()):
             await super().recompose()
 
-    def on_resize(self, event: Resize) -> None:
-        """Other keys may fit now."""
-        del event
+    def on_resize(self) -> None:
+        """Fit the keys to the new width."""
         self._shown = None
         self.call_after_refresh(self.recompose)
 
@@ -163,5 +169,4 @@ class FittingFooter(Footer):
 
 
 def _width(key: FooterKey) -> int:
-    """Columns that a key takes, with the blank after it."""
     return cell_len(f"{key.key_display} {key.description} ")

@@ -1,8 +1,8 @@
-"""A model's words as Markdown, while they come: one widget, drawn line by line.
+"""Streaming Markdown in one widget, drawn line by line.
 
-Textual's own makes a widget of each block, which costs too much in a long list or table. Here what
-cannot change any more is read and wrapped once (tui/markdown/document.py), and of the rest the
-screen is drawn ten times a second at most. Links are not opened.
+Textual's Markdown creates a widget per block, which is too slow for a long list or table. Here
+closed blocks are parsed and wrapped once (tui/markdown/document.py), and the rest is drawn ten
+times a second at most. Links do not open.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from engine.core.text import printable
 if TYPE_CHECKING:
     from textual.timer import Timer
 
-    from tui.markdown.document import BlockLayout, MarkdownDocument
-    from tui.markdown.layout import MarkdownStyles
+    from tui.markdown.document import MarkdownDocument
+    from tui.markdown.layout import BlockLayout, MarkdownStyles
 
-_PAUSE = 0.1
-"""Seconds between two drawings of words that come."""
-_LONG = 8_000
-"""Characters that are read beside the loop, so that keys are not kept waiting."""
+_INTERVAL = 0.1
+"""Seconds between two updates while text arrives."""
+_THREAD_THRESHOLD = 8_000
+"""Characters from which text is parsed in a thread, so that keys are not delayed."""
 _PARTS = ("heading", "strong", "em", "strike", "code", "block", "link", "sign")
 
 
 class MarkdownView(Widget):
-    """A text that is whole; or an empty one to `append` to, until it is to `finish`."""
+    """A complete text, or an empty one to `append` to and then `finish`."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         *(f"markdown--{part}" for part in _PARTS),
@@ -44,107 +44,97 @@ class MarkdownView(Widget):
     def __init__(self, text: str = "", classes: str = "") -> None:
         super().__init__(classes=classes)
         self._pieces = [printable(text)]
-        self._fresh = list(self._pieces)
+        self._unread = list(self._pieces)
         self._ended = bool(text)
         self._document: MarkdownDocument | None = None
         self._layout: BlockLayout | None = None
         self._reading = asyncio.Lock()
         self._timer: Timer | None = None
-        self._drawn = 0.0
+        self._updated = 0.0
         self._marks = (Style.null(), Style.null())
         self._record: str | None = None
         self._strips: dict[int, Strip] = {}
-        """Lines that no more words can change, while others come: Textual asks for them anew."""
-        self._strips_for: tuple[int, Style, object] | None = None
+        """Lines that later text cannot change: while it arrives, Textual draws all lines again."""
+        self._strips_key: tuple[int, Style, object] | None = None
 
     @property
     def source(self) -> str:
-        """All that was appended, as it was written."""
+        """The Markdown text."""
         return "".join(self._pieces)
 
     def append(self, text: str) -> None:
-        """Add words; they are on the screen within a tenth of a second."""
+        """Add text; it is drawn within a tenth of a second."""
         text = printable(text)
         self._pieces.append(text)
-        self._fresh.append(text)
+        self._unread.append(text)
         if self._timer is None:
-            wait = max(0.001, self._drawn + _PAUSE - monotonic())
-            self._timer = self.set_timer(wait, self._draw)
+            wait = max(0.001, self._updated + _INTERVAL - monotonic())
+            self._timer = self.set_timer(wait, self._update)
 
     async def finish(self) -> None:
-        """No more words will come: draw what is still to be drawn."""
+        """Draw the rest: no more text follows."""
         self._ended = True
         self._strips.clear()
-        await self._draw()
+        await self._update()
 
     def mark(self, record: str | None) -> None:
-        """Mark, once all has come, which words stand in `record`; None: no longer."""
+        """Mark the words that come from `record` once the text is complete; None removes it."""
         self._record = record
         if self._ended and self._layout:
-            self._put_marks()
+            self._apply_marks(self._layout)
             self.refresh(layout=True)
 
-    async def _draw(self) -> None:
-        """Read what is new, and let the lines from the first changed one on be drawn."""
+    async def _update(self) -> None:
+        """Parse new text and repaint from the first changed line."""
         async with self._reading:
             if self._timer:
                 self._timer.stop()
                 self._timer = None
-            if not self._fresh and not self._ended:
+            if not self._unread and not self._ended:
                 return
-            document = self._open()
-            document.feed("".join(self._fresh))
-            self._fresh.clear()
-            if document.waiting > _LONG:
+            document, layout = self._feed()
+            if document.pending > _THREAD_THRESHOLD:
                 await asyncio.to_thread(document.read, ended=self._ended)
             else:
                 document.read(ended=self._ended)
-            if document is self._document:
-                self._lay_out(document)
-            self._drawn = monotonic()
+            if document is self._document:  # the theme has not changed since
+                changed = layout.stable_height
+                self._lay_out(document, layout)
+                self._repaint(layout, changed)
+            self._updated = monotonic()
 
-    def _open(self) -> MarkdownDocument:
-        if self._document is None:
-            from tui.markdown.document import BlockLayout, MarkdownDocument
+    def _feed(self) -> tuple[MarkdownDocument, BlockLayout]:
+        if self._document is None or self._layout is None:
+            from tui.markdown.document import MarkdownDocument
+            from tui.markdown.layout import BlockLayout
 
-            self._document, self._layout = MarkdownDocument(self._palette()), BlockLayout()
-        return self._document
+            self._document, self._layout = MarkdownDocument(self._styles()), BlockLayout()
+        self._document.feed("".join(self._unread))
+        self._unread.clear()
+        return self._document, self._layout
 
-    def _set(self, document: MarkdownDocument) -> None:
-        if self._layout:
-            self._layout.set(document.blocks, document.stable)
-            if self._record is not None and self._ended:
-                self._put_marks()
+    def _lay_out(self, document: MarkdownDocument, layout: BlockLayout) -> None:
+        layout.set_blocks(document.blocks, document.stable)
+        if self._record is not None and self._ended:
+            self._apply_marks(layout)
 
-    def _lay_out(self, document: MarkdownDocument) -> None:
-        if self._layout is None:
-            return
-        width, height = self.content_size
-        changed = self._layout.settled
-        self._set(document)
+    def _repaint(self, layout: BlockLayout, changed: int) -> None:
         if self.is_attached:
-            grown = not width or self._layout.height(width) != height
+            width, height = self.content_size
+            grown = not width or layout.height(width) != height
             self.refresh(Region(0, changed, width, max(1, height - changed)), layout=grown)
 
-    def _put_marks(self) -> None:
+    def _apply_marks(self, layout: BlockLayout) -> None:
         from tui.markdown.render import mark, unmark
 
-        if self._layout:
-            texts = [text for block in self._layout.blocks for text in block.texts()]
-            unmark(texts, self._marks)
-            self._marks = mark_styles(self)
-            if self._record is not None:
-                mark(texts, self._record, self._marks)
-            self._layout.restart()
+        texts = [text for block in layout.blocks for text in block.texts()]
+        unmark(texts, self._marks)
+        self._marks = mark_styles(self)
+        if self._record is not None:
+            mark(texts, self._record, self._marks)
+        layout.invalidate()
 
-    def _begin_anew(self) -> None:
-        """Read all of it again: the colours have changed."""
-        self._document = self._layout = None
-        self._strips.clear()
-        self._fresh = [self.source]
-        self._timer = self._timer or self.set_timer(0.001, self._draw)
-
-    def _palette(self) -> MarkdownStyles:
+    def _styles(self) -> MarkdownStyles:
         from tui.markdown.layout import MarkdownStyles
 
         styles = {
@@ -155,28 +145,25 @@ class MarkdownView(Widget):
         return MarkdownStyles(**styles, code_theme=f"ansi_{'dark' if dark else 'light'}")
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:  # noqa: ARG002 - Textual's signature
-        """Lines at that width; a text that was whole from the start is first read here."""
-        if self._ended and self._document is None and self._fresh:
-            document = self._open()
-            document.feed("".join(self._fresh))
-            self._fresh.clear()
+        """Return the lines at that width; a complete text is first parsed here."""
+        if self._ended and self._document is None and self._unread:
+            document, layout = self._feed()
             document.read(ended=True)
-            self._set(document)
+            self._lay_out(document, layout)
         return self._layout.height(width) if self._layout and width else 0
 
     def render_line(self, y: int) -> Strip:
-        """Draw one line."""
         width, base = self.content_size.width, self.visual_style.rich_style
         if self._ended or not self._layout or self.text_selection:
             return self._strip(y, width, base)
-        kept, as_long_as = self._layout.kept(width)
-        if self._strips_for != (width, base, as_long_as):
+        stable, condition = self._layout.stable_lines(width)
+        if self._strips_key != (width, base, condition):
             self._strips.clear()
-            self._strips_for = width, base, as_long_as
+            self._strips_key = width, base, condition
         strip = self._strips.get(y)
         if strip is None:
             strip = self._strip(y, width, base)
-            if y < kept:
+            if y < stable:
                 self._strips[y] = strip
         return strip
 
@@ -191,33 +178,31 @@ class MarkdownView(Widget):
         if selected:
             text = text.copy()
             start, end = (max(0, at - line.column) if at >= 0 else at for at in selected)
-            text.stylize(
-                self.screen.get_component_rich_style("screen--selection"),
-                start,
-                len(text) if end < 0 else end,
-            )
+            style = self.screen.get_component_rich_style("screen--selection")
+            text.stylize(style, start, len(text) if end < 0 else end)
         strip = Strip(text.render(CONSOLE)).adjust_cell_length(width, line.fill or Style.null())
         return strip.apply_style(base).apply_offsets(line.column, line.row)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """What is selected, as text to be copied."""
         if self._layout is None:
             return None
-        return selection.extract(self._layout.copied(self.content_size.width)), "\n"
+        return selection.extract(self._layout.plain_text(self.content_size.width)), "\n"
 
     def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
-        """Draw the selection."""
         self.refresh()
 
     def notify_style_update(self) -> None:
-        """Draw in the colours of another theme."""
+        """Parse again in the colours of another theme."""
         super().notify_style_update()
-        if self._document is not None and self._palette() != self._document.palette:
-            self._begin_anew()
+        if self._document is not None and self._styles() != self._document.styles:
+            self._document = self._layout = None
+            self._strips.clear()
+            self._unread = [self.source]
+            self._timer = self._timer or self.set_timer(0.001, self._update)
 
 
 def mark_styles(widget: Widget) -> tuple[Style, Style]:
-    """How `widget` marks the record's words, and the others: never by the colour alone."""
+    """Return the styles of the record's words and of the others; they differ not only in colour."""
     return (
         widget.get_component_rich_style("marks--quoted", partial=True),
         widget.get_component_rich_style("marks--added", partial=True),

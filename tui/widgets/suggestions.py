@@ -1,9 +1,8 @@
-"""What is offered above the composer while one types: a few lines that never take the focus."""
+"""Suggestions above the composer: a short list that never takes the focus."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
@@ -15,141 +14,137 @@ from engine.core.i18n import tr
 from engine.core.text import one_line
 from tui.commands.slash import Suggestion
 
-if TYPE_CHECKING:
-    pass
-
-
-_MOST = 6
-_WIDTH = 200
-_NONE = -1
+_MAX_LINES = 6
+_MAX_LABEL = 200
+_NOT_HIGHLIGHTED = -1
 
 
 class Suggestions(Static):
-    """Offers for one text. It lies over the conversation, which does not move for it."""
+    """Suggestions for one text, as an overlay on the conversation."""
 
     class Selected(Message):
-        """An offer was clicked."""
+        """A suggestion was clicked."""
 
-        def __init__(self, offer: Suggestion) -> None:
+        def __init__(self, suggestion: Suggestion) -> None:
             super().__init__()
-            self.offer = offer
+            self.suggestion = suggestion
 
     def __init__(self) -> None:
         super().__init__("", id="suggestions", markup=False)
         self.display = False
         self._typed = ""
-        self._offers: list[Suggestion] = []
+        self._suggestions: list[Suggestion] = []
         self._top = 0
-        self._place = _NONE
-        self._refused = False
-        self._taken = ""
-        self._awaited = ""
-        self._wished = False
+        self._highlighted = _NOT_HIGHLIGHTED
+        self._dismissed = False
+        self._accepted = ""
+        self._expected = ""
+        self._accept_on_arrival = False
 
     @property
     def is_open(self) -> bool:
-        """Whether something is offered."""
-        return bool(self._offers)
+        """Whether any suggestions are shown."""
+        return bool(self._suggestions)
 
     @property
-    def is_walked(self) -> bool:
-        """Whether one of the offers has been gone to."""
-        return self._place != _NONE
+    def has_highlight(self) -> bool:
+        """Whether the user has moved into the list."""
+        return self._highlighted != _NOT_HIGHLIGHTED
 
-    def fits(self, text: str) -> bool:
-        """Whether the offers are for that text, or it is one of them, gone to."""
-        return self.is_open and text == self._here
+    def are_for(self, text: str) -> bool:
+        """Whether the list belongs to that text, or the text is the highlighted suggestion."""
+        return self.is_open and text == self._current
 
-    def answers(self, text: str) -> bool:
-        """Whether there is nothing to look up for that text: it is here, or was taken from here."""
-        return self.fits(text) or (bool(text) and text == self._taken)
+    def needs_none(self, text: str) -> bool:
+        """Whether a text needs no look-up: its list is shown, or it was accepted from one."""
+        return self.are_for(text) or (bool(text) and text == self._accepted)
 
-    def offer(self, typed: str, offers: Sequence[Suggestion]) -> None:
-        """Show `offers` for the text that is `typed`; none closes the list.
+    def show(self, typed: str, suggestions: Sequence[Suggestion]) -> None:
+        """Show suggestions for a typed text, unless dismissed; an empty sequence closes the list.
 
-        Once refused they are not shown again until the text is empty.
+        A dismissed list stays closed until the text is empty.
         """
-        self._awaited, self._taken = "", ""
-        self._refused = self._refused and bool(typed)
-        if self._refused:
-            offers = ()
-        self._typed, self._offers = typed, list(offers)
-        self._top, self._place = 0, _NONE
+        self._expected, self._accepted = "", ""
+        self._dismissed = self._dismissed and bool(typed)
+        self._typed = typed
+        self._suggestions = [] if self._dismissed else list(suggestions)
+        self._top, self._highlighted = 0, _NOT_HIGHLIGHTED
         self._draw()
 
     def expect(self, typed: str) -> None:
-        """Offers for that text are being looked up."""
-        self._awaited, self._wished = typed, False
+        """Note that suggestions for a text are being looked up."""
+        self._expected, self._accept_on_arrival = typed, False
 
-    def wish(self, typed: str) -> bool:
-        """Ask for the first offer before it is there; returns whether any are expected."""
-        self._wished = bool(typed) and typed == self._awaited
-        return self._wished
+    def accept_on_arrival(self, typed: str) -> bool:
+        """Ask for the first suggestion in advance; return whether any are expected."""
+        self._accept_on_arrival = bool(typed) and typed == self._expected
+        return self._accept_on_arrival
 
     @property
-    def is_wished(self) -> bool:
-        """Whether the first offer was asked for before it was there."""
-        return self._wished and self.is_open
+    def is_awaited(self) -> bool:
+        """Whether the first suggestion was asked for in advance and has arrived."""
+        return self._accept_on_arrival and self.is_open
 
     def close(self) -> None:
-        """Offer nothing for now."""
-        self._offers, self._place = [], _NONE
+        """Close the list until the text changes."""
+        self._suggestions, self._highlighted = [], _NOT_HIGHLIGHTED
         self._draw()
 
-    def refuse(self) -> None:
-        """Offer nothing until another question is begun."""
+    def dismiss(self) -> None:
+        """Close the list until the next question."""
         self.close()
-        self._refused = True
+        self._dismissed = True
 
-    def step(self, by: int) -> str:
-        """Go down (1) or up (-1); returns what belongs into the composer: an offer or the text."""
-        self._place = max(_NONE, min(self._place + by, len(self._offers) - 1))
-        if self._place != _NONE:
-            self._top = min(max(self._top, self._place - _MOST + 1), self._place)
+    def move(self, step: int) -> str:
+        """Move the highlight down (1) or up (-1); return the text for the composer."""
+        last = len(self._suggestions) - 1
+        self._highlighted = max(_NOT_HIGHLIGHTED, min(self._highlighted + step, last))
+        if self.has_highlight:
+            self._top = min(max(self._top, self._highlighted - _MAX_LINES + 1), self._highlighted)
         self._draw()
-        return self._here
+        return self._current
 
-    def take(self) -> str:
-        """What the first offer, or the one gone to, puts into the composer; closes the list."""
-        self._taken = self._offers[max(self._place, 0)].text
-        self._awaited = ""
+    def accept(self) -> str:
+        """Close the list; return the text of the highlighted suggestion, or of the first."""
+        self._accepted = self._suggestions[max(self._highlighted, 0)].text
+        self._expected = ""
         self.close()
-        return self._taken
+        return self._accepted
 
-    def begin_anew(self) -> None:
-        """Another question is begun: offer again, whatever was refused."""
-        self.offer("", ())
+    def reset(self) -> None:
+        """Start over for the next question, also after a dismissal."""
+        self.show("", ())
 
     def on_click(self, event: Click) -> None:
-        """Take the line that was clicked."""
-        place = self._top + event.y
-        if place < len(self._offers):
-            self.post_message(self.Selected(self._offers[place]))
+        index = self._top + event.y
+        if index < len(self._suggestions):
+            self.post_message(self.Selected(self._suggestions[index]))
 
     @property
-    def _here(self) -> str:
-        return self._typed if self._place == _NONE else self._offers[self._place].text
+    def _current(self) -> str:
+        return self._suggestions[self._highlighted].text if self.has_highlight else self._typed
 
     def _draw(self) -> None:
-        self.display = bool(self._offers)
-        shown = self._offers[self._top : self._top + _MOST]
+        self.display = self.is_open
+        shown = self._suggestions[self._top : self._top + _MAX_LINES]
         if not shown:
             return
-        names = max(cell_len(offer.label) for offer in shown) if shown[0].about else 0
+        labels = max(cell_len(each.label) for each in shown) if shown[0].about else 0
         lines = [
-            _line(offer, names, here=place == self._place)
-            for place, offer in enumerate(shown, self._top)
+            _line(suggestion, labels, highlighted=index == self._highlighted)
+            for index, suggestion in enumerate(shown, self._top)
         ]
-        more = len(self._offers) - len(shown)
+        more = len(self._suggestions) - len(shown)
         if more:
             lines.append(Content.styled(tr("  {more} more: type on, or go down", more=more), "dim"))
         self.update(Content("\n").join(lines))
         self.styles.offset = (0, -len(lines))
 
 
-def _line(offer: Suggestion, names: int, *, here: bool) -> Content:
-    # The mark tells where colours do not arrive.
-    mark = "›" if here else " "
-    label = set_cell_size(offer.label, names) if names else one_line(offer.label, _WIDTH)
-    style = "reverse" if here else ""
-    return Content.assemble((f"{mark} {label}", style), (f"  {offer.about}", "dim"))
+def _line(suggestion: Suggestion, width: int, *, highlighted: bool) -> Content:
+    label = suggestion.label
+    label = set_cell_size(label, width) if width else one_line(label, _MAX_LABEL)
+    # The mark is for terminals without colours.
+    mark = "›" if highlighted else " "
+    style = "reverse" if highlighted else ""
+    return Content.assemble((f"{mark} {label}", style), (f"  {suggestion.about}", "dim"))

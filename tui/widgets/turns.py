@@ -1,7 +1,7 @@
-"""A question, and an answer as it comes: the two kinds of thing that a conversation is made of.
+"""A turn of the conversation: its question, and its answer while it streams.
 
-What a record says is drawn as plain text, never as Markdown: an asterisk in a description is an
-asterisk. What a model says is drawn as Markdown, while it comes.
+Text of a record is drawn as plain text, never as Markdown: an asterisk in a description is an
+asterisk. A model's text is drawn as Markdown.
 """
 
 from __future__ import annotations
@@ -23,65 +23,19 @@ from engine.core.types import Answer, Hit, Turn
 from tui.textual_patches.widgets import SolidBackground
 from tui.widgets.markdown_view import MarkdownView, mark_styles
 
-_CELLS = 10
-
-
-class PlainTextView(Static):
-    """Plain text: no sign in it means anything."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"marks--quoted", "marks--added"}
-
-    def __init__(self, text: str = "") -> None:
-        self._text = printable(text)
-        super().__init__(self._text, markup=False, classes="words")
-
-    def append(self, text: str) -> None:
-        """More words."""
-        self._text += printable(text)
-        self.update(self._text)
-
-    def mark(self, record: str | None) -> None:
-        """Mark which words stand in `record`; None: no longer."""
-        if record is None:
-            self.update(self._text)
-            return
-        from tui.markdown.render import mark
-
-        text = Text(self._text)
-        mark([text], record, mark_styles(self))
-        self.update(text)
-
-
-def share_bar(share: float | None) -> str:
-    """How much of something (0..1) as ten cells: full only if it is all, empty only if nothing."""
-    if share is None:
-        return ""
-    full = max(int(share * _CELLS), int(share > 0))
-    return "▰" * full + "▱" * (_CELLS - full)
-
-
 Titles = Mapping[str, str]
 NO_TITLES: Titles = {}
 SELECTED = "selected"
-"""The class of what the commands about a turn act on; turns.tcss draws a bar beside it."""
+"""CSS class of the parts of the selected turn (turns.tcss)."""
 MARKING = "marking"
-"""The class of what holds answers that are to be marked."""
+"""CSS class of an ancestor of answers that are marked."""
 _MARKED = tr(
     "Marked: what is underlined is not the record's, the rest is. F6 takes the marks away."
 )
-_CARD_WIDTH = 200
-_MOST_ASKED = 2_000
-"""Letters of a question that are drawn: a pasted one may have a million."""
-
-
-class QuestionView(Static):
-    """What the person asked."""
-
-    def __init__(self, question: str) -> None:
-        shown = printable(question[:_MOST_ASKED])
-        if len(question) > _MOST_ASKED:
-            shown += tr(" … ({count:,} letters)", count=len(question))
-        super().__init__(f"❯ {shown}", markup=False, classes="question")
+_BAR_CELLS = 10
+_MAX_CARD = 200
+_MAX_QUESTION = 2_000
+"""Characters of a question that are drawn: a pasted one may have a million."""
 
 
 class RecordRequested(Message):
@@ -92,35 +46,68 @@ class RecordRequested(Message):
         self.hits = hits
 
 
+class QuestionView(Static):
+    """The user's question."""
+
+    def __init__(self, question: str) -> None:
+        shown = printable(question[:_MAX_QUESTION])
+        if len(question) > _MAX_QUESTION:
+            shown += tr(" … ({count:,} letters)", count=len(question))
+        super().__init__(f"❯ {shown}", markup=False, classes="question")
+
+
+class PlainTextView(Static):
+    """Text of a record, without markup."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"marks--quoted", "marks--added"}
+
+    def __init__(self, text: str = "") -> None:
+        self._text = printable(text)
+        super().__init__(self._text, markup=False, classes="words")
+
+    def append(self, text: str) -> None:
+        self._text += printable(text)
+        self.update(self._text)
+
+    def mark(self, record: str | None) -> None:
+        """Mark the words that come from `record`; None removes the marks."""
+        if record is None:
+            self.update(self._text)
+            return
+        from tui.markdown.render import mark
+
+        text = Text(self._text)
+        mark([text], record, mark_styles(self))
+        self.update(text)
+
+
 class SourceCard(Static, can_focus=True):
-    """The record that an answer rests on, on one line; opens it."""
+    """One line that names the record an answer is based on, and opens it."""
 
     BINDINGS = [("enter", "open", tr("Open the record"))]  # noqa: RUF012 - Textual's own form
 
     def __init__(self, hits: tuple[Hit, ...]) -> None:
         self._hits = hits
         more = tr(" and {count} more", count=len(hits) - 1) if len(hits) > 1 else ""
-        title = title_of(hits[0].product, _CARD_WIDTH)
+        title = title_of(hits[0].product, _MAX_CARD)
         super().__init__(f"▸ {title}{more}", markup=False, classes="card")
 
     def action_open(self) -> None:
-        """Open the record."""
         self.post_message(RecordRequested(self._hits))
 
     def on_click(self) -> None:
-        """Open the record."""
         self.action_open()
 
 
 class AnswerView(SolidBackground, Vertical):
-    """An answer, from the first sign of it to the line that tells where it came from."""
+    """An answer: its text, its source, and a line about it."""
 
     def __init__(
         self, engine_title: str, answer: Answer | None = None, *, source: bool = True
     ) -> None:
-        """`answer` is one that is already whole; `source`: whether the card of the record is here.
+        """Without `answer` it streams: call `show_status`, `append`, then `finish`.
 
-        Without `answer` it is drawn as it comes: `tell`, `add`, and `finish`.
+        `source` is whether to show the record's card.
         """
         super().__init__(classes="answer")
         self._engine_title = one_line(engine_title)
@@ -131,61 +118,59 @@ class AnswerView(SolidBackground, Vertical):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the answer is whole."""
+        """Whether the answer is complete."""
         return self.answer is not None
 
     @property
     def hits(self) -> tuple[Hit, ...]:
-        """The records that the answer rests on, once it is whole."""
+        """The records that a complete answer is based on."""
         return self.answer.sources if self.answer else ()
 
     @property
     def problem(self) -> str:
-        """Why the answer broke off or never came, and what to do."""
+        """Why the answer failed or stopped, with the remedy."""
         problem = self.answer.problem if self.answer else None
         return printable(f"{problem.message} {problem.remedy}".strip()) if problem else ""
 
     def compose(self) -> ComposeResult:
-        """The words, and the line that tells what is going on, or how it went."""
         if self.answer and self.answer.text:
-            yield self._begin_body(self.answer.text)
+            yield self._make_body(self.answer.text)
         if self.answer:
-            yield from self._below_words(self.answer)
+            yield from self._below_text(self.answer)
         yield Static(self._about, markup=False, classes="about")
 
-    def show_status(self, state: str) -> None:
-        """Say what is going on."""
-        self.query_one(".about", Static).update(f"{self._engine_title} · {one_line(state)}")
+    def on_mount(self) -> None:
+        self._mark_if_requested()
+
+    def show_status(self, status: str) -> None:
+        """Show progress in the line below the text."""
+        self.query_one(".about", Static).update(f"{self._engine_title} · {one_line(status)}")
 
     async def append(self, text: str) -> None:
-        """Draw more words."""
-        mounted = None if self._body else self._above_about([self._begin_body("")])
-        # Before it is waited for: an answer that is stopped then has lost none of its words.
-        if isinstance(self._body, MarkdownView) or self._body:
+        """Draw more text."""
+        mounted = None if self._body else self._mount_above_about([self._make_body("")])
+        # Before the await: Escape cancels that, and the text must not be lost.
+        if self._body:
             self._body.append(text)
         if mounted:
             await mounted
 
     async def finish(self, answer: Answer) -> None:
-        """Draw how it ended: the source, the problem if there was one, the line about it."""
+        """Draw the source, the problem if there was one, and the line about the answer."""
         self.answer = answer
         if isinstance(self._body, MarkdownView):
             await self._body.finish()
-        await self._above_about(list(self._below_words(answer)))
+        await self._mount_above_about(list(self._below_text(answer)))
         self.query_one(".about", Static).update(self._about)
-        self._mark_as_asked()
-
-    def on_mount(self) -> None:
-        """Mark an answer that comes into view while answers are marked."""
-        self._mark_as_asked()
+        self._mark_if_requested()
 
     def mark(self, marked: bool) -> None:
-        """Mark which of its words are the record's, or no longer; nothing without a record."""
+        """Mark the words that come from the record, or remove the marks."""
         if self._body and self.answer and self.answer.product and self.answer.fidelity is not None:
             self._body.mark(self.answer.product.description if marked else None)
 
-    def _mark_as_asked(self) -> None:
-        if any(parent.has_class(MARKING) for parent in self.ancestors_with_self):
+    def _mark_if_requested(self) -> None:
+        if any(ancestor.has_class(MARKING) for ancestor in self.ancestors_with_self):
             self.mark(marked=True)
 
     @property
@@ -195,11 +180,11 @@ class AnswerView(SolidBackground, Vertical):
         drawn = share_bar(self.answer.fidelity if self.answer.product else None)
         return f"{self._engine_title} · {one_line(describe(self.answer, source=False, bar=drawn))}"
 
-    def _begin_body(self, text: str) -> PlainTextView | MarkdownView:
+    def _make_body(self, text: str) -> PlainTextView | MarkdownView:
         self._body = PlainTextView(text) if self.verbatim else MarkdownView(text, classes="words")
         return self._body
 
-    def _below_words(self, answer: Answer) -> Iterator[Widget]:
+    def _below_text(self, answer: Answer) -> Iterator[Widget]:
         if self.problem:
             yield Static(self.problem, markup=False, classes="problem")
         if answer.notice:
@@ -207,46 +192,44 @@ class AnswerView(SolidBackground, Vertical):
         if answer.sources and self._with_source:
             yield SourceCard(answer.sources)
 
-    def _above_about(self, widgets: Sequence[Widget]) -> AwaitMount:
+    def _mount_above_about(self, widgets: Sequence[Widget]) -> AwaitMount:
         return self.mount_all(widgets, before=self.query_one(".about"))
 
 
 class TurnView(SolidBackground, Vertical):
-    """A question, and the answer from which the conversation goes on."""
+    """A question and its chosen answer."""
 
     def __init__(self, question: str, turn: Turn | None = None, titles: Titles = NO_TITLES) -> None:
-        """Without `turn` the answer is yet to come: `begin`. `titles` are the engines' by id."""
+        """Without `turn`, call `begin_answer`. `titles` are the engines' by id."""
         super().__init__(classes="turn")
         self._question = question
         self._turn = turn
         self._titles = titles
         self._selected = False
 
-    def compose(self) -> ComposeResult:
-        """The question, and the answer if there is one."""
-        question = QuestionView(self._question)
-        yield question.set_class(self._selected, SELECTED)
-        if self._turn and self._turn.answer:
-            yield self._answer_of(self._turn, self._titles).set_class(self._selected, SELECTED)
+    @property
+    def is_finished(self) -> bool:
+        """Whether the answer is complete."""
+        return all(view.is_finished for view in self.query(AnswerView))
 
-    async def begin(self, engine_title: str) -> AnswerView:
-        """Make room for an answer that is to come, instead of the one so far."""
+    def compose(self) -> ComposeResult:
+        yield QuestionView(self._question).set_class(self._selected, SELECTED)
+        if self._turn and self._turn.answer:
+            yield _answer_view(self._turn, self._titles).set_class(self._selected, SELECTED)
+
+    async def begin_answer(self, engine_title: str) -> AnswerView:
+        """Replace the answer by an empty one."""
         return await self._replace(AnswerView(engine_title))
 
     async def show(self, turn: Turn, titles: Titles) -> None:
-        """Draw the answer from which the turn goes on now."""
-        await self._replace(self._answer_of(turn, titles))
+        """Draw the turn's chosen answer."""
+        await self._replace(_answer_view(turn, titles))
 
     def select(self, selected: bool) -> None:
-        """Mark it as what the commands about a turn act on, or no longer."""
+        """Mark the turn that commands act on."""
         self._selected = selected
         for part in self.children:
             part.set_class(selected, SELECTED)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether its answer is whole."""
-        return all(view.is_finished for view in self.query(AnswerView))
 
     async def _replace(self, view: AnswerView) -> AnswerView:
         view.set_class(self._selected, SELECTED)
@@ -255,15 +238,16 @@ class TurnView(SolidBackground, Vertical):
         await self.remove_children(old)
         return view
 
-    def _answer_of(self, turn: Turn, titles: Titles) -> AnswerView:
-        if turn.answer is None:
-            return AnswerView("")
-        title = titles.get(turn.answer.engine, turn.answer.engine)
-        return AnswerView(answer_title(title, turn.place + 1, len(turn.answers)), turn.answer)
+
+def _answer_view(turn: Turn, titles: Titles) -> AnswerView:
+    if turn.answer is None:
+        return AnswerView("")
+    title = titles.get(turn.answer.engine, turn.answer.engine)
+    return AnswerView(answer_title(title, turn.place + 1, len(turn.answers)), turn.answer)
 
 
 def answer_title(title: str, number: int, of: int) -> str:
-    """An engine's title with the answer's number, where the turn has several."""
+    """Return an engine's title, with the answer's number if the turn has several."""
     return (
         tr("{title} · answer {number} of {of}", title=title, number=number, of=of)
         if of > 1
@@ -271,8 +255,16 @@ def answer_title(title: str, number: int, of: int) -> str:
     )
 
 
+def share_bar(share: float | None) -> str:
+    """Draw a share (0 to 1) as ten cells; full only for 1, empty only for 0."""
+    if share is None:
+        return ""
+    full = max(int(share * _BAR_CELLS), int(share > 0))
+    return "▰" * full + "▱" * (_BAR_CELLS - full)
+
+
 def toggle_marks(holder: Widget) -> str:
-    """Mark the answers inside `holder`, or no longer; returns what there is to be told."""
+    """Mark the answers inside a widget, or remove the marks; return what to report."""
     marked = not holder.has_class(MARKING)
     holder.set_class(marked, MARKING)
     for view in holder.query(AnswerView):

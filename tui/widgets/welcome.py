@@ -1,4 +1,4 @@
-"""The empty conversation: what to do, which engines work now, and what would make the rest work."""
+"""The empty conversation: what to type, and which engines are ready."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SAMPLE = tr(
     "    do you have the striped apron?\n"
     "    Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?"
 )
-_LOW = 22
-"""Lines of a terminal below which there is no room for examples."""
+_MIN_LINES = 22
+"""Lines of a terminal with room for the examples."""
 
 
 class Welcome(Vertical):
-    """Drawn at once; what the engines need is filled in when the counter is open."""
+    """Draw at once; fill in the engines when the counter is open."""
 
     def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
         super().__init__(classes="welcome")
@@ -46,7 +46,6 @@ class Welcome(Vertical):
         self._counter = counter
 
     def compose(self) -> ComposeResult:
-        """From top to bottom."""
         yield Static(_ABOUT, markup=False)
         titles = [one_line(shown_title(row)) for row in self._settings.engines.values()]
         yield Static("\n".join(f"… {title}" for title in titles), id="works", markup=False)
@@ -55,32 +54,28 @@ class Welcome(Vertical):
             yield Static(SAMPLE, id="examples", markup=False)
 
     def on_mount(self) -> None:
-        """Look at the engines, off the way of the first frame."""
-        self._look()
+        self._show_engines()
 
     def on_resize(self) -> None:
-        """Leave the examples out where there is no room."""
-        self.query("#examples").set(display=self.app.size.height >= _LOW)
+        self.query("#examples").set(display=self.app.size.height >= _MIN_LINES)
 
     @work
-    async def _look(self) -> None:
+    async def _show_engines(self) -> None:
+        works = self.query_one("#works", Static)
         try:
             counter = await asyncio.shield(self._counter)
         except BalcaoError as error:
-            # The bar says it too; an engine without a catalogue answers nothing.
-            self.query_one("#works", Static).update(one_line(str(error)))
+            works.update(one_line(str(error)))
             return
         from engine.chat.wording import welcome_words
 
         registry = counter.assistant.registry
-        works = []
-        for name in registry.ids:
-            engine, row = registry.get(name), registry.settings_of(name)
+        lines = []
+        for engine_id in registry.ids:
+            engine, row = registry.get(engine_id), registry.settings_of(engine_id)
             availability = await asyncio.to_thread(engine.availability)
-            told = welcome_words(engine.facts(), row, availability, len(counter.catalogue))
-            works.append(
-                (f"{'✓' if availability.ready else '✗'} {one_line(shown_title(row))}", told)
-            )
-        width = max(len(title) for title, _ in works)
-        lines = (f"{title:{width}}  {told}" for title, told in works)
-        self.query_one("#works", Static).update("\n".join(lines))
+            mark = "✓" if availability.ready else "✗"
+            about = welcome_words(engine.facts(), row, availability, len(counter.catalogue))
+            lines.append((f"{mark} {one_line(shown_title(row))}", about))
+        width = max(len(title) for title, _ in lines)
+        works.update("\n".join(f"{title:{width}}  {about}" for title, about in lines))

@@ -10,10 +10,10 @@ from rich.style import Style
 
 from engine.core.text import printable
 from tests.tui.markdown.documents import cut, documents
-from tui.markdown.document import BlockLayout, MarkdownDocument
-from tui.markdown.layout import MarkdownStyles
+from tui.markdown.document import MarkdownDocument
+from tui.markdown.layout import BlockLayout, MarkdownStyles
 
-PALETTE = MarkdownStyles(
+STYLES = MarkdownStyles(
     heading=Style(bold=True, color="red"),
     strong=Style(bold=True),
     em=Style(italic=True),
@@ -40,7 +40,7 @@ def drawn(document: MarkdownDocument, width: int) -> list[object]:
 
 
 def plain(source: str, width: int = 40) -> list[str]:
-    document = MarkdownDocument(PALETTE)
+    document = MarkdownDocument(STYLES)
     document.feed(source)
     document.read(ended=True)
     lines = (
@@ -57,7 +57,7 @@ def test_what_came_in_pieces_is_drawn_as_if_read_at_once(
     source: str, chance: random.Random
 ) -> None:
     source = printable(source)
-    streamed, so_far = MarkdownDocument(PALETTE), ""
+    streamed, so_far = MarkdownDocument(STYLES), ""
     for piece in cut(source, chance):
         streamed.feed(piece)
         so_far += piece
@@ -65,12 +65,12 @@ def test_what_came_in_pieces_is_drawn_as_if_read_at_once(
             streamed.read()
         if chance.random() < 0.05:
             streamed.read()
-            fresh = MarkdownDocument(PALETTE)
+            fresh = MarkdownDocument(STYLES)
             fresh.feed(so_far)
             fresh.read()
             assert drawn(streamed, 33) == drawn(fresh, 33)
     streamed.read(ended=True)
-    whole = MarkdownDocument(PALETTE)
+    whole = MarkdownDocument(STYLES)
     whole.feed(source)
     whole.read(ended=True)
     for width in WIDTHS:
@@ -87,34 +87,34 @@ TABLES = ["|a|b|\n|-|-|\n", "| x | y |\n", "| 10 | *y* |\n", "| long " * 9, "|\n
 )
 @settings(max_examples=150, deadline=None)
 def test_lines_that_are_to_stay_do_stay(source: str, width: int, chance: random.Random) -> None:
-    document, layout = MarkdownDocument(PALETTE), BlockLayout()
+    document, layout = MarkdownDocument(STYLES), BlockLayout()
     before: tuple[list[object], object] = [], None
     for piece in cut(printable(source), chance):
         document.feed(piece)
         document.read()
-        layout.set(document.blocks, document.stable)
+        layout.set_blocks(document.blocks, document.stable)
         lines = drawn(document, width)
-        kept, as_long_as = layout.kept(width)
-        assert layout.settled <= kept <= len(lines)
+        kept, as_long_as = layout.stable_lines(width)
+        assert layout.stable_height <= kept <= len(lines)
         if as_long_as == before[1]:
             assert lines[: len(before[0])] == before[0]
         before = lines[:kept], as_long_as
 
 
 def test_the_rows_of_a_table_stay_until_its_columns_change() -> None:
-    document, layout = MarkdownDocument(PALETTE), BlockLayout()
+    document, layout = MarkdownDocument(STYLES), BlockLayout()
     kept = []
     for row in ("|a|b|\n|-|-|\n", "|1|2|\n", "|3|4|\n", "|5|6|\n", "|7|long|\n", "|8|9|\n"):
         document.feed(row)
         document.read()
-        layout.set(document.blocks, document.stable)
-        kept.append(layout.kept(40))
+        layout.set_blocks(document.blocks, document.stable)
+        kept.append(layout.stable_lines(40))
     assert kept == [(0, None), (0, None), (3, (1, 1)), (4, (1, 1)), (5, (1, 4)), (6, (1, 4))]
 
 
 def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
     """Read alone, the second item would be a table's heading."""
-    document = MarkdownDocument(PALETTE)
+    document = MarkdownDocument(STYLES)
     for letter in "- a\n- b|c\n-|-":
         document.feed(letter)
         document.read()
@@ -123,19 +123,31 @@ def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
 
 
 def test_what_is_closed_is_not_read_again() -> None:
-    document = MarkdownDocument(PALETTE)
+    document = MarkdownDocument(STYLES)
     for number in range(300):
         document.feed(f"- item **{number}**\n")
         document.read()
-        assert document.waiting < 50
+        assert document.pending < 50
     for number in range(300):
         document.feed(f"| {number} | b |\n" if number else "\n| a | b |\n|---|---|\n")
         document.read()
-        assert document.waiting < 50
+        assert document.pending < 50
+
+
+def test_a_table_that_comes_at_once_after_a_list_gets_its_later_rows() -> None:
+    document = MarkdownDocument(STYLES)
+    for piece in ("- a\n- b\n", "\n|c|d|\n|-|-|\n|1|2|\n", "|3|4|\n", "|5|6|\n"):
+        document.feed(piece)
+        document.read()
+    assert [row for block in document.blocks for row in block.rows(40)][-3:] == [
+        "1 │ 2",
+        "3 │ 4",
+        "5 │ 6",
+    ]
 
 
 def test_a_list_goes_on_with_its_own_numbers() -> None:
-    document = MarkdownDocument(PALETTE)
+    document = MarkdownDocument(STYLES)
     for piece in ("8. a\n", "1. b\n", "1. c\n", "\ntext\n\n", "1. d"):
         document.feed(piece)
         document.read()
@@ -186,7 +198,7 @@ def test_nesting_without_end_neither_crashes_nor_loses_the_width() -> None:
 @given(documents)
 @settings(max_examples=50, deadline=None)
 def test_no_line_is_wider_than_the_screen(source: str) -> None:
-    document = MarkdownDocument(PALETTE)
+    document = MarkdownDocument(STYLES)
     document.feed(printable(source))
     document.read(ended=True)
     for width in WIDTHS:
