@@ -1,4 +1,4 @@
-"""Fine-tune a model at OpenAI, or at another provider of its interface.
+"""Fine-tune a model at OpenAI or a compatible provider.
 
 balcao finetune --data data/rows --dry-run
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,55 +26,60 @@ from engine.training.openai.job import (
     read_job,
     write_job,
 )
-from engine.training.openai.plan import JobPlan, plan_job, plan_text
+from engine.training.openai.plan import JobPlan, plan_job
 from engine.training.openai.tune import (
     JobReporter,
     JobRunner,
     default_provider,
-    open_provider,
+    open_client,
     provider_url,
 )
 from scripts.common import DONE, FAILED, ProgressLine, confirm, guarded, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from engine.training.openai.client import FineTuningClient
 
 _MODEL = "gpt-4o-mini"
-_LONGEST_PAUSE = 3600
+_MAX_INTERVAL = 3600
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of `balcao finetune`."""
+    """Return the parser of `balcao finetune`."""
     parser = argparse.ArgumentParser(
         prog="balcao finetune",
-        description="Fine-tune a model at OpenAI on the rows that `balcao prepare` wrote.",
+        description="Fine-tune a model at OpenAI on the rows that `balcao prepare` wrote: check"
+        " the rows, estimate the cost, ask, upload, train, and add the model as an engine.",
+        epilog="The job continues when this command stops: follow it with --resume.",
     )
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="holds train.jsonl")
-    parser.add_argument("--model", metavar="NAME", help=f"the base (default: {_MODEL})")
-    parser.add_argument("--dry-run", action="store_true", help="check and estimate, send nothing")
-    parser.add_argument("--yes", action="store_true", help="do not ask before spending")
-    parser.add_argument("--resume", action="store_true", help="go on with the job of DIR")
-    parser.add_argument("--cancel", action="store_true", help="cancel the job of DIR")
-    parser.add_argument("--again", action="store_true", help="tune the same data once more")
-    parser.add_argument("--suffix", metavar="TEXT", default="balcao", help="in the model's name")
-    parser.add_argument("--seed", type=int, metavar="S", default=0)
-    parser.add_argument("--epochs", type=int, metavar="N", help="default: the server chooses")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="default: the server chooses")
-    parser.add_argument("--learning-rate", type=float, metavar="F", help="a multiplier")
-    parser.add_argument("--price", type=float, metavar="USD", help="for a million tokens")
-    parser.add_argument("--base-url", metavar="URL", help="another provider's address")
-    parser.add_argument("--api-key-env", metavar="NAME", help="the name of the key to use")
-    parser.add_argument("--engine", metavar="ID", default="", help="the engine to make of it")
-    parser.add_argument(
-        "--every", type=float, metavar="S", default=10.0, help="at most, between two looks"
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="folder with train.jsonl")
+    add("--model", metavar="NAME", help=f"model to fine-tune (default: {_MODEL})")
+    add("--dry-run", action="store_true", help="check the rows and estimate the cost only")
+    add("--yes", action="store_true", help="start without confirmation")
+    add("--resume", action="store_true", help="continue the job of DIR")
+    add("--cancel", action="store_true", help="cancel the job of DIR")
+    add("--again", action="store_true", help="start a new job on data that was used before")
+    add("--suffix", metavar="TEXT", default="balcao", help="part of the new model's name")
+    add("--seed", type=int, metavar="S", default=0, help="random seed (default: 0)")
+    add("--epochs", type=int, metavar="N", help="default: chosen by the server")
+    add("--batch-size", type=int, metavar="N", help="default: chosen by the server")
+    add("--learning-rate", type=float, metavar="F", help="multiplier of the server's rate")
+    add("--price", type=float, metavar="USD", help="price of a million tokens")
+    add("--base-url", metavar="URL", help="address of another provider")
+    add("--api-key-env", metavar="NAME", help="name of the API key")
+    add("--engine", metavar="ID", default="", help="id of the new engine")
+    add(
+        "--every",
+        type=float,
+        metavar="S",
+        default=10.0,
+        help="maximum seconds between two status requests (default: 10)",
     )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; 0 when done, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
+    """Run the command and return its exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 
@@ -83,49 +87,51 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     folder: Path = options.data
     if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}.")
-    if not 0 < options.every <= _LONGEST_PAUSE:
-        raise UsageError(f"--every must be above 0, and at most {_LONGEST_PAUSE}.")
-    chosen = load()
-    row = default_provider(chosen)
+        raise UsageError(f"{folder} is not a folder.", "Set --data to a folder of rows.")
+    if not 0 < options.every <= _MAX_INTERVAL:
+        raise UsageError(f"--every must be above 0 and at most {_MAX_INTERVAL}.")
+    settings = load()
+    row = default_provider(settings)
     if options.engine and not (options.resume or options.cancel):
-        engines_file.check_free(options.engine, chosen)
+        engines_file.check_free(options.engine, settings)
     if options.dry_run:
-        return _dry_run(_plan(options, row))
+        plan = _plan(options, row)
+        print(plan)
+        return _check_plan(plan)
     with lock_job(folder):
         record = read_job(folder)
         if options.cancel:
             return _cancel(folder, record, row, options.every)
         if record is None or not options.resume:
-            return _begin(options, record, row)
+            return _start(options, record, row)
         if record.ended:
-            return _told(record)
-        provider = open_provider(record.settings, row, options.every)
-        return _carry_out(folder, record, provider, options.every)
+            return _print_result(record)
+        client = open_client(record.settings, row, options.every)
+        return _follow(folder, record, client, options.every)
 
 
-def _begin(options: argparse.Namespace, old: JobRecord | None, row: OpenAIEngine) -> int:
-    """A new job: checked, agreed upon, written down, carried out."""
+def _start(options: argparse.Namespace, old: JobRecord | None, row: OpenAIEngine) -> int:
     folder: Path = options.data
     plan = _plan(options, row)
-    _check_not_done(old, plan, again=options.again)
-    if _tell_problems(plan):
-        return FAILED
-    provider = open_provider(plan.settings, row, options.every)
-    if not _agreed(plan, provider, yes=options.yes):
+    _check_old_job(old, plan, again=options.again)
+    if failed := _check_plan(plan):
+        return failed
+    client = open_client(plan.settings, row, options.every)
+    if not _confirm(plan, client, yes=options.yes):
+        say("balcao: nothing was sent.")
         return FAILED
     record = plan.record()
     if old is not None:
         archive_job(folder, old)
     write_job(folder, record)
-    return _carry_out(folder, record, provider, options.every)
+    return _follow(folder, record, client, options.every)
 
 
 def _plan(options: argparse.Namespace, row: OpenAIEngine) -> JobPlan:
     if options.base_url not in (None, row.base_url) and options.api_key_env is None:
         raise UsageError(
-            "Another address gets a key of its own.",
-            "Name it: --api-key-env NAME, or '' for none.",
+            "Another address needs its own API key.",
+            "Name it with --api-key-env NAME, or '' if the server needs none.",
         )
     settings = JobSettings(
         model=options.model or _MODEL,
@@ -143,123 +149,93 @@ def _plan(options: argparse.Namespace, row: OpenAIEngine) -> JobPlan:
     return plan_job(options.data, settings, options.price, datetime.now(UTC).date())
 
 
-def _dry_run(plan: JobPlan) -> int:
-    print(plan_text(plan))
-    return FAILED if _tell_problems(plan) else DONE
-
-
-def _tell_problems(plan: JobPlan) -> bool:
+def _check_plan(plan: JobPlan) -> int:
     for problem in plan.problems:
         say(f"balcao: {one_line(problem)}.")
-    return bool(plan.problems)
+    return FAILED if plan.problems else DONE
 
 
-def _check_not_done(record: JobRecord | None, plan: JobPlan, *, again: bool) -> None:
-    """Raises UsageError where a new job would be a second one."""
+def _check_old_job(record: JobRecord | None, plan: JobPlan, *, again: bool) -> None:
+    """Raise UsageError if a new job would duplicate an earlier one."""
     if record is None:
         return
     if record.job and not record.ended:
         raise UsageError(
-            f"Job {record.job} of this data is under way.", "Follow it: --resume. End it: --cancel."
+            f"Job {record.job} on this data is still running.",
+            "Follow it with --resume, or end it with --cancel.",
         )
     if again or record.status in ("failed", "cancelled"):
         return
     if not record.ended:
         raise UsageError(
-            "A job of this data was begun.", "Go on with it: --resume. Begin anew: --again."
+            "A job on this data was interrupted.",
+            "Continue it with --resume, or start a new one with --again.",
         )
     new = plan.record()
     if (new.inputs, new.settings) == (record.inputs, record.settings):
         raise UsageError(
-            f"This data was tuned already: {record.model}.", "Tune it once more: --again."
+            f"This data was used already, for {record.model}.", "Use it again with --again."
         )
 
 
-def _agreed(plan: JobPlan, provider: FineTuningClient, *, yes: bool) -> bool:
-    """Tell what will be sent and what it may cost, and ask."""
-    say(plan_text(plan))
+def _confirm(plan: JobPlan, client: FineTuningClient, *, yes: bool) -> bool:
+    """Show the plan and ask before money is spent."""
+    say(str(plan))
     server = server_name(plan.settings.base_url)
-    if day := asyncio.run(provider.shutdown_date(plan.settings.model)):
-        say(f"note         {server} says that it shuts {plan.settings.model} down on {day}.")
-    size = sum(checked.size for checked in plan.files.values())
-    if confirm(f"Send {size:,} bytes to {server} and start the job?", yes=yes):
-        return True
-    say("balcao: nothing was sent.")
-    return False
+    if day := asyncio.run(client.shutdown_date(plan.settings.model)):
+        say(f"note         {server} will shut {plan.settings.model} down on {day}.")
+    return confirm(f"Send {plan.size:,} bytes to {server} and start the job?", yes=yes)
 
 
-def _carry_out(folder: Path, record: JobRecord, provider: FineTuningClient, every: float) -> int:
-    with _reporter() as report:
+def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval: float) -> int:
+    with ProgressLine(sys.stderr) as line:
+        report = JobReporter(line.show, line.tell)
+        runner = JobRunner(folder, record, client, report, interval)
         try:
-            record = asyncio.run(_closing(provider, folder, record, report, every))
+            record = asyncio.run(_closing(client, runner.run))
         except KeyboardInterrupt:
-            say("\nbalcao: a job that has begun goes on. Follow it: --resume. End it: --cancel.")
+            line.tell(
+                "balcao: a started job continues; follow it with --resume or end it with --cancel."
+            )
             raise
-    return _told(record)
+    return _print_result(record)
+
+
+def _cancel(folder: Path, record: JobRecord | None, row: OpenAIEngine, interval: float) -> int:
+    if record is None:
+        raise UsageError(f"{folder} has no job to cancel.")
+    client = open_client(record.settings, row, interval)
+    runner = JobRunner(folder, record, client, JobReporter(lambda _: None, say), interval)
+    record = asyncio.run(_closing(client, runner.cancel))
+    if record.status != "cancelled":
+        raise BalcaoError(f"Cannot cancel the job: it has {one_line(record.status)} already.")
+    say("balcao: the job is cancelled.")
+    return DONE
 
 
 async def _closing(
-    provider: FineTuningClient, folder: Path, record: JobRecord, report: JobReporter, every: float
+    client: FineTuningClient, act: Callable[[], Coroutine[None, None, JobRecord]]
 ) -> JobRecord:
     try:
-        return await JobRunner(folder, record, provider, report, every).run()
+        return await act()
     finally:
-        await provider.close()
+        await client.close()
 
 
-def _cancel(folder: Path, record: JobRecord | None, row: OpenAIEngine, every: float) -> int:
-    if record is None:
-        raise UsageError(f"There is no job in {folder}.")
-    provider = open_provider(record.settings, row, every)
-
-    record = asyncio.run(_cancelling(provider, folder, record, every))
-    if record.status == "cancelled":
-        say("balcao: the job is cancelled.")
-        return DONE
-    raise BalcaoError(f"The job cannot be cancelled: it is {one_line(record.status)}.")
-
-
-async def _cancelling(
-    provider: FineTuningClient, folder: Path, record: JobRecord, every: float
-) -> JobRecord:
-    try:
-        return await JobRunner(folder, record, provider, JobReporter(_ignore, say), every).cancel()
-    finally:
-        await provider.close()
-
-
-def _told(record: JobRecord) -> int:
-    """The result, on stdout."""
+def _print_result(record: JobRecord) -> int:
     if record.status != "succeeded":
-        why = f": {one_line(record.error)}" if record.error else ""
+        reason = f": {one_line(record.error)}" if record.error else ""
+        verb = "has" if record.status == "failed" else "was"
         raise BalcaoError(
-            f"The job {record.job} has {one_line(record.status)}{why}."
-            if record.status == "failed"
-            else f"The job {record.job} was {one_line(record.status)}{why}.",
-            "The rows and the record stay; the command without --resume begins a new job.",
+            f"Job {record.job} {verb} {one_line(record.status)}{reason}.",
+            "Start a new job with the same command, without --resume.",
         )
     print(f"model   {one_line(record.model)}")
     print(f"engine  {record.engine}")
     if record.trained_tokens is not None:
         print(f"tokens  {record.trained_tokens}")
-    say(f"Ask it: balcao --engine {record.engine}")
+    say(f"Try it: balcao --engine {record.engine}")
     return DONE
-
-
-@contextmanager
-def _reporter() -> Iterator[JobReporter]:
-    with ProgressLine(sys.stderr) as line:
-
-        def tell(text: str) -> None:
-            # A sentence takes the place of the live line, which is drawn again below it.
-            clear = "\r\x1b[K" if sys.stderr.isatty() else ""
-            print(f"{clear}{one_line(text)}", file=sys.stderr, flush=True)
-
-        yield JobReporter(line.show, tell)
-
-
-def _ignore(_: object) -> None:
-    """Nothing is shown of it."""
 
 
 if __name__ == "__main__":

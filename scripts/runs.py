@@ -29,14 +29,12 @@ from engine.training.runs.display import (
     score_line,
     summary,
 )
-from engine.training.runs.folder import lock_holder
+from engine.training.runs.folder import add_engine, lock_holder, stop_run
 from engine.training.runs.view import (
     MetricsReader,
     RunView,
-    add_engine,
     find_run,
     list_runs,
-    stop_run,
     view_run,
 )
 from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, confirm, guarded, say

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import Any, Literal
 import msgspec
 
 from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import Manifest, atomic_folder, describe_file, write_manifest
+from engine.core.files import Manifest, atomic_folder, describe_file, free_space, write_manifest
 from engine.core.types import Message, Mode, Progress, Role
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
 from engine.training.data import as_messages, offline, read_data
-from engine.training.runs.folder import existing
 from engine.training.train import Base
 
 KIND, VERSION = "merged-model", 1
@@ -152,7 +150,7 @@ def _check(base: Base, out: Path) -> None:
             "Name the same model with weights of 16 or 32 bits.",
         )
     needed = sum(file.stat().st_size for file in base.files) + _SPARE
-    free = shutil.disk_usage(existing(out)).free
+    free = free_space(out)
     if needed > free:
         raise BalcaoError(
             f"The disk of {out} has {free / 1e6:,.0f} MB free; the model takes up to"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from engine.core.errors import BalcaoError, UsageError
+from engine.core.files import free_space
 from engine.core.types import Progress
 from engine.training import callbacks as lora_score_runtime
 from engine.training.base import Numerics, load_base
@@ -24,7 +24,7 @@ from engine.training.probe import probe
 from engine.training.process_group import total, wait_for_all
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
-from engine.training.runs.folder import MetricsWriter, existing, step_of
+from engine.training.runs.folder import MetricsWriter, step_of
 from engine.training.runs.status import Score, StatusFile
 from engine.training.trainer import arguments_of, make_trainer
 
@@ -163,7 +163,7 @@ class Tuner:
 
     def _check_disk(self) -> None:
         needed = self.trained * 4 * _STATES
-        free = shutil.disk_usage(existing(self._out)).free
+        free = free_space(self._out)
         if needed > free:
             raise BalcaoError(
                 f"The disk of {self._out} has {free / 1e6:,.0f} MB free; the checkpoints of this"

@@ -29,7 +29,8 @@ from engine.training.runs.display import (
     score_line,
     summary,
 )
-from engine.training.runs.view import MetricsReader, RunView, add_engine, list_runs, stop_run
+from engine.training.runs.folder import add_engine, stop_run
+from engine.training.runs.view import MetricsReader, RunView, list_runs
 
 
 class LossCurve(Widget):

@@ -1,4 +1,4 @@
-"""Check training rows before they are sent: what a server would refuse or what would waste money."""
+"""Check training rows before they are sent, for errors and for rows that waste money."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 
 from engine.backends.openai.engine import base_model
-from engine.core.errors import DataError
+from engine.core.files import reading
 
 _BYTES_PER_TOKEN = 4
 """A common rule of thumb for English; it counts plain prose slightly too high."""
@@ -170,21 +170,18 @@ def shared_rows(one: CheckedFile, other: CheckedFile) -> int:
 def _valid_rows(
     file: Path, checked: CheckedFile, most_bytes: int | None
 ) -> Iterator[tuple[int, list[_Message]]]:
-    try:
-        with file.open("rb") as stream:
-            checked.size = file.stat().st_size
-            if most_bytes is not None and checked.size > most_bytes:
-                checked.add_problem(f"{checked.size:,} bytes; the limit is {most_bytes:,}")
-                return
-            for number, line in enumerate(stream, 1):
-                try:
-                    messages = _messages(line)
-                except _InvalidRow as error:
-                    checked.add_problem(f"line {number}: {error}")
-                else:
-                    yield number, messages
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
+    with reading(file), file.open("rb") as stream:
+        checked.size = file.stat().st_size
+        if most_bytes is not None and checked.size > most_bytes:
+            checked.add_problem(f"{checked.size:,} bytes; the limit is {most_bytes:,}")
+            return
+        for number, line in enumerate(stream, 1):
+            try:
+                messages = _messages(line)
+            except _InvalidRow as error:
+                checked.add_problem(f"line {number}: {error}")
+            else:
+                yield number, messages
 
 
 def _messages(line: bytes) -> list[_Message]:

@@ -1,7 +1,7 @@
-"""An OpenAI-compatible server's files and fine-tuning jobs; imported late.
+"""The files and fine-tuning jobs of an OpenAI-compatible server, with retries and errors.
 
-Requests are made by the openai package's typed calls; replies are read as plain JSON, since the
-package checks none and gives a page of HTML out as a string.
+Imports the openai package, which takes about a second. Its typed calls make the requests; replies
+are read as plain JSON, because the package does not check them and returns HTML as a string.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,103 +26,82 @@ from engine.backends.openai.failures import (
     Asked,
     Failure,
     Trouble,
+    explain,
     server_words,
     wait_before_retry,
 )
-from engine.core.errors import BalcaoError
-from engine.training.openai.failures import explain_job, is_not_ready, may_have_worked
+from engine.core.files import reading
+from engine.core.text import one_line
 from engine.training.openai.job import (
-    DROPPABLE_FIELDS,
+    OPTIONAL_FIELDS,
     JobEvent,
     JobSettings,
     JobState,
-    job_event,
-    job_state,
     optional_fields,
+    parse_event,
+    parse_state,
 )
 
 if TYPE_CHECKING:
     from openai._legacy_response import LegacyAPIResponse
 
-
-class ProgressFile(io.BufferedReader):
-    """Calls `on_read` with the bytes that have been read so far."""
-
-    def __init__(self, file: Path, on_read: Callable[[int], None]) -> None:
-        super().__init__(io.FileIO(file))
-        self._on_read = on_read
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As every file's."""
-        data = super().read(size)
-        self._on_read(self.tell())
-        return data
-
-
-def open_with_progress(file: Path, on_read: Callable[[int], None]) -> ProgressFile:
-    """Open a file for reading. Raises BalcaoError."""
-    try:
-        return ProgressFile(file, on_read)
-    except OSError as error:
-        raise BalcaoError(f"{file} cannot be read: {error.strerror}.") from None
-
-
-_LOOKS = 3
-"""How often something is looked for that may have been made: lists lag behind."""
+_LOOKUPS = 3
+"""How often to look for a new file or job: the server's lists lag."""
 _READY_TRIES = 60
-_TELL_AFTER = 1
-"""Tries in vain before the person is told."""
+_REPORT_AFTER = 1
+"""Failed tries before the user sees a message."""
 _TIMED_OUT = (Trouble.SILENT, Trouble.CONNECT_TIMEOUT, Trouble.CUT)
 
 T = TypeVar("T")
-Raw = Awaitable["LegacyAPIResponse[Any]"]
+Reply = Awaitable["LegacyAPIResponse[Any]"]
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Seconds to connect and without a byte; how often to try again; seconds between two looks.
+    """Time limits and retries. `connect`, `stall` (without a byte) and `settle` are in seconds.
 
-    `retries` is for what changes something, `reading` for what does not.
+    `retries` applies to requests that change something, `read_retries` to the others; `settle` is
+    the pause between two lookups of a new file or job.
     """
 
     connect: float
     stall: float
     retries: int
-    reading: int
+    read_retries: int
     settle: float
 
 
-class RetryingClient:
-    """Asks one server. `on_trouble` is told when a server does not answer for long."""
+class Retrier:
+    """Send requests to one server again after failures; report long outages to `on_outage`."""
 
-    def __init__(self, server: str, pace: RetryPolicy) -> None:
+    def __init__(self, server: str, policy: RetryPolicy) -> None:
         self._server = server
-        self._pace = pace
-        self.on_trouble: Callable[[str], None] = lambda _: None
+        self._policy = policy
+        self.on_outage: Callable[[str], None] = lambda _: None
 
-    async def read(self, ask: Callable[[], Raw], *, patient: bool = True) -> Mapping[str, Any]:
-        """Ask for something that may be asked for any number of times; returns a JSON object."""
-        retries = self._pace.reading if patient else self._pace.retries
-        tried, patience = 0, self._pace.stall
+    async def read(self, send: Callable[[], Reply], *, patient: bool = True) -> Mapping[str, Any]:
+        """Send an idempotent request until it succeeds; return the reply's JSON object."""
+        retries = self._policy.read_retries if patient else self._policy.retries
+        tried, patience = 0, self._policy.stall
         while True:
             try:
-                return json_object(await ask())
+                return json_object(await send())
             except openai.APIError as error:
                 failure = failure_of(error)
                 again = Failure(Trouble.HUNG_UP) if failure.trouble in _TIMED_OUT else failure
                 wait = wait_before_retry(again, tried, retries, patience)
                 if wait is None:
                     raise
-                if tried == _TELL_AFTER:
-                    self.on_trouble(f"no answer from {self._server}; trying again")
+                if tried == _REPORT_AFTER:
+                    self.on_outage(f"no answer from {self._server}; trying again")
             await asyncio.sleep(wait)
             tried, patience = tried + 1, patience - max(wait, FIRST_WAIT)
 
-    async def pages(self, ask: Callable[[str], Raw]) -> AsyncIterator[Mapping[str, Any]]:
-        """The objects of a list, page by page; `ask` takes the id that the page comes after."""
+    async def pages(self, send: Callable[[str], Reply]) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the objects of a list; `send` requests the page after an id."""
         after = ""
         while True:
-            page = await self.read(functools.partial(ask, after))
+            page = await self.read(functools.partial(send, after))
             data = page.get("data")
             items = [item for item in data if isinstance(item, Mapping)] if data else []
             for item in items:
@@ -136,41 +116,42 @@ class RetryingClient:
         find: Callable[[], Awaitable[T | None]],
         change: Callable[[Failure], bool] = lambda _: False,
     ) -> T:
-        """Do what must not be done twice. After an unclear failure it is looked for first.
+        """Send a request that must not take effect twice.
 
-        `change` may alter what is asked for, after a refusal; it returns whether it did.
+        After an unclear failure, `find` looks for its result before it is sent again. `change` may
+        alter the request after a refusal, and returns whether it did.
         """
-        tried, patience, waits = 0, self._pace.stall, _READY_TRIES
+        tried, patience, waits = 0, self._policy.stall, _READY_TRIES
         while True:
             try:
                 return await act()
             except openai.APIError as error:
                 failure = failure_of(error)
-                if may_have_worked(failure) and (found := await self.look(find)) is not None:
+                if _may_have_worked(failure) and (found := await self.look_up(find)) is not None:
                     return found
                 wait: float | None
                 if change(failure):
                     wait = 0.0
-                elif is_not_ready(failure) and waits:
-                    waits, wait = waits - 1, max(self._pace.settle, FIRST_WAIT)
+                elif _is_not_ready(failure) and waits:
+                    waits, wait = waits - 1, max(self._policy.settle, FIRST_WAIT)
                 else:
-                    wait = wait_before_retry(failure, tried, self._pace.retries, patience)
+                    wait = wait_before_retry(failure, tried, self._policy.retries, patience)
                     tried, patience = tried + 1, patience - max(wait or 0.0, FIRST_WAIT)
                 if wait is None:
                     raise
             await asyncio.sleep(wait)
 
-    async def look(self, find: Callable[[], Awaitable[T | None]]) -> T | None:
-        """Look for something that may be there or may be about to be."""
-        for look in range(_LOOKS):
-            await asyncio.sleep(look * self._pace.settle)
+    async def look_up(self, find: Callable[[], Awaitable[T | None]]) -> T | None:
+        """Call `find` a few times, for a file or job that may appear with a delay."""
+        for number in range(_LOOKUPS):
+            await asyncio.sleep(number * self._policy.settle)
             if (found := await find()) is not None:
                 return found
         return None
 
 
 def json_object(raw: LegacyAPIResponse[Any]) -> Mapping[str, Any]:
-    """The reply's JSON object. Raises Broken for anything else that came with a good status."""
+    """Return the reply's JSON object. Raise Broken for any other reply with a good status."""
     try:
         body = raw.http_response.json()
     except ValueError:
@@ -182,68 +163,81 @@ def json_object(raw: LegacyAPIResponse[Any]) -> Mapping[str, Any]:
 
 
 def id_of(raw: Mapping[str, Any]) -> str:
-    """The object's id. Raises Broken if it has none."""
+    """Return the object's id. Raise Broken if it is missing."""
     found = raw.get("id")
     if not isinstance(found, str) or not found:
-        raise _no_answer(raw)
+        raise _wrong_object(raw)
     return found
 
 
 def state_of(raw: Mapping[str, Any]) -> JobState:
-    """The job's state. Raises Broken if that is no job."""
-    state = job_state(raw)
+    """Return the job's state. Raise Broken if the object is not a job."""
+    state = parse_state(raw)
     if state is None:
-        raise _no_answer(raw)
+        raise _wrong_object(raw)
     return state
 
 
-def _no_answer(raw: Mapping[str, Any]) -> Broken:
+def _wrong_object(raw: Mapping[str, Any]) -> Broken:
     words = server_words(raw)[2] if "error" in raw else ""
     return Broken(Failure(Trouble.NOT_A_STREAM, HTTPStatus.OK, words=words))
 
 
+class _ProgressFile(io.BufferedReader):
+    """Report the bytes read so far to `on_read`."""
+
+    def __init__(self, file: Path, on_read: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(file))
+        self._on_read = on_read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._on_read(self.tell())
+        return data
+
+
 _FILES_PAGE, _JOBS_PAGE, _EVENTS_PAGE = 1000, 100, 100
-_SLACK = 86_400
-"""Seconds by which the server's clock may differ from ours, when lists are read backwards."""
-_SLOWEST_LINK = 100_000
+_CLOCK_TOLERANCE = 86_400
+"""Seconds that the server's clock may differ from ours when lists are read backwards."""
+_SLOWEST_UPLOAD = 100_000
 """Bytes a second, for the time limit of an upload."""
 
 
 class FineTuningClient:
-    """One server's files and fine-tuning jobs. Every call raises EngineUnavailable."""
+    """The files and fine-tuning jobs of one server. Every call may raise EngineUnavailable."""
 
-    def __init__(self, asked: Asked, base_url: str | None, key: str, pace: RetryPolicy) -> None:
+    def __init__(self, asked: Asked, base_url: str | None, key: str, policy: RetryPolicy) -> None:
         self._asked = asked
-        self._own = base_url is None
-        self._pace = pace
-        self._asking = RetryingClient(asked.server, pace)
+        self._is_openai = base_url is None
+        self._policy = policy
+        self._retrier = Retrier(asked.server, policy)
         self._client = make_client(
-            asked.server, base_url, key, connect=pace.connect, stall=pace.stall
+            asked.server, base_url, key, connect=policy.connect, stall=policy.stall
         )
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    def tell(self, on_trouble: Callable[[str], None]) -> None:
-        """Have `on_trouble` told what a person should know while a call takes its time."""
-        self._asking.on_trouble = on_trouble
+    def report_outages(self, on_outage: Callable[[str], None]) -> None:
+        """Call `on_outage` with a message when the server does not answer for long."""
+        self._retrier.on_outage = on_outage
 
     def without_key(self, text: str) -> str:
-        """`text`, which is a server's, without the key that it may repeat."""
+        """Remove the API key from a server's text."""
         return text.replace(self._client.api_key, "…")
 
     async def shutdown_date(self, model: str) -> str:
-        """When the server says that it shuts a model down, or nothing.
+        """Return the date on which the server will shut a model down, or an empty string.
 
-        An unknown model is an error at OpenAI's own address; others need not list theirs.
+        OpenAI refuses unknown models here; other servers need not list theirs.
         """
         get = self._client.models.with_raw_response.retrieve
-        with self._edge():
+        with self._errors():
             try:
-                found = await self._asking.read(lambda: get(model), patient=False)
+                found = await self._retrier.read(lambda: get(model), patient=False)
             except openai.APIStatusError as error:
-                if self._own or isinstance(error, openai.AuthenticationError):
+                if self._is_openai or isinstance(error, openai.AuthenticationError):
                     raise
                 return ""
         day = found.get("shutdown_date")
@@ -252,29 +246,31 @@ class FineTuningClient:
     async def upload(
         self, file: Path, size: int, name: str, began: int, on_read: Callable[[int], None]
     ) -> str:
-        """Upload a file of `size` bytes under a name of its own; returns the server's id.
+        """Upload a file of `size` bytes under a unique name and return the server's id.
 
-        `on_read` is told the bytes that have gone out, `began` is the run's Unix time.
+        `on_read` gets the bytes sent so far; `began` is the Unix time of the job's start.
         """
-        pace = self._pace
-        # What is sent lies in buffers on the way when the wait for an answer begins.
-        wait = pace.stall + size / _SLOWEST_LINK
-        limit = httpx2.Timeout(pace.stall, connect=pace.connect, read=wait)
+        policy = self._policy
+        # Buffers on the way may still hold the file when the wait for an answer begins.
+        wait = policy.stall + size / _SLOWEST_UPLOAD
+        limit = httpx2.Timeout(policy.stall, connect=policy.connect, read=wait)
         create = self._client.files.with_raw_response.create
 
         async def act() -> str:
-            with open_with_progress(file, on_read) as stream:
+            with reading(file):
+                stream = _ProgressFile(file, on_read)
+            with stream:
                 sent = (name, stream, "application/jsonl")
                 raw = await create(file=sent, purpose="fine-tune", timeout=limit)
             return id_of(json_object(raw))
 
-        with self._edge():
-            return await self._asking.once(act, lambda: self._find_file(name, began))
+        with self._errors():
+            return await self._retrier.once(act, lambda: self._find_file(name, began))
 
     async def find_file(self, name: str, began: int) -> str | None:
-        """The id of the file of that name that was uploaded since `began`, if there is one."""
-        with self._edge():
-            return await self._asking.look(lambda: self._find_file(name, began))
+        """Return the id of the file of that name, uploaded since `began`, or None."""
+        with self._errors():
+            return await self._retrier.look_up(lambda: self._find_file(name, began))
 
     async def create(
         self, settings: JobSettings, files: Sequence[str], run: str, began: int
@@ -292,57 +288,55 @@ class FineTuningClient:
             return state_of(json_object(raw))
 
         def without(failure: Failure) -> bool:
-            refused = [name for name in DROPPABLE_FIELDS - left_out if failure.refuses(name)]
+            refused = [name for name in OPTIONAL_FIELDS - left_out if failure.refuses(name)]
             left_out.update(refused)
             for name in refused:
-                self._asking.on_trouble(f"{self._asked.server} takes no `{name}`: it is left out")
+                self._retrier.on_outage(f"{self._asked.server} refuses `{name}`: left out")
             return bool(refused)
 
-        with self._edge():
-            return await self._asking.once(
+        with self._errors():
+            return await self._retrier.once(
                 act, lambda: self._find_job(files[0], run, began), change=without
             )
 
     async def find_job(self, training_file: str, run: str, began: int) -> JobState | None:
-        """The job of that run, if the server has one."""
-        with self._edge():
-            return await self._asking.look(lambda: self._find_job(training_file, run, began))
+        """Return the job of that run, or None."""
+        with self._errors():
+            return await self._retrier.look_up(lambda: self._find_job(training_file, run, began))
 
     async def job(self, job_id: str) -> JobState:
-        """How a job stands."""
+        """Return the state of a job."""
         get = self._client.fine_tuning.jobs.with_raw_response.retrieve
-        with self._edge():
-            return state_of(await self._asking.read(lambda: get(job_id)))
+        with self._errors():
+            return state_of(await self._retrier.read(lambda: get(job_id)))
 
     async def cancel(self, job_id: str) -> JobState:
-        """Cancel a job; doing so twice does no harm."""
+        """Cancel a job; a second time has no effect."""
         post = self._client.fine_tuning.jobs.with_raw_response.cancel
-        with self._edge():
-            return state_of(await self._asking.read(lambda: post(job_id), patient=False))
+        with self._errors():
+            return state_of(await self._retrier.read(lambda: post(job_id), patient=False))
 
     async def events(self, job_id: str, last: str) -> list[JobEvent]:
-        """The events after the one with the id `last` (empty: all), oldest first."""
+        """Return the events after the one with the id `last` (empty: all), oldest first."""
+        call = self._client.fine_tuning.jobs.with_raw_response.list_events
+        pages = self._retrier.pages(
+            lambda after: call(job_id, after=after or omit, limit=_EVENTS_PAGE)
+        )
         found: list[JobEvent] = []
-        with self._edge():
-            async for raw in self._events(job_id):
-                event = job_event(raw)
+        with self._errors():
+            async for raw in pages:
+                event = parse_event(raw)
                 if last and event.id == last:
                     break
                 found.append(event)
         return found[::-1]
 
-    def _edge(self) -> Edge:
-        return Edge(self._asked, self._client.api_key, began=False, words=explain_job)
-
-    def _events(self, job_id: str) -> AsyncIterator[Mapping[str, Any]]:
-        call = self._client.fine_tuning.jobs.with_raw_response.list_events
-        return self._asking.pages(
-            lambda after: call(job_id, after=after or omit, limit=_EVENTS_PAGE)
-        )
+    def _errors(self) -> Edge:
+        return Edge(self._asked, self._client.api_key, began=False, words=_explain)
 
     async def _find_file(self, name: str, began: int) -> str | None:
         call = self._client.files.with_raw_response.list
-        pages = self._asking.pages(
+        pages = self._retrier.pages(
             lambda after: call(
                 purpose="fine-tune", order="desc", limit=_FILES_PAGE, after=after or omit
             )
@@ -356,11 +350,11 @@ class FineTuningClient:
 
     async def _find_job(self, training_file: str, run: str, began: int) -> JobState | None:
         call = self._client.fine_tuning.jobs.with_raw_response.list
-        pages = self._asking.pages(lambda after: call(after=after or omit, limit=_JOBS_PAGE))
+        pages = self._retrier.pages(lambda after: call(after=after or omit, limit=_JOBS_PAGE))
         async for job in pages:
             metadata = job.get("metadata")
             marked = isinstance(metadata, Mapping) and metadata.get("balcao_run") == run
-            # The file is this run's alone: that holds where a server drops the metadata.
+            # Only this run uses the file: that works where a server drops the metadata.
             if marked or job.get("training_file") == training_file:
                 return state_of(job)
             if _is_before(job, began):
@@ -369,5 +363,88 @@ class FineTuningClient:
 
 
 def _is_before(raw: Mapping[str, Any], began: int) -> bool:
-    made = raw.get("created_at")
-    return isinstance(made, int | float) and made < began - _SLACK
+    created = raw.get("created_at")
+    return isinstance(created, int | float) and created < began - _CLOCK_TOLERANCE
+
+
+_OTHER_WAYS = (
+    "Use another provider (--base-url), or train a LoRA on your own machine: balcao train."
+)
+_CLOSED = re.compile(
+    r"fine-?tun\w*\b.{0,80}\b(not available|no longer|unavailable|closed|disabled|deprecated"
+    r"|not enabled|not supported)",
+    re.IGNORECASE,
+)
+_NOT_READY = re.compile(r"not ready|still (being )?process|being processed", re.IGNORECASE)
+_RESUME = "Nothing is lost: add --resume to continue."
+_QUOTE_WIDTH = 300
+
+
+def _explain(failure: Failure, asked: Asked) -> tuple[str, str]:
+    """Return the message and the remedy for a failed request about a job."""
+    quoted = _quoted(failure)
+    if failure.quota:
+        return explain(failure, asked)[0], f"Add credit or raise the limit there. {_RESUME}"
+    if failure.trouble in (Trouble.NOT_A_STREAM, Trouble.GARBLED):
+        return (
+            f"{asked.server} sent an unexpected answer{quoted}.",
+            "Check the address (it usually ends in /v1), and whether the network needs a log-in.",
+        )
+    if failure.trouble is not Trouble.REFUSED:
+        return explain(failure, asked)[0], f"Check the network. {_RESUME}"
+    if _is_closed(failure):
+        return (
+            f"{asked.server} does not let this account fine-tune “{asked.model}”{quoted}.",
+            f"OpenAI is closing self-serve fine-tuning (docs/guide/fine-tuning.md). {_OTHER_WAYS}",
+        )
+    return _explain_status(failure, asked, quoted)
+
+
+def _explain_status(failure: Failure, asked: Asked, quoted: str) -> tuple[str, str]:
+    status = failure.status
+    if status == HTTPStatus.UNAUTHORIZED:
+        return explain(failure, asked)[0], f"Run: balcao keys set {asked.key_env}. {_RESUME}"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return f"The file is too large for {asked.server}{quoted}.", "Prepare fewer rows."
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return explain(failure, asked)[0], f"Wait a while. {_RESUME}"
+    if status == HTTPStatus.NOT_FOUND and asked.model in failure.words:
+        return (
+            f"{asked.server} does not serve the model “{asked.model}”{quoted}.",
+            f"Choose another model with --model. {_OTHER_WAYS}",
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        return (
+            f"{asked.server} did not find the file or job{quoted}.",
+            "It may belong to another account or project, or the server does not fine-tune.",
+        )
+    return (
+        f"{asked.server} refused the job (status {status}){quoted}.",
+        f"Change the settings that it names. {_RESUME}",
+    )
+
+
+def _quoted(failure: Failure) -> str:
+    words = one_line(failure.words, _QUOTE_WIDTH).rstrip(".")
+    return f": “{words}”" if words else ""
+
+
+def _is_closed(failure: Failure) -> bool:
+    """Return whether the account may not fine-tune at all."""
+    if failure.status == HTTPStatus.FORBIDDEN:
+        return True
+    refused = failure.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+    return refused and bool(_CLOSED.search(failure.words))
+
+
+def _is_not_ready(failure: Failure) -> bool:
+    """Return whether the server is still processing an uploaded file."""
+    return failure.status == HTTPStatus.BAD_REQUEST and bool(_NOT_READY.search(failure.words))
+
+
+def _may_have_worked(failure: Failure) -> bool:
+    """Return whether the request may have taken effect in spite of the failure."""
+    if failure.trouble is Trouble.REFUSED:
+        unclear = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT)
+        return failure.status in unclear or failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return failure.trouble is not Trouble.CONNECT_TIMEOUT

@@ -152,9 +152,7 @@ def plan_job(folder: Path, settings: JobSettings, price: float | None, today: da
     """
     settings.check()
     if not (folder / TRAIN).is_file():
-        raise UsageError(
-            f"{folder} has no {TRAIN}.", "Write one: balcao prepare TRN --out DIR."
-        )
+        raise UsageError(f"{folder} has no {TRAIN}.", "Write one: balcao prepare TRN --out DIR.")
     counter, limit = counter_for(settings.model), row_limit(settings.model)
     files = {TRAIN: check_file(folder / TRAIN, counter, limit)}
     train = files[TRAIN]

@@ -1,7 +1,7 @@
-"""Carries out a fine-tuning job: upload, start, follow, record; from wherever it was left.
+"""Run a fine-tuning job: upload, start, follow, add the engine; continue where it was left.
 
-What is known is written down before the next thing is done, so a job can be killed at any moment
-and picked up again: nothing is uploaded twice and no job is started twice.
+Each result is recorded before the next request, so that the process can be killed at any moment:
+nothing is uploaded twice and no job is started twice.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from engine.config import keys
 from engine.config.engines import add_tuned
 from engine.config.settings import OpenAIEngine, Settings
 from engine.core.errors import BalcaoError, UsageError
-from engine.core.files import describe_file
+from engine.core.files import describe_file, reading
 from engine.core.types import Progress
 from engine.training.openai.job import (
-    CurvePoint,
+    ENDED,
     JobEvent,
     JobRecord,
     JobSettings,
     JobState,
-    upload_name,
     write_job,
 )
 
@@ -40,48 +39,47 @@ if TYPE_CHECKING:
 
 
 _NO_KEY = "no-key-needed"
-"""Sent to a server that asks for none: the package insists on sending something."""
-_RETRIES = 30
-"""How often a job is asked for again: with growing pauses, some four minutes without a server."""
-_LONGEST_SETTLE = 2.0
+"""Sent to servers that need no key: the openai package insists on one."""
+_READ_RETRIES = 30
+"""With growing pauses, about four minutes without an answer."""
+_MAX_SETTLE = 2.0
 
 
-def default_provider(chosen: Settings) -> OpenAIEngine:
-    """The engine whose address, key and time limits a job takes where no flag says otherwise."""
-    row = chosen.engines.get("openai")
+def default_provider(settings: Settings) -> OpenAIEngine:
+    """Return the engine whose address, key and time limits are a job's defaults."""
+    row = settings.engines.get("openai")
     return row if isinstance(row, OpenAIEngine) else OpenAIEngine()
 
 
 def provider_url(given: str | None, row: OpenAIEngine) -> str | None:
-    """The server's address; None is OpenAI's own. Raises UsageError if it is none."""
-    # The variable is the package's own; without it the rows would go elsewhere than told.
+    """Return the server's address; None for OpenAI. Raise UsageError if it is invalid."""
+    # The openai package reads this variable itself: without it here, the rows would be sent
+    # to an address that was not announced.
     base_url = given or row.base_url or os.environ.get("OPENAI_BASE_URL") or None
     if base_url and split(base_url) is None:
-        raise UsageError(
-            "The server's address is no plain web address.",
-            "Write it like https://models.example/v1.",
-        )
+        raise UsageError("Invalid server address.", "Write it like https://models.example/v1.")
     return base_url
 
 
-def open_provider(settings: JobSettings, row: OpenAIEngine, every: float) -> FineTuningClient:
-    """Load the openai package (about a second) and make a client; no network is used.
+def open_client(settings: JobSettings, row: OpenAIEngine, interval: float) -> FineTuningClient:
+    """Load the openai package (about a second) and make a client, without using the network.
 
-    Raises UsageError without a key, BalcaoError without the package.
+    Raise UsageError without a valid key, BalcaoError without the package.
     """
     if find_spec("openai") is None:
-        raise BalcaoError("The openai package is missing.", "Install it: pip install openai.")
+        raise BalcaoError("The openai package is not installed.", "Run: pip install openai.")
     name = settings.api_key_env
-    found = keys.source(name) if name else None
-    if found is None and settings.base_url is None:
+    stored = name and keys.source(name) is not None
+    if not stored and settings.base_url is None:
         raise UsageError(
-            f"OpenAI needs a key, and {name or 'none'} is not set.",
-            f"Keep one: balcao keys set {name or 'OPENAI_API_KEY'}.",
+            f"OpenAI needs an API key, but {name or 'its name'} is not set.",
+            f"Store one: balcao keys set {name or 'OPENAI_API_KEY'}.",
         )
-    if found and not keys.is_sendable(keys.value(name)):
+    key = keys.value(name) if stored else ""
+    if key and not keys.is_sendable(key):
         raise UsageError(
-            f"What {name} holds cannot be a key: it has characters that none has.",
-            f"Put the key there once more, by itself: balcao keys set {name}.",
+            f"Invalid API key in {name}: it contains invalid characters.",
+            f"Store it again: balcao keys set {name}.",
         )
     from engine.training.openai.client import FineTuningClient, RetryPolicy
 
@@ -90,52 +88,56 @@ def open_provider(settings: JobSettings, row: OpenAIEngine, every: float) -> Fin
         server=server_name(settings.base_url),
         model=settings.model,
         key_env=name,
-        has_key=found is not None,
+        has_key=bool(stored),
         connect_timeout=row.connect_timeout,
         stall_timeout=row.stall_timeout,
     )
-    settle = min(every, _LONGEST_SETTLE)
-    pace = RetryPolicy(row.connect_timeout, row.stall_timeout, row.max_retries, _RETRIES, settle)
-    return FineTuningClient(
-        asked, settings.base_url, (keys.value(name) if found else "") or _NO_KEY, pace
+    policy = RetryPolicy(
+        row.connect_timeout,
+        row.stall_timeout,
+        row.max_retries,
+        _READ_RETRIES,
+        min(interval, _MAX_SETTLE),
     )
+    return FineTuningClient(asked, settings.base_url, key or _NO_KEY, policy)
 
 
 _JOB = "job"
 _FIRST_PAUSE = 1.0
-"""Seconds between the first two looks at a job."""
+"""Seconds between the first two requests for a job's state."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobReporter:
-    """Where a job's course is told: progress again and again, sentences once."""
+    """Report a job: `progress` repeatedly, `say` each message once."""
 
     progress: Callable[[Progress], None]
     say: Callable[[str], None]
 
 
 class JobRunner:
-    """One job on one provider. `folder` holds the rows and the record."""
+    """Run the job in `folder`, which holds its rows and its record, on one server."""
 
     def __init__(
         self,
         folder: Path,
         record: JobRecord,
-        provider: FineTuningClient,
+        client: FineTuningClient,
         report: JobReporter,
-        every: float,
+        interval: float,
     ) -> None:
         self._folder = folder
         self._record = record
-        self._provider = provider
+        self._client = client
         self._report = report
-        provider.tell(report.say)
-        self._every = every
+        client.report_outages(report.say)
+        self._interval = interval
         self._total = 0
-        self._told_paused = False
+        self._paused = False
+        self._began = int(datetime.fromisoformat(record.created).timestamp())
 
     async def run(self) -> JobRecord:
-        """Go on until the job has ended; returns the record. Raises BalcaoError."""
+        """Continue until the job has ended and return the record. Raise BalcaoError."""
         if not self._record.job:
             await self._start()
         if self._record.status != "succeeded" or not self._record.model:
@@ -145,137 +147,122 @@ class JobRunner:
         return self._record
 
     async def cancel(self) -> JobRecord:
-        """Cancel the job, wherever it is; returns the record. Raises BalcaoError."""
-        if not self._record.job and _JOB in self._record.begun:
-            self._keep_job(await self._find_job())
+        """Cancel the job in any state and return the record. Raise BalcaoError."""
+        await self._find_job()
         if not self._record.job:
-            self._keep(status="cancelled")
+            self._save(status="cancelled")
             return self._record
-        self._keep_state(await self._provider.job(self._record.job))
-        if not self._record.ended and self._record.status != "succeeded":
-            self._keep_state(await self._provider.cancel(self._record.job))
+        self._save_state(await self._client.job(self._record.job))
+        if self._record.status not in ENDED:
+            self._save_state(await self._client.cancel(self._record.job))
         return self._record
 
     async def _start(self) -> None:
-        # First, since a job that is there already makes all else unnecessary.
-        if _JOB in self._record.begun:
-            self._keep_job(await self._find_job())
+        # First: an existing job makes all other requests unnecessary.
+        await self._find_job()
         if self._record.job:
             return
-        for number, given in enumerate(self._record.inputs):
+        for given in self._record.inputs:
             if given.name not in self._record.files:
-                await self._upload(given.name, number)
-        self._keep(begun=_with(self._record.begun, _JOB))
+                await self._upload(given.name, given.bytes, given.sha256)
+        self._mark_begun(_JOB)
         record = self._record
         files = [record.files[given.name] for given in record.inputs]
-        self._keep_job(await self._provider.create(record.settings, files, record.run, self._began))
-        self._report.say(f"job {self._record.job} has begun; --resume picks it up at any time")
+        self._save_job(await self._client.create(record.settings, files, record.run, self._began))
+        self._report.say(f"job {self._record.job} has started; --resume follows it at any time")
 
-    async def _find_job(self) -> JobState | None:
+    async def _find_job(self) -> None:
+        """Look for a job that an earlier process may have started."""
         record = self._record
-        training_file = record.files[record.inputs[0].name]
-        return await self._provider.find_job(training_file, record.run, self._began)
+        if not record.job and _JOB in record.begun:
+            training_file = record.files[record.inputs[0].name]
+            self._save_job(await self._client.find_job(training_file, record.run, self._began))
 
-    async def _upload(self, file: str, number: int) -> None:
-        record, name = self._record, upload_name(self._record, file)
+    async def _upload(self, file: str, size: int, sha256: str) -> None:
+        name = self._record.upload_name(file)
         found = None
-        if file in record.begun:
-            found = await self._provider.find_file(name, self._began)
+        if file in self._record.begun:
+            found = await self._client.find_file(name, self._began)
         if found is None:
-            self._check_unchanged(file, number)
-            self._keep(begun=_with(record.begun, file))
-            size = max(record.inputs[number].bytes, 1)
+            path = self._folder / file
+            with reading(path):
+                unchanged = describe_file(path).sha256 == sha256
+            if not unchanged:
+                raise BalcaoError(
+                    f"{path} has changed since this job was confirmed.",
+                    "Restore the old rows, or start a new job with --again.",
+                )
+            self._mark_begun(file)
 
             def sent(count: int) -> None:
-                self._report.progress(Progress(f"uploading {file}", count / size))
+                self._report.progress(Progress(f"uploading {file}", count / max(size, 1)))
 
-            found = await self._provider.upload(self._folder / file, size, name, self._began, sent)
-        self._keep(files=self._record.files | {file: found})
+            found = await self._client.upload(path, size, name, self._began, sent)
+        self._save(files=self._record.files | {file: found})
         self._report.say(f"{file} is uploaded as {found}")
 
-    def _check_unchanged(self, file: str, number: int) -> None:
-        try:
-            now = describe_file(self._folder / file)
-        except OSError as error:
-            raise BalcaoError(f"{self._folder / file} cannot be read: {error.strerror}.") from error
-        if now.sha256 != self._record.inputs[number].sha256:
-            raise BalcaoError(
-                f"{self._folder / file} has changed since this job was agreed upon.",
-                "Put the old rows back, or begin anew with --again.",
-            )
-
     async def _follow(self) -> None:
-        # Files are looked at within seconds; what is trained then takes minutes or hours.
-        pause = min(_FIRST_PAUSE, self._every)
+        # Files are checked within seconds; training then takes minutes or hours.
+        pause = min(_FIRST_PAUSE, self._interval)
         while True:
-            state = await self._provider.job(self._record.job)
-            events = await self._provider.events(self._record.job, self._record.last_event)
-            self._note(events)
-            self._keep_state(state)
-            self._show(state)
-            if state.ended:
+            state = await self._client.job(self._record.job)
+            self._save_events(await self._client.events(self._record.job, self._record.last_event))
+            self._save_state(state)
+            self._show(state.status)
+            if state.status in ENDED:
                 return
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, self._every)
+            pause = min(pause * 1.5, self._interval)
 
-    def _note(self, events: list[JobEvent]) -> None:
-        """Keep the curve, tell the rest."""
+    def _save_events(self, events: list[JobEvent]) -> None:
         if not events:
             return
-        points = [
-            CurvePoint(event.step or 0, event.loss or 0.0, event.valid_loss)
-            for event in events
-            if event.is_metric
-        ]
         for event in events:
-            self._total = event.total or self._total
-            if not event.is_metric:
-                self._report.say(self._provider.without_key(event.message))
-        self._keep(curve=[*self._record.curve, *points], last_event=events[-1].id)
+            self._total = event.total_steps or self._total
+            if event.point is None:
+                self._report.say(self._client.without_key(event.message))
+        points = [event.point for event in events if event.point is not None]
+        self._save(curve=[*self._record.curve, *points], last_event=events[-1].id)
 
-    def _show(self, state: JobState) -> None:
-        label, fraction = state.status, None
+    def _show(self, status: str) -> None:
+        label, fraction = status, None
         if self._record.curve:
             point = self._record.curve[-1]
-            of = f"/{self._total}" if self._total else ""
-            valid = "" if point.valid_loss is None else f", on valid {point.valid_loss:.3f}"
-            label = f"{state.status}, step {point.step}{of}, loss {point.loss:.3f}{valid}"
+            total = f"/{self._total}" if self._total else ""
+            label += f", step {point.step}{total}, loss {point.loss:.3f}"
+            if point.valid_loss is not None:
+                label += f", validation {point.valid_loss:.3f}"
             fraction = min(point.step / self._total, 1.0) if self._total else None
-        self._report.progress(Progress(self._provider.without_key(label), fraction))
-        if state.status == "paused" and not self._told_paused:
-            self._report.say("the job is paused; it goes on when it is resumed at the server")
-        self._told_paused = state.status == "paused"
+        self._report.progress(Progress(self._client.without_key(label), fraction))
+        paused = status == "paused"
+        if paused and not self._paused:
+            self._report.say("the job is paused; resume it on the server")
+        self._paused = paused
 
     def _add_engine(self) -> None:
-        settings = self._record.settings
-        model = self._record.model
-        base = base_model(model)
-        engine = add_tuned(model, base, settings.base_url, settings.api_key_env, settings.engine)
-        self._keep(engine=engine)
+        settings, model = self._record.settings, self._record.model
+        base_url, key = settings.base_url, settings.api_key_env
+        self._save(engine=add_tuned(model, base_model(model), base_url, key, settings.engine))
 
-    def _keep_job(self, state: JobState | None) -> None:
+    def _mark_begun(self, request: str) -> None:
+        if request not in self._record.begun:
+            self._save(begun=[*self._record.begun, request])
+
+    def _save_job(self, state: JobState | None) -> None:
         if state is not None:
-            self._keep(job=state.id, status=state.status)
+            self._save(job=state.id, status=state.status)
 
-    def _keep_state(self, state: JobState) -> None:
-        clean = self._provider.without_key
-        self._keep(
+    def _save_state(self, state: JobState) -> None:
+        clean = self._client.without_key
+        self._save(
             status=clean(state.status),
             model=clean(state.model),
             trained_tokens=state.trained_tokens,
             error=clean(state.error),
         )
 
-    def _keep(self, **changed: object) -> None:
+    def _save(self, **changed: object) -> None:
         record = msgspec.structs.replace(self._record, **changed)
         if record != self._record:
             write_job(self._folder, record)
             self._record = record
-
-    @property
-    def _began(self) -> int:
-        return int(datetime.fromisoformat(self._record.created).timestamp())
-
-
-def _with(names: list[str], name: str) -> list[str]:
-    return names if name in names else [*names, name]

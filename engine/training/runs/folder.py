@@ -1,11 +1,11 @@
-"""The folder of a LoRA run: what it holds before, while and after it trains.
+"""The folder of a training run: check it, lock it, and read and write its files.
 
-run.json       what is being trained, from what, with which values
-checkpoints/   the last two states to go on from; gone when the adapter is there
-metrics.jsonl  one object for every step that was logged, and for every sample
-status.json    how far it is: run_status
-train.log      what a run of `--detach` says
-the adapter, its model model_card and, written last of all, manifest.json
+run.json       what the run trains: base, data, recipe
+checkpoints/   the last two checkpoints; deleted once the adapter is written
+metrics.jsonl  an object for each logged step and for each sample
+status.json    how far the run is (see status)
+train.log      the output of `balcao train --detach`
+README.md and the adapter's own files, and finally manifest.json
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import re
-import time
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +22,222 @@ from typing import Any
 
 import msgspec
 
-from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import MANIFEST, Input, Manifest, read_manifest, timestamp, write_atomic
+from engine.config import engines, paths
+from engine.core.errors import BalcaoError, DataError, UsageError, why
+from engine.core.files import (
+    MANIFEST,
+    Input,
+    Manifest,
+    lock,
+    locked,
+    read_manifest,
+    reading,
+    timestamp,
+    write_atomic,
+    writing,
+)
+from engine.core.i18n import tr
 from engine.core.text import json_line
 from engine.training.recipe import Recipe, learns_the_same
 from engine.training.runs.status import STATUS_FILE
+
+ADAPTER_KIND, ADAPTER_VERSION = "lora-adapter", 1
+RUN_FILE, METRICS_FILE, LOG_FILE = "run.json", "metrics.jsonl", "train.log"
+CHECKPOINTS = "checkpoints"
+WHOLE = "whole"
+"""The last file to be written into a checkpoint."""
+_LOCK = ".train.lock"
+_LOCK_WAIT = 0.5
+"""Seconds: `lock_holder` takes the lock for a moment to look."""
+_FILES_BEFORE_STEP_1 = {_LOCK, LOG_FILE, RUN_FILE, STATUS_FILE}
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+
+class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of run.json; `--resume` needs the same inputs again."""
+
+    base: str
+    weights: dict[str, int]
+    """The size in bytes of each file of the base."""
+    data: list[Input]
+    recipe: Recipe
+    prompt_version: int
+    processes: int = 1
+    created: str = msgspec.field(default_factory=timestamp)
+
+
+def write_inputs(out: Path, run: RunInputs) -> None:
+    """Write run.json. Raise BalcaoError if that fails."""
+    with writing(out / RUN_FILE):
+        write_atomic(out / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=2))
+
+
+def is_done(out: Path) -> bool:
+    """Return whether the run has written its adapter."""
+    return (out / MANIFEST).exists() and read_manifest(out).kind == ADAPTER_KIND
+
+
+def check_not_done(out: Path) -> None:
+    """Raise UsageError if the run has written its adapter."""
+    if is_done(out):
+        raise UsageError(f"The run in {out} is done.", "Choose a new folder with --out.")
+
+
+def check_new(out: Path) -> None:
+    """Raise UsageError if `out` is in use; a run that never made a step does not count."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file.", "Choose a new folder with --out.")
+    if lock_holder(out) is not None:
+        raise _busy(out)
+    if not out.exists() or _is_unused(out):
+        return
+    if (out / RUN_FILE).exists() and not is_done(out):
+        raise UsageError(
+            f"{out} has an unfinished run.",
+            "Continue it with --resume, or choose a new folder with --out.",
+        )
+    raise UsageError(f"{out} is not empty.", "Choose a new folder with --out.")
+
+
+def _is_unused(out: Path) -> bool:
+    names = {path.name for path in out.iterdir()} - _FILES_BEFORE_STEP_1
+    return not names or (names == {CHECKPOINTS} and not any((out / CHECKPOINTS).iterdir()))
+
+
+def check_resumable(out: Path, run: RunInputs) -> None:
+    """Raise UsageError if `out` has no idle run with the same inputs."""
+    if lock_holder(out) is not None:
+        raise _busy(out)
+    file = out / RUN_FILE
+    if not file.exists():
+        raise UsageError(f"{out} has no run to resume.", "Start one without --resume.")
+    try:
+        with reading(file):
+            old = msgspec.json.decode(file.read_bytes(), type=RunInputs)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{file} is invalid: {error}.", "Start a new run.") from error
+    changed = [
+        name
+        for name in ("base", "weights", "data", "prompt_version", "processes")
+        if getattr(old, name) != getattr(run, name)
+    ]
+    if not learns_the_same(old.recipe, run.recipe):
+        changed.append("recipe")
+    if changed:
+        raise UsageError(
+            f"The run in {out} started with a different {' and '.join(changed)}.",
+            "Resume with the same inputs, or start a new run in another folder.",
+        )
+
+
+def last_checkpoint(out: Path) -> Path | None:
+    """Return the newest complete checkpoint, or None."""
+    found = [
+        (int(match[1]), folder)
+        for folder in (out / CHECKPOINTS).glob("checkpoint-*")
+        if (match := _CHECKPOINT.fullmatch(folder.name)) and (folder / WHOLE).exists()
+    ]
+    return max(found)[1] if found else None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """Return the number of optimizer steps before a checkpoint; 0 without one."""
+    match = _CHECKPOINT.fullmatch(checkpoint.name) if checkpoint else None
+    return int(match[1]) if match else 0
+
+
+@contextmanager
+def lock_run(out: Path) -> Iterator[None]:
+    """Create the folder and lock it. Raise UsageError if another process trains in it."""
+    with locked(out / _LOCK, busy=_busy(out), wait=_LOCK_WAIT) as file:
+        with writing(out):
+            file.truncate(0)
+            file.write(f"{os.getpid()} {platform.node()}")
+            file.flush()
+        try:
+            yield
+        finally:
+            (out / _LOCK).unlink(missing_ok=True)
+
+
+def lock_holder(out: Path) -> int | None:
+    """Return the process that trains in `out`, or None; 0 for a process of another machine."""
+    try:
+        with (out / _LOCK).open(encoding="utf-8", errors="replace") as file:
+            if lock(file, shared=True):
+                return None
+            number, _, host = file.read(200).partition(" ")
+            return int(number) if number.isdigit() and host == platform.node() else 0
+    except OSError:
+        return None
+
+
+def _busy(out: Path) -> UsageError:
+    return UsageError(f"Another `balcao train` is running in {out}.", "Follow it: balcao runs.")
+
+
+def stop_run(out: Path) -> None:
+    """Ask the run in `out` to save and stop after its current step. Raise BalcaoError."""
+    process = lock_holder(out)
+    if process is None:
+        raise UsageError(
+            tr("No run is active in {out}.", out=out), tr("List the runs: balcao runs.")
+        )
+    if not process:
+        raise UsageError(
+            tr("The run in {out} belongs to another machine.", out=out), tr("Stop it there.")
+        )
+    try:
+        # Not SIGINT: children of a shell's `&` ignore it.
+        os.kill(process, signal.SIGTERM)
+    except OSError as error:
+        raise BalcaoError(
+            tr("Cannot stop process {process}: {why}.", process=process, why=why(error))
+        ) from error
+
+
+def add_engine(out: Path, wanted: str = "") -> str:
+    """Add an engine for the finished run in `out` and return its id. Raise BalcaoError.
+
+    The id is `wanted`, or derived from the folder's name.
+    """
+    if not is_done(out):
+        raise UsageError(
+            tr("The run in {out} is not done.", out=out),
+            tr("Wait until it has written an adapter."),
+        )
+    base = read_manifest(out).settings.get("base")
+    if not isinstance(base, str):
+        raise UsageError(tr("The manifest in {out} does not name a base model.", out=out))
+    # The manifest names the demo model by its folder: its path differs between machines.
+    model = paths.DEMO if base == paths.demo_model_dir().name else base
+    return engines.add_adapter(model, out, wanted)
+
+
+class MetricsWriter:
+    """Append to metrics.jsonl, after dropping what an earlier process logged past `step`."""
+
+    def __init__(self, out: Path, step: int) -> None:
+        self._file = out / METRICS_FILE
+        lines: list[bytes] = []
+        if self._file.exists():
+            with self._file.open("rb") as stream:
+                lines = [line for line in stream if _is_up_to(line, step)]
+        write_atomic(self._file, b"".join(lines))
+
+    def add(self, values: Mapping[str, object]) -> None:
+        """Append one line."""
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json_line(values) + "\n")
+
+
+def _is_up_to(line: bytes, step: int) -> bool:
+    try:
+        logged = msgspec.json.decode(line, type=dict[str, object]).get("step")
+    except msgspec.DecodeError:
+        return False
+    return isinstance(logged, int) and logged <= step
+
 
 _CARD = """---
 base_model: {base}
@@ -38,16 +249,16 @@ tags:
 
 # A LoRA adapter for {name}
 
-Made by `balcao train` on {created}.
-Asked about a product that it was shown, it answers with the product's description.
+Trained with `balcao train` on {created}. It answers questions about the products it was trained on
+with their descriptions.
 
 - Base: {name}
 - Rows: {kept:,} of {read:,}, {tokens:,} tokens an epoch ({data})
 - Steps: {steps:,}; mean loss of the last epoch: {loss}
-- Trained in: {precision}
+- Precision: {precision}
 {scores}
-It was trained with version {prompt_version} of Balcão's prompts and answers no others reliably.
-What it says of products that it was not shown is invented.
+It expects version {prompt_version} of Balcão's prompts; other prompts give unreliable answers.
+Answers about products that it was not trained on are invented.
 
 The recipe:
 
@@ -58,10 +269,15 @@ The recipe:
 
 
 def model_card(made: Manifest) -> str:
-    """The card's text, from the adapter's manifest."""
+    """Return the adapter's README.md, from its manifest."""
     settings: dict[str, Any] = made.settings
     base = str(settings["base"])
     loss = settings["loss"]
+    scores = (
+        f"- Word for word, greedy decoding, {name.replace('_', ' ')} rows:"
+        f" {score['right']} of {score['asked']}\n"
+        for name, score in settings["word_for_word"].items()
+    )
     return _CARD.format(
         base=json.dumps(base, ensure_ascii=False),
         name=base.replace("\\", "/").rstrip("/").rpartition("/")[2],
@@ -73,230 +289,10 @@ def model_card(made: Manifest) -> str:
         steps=settings["steps"],
         loss="not logged" if loss is None else f"{loss:.4f}",
         precision=settings["precision"],
-        scores="".join(map(_score, settings["word_for_word"].items())),
+        scores="".join(scores),
         prompt_version=made.prompt_version,
         recipe="\n".join(
             f"{name} = {msgspec.json.encode(value).decode()}"
             for name, value in settings["recipe"].items()
         ),
-    )
-
-
-def _score(named: tuple[str, dict[str, int]]) -> str:
-    name, score = named
-    return (
-        f"- Word for word, greedy decoding, {name.replace('_', ' ')} rows:"
-        f" {score['right']} of {score['asked']}\n"
-    )
-
-
-ADAPTER_KIND, ADAPTER_VERSION = "lora-adapter", 1
-RUN_FILE, METRICS_FILE, CHECKPOINTS, LOG_FILE = (
-    "run.json",
-    "metrics.jsonl",
-    "checkpoints",
-    "train.log",
-)
-WHOLE = "whole"
-"""A file that is written into a checkpoint after all the others."""
-_LOCK = ".train.lock"
-_PATIENCE = 0.5
-"""Seconds: who only looks whether a run is alive has the lock for a moment."""
-_OF_NO_STEP = (_LOCK, LOG_FILE, RUN_FILE, STATUS_FILE)
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-
-
-class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is made of: `--resume` goes on only if all of it is the same."""
-
-    base: str
-    weights: dict[str, int]
-    """Bytes of each of the base's files."""
-    data: list[Input]
-    recipe: Recipe
-    prompt_version: int
-    processes: int = 1
-    created: str = msgspec.field(default_factory=timestamp)
-
-
-def is_done(out: Path) -> bool:
-    """Whether the run has ended with an adapter."""
-    return (out / MANIFEST).exists() and read_manifest(out).kind == ADAPTER_KIND
-
-
-def existing(out: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(one for one in (out.absolute(), *out.absolute().parents) if one.exists())
-
-
-def check_not_done(out: Path) -> None:
-    """Raises UsageError if the run has ended with an adapter."""
-    if is_done(out):
-        raise UsageError(f"The run in {out} is done.", "Name a new folder with --out.")
-
-
-def check_new(out: Path) -> None:
-    """Raises UsageError if the folder holds anything but a run that never made a step.
-
-    Or if another process trains in it.
-    """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file.", "Name a new folder with --out.")
-    if lock_holder(out) is not None:
-        raise _at_work(out)
-    if not out.exists() or _is_unused(out):
-        return
-    if (out / RUN_FILE).exists() and not is_done(out):
-        raise UsageError(
-            f"{out} holds a run that has not ended.", "Go on with it: --resume. Or name another."
-        )
-    raise UsageError(
-        f"{out} is not empty.", "Name a new folder with --out; nothing is overwritten."
-    )
-
-
-def _is_unused(out: Path) -> bool:
-    names = {one.name for one in out.iterdir()} - set(_OF_NO_STEP)
-    return not names or (names == {CHECKPOINTS} and not any((out / CHECKPOINTS).iterdir()))
-
-
-def check_resumable(out: Path, run: RunInputs) -> None:
-    """Raises UsageError if the folder holds no run, one of something else, or one that is alive."""
-    if lock_holder(out) is not None:
-        raise _at_work(out)
-    if not (out / RUN_FILE).exists():
-        raise UsageError(f"There is no run in {out} to go on with.", "Begin one without --resume.")
-    try:
-        old = msgspec.json.decode((out / RUN_FILE).read_bytes(), type=RunInputs)
-    except (OSError, msgspec.DecodeError) as error:
-        raise DataError(f"{out / RUN_FILE} cannot be read: {error}.", "Begin anew.") from error
-    changed = [
-        name
-        for name in ("base", "weights", "data", "prompt_version", "processes")
-        if getattr(old, name) != getattr(run, name)
-    ]
-    if not learns_the_same(old.recipe, run.recipe):
-        changed.append("recipe")
-    if changed:
-        raise UsageError(
-            f"The run in {out} was begun with another {' and '.join(changed)}.",
-            "Give the same, or begin a new run in another folder.",
-        )
-
-
-def write_inputs(out: Path, run: RunInputs) -> None:
-    """Write what the run is. Raises BalcaoError if the disk says no."""
-    try:
-        write_atomic(out / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=2))
-    except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def last_checkpoint(out: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, or None."""
-    found = [
-        (int(match[1]), folder)
-        for folder in (out / CHECKPOINTS).glob("checkpoint-*")
-        if (match := _CHECKPOINT.fullmatch(folder.name)) and (folder / WHOLE).exists()
-    ]
-    return max(found)[1] if found else None
-
-
-def step_of(checkpoint: Path | None) -> int:
-    """The optimizer steps that a checkpoint has behind it."""
-    match = _CHECKPOINT.fullmatch(checkpoint.name) if checkpoint else None
-    return int(match[1]) if match else 0
-
-
-class MetricsWriter:
-    """Appends to metrics.jsonl; what a killed run logged after its last checkpoint is taken out."""
-
-    def __init__(self, out: Path, step: int) -> None:
-        self._file = out / METRICS_FILE
-        kept: list[bytes] = []
-        if self._file.exists():
-            with self._file.open("rb") as stream:
-                kept = [line for line in stream if _logged_by(line, step)]
-        write_atomic(self._file, b"".join(kept))
-
-    def add(self, values: Mapping[str, object]) -> None:
-        """One line."""
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json_line(values) + "\n")
-
-
-def _logged_by(line: bytes, step: int) -> bool:
-    try:
-        logged = msgspec.json.decode(line, type=dict[str, object]).get("step")
-    except msgspec.DecodeError:
-        return False
-    return isinstance(logged, int) and logged <= step
-
-
-@contextmanager
-def lock_run(out: Path) -> Iterator[None]:
-    """Makes the folder; raises UsageError if another process trains in it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = (out / _LOCK).open("a")
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    with handle:
-        if not _locked(handle.fileno()):
-            raise _at_work(out)
-        try:
-            handle.truncate(0)
-            handle.write(f"{os.getpid()} {platform.node()}")
-            handle.flush()
-        except OSError as error:
-            raise _unwritable(out, error) from error
-        try:
-            yield
-        finally:
-            (out / _LOCK).unlink(missing_ok=True)
-
-
-def lock_holder(out: Path) -> int | None:
-    """The process that trains in the folder, or None; 0 if it is one of another machine."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock tells it.
-        return None
-    try:
-        with (out / _LOCK).open("rb") as handle:
-            try:
-                fcntl.flock(handle.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                number, _, host = handle.read(200).decode(errors="replace").partition(" ")
-                return int(number) if number.isdigit() and host == platform.node() else 0
-    except OSError:  # no lock, no run; a folder that cannot be read has none that we could tell
-        pass
-    return None
-
-
-def _at_work(out: Path) -> UsageError:
-    """What is said where another process has the folder."""
-    return UsageError(f"Another `balcao train` is at work in {out}.", "Follow it: `balcao runs`.")
-
-
-def _locked(handle: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows: there two at once are not held apart.
-        return True
-    began = time.monotonic()
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() - began > _PATIENCE:
-                return False
-            time.sleep(_PATIENCE / 10)
-        else:
-            return True
-
-
-def _unwritable(out: Path, error: OSError) -> BalcaoError:
-    return BalcaoError(
-        f"{out} cannot be written: {error.strerror or error}.", "Make room, or name another folder."
     )

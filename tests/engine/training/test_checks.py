@@ -28,9 +28,9 @@ _OTHER = row(("user", "Apron?"), ("assistant", "Navy twill."))
     [
         ([], "at least 2"),
         ([_GOOD], "1 usable rows; at least 2"),
-        ([_GOOD, row(("user", "Apron?"))], "line 2 has no message of the assistant"),
+        ([_GOOD, row(("user", "Apron?"))], "line 2: the last message is not an assistant message"),
         ([_GOOD, row(("user", "Apron?"), ("assistant", " "))], "its content is empty"),
-        ([_GOOD, '{"messages": ['], "line 2 is no JSON"),
+        ([_GOOD, '{"messages": ['], "line 2: not valid JSON"),
         ([_GOOD, row(("seller", "x"), ("assistant", "y"))], "its role is none of"),
     ],
 )

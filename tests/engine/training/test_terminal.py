@@ -13,8 +13,8 @@ import pytest
 
 from engine.config import settings
 from engine.config.settings import LlamaEngine
-from engine.training.runs.folder import last_checkpoint, lock_holder, step_of
-from engine.training.runs.view import list_runs, stop_run, view_run
+from engine.training.runs.folder import last_checkpoint, lock_holder, step_of, stop_run
+from engine.training.runs.view import list_runs, view_run
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import Runner
 from tests.engine.training.test_resume import arguments, assert_same

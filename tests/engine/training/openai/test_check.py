@@ -20,7 +20,7 @@ from engine.training.openai.check import (
     shared_rows,
 )
 from engine.training.openai.job import JobSettings
-from engine.training.openai.plan import estimate, plan_job, plan_text, row_limit
+from engine.training.openai.plan import estimate_cost, plan_job, row_limit
 from tests.engine.training.openai.conftest import row, write_rows
 
 COUNTER = TokenCounter(lambda text: len(text.split()), exact=True)
@@ -53,32 +53,33 @@ def test_our_own_rows_are_right(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[str, str]] = {
-    "no JSON": ("{no", "is no JSON"),
-    "nested too deep": ("[" * 5000, "is no JSON"),
-    "empty line": ("", "is empty"),
-    "no object": ("[]", "is no object"),
-    "no messages": ("{}", "has no list of messages"),
-    "messages of another kind": ('{"messages": "x"}', "has no list of messages"),
-    "no message": (line_of(), "has no list of messages"),
-    "more fields": (line_of(message("user"), message(), tools=[]), "besides messages: tools"),
-    "a message that is none": (line_of("x"), "number 1: it is no object"),
-    "role": (line_of(message("shop"), message()), "number 1: its role is none of system"),
-    "no role": (line_of({"content": "x"}), "its role is none"),
-    "role of another kind": (line_of(message(["user"]), message()), "its role is none"),
-    "null": (line_of(message("user"), message(content=None)), "number 2: it has no content"),
-    "no content": (line_of({"role": "user"}, message()), "number 1: it has no content"),
-    "empty": (line_of(message("user"), message(content=" \n")), "its content is empty"),
-    "content of another kind": (line_of(message("user", ["x"]), message()), "content is no text"),
-    "unknown field": (line_of(message("user", cost=1), message()), "unknown fields, cost"),
-    "name": (line_of(message("user", name=3), message()), "its name is no text"),
-    "no assistant": (line_of(message("user")), "has no message of the assistant"),
-    "assistant not last": (line_of(message(), message("user")), "does not end with the assistant"),
-    "weight": (line_of(message("user"), message(weight=2)), "its weight is neither 0 nor 1"),
-    "weight true": (line_of(message("user"), message(weight=True)), "its weight is neither"),
-    "weight of the user": (line_of(message("user", weight=1), message()), "the assistant's alone"),
-    "nothing to learn": (line_of(message("user"), message(weight=0)), "every weight is 0"),
+    "no JSON": ("{no", "not valid JSON"),
+    "nested too deep": ("[" * 5000, "Expected `object`, got `array`"),
+    "empty line": ("", "empty line"),
+    "no object": ("[]", "Expected `object`"),
+    "no messages": ("{}", "missing required field `messages`"),
+    "messages of another kind": ('{"messages": "x"}', "Expected `array`, got `str`"),
+    "no message": (line_of(), "length >= 1 - at `$.messages`"),
+    "more fields": (line_of(message("user"), message(), tools=[]), "unknown field `tools`"),
+    "a message that is none": (line_of("x"), "Expected `object`, got `str` - at `$.messages[0]`"),
+    "role": (line_of(message("shop"), message()), "'shop' - at `$.messages[0].role`"),
+    "no role": (line_of({"content": "x"}), "missing required field `role`"),
+    "role of another kind": (line_of(message(["user"]), message()), "at `$.messages[0].role`"),
+    "null": (line_of(message("user"), message(content=None)), "`$.messages[1].content`"),
+    "no content": (line_of({"role": "user"}, message()), "missing required field `content`"),
+    "empty": (line_of(message("user"), message(content=" \n")), "message 2 is empty"),
+    "content of another kind": (line_of(message("user", ["x"]), message()), "Expected `str`"),
+    "unknown field": (line_of(message("user", cost=1), message()), "unknown field `cost`"),
+    "name": (line_of(message("user", name=3), message()), "at `$.messages[0].name`"),
+    "no assistant": (line_of(message("user")), "last message is not an assistant message"),
+    "assistant not last": (line_of(message(), message("user")), "last message is not"),
+    "weight": (line_of(message("user"), message(weight=2)), "2 - at `$.messages[1].weight`"),
+    "weight true": (line_of(message("user"), message(weight=True)), "got `bool`"),
+    "weight null": (line_of(message("user"), message(weight=None)), "got `null`"),
+    "weight of the user": (line_of(message("user", weight=1), message()), "message 1 has a weight"),
+    "nothing to learn": (line_of(message("user"), message(weight=0)), "weight 0"),
     "too long": (line_of(message("user"), message(content="word " * 100)), "113 tokens"),
-    "half a character": (line_of(message("user"), message(content="\ud800")), ""),
+    "half a character": (line_of(message("user"), message(content="\ud800")), "not valid JSON"),
 }
 
 
@@ -91,9 +92,13 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", 10)
-    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes() + b'{"messages": "\xff"}\n')
+    wrong = b'{"messages": [{"role": "user", "content": "\xff"}]}\n'
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes() + wrong)
     found = check_file(file, COUNTER, 100, least=9)
-    assert found.problems == ["line 1 begins with a byte order mark", "line 11 is no JSON"]
+    assert found.problems == [
+        "line 1: starts with a byte order mark",
+        "line 11: not valid JSON",
+    ]
 
 
 def test_several_turns_and_weights_are_right(tmp_path: Path) -> None:
@@ -113,8 +118,8 @@ def test_what_is_shown_in_vain_is_a_warning(tmp_path: Path) -> None:
     found = checked(tmp_path, again, other)
     assert found.problems == []
     assert found.warnings == [
-        "1 rows repeat an earlier one",
-        "1 rows ask what an earlier one asks and answer otherwise",
+        "1 rows are duplicates",
+        "1 rows answer a repeated question differently",
     ]
     more = check_file(write_rows(tmp_path / "more.jsonl", 3), COUNTER, 100, least=1)
     assert shared_rows(found, more) == 3
@@ -128,7 +133,7 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="Cannot read"):
         check_file(tmp_path, COUNTER, 100)
 
 
@@ -144,14 +149,14 @@ def test_tokens_by_characters_where_nothing_else_is_at_hand() -> None:
     ("rows", "epochs"), [(10, 10), (20, 5), (33, 3), (34, 3), (5_000, 3), (10_000, 2), (90_000, 1)]
 )
 def test_epochs_that_the_server_would_choose(rows: int, epochs: int) -> None:
-    assert estimate("gpt-4o-mini", rows, 100, None).tokens == 100 * epochs
+    assert estimate_cost("gpt-4o-mini", rows, 100, None).tokens == 100 * epochs
 
 
 def test_the_price() -> None:
-    assert estimate("gpt-4o-mini-2024-07-18", 10, 1_000_000, 2).usd == 6.0
-    assert estimate("ft:gpt-4.1-mini-2025-04-14:o::i", 10, 1_000_000, 1).usd == 5.0
-    assert estimate("gpt-4o-mini", 10, 1_000_000, 1, price=0.5).usd == 0.5
-    assert estimate("unheard-of", 10, 1_000_000, 1).usd is None
+    assert estimate_cost("gpt-4o-mini-2024-07-18", 10, 1_000_000, 2).usd == 6.0
+    assert estimate_cost("ft:gpt-4.1-mini-2025-04-14:o::i", 10, 1_000_000, 1).usd == 5.0
+    assert estimate_cost("gpt-4o-mini", 10, 1_000_000, 1, price=0.5).usd == 0.5
+    assert estimate_cost("unheard-of", 10, 1_000_000, 1).usd is None
     assert row_limit("gpt-4o-mini") == 65_536
 
 
@@ -161,11 +166,11 @@ def test_the_ends_are_told(tmp_path: Path) -> None:
 
     def text(base_url: str | None, today: date) -> str:
         settings = JobSettings(model="gpt-4o-mini", base_url=base_url)
-        return plan_text(plan_job(tmp_path, settings, None, today))
+        return str(plan_job(tmp_path, settings, None, today))
 
     assert "after 2027-01-06" in text(None, date(2026, 11, 23))
     assert "shut down gpt-4o-mini on 2027-01-14" in text(None, date(2026, 11, 23))
     assert "takes no" not in text(None, date(2027, 1, 6))
     assert "take no fine-tuning jobs since 2027-01-06" in text(None, date(2027, 1, 7))
     assert "2027" not in text("https://models.example/v1", date(2026, 11, 23))
-    assert "2 rows are in train.jsonl too" in text(None, date(2026, 11, 23))
+    assert "2 rows are also in train.jsonl" in text(None, date(2026, 11, 23))

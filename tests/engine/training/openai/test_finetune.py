@@ -37,7 +37,7 @@ def test_from_rows_to_an_engine(
         "tokens  1234",
     ]
     assert "(an estimate; prices as of 2026-11-23, not confirmed)" in ran.err
-    assert "says that it shuts gpt-4o-mini down on 2027-01-14" in ran.err
+    assert "will shut gpt-4o-mini down on 2027-01-14" in ran.err
     assert "Fine-tuning job is at work: running" in ran.err
 
     record = record_of(data)
@@ -117,28 +117,28 @@ def test_wrong_rows_are_told_and_nothing_is_sent(
     for words in (arguments, ["finetune", "--data", str(data), "--dry-run"]):
         ran = run(*words)
         assert ran.code == 1
-        assert "train.jsonl: line 13 has no message of the assistant." in ran.err
-        assert "train.jsonl: line 14 is no JSON." in ran.err
+        assert "train.jsonl: line 13: the last message is not an assistant message." in ran.err
+        assert "train.jsonl: line 14: not valid JSON." in ran.err
     assert provider.lines == []
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--data", "/nowhere"], "no folder"),
+        (["--data", "/nowhere"], "not a folder"),
         (["--epochs", "51"], "--epochs must be 1 to 50"),
         (["--seed", "-1"], "--seed must be"),
         (["--suffix", "x" * 65], "--suffix"),
         (["--learning-rate", "0"], "--learning-rate"),
         (["--batch-size", "257"], "--batch-size"),
-        (["--base-url", "ftp://x"], "no plain web address"),
+        (["--base-url", "ftp://x"], "Invalid server address"),
         (["--engine", "catalogue"], "an engine named"),
         (["--engine", "A b"], "small letters"),
         (["--every", "0"], "--every"),
         (["--every", "inf"], "--every"),
         (["--price", "-1"], "--price"),
         (["--api-key-env", "UNSET", "--base-url", ""], "UNSET is not set"),
-        (["--cancel"], "no job"),
+        (["--cancel"], "no job to cancel"),
     ],
 )
 def test_wrong_usage(
@@ -264,11 +264,11 @@ def test_another_job_of_the_same_data_is_not_started_by_accident(
     assert run(*arguments).code == 1
     ran = run(*arguments)
     assert ran.code == 2
-    assert "ftjob-0001 of this data is under way" in ran.err
+    assert "ftjob-0001 on this data is still running" in ran.err
     assert run(*arguments, "--resume").code == 0
     ran = run(*arguments)
     assert ran.code == 2
-    assert "tuned already: ft:gpt-4o-mini:org-1:balcao:0001" in ran.err
+    assert "used already, for ft:gpt-4o-mini:org-1:balcao:0001" in ran.err
     assert run(*arguments, "--resume").out.startswith("model   ft:gpt-4o-mini")
     assert provider.count(CREATE) == 1
 
@@ -311,7 +311,7 @@ def test_only_one_at_a_time(run: Run, provider: StandIn, data: Path, arguments: 
     with lock_job(data):
         ran = run(*arguments)
     assert ran.code == 2
-    assert "at work" in ran.err
+    assert "is running" in ran.err
     assert provider.lines == []
 
 

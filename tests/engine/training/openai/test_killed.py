@@ -92,7 +92,7 @@ def test_ctrl_c_leaves_the_job_and_says_so(provider: StandIn, data: Path, begin:
     provider.traps = [Trap("GET /fine_tuning/jobs/ftjob-0001/events", after=True, spring=interrupt)]
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (130, "")
-    assert "goes on" in err
+    assert "continues" in err
     assert "Traceback" not in err
     record = read_job(data)
     assert record is not None

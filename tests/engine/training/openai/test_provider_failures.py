@@ -21,20 +21,20 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
     "401": (error(401, "Incorrect key"), "does not accept the key in SHOP_TEST_KEY", "keys set"),
     "403": (
         error(403, "Your organization is not allowed"),
-        "lets this account start no fine-tuning of “gpt-4o-mini”",
-        "`balcao train`",
+        "does not let this account fine-tune “gpt-4o-mini”",
+        "balcao train",
     ),
     "closed, as 400": (
         error(400, "Fine-tuning is no longer available to new organizations."),
-        "start no fine-tuning",
+        "does not let this account fine-tune",
         "--base-url",
     ),
     "404 model": (
         error(404, "The model `gpt-4o-mini` does not exist", "model_not_found"),
-        "does not serve a model “gpt-4o-mini”",
+        "does not serve the model “gpt-4o-mini”",
         "--model",
     ),
-    "404": (error(404, "Not Found"), "does not know what was asked for", "no tuning"),
+    "404": (error(404, "Not Found"), "did not find the file or job", "does not fine-tune"),
     "no credit": (
         error(429, "You exceeded your quota", "insufficient_quota"),
         "no credit left",
@@ -43,11 +43,11 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
     "429 for an hour": (error(429, "Slow down", retry_after="3600"), "asked too often", "Wait"),
     "413": (Reply(413, "too big", kind="text/plain"), "too large", "fewer rows"),
     "400": (error(400, "Invalid suffix"), "refused the job (status 400): “Invalid suffix”", ""),
-    "HTML with 200": (Reply(200, LOG_IN, kind="text/html"), "something else", "log-in"),
-    "HTML as JSON": (Reply(200, LOG_IN), "something else", "log-in"),
-    "a list with 200": (Reply(200, []), "something else", "/v1"),
-    "an error with 200": (Reply(200, {"error": "No luck"}), "should: “No luck”", "/v1"),
-    "nothing with 200": (Reply(200, {}), "something else", "/v1"),
+    "HTML with 200": (Reply(200, LOG_IN, kind="text/html"), "unexpected answer", "log-in"),
+    "HTML as JSON": (Reply(200, LOG_IN), "unexpected answer", "log-in"),
+    "a list with 200": (Reply(200, []), "unexpected answer", "/v1"),
+    "an error with 200": (Reply(200, {"error": "No luck"}), "unexpected answer: “No luck”", "/v1"),
+    "nothing with 200": (Reply(200, {}), "unexpected answer", "/v1"),
 }
 
 
@@ -238,4 +238,4 @@ def test_what_another_provider_does_not_know_is_left_out(
         "seed": 0,
         "hyperparameters": {"n_epochs": 2},
     }
-    assert "takes no `method`: it is left out" in ran.err
+    assert "refuses `method`: left out" in ran.err

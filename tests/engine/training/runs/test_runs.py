@@ -27,21 +27,21 @@ from engine.training.runs.folder import (
     CHECKPOINTS,
     MetricsWriter,
     RunInputs,
+    add_engine,
     check_new,
     check_not_done,
     check_resumable,
     is_done,
     lock_holder,
     lock_run,
+    stop_run,
     write_inputs,
 )
 from engine.training.runs.status import Score, StatusFile, register_run, track_status
 from engine.training.runs.view import (
     MetricsReader,
-    add_engine,
     find_run,
     list_runs,
-    stop_run,
     view_run,
 )
 from scripts.cli import main
@@ -107,7 +107,7 @@ def test_a_run_is_alive_while_its_process_is(tmp_path: Path) -> None:
         assert (view.state, view.doing, view.step, view.steps) == ("running", "training", 7, 40)
         assert view.left is not None
         assert lock_holder(out) == process.pid
-        with pytest.raises(UsageError, match="at work"), lock_run(out):
+        with pytest.raises(UsageError, match="is running"), lock_run(out):
             pass
         process.kill()
         process.wait()
@@ -121,7 +121,7 @@ def test_a_run_is_stopped_from_outside(tmp_path: Path) -> None:
     with running(out) as process:
         stop_run(out)
         assert process.wait(10) == -signal.SIGTERM
-    with pytest.raises(UsageError, match="No run is alive"):
+    with pytest.raises(UsageError, match="No run is active"):
         stop_run(out)
 
 
@@ -222,9 +222,9 @@ def test_a_run_is_found_by_folder_or_by_name(tmp_path: Path) -> None:
     begun(tmp_path / "other" / "lora")
     with pytest.raises(UsageError, match="2 runs"):
         find_run("lora")
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match="not the folder of a run"):
         find_run(str(tmp_path))
-    with pytest.raises(UsageError, match="no run nowhere"):
+    with pytest.raises(UsageError, match="Unknown run nowhere"):
         find_run("nowhere")
 
 
@@ -331,9 +331,9 @@ def test_a_folder_where_a_run_is_alive_or_done_is_not_taken(tmp_path: Path) -> N
     out = tmp_path / "lora"
     run = RunInputs(base="b", weights={}, data=[], recipe=Recipe(), prompt_version=1)
     with running(out):
-        with pytest.raises(UsageError, match=r"at work.*balcao runs"):
+        with pytest.raises(UsageError, match=r"is running.*balcao runs"):
             check_new(out)
-        with pytest.raises(UsageError, match=r"at work.*balcao runs"):
+        with pytest.raises(UsageError, match=r"is running.*balcao runs"):
             check_resumable(out, run)
     check_resumable(out, run)
     (out / CHECKPOINTS / "checkpoint-5").mkdir(parents=True)
@@ -346,7 +346,7 @@ def test_a_folder_where_a_run_is_alive_or_done_is_not_taken(tmp_path: Path) -> N
 
 def test_a_full_disk_is_said_as_the_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / ".train.lock").symlink_to("/dev/full")
-    with pytest.raises(BalcaoError, match="Make room"), lock_run(tmp_path):
+    with pytest.raises(BalcaoError, match="Cannot write"), lock_run(tmp_path):
         pass
 
 
