@@ -1,6 +1,6 @@
-"""Measures how faithful engines are: `balcao evaluate --data test.jsonl --engines base,lora …`.
+"""Measure how faithful the answers of engines are to the catalogue.
 
-python -m scripts.evaluate --data rows/test.jsonl --engines catalogue,lora:memory --out report
+balcao evaluate --data rows/test.jsonl --engines catalogue,lora:memory --out report
 """
 
 from __future__ import annotations
@@ -19,62 +19,64 @@ from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.chat.answer import Assistant
 from engine.chat.open import open_catalogue
-from engine.config.settings import OpenAIEngine, Settings, load
+from engine.config.settings import Settings, load
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.events import Answered, Loading
 from engine.core.files import Manifest, describe_file, read_manifest, write_manifest
 from engine.core.text import one_line
 from engine.core.types import Answer, Conversation, Progress
 from engine.evaluation import render, report
-from engine.evaluation import render as report_words
-from engine.evaluation import run as cost
-from engine.evaluation.ask import NAME, AnswerFile, Asked, parse
+from engine.evaluation.ask import ANSWERS_FILE, AnswerFile, Target, parse_targets
 from engine.evaluation.metrics import check_packages
-from engine.evaluation.questions import Question, from_files, invented
+from engine.evaluation.questions import Question, invent_questions, sample_questions
 from engine.evaluation.report import Report
-from engine.evaluation.run import Outcome, run, to_do
+from engine.evaluation.run import RunResult, estimate_cost, pending, run
 from engine.evaluation.statistics import RESAMPLES
 from engine.prompts import PROMPT_VERSION
 from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, confirm, guarded, say
 
-KIND = "evaluation"
+_KIND = "evaluation"
 _INVENTED = 100
-_TRAIN = "train.jsonl"
+_TRAINED = "train.jsonl"
 
-_Jobs = list[tuple[Asked, Question]]
+_Jobs = list[tuple[Target, Question]]
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of `balcao evaluate`."""
+    """Define the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="balcao evaluate",
-        description="Ask engines what `balcao prepare` wrote, and measure how faithful the answers"
-        " are. Stopped at any moment, the same command goes on where it was.",
-        epilog="Exit status: 0 done, 1 an answer failed (the same command asks it again), 2 wrong"
-        " usage, 130 stopped.",
+        description="Ask engines the questions that `balcao prepare` wrote and measure how faithful"
+        " the answers are. After an interruption, the same command continues.",
+        epilog="Exit status: 0 success, 1 an answer failed (the same command asks again), 2 wrong"
+        " usage, 130 interrupted.",
     )
     add = parser.add_argument
-    add("--data", type=Path, metavar="FILE", required=True, help="rows of `balcao prepare`")
+    add("--data", type=Path, metavar="FILE", required=True, help="rows from `balcao prepare`")
     add(
         "--engines",
         metavar="ID,ID",
         required=True,
         help="see `balcao engines`; ID:memory asks without the record, ID or ID:grounded with it."
-        " The others are compared with the first",
+        " The report compares the others with the first",
     )
     add(
-        "--out", type=Path, metavar="DIR", required=True, help="answers and report.md, .json, .html"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        help="folder for the answers and report.md, .json, .html",
     )
-    add("--limit", type=_positive, metavar="N", help="questions of each group (default: all)")
+    add("--limit", type=_positive, metavar="N", help="questions from each group (default: all)")
     add(
         "--trained",
         type=Path,
         metavar="FILE",
-        help="the rows that the adapter was trained on (default: train.jsonl beside --data)",
+        help="training rows of the adapter (default: train.jsonl in the folder of --data)",
     )
-    add("--invented", type=_count, metavar="N", help="invented titles (default: N of --limit, 100)")
+    add("--invented", type=_count, metavar="N", help="invented titles (default: --limit, or 100)")
     add("--seed", type=int, default=0, metavar="S", help="of the sample and the invented titles")
-    add("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
+    add("--catalogue", metavar="DIR", help="a folder from `balcao index`")
     add(
         "--concurrency",
         type=_positive,
@@ -86,15 +88,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--price",
         type=_price,
         metavar="IN,OUT",
-        help="US dollars for a million tokens sent and received, for the estimate",
+        help="US dollars for a million tokens sent and received, for the cost estimate",
     )
-    add("--yes", action="store_true", help="ask remote engines without asking you first")
+    add("--yes", action="store_true", help="do not ask before using remote engines")
     add("--json", action="store_true", help="print the figures as JSON")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; returns its exit code."""
+    """Run the command and return its exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 
@@ -104,17 +106,17 @@ def _run(options: argparse.Namespace) -> int:
     _check_out(options.out)
     settings = load(flags={"catalogue": options.catalogue})
     with closing(open_catalogue(settings)) as catalogue:
-        asked = parse(options.engines, settings, _identity(catalogue))
-        trained = _trained(options)
+        targets = parse_targets(options.engines, settings, _identify(catalogue))
+        trained = _find_trained(options)
         questions = _questions(options, trained, catalogue)
-        with AnswerFile(options.out) as answers:
-            jobs = to_do(asked, questions, answers)
-            if jobs and not _may_ask(jobs, asked, settings, options):
+        with closing(AnswerFile(options.out)) as answers:
+            jobs = pending(targets, questions, answers)
+            if jobs and not _may_ask(jobs, targets, settings, options):
                 return INTERRUPTED
-            outcome = _answer(jobs, answers, settings, catalogue, options.concurrency)
+            result = _answer(jobs, answers, settings, catalogue, options.concurrency)
             with ProgressLine(sys.stderr) as line:
                 made = report.gather(
-                    asked,
+                    targets,
                     questions,
                     answers,
                     knows_trained=trained is not None,
@@ -122,28 +124,29 @@ def _run(options: argparse.Namespace) -> int:
                 )
         files = render.write(made, options.out)
         write_manifest(options.out, _manifest(options, trained, made))
-    _tell(made, files, outcome, as_json=options.json)
-    return FAILED if outcome.failed or outcome.left else DONE
+    _print_result(made, files, result, as_json=options.json)
+    return FAILED if result.failed or result.skipped else DONE
 
 
 def _check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file.", "Name a folder with --out.")
-    if out.exists() and any(out.iterdir()) and not (out / NAME).exists():
-        raise UsageError(f"{out} holds something else than an evaluation.", "Name a new folder.")
+    if out.exists() and any(out.iterdir()) and not (out / ANSWERS_FILE).exists():
+        raise UsageError(
+            f"{out} contains something other than an evaluation.", "Choose a new folder with --out."
+        )
 
 
-def _identity(catalogue: Retriever) -> dict[str, Any]:
-    """What tells this catalogue from others: what it was made from, and by which version."""
+def _identify(catalogue: Retriever) -> dict[str, Any]:
     if not isinstance(catalogue, Catalogue):
         return {"products": len(catalogue)}
-    made = read_manifest(catalogue.folder)
-    return {"version": made.version, "inputs": msgspec.to_builtins(made.inputs)}
+    manifest = read_manifest(catalogue.folder)
+    return {"version": manifest.version, "inputs": msgspec.to_builtins(manifest.inputs)}
 
 
-def _trained(options: argparse.Namespace) -> Path | None:
-    beside: Path = options.data.with_name(_TRAIN)
-    return options.trained or (beside if beside.exists() else None)
+def _find_trained(options: argparse.Namespace) -> Path | None:
+    default: Path = options.data.with_name(_TRAINED)
+    return options.trained or (default if default.exists() else None)
 
 
 def _questions(
@@ -151,62 +154,60 @@ def _questions(
 ) -> list[Question]:
     with ProgressLine(sys.stderr) as line:
         line.show(Progress("reading the rows"))
-        asked, titles = from_files(options.data, trained, options.limit, options.seed)
+        questions, titles = sample_questions(options.data, trained, options.limit, options.seed)
     wanted = next(
         number for number in (options.invented, options.limit, _INVENTED) if number is not None
     )
-    made_up = invented(wanted, titles, catalogue.find, options.seed)
-    if len(made_up) < wanted:
-        say(f"Only {len(made_up)} of {wanted} invented titles: the catalogue has too many words.")
-    return [*asked, *made_up]
+    invented = invent_questions(wanted, titles, catalogue.find, options.seed)
+    if len(invented) < wanted:
+        say(f"Only {len(invented)} of {wanted} invented titles: the catalogue has too many words.")
+    return [*questions, *invented]
 
 
 def _may_ask(
-    jobs: _Jobs, asked: Sequence[Asked], settings: Settings, options: argparse.Namespace
+    jobs: _Jobs, targets: Sequence[Target], settings: Settings, options: argparse.Namespace
 ) -> bool:
-    """Whether every engine is ready, and the cost of the remote ones is agreed to."""
+    """Check that every engine is ready, and confirm the cost of the remote ones."""
     registry = Registry(settings)
     costs = []
-    for one in asked:
-        mine = [question for whom, question in jobs if whom.key == one.key]
-        engine = registry.get(one.engine)
+    for target in targets:
+        questions = [question for one, question in jobs if one.key == target.key]
+        engine = registry.get(target.engine)
         state = engine.availability()
-        if mine and not state.ready:
+        if questions and not state.ready:
             raise EngineUnavailable(state.reason, state.remedy)
-        if mine and engine.info.remote:
-            costs.append((one.title, cost.estimate(one, mine, options.price)))
-    for title, price in costs:
-        say(_costs(title, price))
-    return not costs or confirm("Go on?", yes=options.yes)
-
-
-def _costs(title: str, price: cost.Cost) -> str:
-    usd = "price not known, see --price" if price.usd is None else f"{price.usd:.2f} USD"
-    return (
-        f"{one_line(title)}: {price.calls:,} questions to another machine, some {price.sent:,}"
-        f" tokens there and {price.received:,} back; {usd}. An estimate: 4 characters a token."
-    )
+        if questions and engine.info.remote:
+            cost = estimate_cost(target, questions, options.price)
+            usd = "price unknown, see --price" if cost.usd is None else f"{cost.usd:.2f} USD"
+            costs.append(
+                f"{one_line(target.title)}: {cost.requests:,} questions to a remote server, about"
+                f" {cost.sent:,} tokens sent and {cost.received:,} received; {usd}. Estimated with"
+                " 4 characters per token."
+            )
+    for sentence in costs:
+        say(sentence)
+    return not costs or confirm("Continue?", yes=options.yes)
 
 
 def _answer(
     jobs: _Jobs, answers: AnswerFile, settings: Settings, catalogue: Retriever, concurrency: int
-) -> Outcome:
+) -> RunResult:
     try:
         return asyncio.run(_answer_all(jobs, answers, settings, catalogue, concurrency))
     except KeyboardInterrupt:
-        say("The answers so far are kept; the same command goes on.")
+        say("The answers so far are saved. To continue, run the same command.")
         raise
 
 
 async def _answer_all(
     jobs: _Jobs, answers: AnswerFile, settings: Settings, catalogue: Retriever, concurrency: int
-) -> Outcome:
+) -> RunResult:
     registry = Registry(settings)
     assistant = Assistant(registry, catalogue)
     with ProgressLine(sys.stderr) as line:
 
-        async def ask(asked: Asked, question: Question) -> Answer:
-            events = assistant.ask(question.question, asked.engine, asked.mode, Conversation())
+        async def ask(target: Target, question: Question) -> Answer:
+            events = assistant.ask(question.question, target.engine, target.mode, Conversation())
             async with aclosing(events):
                 async for event in events:
                     match event:
@@ -218,9 +219,9 @@ async def _answer_all(
                             pass
             raise AssertionError("an answer always ends in Answered")
 
-        def width(asked: Asked) -> int:
-            remote = isinstance(registry.settings_of(asked.engine), OpenAIEngine)
-            return concurrency if remote else 1
+        def width(target: Target) -> int:
+            # Each local engine takes one question at a time.
+            return concurrency if registry.get(target.engine).info.kind == "openai" else 1
 
         try:
             return await run(jobs, answers, ask, width, line.show)
@@ -229,40 +230,37 @@ async def _answer_all(
 
 
 def _manifest(options: argparse.Namespace, trained: Path | None, made: Report) -> Manifest:
-    inputs = [describe_file(path) for path in (options.data, trained) if path is not None]
-    settings = {
-        "engines": made.made_of,
-        "limit": options.limit,
-        "seed": options.seed,
-        "resamples": RESAMPLES,
-    }
-    failed = sum(one.failed for one in made.figures)
-    counts = {"questions": made.groups, "failed": failed, "missing": made.missing}
+    failed = sum(figures.failed for figures in made.figures)
     return Manifest(
-        kind=KIND,
+        kind=_KIND,
         version=report.VERSION,
-        inputs=inputs,
-        counts=counts,
-        settings=settings,
+        inputs=[describe_file(path) for path in (options.data, trained) if path is not None],
+        counts={"questions": made.groups, "failed": failed, "missing": made.missing},
+        settings={
+            "engines": made.provenance,
+            "limit": options.limit,
+            "seed": options.seed,
+            "resamples": RESAMPLES,
+        },
         prompt_version=PROMPT_VERSION,
     )
 
 
-def _tell(made: Report, files: Sequence[Path], outcome: Outcome, *, as_json: bool) -> None:
-    if outcome.failed or outcome.left:
+def _print_result(made: Report, files: Sequence[Path], result: RunResult, *, as_json: bool) -> None:
+    if result.failed or result.skipped:
         say(
-            f"{outcome.failed} answers failed, {outcome.left} were given up:"
-            f" {one_line(outcome.last_error)} The same command asks them again."
+            f"{result.failed} answers failed, {result.skipped} questions were skipped:"
+            f" {one_line(result.last_error)} To ask them again, run the same command."
         )
     if as_json:
         print(msgspec.json.encode({"out": files, "figures": made.figures}, enc_hook=str).decode())
         return
-    for table in report_words.tables(made):
-        print(f"{table.heading}")
+    for table in render.group_tables(made):
+        print(table.heading)
         for row in table.rows:
             cells = zip(table.head[2:], row[2:], strict=True)
-            told = ", ".join(f"{name.lower()} {cell}" for name, cell in cells if cell != "–")
-            print(f"  {one_line(row[0])}: {told}")
+            values = [f"{name.lower()} {cell}" for name, cell in cells if cell != render.NO_VALUE]
+            print(f"  {one_line(row[0])}: {', '.join(values)}")
     print("\n".join(str(file) for file in files))
 
 

@@ -1,17 +1,17 @@
-"""Answers on disk as they come: answers.jsonl, which a killed evaluation goes on from."""
+"""Whom to ask, and the answers on disk, from which a killed evaluation continues."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from engine.backends.openai.failures import server_name
 from engine.config import paths
@@ -22,87 +22,92 @@ from engine.config.settings import (
     OpenAIEngine,
     Settings,
 )
-from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import describe_file, read_manifest
+from engine.core.errors import DataError, UsageError
+from engine.core.files import describe_file, lock, read_manifest, writing
 from engine.core.types import Answer, Mode, Status, StopReason, Timing, Tokens
 from engine.evaluation.questions import Question
 from engine.prompts import PROMPT_VERSION
 
+ANSWERS_FILE = "answers.jsonl"
 _ADAPTER = "adapter_model.safetensors"
 _CONFIG = "config.json"
-_SPOKEN = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
+_MODE_TITLES = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
+_SYNC_EVERY = 1.0
+"""Seconds between two fsyncs. A power cut can lose the answers since; a kill loses none."""
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """An engine in a mode.
+class Target(Struct, frozen=True):
+    """An engine to evaluate, in a mode; `key` is its name on the command line.
 
-    `made_of` is what its answers hang on (model, adapter, limits, catalogue, prompt version), as
-    the manifest shows it; `mark` stands for all of it, so that answers of another model or another
-    catalogue are never taken for this one's.
+    `provenance` is everything its answers depend on: model, adapter, limits, catalogue, prompt
+    version.
     """
 
     key: str
     engine: str
     mode: Mode
     title: str
-    made_of: dict[str, Any]
+    provenance: dict[str, Any]
 
     @property
-    def mark(self) -> str:
-        """A few letters that change with anything in `made_of`."""
-        data = msgspec.json.encode(self.made_of, order="deterministic")
+    def fingerprint(self) -> str:
+        """A hash of `provenance`: saved answers with another one are not reused."""
+        data = msgspec.json.encode(self.provenance, order="deterministic")
         return blake2b(data, digest_size=8).hexdigest()
 
 
-def parse(text: str, settings: Settings, catalogue: dict[str, Any]) -> list[Asked]:
-    """Those that `text` names, as in `catalogue,base:memory,lora:grounded`.
+def parse_targets(text: str, settings: Settings, catalogue: dict[str, Any]) -> list[Target]:
+    """Parse a list such as `catalogue,base:memory,lora:grounded`.
 
-    `catalogue` is what tells the catalogue from others. Raises UsageError.
+    `catalogue` identifies the catalogue. Raises UsageError.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise UsageError("No engine is named.", "Give --engines ID,ID; see `balcao engines`.")
-    asked = [_asked(name, settings, catalogue) for name in names]
-    keys = [one.key for one in asked]
+        raise UsageError("No engine is named.", "Add --engines ID,ID; see `balcao engines`.")
+    targets = [_target(name, settings, catalogue) for name in names]
+    keys = [target.key for target in targets]
     for key in keys:
         if keys.count(key) > 1:
-            raise UsageError(f"“{key}” is named twice.", "Name each once.")
-    return asked
+            raise UsageError(f"“{key}” is named twice.", "Name each engine and mode once.")
+    return targets
 
 
-def _asked(name: str, settings: Settings, catalogue: dict[str, Any]) -> Asked:
+def _target(name: str, settings: Settings, catalogue: dict[str, Any]) -> Target:
     engine, mode = _split(name, settings)
     row = settings.engines.get(engine)
     if row is None:
         raise UsageError(
-            f"There is no engine named “{engine}”.",
+            f"Unknown engine “{engine}”.",
             f"The engines are: {', '.join(settings.engines)}.",
         )
-    made_of = {
+    provenance = {
         "engine": engine,
         "mode": mode.value,
         "prompt_version": PROMPT_VERSION,
         "catalogue": catalogue,
-        **_made_of(row),
+        **_provenance(row),
     }
     if isinstance(row, CatalogueEngine):
         if mode is Mode.MEMORY:
-            raise UsageError(f"“{engine}” has no memory to ask.", f"Name it as {engine}.")
-        return Asked(engine, engine, mode, row.title, made_of)
-    return Asked(f"{engine}:{mode}", engine, mode, f"{row.title}, {_SPOKEN[mode]}", made_of)
+            raise UsageError(
+                f"“{engine}” cannot answer from memory.", f"Write {engine} without a mode."
+            )
+        return Target(engine, engine, mode, row.title, provenance)
+    title = f"{row.title}, {_MODE_TITLES[mode]}"
+    return Target(f"{engine}:{mode}", engine, mode, title, provenance)
 
 
 def _split(name: str, settings: Settings) -> tuple[str, Mode]:
-    """The engine's name may hold a colon of its own."""
+    """Split ID:MODE; an id may contain colons as well."""
     engine, _, mode = name.rpartition(":")
     if engine and name not in settings.engines:
         if mode not in tuple(Mode):
-            raise UsageError(f"“{mode}” is no way to ask.", "Write ID:grounded or ID:memory.")
+            raise UsageError(f"Unknown mode “{mode}”.", "Write ID:grounded or ID:memory.")
         return engine, Mode(mode)
     return name, Mode.GROUNDED
 
 
-def _made_of(row: EngineSettings) -> dict[str, Any]:
+def _provenance(row: EngineSettings) -> dict[str, Any]:
     match row:
         case CatalogueEngine():
             return {"kind": "catalogue"}
@@ -125,7 +130,7 @@ def _made_of(row: EngineSettings) -> dict[str, Any]:
             return {
                 "kind": "openai",
                 "model": row.model,
-                # The variable is the package's own, as the engine reads it.
+                # The openai package reads this variable as well.
                 "server": server_name(row.base_url or os.environ.get("OPENAI_BASE_URL")),
                 "max_tokens": row.max_tokens,
                 "temperature": row.temperature,
@@ -135,53 +140,51 @@ def _made_of(row: EngineSettings) -> dict[str, Any]:
 
 
 def _name(folder: str | None) -> str | None:
-    """As the settings have it; what came with the program by its name, wherever that lies."""
-    shipped = (paths.demo_model_dir(), paths.demo_adapter_dir())
-    return Path(folder).name if folder and Path(folder) in shipped else folder
+    """Shorten the demo model's and adapter's path, which depends on the installation."""
+    bundled = (paths.demo_model_dir(), paths.demo_adapter_dir())
+    return Path(folder).name if folder and Path(folder) in bundled else folder
 
 
 def _file(folder: str | None, name: str) -> dict[str, Any] | None:
-    """Name, SHA-256 and size of a file in a model's folder; None where there is none."""
     path = Path(folder).expanduser() / name if folder else None
     try:
         return msgspec.to_builtins(describe_file(path)) if path else None
     except OSError:
-        # A model by its hub id: the name is all that is known here.
+        # A hub id, not a folder.
         return None
 
 
 def _manifest(folder: str | None) -> dict[str, Any] | None:
     try:
-        made = read_manifest(Path(folder).expanduser()) if folder else None
+        manifest = read_manifest(Path(folder).expanduser()) if folder else None
     except DataError:
         return None
-    return msgspec.to_builtins(made) if made else None
+    return msgspec.to_builtins(manifest) if manifest else None
 
 
-def names(asked: Sequence[Asked]) -> dict[str, str]:
-    """Titles by key; where two are the same, the key is told as well."""
-    titles = [one.title for one in asked]
+def display_titles(targets: Sequence[Target]) -> dict[str, str]:
+    """Return unique titles by key."""
+    titles = [target.title for target in targets]
     return {
-        one.key: one.title if titles.count(one.title) == 1 else f"{one.title} ({one.key})"
-        for one in asked
+        target.key: target.title
+        if titles.count(target.title) == 1
+        else f"{target.title} ({target.key})"
+        for target in targets
     }
 
 
-NAME = "answers.jsonl"
-_SYNC_EVERY = 1.0
-"""Seconds between two fsyncs: what a power cut can lose. A kill loses the answers under way."""
+class SavedAnswer(
+    Struct, frozen=True, omit_defaults=True, rename={"target": "asked", "fingerprint": "mark"}
+):
+    """A line of answers.jsonl: the answer of a target, by its key, to a question, by its id.
 
-
-class Given(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One answer, by the key of whom was asked (`base:memory`) and the question's id.
-
-    `mark` is that of `Asked`; `source` the text of the record that retrieval found, if it found
-    one. `error` says why there is no whole answer; such a one is asked again.
+    `source` is the text of the record that the search found. `error` says why the answer is
+    incomplete; the next run asks again.
     """
 
-    asked: str
+    target: str
     question: str
-    mark: str
+    fingerprint: str
     text: str
     status: Status
     stop_reason: StopReason
@@ -193,128 +196,98 @@ class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     timing: Timing = msgspec.field(default_factory=Timing)
 
 
-def given(asked: Asked, question: Question, answer: Answer) -> Given:
-    """What is kept of an answer."""
-    product = answer.product
-    return Given(
-        asked=asked.key,
+def saved_answer(target: Target, question: Question, answer: Answer) -> SavedAnswer:
+    """Convert an answer for the file."""
+    problem = answer.problem
+    return SavedAnswer(
+        target=target.key,
         question=question.id,
-        mark=asked.mark,
+        fingerprint=target.fingerprint,
         text=answer.text,
         status=answer.status,
         stop_reason=answer.stop_reason,
         by_counter=answer.by_counter,
-        source=product.description if product else "",
+        source=answer.product.description if answer.product else "",
         notice=answer.notice,
-        error=f"{answer.problem.message} {answer.problem.remedy}".strip() if answer.problem else "",
+        error=f"{problem.message} {problem.remedy}".strip() if problem else "",
         tokens=answer.tokens,
         timing=answer.timing,
     )
 
 
 class AnswerFile:
-    """The answers there are, and the file that new ones are added to. One writer at a time."""
+    """The saved answers of an evaluation. One process at a time may open the file."""
 
     def __init__(self, folder: Path) -> None:
-        """Open, taking over what is there; a torn last line is dropped.
+        """Open the file in `folder`, created if missing; an incomplete last line is dropped.
 
-        Raises UsageError if another process writes to it, BalcaoError if the disk says no.
+        Raises UsageError if another process has it open, BalcaoError if it is not writable.
         """
-        self.path = folder / NAME
-        try:
+        self.path = folder / ANSWERS_FILE
+        with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self._stream = self.path.open("a+b")
-        except OSError as error:
-            raise _no(self.path, error) from error
         self._synced = time.monotonic()
         try:
-            _lock(self._stream.fileno(), self.path)
-            self.by_key = self._read()
+            self._lock()
+            self.answers = self._read()
         except BaseException:
             self._stream.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
+    def _lock(self) -> None:
+        if not lock(self._stream):
+            raise UsageError(
+                f"Another `balcao evaluate` is writing {self.path}.", "Wait for it or stop it."
+            )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Sync and close the file."""
+        # `add` has reported a full disk; closing only repeats its error.
         with suppress(OSError):
             os.fsync(self._stream.fileno())
         with suppress(OSError):
-            # A full disk has said so in `add`; closing tries the same words once more.
             self._stream.close()
 
-    def find(self, asked: Asked, question: Question) -> Given | None:
-        """The answer that is there, whole or failed.
+    def find(self, target: Target, question: Question) -> SavedAnswer | None:
+        """Return the saved answer, which may be a failed one.
 
-        Raises UsageError if it comes from another model, catalogue or prompt. A failed one does
-        not count then: whoever mends a wrong setting goes on in the same folder.
+        Raises UsageError if it comes from another model, catalogue or prompt; a failed one of
+        these is ignored, so that a corrected setting continues in the same folder.
         """
-        there = self.by_key.get((asked.key, question.id))
-        if there is not None and there.mark != asked.mark:
-            if there.error:
-                return None
-            raise UsageError(
-                f"{self.path} holds answers of another “{asked.key}”: its model, adapter, limits,"
-                " catalogue or prompt have changed.",
-                "Name a new folder with --out, or remove this one.",
-            )
-        return there
+        saved = self.answers.get((target.key, question.id))
+        if saved is None or saved.fingerprint == target.fingerprint:
+            return saved
+        if saved.error:
+            return None
+        raise UsageError(
+            f"The model, adapter, limits, catalogue or prompt of “{target.key}” differ from those"
+            f" of the answers in {self.path}.",
+            "Choose a new folder with --out, or delete this one.",
+        )
 
-    def add(self, answer: Given) -> None:
-        """Write an answer; it is in the file when this returns. Raises BalcaoError."""
-        try:
+    def add(self, answer: SavedAnswer) -> None:
+        """Append an answer to the file. Raises BalcaoError."""
+        with writing(self.path):
             self._stream.write(msgspec.json.encode(answer) + b"\n")
             self._stream.flush()
             if time.monotonic() - self._synced >= _SYNC_EVERY:
                 os.fsync(self._stream.fileno())
                 self._synced = time.monotonic()
-        except OSError as error:
-            raise _no(self.path, error) from error
-        self.by_key[answer.asked, answer.question] = answer
+        self.answers[answer.target, answer.question] = answer
 
-    def _read(self) -> dict[tuple[str, str], Given]:
-        """The last answer to each; a line that is none (a disk gone bad) is asked anew."""
-        decode = msgspec.json.Decoder(Given).decode
-        found: dict[tuple[str, str], Given] = {}
-        whole = 0
+    def _read(self) -> dict[tuple[str, str], SavedAnswer]:
+        """Read the last answer to each question; a broken line counts as unanswered."""
+        decode = msgspec.json.Decoder(SavedAnswer).decode
+        found: dict[tuple[str, str], SavedAnswer] = {}
+        complete = 0
         self._stream.seek(0)
         for line in self._stream:
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
+            complete += len(line)
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 answer = decode(line)
-                found[answer.asked, answer.question] = answer
-        self._stream.truncate(whole)
+                found[answer.target, answer.question] = answer
+        self._stream.truncate(complete)
         return found
-
-
-def _no(path: Path, error: OSError) -> BalcaoError:
-    return BalcaoError(
-        f"{path} cannot be written: {error.strerror or error}.",
-        "Make room, or name another folder; the answers so far are kept.",
-    )
-
-
-def _lock(handle: int, path: Path) -> None:
-    lock = _locker()
-    try:
-        lock(handle)
-    except OSError as error:
-        raise UsageError(
-            f"Another `balcao evaluate` is writing to {path}.", "Wait for it, or stop it."
-        ) from error
-
-
-def _locker() -> Callable[[int], None]:
-    try:
-        import fcntl
-    except ImportError:  # Windows.
-        return lambda _: None
-    return lambda handle: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The measures of one answer against its record. Sources are named at each.
+"""Score one answer against its record.
 
 rouge-score and sacrebleu are optional (the extra `evaluate`) and imported late.
 """
@@ -14,159 +14,145 @@ from msgspec import Struct
 
 from engine.core.errors import BalcaoError
 from engine.core.types import Mode, Status
-from engine.evaluation.ask import Given
+from engine.evaluation.ask import SavedAnswer
 from engine.evaluation.questions import Question
 from engine.fidelity.measure import (
-    LEAST_SUPPORT,
+    MIN_SUPPORT,
     fidelity,
-    invented,
+    is_refusal,
     is_word_for_word,
-    refuses,
     sentences,
     support,
+    unsupported_sentences,
 )
 
-_PACKAGES = {"rouge_score": "rouge-score", "sacrebleu": "sacrebleu"}
-_LEAST_CUT = 5
-"""Words. A shorter beginning of a record proves nothing."""
+_PACKAGES = {"rouge_score": "rouge-score", "sacrebleu": "sacrebleu", "jinja2": "Jinja2"}
+_MIN_CUT_WORDS = 5
+"""A shorter beginning of a record may be a coincidence."""
 
 
 class RougeL(NamedTuple):
     """ROUGE-L, each 0..1."""
 
-    precision: float
-    recall: float
-    f1: float
+    precision: float = 0.0
+    recall: float = 0.0
+    f1: float = 0.0
 
 
-class Scores(Struct, frozen=True):
-    """One answer's measures; shares are 0..1.
+class AnswerScores(Struct, frozen=True):
+    """The scores of one answer; shares are 0..1. The defaults are those of a refusal.
 
-    `word_for_word`: the whole record, blanks aside. `cut_off`: a beginning of it. `fidelity`: the
-    share of the answer's words that stand in the record, in order. `sentences` counts the answer's,
-    `invented` those of them that the record does not bear out.
+    `word_for_word`: the answer is the whole record, `cut_off`: a beginning of it. `fidelity`: the
+    share of the answer's words that occur in the record in the same order. `sentences` counts the
+    answer's sentences, `invented` those that the record does not support.
     """
 
-    word_for_word: bool
-    cut_off: bool
-    rouge_l: RougeL
-    chrf: float
-    fidelity: float
-    sentences: int
-    invented: int
-
-
-NOTHING = Scores(
-    word_for_word=False,
-    cut_off=False,
-    rouge_l=RougeL(0.0, 0.0, 0.0),
-    chrf=0.0,
-    fidelity=0.0,
-    sentences=0,
-    invented=0,
-)
-"""The scores of an answer that gives nothing of the record."""
+    word_for_word: bool = False
+    cut_off: bool = False
+    rouge_l: RougeL = RougeL()
+    chrf: float = 0.0
+    fidelity: float = 0.0
+    sentences: int = 0
+    invented: int = 0
 
 
 def check_packages() -> None:
-    """Raises BalcaoError with the command that installs what is missing."""
+    """Raise BalcaoError with a pip command if a package is missing."""
     missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise BalcaoError(
-            f"Measuring needs packages that are missing: {', '.join(missing)}.",
-            f"Install them: {sys.executable} -m pip install {' '.join(missing)}",
+            f"`balcao evaluate` needs packages that are not installed: {', '.join(missing)}.",
+            f"Run `{sys.executable} -m pip install {' '.join(missing)}`.",
         )
 
 
-def score(answer: str, record: str) -> Scores:
-    """Every measure of `answer` against `record`."""
-    if not answer.strip() or not record.strip():
-        return NOTHING
-    return Scores(
-        word_for_word=is_word_for_word(answer, record),
-        cut_off=is_cut_off(answer, record),
-        rouge_l=rouge_l(answer, record),
-        chrf=chrf(answer, record),
-        fidelity=fidelity(answer, record) or 0.0,
-        sentences=len(sentences(answer)),
-        invented=len(invented(answer, record)),
+def score_text(text: str, record: str) -> AnswerScores:
+    """Compute every score of `text` against `record`."""
+    if not text.strip() or not record.strip():
+        return AnswerScores()
+    return AnswerScores(
+        word_for_word=is_word_for_word(text, record),
+        cut_off=is_cut_off(text, record),
+        rouge_l=rouge_l(text, record),
+        chrf=chrf(text, record),
+        fidelity=fidelity(text, record) or 0.0,
+        sentences=len(sentences(text)),
+        invented=len(unsupported_sentences(text, record)),
     )
 
 
-def is_cut_off(answer: str, record: str) -> bool:
-    """Whether the answer is a beginning of the record, five words or more, but not all of it.
+def is_cut_off(text: str, record: str) -> bool:
+    """Return whether `text` is a beginning of the record of at least five words.
 
-    Blanks do not count; the last word may be cut, as a limit on the answer's length cuts it.
+    Whitespace does not matter; the last word may be incomplete, where a token limit stopped it.
     """
-    said, written = " ".join(answer.split()), " ".join(record.split())
-    enough = len(said.split()) >= _LEAST_CUT
-    return enough and len(said) < len(written) and written.startswith(said)
+    beginning, whole = " ".join(text.split()), " ".join(record.split())
+    long_enough = len(beginning.split()) >= _MIN_CUT_WORDS
+    return long_enough and len(beginning) < len(whole) and whole.startswith(beginning)
 
 
-def rouge_l(answer: str, record: str) -> RougeL:
-    """ROUGE-L of Lin (2004), "ROUGE: A Package for Automatic Evaluation of Summaries".
+def rouge_l(text: str, record: str) -> RougeL:
+    """Compute ROUGE-L (Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries").
 
-    The words are rouge-score's (lower case, a-z and 0-9, no stemming) and so is the result; only
-    the longest common subsequence is rapidfuzz's, since rouge-score takes a Python step for each
-    pair of words, minutes for the longest records.
+    The tokens and the result are rouge-score's (lower case, a-z and 0-9, no stemming). Only the
+    longest common subsequence is rapidfuzz's: rouge-score takes minutes for the longest records.
     """
     from rapidfuzz.distance import LCSseq
     from rouge_score.scoring import fmeasure
     from rouge_score.tokenize import tokenize
 
-    said, written = tokenize(answer, None), tokenize(record, None)
-    if not said or not written:
-        return RougeL(0.0, 0.0, 0.0)
-    common = LCSseq.similarity(said, written)
-    precision, recall = common / len(said), common / len(written)
+    words, record_words = tokenize(text, None), tokenize(record, None)
+    if not words or not record_words:
+        return RougeL()
+    common = LCSseq.similarity(words, record_words)
+    precision, recall = common / len(words), common / len(record_words)
     return RougeL(precision, recall, float(fmeasure(precision, recall)))
 
 
-def chrf(answer: str, record: str) -> float:
-    """The chrF of Popović (2015), 0..1: sacrebleu's chrF2 of a sentence (n-grams to 6, beta 2)."""
+def chrf(text: str, record: str) -> float:
+    """Compute chrF (Popović 2015), 0..1: sacrebleu's chrF2 with character n-grams up to 6."""
     from sacrebleu.metrics.chrf import CHRF
 
-    return float(CHRF().sentence_score(answer, [record]).score) / 100
+    return float(CHRF().sentence_score(text, [record]).score) / 100
 
 
-class Outcome(StrEnum):
-    """What came of a question."""
+class Verdict(StrEnum):
+    """What an engine did with a question."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
-    """It says that it does not have the product."""
+    """It said that it does not have the product."""
     OFFERED = "offered"
-    """It lists several products to pick from."""
+    """It listed products to choose from."""
     FAILED = "failed"
-    """The engine broke off or could not be reached."""
+    """It stopped with an error or was unreachable."""
 
 
-class Judged(Struct, frozen=True):
-    """One answer, judged. `right_record`: retrieval found the very record; None from memory."""
+class ScoredAnswer(Struct, frozen=True):
+    """An answer with its scores. `right_record`: the search found this record; None from memory."""
 
     question: Question
-    given: Given
-    outcome: Outcome
-    scores: Scores
+    answer: SavedAnswer
+    verdict: Verdict
+    scores: AnswerScores
     right_record: bool | None
 
 
-def judge(question: Question, given: Given, mode: Mode) -> Judged:
-    """Judge an answer. What is no answer (a refusal, a choice) gives nothing of the record."""
-    scores = NOTHING if given.by_counter else score(given.text, question.record)
-    outcome = _outcome(given, question.record)
-    if outcome is not Outcome.ANSWERED:
-        scores = NOTHING
-    right = given.source.split() == question.record.split() if mode is Mode.GROUNDED else None
-    return Judged(question, given, outcome, scores, right)
+def score_answer(question: Question, answer: SavedAnswer, mode: Mode) -> ScoredAnswer:
+    """Score an answer; refusals and lists of products score nothing."""
+    verdict = _verdict(answer, question.record)
+    answered = verdict is Verdict.ANSWERED
+    scores = score_text(answer.text, question.record) if answered else AnswerScores()
+    right = answer.source.split() == question.record.split() if mode is Mode.GROUNDED else None
+    return ScoredAnswer(question, answer, verdict, scores, right)
 
 
-def _outcome(given: Given, record: str) -> Outcome:
-    if given.error:
-        return Outcome.FAILED
-    if given.by_counter:
-        return Outcome.OFFERED if given.status is Status.SEVERAL else Outcome.REFUSED
-    # A record may say “I don't have …” itself.
-    if refuses(given.text) and support(given.text, record) < LEAST_SUPPORT:
-        return Outcome.REFUSED
-    return Outcome.ANSWERED
+def _verdict(answer: SavedAnswer, record: str) -> Verdict:
+    if answer.error:
+        return Verdict.FAILED
+    if answer.by_counter:
+        return Verdict.OFFERED if answer.status is Status.SEVERAL else Verdict.REFUSED
+    # A record may contain “I don't have …” itself.
+    if is_refusal(answer.text) and support(answer.text, record) < MIN_SUPPORT:
+        return Verdict.REFUSED
+    return Verdict.ANSWERED

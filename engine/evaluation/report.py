@@ -1,7 +1,6 @@
-"""The report of an evaluation: gathered from the answers, written as JSON, Markdown and HTML.
+"""Gather the values of a report from the answers; `render` writes them.
 
-Two runs with the same answers make the same report, but for `speed`, however often they were
-killed and gone on with.
+The same answers give the same report, except for `speed`, however often the run was interrupted.
 """
 
 from __future__ import annotations
@@ -11,157 +10,167 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from engine.core.types import Progress
-from engine.evaluation.ask import AnswerFile, Asked, names
-from engine.evaluation.metrics import Judged, Outcome, Scores, judge
+from engine.evaluation.ask import AnswerFile, Target, display_titles
+from engine.evaluation.metrics import AnswerScores, ScoredAnswer, Verdict, score_answer
 from engine.evaluation.questions import Group, Question
-from engine.evaluation.statistics import Difference, Figures, Speed, difference, figures, speed
+from engine.evaluation.statistics import (
+    Difference,
+    Figures,
+    Speed,
+    compare,
+    measure_speed,
+    summarize,
+)
 
 VERSION = 1
 EXAMPLES = 10
-"""A group."""
+"""Questions of each group."""
 _POINTS = 400
-"""Answers of each engine in the plot of fidelity against length."""
+"""Answers of each target in the plot of fidelity by length."""
 
 
-class Point(Struct, frozen=True):
-    """An answer in the plot: the record's length in words, and the fidelity."""
+class PlotPoint(Struct, frozen=True):
+    """An answer in the plot: the record's length and the fidelity."""
 
     words: int
     fidelity: float
 
 
-class Reply(Struct, frozen=True):
-    """One engine's answer in an example; `scores` is None where there is no record."""
+class ExampleAnswer(Struct, frozen=True, rename={"target": "asked", "verdict": "outcome"}):
+    """A target's answer in an example; `scores` is None for an invented title."""
 
-    asked: str
+    target: str
     text: str
-    outcome: Outcome
-    scores: Scores | None
+    verdict: Verdict
+    scores: AnswerScores | None
 
 
-class Example(Struct, frozen=True):
-    """A question with everyone's answers side by side."""
+class ExampleQuestion(Struct, frozen=True, rename={"answers": "replies"}):
+    """A question with the answers of all targets."""
 
     group: Group
     question: str
     title: str
     record: str
-    replies: list[Reply]
+    answers: list[ExampleAnswer]
 
 
-class Report(Struct, frozen=True):
-    """Everything that the three files show. `groups` counts the questions."""
+class Report(Struct, frozen=True, rename={"titles": "asked", "provenance": "made_of"}):
+    """The content of report.json.
+
+    `groups` counts the questions, `titles` are the targets' by key in the order of the command
+    line, `notices` what engines said about their answers. `missing` answers belong to engines that
+    were skipped. `knows_trained`: the training rows were given.
+    """
 
     version: int
     groups: dict[Group, int]
     knows_trained: bool
-    """Whether it was told what the adapter was trained on."""
-    asked: dict[str, str]
-    """Titles by key, in the order asked for."""
-    made_of: dict[str, dict[str, object]]
+    titles: dict[str, str]
+    provenance: dict[str, dict[str, object]]
     figures: list[Figures]
     differences: list[Difference]
-    points: dict[str, list[Point]]
-    examples: list[Example]
+    points: dict[str, list[PlotPoint]]
+    examples: list[ExampleQuestion]
     notices: dict[str, list[str]]
-    """What the engines said about how their answers came to be."""
     missing: int
-    """Answers that are not there, since their engine was given up."""
     speed: list[Speed]
 
 
 def gather(
-    asked: Sequence[Asked],
+    targets: Sequence[Target],
     questions: Sequence[Question],
     answers: AnswerFile,
     *,
     knows_trained: bool,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
-    """Judge every answer and count."""
-    judged = _judge_all(asked, questions, answers, on_progress)
-    groups = {group: sum(one.group is group for one in questions) for group in Group}
-    present = [group for group in Group if groups[group]]
-    first = asked[0].key
-    found: list[Figures] = []
+    """Score every answer and summarize."""
+    scored = _score_all(targets, questions, answers, on_progress)
+    counts = {group: sum(one.group is group for one in questions) for group in Group}
+    groups = [group for group in Group if counts[group]]
+    first = targets[0].key
+    figures: list[Figures] = []
     differences: list[Difference] = []
-    for group in present:
-        for one in asked:
-            mine = _of(judged[one.key], group)
-            found.append(figures(one, group, mine))
-            if one.key != first and group is not Group.INVENTED:
-                apart = difference(one.key, _of(judged[first], group), mine)
-                differences += [apart] if apart else []
+    for group in groups:
+        in_group = {
+            key: [one for one in mine if one.question.group is group]
+            for key, mine in scored.items()
+        }
+        figures += [summarize(target, group, in_group[target.key]) for target in targets]
+        if group is not Group.INVENTED:
+            others = [key for key in in_group if key != first]
+            found = [compare(key, in_group[first], in_group[key]) for key in others]
+            differences += [one for one in found if one]
     return Report(
         version=VERSION,
-        groups=groups,
+        groups=counts,
         knows_trained=knows_trained,
-        asked=names(asked),
-        made_of={one.key: one.made_of for one in asked},
-        figures=found,
+        titles=display_titles(targets),
+        provenance={target.key: target.provenance for target in targets},
+        figures=figures,
         differences=differences,
-        points={one.key: _points(judged[one.key]) for one in asked},
-        examples=[one for group in present for one in _examples(group, questions, judged)],
-        notices={one.key: _notices(judged[one.key]) for one in asked},
-        missing=len(asked) * len(questions) - sum(len(mine) for mine in judged.values()),
-        speed=[speed(one.key, judged[one.key]) for one in asked],
+        points={key: _points(mine) for key, mine in scored.items()},
+        examples=[one for group in groups for one in _examples(group, questions, scored)],
+        notices={
+            key: sorted({one.answer.notice for one in mine if one.answer.notice})
+            for key, mine in scored.items()
+        },
+        missing=len(targets) * len(questions) - sum(len(mine) for mine in scored.values()),
+        speed=[measure_speed(key, mine) for key, mine in scored.items()],
     )
 
 
-def _judge_all(
-    asked: Sequence[Asked],
+def _score_all(
+    targets: Sequence[Target],
     questions: Sequence[Question],
     answers: AnswerFile,
     on_progress: Callable[[Progress], None] | None,
-) -> dict[str, list[Judged]]:
-    judged: dict[str, list[Judged]] = {one.key: [] for one in asked}
-    total = len(asked) * len(questions)
-    jobs = [(one, question) for one in asked for question in questions]
-    for number, (one, question) in enumerate(jobs):
-        there = answers.find(one, question)
-        if there is not None:
-            judged[one.key].append(judge(question, there, one.mode))
+) -> dict[str, list[ScoredAnswer]]:
+    scored: dict[str, list[ScoredAnswer]] = {target.key: [] for target in targets}
+    jobs = [(target, question) for target in targets for question in questions]
+    for number, (target, question) in enumerate(jobs):
+        answer = answers.find(target, question)
+        if answer is not None:
+            scored[target.key].append(score_answer(question, answer, target.mode))
         if on_progress:
-            on_progress(Progress(f"measuring {number:,} of {total:,}", number / total))
-    return judged
+            label = f"scoring {number:,} of {len(jobs):,}"
+            on_progress(Progress(label, number / len(jobs)))
+    return scored
 
 
-def _of(judged: Sequence[Judged], group: Group) -> list[Judged]:
-    return [one for one in judged if one.question.group is group]
-
-
-def _points(judged: Sequence[Judged]) -> list[Point]:
-    """Those that were answered; an id is a hash, so that the first by their ids are a sample."""
-    answered = [one for one in judged if one.outcome is Outcome.ANSWERED and one.question.record]
+def _points(scored: Sequence[ScoredAnswer]) -> list[PlotPoint]:
+    """Sample by id, which is a hash."""
+    answered = [one for one in scored if one.verdict is Verdict.ANSWERED and one.question.record]
     return [
-        Point(len(one.question.record.split()), one.scores.fidelity)
+        PlotPoint(len(one.question.record.split()), one.scores.fidelity)
         for one in sorted(answered, key=lambda one: one.question.id)[:_POINTS]
     ]
 
 
 def _examples(
-    group: Group, questions: Sequence[Question], judged: dict[str, list[Judged]]
-) -> list[Example]:
-    """The first of the group's questions, which stand in random order: nobody has picked them."""
-    by_id = {(key, one.question.id): one for key, mine in judged.items() for one in mine}
-    mine = [one for one in questions if one.group is group][:EXAMPLES]
+    group: Group, questions: Sequence[Question], scored: dict[str, list[ScoredAnswer]]
+) -> list[ExampleQuestion]:
+    """Take the first questions of the group, which are in random order."""
+    by_id = {(key, one.question.id): one for key, mine in scored.items() for one in mine}
+    chosen = [question for question in questions if question.group is group][:EXAMPLES]
     return [
-        Example(
+        ExampleQuestion(
             group,
-            one.question,
-            one.title,
-            one.record,
-            [_reply(key, by_id[key, one.id]) for key in judged if (key, one.id) in by_id],
+            question.question,
+            question.title,
+            question.record,
+            [
+                _example_answer(key, by_id[key, question.id])
+                for key in scored
+                if (key, question.id) in by_id
+            ],
         )
-        for one in mine
+        for question in chosen
     ]
 
 
-def _reply(key: str, judged: Judged) -> Reply:
-    text = judged.given.text or judged.given.error
-    scores = judged.scores if judged.question.record else None
-    return Reply(key, text, judged.outcome, scores)
-
-
-def _notices(judged: Sequence[Judged]) -> list[str]:
-    return sorted({one.given.notice for one in judged if one.given.notice})
+def _example_answer(key: str, scored: ScoredAnswer) -> ExampleAnswer:
+    text = scored.answer.text or scored.answer.error
+    scores = scored.scores if scored.question.record else None
+    return ExampleAnswer(key, text, scored.verdict, scores)

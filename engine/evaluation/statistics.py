@@ -1,4 +1,4 @@
-"""The figures of a report: for everyone asked, in each group, with confidence intervals."""
+"""Summarize scored answers: means with confidence intervals, differences, speed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from math import sqrt
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.core.types import Mode
-from engine.evaluation.ask import Asked
-from engine.evaluation.metrics import Judged, Outcome
+from engine.evaluation.ask import Target
+from engine.evaluation.metrics import ScoredAnswer, Verdict
 from engine.evaluation.questions import Group
 
 RESAMPLES = 2000
-_LOW, _HIGH = 2.5, 97.5
-"""Percentiles."""
+BINS = 10
+"""Bars of the ROUGE-L histogram from 0 to 1."""
+_PERCENTILES = (2.5, 97.5)
 _Z = 1.959963984540054
-"""The normal distribution's 97.5th percentile."""
-_CELLS = 2_000_000
-"""Numbers drawn at once: what bounds the memory."""
+"""The 97.5th percentile of the normal distribution."""
+_MAX_CELLS = 2_000_000
+"""Random numbers drawn at once, which limits the memory."""
 
 
-class Estimate(NamedTuple):
-    """A mean with its 95 % confidence interval; `number` of values."""
+class ConfidenceInterval(NamedTuple):
+    """The mean of `number` values with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -31,88 +33,80 @@ class Estimate(NamedTuple):
     number: int
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> Estimate | None:
-    """The mean, with the percentile bootstrap's interval (Efron 1979); None for no values.
-
-    2,000 resamples. The same values and seed give the same interval.
-    """
+def bootstrap(values: Sequence[float], seed: int = 0) -> ConfidenceInterval | None:
+    """Compute the mean and its percentile bootstrap interval (Efron 1979); None without values."""
     if not values:
         return None
     import numpy as np
 
     data = np.asarray(values, dtype=float)
     random = np.random.default_rng(seed)
-    at_once = max(1, _CELLS // len(data))
+    batch = max(1, _MAX_CELLS // len(data))
     means = [
-        data[random.integers(0, len(data), (min(at_once, RESAMPLES - done), len(data)))].mean(1)
-        for done in range(0, RESAMPLES, at_once)
+        data[random.integers(0, len(data), (min(batch, RESAMPLES - done), len(data)))].mean(1)
+        for done in range(0, RESAMPLES, batch)
     ]
-    low, high = np.percentile(np.concatenate(means), [_LOW, _HIGH])
-    return Estimate(float(data.mean()), float(low), float(high), len(data))
+    low, high = np.percentile(np.concatenate(means), _PERCENTILES)
+    return ConfidenceInterval(float(data.mean()), float(low), float(high), len(data))
 
 
-def wilson(values: Sequence[bool]) -> Estimate | None:
-    """The share of True, with Wilson's score interval (1927); None for no values.
+def wilson(values: Sequence[bool]) -> ConfidenceInterval | None:
+    """Compute the share of True and its Wilson score interval (1927); None without values.
 
-    A bootstrap of twenty times yes is sure of 100 %; this says 84 to 100.
+    Twenty of twenty give 84 to 100 %, where a bootstrap would give 100 %.
     """
     count = len(values)
     if not count:
         return None
     share = sum(values) / count
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    reach = _Z * sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
-    # Rounding leaves 1e-17 where the interval ends at 0 or 1.
-    low = 0.0 if share == 0 else middle - reach
-    high = 1.0 if share == 1 else middle + reach
-    return Estimate(share, low, high, count)
+    centre = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
+    margin = _Z * sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
+    # Avoid 1e-17 where the interval ends at 0 or 1.
+    low = 0.0 if share == 0 else centre - margin
+    high = 1.0 if share == 1 else centre + margin
+    return ConfidenceInterval(share, low, high, count)
 
 
-BINS = 10
-"""Of the distribution of ROUGE-L, 0 to 1; 1 itself is in the last."""
+class Figures(Struct, frozen=True, rename={"target": "asked"}):
+    """The results of one target in one group; failed answers are only counted.
 
-
-class Figures(Struct, frozen=True):
-    """One engine's figures in one group. Failed answers are counted and left out of the rest.
-
-    All but the counts are None where there is nothing to measure: the record's measures for
-    invented titles, `right_record` from memory. `invented_sentences` is the mean share of an
-    answer's sentences, over the answers that have one.
+    None means not applicable: record scores for invented titles, `right_record` from memory.
+    `invented_sentences` is the mean share per answer, over the answers with sentences.
     """
 
-    asked: str
+    target: str
     group: Group
     questions: int
     failed: int
-    answered: Estimate | None = None
-    refused: Estimate | None = None
-    offered: Estimate | None = None
-    right_record: Estimate | None = None
-    word_for_word: Estimate | None = None
-    cut_off: Estimate | None = None
-    rouge_l: Estimate | None = None
-    rouge_l_precision: Estimate | None = None
-    rouge_l_recall: Estimate | None = None
-    chrf: Estimate | None = None
-    fidelity: Estimate | None = None
-    invented_sentences: Estimate | None = None
+    answered: ConfidenceInterval | None = None
+    refused: ConfidenceInterval | None = None
+    offered: ConfidenceInterval | None = None
+    right_record: ConfidenceInterval | None = None
+    word_for_word: ConfidenceInterval | None = None
+    cut_off: ConfidenceInterval | None = None
+    rouge_l: ConfidenceInterval | None = None
+    rouge_l_precision: ConfidenceInterval | None = None
+    rouge_l_recall: ConfidenceInterval | None = None
+    chrf: ConfidenceInterval | None = None
+    fidelity: ConfidenceInterval | None = None
+    invented_sentences: ConfidenceInterval | None = None
     distribution: list[int] = []
 
 
-class Difference(Struct, frozen=True):
-    """How much better than the first engine, on the questions that both answered."""
+class Difference(Struct, frozen=True, rename={"target": "asked"}):
+    """How much a target is better than the first one, on questions that both answered."""
 
-    asked: str
+    target: str
     group: Group
-    word_for_word: Estimate | None
-    rouge_l: Estimate | None
-    fidelity: Estimate | None
+    word_for_word: ConfidenceInterval | None
+    rouge_l: ConfidenceInterval | None
+    fidelity: ConfidenceInterval | None
 
 
-class Speed(Struct, frozen=True):
-    """Milliseconds, and tokens a second, of the answers that a model gave; None if none did."""
+class Speed(Struct, frozen=True, rename={"target": "asked"}):
+    """Milliseconds and tokens per second of the answers from a model; None without any."""
 
-    asked: str
+    target: str
     answers: int
     first_token_median: float | None
     total_median: float | None
@@ -120,77 +114,24 @@ class Speed(Struct, frozen=True):
     tokens_per_second: float | None
 
 
-def figures(asked: Asked, group: Group, judged: Sequence[Judged]) -> Figures:
-    """The figures of `judged`, which are all of one engine and group."""
-    good = [one for one in judged if one.outcome is not Outcome.FAILED]
+def summarize(target: Target, group: Group, answers: Sequence[ScoredAnswer]) -> Figures:
+    """Compute the figures of a target's answers in a group."""
+    good = [one for one in answers if one.verdict is not Verdict.FAILED]
     counts = Figures(
-        asked.key,
+        target.key,
         group,
-        len(judged),
-        len(judged) - len(good),
-        answered=_share(good, Outcome.ANSWERED),
-        refused=_share(good, Outcome.REFUSED),
-        offered=_share(good, Outcome.OFFERED),
+        len(answers),
+        len(answers) - len(good),
+        answered=wilson([one.verdict is Verdict.ANSWERED for one in good]),
+        refused=wilson([one.verdict is Verdict.REFUSED for one in good]),
+        offered=wilson([one.verdict is Verdict.OFFERED for one in good]),
     )
     if group is Group.INVENTED:
         return counts
-    return _with_record(counts, good, grounded=asked.mode is Mode.GROUNDED)
-
-
-def difference(asked: str, first: Sequence[Judged], other: Sequence[Judged]) -> Difference | None:
-    """`other` less `first`, question by question; None where they share none."""
-    before = {one.question.id: one for one in first if one.outcome is not Outcome.FAILED}
-    after = [one for one in other if one.outcome is not Outcome.FAILED]
-    pairs = [(before[one.question.id], one) for one in after if one.question.id in before]
-    if not pairs:
-        return None
-
-    def of(measure: Callable[[Judged], float]) -> Estimate | None:
-        return bootstrap([measure(new) - measure(old) for old, new in pairs])
-
-    return Difference(
-        asked,
-        pairs[0][1].question.group,
-        word_for_word=of(lambda one: float(one.scores.word_for_word)),
-        rouge_l=of(lambda one: one.scores.rouge_l.f1),
-        fidelity=of(lambda one: one.scores.fidelity),
-    )
-
-
-def speed(asked: str, judged: Sequence[Judged]) -> Speed:
-    """How fast the answers came, the counter's own left out."""
-    given = [
-        one.given
-        for one in judged
-        if one.outcome is not Outcome.FAILED and not one.given.by_counter
-    ]
-    counted = [
-        (one.tokens.completion, one.timing.total - one.timing.first_token)
-        for one in given
-        if one.tokens and one.tokens.completion > 1
-    ]
-    seconds = sum(spent for _, spent in counted) / 1000
-    return Speed(
-        asked,
-        len(given),
-        first_token_median=_quantile([one.timing.first_token for one in given], 0.5),
-        total_median=_quantile([one.timing.total for one in given], 0.5),
-        total_p95=_quantile([one.timing.total for one in given], 0.95),
-        tokens_per_second=sum(tokens for tokens, _ in counted) / seconds if seconds > 0 else None,
-    )
-
-
-def _with_record(counts: Figures, good: Sequence[Judged], *, grounded: bool) -> Figures:
+    grounded = target.mode is Mode.GROUNDED
     scores = [one.scores for one in good]
-    with_sentences = [one for one in scores if one.sentences]
-    return Figures(
-        counts.asked,
-        counts.group,
-        counts.questions,
-        counts.failed,
-        answered=counts.answered,
-        refused=counts.refused,
-        offered=counts.offered,
+    return replace(
+        counts,
         right_record=wilson([bool(one.right_record) for one in good]) if grounded else None,
         word_for_word=wilson([one.word_for_word for one in scores]),
         cut_off=wilson([one.cut_off for one in scores]),
@@ -199,16 +140,60 @@ def _with_record(counts: Figures, good: Sequence[Judged], *, grounded: bool) -> 
         rouge_l_recall=bootstrap([one.rouge_l.recall for one in scores]),
         chrf=bootstrap([one.chrf for one in scores]),
         fidelity=bootstrap([one.fidelity for one in scores]),
-        invented_sentences=bootstrap([one.invented / one.sentences for one in with_sentences]),
-        distribution=_distribution([one.rouge_l.f1 for one in scores]),
+        invented_sentences=bootstrap(
+            [one.invented / one.sentences for one in scores if one.sentences]
+        ),
+        distribution=_histogram([one.rouge_l.f1 for one in scores]),
     )
 
 
-def _share(judged: Sequence[Judged], outcome: Outcome) -> Estimate | None:
-    return wilson([one.outcome is outcome for one in judged])
+def compare(
+    target: str, first: Sequence[ScoredAnswer], other: Sequence[ScoredAnswer]
+) -> Difference | None:
+    """Compute `other` minus `first` question by question; None without common questions."""
+    before = {one.question.id: one for one in first if one.verdict is not Verdict.FAILED}
+    after = [one for one in other if one.verdict is not Verdict.FAILED]
+    pairs = [(before[one.question.id], one) for one in after if one.question.id in before]
+    if not pairs:
+        return None
+
+    def difference(measure: Callable[[ScoredAnswer], float]) -> ConfidenceInterval | None:
+        return bootstrap([measure(new) - measure(old) for old, new in pairs])
+
+    return Difference(
+        target,
+        pairs[0][1].question.group,
+        word_for_word=difference(lambda one: float(one.scores.word_for_word)),
+        rouge_l=difference(lambda one: one.scores.rouge_l.f1),
+        fidelity=difference(lambda one: one.scores.fidelity),
+    )
 
 
-def _distribution(values: Sequence[float]) -> list[int]:
+def measure_speed(target: str, scored: Sequence[ScoredAnswer]) -> Speed:
+    """Compute how fast a target's model answered."""
+    answers = [
+        one.answer
+        for one in scored
+        if one.verdict is not Verdict.FAILED and not one.answer.by_counter
+    ]
+    streamed = [
+        (one.tokens.completion, one.timing.total - one.timing.first_token)
+        for one in answers
+        if one.tokens and one.tokens.completion > 1
+    ]
+    seconds = sum(spent for _, spent in streamed) / 1000
+    totals = [one.timing.total for one in answers]
+    return Speed(
+        target,
+        len(answers),
+        first_token_median=_quantile([one.timing.first_token for one in answers], 0.5),
+        total_median=_quantile(totals, 0.5),
+        total_p95=_quantile(totals, 0.95),
+        tokens_per_second=sum(tokens for tokens, _ in streamed) / seconds if seconds > 0 else None,
+    )
+
+
+def _histogram(values: Sequence[float]) -> list[int]:
     counts = [0] * BINS
     for value in values:
         counts[min(int(value * BINS), BINS - 1)] += 1
@@ -216,7 +201,7 @@ def _distribution(values: Sequence[float]) -> list[int]:
 
 
 def _quantile(values: Sequence[float], share: float) -> float | None:
-    """The value below which `share` of them lie: the nearest rank."""
+    """Return the value of the nearest rank."""
     if not values:
         return None
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]

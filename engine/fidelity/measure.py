@@ -1,4 +1,4 @@
-"""Sentences of an answer that the record does not bear out."""
+"""Measure how much of an answer is the record's own words."""
 
 from __future__ import annotations
 
@@ -6,117 +6,103 @@ import re
 from itertools import pairwise
 from typing import NamedTuple
 
-_TOKENS = re.compile(r"\w+|[^\w\s]")
+MIN_SUPPORT = 0.3
+"""A sentence below this counts as unsupported (docs/measurements/evaluation.md)."""
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_WORD = re.compile(r"\w+")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"”’')\]]*\s+|\n+")
+_REFUSAL_LENGTH = 200
+"""Characters searched for a refusal. Later ones may belong to a description."""
 
 
 def fidelity(answer: str, record: str) -> float | None:
-    """The share (0..1) of the answer's words that stand in `record`, in the same order.
+    """Return the share (0..1) of the answer's words that occur in `record` in the same order.
 
-    Words and punctuation marks count alike, case matters, blanks do not: 1.0 means that nothing
-    in the answer is the engine's own. The order is that of the longest common subsequence
-    (rapidfuzz's LCSseq). None if either text has no word.
+    Punctuation marks count as words, case matters, whitespace does not. The order is that of the
+    longest common subsequence. None if either text is blank.
     """
     from rapidfuzz.distance import LCSseq
 
-    said, written = _TOKENS.findall(answer), _TOKENS.findall(record)
-    if not said or not written:
+    words, record_words = _TOKEN.findall(answer), _TOKEN.findall(record)
+    if not words or not record_words:
         return None
-    return LCSseq.similarity(said, written) / len(said)
+    return LCSseq.similarity(words, record_words) / len(words)
 
 
 def is_word_for_word(answer: str, record: str) -> bool:
-    """Whether the answer is the whole record's text, blanks aside."""
+    """Return whether the answer is the whole record, except for whitespace."""
     return answer.split() == record.split() != []
 
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
-
-
 class Span(NamedTuple):
-    """A stretch of an answer; `quoted` says that its words stand in the record, in order."""
+    """A part of an answer; `quoted` says that its words are the record's."""
 
     text: str
     quoted: bool
 
 
 def spans(answer: str, record: str) -> list[Span]:
-    """The whole of `answer`, blanks included, cut where the record's words begin and end.
+    """Split `answer` into parts that are the record's words and parts that are not.
 
-    The words that count as quoted are as many as `fidelity` counts, by the same rule: the longest
-    common subsequence of words and punctuation marks. Where it can be had in more than one way,
-    rapidfuzz's choice decides. Blanks belong to the stretch before them.
+    The quoted words are those that `fidelity` counts. Whitespace belongs to the part before it.
     """
     from rapidfuzz.distance import LCSseq
 
     found = list(_TOKEN.finditer(answer))
-    written = _TOKEN.findall(record)
     quoted = [False] * len(found)
-    for step in LCSseq.opcodes([token[0] for token in found], written):
+    for step in LCSseq.opcodes([token[0] for token in found], _TOKEN.findall(record)):
         if step.tag == "equal":
             quoted[step.src_start : step.src_end] = [True] * (step.src_end - step.src_start)
+    if not found:
+        return [Span(answer, quoted=False)] if answer else []
     starts = [0, *(token.start() for token in found[1:]), len(answer)]
-    pieces = [Span(answer[a:b], q) for a, b, q in zip(starts, starts[1:], quoted, strict=False)]
-    return _joined(pieces) if pieces else [Span(answer, quoted=False)] if answer else []
-
-
-def _joined(pieces: list[Span]) -> list[Span]:
-    joined = pieces[:1]
-    for piece in pieces[1:]:
-        if piece.quoted == joined[-1].quoted:
-            joined[-1] = Span(joined[-1].text + piece.text, piece.quoted)
+    joined: list[Span] = []
+    for (start, end), is_quoted in zip(pairwise(starts), quoted, strict=True):
+        if joined and joined[-1].quoted == is_quoted:
+            joined[-1] = Span(joined[-1].text + answer[start:end], is_quoted)
         else:
-            joined.append(piece)
+            joined.append(Span(answer[start:end], is_quoted))
     return joined
 
 
-LEAST_SUPPORT = 0.3
-"""Below this a sentence counts as invented (docs/measurements/evaluation.md)."""
-
-_END = re.compile(r"(?<=[.!?…])[\"”’')\]]*\s+|\n+")
-_WORD = re.compile(r"\w+")
-
-
-def invented(answer: str, record: str) -> list[str]:
-    """The sentences of `answer` that have little support in `record`, in order."""
-    pairs = _pairs(_words(record))
-    known = set(_words(record))
-    return [text for text in sentences(answer) if _support(text, pairs, known) < LEAST_SUPPORT]
-
-
 def sentences(text: str) -> list[str]:
-    """The sentences of `text` that hold a word: cut after . ! ? … and at line breaks."""
-    return [part.strip() for part in _END.split(text) if part and _WORD.search(part)]
+    """Split `text` after . ! ? … and at line breaks; parts without a word are dropped."""
+    return [part.strip() for part in _SENTENCE_END.split(text) if part and _WORD.search(part)]
+
+
+def unsupported_sentences(answer: str, record: str) -> list[str]:
+    """Return the sentences of `answer` that `record` does not support."""
+    words = _words(record)
+    pairs, vocabulary = set(pairwise(words)), set(words)
+    return [
+        sentence
+        for sentence in sentences(answer)
+        if _support(sentence, pairs, vocabulary) < MIN_SUPPORT
+    ]
 
 
 def support(sentence: str, record: str) -> float:
-    """How far (0..1) `record` bears `sentence` out.
+    """Return the share (0..1) of neighbouring words that are neighbours in `record` as well.
 
-    The share of the sentence's pairs of neighbouring words that are neighbours in the record, case
-    and punctuation aside; of a single word, whether it stands there. Pairs, since any English
-    record holds most of the small words of any English sentence.
+    Case and punctuation do not matter; a single word counts if it occurs. Pairs, because any
+    English record contains most of the small words of any English sentence.
     """
     words = _words(record)
-    return _support(sentence, _pairs(words), set(words))
+    return _support(sentence, set(pairwise(words)), set(words))
 
 
-def _support(sentence: str, pairs: set[tuple[str, str]], known: set[str]) -> float:
+def _support(sentence: str, pairs: set[tuple[str, str]], vocabulary: set[str]) -> float:
     words = _words(sentence)
     if len(words) == 1:
-        return float(words[0] in known)
-    said = list(pairwise(words))
-    return sum(pair in pairs for pair in said) / len(said) if said else 1.0
+        return float(words[0] in vocabulary)
+    own_pairs = list(pairwise(words))
+    return sum(pair in pairs for pair in own_pairs) / len(own_pairs) if own_pairs else 1.0
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
-
-def _pairs(words: list[str]) -> set[tuple[str, str]]:
-    return set(pairwise(words))
-
-
-_BEGINNING = 200
-"""Characters: who refuses says so at once. Further on the same words belong to a description."""
 
 _REFUSAL = re.compile(
     r"""
@@ -139,6 +125,6 @@ _REFUSAL = re.compile(
 )
 
 
-def refuses(text: str) -> bool:
-    """Whether the beginning of `text` says that the product is not there or not known."""
-    return bool(_REFUSAL.search(" ".join(text[:_BEGINNING].split())))
+def is_refusal(text: str) -> bool:
+    """Return whether `text` begins by saying that the product is missing or unknown."""
+    return bool(_REFUSAL.search(" ".join(text[:_REFUSAL_LENGTH].split())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from engine.catalogue.index import ensure_sample
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.config.settings import Settings, load
-from engine.evaluation.ask import AnswerFile, Asked, parse
-from engine.evaluation.questions import Question, from_files
+from engine.evaluation.ask import AnswerFile, Target, parse_targets
+from engine.evaluation.questions import Question, sample_questions
 from tests.engine.backends.openai import server as scripted
 from tests.engine.backends.openai.server import Exchange, Reply, streamed, words
 
@@ -75,14 +76,14 @@ class Bench:
     questions: list[Question]
     out: Path
 
-    def asked(self, names: str) -> list[Asked]:
-        return parse(names, self.settings, {"version": 1})
+    def targets(self, names: str) -> list[Target]:
+        return parse_targets(names, self.settings, {"version": 1})
 
-    def answers(self) -> AnswerFile:
-        return AnswerFile(self.out)
+    def answers(self) -> closing[AnswerFile]:
+        return closing(AnswerFile(self.out))
 
 
 @pytest.fixture
 def bench(rows: Path, tmp_path: Path) -> Bench:
-    questions, _ = from_files(rows / "test.jsonl", rows / "train.jsonl", 50, 0)
+    questions, _ = sample_questions(rows / "test.jsonl", rows / "train.jsonl", 50, 0)
     return Bench(load(), questions, tmp_path / "out")

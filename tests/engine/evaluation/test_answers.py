@@ -9,25 +9,39 @@ import pytest
 from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.types import Mode, Status, StopReason
-from engine.evaluation.ask import NAME, Asked, Given, names, parse
+from engine.evaluation.ask import (
+    ANSWERS_FILE,
+    SavedAnswer,
+    Target,
+    display_titles,
+    parse_targets,
+)
 from engine.evaluation.questions import Question
 from tests.engine.evaluation.conftest import Bench
 
 
-def given(asked: Asked, question: Question, text: str = "A stool.", error: str = "") -> Given:
-    return Given(
-        asked.key, question.id, asked.mark, text, Status.EXACT, StopReason.COMPLETE, error=error
+def given(
+    asked: Target, question: Question, text: str = "A stool.", error: str = ""
+) -> SavedAnswer:
+    return SavedAnswer(
+        asked.key,
+        question.id,
+        asked.fingerprint,
+        text,
+        Status.EXACT,
+        StopReason.COMPLETE,
+        error=error,
     )
 
 
 def test_what_was_added_is_found_again(bench: Bench) -> None:
-    one = bench.asked("base:memory")[0]
+    one = bench.targets("base:memory")[0]
     first, second = bench.questions[:2]
     with bench.answers() as answers:
         answers.add(given(one, first))
         answers.add(given(one, second, error="Cut off."))
         # On disk at once: nothing waits in a buffer for a kill.
-        assert (bench.out / NAME).read_bytes().count(b"\n") == 2
+        assert (bench.out / ANSWERS_FILE).read_bytes().count(b"\n") == 2
     with bench.answers() as answers:
         assert answers.find(one, first) == given(one, first)
         answers.add(given(one, second))
@@ -37,29 +51,29 @@ def test_what_was_added_is_found_again(bench: Bench) -> None:
 
 
 def test_a_torn_last_line_is_dropped(bench: Bench) -> None:
-    one = bench.asked("base")[0]
+    one = bench.targets("base")[0]
     with bench.answers() as answers:
         for question in bench.questions[:3]:
             answers.add(given(one, question))
-    whole = (bench.out / NAME).read_bytes()
+    whole = (bench.out / ANSWERS_FILE).read_bytes()
     lines = whole.splitlines(keepends=True)
     for cut in range(len(whole) - len(lines[2]), len(whole) + 1, 7):
-        (bench.out / NAME).write_bytes(whole[:cut])
+        (bench.out / ANSWERS_FILE).write_bytes(whole[:cut])
         with bench.answers() as answers:
             there = cut == len(whole)
-            assert len(answers.by_key) == 2 + there
+            assert len(answers.answers) == 2 + there
             if not there:
                 answers.add(given(one, bench.questions[2]))
-        assert (bench.out / NAME).read_bytes() == whole
+        assert (bench.out / ANSWERS_FILE).read_bytes() == whole
 
 
 def test_a_broken_line_in_the_middle_is_asked_anew(bench: Bench) -> None:
-    one = bench.asked("base")[0]
+    one = bench.targets("base")[0]
     with bench.answers() as answers:
         for question in bench.questions[:3]:
             answers.add(given(one, question))
-    lines = (bench.out / NAME).read_bytes().splitlines(keepends=True)
-    (bench.out / NAME).write_bytes(lines[0] + b"\x00\xff\n" + lines[2])
+    lines = (bench.out / ANSWERS_FILE).read_bytes().splitlines(keepends=True)
+    (bench.out / ANSWERS_FILE).write_bytes(lines[0] + b"\x00\xff\n" + lines[2])
     with bench.answers() as answers:
         assert answers.find(one, bench.questions[1]) is None
         assert answers.find(one, bench.questions[2]) is not None
@@ -68,12 +82,12 @@ def test_a_broken_line_in_the_middle_is_asked_anew(bench: Bench) -> None:
 def test_answers_of_another_model_are_not_taken(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = bench.asked("base")[0]
+    one = bench.targets("base")[0]
     with bench.answers() as answers:
         answers.add(given(one, bench.questions[0]))
         monkeypatch.setenv("BALCAO_ENGINES__BASE__MODEL", "/models/other")
-        other = parse("base", load(), {"version": 1})[0]
-        with pytest.raises(UsageError, match="another “base:grounded”"):
+        other = parse_targets("base", load(), {"version": 1})[0]
+        with pytest.raises(UsageError, match="of “base:grounded” differ"):
             answers.find(other, bench.questions[0])
         answers.add(given(one, bench.questions[1], error="No such model."))
         assert answers.find(other, bench.questions[1]) is None
@@ -87,32 +101,32 @@ def test_one_writer_at_a_time(bench: Bench) -> None:
 
 
 def test_who_is_asked(bench: Bench) -> None:
-    asked = bench.asked("catalogue, base:memory,lora,lora:memory")
+    asked = bench.targets("catalogue, base:memory,lora,lora:memory")
     assert [(one.key, one.engine, one.mode) for one in asked] == [
         ("catalogue", "catalogue", Mode.GROUNDED),
         ("base:memory", "base", Mode.MEMORY),
         ("lora:grounded", "lora", Mode.GROUNDED),
         ("lora:memory", "lora", Mode.MEMORY),
     ]
-    assert list(names(asked).values()) == [
+    assert list(display_titles(asked).values()) == [
         "Catalogue", "Base Llama, from memory", "LoRA Llama, grounded", "LoRA Llama, from memory",
     ]  # fmt: skip
-    assert len({one.mark for one in asked}) == 4
+    assert len({one.fingerprint for one in asked}) == 4
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "No engine"),
-        ("nobody", "no engine named “nobody”"),
-        ("base:loudly", "no way to ask"),
-        ("catalogue:memory", "no memory"),
+        ("nobody", "Unknown engine “nobody”"),
+        ("base:loudly", "Unknown mode"),
+        ("catalogue:memory", "cannot answer from memory"),
         ("base,base:grounded", "named twice"),
     ],
 )
 def test_who_cannot_be_asked(bench: Bench, text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        bench.asked(text)
+        bench.targets(text)
 
 
 def test_the_mark_changes_with_the_adapter_and_shows_no_password(
@@ -120,12 +134,12 @@ def test_the_mark_changes_with_the_adapter_and_shows_no_password(
 ) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"one")
     monkeypatch.setenv("BALCAO_ENGINES__LORA__ADAPTER", str(tmp_path))
-    before = parse("lora", load(), {})[0]
+    before = parse_targets("lora", load(), {})[0]
     (tmp_path / "adapter_model.safetensors").write_bytes(b"two")
-    after = parse("lora", load(), {})[0]
-    assert before.made_of["adapter_weights"]["bytes"] == 3
-    assert before.mark != after.mark
+    after = parse_targets("lora", load(), {})[0]
+    assert before.provenance["adapter_weights"]["bytes"] == 3
+    assert before.fingerprint != after.fingerprint
     monkeypatch.setenv("BALCAO_ENGINES__OPENAI__BASE_URL", "http://me:secret@127.0.0.1:1/v1")
-    asked = parse("openai", load(), {})[0]
-    assert asked.made_of["server"] == "127.0.0.1:1"
+    asked = parse_targets("openai", load(), {})[0]
+    assert asked.provenance["server"] == "127.0.0.1:1"
     assert "secret" not in repr(asked)

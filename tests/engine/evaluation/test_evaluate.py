@@ -13,7 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from engine.evaluation.ask import NAME
+from engine.evaluation.ask import ANSWERS_FILE
 from scripts import cli
 from tests.engine.backends.openai.server import Server, error
 from tests.engine.evaluation.conftest import echo, remote
@@ -84,7 +84,7 @@ def test_a_second_run_asks_nothing_and_a_larger_one_only_what_is_new(
 ) -> None:
     given = arguments(rows, sample, tmp_path / "out", "--engines", "catalogue", "--limit")
     assert cli.main([*given, "10"]) == 0
-    answers = tmp_path / "out" / NAME
+    answers = tmp_path / "out" / ANSWERS_FILE
     first, report = answers.read_bytes(), without_speed(tmp_path / "out")
     capsys.readouterr()
     assert cli.main([*given, "10", "--json"]) == 0
@@ -114,9 +114,9 @@ async def test_killed_and_run_again_the_report_is_that_of_an_undisturbed_run(
         _, err = await process.communicate()
     # Ctrl-C says what a kill cannot.
     assert process.returncode == 130
-    assert "the same command goes on" in err.decode()
+    assert "run the same command" in err.decode()
     between = _answers(killed)
-    with (killed / NAME).open("ab") as stream:
+    with (killed / ANSWERS_FILE).open("ab") as stream:
         stream.write(b'{"asked": "openai:memory", "quest')
     assert (await finish(*arguments(rows, sample, killed, *names)))[0] == 0
     assert 140 <= between < _answers(whole) == _answers(killed)
@@ -124,7 +124,7 @@ async def test_killed_and_run_again_the_report_is_that_of_an_undisturbed_run(
 
 
 def _answers(folder: Path) -> int:
-    file = folder / NAME
+    file = folder / ANSWERS_FILE
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
@@ -139,7 +139,7 @@ async def test_a_server_that_fails_is_exit_1_and_asked_again(
     server.always = error(401, "Incorrect key", code="invalid_api_key")
     code, _, err = await finish(*given)
     assert code == 1
-    assert "10 answers failed, 14 were given up" in err
+    assert "10 answers failed, 14 questions were skipped" in err
     report = without_speed(tmp_path / "out")[0]
     assert report["missing"] == 14
     assert sum(one["failed"] for one in report["figures"]) == 10
@@ -162,14 +162,14 @@ def test_a_remote_engine_is_asked_only_with_leave(
     given = arguments(rows, sample, out, "--engines", "openai:memory,openai", "--limit", "20")
     assert cli.main(given) == 2
     told = capsys.readouterr().err
-    assert "60 questions to another machine" in told
-    assert "40 questions to another machine" in told
-    assert told.count(" USD. An estimate") == 2
+    assert "60 questions to a remote server" in told
+    assert "40 questions to a remote server" in told
+    assert told.count(" USD. Estimated") == 2
     assert "--yes" in told
-    assert (out / NAME).read_bytes() == b""
+    assert (out / ANSWERS_FILE).read_bytes() == b""
     assert cli.main([*given, "--price", "1000,0"]) == 2
     sent = capsys.readouterr().err.splitlines()[0]
-    tokens = int(sent.partition("some ")[2].partition(" ")[0].replace(",", ""))
+    tokens = int(sent.partition("about ")[2].partition(" ")[0].replace(",", ""))
     assert f"{tokens / 1000:.2f} USD" in sent
     assert 60 * 50 < tokens < 60 * 150
 
@@ -183,8 +183,8 @@ def test_on_a_terminal_leave_is_asked_for(
     terminal = pexpect.spawn(
         sys.executable, ["-m", "scripts.cli", *given], cwd=str(ROOT), dimensions=(24, 200)
     )
-    terminal.expect_exact("price not known")
-    terminal.expect_exact("Go on? [y/N]")
+    terminal.expect_exact("price unknown")
+    terminal.expect_exact("Continue? [y/N]")
     terminal.sendline("n")
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -195,11 +195,11 @@ def test_on_a_terminal_leave_is_asked_for(
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
-        (["--engines", "nobody"], 2, "no engine named"),
+        (["--engines", "nobody"], 2, "Unknown engine"),
         (["--engines", "base:memory"], 1, "Base Llama|model|meta-llama"),
-        (["--engines", "catalogue", "--data", "nowhere.jsonl"], 1, "cannot be read"),
+        (["--engines", "catalogue", "--data", "nowhere.jsonl"], 1, "Cannot read"),
         (["--engines", "catalogue", "--out", "pyproject.toml"], 2, "is a file"),
-        (["--engines", "catalogue", "--out", "docs"], 2, "something else"),
+        (["--engines", "catalogue", "--out", "docs"], 2, "something other"),
         (["--engines", "catalogue", "--catalogue", "docs"], 1, "balcao index"),
     ],
 )

@@ -18,8 +18,15 @@ from engine.catalogue.clean import clean
 from engine.config import paths
 from engine.core.errors import BalcaoError
 from engine.evaluation import metrics
-from engine.evaluation.metrics import NOTHING, chrf, is_cut_off, rouge_l, score
-from engine.fidelity.measure import fidelity, invented, refuses, sentences, spans, support
+from engine.evaluation.metrics import AnswerScores, chrf, is_cut_off, rouge_l, score_text
+from engine.fidelity.measure import (
+    fidelity,
+    is_refusal,
+    sentences,
+    spans,
+    support,
+    unsupported_sentences,
+)
 
 ROOT = Path(__file__).parents[3]
 RECORD = "Folds flat. Holds 110 kg and weighs two. Made of canvas and beech."
@@ -112,7 +119,7 @@ TABLE = [
 @pytest.mark.parametrize("row", TABLE)
 def test_by_hand(row: tuple[str, bool, bool, float, float, float, int, int]) -> None:
     answer, whole, cut, precision, recall, faithful, number, made_up = row
-    found = score(answer, RECORD)
+    found = score_text(answer, RECORD)
     assert (found.word_for_word, found.cut_off) == (whole, cut)
     assert found.rouge_l[:2] == pytest.approx((precision, recall))
     assert found.fidelity == pytest.approx(faithful)
@@ -121,9 +128,13 @@ def test_by_hand(row: tuple[str, bool, bool, float, float, float, int, int]) -> 
 
 @pytest.mark.parametrize("answer", ["", "  \n", "…"])
 def test_nothing_said_is_nothing_given(answer: str) -> None:
-    found = score(answer, RECORD)
-    assert (found.word_for_word, found.rouge_l, found.fidelity) == (False, NOTHING.rouge_l, 0.0)
-    assert score(RECORD, "") == NOTHING
+    found = score_text(answer, RECORD)
+    assert (found.word_for_word, found.rouge_l, found.fidelity) == (
+        False,
+        AnswerScores().rouge_l,
+        0.0,
+    )
+    assert score_text(RECORD, "") == AnswerScores()
 
 
 def test_a_cut_off_answer_has_five_words_and_is_not_whole() -> None:
@@ -152,7 +163,7 @@ def test_support_counts_neighbours() -> None:
     assert support("beech flat two", RECORD) == 0.0
     assert support("Canvas.", RECORD) == 1.0
     assert support("Plastic.", RECORD) == 0.0
-    assert invented(f"{BOOTS} Holds 110 kg.", RECORD) == [
+    assert unsupported_sentences(f"{BOOTS} Holds 110 kg.", RECORD) == [
         "Navy boots, warm lining.",
         "Sizes 6 to 12.",
     ]
@@ -165,9 +176,9 @@ def test_sentences_of_other_records_are_invented(records: list[str]) -> None:
         other = records[(number + rng.randint(1, len(records) - 1)) % len(records)]
         long = [text for text in sentences(other) if len(text.split()) > 2]
         foreign += len(long)
-        missed += len(long) - len(invented("\n".join(long), record))
+        missed += len(long) - len(unsupported_sentences("\n".join(long), record))
         own += len(sentences(record))
-        alarms += len(invented(record, record))
+        alarms += len(unsupported_sentences(record, record))
     assert foreign > 2000
     assert missed / foreign < 0.005
     assert (own > 2000, alarms) == (True, 0)
@@ -190,7 +201,7 @@ REFUSALS = (
 
 @pytest.mark.parametrize("text", REFUSALS)
 def test_refusals(text: str) -> None:
-    assert refuses(text)
+    assert is_refusal(text)
 
 
 @pytest.mark.parametrize(
@@ -205,11 +216,11 @@ def test_refusals(text: str) -> None:
     ],
 )
 def test_what_is_no_refusal(text: str) -> None:
-    assert not refuses(text)
+    assert not is_refusal(text)
 
 
 def test_no_record_of_the_sample_reads_as_a_refusal(records: list[str]) -> None:
-    taken = [text for text in records if refuses(text)]
+    taken = [text for text in records if is_refusal(text)]
     assert len(taken) <= len(records) * 0.01, taken
 
 
@@ -241,7 +252,7 @@ def test_nothing_heavy_is_loaded_by_the_command() -> None:
     script = (
         "import sys, scripts.evaluate\n"
         "print(sorted({n.split('.')[0] for n in sys.modules} & {'rouge_score', 'sacrebleu', 'nltk',"
-        " 'numpy', 'openai', 'torch'}))"
+        " 'jinja2', 'numpy', 'openai', 'torch'}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -16,11 +16,11 @@ from engine.core.types import Decision, Hit, Product, Status
 from engine.evaluation.questions import (
     Group,
     Question,
-    Row,
-    from_files,
-    invented,
+    QuestionRow,
+    invent_questions,
     is_absent,
-    read,
+    read_rows,
+    sample_questions,
     title_of,
 )
 from engine.prompts import QUESTION_FORMS, training_messages
@@ -54,7 +54,9 @@ def test_the_title_of_every_wording(title: str, form: str) -> None:
 def test_what_prepare_writes_is_read(tmp_path: Path) -> None:
     prepare(sample_source(), tmp_path / "rows", PrepareConfig(forms=3))
     rows = [
-        row for name in ("train", "valid", "test") for row in read(tmp_path / f"rows/{name}.jsonl")
+        row
+        for name in ("train", "valid", "test")
+        for row in read_rows(tmp_path / f"rows/{name}.jsonl")
     ]
     assert len(rows) > 1200
     assert len({(row.title, row.record) for row in rows}) == len(rows) / 3
@@ -65,8 +67,10 @@ def test_a_grounded_row_is_asked_without_its_record(tmp_path: Path) -> None:
     product = Product("1", "Oak Gall Ink", "First line.\n\nSecond line.")
     line = row_line(product.title, product.description, "Describe {title}", product)
     (tmp_path / "rows.jsonl").write_text(line + "\n", encoding="utf-8")
-    found = list(read(tmp_path / "rows.jsonl"))
-    assert found == [Row("Describe Oak Gall Ink", "Oak Gall Ink", product.description, True)]
+    found = list(read_rows(tmp_path / "rows.jsonl"))
+    assert found == [
+        QuestionRow("Describe Oak Gall Ink", "Oak Gall Ink", product.description, True)
+    ]
 
 
 def test_what_was_shown_with_its_record_is_neither_learned_nor_new(tmp_path: Path) -> None:
@@ -78,7 +82,7 @@ def test_what_was_shown_with_its_record_is_neither_learned_nor_new(tmp_path: Pat
     trained = tmp_path / "train.jsonl"
     trained.write_text("\n".join(lines) + "\n", encoding="utf-8")
     data = write(tmp_path / "test.jsonl", [(shown.title, shown.description), ("B", "Two.")])
-    questions, _ = from_files(data, trained, None, 0)
+    questions, _ = sample_questions(data, trained, None, 0)
     assert groups(questions) == {
         Group.TRAINED: {"A"}, Group.UNTRAINED: {"B"}, Group.INVENTED: set(),
     }  # fmt: skip
@@ -88,11 +92,11 @@ def test_bad_lines_are_left_out_and_a_foreign_file_is_told(tmp_path: Path) -> No
     good = row_line("A", "One.", "{title}")
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"messages": 3}\n\n\xff\n' + f"{good}\n{good[:40]}".encode())
-    assert list(read(file)) == [Row("A", "A", "One.")]
-    with pytest.raises(DataError, match="no training row"):
-        list(read(write_rows(tmp_path / "trn.json")))
-    with pytest.raises(DataError, match="cannot be read"):
-        list(read(tmp_path / "nowhere.jsonl"))
+    assert list(read_rows(file)) == [QuestionRow("A", "A", "One.")]
+    with pytest.raises(DataError, match="no training rows"):
+        list(read_rows(write_rows(tmp_path / "trn.json")))
+    with pytest.raises(DataError, match="Cannot read"):
+        list(read_rows(tmp_path / "nowhere.jsonl"))
 
 
 def groups(questions: list[Question]) -> dict[Group, set[str]]:
@@ -103,28 +107,28 @@ def test_groups(tmp_path: Path) -> None:
     trained = write(tmp_path / "train.jsonl", [("A", "One."), ("B", "Two.")])
     pairs = [("A", "One."), ("C", "Two."), ("A", "Three."), ("D", "Four."), ("D", "Five.")]
     data = write(tmp_path / "test.jsonl", pairs)
-    questions, titles = from_files(data, trained, None, 0)
+    questions, titles = sample_questions(data, trained, None, 0)
     # C has a description that was trained on, the second A a title that was.
     assert groups(questions) == {
         Group.TRAINED: {"A", "B"}, Group.UNTRAINED: {"D"}, Group.INVENTED: set(),
     }  # fmt: skip
     assert len([one for one in questions if one.title == "D"]) == 2
     assert sorted(titles) == ["A", "A", "C", "D", "D"]
-    assert groups(from_files(data, None, None, 0)[0])[Group.UNTRAINED] == {"A", "C", "D"}
+    assert groups(sample_questions(data, None, None, 0)[0])[Group.UNTRAINED] == {"A", "C", "D"}
 
 
 def test_a_product_is_asked_for_once(tmp_path: Path) -> None:
     lines = [row_line("Oak Gall Ink", "Black.", form) for form in QUESTION_FORMS]
     (tmp_path / "test.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    assert len(from_files(tmp_path / "test.jsonl", None, None, 0)[0]) == 1
+    assert len(sample_questions(tmp_path / "test.jsonl", None, None, 0)[0]) == 1
 
 
 def test_a_small_sample_is_part_of_a_large_one_and_spread(tmp_path: Path) -> None:
     pairs = [(f"Title {number:05}", f"Text {number}.") for number in range(5000)]
     data = write(tmp_path / "test.jsonl", pairs)
-    small, titles = from_files(data, None, 100, 0)
-    large, same_titles = from_files(data, None, 1200, 0)
-    other, _ = from_files(data, None, 100, 1)
+    small, titles = sample_questions(data, None, 100, 0)
+    large, same_titles = sample_questions(data, None, 1200, 0)
+    other, _ = sample_questions(data, None, 100, 1)
     assert large[:100] == small
     assert titles == same_titles
     assert not set(small) <= set(other)
@@ -135,14 +139,14 @@ def test_a_small_sample_is_part_of_a_large_one_and_spread(tmp_path: Path) -> Non
 def test_invented_titles_are_absent_and_repeatable() -> None:
     catalogue = Catalogue.open(ensure_sample())
     titles = [row.title for row in _sample_rows()]
-    made = invented(60, titles, catalogue.find, seed=3)
+    made = invent_questions(60, titles, catalogue.find, seed=3)
     words = {word for title in titles for word in title.split()}
     try:
         assert len({one.title for one in made}) == 60
-        assert made == invented(60, titles, catalogue.find, seed=3)
-        assert made[:20] == invented(20, titles, catalogue.find, seed=3)
+        assert made == invent_questions(60, titles, catalogue.find, seed=3)
+        assert made[:20] == invent_questions(20, titles, catalogue.find, seed=3)
         assert {one.title for one in made} != {
-            one.title for one in invented(60, titles, catalogue.find, seed=4)
+            one.title for one in invent_questions(60, titles, catalogue.find, seed=4)
         }
         assert not {one.title for one in made} & set(titles)
         assert all(one.record == "" and one.group is Group.INVENTED for one in made)
@@ -173,4 +177,4 @@ def test_a_catalogue_that_has_everything_ends_the_search() -> None:
     def find(title: str) -> Decision:
         return Decision(Status.EXACT, (Hit(Product("1", title, ""), 1.0),))
 
-    assert invented(3, ["Oak Gall Ink"], find, 0) == []
+    assert invent_questions(3, ["Oak Gall Ink"], find, 0) == []

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import chain
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine.core.types import Mode, Status, StopReason, Timing, Tokens
-from engine.evaluation.ask import Asked, Given
-from engine.evaluation.metrics import NOTHING, Outcome, judge
-from engine.evaluation.questions import Group, Question, Row, question
-from engine.evaluation.render import as_html, as_markdown, histogram, scatter
-from engine.evaluation.report import Point, Report, gather
+from engine.evaluation.ask import SavedAnswer, Target
+from engine.evaluation.metrics import AnswerScores, Verdict, score_answer
+from engine.evaluation.questions import Group, Question, QuestionRow, make_question
+from engine.evaluation.render import as_html, as_markdown
+from engine.evaluation.report import PlotPoint, Report, gather
 from tests.engine.evaluation.conftest import Bench
 
 NASTY = (
@@ -22,30 +25,37 @@ NASTY = (
     " \x1b[2J\u202e <img src=//x.example/p.png> & more."
 )
 TRAINED = [
-    question(Group.TRAINED, Row(f"Describe {n}", n, f"{n} is a stool of oak and iron."))
+    make_question(
+        Group.TRAINED, QuestionRow(f"Describe {n}", n, f"{n} is a stool of oak and iron.")
+    )
     for n in "ABCD"
 ]
-FRESH = [question(Group.UNTRAINED, Row(NASTY, NASTY, NASTY))]
-MADE_UP = [question(Group.INVENTED, Row(n, n, "")) for n in ("Xo Yu", "Zi Wa")]
+FRESH = [make_question(Group.UNTRAINED, QuestionRow(NASTY, NASTY, NASTY))]
+MADE_UP = [make_question(Group.INVENTED, QuestionRow(n, n, "")) for n in ("Xo Yu", "Zi Wa")]
 ALL = [*TRAINED, *FRESH, *MADE_UP]
 
 
 def reply(
-    asked: Asked, one: Question, text: str, status: Status = Status.EXACT, **fields: object
-) -> Given:
-    values = {
-        "timing": Timing(1.0, 100.0, 1100.0),
-        "tokens": Tokens(50, 11),
-        "source": one.record,
-        **fields,
-    }
-    return Given(asked.key, one.id, asked.mark, text, status, StopReason.COMPLETE, **values)  # type: ignore[arg-type]
+    target: Target, one: Question, text: str, status: Status = Status.EXACT, **fields: object
+) -> SavedAnswer:
+    answer = SavedAnswer(
+        target.key,
+        one.id,
+        target.fingerprint,
+        text,
+        status,
+        StopReason.COMPLETE,
+        source=one.record,
+        tokens=Tokens(50, 11),
+        timing=Timing(1.0, 100.0, 1100.0),
+    )
+    return replace(answer, **fields)
 
 
 @pytest.fixture
 def report(bench: Bench) -> Report:
     """`base` from memory is half right, the catalogue wholly; one answer failed, one is missing."""
-    base, catalogue = bench.asked("base:memory,catalogue")
+    base, catalogue = bench.targets("base:memory,catalogue")
     texts = [TRAINED[0].record, "B is a stool of", "I don't have that.", "A dream of plastic."]
     with bench.answers() as answers:
         for one, text in zip(TRAINED, texts, strict=True):
@@ -61,7 +71,7 @@ def report(bench: Bench) -> Report:
 
 
 def test_figures(report: Report) -> None:
-    by_key = {(one.asked, one.group): one for one in report.figures}
+    by_key = {(one.target, one.group): one for one in report.figures}
     base, catalogue = by_key["base:memory", Group.TRAINED], by_key["catalogue", Group.TRAINED]
     assert base.questions == 4
     assert base.word_for_word
@@ -94,7 +104,7 @@ def test_figures(report: Report) -> None:
 def test_differences_are_against_the_first_and_in_pairs(report: Report) -> None:
     # The one fresh question failed for the first engine, so that there is no pair of it.
     (apart,) = report.differences
-    assert (apart.asked, apart.group) == ("catalogue", Group.TRAINED)
+    assert (apart.target, apart.group) == ("catalogue", Group.TRAINED)
     assert apart.word_for_word
     assert (apart.word_for_word.mean, apart.word_for_word.number) == (0.75, 4)
 
@@ -109,22 +119,22 @@ def test_speed_leaves_the_counters_own_words_out(report: Report) -> None:
 @pytest.mark.parametrize(
     ("given", "outcome"),
     [
-        ({"text": "I don't have that in the catalogue. I do not know."}, Outcome.REFUSED),
-        ({"text": "I", "by_counter": True, "status": Status.NONE}, Outcome.REFUSED),
-        ({"text": "I", "by_counter": True, "status": Status.SEVERAL}, Outcome.OFFERED),
-        ({"text": "", "error": "Gone."}, Outcome.FAILED),
-        ({"text": ""}, Outcome.ANSWERED),
-        ({"text": "We don't have secrets, says this book about oak"}, Outcome.ANSWERED),
+        ({"text": "I don't have that in the catalogue. I do not know."}, Verdict.REFUSED),
+        ({"text": "I", "by_counter": True, "status": Status.NONE}, Verdict.REFUSED),
+        ({"text": "I", "by_counter": True, "status": Status.SEVERAL}, Verdict.OFFERED),
+        ({"text": "", "error": "Gone."}, Verdict.FAILED),
+        ({"text": ""}, Verdict.ANSWERED),
+        ({"text": "We don't have secrets, says this book about oak"}, Verdict.ANSWERED),
     ],
 )
-def test_judging(bench: Bench, given: dict[str, object], outcome: Outcome) -> None:
+def test_judging(bench: Bench, given: dict[str, object], outcome: Verdict) -> None:
     record = "We don't have secrets, says this book about oak and iron."
-    one = question(Group.TRAINED, Row("Q", "Q", record))
-    base = bench.asked("base:memory")[0]
+    one = make_question(Group.TRAINED, QuestionRow("Q", "Q", record))
+    base = bench.targets("base:memory")[0]
     text, status = str(given.pop("text")), Status(str(given.pop("status", "exact")))
-    judged = judge(one, reply(base, one, text, status, **given), Mode.MEMORY)
-    assert judged.outcome is outcome
-    assert (judged.scores == NOTHING) == (not text.startswith("We"))
+    judged = score_answer(one, reply(base, one, text, status, **given), Mode.MEMORY)
+    assert judged.verdict is outcome
+    assert (judged.scores == AnswerScores()) == (not text.startswith("We"))
 
 
 class _Loads(HTMLParser):
@@ -177,7 +187,7 @@ def test_markdown_shows_foreign_text_as_text(report: Report) -> None:
 
 
 def test_examples_are_ten_a_group_and_stand_side_by_side(bench: Bench) -> None:
-    one, other = bench.asked("base:memory,lora:memory")
+    one, other = bench.targets("base:memory,lora:memory")
     with bench.answers() as answers:
         for asked in (one, other):
             for item in bench.questions:
@@ -186,27 +196,51 @@ def test_examples_are_ten_a_group_and_stand_side_by_side(bench: Bench) -> None:
     assert [example.group for example in made.examples] == [Group.TRAINED] * 10 + [
         Group.UNTRAINED
     ] * 10
-    assert all([r.asked for r in e.replies] == [one.key, other.key] for e in made.examples)
+    assert all([r.target for r in e.answers] == [one.key, other.key] for e in made.examples)
     assert len(made.points[one.key]) == 100
     assert msgspec.json.decode(msgspec.json.encode(made), type=Report) == made
 
 
 @pytest.mark.parametrize(
-    "svg",
+    ("counts", "points"),
     [
-        histogram("A <b>&\x1b title", [0, 3, 0, 1]),
-        histogram("", [0] * 10),
-        scatter("A", [Point(1, 0.0), Point(35_000, 1.0), Point(7, 0.5)]),
-        scatter("A", [Point(100, 1.0)]),
-        scatter("A", []),
+        ([0, 3, 0, 1], [PlotPoint(1, 0.0), PlotPoint(35_000, 1.0), PlotPoint(7, 0.5)]),
+        ([0] * 10, [PlotPoint(100, 1.0)]),
+        ([10], []),
     ],
 )
-def test_plots_are_svg_within_their_bounds(svg: str) -> None:
-    root = ET.fromstring(svg)  # noqa: S314 - our own text
-    marks = [one for one in root if one.get("class") in ("bar", "dot")]
-    for one in marks:
-        left = float(one.get("x") or one.get("cx") or -1)
-        top = float(one.get("y") or one.get("cy") or -1)
+def test_plots_are_svg_within_their_bounds(
+    report: Report, counts: list[int], points: list[PlotPoint]
+) -> None:
+    key = "base:memory"
+    (one,) = (one for one in report.figures if (one.target, one.group) == (key, Group.TRAINED))
+    report = replace(
+        report,
+        titles={key: "A <b>&\x1b title"},
+        figures=[replace(one, distribution=counts)],
+        differences=[],
+        points={key: points},
+        examples=[],
+        notices={},
+        provenance={},
+        speed=[],
+    )
+    plots = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", as_html(report), re.DOTALL)]  # noqa: S314 - our own text
+    marks = [[one for one in plot if one.get("class") in ("bar", "dot")] for plot in plots]
+    assert [len(found) for found in marks] == [len(counts)] + [len(points)] * bool(points)
+    for mark in chain(*marks):
+        left = float(mark.get("x") or mark.get("cx") or -1)
+        top = float(mark.get("y") or mark.get("cy") or -1)
         assert 40 <= left <= 250.1
         assert 28 <= top <= 142.1
-        assert top + float(one.get("height") or 0) <= 142.1
+        assert top + float(mark.get("height") or 0) <= 142.1
+
+
+def test_an_older_report_is_rendered() -> None:
+    """The example in docs/ was written by an earlier version; its pages are made from it."""
+    folder = Path(__file__).parents[3] / "docs" / "example-report"
+    stored = (folder / "report.json").read_bytes()
+    report = msgspec.json.decode(stored, type=Report)
+    assert msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n" == stored
+    assert as_markdown(report) == (folder / "report.md").read_text(encoding="utf-8")
+    assert as_html(report) == (folder / "report.html").read_text(encoding="utf-8")

@@ -17,9 +17,9 @@ from engine.config.settings import load
 from engine.core.errors import BalcaoError
 from engine.core.events import Answered
 from engine.core.types import Answer, Conversation, Mode, Problem, Progress, Status, StopReason
-from engine.evaluation.ask import Asked
+from engine.evaluation.ask import Target
 from engine.evaluation.questions import Question
-from engine.evaluation.run import PATIENCE, Ask, Outcome, Pace, run, to_do
+from engine.evaluation.run import MAX_FAILURES, Ask, ProgressMeter, RunResult, pending, run
 from tests.engine.backends.openai.server import Limited, Server
 from tests.engine.evaluation.conftest import Bench, echo, remote
 
@@ -46,7 +46,7 @@ class Asking:
         self.busy = self.most = 0
         self.twenty = asyncio.Event()
 
-    async def __call__(self, asked: Asked, question: Question) -> Answer:
+    async def __call__(self, asked: Target, question: Question) -> Answer:
         self.asked.append((asked.key, question.id))
         number = len(self.asked)
         if number >= 20:
@@ -58,23 +58,23 @@ class Asking:
         return answer_of(question, "It broke." if self.fails(number) else "")
 
 
-def one_at_once(_: Asked) -> int:
+def one_at_once(_: Target) -> int:
     return 1
 
 
-async def go(bench: Bench, ask: Ask, names: str = "base:memory", width: int = 1) -> Outcome:
-    asked = bench.asked(names)
+async def go(bench: Bench, ask: Ask, names: str = "base:memory", width: int = 1) -> RunResult:
+    asked = bench.targets(names)
     with bench.answers() as answers:
-        jobs = to_do(asked, bench.questions, answers)
+        jobs = pending(asked, bench.questions, answers)
         return await run(jobs, answers, ask, lambda one: width if one.engine == "openai" else 1)
 
 
 async def test_everything_is_asked_once(bench: Bench) -> None:
     ask = Asking()
-    assert await go(bench, ask, "base:memory,lora:memory") == Outcome(200, 0, 0)
+    assert await go(bench, ask, "base:memory,lora:memory") == RunResult(200, 0, 0)
     assert len(set(ask.asked)) == 200
     assert [key for key, _ in ask.asked] == ["base:memory"] * 100 + ["lora:memory"] * 100
-    assert await go(bench, ask, "base:memory,lora:memory,lora") == Outcome(100, 0, 0)
+    assert await go(bench, ask, "base:memory,lora:memory,lora") == RunResult(100, 0, 0)
     assert len(ask.asked) == 300
 
 
@@ -89,18 +89,18 @@ async def test_local_engines_take_turns_and_remote_ones_do_not(bench: Bench) -> 
 
 async def test_what_failed_is_asked_again(bench: Bench) -> None:
     first = await go(bench, Asking(fails=lambda number: number % 3 == 0))
-    assert first == Outcome(67, 33, 0, "It broke.")
-    assert await go(bench, Asking()) == Outcome(33, 0, 0)
+    assert first == RunResult(67, 33, 0, "It broke.")
+    assert await go(bench, Asking()) == RunResult(33, 0, 0)
 
 
 async def test_an_engine_that_only_fails_is_given_up_and_the_others_go_on(bench: Bench) -> None:
     ask = Asking(fails=lambda number: number <= 30)
     outcome = await go(bench, ask, "base:memory,lora:memory")
-    fails = 2 * PATIENCE
-    assert outcome == Outcome(0, fails, 200 - fails, "It broke.")
-    ask = Asking(fails=lambda number: number <= PATIENCE)
-    assert await go(bench, ask, "base:memory,lora:memory") == Outcome(
-        100, PATIENCE, 90, "It broke."
+    fails = 2 * MAX_FAILURES
+    assert outcome == RunResult(0, fails, 200 - fails, "It broke.")
+    ask = Asking(fails=lambda number: number <= MAX_FAILURES)
+    assert await go(bench, ask, "base:memory,lora:memory") == RunResult(
+        100, MAX_FAILURES, 90, "It broke."
     )
 
 
@@ -112,9 +112,9 @@ async def test_stopping_keeps_what_came(bench: Bench) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     with bench.answers() as answers:
-        there = len(answers.by_key)
+        there = len(answers.answers)
     assert 16 <= there < 100
-    assert await go(bench, Asking(), "openai:memory") == Outcome(100 - there, 0, 0)
+    assert await go(bench, Asking(), "openai:memory") == RunResult(100 - there, 0, 0)
 
 
 async def test_a_disk_that_is_full_ends_the_run_and_keeps_what_came(bench: Bench) -> None:
@@ -122,14 +122,14 @@ async def test_a_disk_that_is_full_ends_the_run_and_keeps_what_came(bench: Bench
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
     try:
-        with pytest.raises(BalcaoError, match="cannot be written"):
+        with pytest.raises(BalcaoError, match="Cannot write"):
             await go(bench, ask, "openai:memory", width=8)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     with bench.answers() as answers:
-        there = len(answers.by_key)
+        there = len(answers.answers)
     assert 5 <= there <= len(ask.asked) < 40
-    assert await go(bench, Asking(), "openai:memory") == Outcome(100 - there, 0, 0)
+    assert await go(bench, Asking(), "openai:memory") == RunResult(100 - there, 0, 0)
 
 
 async def test_a_hundred_at_once_within_a_servers_limit(
@@ -143,7 +143,7 @@ async def test_a_hundred_at_once_within_a_servers_limit(
     with closing(Catalogue.open(sample)) as catalogue:
         assistant = Assistant(registry, catalogue)
 
-        async def ask(asked: Asked, question: Question) -> Answer:
+        async def ask(asked: Target, question: Question) -> Answer:
             events = assistant.ask(question.question, asked.engine, asked.mode, Conversation())
             async with aclosing(events):
                 async for event in events:
@@ -153,11 +153,11 @@ async def test_a_hundred_at_once_within_a_servers_limit(
 
         outcome = await go(bench, ask, "openai:memory", width=100)
         await registry.close()
-    assert outcome == Outcome(100, 0, 0)
+    assert outcome == RunResult(100, 0, 0)
     assert limited.most == 25
     assert limited.refused > 0
     with bench.answers() as answers:
-        texts = {answer.text for answer in answers.by_key.values()}
+        texts = {answer.text for answer in answers.answers.values()}
     assert len(texts) > 90
     assert all("something" in text for text in texts)
 
@@ -166,21 +166,21 @@ def test_the_time_left() -> None:
     now = [100.0]
     told: list[Progress] = []
     lanes = {"": ["slow"] * 3 + ["other"] * 2, "remote": ["fast"] * 10}
-    pace = Pace(lanes, told.append, lambda: now[0])
+    meter = ProgressMeter(lanes, told.append, lambda: now[0])
     now[0] += 20  # loading
-    pace.note("", "slow")
+    meter.count("", "slow")
     assert told[-1] == Progress("1 of 15 answers, slow", None)
     now[0] += 2
-    pace.note("remote", "fast")
+    meter.count("remote", "fast")
     # One fast answer took 22 s, so the nine others are expected to: 198 s beside 4 * 20 s.
     assert told[-1].fraction == pytest.approx(22 / (22 + 198))
     for _ in range(9):
-        pace.note("remote", "fast")
+        meter.count("remote", "fast")
     assert told[-1].fraction == pytest.approx(22 / (22 + 80))
     now[0] += 3
-    pace.note("", "slow")
+    meter.count("", "slow")
     # The first, which waited for the model, counts no more: three left at 5 s.
     assert told[-1].fraction == pytest.approx(25 / (25 + 15))
     for key in ("slow", "other", "other"):
-        pace.note("", key)
+        meter.count("", key)
     assert told[-1] == Progress("15 of 15 answers, other", 1.0)
