@@ -1,8 +1,8 @@
-"""How right a catalogue's answers are, and how fast, by kind of question.
+"""Measure accuracy and speed of a catalogue's answers, by kind of question.
 
     python -m benchmarks.catalogue_accuracy --source trn.json.gz --catalogue DIR [--queries 500]
 
-"Right": the product meant is the answer, or stands among the first ten of `several`.
+"Right" means that the product is the answer, or one of the first ten of `several`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SURE = (Status.EXACT, Status.LIKELY)
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the questions of one kind; times in milliseconds."""
+    """Results for questions of one kind; times in milliseconds."""
 
     asked: int = 0
     right: int = 0
@@ -36,7 +36,7 @@ class Tally:
     times: list[float] = field(default_factory=list)
 
     def add(self, query: Query, decision: Decision, took: float) -> None:
-        """Count one answer."""
+        """Count an answer."""
         uids = [hit.product.uid for hit in decision.hits]
         self.asked += 1
         self.statuses[decision.status.value] += 1
@@ -49,7 +49,7 @@ class Tally:
 
 
 def measure(catalogue: Catalogue, asked: Sequence[Query], *, show: int = 0) -> dict[str, Tally]:
-    """Ask everything; with `show`, print that many failures of each kind."""
+    """Ask all questions, and print at most `show` failures of each kind."""
     tallies: dict[str, Tally] = {}
     shown: Counter[str] = Counter()
     for query in asked:
@@ -78,7 +78,7 @@ def _show(query: Query, decision: Decision) -> None:
 
 
 def report(tallies: dict[str, Tally]) -> str:
-    """A table of the tallies and the figures over all of them."""
+    """Format the tallies as a table, with the totals."""
     lines = [
         "kind             asked  right %  first %  sure % of it right %  p50 ms  p95 ms  statuses"
     ]
@@ -108,7 +108,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--catalogue", type=Path, required=True)
@@ -119,7 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure and print the results."""
     options = make_parser().parse_args(argv)
     held_out = options.source.parent / "held_out.jsonl"
     asked = queries(options.source, held_out, options.queries, options.seed)

@@ -1,8 +1,8 @@
-"""`balcao index` and `balcao prepare` against reading the same file with gzip and json, in one run.
+"""Time `balcao index` and `balcao prepare` against reading the same file with gzip and json.
 
     python -m benchmarks.catalogue_build --source trn.json.gz --work DIR
 
-Each runs in a process of its own; the rival reads every line, parses it, and does nothing.
+Each runs in a separate process; the baseline parses every line and does nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_RIVAL = """
+_BASELINE = """
 import gzip, json, sys
 with gzip.open(sys.argv[1]) as stream:
     for line in stream:
@@ -28,16 +28,16 @@ with gzip.open(sys.argv[1]) as stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Seconds by the clock, seconds of CPU, peak resident memory in MB."""
+class Usage:
+    """Wall and CPU seconds, and peak resident memory in MB."""
 
     wall: float
     cpu: float
     peak: float
 
 
-def timed(command: Sequence[str]) -> Run:
-    """Run `command` to its end. Raises CalledProcessError if it fails."""
+def measure(command: Sequence[str]) -> Usage:
+    """Run `command` and measure it. Raise CalledProcessError if it fails."""
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _, status, used = os.wait4(process.pid, 0)
@@ -45,11 +45,11 @@ def timed(command: Sequence[str]) -> Run:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     wall = time.perf_counter() - began
-    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Usage(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="a folder to write to")
@@ -58,21 +58,21 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure and print the results."""
     options = make_parser().parse_args(argv)
     source, work = str(options.source), options.work
     commands = {
-        "gzip + json": [sys.executable, "-c", _RIVAL, source],
+        "gzip + json": [sys.executable, "-c", _BASELINE, source],
         "prepare": [sys.executable, "-m", "scripts.prepare", source, "--out", str(work / "prep")],
         "index": [sys.executable, "-m", "scripts.index", source, "--out", str(work / "cat")],
     }
     for _ in range(options.rounds):
-        rival = None
+        baseline = None
         for name, command in commands.items():
-            run = timed(command)
-            rival = rival or run
+            run = measure(command)
+            baseline = baseline or run
             print(
-                f"{name:12} {run.wall:7.1f} s ({run.wall / rival.wall:4.2f} x the rival),"
+                f"{name:12} {run.wall:7.1f} s ({run.wall / baseline.wall:4.2f} x the baseline),"
                 f" {run.cpu:6.1f} s of CPU, peak {run.peak:6.0f} MB",
                 flush=True,
             )

@@ -1,9 +1,9 @@
-"""Move each threshold of `engine.catalogue.decide` and report what it does to the answers.
+"""Vary each threshold of `engine.catalogue.decide` and report the effect on the answers.
 
     python -m benchmarks.catalogue_calibrate --source trn.json.gz --catalogue DIR
 
-Run it on another catalogue than that of `catalogue_accuracy` (generate_catalogue with another
-seed), so that the lines are not drawn where they are tested.
+Run it on another catalogue than `catalogue_accuracy` (generate_catalogue with another seed), so
+that the thresholds are not tested on the data that sets them.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _SHOWN = ("typos", "typos asked", "partial", "shuffled", "described")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """In percent: sure answers that are right, lacking titles answered as sure, right by kind."""
+class Effect:
+    """Percentages: sure answers that are right, missing titles answered as sure, right by kind."""
 
     sure_right: float
     lacking_sure: float
     right: dict[str, float]
 
 
-def outcome(folder: Path, asked: Sequence[Query], thresholds: Thresholds) -> Outcome:
-    """Ask everything under these thresholds."""
+def measure_effect(folder: Path, asked: Sequence[Query], thresholds: Thresholds) -> Effect:
+    """Ask all questions with these thresholds."""
     catalogue = Catalogue.open(folder, thresholds)
     tallies = measure(catalogue, asked)
     catalogue.close()
     known = [one for kind, one in tallies.items() if not kind.startswith("lacking")]
     lacking = [one for kind, one in tallies.items() if kind.startswith("lacking")]
-    return Outcome(
+    return Effect(
         _percent(sum(one.sure_right for one in known), sum(one.sure for one in known)),
         _percent(sum(one.sure for one in lacking), sum(one.asked for one in lacking)),
         {kind: _percent(tallies[kind].right, tallies[kind].asked) for kind in _SHOWN},
@@ -63,17 +63,17 @@ def _percent(part: int, whole: int) -> float:
     return 100 * part / whole if whole else 0.0
 
 
-def line(name: str, value: float, found: Outcome) -> str:
-    """One row of the report."""
-    kinds = "".join(f" {found.right[kind]:11.1f}" for kind in _SHOWN)
+def line(name: str, value: float, effect: Effect) -> str:
+    """Format a row of the report."""
+    kinds = "".join(f" {effect.right[kind]:11.1f}" for kind in _SHOWN)
     mark = "*" if value == getattr(DEFAULT, name) else " "
     return (
-        f"{name:14} {value:5.2f}{mark} {found.sure_right:10.2f} {found.lacking_sure:12.2f}{kinds}"
+        f"{name:14} {value:5.2f}{mark} {effect.sure_right:10.2f} {effect.lacking_sure:12.2f}{kinds}"
     )
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--catalogue", type=Path, required=True)
@@ -83,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Sweep and print; the values in force are marked with a star."""
+    """Measure all values and print the effects; a star marks the default."""
     options = make_parser().parse_args(argv)
     held_out = options.source.parent / "held_out.jsonl"
     asked = queries(options.source, held_out, options.queries, options.seed)
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for value in values:
             changes: dict[str, Any] = {name: value}
             changed = dataclasses.replace(DEFAULT, **changes)
-            print(line(name, value, outcome(options.catalogue, asked, changed)), flush=True)
+            print(line(name, value, measure_effect(options.catalogue, asked, changed)), flush=True)
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Kills `balcao index` and `balcao prepare` at random moments, and looks at what is left.
+"""Kill `balcao index` and `balcao prepare` at random moments and check the results.
 
     python -m benchmarks.catalogue_kills --source trn.json.gz --work DIR --kills 20
 
-After each kill the folder must be whole (an old one, or a new one) or not there; at the end an
-undisturbed run must succeed and sweep up what the killed ones left.
+After each kill the folder must be complete (the old or the new one) or missing. At the end a run
+without a kill must succeed and delete the leftovers.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from engine.core.files import read_manifest
 
 
 def check_index(out: Path) -> str:
-    """What is in the folder. Raises if it is not whole."""
+    """Check an index folder. Raise AssertionError if it is incomplete."""
     if not out.exists():
-        return "none"
+        return "missing"
     catalogue = Catalogue.open(out)
     kept = read_manifest(out).counts["kept"]
     if len(catalogue) != kept:
         raise AssertionError(f"{len(catalogue)} products instead of {kept}")
     catalogue.close()
-    return "whole"
+    return "complete"
 
 
 def check_rows(out: Path) -> str:
-    """The same for training rows."""
+    """Check a folder of training rows. Raise AssertionError if it is incomplete."""
     if not out.exists():
-        return "none"
+        return "missing"
     for split, count in read_manifest(out).counts["splits"].items():
         with (out / f"{split}.jsonl").open("rb") as stream:
             found = sum(1 for _ in stream)
         if found != count:
             raise AssertionError(f"{split}: {found} rows instead of {count}")
-    return "whole"
+    return "complete"
 
 
 def kill_often(command: Sequence[str], out: Path, kills: int, check: Callable[[Path], str]) -> str:
-    """Run and kill `command` that many times; returns what was found, in a line."""
+    """Run and kill `command` repeatedly, and summarise the results in a line."""
     began = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     whole = time.perf_counter() - began
@@ -55,7 +55,7 @@ def kill_often(command: Sequence[str], out: Path, kills: int, check: Callable[[P
     found: dict[str, int] = {}
     for number in range(kills):
         if number == kills // 2:
-            shutil.rmtree(out)  # From here on there is no old one to keep.
+            shutil.rmtree(out)  # From here on a kill can leave nothing.
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(draw.uniform(0.05, whole))
         running.send_signal(signal.SIGKILL)
@@ -68,7 +68,7 @@ def kill_often(command: Sequence[str], out: Path, kills: int, check: Callable[[P
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="a folder to write to")
@@ -77,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Kill and report."""
+    """Kill both commands and print the results."""
     options = make_parser().parse_args(argv)
     for module, check in (("index", check_index), ("prepare", check_rows)):
         out = options.work / f"killed-{module}"

@@ -1,6 +1,6 @@
-"""Questions with known answers for a catalogue: titles as people type them, and titles it lacks.
+"""Make questions with known answers: titles as people type them, and titles that are missing.
 
-Used by catalogue_accuracy and catalogue_calibrate. The wordings are not those of engine.prompts.
+The wordings differ from those of engine.prompts.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ PORTUGUESE = (
     "me mostre a descricao de {}",
     "Tem {} na loja?",
 )
-_TOLD = re.compile(r"[^\W\d_]{5,}")
+_LONG_WORD = re.compile(r"[^\W\d_]{5,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`uid` is the product meant, empty where the catalogue lacks what is asked for."""
+    """A question; `uid` is its product, or empty if the catalogue does not have one."""
 
     kind: str
     text: str
@@ -57,7 +57,7 @@ class Query:
 
 
 def queries(source: Path, held_out: Path, per_kind: int, seed: int) -> list[Query]:
-    """`per_kind` queries of each kind, about products spread over the whole of `source`."""
+    """Make `per_kind` queries of each kind, about products from the whole of `source`."""
     draw = random.Random(seed)
     sample, keys = _sample(source, per_kind * 8, seed)
     found: list[Query] = []
@@ -109,15 +109,15 @@ def _sample(source: Path, count: int, seed: int) -> tuple[list[Product], set[int
 
 
 def _bare(title: str) -> str:
-    """No case, no accents, no punctuation: how people type in a hurry."""
+    """Remove case, accents and punctuation, as people type in a hurry."""
     plain = unicodedata.normalize("NFKD", title)
     plain = "".join(char for char in plain if not unicodedata.combining(char)).lower()
     plain = re.sub(r"['’]", "", plain)
     return " ".join(re.sub(r"[^\w\s]|_", " ", plain).split())
 
 
-def _slipped(title: str, draw: random.Random, count: int) -> str | None:
-    """`title` with `count` slips: a letter changed, left out, doubled in, or swapped."""
+def _typo(title: str, draw: random.Random, count: int) -> str | None:
+    """Make `count` typos: change, omit, insert or swap a letter."""
     for _ in range(count):
         places = [
             found.start() + place
@@ -139,19 +139,19 @@ def _slipped(title: str, draw: random.Random, count: int) -> str | None:
     return title
 
 
-def _with_slips(product: Product, draw: random.Random) -> str | None:
-    slipped = _slipped(product.title, draw, draw.choice((1, 2)))
-    return slipped if slipped and tokenise(slipped) != tokenise(product.title) else None
+def _mistyped(product: Product, draw: random.Random) -> str | None:
+    mistyped = _typo(product.title, draw, draw.choice((1, 2)))
+    return mistyped if mistyped and tokenise(mistyped) != tokenise(product.title) else None
 
 
-def _asked(product: Product, draw: random.Random, forms: tuple[str, ...]) -> str:
+def _question(product: Product, draw: random.Random, forms: tuple[str, ...]) -> str:
     title = product.title if draw.random() < 0.5 else _bare(product.title)
     return draw.choice(forms).format(title)
 
 
-def _slips_asked(product: Product, draw: random.Random) -> str | None:
-    slipped = _with_slips(product, draw)
-    return draw.choice(ENGLISH + PORTUGUESE).format(slipped) if slipped else None
+def _mistyped_question(product: Product, draw: random.Random) -> str | None:
+    mistyped = _mistyped(product, draw)
+    return draw.choice(ENGLISH + PORTUGUESE).format(mistyped) if mistyped else None
 
 
 def _partial(product: Product, draw: random.Random) -> str | None:
@@ -174,15 +174,17 @@ def _shuffled(product: Product, draw: random.Random) -> str | None:
 
 
 def _described(product: Product, draw: random.Random) -> str | None:
-    """Words of the description that are not in the title, in a sentence or from all over."""
-    titled = set(tokenise(product.title))
-    told = [word for word in _TOLD.findall(product.description) if not titled & set(tokenise(word))]
-    told = list(dict.fromkeys(word for word in told if word.lower() not in _PLAIN))
+    """Ask with consecutive or random words of the description that are not in the title."""
+    title = set(tokenise(product.title))
+    found = [
+        word for word in _LONG_WORD.findall(product.description) if not title & set(tokenise(word))
+    ]
+    found = list(dict.fromkeys(word for word in found if word.lower() not in _PLAIN))
     count = draw.randint(5, 9)
-    if len(told) < 12:
+    if len(found) < 12:
         return None
-    start = draw.randrange(len(told) - count)
-    part = told[start : start + count] if draw.random() < 0.5 else draw.sample(told, count)
+    start = draw.randrange(len(found) - count)
+    part = found[start : start + count] if draw.random() < 0.5 else draw.sample(found, count)
     return draw.choice(("{}", "the one about {}", "tem algum sobre {}?")).format(" ".join(part))
 
 
@@ -192,16 +194,16 @@ KINDS: dict[str, Callable[[Product, random.Random], str | None]] = {
     "exact": lambda product, _: product.title,
     "bare": lambda product, _: _bare(product.title),
     "capitals": lambda product, _: product.title.upper(),
-    "english": lambda product, draw: _asked(product, draw, ENGLISH),
-    "portuguese": lambda product, draw: _asked(product, draw, PORTUGUESE),
-    "typos": _with_slips,
-    "typos asked": _slips_asked,
+    "english": lambda product, draw: _question(product, draw, ENGLISH),
+    "portuguese": lambda product, draw: _question(product, draw, PORTUGUESE),
+    "typos": _mistyped,
+    "typos asked": _mistyped_question,
     "partial": _partial,
     "shuffled": _shuffled,
     "described": _described,
 }
 LACKING: dict[str, Callable[[Product, random.Random], str | None]] = {
     "lacking": lambda product, _: product.title,
-    "lacking asked": lambda product, draw: _asked(product, draw, ENGLISH + PORTUGUESE),
-    "lacking typos": _slips_asked,
+    "lacking asked": lambda product, draw: _question(product, draw, ENGLISH + PORTUGUESE),
+    "lacking typos": _mistyped_question,
 }

@@ -1,9 +1,9 @@
-"""The catalogue against SQLite FTS5 over the same titles, with the same questions, in one run.
+"""Compare the catalogue with SQLite FTS5 on the same titles and questions.
 
     python -m benchmarks.catalogue_rival --source trn.json.gz --catalogue DIR --work DIR
 
-FTS5 ranks by its own BM25; its first row counts as its answer, its first ten as its list. Words are
-folded as ours are, so that the difference is that of searching and deciding.
+FTS5 ranks by BM25; its first row counts as its answer, its first ten as its list. Words are folded
+in the same way, so that only searching and deciding differ.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from engine.catalogue.read import Counts, read_rows
 
 
 @dataclass(slots=True)
-class Score:
-    """Questions of one kind: right first, right within ten, and the times in milliseconds."""
+class RivalScore:
+    """Results of one kind: right first, right in the first ten, and times in milliseconds."""
 
     asked: int = 0
     first: int = 0
@@ -34,14 +34,14 @@ class Score:
     times: list[float] = field(default_factory=list)
 
     def add(self, query: Query, uids: Sequence[str], took: float) -> None:
-        """Count one answer."""
+        """Count an answer."""
         self.asked += 1
         self.first += list(uids[:1]) == [query.uid]
         self.ten += query.uid in uids[:10]
         self.times.append(took)
 
     def line(self) -> str:
-        """For the table."""
+        """Format a row of the table."""
         times = sorted(self.times)
         return (
             f"{100 * self.first / self.asked:6.1f} {100 * self.ten / self.asked:6.1f}"
@@ -50,7 +50,7 @@ class Score:
 
 
 def build_rival(source: Path, file: Path) -> float:
-    """Fill an FTS5 table with the folded titles; returns the seconds."""
+    """Fill an FTS5 table with the folded titles, and return the seconds."""
     began = time.perf_counter()
     file.unlink(missing_ok=True)
     connection = sqlite3.connect(file)
@@ -72,7 +72,7 @@ def _titles(source: Path) -> Iterator[tuple[str, str]]:
 
 
 def ask_rival(connection: sqlite3.Connection, question: str) -> list[str]:
-    """The uids of the ten best rows."""
+    """Return the uids of the ten best rows."""
     asked = " OR ".join(f'"{word}"' for word in dict.fromkeys(tokenise(question)))
     if not asked:
         return []
@@ -86,11 +86,11 @@ def ask_rival(connection: sqlite3.Connection, question: str) -> list[str]:
 
 def compare(
     asked: Sequence[Query], catalogue: Catalogue, connection: sqlite3.Connection
-) -> dict[str, tuple[Score, Score]]:
-    """Ask both the same, in turn; the scores by kind, ours first."""
-    found: dict[str, tuple[Score, Score]] = {}
+) -> dict[str, tuple[RivalScore, RivalScore]]:
+    """Ask both each question, and return the scores by kind, those of the catalogue first."""
+    found: dict[str, tuple[RivalScore, RivalScore]] = {}
     for query in asked:
-        ours, theirs = found.setdefault(query.kind, (Score(), Score()))
+        ours, theirs = found.setdefault(query.kind, (RivalScore(), RivalScore()))
         began = time.perf_counter()
         hits = catalogue.find(query.text).hits
         ours.add(query, [hit.product.uid for hit in hits], (time.perf_counter() - began) * 1000)
@@ -101,17 +101,17 @@ def compare(
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--catalogue", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="a folder for the rival's file")
+    parser.add_argument("--work", type=Path, required=True, help="a folder for the FTS5 file")
     parser.add_argument("--queries", type=int, default=60, help="of each kind")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure and print the results."""
     options = make_parser().parse_args(argv)
     held_out = options.source.parent / "held_out.jsonl"
     asked = queries(options.source, held_out, options.queries, seed=31)

@@ -1,4 +1,4 @@
-"""What serving a catalogue costs: the first answer of a new process, memory, many readers, a soak.
+"""Measure serving a catalogue: the first answer of a process, memory, many readers, a soak.
 
 python -m benchmarks.catalogue_serving --source trn.json.gz --catalogue DIR [--soak 100000]
 """
@@ -37,7 +37,7 @@ print(sum(bool(catalogue.find(question).hits) for question in asked))
 
 
 def evict(folder: Path) -> None:
-    """Ask the system to forget what it has read of the files in `folder`."""
+    """Drop the files in `folder` from the page cache."""
     os.sync()
     for path in folder.rglob("*"):
         if path.is_file():
@@ -47,7 +47,7 @@ def evict(folder: Path) -> None:
 
 
 def first_answers(folder: Path, questions: Sequence[str]) -> list[str]:
-    """A line for each question: import and open, then the first answer, of a new process, in ms."""
+    """Time opening and the first answer in a new process, for each question, cold and warm."""
     lines = []
     for cold, question in itertools.product((True, False), questions):
         if cold:
@@ -67,7 +67,7 @@ def first_answers(folder: Path, questions: Sequence[str]) -> list[str]:
 
 
 def readers(folder: Path, questions: Sequence[str], count: int = 8) -> list[str]:
-    """What `count` processes that ask the same questions at once end with."""
+    """Ask the same questions in `count` processes at once, and report how each ends."""
     running = [
         subprocess.Popen(
             [sys.executable, "-c", _READER, str(folder)],
@@ -80,17 +80,17 @@ def readers(folder: Path, questions: Sequence[str], count: int = 8) -> list[str]
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--catalogue", type=Path, required=True)
     parser.add_argument("--queries", type=int, default=300, help="of each kind")
-    parser.add_argument("--soak", type=int, default=0, help="questions to ask in a row")
+    parser.add_argument("--soak", type=int, default=0, help="number of questions of the soak")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure and print the results."""
     options = make_parser().parse_args(argv)
     held_out = options.source.parent / "held_out.jsonl"
     asked = queries(options.source, held_out, options.queries, seed=23)

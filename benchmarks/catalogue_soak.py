@@ -1,8 +1,8 @@
-"""Asks a catalogue the questions on stdin, over and over, and tells the memory it holds.
+"""Ask a catalogue the questions on stdin repeatedly, and print the memory used.
 
     python -m benchmarks.catalogue_soak --catalogue DIR --count 100000 < questions.txt
 
-A process of its own, so that the memory is that of serving and of nothing else.
+It runs in a separate process, so that only serving uses memory.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from engine.catalogue.catalogue import Catalogue
 
 
 def memory() -> str:
-    """Resident memory: all of it, and what is not merely pages of files, in MB."""
+    """Format the resident memory in MB: all of it, and without pages of files."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     resident, anonymous = (int(fields[name].split()[0]) // 1024 for name in ("VmRSS", "RssAnon"))
-    return f"resident {resident} MB, of it {anonymous} MB no pages of files"
+    return f"resident {resident} MB, {anonymous} MB without pages of files"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--catalogue", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100_000)
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Ask and print."""
+    """Ask and print the memory ten times."""
     options = make_parser().parse_args(argv)
     questions = [line.rstrip("\n") for line in sys.stdin]
     print(f"before opening: {memory()}", flush=True)

@@ -1,9 +1,9 @@
-"""A file like `trn.json`, of any size, seeded: invented words in the shapes of the real data set.
+"""Generate a file like `trn.json`: invented words in the patterns of the real data set.
 
     python -m benchmarks.generate_catalogue --rows 200000 --seed 1 --out /tmp/made/trn.json.gz
 
-Beside it `held_out.jsonl`: rows of the same making that are not in the file. The shares and lengths
-are those of AmazonTitles-1.3MM (docs/measurements/catalogue.md).
+It also writes `held_out.jsonl`: rows of the same kind that are not in the file. The shares and
+lengths are those of AmazonTitles-1.3MM (docs/measurements/catalogue.md).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _ENTITIES = {"'": ("&#8217;", "&rsquo;", "&#x92;"), "-": ("&#8211;", "&mdash;", 
              '"': ("&quot;", "&#8220;")}  # fmt: skip
 
 
-class Maker:
-    """Makes rows one after the other; the same seed makes the same rows."""
+class RowGenerator:
+    """Generate rows in order; the same seed generates the same rows."""
 
     def __init__(self, seed: int) -> None:
         self._draw = random.Random(seed)
-        # One vocabulary for all seeds: two catalogues of a language differ in titles, not words.
+        # One vocabulary for all seeds: catalogues of one language differ in titles, not in words.
         self._words = vocabulary(_VOCABULARY, 7)
         self._in_titles = ZipfStream(_VOCABULARY, 0.85, 20, seed + 1)
         self._in_texts = ZipfStream(_VOCABULARY, 0.95, 10, seed + 2)
@@ -57,7 +57,7 @@ class Maker:
         self._recent: deque[str] = deque(maxlen=2_000)
 
     def row(self, number: int) -> dict[str, Any]:
-        """The row with this place in the file."""
+        """Generate the row with this number."""
         draw = self._draw
         lot = draw.random()
         title = "" if lot < 0.056 else self._title()
@@ -97,7 +97,7 @@ class Maker:
         return [self._words[n].capitalize() for n in self._in_titles.take(count)]
 
     def _work(self) -> str:
-        """A book, a record or a film."""
+        """Make the title of a book, a record or a film."""
         draw = self._draw
         count = draw.choices((1, 2, 3, 4), (6, 34, 36, 24))[0]
         head = self._some(count)
@@ -137,11 +137,11 @@ class Maker:
         text = self._prose(int(0.86 * _length(draw.random())), title)
         if draw.random() < 0.4:
             text = f'"{text[:80].strip()}" {draw.choice(QUOTERS)} {text[80:]}'
-        return self._dirtied(text)
+        return self._add_markup(text)
 
     def _prose(self, length: int, title: str) -> str:
         draw = self._draw
-        told = title.split() if draw.random() < 0.61 else []
+        title_words = title.split() if draw.random() < 0.61 else []
         sentences: list[str] = []
         size = 0
         while size < length:
@@ -150,8 +150,8 @@ class Maker:
                 FUNCTION_WORDS[n % len(FUNCTION_WORDS)] if n % 5 < 2 else self._words[n]
                 for n in self._in_texts.take(count)
             ]
-            if told and draw.random() < 0.5:
-                found[draw.randrange(count)] = draw.choice(told)
+            if title_words and draw.random() < 0.5:
+                found[draw.randrange(count)] = draw.choice(title_words)
             if draw.random() < 0.15:
                 found[0] += "'s"
             sentence = " ".join(found)
@@ -159,7 +159,7 @@ class Maker:
             size += len(sentence) + 2
         return " ".join(sentences)
 
-    def _dirtied(self, text: str) -> str:
+    def _add_markup(self, text: str) -> str:
         draw = self._draw
         if draw.random() < 0.17:
             for plain, entities in _ENTITIES.items():
@@ -183,7 +183,7 @@ def _length(lot: float) -> int:
 
 
 def _uid(number: int) -> str:
-    """Ten characters in rising order: book numbers first, then those that begin with B."""
+    """Make ten characters in rising order: book numbers first, then those that start with B."""
     if number < 800_000:
         digits = f"{number * 1237 + 31_909:09d}"
         return digits + "0123456789X"[sum(map(int, digits)) % 11]
@@ -195,12 +195,12 @@ def _uid(number: int) -> str:
 
 
 def rows(count: int, seed: int) -> Iterator[tuple[bool, dict[str, Any]]]:
-    """`count` rows and, between them, those held out (True)."""
-    maker = Maker(seed)
+    """Yield `count` rows (False) and the held-out ones between them (True)."""
+    generator = RowGenerator(seed)
     apart = random.Random(seed + 3)
     number = kept = 0
     while kept < count:
-        row = maker.row(number)
+        row = generator.row(number)
         number += 1
         held_out = bool(row["title"]) and apart.random() < _HELD_OUT
         kept += not held_out
@@ -208,19 +208,19 @@ def rows(count: int, seed: int) -> Iterator[tuple[bool, dict[str, Any]]]:
 
 
 def write(count: int, seed: int, out: Path, *, cut: bool = True) -> None:
-    """Write `out` and held_out.jsonl; `cut`: with a few bad lines, and the last one cut off."""
+    """Write `out` and held_out.jsonl; `cut` adds invalid lines and truncates the last one."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(out) as stream, (out.parent / "held_out.jsonl").open("wb") as beside:
+    with _open(out) as stream, (out.parent / "held_out.jsonl").open("wb") as held_out_stream:
         for place, (held_out, row) in enumerate(rows(count, seed)):
             line = json.dumps(row).encode() + b"\n"
-            (beside if held_out else stream).write(line)
+            (held_out_stream if held_out else stream).write(line)
             if cut and place % 100_000 == 99_999:
                 stream.write(line[: len(line) // 2] + b"\n")
         if cut:
             stream.write(b'{"uid": "B00ZZZZZZZ", "title": "Cut off in the mid')
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         from isal import igzip
 
@@ -229,17 +229,19 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Make the parser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="a .json or .json.gz file")
-    parser.add_argument("--whole", action="store_true", help="no bad lines, no cut end")
+    parser.add_argument(
+        "--whole", action="store_true", help="without invalid lines and a truncated end"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the file."""
+    """Write the files."""
     options = make_parser().parse_args(argv)
     write(options.rows, options.seed, options.out, cut=not options.whole)
     return 0

@@ -1,4 +1,4 @@
-"""An invented vocabulary with a natural spread: a few words everywhere, most of them rare."""
+"""Generate an invented vocabulary with a natural distribution: a few frequent words, many rare."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ EDITIONS = ["2nd Edition", "3rd Edition", "Revised Edition", "Large Print", "Har
 
 
 def vocabulary(size: int, seed: int) -> list[str]:
-    """`size` different words, the commonest first; two in a hundred of the rarer have accents."""
+    """Make `size` different words, the most frequent first; 2 % of the rarer have accents."""
     draw = random.Random(seed)
     words: dict[str, None] = {}
     while len(words) < size:
         words[_word(draw)] = None
-    # Common words are short ones, by and large, and rarely borrowed from another language.
+    # Frequent words are mostly short and rarely borrowed from another language.
     ranked = sorted(words, key=lambda word: len(word) + draw.gauss(0, 2))
     for place in range(size // 100, size, 50):
         ranked[place] = _accented(ranked[place], draw)
@@ -59,7 +59,7 @@ def _accented(word: str, draw: random.Random) -> str:
 
 
 class ZipfStream:
-    """Numbers below `size`, number n drawn in proportion to 1 / (n + shift) ** exponent."""
+    """Draw numbers below `size`, n in proportion to 1 / (n + shift) ** exponent."""
 
     def __init__(self, size: int, exponent: float, shift: float, seed: int) -> None:
         import numpy as np
@@ -71,7 +71,7 @@ class ZipfStream:
         self._pool: Iterator[int] = iter(())
 
     def take(self, count: int) -> list[int]:
-        """The next `count` numbers."""
+        """Draw `count` numbers."""
         taken: list[int] = []
         while len(taken) < count:
             taken.extend(islice(self._pool, count - len(taken)))
