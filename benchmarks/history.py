@@ -162,7 +162,7 @@ async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) 
         async def until_told(before: str) -> None:
             while True:
                 if isinstance(app.screen, ConversationsScreen):
-                    lines = app.screen.query("#conversations-told").results(Static)
+                    lines = app.screen.query("#conversations-status").results(Static)
                     if any(str(line.render()) not in ("", before) for line in lines):
                         return
                 await asyncio.sleep(0.005)
@@ -174,7 +174,7 @@ async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) 
             opened.append(since(clock, core))
             await pilot.pause()  # nobody types before the page is drawn
             line = app.screen.query_one(Input)
-            before = str(app.screen.query_one("#conversations-told", Static).render())
+            before = str(app.screen.query_one("#conversations-status", Static).render())
             clock, core = time.perf_counter(), time.process_time()
             line.value = draw.choice(vocabulary.words[50:2000])
             await until_told(before)

@@ -58,13 +58,13 @@ async def test_all_that_are_ready_answer_beside_the_record(
         assert model.query_one(MarkdownView).source == "Hello there"
         assert "grounded · not the record's words" in about(model)
         assert words(pilot, "#compare-text") == ["Folds flat and floats."]
-        assert "Base Llama" in words(pilot, "#compare-told")[0]
+        assert "Base Llama" in words(pilot, "#compare-status")[0]
         await pilot.pause()
         side_by_side = catalogue.region.y == model.region.y
         assert side_by_side == (size[0] == 160)
 
         await pilot.press("e")
-        await until(lambda: "Written to" in words(pilot, "#compare-told")[0])
+        await until(lambda: "Written to" in words(pilot, "#compare-status")[0])
         (exported,) = paths.exports_dir().iterdir()
         assert "## OpenAI" in exported.read_text()
 

@@ -74,7 +74,7 @@ async def page(
 
 
 def told(pilot: Pilot[None]) -> str:
-    return "".join(words(pilot, "#conversations-told"))
+    return "".join(words(pilot, "#conversations-status"))
 
 
 async def look_for(pilot: Pilot[None], text: str) -> None:

@@ -90,7 +90,7 @@ async def test_a_run_is_shown_with_its_curve(
         assert lines[0].startswith(" 4.756 ┤")
         assert "stopped, step 40 of 60" in text(page, "#run-state")
         assert "2 of 3 training titles word for word" in text(page, "#run-state")
-        assert "✗ Tell me [/b] a[2J stool" in text(page, "#run-asked")
+        assert "✗ Tell me [/b] a[2J stool" in text(page, "#run-samples")
 
 
 async def test_the_page_keeps_itself_up_to_date(catalogue_dir: Path, tmp_path: Path) -> None:
@@ -115,13 +115,13 @@ async def test_a_run_is_stopped_by_the_second_s(catalogue_dir: Path, tmp_path: P
         async with chat(catalogue_dir) as pilot:
             page = await open_page(pilot)
             await pilot.press("s")
-            assert "S again" in text(page, "#run-told")
+            assert "S again" in text(page, "#run-status")
             assert process.poll() is None
             await pilot.press("s")
             await until(lambda: process.poll() == -signal.SIGTERM)
             await until(lambda: rows(page)[0][1] == "killed")  # this process saves nothing
             await pilot.press("s")
-            assert text(page, "#run-told") == "It is not running."
+            assert text(page, "#run-status") == "It is not running."
 
 
 async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Pa
         page = await open_page(pilot)
         place = [row[0] for row in rows(page)].index("unfinished")
         await pilot.press(*["down"] * place, "u")
-        await until(lambda: "is not done" in text(page, "#run-told"))
+        await until(lambda: "is not done" in text(page, "#run-status"))
         await pilot.press("up" if place else "down", "u")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         screen = pilot.app.screen

@@ -1,4 +1,4 @@
-"""F3: one question, every engine that is ready, side by side, and the record beside them."""
+"""F3: the answers of all ready engines to one question, side by side with the record."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from engine.chat.answer import Assistant
     from engine.core.types import Conversation
 
-_SIDE_BY_SIDE = 38
-"""Columns that an answer needs to stand beside another."""
+_MIN_COLUMN = 38
+"""Columns that a side-by-side answer needs."""
 
 
 class CompareScreen(Screen[None]):
-    """The record and the answers; the comparison becomes the conversation's next turn."""
+    """A record and its answers, which become the next turn of the conversation."""
 
     CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -69,38 +69,55 @@ class CompareScreen(Screen[None]):
         self._asking: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
-        """The question, the record, room for the answers, and who cannot answer."""
         yield Static(f"❯ {printable(self._question)}", markup=False, classes="question")
-        with VerticalScroll(id="compared"):
-            with VerticalScroll(id="compare-record", classes="contestant"):
+        with VerticalScroll(id="compare-body"):
+            with VerticalScroll(id="compare-record", classes="compare-column"):
                 yield Static(tr("The catalogue's record"), classes="heading")
                 yield Static(tr("looking it up…"), id="compare-text", markup=False)
-            yield Container(id="contestants")
-        yield Static(id="compare-told", markup=False)
+            yield Container(id="compare-answers")
+        yield Static(id="compare-status", markup=False)
         yield FittingFooter()
 
     def on_mount(self) -> None:
-        """Begin."""
         self._asking = self.run_worker(self._ask_all())
 
     def on_resize(self, event: Resize) -> None:
-        """Side by side where there is room, else one below the other."""
         self._arrange(event.size.width)
 
+    def action_leave(self) -> None:
+        """Stop the answers, or close when none is streaming."""
+        if self._busy and self._asking:
+            self._asking.cancel()
+        else:
+            self.dismiss()
+
+    def action_marks(self) -> None:
+        self._show_status(toggle_marks(self.query_one("#compare-answers")))
+
+    def action_scroll(self, how: str) -> None:
+        getattr(self.query_one("#compare-body"), f"scroll_{how}")(animate=False)
+
     async def _ask_all(self) -> None:
-        ready, others = await asyncio.to_thread(self._who_can_answer)
-        self._views = {name: AnswerView(self._titles[name], source=False) for name in ready}
-        await self.query_one("#contestants").mount_all(
+        availability = await asyncio.to_thread(self._check_engines)
+        ready = [engine_id for engine_id, found in availability.items() if found.ready]
+        self._views = {each: AnswerView(self._titles[each], source=False) for each in ready}
+        await self.query_one("#compare-answers").mount_all(
             VerticalScroll(
-                Static(self._titles[name], markup=False, classes="heading"),
+                Static(self._titles[engine_id], markup=False, classes="heading"),
                 view,
-                classes="contestant",
+                classes="compare-column",
             )
-            for name, view in self._views.items()
+            for engine_id, view in self._views.items()
         )
         self._arrange(self.size.width)
-        self._tell(" ".join(f"{self._titles[name]}: {why.reason}" for name, why in others))
-        await self._draw([(name, self._mode) for name in ready])
+        self._show_status(
+            " ".join(
+                f"{self._titles[engine_id]}: {found.reason}"
+                for engine_id, found in availability.items()
+                if not found.ready
+            )
+        )
+        await self._draw([(engine_id, self._mode) for engine_id in ready])
 
     async def _draw(self, contestants: Sequence[tuple[str, Mode]]) -> None:
         from engine.chat.compare import compare
@@ -109,25 +126,23 @@ class CompareScreen(Screen[None]):
         events = compare(self._assistant, self._question, contestants, self._conversation)
         try:
             async with aclosing(events):
-                async for place, event in events:
+                async for index, event in events:
                     if isinstance(event, Found):
                         self._draw_record(event.decision)
-                    await draw(event, views[place])
+                    await draw(event, views[index])
         finally:
             await self._draw_cancelled()
 
     async def _draw_cancelled(self) -> None:
         turn = self._conversation.turns[-1] if self._conversation.turns else None
-        answers = {answer.engine: answer for answer in turn.answers} if turn else {}
-        for name, view in self._views.items():
-            if name in answers and not view.is_finished:
-                await view.finish(answers[name])
+        for answer in turn.answers if turn else ():
+            view = self._views.get(answer.engine)
+            if view and not view.is_finished:
+                await view.finish(answer)
 
-    def _who_can_answer(self) -> tuple[list[str], list[tuple[str, Availability]]]:
+    def _check_engines(self) -> dict[str, Availability]:
         registry = self._assistant.registry
-        found = [(name, registry.get(name).availability()) for name in registry.ids]
-        ready = [name for name, availability in found if availability.ready]
-        return ready, [(name, why) for name, why in found if not why.ready]
+        return {engine_id: registry.get(engine_id).availability() for engine_id in registry.ids}
 
     def _draw_record(self, decision: Decision) -> None:
         product = decision.product
@@ -141,34 +156,18 @@ class CompareScreen(Screen[None]):
 
     def _arrange(self, width: int) -> None:
         columns = len(self._views) + 1
-        self.query_one("#compared").set_class(width >= columns * _SIDE_BY_SIDE, "beside")
+        self.query_one("#compare-body").set_class(width >= columns * _MIN_COLUMN, "side-by-side")
 
-    def _tell(self, state: str) -> None:
-        self.query_one("#compare-told", Static).update(one_line(state))
+    def _show_status(self, status: str) -> None:
+        self.query_one("#compare-status", Static).update(one_line(status))
 
     @property
     def _busy(self) -> bool:
         return self._asking is not None and not self._asking.is_finished
 
-    def action_leave(self) -> None:
-        """The first time stop those that still speak, then close."""
-        if self._busy and self._asking:
-            self._asking.cancel()
-        else:
-            self.dismiss()
-
-    def action_marks(self) -> None:
-        """Mark which words of the answers are the record's, or no longer."""
-        self._tell(toggle_marks(self.query_one("#contestants")))
-
-    def action_scroll(self, how: str) -> None:
-        """Move all of it."""
-        getattr(self.query_one("#compared"), f"scroll_{how}")(animate=False)
-
     async def action_export(self) -> None:
-        """Write the comparison as Markdown, and say where."""
         if self._busy or not self._conversation.turns:
-            self._tell(tr("There is something to export once every engine has answered."))
+            self._show_status(tr("There is something to export once every engine has answered."))
             return
         from engine.chat.export import turn_as_markdown
 
@@ -179,7 +178,7 @@ class CompareScreen(Screen[None]):
             file.parent.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(file.write_text, page, encoding="utf-8")
         except OSError as error:
-            self._tell(
+            self._show_status(
                 tr(
                     "The comparison cannot be written to {file}: {error}.",
                     file=file,
@@ -187,4 +186,4 @@ class CompareScreen(Screen[None]):
                 )
             )
         else:
-            self._tell(tr("Written to {file}", file=file))
+            self._show_status(tr("Written to {file}", file=file))

@@ -1,4 +1,4 @@
-"""The conversations so far: found as one types, gone on with, renamed, deleted, exported."""
+"""The history page: search conversations, open, rename, delete, export and import them."""
 
 from __future__ import annotations
 
@@ -32,98 +32,98 @@ from tui.textual_patches.widgets import FittingFooter, LineInput
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
 
-
-_NEAR = 10
-"""Conversations before the end of what has been fetched, from which on more is."""
-_WITH_TIME = 64
-"""Columns from which on the hour is told with the day."""
+_MARGIN = 10
+"""Conversations fetched beyond the visible ones."""
+_MIN_WIDTH_FOR_TIME = 64
+"""Columns from which on the time is shown with the date."""
+_MAX_QUERY = 40
+"""Characters of a search text that are repeated in a message."""
+_MAX_TITLE = 40
+_EXPORTS = {
+    "md": tr("this conversation, as Markdown to read"),
+    "json": tr("this conversation, as JSON to import again"),
+    "all": tr("every conversation, as JSON to import again"),
+}
 
 
 def page_size(height: int) -> int:
-    """How many to fetch at a time for a terminal of that many lines: those seen, and some more."""
-    return height + _NEAR
+    """Return how many conversations to fetch at a time for a terminal of that many lines."""
+    return height + _MARGIN
 
 
 class ConversationList(OptionList, can_focus=False):
-    """Draws conversations, the hits of a search marked; asks for more before its end is reached."""
+    """Conversations with highlighted matches; it asks for more before its end is visible."""
 
     class NearEnd(Message):
-        """More of the list is about to be seen."""
+        """The end of the list is almost visible."""
 
     def __init__(self) -> None:
         super().__init__(id="conversation-list", compact=True)
         self.entries: list[ConversationSummary] = []
         self._with_time = False
 
-    def show(self, entries: Sequence[ConversationSummary], *, place: int = 0) -> None:
-        """Draw these in place of those before, the one at `place` highlighted."""
+    def show(self, entries: Sequence[ConversationSummary], *, highlighted: int = 0) -> None:
+        """Replace the conversations, and highlight one."""
         self.clear_options()
         self.entries = []
-        self.add(entries)
+        self.extend(entries)
         if self.entries:
-            self.highlighted = max(0, min(place, len(self.entries) - 1))
+            self.highlighted = max(0, min(highlighted, len(self.entries) - 1))
 
-    def add(self, entries: Sequence[ConversationSummary]) -> None:
-        """Draw more at the end."""
+    def extend(self, entries: Sequence[ConversationSummary]) -> None:
+        """Append conversations."""
         self.entries += entries
-        self._with_time = self.size.width >= _WITH_TIME
-        self.add_options(Option(_drawn(entry, with_time=self._with_time)) for entry in entries)
+        self._with_time = self.size.width >= _MIN_WIDTH_FOR_TIME
+        self.add_options(Option(_entry(entry, with_time=self._with_time)) for entry in entries)
 
     @property
-    def chosen(self) -> ConversationSummary | None:
-        """The one that is highlighted."""
-        place = self.highlighted
-        return None if place is None or place >= len(self.entries) else self.entries[place]
+    def selected(self) -> ConversationSummary | None:
+        """The highlighted conversation."""
+        index = self.highlighted
+        return None if index is None or index >= len(self.entries) else self.entries[index]
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Ask for more in time."""
-        if event.option_index >= len(self.entries) - _NEAR:
+        if event.option_index >= len(self.entries) - _MARGIN:
             self.post_message(self.NearEnd())
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """The same for the mouse wheel and the scroll bar."""
         super().watch_scroll_y(old_value, new_value)
         if new_value > old_value and new_value + 2 * self.size.height >= self.virtual_size.height:
             self.post_message(self.NearEnd())
 
     def on_resize(self, event: Resize) -> None:
-        """Draw anew where there is room for the hour now, or none any more."""
-        if (event.size.width >= _WITH_TIME) != self._with_time:
-            self.show(self.entries[:], place=self.highlighted or 0)
+        if (event.size.width >= _MIN_WIDTH_FOR_TIME) != self._with_time:
+            self.show(self.entries[:], highlighted=self.highlighted or 0)
 
 
-def _drawn(entry: ConversationSummary, *, with_time: bool) -> Content:
+def _entry(entry: ConversationSummary, *, with_time: bool) -> Content:
     when = datetime.fromtimestamp(entry.updated).astimezone()
     day = when.strftime("%Y-%m-%d %H:%M" if with_time else "%Y-%m-%d")
-    title = _marked(entry.title_match) if entry.title_match else Content(one_line(entry.title))
+    title = _highlight(entry.title_match) if entry.title_match else Content(one_line(entry.title))
     fork = (tr("fork · "), "dim") if entry.forked else ""
     line = Content.assemble((f"{day} {entry.turns:>4}  ", "dim"), fork, title)
-    # The first question is the title, as long as nobody has given another.
+    # By default the title is the first question, which needs no line below it.
     if not entry.snippet or (
         entry.title_match and _text(entry.snippet) == _text(entry.title_match)
     ):
         return line
-    return Content.assemble(line, "\n    ", _marked(entry.snippet))
+    return Content.assemble(line, "\n    ", _highlight(entry.snippet))
 
 
-def _text(marked: Highlighted) -> str:
-    return one_line("".join(text for text, _ in marked))
+def _text(match: Highlighted) -> str:
+    return one_line("".join(text for text, _ in match))
 
 
-def _marked(marked: Highlighted) -> Content:
-    """Bold and underlined, so that the mark is seen without colours too."""
-    # A blank at the edge of a piece stays, since one_line would take it away.
+def _highlight(match: Highlighted) -> Content:
+    """Highlight with bold and underline, for terminals without colours."""
+    # The bars protect blanks at the edges from one_line.
     return Content.assemble(
-        *((one_line(f"|{text}|")[1:-1], "bold underline" if hit else "") for text, hit in marked)
+        *((one_line(f"|{text}|")[1:-1], "bold underline" if hit else "") for text, hit in match)
     )
 
 
-_WORDS = 40
-"""Letters of what was typed that are told again."""
-
-
-class SearchLine(LineInput):
-    """What to look for; its Enter, told in the footer, is the list's."""
+class SearchInput(LineInput):
+    """The search text; its footer entry for Enter opens the highlighted conversation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", tr("Open"), id="history_submit")
@@ -131,92 +131,88 @@ class SearchLine(LineInput):
 
 
 class ConversationSearch(Vertical):
-    """Keeps the list to what is typed, and says how much of it there is, or what was done."""
+    """A search input, a status line and the conversations found."""
 
     def __init__(self, store: ConversationStore) -> None:
         super().__init__(id="conversations")
         self._store = store
-        self._looking: Worker[None] | None = None
+        self._searching: Worker[None] | None = None
         self._text = ""
-        self._more = False
+        self._has_more = False
 
     def compose(self) -> ComposeResult:
-        """What to look for, what is told, and what is found."""
-        yield SearchLine(placeholder=tr("Search titles, questions, answers…"), compact=True)
-        yield Static(id="conversations-told", markup=False)
+        yield SearchInput(placeholder=tr("Search titles, questions, answers…"), compact=True)
+        yield Static(id="conversations-status", markup=False)
         yield ConversationList()
 
     def on_mount(self) -> None:
-        """Show the latest."""
-        self._look()
+        self._search()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Search as one types."""
         self._text = event.value
-        self._look()
+        self._search()
 
     def on_conversation_list_near_end(self) -> None:
-        """Fetch the next slice, once."""
-        if self._more:
-            self._more = False
-            self._extend()
+        if self._has_more:
+            self._has_more = False
+            self._fetch_more()
 
     @property
-    def found(self) -> ConversationList:
-        """What is found so far."""
+    def results(self) -> ConversationList:
+        """The conversations found so far."""
         return self.query_one(ConversationList)
 
-    async def settled(self) -> None:
-        """Wait until the list shows what was typed last."""
-        if self._looking:
+    async def wait(self) -> None:
+        """Wait until the list matches the search text."""
+        if self._searching:
             with suppress(WorkerCancelled):
-                await self._looking.wait()
+                await self._searching.wait()
 
-    async def refresh_list(self, told: str = "") -> None:
-        """Fetch the list anew; `told` is said about it, or else how much of it there is."""
-        text, old = self._text, self.found
-        place = old.highlighted or 0 if told else 0
-        wanted = max(self._slice, len(old.entries) if told else 0)
-        with self.telling():
+    async def reload(self, status: str = "") -> None:
+        """Fetch the list again; show `status`, or else the number of matches."""
+        text, old = self._text, self.results
+        highlighted = old.highlighted or 0 if status else 0
+        wanted = max(self._page_size, len(old.entries) if status else 0)
+        with self.reporting_errors():
             entries, total = await asyncio.to_thread(
                 lambda: (self._fetch(text, wanted), self._store.count())
             )
-            self._more = len(entries) >= wanted
-            self.found.show(entries, place=place)
-            self.tell(told or self._about(text, len(entries), total))
+            self._has_more = len(entries) >= wanted
+            self.results.show(entries, highlighted=highlighted)
+            self.show_status(status or self._count(text, len(entries), total))
 
-    def tell(self, told: str) -> None:
-        """Say it above the list."""
-        self.query_one("#conversations-told", Static).update(one_line(told))
+    def show_status(self, status: str) -> None:
+        """Show a line above the list."""
+        self.query_one("#conversations-status", Static).update(one_line(status))
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
-        """What the disk does not do is told in a sentence."""
+    def reporting_errors(self) -> Iterator[None]:
+        """Show errors of the store above the list."""
         try:
             yield
         except BalcaoError as error:
-            self.tell(str(error))
+            self.show_status(str(error))
 
-    def _look(self) -> None:
-        self._looking = self.run_worker(self.refresh_list(), group="look", exclusive=True)
+    def _search(self) -> None:
+        self._searching = self.run_worker(self.reload(), group="search", exclusive=True)
 
     def _fetch(self, text: str, wanted: int) -> list[ConversationSummary]:
         return self._store.search(text, wanted) if text.strip() else self._store.latest(wanted)
 
-    @work(group="look")
-    async def _extend(self) -> None:
-        entries, text = self.found.entries, self._text
-        with self.telling():
+    @work(group="search")
+    async def _fetch_more(self) -> None:
+        entries, text = self.results.entries, self._text
+        with self.reporting_errors():
             if text.strip():
-                latest = await asyncio.to_thread(self._fetch, text, len(entries) + self._slice)
-                more = latest[len(entries) :]
+                wanted = len(entries) + self._page_size
+                more = (await asyncio.to_thread(self._fetch, text, wanted))[len(entries) :]
             else:
-                more = await asyncio.to_thread(self._store.latest, self._slice, entries[-1])
-            if self.found.entries is entries and text == self._text:
-                self._more = bool(more)
-                self.found.add(more)
+                more = await asyncio.to_thread(self._store.latest, self._page_size, entries[-1])
+            if self.results.entries is entries and text == self._text:
+                self._has_more = bool(more)
+                self.results.extend(more)
 
-    def _about(self, text: str, shown: int, total: int) -> str:
+    def _count(self, text: str, shown: int, total: int) -> str:
         if not total:
             return tr("There is none yet: ask something first.")
         if not text.strip():
@@ -227,28 +223,20 @@ class ConversationSearch(Vertical):
                 total=total,
             )
         if not shown:
-            return tr("Nothing has “{text}”.", text=one_line(text, _WORDS))
+            return tr("Nothing has “{text}”.", text=one_line(text, _MAX_QUERY))
         return (
             tr("the latest {shown} that have it", shown=shown)
-            if self._more
+            if self._has_more
             else tr("{shown} of {total:,} have it", shown=shown, total=total)
         )
 
     @property
-    def _slice(self) -> int:
+    def _page_size(self) -> int:
         return page_size(self.app.size.height)
 
 
-_TITLE = 40
-_EXPORTS = {
-    "md": tr("this conversation, as Markdown to read"),
-    "json": tr("this conversation, as JSON to import again"),
-    "all": tr("every conversation, as JSON to import again"),
-}
-
-
 class ConversationsScreen(ModalScreen[int | None]):
-    """Ends with the id of the conversation to go on with, or None."""
+    """Returns the id of the conversation to open, or None."""
 
     CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -267,7 +255,7 @@ class ConversationsScreen(ModalScreen[int | None]):
     ]
 
     def __init__(self, store: ConversationStore, titles: Mapping[str, str]) -> None:
-        """`titles` are the engines' by id, for what is exported."""
+        """`titles` are the engines' by id, for exports."""
         super().__init__()
         self._store = store
         self._titles = titles
@@ -275,97 +263,87 @@ class ConversationsScreen(ModalScreen[int | None]):
         self._deleted: dict[int, str] = {}
 
     def compose(self) -> ComposeResult:
-        """What is found, and the keys."""
         yield self._search
         yield FittingFooter()
 
     def on_input_submitted(self) -> None:
-        """Enter in what to look for."""
-        self.action_open()
+        self._open()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Clicked."""
         event.stop()
-        self.action_open()
+        self._open()
 
     @work
-    async def action_open(self) -> None:
-        """Go on with the highlighted one, of what was typed last."""
-        await self._search.settled()
-        entry = self._search.found.chosen
+    async def _open(self) -> None:
+        await self._search.wait()
+        entry = self._search.results.selected
         if entry:
             self.dismiss(entry.id)
 
     @work
     async def action_rename(self) -> None:
-        """Ask for another title."""
-        entry = self._search.found.chosen
+        entry = self._search.results.selected
         if entry is None:
             return
         title = await self.app.push_screen_wait(
             InputDialog(tr("Rename the conversation to"), one_line(entry.title))
         )
         if title:
-            with self._search.telling():
+            with self._search.reporting_errors():
                 await asyncio.to_thread(self._store.rename, entry.id, title)
-                await self._search.refresh_list(tr("Renamed."))
+                await self._search.reload(tr("Renamed."))
 
     @work
     async def action_delete(self) -> None:
-        """Take the highlighted one away."""
-        entry = self._search.found.chosen
+        entry = self._search.results.selected
         if entry is None:
             return
-        with self._search.telling():
+        with self._search.reporting_errors():
             await asyncio.to_thread(self._store.delete, entry.id)
-            self._deleted[entry.id] = one_line(entry.title, _TITLE)
+            title = self._deleted[entry.id] = one_line(entry.title, _MAX_TITLE)
             self.refresh_bindings()
-            title = self._deleted[entry.id]
-            await self._search.refresh_list(
+            await self._search.reload(
                 tr("Deleted “{title}”. Ctrl+Z brings it back, until you quit.", title=title)
             )
 
     @work
     async def action_undelete(self) -> None:
-        """Bring back what was deleted last."""
-        with self._search.telling():
+        with self._search.reporting_errors():
             number = await asyncio.to_thread(self._store.undelete)
             if number is None:
-                await self._search.refresh_list(tr("There is nothing more to bring back."))
+                await self._search.reload(tr("There is nothing more to bring back."))
                 return
             title = self._deleted.pop(number, "")
             self.refresh_bindings()
-            await self._search.refresh_list(
+            await self._search.reload(
                 tr("“{title}” is back.", title=title) if title else tr("It is back.")
             )
 
     @work
     async def action_export(self) -> None:
-        """Ask what, and write it to a new file."""
-        from engine.chat import export as history
+        from engine.chat import export
 
-        entry = self._search.found.chosen
+        entry = self._search.results.selected
         if entry is None:
             return
         kind = await self.app.push_screen_wait(ChoiceDialog(tr("Export"), _EXPORTS))
+        if kind is None:
+            return
         folder = paths.exports_dir()
 
         def write() -> Path:
             if kind == "all":
-                return history.write_all(self._store, folder)
-            return history.write_conversation(
-                self._store, entry.id, self._titles, folder, kind or ""
-            )
+                return export.write_all(self._store, folder)
+            return export.write_conversation(self._store, entry.id, self._titles, folder, kind)
 
-        if kind:
-            self._search.tell(tr("Writing…"))
-            with self._search.telling():
-                self._search.tell(tr("Written to {value}", value=await asyncio.to_thread(write)))
+        self._search.show_status(tr("Writing…"))
+        with self._search.reporting_errors():
+            file = await asyncio.to_thread(write)
+            self._search.show_status(tr("Written to {value}", value=file))
 
     @work
     async def action_import(self) -> None:
-        """Ask for a file that was exported as JSON, and add what is in it."""
-        from engine.chat import export as history
+        from engine.chat import export
 
         name = await self.app.push_screen_wait(
             InputDialog(
@@ -374,15 +352,13 @@ class ConversationsScreen(ModalScreen[int | None]):
         )
         if name is None:
             return
-        self._search.tell(tr("Importing…"))
-        with self._search.telling():
-            added = await asyncio.to_thread(history.read, self._store, name)
-            await self._search.refresh_list(history.told(added))
+        self._search.show_status(tr("Importing…"))
+        with self._search.reporting_errors():
+            added = await asyncio.to_thread(export.read, self._store, name)
+            await self._search.reload(export.told(added))
 
-    def action_move(self, how: str) -> None:
-        """Move the highlight without leaving what is typed."""
-        getattr(self._search.found, f"action_{how}")()
+    def action_move(self, where: str) -> None:
+        getattr(self._search.results, f"action_{where}")()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        """Undo is there once something was deleted."""
         return action != "undelete" or bool(self._store.deleted)

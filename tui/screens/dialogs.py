@@ -1,4 +1,4 @@
-"""A line to type, or a few things to choose from: what a command asks the person for."""
+"""Dialogs over any screen: an input, a choice, and the help page."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.core.i18n import tr
 from tui import keys
 from tui.textual_patches.widgets import LineInput
 
+_CLOSE = Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
+
 
 class _DialogInput(LineInput):
-    """A line whose Enter is told in the footer."""
+    """An input whose footer shows Enter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", tr("Take it"), id="prompt_submit")
     ]
 
 
-class _Choices(OptionList):
-    """A list whose Enter is told in the footer."""
+class _DialogChoices(OptionList):
+    """A list whose footer shows Enter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", tr("Take it"), id="prompt_submit")
@@ -35,60 +37,49 @@ class _Choices(OptionList):
 
 
 class InputDialog(ModalScreen[str | None]):
-    """Ends with what was typed, or None."""
+    """Returns the line that was typed, or None."""
 
     CSS_PATH = "../pages.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [_CLOSE]
 
-    def __init__(self, asks: str, text: str = "", example: str = "") -> None:
-        """`asks` is what for, `text` is there already, `example` is shown where nothing does."""
+    def __init__(self, heading: str, text: str = "", example: str = "") -> None:
+        """`text` is the initial text, `example` the placeholder of an empty input."""
         super().__init__()
-        self._asks = asks
-        self._text = text
-        self._example = example
+        self._heading = heading
+        self._input = _DialogInput(text, placeholder=example, select_on_focus=False, compact=True)
 
     def compose(self) -> ComposeResult:
-        """The line and what it is for."""
         with Vertical(classes="prompt"):
-            yield Static(self._asks, markup=False, classes="heading")
-            yield _DialogInput(
-                self._text, placeholder=self._example, select_on_focus=False, compact=True
-            )
+            yield Static(self._heading, markup=False, classes="heading")
+            yield self._input
         yield Footer(compact=True)
 
     def on_input_submitted(self) -> None:
-        """End with what is typed; with nothing where it is blank."""
-        self.dismiss(self.query_one(Input).value.strip() or None)
+        self.dismiss(self._input.value.strip() or None)
 
 
 class ChoiceDialog(ModalScreen[str | None]):
-    """Ends with the name of what was chosen, or None."""
+    """Returns the key of the choice, or None."""
 
     CSS_PATH = "../pages.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [_CLOSE]
 
-    def __init__(self, asks: str, choices: Mapping[str, str]) -> None:
-        """`choices` are told to the person by name."""
+    def __init__(self, heading: str, choices: Mapping[str, str]) -> None:
+        """`choices` are the lines to show, by key."""
         super().__init__()
-        self._asks = asks
+        self._heading = heading
         self._choices = choices
 
     def compose(self) -> ComposeResult:
-        """The choices and what they are for."""
         with Vertical(classes="prompt"):
-            yield Static(self._asks, markup=False, classes="heading")
-            yield _Choices(
-                *(Option(Content(tells), id=name) for name, tells in self._choices.items()),
+            yield Static(self._heading, markup=False, classes="heading")
+            yield _DialogChoices(
+                *(Option(Content(line), id=key) for key, line in self._choices.items()),
                 compact=True,
             )
         yield Footer(compact=True)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """End with that one."""
         self.dismiss(event.option.id)
 
 
@@ -110,38 +101,35 @@ _ABOUT = (
         "last."
     ),
 )
-"""Paragraphs, whole: the page breaks their lines."""
+"""Paragraphs; the page wraps them."""
 
 
 class HelpScreen(ModalScreen[None]):
-    """The keys in force and a short explanation."""
+    """The active keys and a short explanation."""
 
     CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", tr("Close"), id="help_close")
     ]
 
-    def __init__(self, chosen: dict[str, str]) -> None:
-        """`chosen` are the person's own keys by action."""
+    def __init__(self, user_keys: dict[str, str]) -> None:
+        """`user_keys` are keys by action, from the settings."""
         super().__init__()
-        self._chosen = chosen
+        self._user_keys = user_keys
 
     def compose(self) -> ComposeResult:
-        """The page."""
         with Vertical(id="help"), VerticalScroll(id="help-body"):
             yield Static(tr("Keys"), classes="heading")
             with Grid(id="keys"):
-                for pressed, does in self._lines():
+                for pressed, does in self._keys():
                     yield Static(pressed, markup=False, classes="key")
                     yield Static(does, markup=False)
             yield Static("\n\n".join(_ABOUT), markup=False, classes="about-counter")
         yield Footer()
 
     def on_mount(self) -> None:
-        """Let the arrow keys scroll."""
-        self.query_one("#help-body").focus()
+        self.query_one("#help-body").focus()  # for the arrow keys
 
-    def _lines(self) -> list[tuple[str, str]]:
-        """Each key with what it does."""
-        lines = [(keys.pressed(name, self._chosen), does) for name, does in keys.DOES.items()]
+    def _keys(self) -> list[tuple[str, str]]:
+        lines = [(keys.pressed(name, self._user_keys), does) for name, does in keys.DOES.items()]
         return [*(line for line in lines if line[0]), (keys.PALETTE, tr("every command, by name"))]

@@ -1,4 +1,4 @@
-"""F10: the training runs, and the loss of the one under the cursor as it falls."""
+"""F10: the training runs, with the loss curve of the highlighted one."""
 
 from __future__ import annotations
 
@@ -32,31 +32,29 @@ from engine.training.runs.display import (
 from engine.training.runs.folder import add_engine, stop_run
 from engine.training.runs.view import MetricsReader, RunView, list_runs
 
+_INTERVAL = 1.0
+"""Seconds between two readings of the runs' files."""
+_NONE = tr("There is no run yet: `balcao train` begins one.")
+
 
 class LossCurve(Widget):
-    """The curve of `points`, which are step and loss."""
+    """A curve of loss over steps."""
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
         self._points: Sequence[tuple[int, float]] = ()
 
     def show(self, points: Sequence[tuple[int, float]]) -> None:
-        """Draw these from here on; more that are appended to them are drawn at the next call."""
+        """Draw points of step and loss."""
         self._points = points
         self.refresh()
 
     def render(self) -> Content:
-        """The lines, drawn anew for every size."""
         return Content("\n".join(curve(self._points, *self.content_size)))
 
 
-_LOOK_EVERY = 1.0
-"""Seconds between two looks at the runs' files."""
-_NONE = tr("There is no run yet: `balcao train` begins one.")
-
-
 class RunsScreen(ModalScreen[str | None]):
-    """A list that keeps itself up to date; ends with the engine that was made of a run, or None."""
+    """A live list of runs. Returns the id of the engine added from a run, or None."""
 
     CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -70,10 +68,9 @@ class RunsScreen(ModalScreen[str | None]):
         self._views: list[RunView] = []
         self._metrics: MetricsReader | None = None
         self._stopping: Path | None = None
-        self._moved = asyncio.Event()
+        self._highlight_moved = asyncio.Event()
 
     def compose(self) -> ComposeResult:
-        """The list, and below it the run under the cursor."""
         with Vertical(id="runs-page"):
             yield Static(tr("Training runs"), classes="heading")
             yield Static(id="runs-head", markup=False)
@@ -81,32 +78,29 @@ class RunsScreen(ModalScreen[str | None]):
             yield Static(id="run-state", markup=False)
             yield LossCurve(id="run-curve")
             with VerticalScroll(id="run-body"):
-                yield Static(id="run-asked", markup=False)
-            yield Static(id="run-told", markup=False)
+                yield Static(id="run-samples", markup=False)
+            yield Static(id="run-status", markup=False)
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Look from here on."""
         self._watch()
 
     def on_option_list_option_highlighted(self) -> None:
-        """Show the one under the cursor."""
         self._stopping = None
-        self._tell("")
-        self._moved.set()
+        self._show_status("")
+        self._highlight_moved.set()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        """Without a run there is none to use or to stop."""
         return action not in ("use", "stop") or bool(self._views)
 
     def action_stop(self) -> None:
-        """Ask the run to save and stop; the second time, it is asked."""
-        view = self._here
+        """Ask the run to save and stop, when pressed twice."""
+        view = self._highlighted_run
         if view is None or view.state != "running":
-            self._tell(tr("It is not running."))
+            self._show_status(tr("It is not running."))
         elif self._stopping != view.folder:
             self._stopping = view.folder
-            self._tell(
+            self._show_status(
                 tr("S again: it saves and stops after this step; --resume goes on from there.")
             )
         else:
@@ -114,85 +108,81 @@ class RunsScreen(ModalScreen[str | None]):
             try:
                 stop_run(view.folder)
             except BalcaoError as error:
-                self._tell(str(error))
+                self._show_status(str(error))
             else:
-                self._tell(tr("It saves and stops after this step."))
+                self._show_status(tr("It saves and stops after this step."))
 
     @work(exclusive=True, group="use")
     async def action_use(self) -> None:
-        """Make the run's adapter an engine, and answer with it from here on."""
-        view = self._here
+        """Add the run's adapter as an engine."""
+        view = self._highlighted_run
         if view is None:
             return
         try:
             engine_id = await asyncio.to_thread(add_engine, view.folder)
         except BalcaoError as error:
-            self._tell(str(error))
+            self._show_status(str(error))
         else:
             self.dismiss(engine_id)
 
     @work
     async def _watch(self) -> None:
-        """Look at once, every second, and when the cursor moves; never twice at a time."""
-        while self.query(OptionList):  # closing takes it away before it ends this
-            await self._look()
+        """Read the runs every second, and at once when the highlight moves."""
+        while self.query(OptionList):  # removed before the worker ends
+            await self._refresh_runs()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY):
-                    await self._moved.wait()
-            self._moved.clear()
+                async with asyncio.timeout(_INTERVAL):
+                    await self._highlight_moved.wait()
+            self._highlight_moved.clear()
 
-    async def _look(self) -> None:
-        """Read the files, off the way of the keys; draw what has changed."""
-        here = self._here
+    async def _refresh_runs(self) -> None:
+        view = self._highlighted_run
         views = await asyncio.to_thread(list_runs)
-        if here is None and views:
-            here = views[0]
-        if here is not None:
-            if self._metrics is None or self._metrics.run != here.folder:
-                self._metrics = MetricsReader(here.folder)
+        if view is None and views:
+            view = views[0]
+        if view is not None:
+            if self._metrics is None or self._metrics.run != view.folder:
+                self._metrics = MetricsReader(view.folder)
             await asyncio.to_thread(self._metrics.refresh)
-        if not self.query(OptionList):
-            return  # closed meanwhile
-        self._list(views)
-        self._draw()
+        if self.query(OptionList):  # not closed since
+            self._draw_list(views)
+            self._draw_run()
 
-    def _list(self, views: list[RunView]) -> None:
-        """Draw the list; the cursor stays on its run."""
-        here = self._here
+    def _draw_list(self, views: list[RunView]) -> None:
+        highlighted = self._highlighted_run
         runs = self.query_one(OptionList)
         head, *rows = runs_table(views)
         self.query_one("#runs-head", Static).update(head if views else _NONE)
-        same = [view.folder for view in views] == [view.folder for view in self._views]
+        folders = [view.folder for view in views]
+        unchanged = folders == [view.folder for view in self._views]
         self._views = views
-        # Content, because a name given as a string would be read as markup.
-        if same:
-            for place, row in enumerate(rows):
-                runs.replace_option_prompt_at_index(place, Content(row))
+        # Content: OptionList reads a string as markup.
+        if unchanged:
+            for index, row in enumerate(rows):
+                runs.replace_option_prompt_at_index(index, Content(row))
             return
         self.refresh_bindings()
         with self.prevent(OptionList.OptionHighlighted):
             runs.clear_options()
             runs.add_options(Option(Content(row)) for row in rows)
-            folders = [view.folder for view in views]
-            known = here is not None and here.folder in folders
-            runs.highlighted = (
-                folders.index(here.folder) if here and known else 0 if views else None
-            )
+            if highlighted and highlighted.folder in folders:
+                runs.highlighted = folders.index(highlighted.folder)
+            else:
+                runs.highlighted = 0 if views else None
 
     @property
-    def _here(self) -> RunView | None:
-        """The run under the cursor."""
-        place = self.query_one(OptionList).highlighted
-        return self._views[place] if place is not None and place < len(self._views) else None
+    def _highlighted_run(self) -> RunView | None:
+        index = self.query_one(OptionList).highlighted
+        return self._views[index] if index is not None and index < len(self._views) else None
 
-    def _draw(self) -> None:
-        view, metrics = self._here, self._metrics
+    def _draw_run(self) -> None:
+        view, metrics = self._highlighted_run, self._metrics
         if view is None or metrics is None or metrics.run != view.folder:
-            return  # the cursor has moved on: the next look is for its run
+            return  # the highlight has moved: _watch reads its run next
         state = [summary(view), *filter(None, (score_line(view), next_step(view)))]
         self.query_one("#run-state", Static).update("\n".join(state))
         self.query_one(LossCurve).show(metrics.points)
-        self.query_one("#run-asked", Static).update("\n".join(sample_lines(metrics)))
+        self.query_one("#run-samples", Static).update("\n".join(sample_lines(metrics)))
 
-    def _tell(self, sentence: str) -> None:
-        self.query_one("#run-told", Static).update(one_line(sentence))
+    def _show_status(self, status: str) -> None:
+        self.query_one("#run-status", Static).update(one_line(status))
