@@ -1,4 +1,4 @@
-"""The command `balcao`: the chat without a command, or one of the scripts by its name."""
+"""The `balcao` command: run a command by its name, or open the chat without one."""
 
 from __future__ import annotations
 
@@ -18,53 +18,58 @@ if TYPE_CHECKING:
     from engine.config.settings import Settings
 
 COMMANDS = {
-    "ask": ("scripts.ask", "answer one question, or one a line from stdin"),
-    "doctor": ("scripts.doctor", "say what is there, and what to do about the rest"),
-    "engines": ("scripts.engines", "list the engines and what each needs"),
+    "ask": ("scripts.ask", "answer a question, or one a line from stdin"),
+    "doctor": ("scripts.doctor", "check the installation and show how to fix it"),
+    "engines": ("scripts.engines", "list the engines and what they need"),
     "evaluate": ("scripts.evaluate", "measure how faithful engines are"),
     "finetune": ("scripts.finetune", "fine-tune a model at OpenAI"),
-    "history": ("scripts.history", "list, search, export, import, delete conversations"),
+    "history": ("scripts.history", "list, search, export, import and delete conversations"),
     "index": ("scripts.index", "build a catalogue from trn.json"),
-    "keys": ("scripts.keys", "keep the keys of the engines"),
-    "merge": ("scripts.merge", "put an adapter into its base: one model for other servers"),
-    "models": ("scripts.models", "list, fetch and remove models"),
+    "keys": ("scripts.keys", "store the API keys of engines"),
+    "merge": ("scripts.merge", "merge an adapter into its base model"),
+    "models": ("scripts.models", "list, download and remove models"),
     "prepare": ("scripts.prepare", "make training rows from trn.json"),
-    "runs": ("scripts.runs", "list training runs, follow one, stop one"),
-    "serve": ("scripts.serve", "show the chat in a browser on this machine"),
-    "train": ("scripts.train", "fine-tune a Llama on this machine, by LoRA"),
+    "runs": ("scripts.runs", "list, follow and stop training runs"),
+    "serve": ("scripts.serve", "show the chat in a browser"),
+    "train": ("scripts.train", "fine-tune a Llama on this machine with LoRA"),
 }
-"""Each command's module (with a `main(argv)`) and what it does. None is imported to list them."""
+"""The module of each command, with its `main(argv)`, and what it does."""
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The arguments of the chat, which is what runs where no command is named."""
+    """Return the parser of the chat's options."""
     import argparse
 
     commands = "\n".join(f"  {name:10} {what}" for name, (_, what) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="balcao",
-        description="Ask a product catalogue, in the terminal. Without a command: the chat.",
-        epilog=f"commands (balcao COMMAND --help):\n{commands}",
+        usage="balcao [options]\n       balcao COMMAND [options]",
+        description="Ask questions about a product catalogue. Without a command, open the chat.",
+        epilog=f"commands:\n{commands}\n\nSee balcao COMMAND --help for the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--engine", metavar="ID", help="the engine to begin with")
-    parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
-    parser.add_argument("--memory", action="store_true", help="do not show models the record")
-    parser.add_argument("--continue", action="store_true", help="go on with the last conversation")
-    parser.add_argument("--plain", action="store_true", help="line by line, no full screen")
-    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--engine", metavar="ID", help="engine to start with")
+    parser.add_argument("--catalogue", metavar="DIR", help="folder written by `balcao index`")
+    parser.add_argument("--memory", action="store_true", help="ask models without the record")
+    parser.add_argument("--continue", action="store_true", help="open the last conversation")
+    parser.add_argument("--plain", action="store_true", help="chat line by line, no full screen")
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what was asked for; returns the exit code."""
+    """Run a command or the chat and return the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given and given[0] in COMMANDS:
         module = import_module(COMMANDS[given[0]][0])
         return cast("int", module.main(given[1:]))
     if given and not given[0].startswith("-"):
-        told = tr("there is no command “{name}”; the commands are {commands}.")
-        say(f"balcao: {told.format(name=given[0], commands=', '.join(COMMANDS))}")
+        error = tr(
+            "unknown command “{name}”. The commands are {commands}.",
+            name=given[0],
+            commands=", ".join(COMMANDS),
+        )
+        say(f"balcao: {error}")
         return USAGE
     return guarded(lambda: _start(given))
 
@@ -81,33 +86,31 @@ def _start(given: list[str]) -> int:
         arguments["mode"] = "memory"
     if not arguments.pop("plain", False):
         return _chat(arguments)
-    go_on = arguments.pop("continue")
-    return _plain(arguments, go_on=go_on)
+    return _plain(arguments, go_on=arguments.pop("continue"))
 
 
 def _chat(flags: dict[str, Any]) -> int:
     go_on = flags.pop("continue", False)
     if "TEXTUAL_DRIVER" in os.environ:
-        # A tab of `balcao serve`: the terminal is in the browser, behind that driver.
+        # A tab of `balcao serve`: the terminal is in the browser.
         settings = _settings(flags)
         from tui.app import run
 
         return run(settings, "", go_on=go_on)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        told = tr("the chat needs a terminal; for a pipe there are `balcao ask` and --plain.")
-        say(f"balcao: {told}")
+        error = tr("the chat needs a terminal. Use balcao ask or balcao --plain in a pipe.")
+        say(f"balcao: {error}")
         return USAGE
     from tui.terminal import is_dumb
 
     if is_dumb():
-        told = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
-        say(f"balcao: {told[0].lower()}{told[1:]}")
+        say(tr("This terminal (TERM) can only write lines, so the chat goes line by line."))
         return _plain(flags, go_on=go_on)
     from tui.textual_patches.typeahead import capture_typing
 
     with capture_typing(sys.stdin.fileno()) as typed:
-        # Nothing that is loaded for the first frame becomes garbage: looking for it would take
-        # a tenth of the time. The app turns it on again.
+        # Loading the first frame leaves no garbage, and the collector takes a tenth of the time.
+        # The app turns it on again.
         gc.disable()
         settings = _settings(flags)
         if not settings.plain:
@@ -126,7 +129,7 @@ def _plain(flags: dict[str, Any], typed: str = "", *, go_on: bool) -> int:
 
 
 def _settings(flags: dict[str, Any]) -> Settings:
-    """What is chosen, and its language in force: sentences are imported after this."""
+    """Load the settings and set the language, before any module with sentences is imported."""
     from engine.config.settings import load
     from engine.core import i18n
 

@@ -1,4 +1,4 @@
-"""Show the chat in a browser on this machine: each tab is a chat of its own.
+"""Serve the chat to a browser on this machine; each tab is a separate chat.
 
 balcao serve --port 8000
 """
@@ -15,29 +15,33 @@ from engine.core.errors import UsageError, why
 from engine.core.i18n import tr
 from scripts.common import INTERRUPTED, guarded, say, speak
 
-_PORT = 8000
-_MOST = 65535
-# Of the terminal that the server runs in, which is not where the chat is seen.
-_NOT_FOR_TABS = ("TMUX", "TERM", "COLORTERM", "NO_COLOR")
+_DEFAULT_PORT = 8000
+_MAX_PORT = 65535
+_TERMINAL_VARIABLES = ("TMUX", "TERM", "COLORTERM", "NO_COLOR")
+"""These describe the server's own terminal, not the browser's."""
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """Return the parser of `balcao serve`."""
     parser = argparse.ArgumentParser(
         prog="balcao serve",
-        description="Show the chat in a browser on this machine. Ctrl-C stops it.",
+        description="Serve the chat to a browser on this machine; each tab is a separate chat."
+        " Press Ctrl-C to stop.",
     )
     parser.add_argument(
-        "--port", type=int, default=_PORT, help=f"default {_PORT}; 0 takes one that is free"
+        "--port",
+        type=int,
+        default=_DEFAULT_PORT,
+        help=f"port to listen on; 0 picks a free one (default: {_DEFAULT_PORT})",
     )
-    parser.add_argument("--engine", metavar="ID", help="the engine to begin with")
-    parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
-    parser.add_argument("--memory", action="store_true", help="do not show models the record")
+    parser.add_argument("--engine", metavar="ID", help="engine to start with")
+    parser.add_argument("--catalogue", metavar="DIR", help="folder written by `balcao index`")
+    parser.add_argument("--memory", action="store_true", help="ask models without the record")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; 130 then, 2 if it could not begin."""
+    """Run the command and return its exit code: 130 after Ctrl-C."""
     arguments = make_parser().parse_args(argv)
     speak()
     return guarded(lambda: _serve(arguments))
@@ -45,36 +49,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     load(flags={"engine": arguments.engine, "catalogue": arguments.catalogue})
-    if not 0 <= arguments.port <= _MOST:
+    if not 0 <= arguments.port <= _MAX_PORT:
         raise UsageError(
-            tr(
-                "There is no port {port}: they go from 0 to {most}.",
-                port=arguments.port,
-                most=_MOST,
-            )
+            tr("Invalid port {port}: choose 0 to {most}.", port=arguments.port, most=_MAX_PORT)
         )
     try:
-        from scripts.serving import PrivateServer
+        from scripts.web_server import PrivateServer
     except ImportError as error:
         raise UsageError(
-            tr("`balcao serve` needs a package that is not installed ({name}).", name=error.name),
+            tr("`balcao serve` needs the package {name}.", name=error.name),
             tr("Install it: {command}.", command="pip install 'balcao[serve]'"),
         ) from error
     try:
         server = PrivateServer(arguments.port, _chat_arguments(arguments))
     except OSError as error:
         raise UsageError(
-            tr("Port {port} cannot be had: {why}.", port=arguments.port, why=why(error)),
-            tr(
-                "Take another (--port {port}), or --port 0 for any that is free.",
-                port=arguments.port + 1,
-            ),
+            tr("Cannot use port {port}: {why}.", port=arguments.port, why=why(error)),
+            tr("Choose another with --port, or any free one with --port 0."),
         ) from None
-    for name in _NOT_FOR_TABS:
+    for name in _TERMINAL_VARIABLES:
         os.environ.pop(name, None)
-    say(tr("The chat is shown at this address, to nobody who does not know it:"))
+    say(tr("Open this private address in a browser:"))
     print(server.address, flush=True)
-    say(tr("Each tab is a chat of its own. Ctrl-C here stops them all."))
+    say(tr("Each tab is a separate chat. Press Ctrl-C to stop them all."))
     server.run()
     return INTERRUPTED
 

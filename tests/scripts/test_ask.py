@@ -87,7 +87,7 @@ def test_nothing_that_acts_on_a_terminal_comes_out(
     [
         (["ask", "--engine", "nobody", "x"], "no engine named “nobody”"),
         (["ask", "  "], "question is empty"),
-        (["bake"], "no command “bake”"),
+        (["bake"], "unknown command “bake”"),
     ],
 )
 def test_wrong_usage_is_exit_2(

@@ -145,6 +145,6 @@ def test_a_port_in_use_is_one_sentence(
         code = cli.main(["serve", "--port", str(port), "--catalogue", str(catalogue_dir)])
     said = capsys.readouterr()
     assert (code, said.out) == (2, "")
-    assert said.err.startswith(f"balcao: Port {port} cannot be had: Address already in use.")
+    assert said.err.startswith(f"balcao: Cannot use port {port}: Address already in use.")
     assert said.err.count("\n") == 1
     assert cli.main(["serve", "--port", "70000"]) == 2

@@ -253,7 +253,7 @@ def test_metrics_are_read_on(tmp_path: Path) -> None:
 
 def test_runs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
-    assert "no run yet" in capsys.readouterr().err
+    assert "no runs yet" in capsys.readouterr().err
     out = finished(tmp_path / "lora")
     assert main(["runs"]) == 0
     heading, row = capsys.readouterr().out.splitlines()
@@ -366,7 +366,7 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
         seen.expect("\x1b\\[[0-9]+A\r\x1b\\[J")  # up to its first line, and again
         drawn = seen.before
         seen.sendintr()
-        seen.expect("the run goes on")
+        seen.expect("the run continues")
         seen.expect(pexpect.EOF)
         assert "stopped" not in seen.before
         seen.close()

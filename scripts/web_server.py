@@ -1,10 +1,9 @@
-"""The web server behind `balcao serve`: textual-serve's, for nobody but the one who started it.
+"""The web server of `balcao serve`: textual-serve, restricted to the user who started it.
 
-textual-serve lets in whoever reaches the port: every user of this machine, and every page that is
-open in a browser here, since a web socket may be opened across sites. So everything lies below a
-path that only the person's terminal has shown, and a request must name this host and come from its
-own page. Its page also fetches a font from the network; this one takes the same font from the
-package, and the browser is told to fetch nothing from anywhere else.
+textual-serve accepts every user of this machine and every page open in a browser here, because web
+sockets may cross sites. So this server puts everything under a secret path, which only the user's
+terminal shows, and checks the host and origin of each request. It also loads the page's font from
+the textual-serve package instead of the network, and forbids the browser to fetch anything else.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from aiohttp import web
 from textual_serve.server import Server
 
 HOST = "127.0.0.1"
-_PATIENCE = 5.0
-"""Seconds that the chats have to end."""
-_FETCHED_STYLE = re.compile(r"<link\b[^>]*https?://[^>]*>", re.DOTALL)
+_SHUTDOWN_TIMEOUT = 5.0
+"""Seconds for the chats to end."""
+_REMOTE_STYLE = re.compile(r"<link\b[^>]*https?://[^>]*>", re.DOTALL)
 _FONT = """\
 <style>
   @font-face {{
@@ -42,7 +41,7 @@ _FONTS = {
     "normal": "RobotoMono-VariableFont_wght.ttf",
     "italic": "RobotoMono-Italic-VariableFont_wght.ttf",
 }
-_READY_TO_TYPE = """\
+_FOCUS_SCRIPT = """\
 <link rel="icon" href="data:,">
 <script>
   new MutationObserver((_, observer) => {
@@ -54,21 +53,21 @@ _READY_TO_TYPE = """\
   }).observe(document, { childList: true, subtree: true });
 </script>
 """
-"""What is typed goes to the chat from the first moment: textual-serve's page waits for a click."""
+"""Focus the chat at once: textual-serve's own page waits for a click."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class PrivateServer(Server):
-    """Gives each tab of the browser its own chat; `address` is where."""
+    """Serve a separate chat to each tab, at `address`."""
 
     def __init__(self, port: int, arguments: Sequence[str]) -> None:
-        """`arguments` are the chat's own. Raises OSError if the port cannot be had."""
+        """Start each chat with `arguments`. Raise OSError if the port is not free."""
         self.listening = socket.create_server((HOST, port))
         number = self.listening.getsockname()[1]
-        # -P: a folder named scripts where the person stands is not ours.
+        # -P: do not import a folder called scripts from the current directory.
         chat = [sys.executable, "-P", "-m", "scripts.cli", *arguments]
         super().__init__(
-            # exec, so that the shell in between is not what is stopped.
+            # exec: a signal must reach the chat, not the shell that starts it.
             f"exec {shlex.join(chat)}",
             host=HOST,
             port=number,
@@ -81,32 +80,32 @@ class PrivateServer(Server):
 
     @property
     def address(self) -> str:
-        """What the person opens in a browser."""
+        """The secret address to open in a browser."""
         return f"{self.public_url}/{self._secret}/"
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM; the chats then end as by Ctrl+Q."""
+        """Serve until SIGINT or SIGTERM, which end the chats like Ctrl+Q."""
         web.run_app(
             self._whole_app(),
             sock=self.listening,
             print=None,
             access_log=None,
-            shutdown_timeout=_PATIENCE,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
         )
 
     async def on_startup(self, app: web.Application) -> None:
-        """Say nothing: the command has done so."""
+        """Print nothing: the command has printed the address."""
 
     async def on_shutdown(self, app: web.Application) -> None:  # noqa: ARG002 - textual-serve's
-        """End the chats, which aiohttp would only wait for."""
+        """End the chats: aiohttp alone would wait for them."""
         for tab in self._tabs:
             tab.cancel()
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
-        """One tab, from its first byte to its end."""
+        """Serve one tab until it closes."""
         tab = asyncio.current_task()
         if tab is None:
-            raise RuntimeError("a request is handled in a task")
+            raise RuntimeError("requests are handled in tasks")
         self._tabs.add(tab)
         try:
             return await super().handle_websocket(request)
@@ -114,27 +113,27 @@ class PrivateServer(Server):
             self._tabs.discard(tab)
 
     async def _whole_app(self) -> web.Application:
-        """textual-serve's application below the secret path, behind the checks."""
+        """Put textual-serve's application under the secret path, behind the checks."""
         inner = await self._make_app()
         aiohttp_jinja2.setup(inner, loader=jinja2.FunctionLoader(self._template))
         app = web.Application(middlewares=[self._checked])
         app.add_subapp(f"/{self._secret}", inner)
-        # The page's script knows no path for these; their keys are random as well.
+        # The page requests these at the top level; their keys are as random as the path.
         app.router.add_get("/download/{key}", self.handle_download)
         return app
 
     def _template(self, name: str) -> str:
         page = (self.templates_path / Path(name).name).read_text(encoding="utf-8")
         fonts = "".join(_FONT.format(file=file, style=style) for style, file in _FONTS.items())
-        added = f"{fonts}{_READY_TO_TYPE}</head>"
-        return _FETCHED_STYLE.sub("", page).replace("</head>", added)
+        added = f"{fonts}{_FOCUS_SCRIPT}</head>"
+        return _REMOTE_STYLE.sub("", page).replace("</head>", added)
 
     @web.middleware
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        # Another site's name that was made to point here would show in Host, its page in Origin.
+        # A foreign name that resolves to this machine shows in Host, a foreign page in Origin.
         elsewhere = request.headers.get("Origin", self.public_url) != self.public_url
         if request.host != self._host or elsewhere:
-            raise web.HTTPForbidden(text="This page is for the one who started it.")
+            raise web.HTTPForbidden(text="Only the user who started this server may open it.")
         response = await handler(request)
         if not response.prepared:
             response.headers.update(self._headers)
