@@ -1,4 +1,4 @@
-"""Everything that must hold before a commit: lint, format, types, layers, tests.
+"""Run every check that a commit must pass: lint, format, types, layers, tests.
 
 python -m tools.check
 """
@@ -24,7 +24,8 @@ _HALF = (
     "tests/engine/store",
     "tests/engine/chat",
 )
-"""These take about as long as the others, and both wait for half of it: for a screen, a process."""
+"""These take about as long as all other tests. Both halves wait for processes half of the time,
+so two at once also save time on one core."""
 CHECKS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("lint", (("ruff", "check", "--quiet"),)),
     ("format", (("ruff", "format", "--check", "--quiet"),)),
@@ -38,7 +39,7 @@ CHECKS: tuple[tuple[str, tuple[Command, ...]], ...] = (
 
 
 def main() -> int:
-    """Run every check, so that one run shows all that is wrong; returns 1 if any failed."""
+    """Run all checks, even after a failure; return 1 if any failed."""
     failed = []
     for name, commands in CHECKS:
         print(f"-- {name}", flush=True)
@@ -52,15 +53,15 @@ def main() -> int:
 
 
 def _run(commands: Sequence[Command]) -> bool:
-    """Run them side by side, the later ones' output after the first's; whether all went well."""
+    """Run commands in parallel; return whether all passed. Their outputs do not mix."""
     (tool, *arguments), *others = commands
     with TemporaryFile() as output:
-        beside = [
+        background = [
             subprocess.Popen([BIN / other[0], *other[1:]], cwd=ROOT, stdout=output, stderr=output)
             for other in others
         ]
         codes = [subprocess.run([BIN / tool, *arguments], cwd=ROOT, check=False).returncode]
-        codes += [process.wait() for process in beside]
+        codes += [process.wait() for process in background]
         output.seek(0)
         sys.stdout.buffer.write(output.read())
         sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""Makes `.venv` and fills it, telling what it does; the Makefile runs it with the system's Python.
+"""Create `.venv` and install Balcão in it; the Makefile runs this with the system's Python.
 
 python3 tools/install.py chat|test|train
 
-Standard library only, since nothing is installed yet. What pip says goes to `.venv/install.log`.
+Uses the standard library only. The output of pip goes to `.venv/install.log`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = "torch==2.13.0"
-# Where pip looks for PyTorch; empty: where it looks for everything.
+# The package index for PyTorch; by default the one for all packages.
 INDEX_VARIABLE = "TORCH_INDEX_URL"
 PINNED = ("--constraint", "constraints.txt")
 EXTRAS = {"chat": "", "test": "[dev]", "train": "[train]"}
@@ -32,28 +32,28 @@ _UNIT = {"kB": 0.001, "MB": 1.0, "GB": 1000.0}
 
 
 class StepFailed(Exception):
-    """A step did not work; carries what to do about it."""
+    """A step failed; the message says how to fix it."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Install for `chat`, `test` or `train`; returns the exit code."""
+    """Install for `chat`, `test` or `train` and return the exit code."""
     if len(argv) != 1 or argv[0] not in EXTRAS:
         print(__doc__, file=sys.stderr)
         return 2
     steps: list[tuple[str, Callable[[], None]]] = [
-        ("a virtual environment in .venv", _make_venv),
+        ("virtual environment in .venv", _make_venv),
         ("PyTorch", _install_torch),
-        (f"Balcão and what it needs {EXTRAS[argv[0]]}".rstrip(), lambda: _install(argv[0])),
-        ("the sample catalogue", _build_sample),
+        (f"Balcão and its packages {EXTRAS[argv[0]]}".rstrip(), lambda: _install(argv[0])),
+        ("sample catalogue", _build_sample),
     ]
     try:
         for number, (what, step) in enumerate(steps, 1):
             _run_step(f"[{number}/{len(steps)}] {what}", step)
     except StepFailed as failure:
-        print(f"\n{failure}\nAll that was said is in {LOG}.", file=sys.stderr)
+        print(f"\n{failure}\nThe full log is {LOG}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on where it left off.", file=sys.stderr)
+        print("\nStopped. Run the same command again to continue.", file=sys.stderr)
         return 130
     (VENV / f".{argv[0]}-ready").touch()
     return 0
@@ -72,19 +72,19 @@ def _tidy() -> bool:
 
 
 def _make_venv() -> None:
-    if sys.version_info < (3, 11):  # noqa: UP036 - run by whatever Python is there
-        raise StepFailed(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
+    if sys.version_info < (3, 11):  # noqa: UP036 - may run on an older Python
+        raise StepFailed(f"Python 3.11 or newer is required; this is {sys.version.split()[0]}.")
     free = shutil.disk_usage(ROOT).free / 2**30
-    # One that was cut short has a Python but no pip.
+    # An interrupted creation leaves a Python without pip.
     if not (PYTHON.exists() and _pip("--version", quiet=True)):
         if free < NEEDED_GIB:
             raise StepFailed(
-                f"The disk has {free:.1f} GiB free; {NEEDED_GIB} are needed. Make room, run again."
+                f"Not enough disk space: {NEEDED_GIB} GiB needed, {free:.1f} free. Free some space."
             )
         made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False)
         if made.returncode:
             raise StepFailed(
-                "Python could not make a virtual environment. On Debian and Ubuntu:"
+                "Python could not create a virtual environment. On Debian and Ubuntu, run:"
                 " apt install python3-venv."
             )
 
@@ -97,8 +97,8 @@ def _install_torch() -> None:
         return
     if not any(_pip("install", *where, *PINNED, build) for build in builds):
         raise StepFailed(
-            f"PyTorch could not be installed. Check the network; {INDEX_VARIABLE} names another"
-            " place for pip to take it from."
+            f"pip could not install PyTorch. Check the network, or set {INDEX_VARIABLE} to another"
+            " package index."
         )
 
 
@@ -110,10 +110,10 @@ def _install(purpose: str) -> None:
     if not _pip("install", *PINNED, "--editable", f".{EXTRAS[purpose]}"):
         raise StepFailed(
             "pip could not install the packages. Check the network and the end of the log, then"
-            " run the same command again: what was downloaded is kept."
+            " run the same command again; it keeps what was downloaded."
         )
-    # pip compiles what it copies, and of an editable package nothing is copied. Where nobody may
-    # write beside the sources, or PYTHONDONTWRITEBYTECODE is set, each start would do it anew.
+    # pip does not compile an editable package. Without this, each start would, if it cannot write
+    # to the source folders or PYTHONDONTWRITEBYTECODE is set.
     compiling = [str(PYTHON), "-m", "compileall", "-q", "engine", "scripts", "tui"]
     subprocess.run(compiling, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
 
@@ -127,11 +127,11 @@ def _build_sample() -> None:
         check=False,
     )
     if built.returncode:
-        raise StepFailed(f"The sample catalogue could not be built: {built.stderr.strip()}")
+        raise StepFailed(f"Cannot build the sample catalogue: {built.stderr.strip()}")
 
 
 def _pip(*arguments: str, quiet: bool = False) -> bool:
-    """Run pip, its words into the log, its last on the screen; returns whether it worked."""
+    """Run pip, log its output, show its latest line; return whether it succeeded."""
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments]
     megabytes = 0.0
     with (

@@ -1,10 +1,10 @@
-"""Brings the translations up to date with the code: for whoever changes a sentence.
+"""Update the translations after a sentence in the code has changed.
 
 python -m tools.translations
 
-Reads every `tr("…")`, `tr_n("…", "…", n)` and `tr_of("…", "…")`, adds what is new to
-engine/locale/pt/…/balcao.po (empty, to be filled in by hand), takes out what is gone, and compiles
-the file that the program reads. Needs Babel, which is among the `dev` packages.
+Reads every `tr("…")`, `tr_n("…", "…", n)` and `tr_of("…", "…")`, adds new sentences to
+engine/locale/pt/…/balcao.po for you to translate, deletes unused ones, and compiles the file that
+the program reads. Needs Babel, one of the `dev` packages.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ KEYWORDS = {"tr": None, "tr_n": (1, 2), "tr_of": ((1, "c"), 2)}
 
 
 def po_file(language: str) -> Path:
-    """What people edit."""
+    """Return the file that translators edit."""
     return mo_file(language).with_suffix(".po")
 
 
 def in_code() -> Catalog:
-    """Every sentence of the program that is to be translated."""
+    """Return every translatable sentence of the program."""
     found = Catalog()
     for package in PACKAGES:
         for file, _line, message, comments, context in extract_from_dir(
@@ -45,37 +45,37 @@ def in_code() -> Catalog:
 
 
 def translated(language: str) -> Catalog:
-    """What the file of a language holds."""
+    """Return the sentences and translations in a language's file."""
     file = po_file(language)
     found = Catalog(locale=language)
     if file.exists():
         with file.open("rb") as stream:
             found = read_po(stream, locale=language)
-    # The same files from the same sentences, whenever they are made.
+    # A fixed date: the same sentences give the same file.
     found.creation_date = found.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
     return found
 
 
 def untranslated(catalog: Catalog) -> list[str]:
-    """The sentences without a translation, or without one of their two forms."""
+    """Return the sentences without a complete translation."""
     return [str(message.id) for message in catalog if message.id and not all(forms(message))]
 
 
 def forms(message: Message) -> list[str]:
-    """A sentence's translation; two of one with a number in it."""
+    """Return a sentence's translation: two forms if it has a plural."""
     text: Any = message.string
     return [text] if isinstance(text, str) else list(text or [""])
 
 
 def compiled(catalog: Catalog) -> bytes:
-    """The form that the program reads; the same for the same sentences."""
+    """Return the compiled file, always the same for the same sentences."""
     stream = io.BytesIO()
     write_mo(stream, catalog)
     return stream.getvalue()
 
 
 def main() -> int:
-    """Update the file and compile it; returns 1 while a sentence is not translated."""
+    """Update and compile the file; return 1 if a sentence is not translated."""
     catalog = translated("pt")
     catalog.update(in_code(), no_fuzzy_matching=True)
     catalog.obsolete.clear()

@@ -117,6 +117,7 @@ async def test_another_engine_answers_again_and_both_are_kept(
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await ask(pilot, STOOL)
         await order(pilot, "/regenerate openai")
+        await until(lambda: "No model is set" in state(pilot))
         await until(
             lambda: about(answers(pilot)[0]).startswith("OpenAI · answer 2 of 2 · grounded")
         )
@@ -138,7 +139,7 @@ async def test_an_engine_that_cannot_answer_again_leaves_the_answer(catalogue_di
         await pilot.press("ctrl+s")
         assert "one answer" in state(pilot)
         await order(pilot, "/regenerate openai")
-        await until(lambda: "no model" in state(pilot) or "model" in state(pilot))
+        await until(lambda: "No model is set" in state(pilot))
         await until(lambda: about(answers(pilot)[0]).startswith("Catalogue · word for word"))
         await order(pilot, "/regenerate nobody")
         await until(lambda: "There is no engine “nobody”" in state(pilot))
@@ -151,6 +152,7 @@ async def test_an_answer_again_is_cancelled_with_what_came(
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await ask(pilot, STOOL)
         await order(pilot, "/regenerate openai")
+        await until(lambda: "No model is set" in state(pilot))
         await until(lambda: bool(answers(pilot)[0].query(MarkdownView)))
         await pilot.press("escape")
         await until(lambda: "cancelled" in about(answers(pilot)[0]))
