@@ -171,7 +171,7 @@ class BalcaoApp(App[None]):
         """A key as footers name it; Enter by its name where the terminal has no sign for it."""
         shown, driver = super().get_key_display(binding), self._driver
         charset = driver.charset if isinstance(driver, TerminalDriver) else glyphs.UTF8
-        return shown if glyphs.fold(shown, charset) == shown else binding.key
+        return shown if glyphs.replace_glyphs(shown, charset) == shown else binding.key
 
     def action_command_palette(self) -> None:
         """Open the palette."""

@@ -1,8 +1,7 @@
-"""Copying: to wherever it can be pasted from, over SSH and inside tmux too, and saying where.
+"""Copy text so that it can be pasted, also over SSH and inside tmux.
 
-A stock tmux drops OSC 52, the escape sequence by which programs ask a terminal to copy, and a
-program over SSH has no desktop to hand a text to. So the ways are tried in turn, and what can be
-read back is read back.
+A default tmux drops OSC 52, the escape sequence that asks a terminal to copy, and a program on a
+remote machine has no desktop clipboard. So programs are tried in turn, and the copy is read back.
 """
 
 from __future__ import annotations
@@ -10,86 +9,91 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config import paths
 from engine.core.i18n import tr
 
-_SECONDS = 3
+_TIMEOUT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """A program that takes a text from its stdin, and the one that gives it back."""
+class _Program:
+    """A program that copies its stdin, and one that prints the copy.
+
+    It needs the environment variable, unless that is empty.
+    """
 
     where: str
     variable: str
-    copy: Sequence[str]
-    paste: Sequence[str]
+    copy: tuple[str, ...]
+    paste: tuple[str, ...]
 
 
-# In the order of who is nearest to the person. An empty variable: where the program exists.
-_WAYS = (
-    # -w also hands it on to the terminal around tmux, where that allows it.
-    _Way(tr("tmux's buffer"), "TMUX", ("tmux", "load-buffer", "-w", "-"), ("tmux", "show-buffer")),
-    _Way(tr("the clipboard"), "WAYLAND_DISPLAY", ("wl-copy",), ("wl-paste", "--no-newline")),
-    _Way(
+# Nearest to the user first.
+_PROGRAMS = (
+    # -w also copies to the terminal that tmux runs in, if that allows it.
+    _Program(
+        tr("tmux's buffer"), "TMUX", ("tmux", "load-buffer", "-w", "-"), ("tmux", "show-buffer")
+    ),
+    _Program(tr("the clipboard"), "WAYLAND_DISPLAY", ("wl-copy",), ("wl-paste", "--no-newline")),
+    _Program(
         tr("the clipboard"),
         "DISPLAY",
         ("xclip", "-selection", "clipboard"),
         ("xclip", "-selection", "clipboard", "-out"),
     ),
-    _Way(tr("the clipboard"), "DISPLAY", ("xsel", "-ib"), ("xsel", "-ob")),
-    _Way(tr("the clipboard"), "", ("pbcopy",), ("pbpaste",)),
+    _Program(tr("the clipboard"), "DISPLAY", ("xsel", "-ib"), ("xsel", "-ob")),
+    _Program(tr("the clipboard"), "", ("pbcopy",), ("pbpaste",)),
 )
 
 
 def copy(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Copy `text` by the first program that has it afterwards; returns where it is, or nothing.
+    """Copy with the first program that works; return the name of the place, or an empty string.
 
-    Blocks for as long as the programs take, at most some seconds.
+    Blocks for up to 6 seconds per program.
     """
-    for way in _WAYS:
-        if _is_there(way, environ) and _arrives(way, text):
-            return way.where
+    for program in _PROGRAMS:
+        if _is_available(program, environ) and _copy_and_check(program, text):
+            return program.where
     return ""
 
 
 def programs(environ: Mapping[str, str] | None = None) -> list[str]:
-    """What would be tried, in order, with the program; for the doctor."""
-    return [f"{way.where} ({way.copy[0]})" for way in _WAYS if _is_there(way, environ)]
+    """List the available places and programs in the order in which they are tried."""
+    return [f"{each.where} ({each.copy[0]})" for each in _PROGRAMS if _is_available(each, environ)]
 
 
 def copy_to_file(text: str) -> Path:
-    """Write `text` where it can be fetched from. Raises OSError."""
+    """Write the text to a file in the data folder. Raises OSError."""
     file = paths.data_dir() / "copied.txt"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     return file
 
 
-def _is_there(way: _Way, environ: Mapping[str, str] | None) -> bool:
+def _is_available(program: _Program, environ: Mapping[str, str] | None) -> bool:
     environ = os.environ if environ is None else environ
-    meant = not way.variable or bool(environ.get(way.variable))
-    return meant and shutil.which(way.copy[0], path=environ.get("PATH")) is not None
+    usable = not program.variable or bool(environ.get(program.variable))
+    return usable and shutil.which(program.copy[0], path=environ.get("PATH")) is not None
 
 
-def _arrives(way: _Way, text: str) -> bool:
+def _copy_and_check(program: _Program, text: str) -> bool:
     try:
-        # xclip stays behind to serve the text: its output must not be waited for.
+        # xclip stays in the background to serve the text, so its output never ends.
         subprocess.run(  # noqa: S603 - a program of the list above
-            way.copy,
+            program.copy,
             input=text.encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT,
             check=True,
         )
-        back = subprocess.run(  # noqa: S603 - likewise
-            way.paste, capture_output=True, timeout=_SECONDS, check=True
+        pasted = subprocess.run(  # noqa: S603 - as above
+            program.paste, capture_output=True, timeout=_TIMEOUT, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return False
-    return back.stdout.decode("utf-8", "replace").rstrip("\n") == text.rstrip("\n")
+    return pasted.stdout.decode("utf-8", "replace").rstrip("\n") == text.rstrip("\n")

@@ -1,4 +1,4 @@
-"""What is known of the terminal without asking it; for the choice of a face and for the doctor."""
+"""What a terminal can show, judged by environment variables: lines, colours and characters."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from typing import TextIO
 
 _DUMB = frozenset({"", "dumb", "unknown"})
 COLUMNS, LINES = 60, 20
-"""What the chat's screens are laid out for, at the least."""
-SIXTEEN, MANY, ALL = 16, 256, 1 << 24
+"""The smallest size that the chat's screens are designed for."""
+SIXTEEN = 16
+_COLOURS_256, _TRUE_COLOUR = 256, 1 << 24
+UTF8 = "utf-8"
 
 
 def is_dumb(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the terminal can do no more than write lines, by its name in `TERM`."""
+    """Whether the terminal, by its name in TERM, can only write lines."""
     return (os.environ if environ is None else environ).get("TERM", "") in _DUMB
 
 
 def colour_count(environ: Mapping[str, str] | None = None) -> int:
-    """How many colours the terminal has, by the rules by which Rich, and so Textual, counts them.
+    """Return the number of colours by the rules of Rich, and so of Textual.
 
-    `TEXTUAL_COLOR_SYSTEM` goes before what the terminal says of itself.
+    TEXTUAL_COLOR_SYSTEM overrides what the terminal says.
     """
     environ = os.environ if environ is None else environ
-    told = {"standard": SIXTEEN, "256": MANY, "truecolor": ALL}
-    if environ.get("TEXTUAL_COLOR_SYSTEM") in told:
-        return told[environ["TEXTUAL_COLOR_SYSTEM"]]
+    chosen = {"standard": SIXTEEN, "256": _COLOURS_256, "truecolor": _TRUE_COLOUR}
+    if environ.get("TEXTUAL_COLOR_SYSTEM") in chosen:
+        return chosen[environ["TEXTUAL_COLOR_SYSTEM"]]
     if environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit"):
-        return ALL
+        return _TRUE_COLOUR
     if is_dumb(environ):
         return 0
     last = environ.get("TERM", "").strip().lower().rpartition("-")[2]
-    return MANY if last in ("256color", "kitty") else SIXTEEN
+    return _COLOURS_256 if last in ("256color", "kitty") else SIXTEEN
 
 
 def colour_disabled(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the person wants none: `NO_COLOR` is set, and to something (no-color.org)."""
+    """Whether NO_COLOR is set and not empty (no-color.org)."""
     return bool((os.environ if environ is None else environ).get("NO_COLOR"))
 
 
-UTF8 = "utf-8"
-MISSING = "?"
-"""What is seen in place of a cell of text that the terminal has no character for."""
-
-_STAND_INS = (
-    # Marks of ours.
+_UNKNOWN = "?"
+"""Drawn for each cell of a character that has no ASCII replacement."""
+_REPLACEMENTS = (
+    # Marks of the chat.
     ("❯›▸▶►→⏵", ">"),
     ("❮‹◂◀◄←⏴", "<"),
     ("▲△↑⏶⌃", "^"),
@@ -67,7 +67,7 @@ _STAND_INS = (
     ("│┃╎╏┆┇┊┋║╵╷╹╻╽╿▏▎▍▌▐▕▊▋▉", "|"),
     ("┌┍┎┏┐┑┒┓└┕┖┗┘┙┚┛├┝┞┟┠┡┢┣┤┥┦┧┨┩┪┫┬┭┮┯┰┱┲┳┴┵┶┷┸┹┺┻┼┽┾┿╀╁╂╃╄╅╆╇╈╉╊╋", "+"),
     ("╒╓╔╕╖╗╘╙╚╛╜╝╞╟╠╡╢╣╤╥╦╧╨╩╪╫╬╭╮╯╰", "+"),
-    # How much of something: from nothing to all of it.
+    # Shares, from nothing to all.
     ("▁", "_"),
     ("▂░", "."),
     ("▃", ":"),
@@ -80,7 +80,7 @@ _STAND_INS = (
     ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "*"),
 )
 _BRAILLE = 0x2800
-# The dots of a cell's first and last rows: a curve is seen to rise and fall in ASCII, too.
+# Dots of a cell's upper and lower rows: a curve rises and falls in ASCII too.
 _HIGH, _LOW = 0x1B, 0xE4
 
 
@@ -91,11 +91,14 @@ def _braille(dots: int) -> str:
 
 
 GLYPHS: Mapping[str, str] = {chr(_BRAILLE + dots): _braille(dots) for dots in range(256)} | {
-    glyph: stand_in for glyphs, stand_in in _STAND_INS for glyph in glyphs if not glyph.isascii()
+    glyph: ascii_char
+    for glyphs, ascii_char in _REPLACEMENTS
+    for glyph in glyphs
+    if not glyph.isascii()
 }
-"""One character of ASCII for each glyph, both one cell wide."""
+"""An ASCII character for each glyph, both one cell wide."""
 
-_FOLDING = "balcao-folding"
+_ERROR_HANDLER = "balcao-glyphs"
 _NO_LOCALE = frozenset({"C", "POSIX"})
 _COERCED = "C.UTF-8"
 
@@ -106,14 +109,13 @@ def terminal_charset(
     utf8_mode: bool | None = None,
     python_charset: str | None = None,
 ) -> str:
-    """The codec of what the terminal shows: `utf-8`, or the name of what the locale says instead.
+    """Return the codec of the terminal's character set.
 
-    `unicode` is the setting of that name: `never` is ASCII, `always` UTF-8, `auto` goes by the
-    locale. Python cannot be asked for that, as it takes a locale of "C" for a mistake: it sets
-    LC_CTYPE=C.UTF-8 (PEP 538), or else its UTF-8 mode (PEP 540), and writes UTF-8 to whatever
-    terminal. So the variables are read as they were: "C" and "POSIX" have ASCII, a name with a
-    character set has that one, a name without has `python_charset`, which is what Python found.
-    Where no variable is set nothing was said, and UTF-8 it is, as for Python.
+    `unicode` is the setting of that name: `never` is ASCII, `always` is UTF-8, `auto` follows the
+    locale. Python's own answer is of no use: in the locale "C" it sets LC_CTYPE=C.UTF-8 (PEP 538)
+    or its UTF-8 mode (PEP 540), and writes UTF-8 to any terminal. So this reads the original
+    variables: "C" and "POSIX" mean ASCII, a locale may name its character set, and otherwise
+    `python_charset`, the one that Python found, is used. Without any variable it is UTF-8.
     """
     environ = os.environ if environ is None else environ
     utf8_mode = bool(sys.flags.utf8_mode) if utf8_mode is None else utf8_mode
@@ -133,7 +135,7 @@ def terminal_charset(
 
 
 def _locale(environ: Mapping[str, str], *, utf8_mode: bool) -> str:
-    """The locale's name as the person has set it, or nothing."""
+    """Return the locale that the user set, before Python changed it, or an empty string."""
     language, ctype = environ.get("LANG", ""), environ.get("LC_CTYPE", "")
     by_python = utf8_mode or (environ.get("PYTHONUTF8") == "0" and language in _NO_LOCALE)
     if ctype == _COERCED and by_python:
@@ -141,20 +143,20 @@ def _locale(environ: Mapping[str, str], *, utf8_mode: bool) -> str:
     return environ.get("LC_ALL", "") or ctype or language
 
 
-def fold(text: str, charset: str) -> str:
-    """`text` as a terminal of that character set shows it, cell for cell."""
+def replace_glyphs(text: str, charset: str) -> str:
+    """Replace characters that a character set lacks, cell for cell."""
     if charset == UTF8:
         return text
-    return text.encode(charset, _FOLDING).decode(charset)
+    return text.encode(charset, _ERROR_HANDLER).decode(charset)
 
 
 def set_charset(stream: TextIO, charset: str) -> None:
-    """Have everything that is written to `stream` folded into `charset`."""
+    """Encode a stream in a character set, with replacements for what it lacks."""
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding=charset, errors=_FOLDING)
+        stream.reconfigure(encoding=charset, errors=_ERROR_HANDLER)
 
 
-def _fold(error: UnicodeError) -> tuple[str, int]:
+def _encode_error(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     from rich.cells import cell_len
@@ -164,8 +166,8 @@ def _fold(error: UnicodeError) -> tuple[str, int]:
         return "".join(GLYPHS[char] for char in missing), error.end
     if missing[0] in GLYPHS:
         return GLYPHS[missing[0]], error.start + 1
-    upto = next((at for at, char in enumerate(missing) if char in GLYPHS), len(missing))
-    return MISSING * cell_len(missing[:upto]), error.start + upto
+    end = next((at for at, char in enumerate(missing) if char in GLYPHS), len(missing))
+    return _UNKNOWN * cell_len(missing[:end]), error.start + end
 
 
-codecs.register_error(_FOLDING, _fold)
+codecs.register_error(_ERROR_HANDLER, _encode_error)

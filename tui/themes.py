@@ -1,8 +1,8 @@
-"""The themes of our own, and which one a terminal begins with.
+"""The chat's four themes, and the default one for a terminal.
 
-Of these four every text that can be read has at least 4.5 to 1 against what is behind it (WCAG 2.2,
-1.4.3), the high contrasts 7 to 1 (1.4.6): tests/tui/test_themes.py draws the screens and counts.
-Textual's own themes can be chosen as well, as they are.
+All text has a contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3), and of 7 to 1 in the high-contrast
+themes (1.4.6): tests/tui/test_themes.py measures it on the screens. Textual's themes are available
+too, unchanged.
 """
 
 from __future__ import annotations
@@ -114,14 +114,14 @@ HIGH_CONTRAST_LIGHT = Theme(
 OURS = (DARK, LIGHT, HIGH_CONTRAST, HIGH_CONTRAST_LIGHT)
 OURS_BY_NAME = {theme.name: theme for theme in OURS}
 IN_SIXTEEN_COLOURS = "ansi-dark"
-"""Textual's theme of the terminal's own colours."""
+"""Textual's theme in the terminal's own colours."""
 
 
 def theme_for(chosen: str, environ: Mapping[str, str] | None = None) -> str:
-    """The theme's name that is meant by the setting; `auto` goes by what the terminal can show.
+    """Return the theme for a setting; `auto` depends on the terminal's colours.
 
-    With sixteen colours, or none, the terminal's own: a shade of grey would become whichever of
-    the sixteen is nearest, often the one behind it.
+    With at most 16 colours it is the terminal's own: a shade of grey would become the nearest of
+    the 16, often the background.
     """
     if chosen != AUTO:
         return chosen

@@ -1,4 +1,4 @@
-"""What a terminal without Unicode gets to see, and that every glyph of ours has a stand-in."""
+"""Terminals without Unicode: every drawn glyph has an ASCII replacement."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tui.terminal import GLYPHS, fold, set_charset, terminal_charset
+from tui.terminal import GLYPHS, replace_glyphs, set_charset, terminal_charset
 
 ROOT = Path(__file__).resolve().parents[2]
-FACES = sorted([*ROOT.glob("tui/**/*.py"), *ROOT.glob("engine/*.py"), *ROOT.glob("scripts/*.py")])
+NOT_DRAWN = {"engine/core/text.py", "engine/catalogue/clean.py", "engine/catalogue/folding.py"}
+"""Modules with characters that are removed from text."""
+SOURCES = sorted(
+    str(file.relative_to(ROOT))
+    for package in ("engine", "tui", "scripts")
+    for file in ROOT.glob(f"{package}/**/*.py")
+)
 
 
-def test_every_stand_in_takes_the_room_of_its_glyph() -> None:
-    for glyph, stand_in in GLYPHS.items():
+def test_every_replacement_is_as_wide_as_its_glyph() -> None:
+    for glyph, replacement in GLYPHS.items():
         assert cell_len(glyph) == 1, glyph
-        assert len(stand_in) == 1
-        assert stand_in.isascii()
-        assert stand_in.isprintable()
+        assert len(replacement) == 1
+        assert replacement.isascii()
+        assert replacement.isprintable()
 
 
-@pytest.mark.parametrize("file", FACES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_every_glyph_that_we_draw_has_a_stand_in(file: Path) -> None:
-    if file.name == "text.py":
-        pytest.skip("the characters that are never drawn")
+@pytest.mark.parametrize("file", [file for file in SOURCES if file not in NOT_DRAWN])
+def test_every_drawn_glyph_has_an_ascii_replacement(file: str) -> None:
     drawn = {
         char
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         for char in node.value
         if not char.isascii() and unicodedata.category(char)[0] not in "LMC"
@@ -51,8 +55,8 @@ def test_every_glyph_that_we_draw_has_a_stand_in(file: Path) -> None:
         ("e\u0301 \U0001f468\u200d\U0001f469\u200d\U0001f467|", "ascii", "e ??|"),
     ],
 )
-def test_what_is_missing_is_replaced_cell_for_cell(text: str, charset: str, shown: str) -> None:
-    assert fold(text, charset) == shown
+def test_missing_characters_are_replaced_cell_for_cell(text: str, charset: str, shown: str) -> None:
+    assert replace_glyphs(text, charset) == shown
     assert cell_len(shown) == cell_len(text)
 
 
@@ -75,10 +79,12 @@ def test_what_is_missing_is_replaced_cell_for_cell(text: str, charset: str, show
         ({"LANG": "xx.nonsense"}, "ascii"),
     ],
 )
-def test_the_locale_is_read_as_the_person_has_set_it(environ: dict[str, str], charset: str) -> None:
-    # In a fresh Python, which rewrites LC_CTYPE and its own encodings as it starts.
-    ours = ("LANG", "LC_", "PYTHONUTF8", "PYTHONCOERCE")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+def test_the_locale_is_read_as_the_user_set_it(environ: dict[str, str], charset: str) -> None:
+    # In a new process: Python changes LC_CTYPE and its encodings when it starts.
+    locale_variables = ("LANG", "LC_", "PYTHONUTF8", "PYTHONCOERCE")
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(locale_variables)
+    }
     code = "from tui.terminal import terminal_charset; print(terminal_charset())"
     found = subprocess.run(
         [sys.executable, "-c", code], env=clean | environ, cwd=ROOT, capture_output=True, check=True
@@ -86,7 +92,7 @@ def test_the_locale_is_read_as_the_person_has_set_it(environ: dict[str, str], ch
     assert found.stdout.decode().strip() == charset
 
 
-def test_the_setting_goes_before_the_locale() -> None:
+def test_the_setting_overrides_the_locale() -> None:
     assert terminal_charset("never", {"LANG": "C.UTF-8"}, utf8_mode=False) == "ascii"
     assert terminal_charset("always", {"LANG": "C"}, utf8_mode=True) == "utf-8"
     assert terminal_charset(
@@ -94,7 +100,7 @@ def test_the_setting_goes_before_the_locale() -> None:
     ) == ("iso8859-1")
 
 
-def test_a_stream_is_folded_as_it_is_written() -> None:
+def test_a_stream_replaces_glyphs_as_it_is_written() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
     set_charset(stream, "ascii")

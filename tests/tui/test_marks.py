@@ -13,7 +13,7 @@ from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, state, until, words
 from tui.screens.compare import CompareScreen
-from tui.terminal import fold
+from tui.terminal import replace_glyphs
 from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView, share_bar
 
@@ -59,7 +59,7 @@ def test_the_bar_is_full_for_all_and_empty_for_nothing(
     share: float | None, drawn: str, in_ascii: str
 ) -> None:
     assert share_bar(share) == drawn
-    assert fold(share_bar(share), "ascii") == in_ascii
+    assert replace_glyphs(share_bar(share), "ascii") == in_ascii
 
 
 async def test_an_answer_with_a_record_has_a_bar_and_one_without_has_none(
