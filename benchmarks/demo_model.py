@@ -17,10 +17,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHosts
 from engine.catalogue.prepare import TRAIN, Splitter, encode
-from engine.config import paths, settings
+from engine.config import paths
 from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
 from tools.make_demo_model import VALID, choose, practice, read_products
@@ -65,8 +65,8 @@ async def _run(options: argparse.Namespace) -> None:
     read = [one for one in products if one.uid not in in_rows][:_READ]
     learned, held_out, read = (some[: options.limit] for some in (learned, held_out, read))
     host = LlamaHosts().host(str(options.model), "none")
-    base = LlamaEngine("base", settings.LlamaEngine(model=str(options.model)), host)
-    row = settings.LlamaEngine(model=str(options.model), adapter=str(options.adapter))
+    base = LlamaEngine("base", LlamaConfig(model=str(options.model)), host)
+    row = LlamaConfig(model=str(options.model), adapter=str(options.adapter))
     lora = LlamaEngine("lora", row, host)
     print("| asked | engine | word for word | seconds an answer |\n|---|---|---|---|")
     for form in TRAINED if options.trained_only else (*TRAINED, *UNSEEN):

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import bandwidth, gpu_used
-from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.messages import Runtime
-from engine.backends.llama.runtimes import runtime_of, threads
+from engine.backends.llama.runtimes import resolve_runtime, threads
 from engine.backends.llama.weights import find_model
-from engine.config import paths, settings
+from engine.config import paths
 from engine.core.types import Decision, Message, Mode, Product, Request, Role, Status, Tokens
 from engine.prompts import chat_messages
 
@@ -92,7 +92,7 @@ class Engines:
 
     def __init__(self, model: str, adapters: list[str], runtime: Runtime) -> None:
         self.host = LlamaHosts().host(model, "auto", runtime)
-        rows = [settings.LlamaEngine(model=model, adapter=one) for one in (None, *adapters)]
+        rows = [LlamaConfig(model=model, adapter=one) for one in (None, *adapters)]
         self.adapter = Path(adapters[0]).resolve() if adapters else Path()
         self.rows = [LlamaEngine("base", row, self.host) for row in rows]
 
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("--runtime", choices=("llama.cpp", "transformers"))
     parser.add_argument("--pairs", type=int, default=5)
     given = parser.parse_args()
-    runtime = given.runtime or runtime_of(settings.LlamaEngine())
+    runtime = given.runtime or resolve_runtime("auto")
     asyncio.run(measure(given.model, given.adapter, runtime, given.pairs))
 
 

@@ -16,11 +16,10 @@ import threading
 from contextlib import aclosing
 from pathlib import Path
 
-from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.messages import Runtime
-from engine.backends.llama.runtimes import runtime_of
-from engine.config import settings
+from engine.backends.llama.runtimes import resolve_runtime
 from engine.core.errors import EngineError
 from engine.core.types import Decision, Message, Mode, Request, Role, Status
 from engine.prompts import chat_messages
@@ -54,7 +53,7 @@ async def soak(model: str, adapter: str, runtime: Runtime, questions: int) -> in
     """Ask; returns how many answers failed."""
     chance = random.Random(0)
     host = LlamaHosts().host(model, "auto", runtime)
-    rows = [settings.LlamaEngine(model=model, adapter=one) for one in (None, adapter)]
+    rows = [LlamaConfig(model=model, adapter=one) for one in (None, adapter)]
     engines = [LlamaEngine("row", row, host) for row in rows]
     history: list[Message] = []
     failed = cancelled = 0
@@ -88,7 +87,7 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--runtime", choices=("llama.cpp", "transformers"))
     given = parser.parse_args()
-    runtime = given.runtime or runtime_of(settings.LlamaEngine())
+    runtime = given.runtime or resolve_runtime("auto")
     failed = asyncio.run(soak(given.model, given.adapter, runtime, given.questions))
     print(f"{failed} failed")
     return 1 if failed else 0

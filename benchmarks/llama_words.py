@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.messages import Runtime
-from engine.config import paths, settings
+from engine.config import paths
 from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
 from tools.make_demo_model import read_products
@@ -40,7 +40,7 @@ async def answers(
     host = LlamaHosts().host(str(model), "auto", runtime)
     said: dict[str, list[str]] = {}
     for name, lora in (("base", None), ("adapter", str(adapter))):
-        row = settings.LlamaEngine(model=str(model), adapter=lora, runtime=runtime)
+        row = LlamaConfig(model=str(model), adapter=lora, runtime=runtime)
         engine = LlamaEngine(name, row, host)
         for mode in MODES:
             said[f"{name}, {mode}"] = [await answer(engine, one, mode) for one in some]

@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     _check_out(options.out)
     settings = load(flags={"catalogue": options.catalogue})
     with closing(open_catalogue(settings)) as catalogue:
-        targets = parse_targets(options.engines, settings, _identify(catalogue))
+        targets = parse_targets(options.engines, Registry(settings), _identify(catalogue))
         trained = _find_trained(options)
         questions = _questions(options, trained, catalogue)
         with closing(AnswerFile(options.out)) as answers:
@@ -221,7 +221,7 @@ async def _answer_all(
 
         def width(target: Target) -> int:
             # Each local engine takes one question at a time.
-            return concurrency if registry.get(target.engine).info.kind == "openai" else 1
+            return concurrency if registry.get(target.engine).concurrent else 1
 
         try:
             return await run(jobs, answers, ask, width, line.show)

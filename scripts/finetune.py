@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.backends.openai.failures import server_name
+from engine.backends.openai.engine import OpenAIConfig, server_name
 from engine.config import engines as engines_file
-from engine.config.settings import OpenAIEngine, load
+from engine.config.settings import load
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.text import one_line
 from engine.training.openai.job import (
@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
         return _follow(folder, record, client, options.every)
 
 
-def _start(options: argparse.Namespace, old: JobRecord | None, row: OpenAIEngine) -> int:
+def _start(options: argparse.Namespace, old: JobRecord | None, row: OpenAIConfig) -> int:
     folder: Path = options.data
     plan = _plan(options, row)
     _check_old_job(old, plan, again=options.again)
@@ -127,7 +127,7 @@ def _start(options: argparse.Namespace, old: JobRecord | None, row: OpenAIEngine
     return _follow(folder, record, client, options.every)
 
 
-def _plan(options: argparse.Namespace, row: OpenAIEngine) -> JobPlan:
+def _plan(options: argparse.Namespace, row: OpenAIConfig) -> JobPlan:
     if options.base_url not in (None, row.base_url) and options.api_key_env is None:
         raise UsageError(
             "Another address needs its own API key.",
@@ -201,7 +201,7 @@ def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval:
     return _print_result(record)
 
 
-def _cancel(folder: Path, record: JobRecord | None, row: OpenAIEngine, interval: float) -> int:
+def _cancel(folder: Path, record: JobRecord | None, row: OpenAIConfig, interval: float) -> int:
     if record is None:
         raise UsageError(f"{folder} has no job to cancel.")
     client = open_client(record.settings, row, interval)

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.backends.registry import Registry
 from engine.chat import export
 from engine.config import paths
-from engine.config.settings import load, shown_title
+from engine.config.settings import load
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import json_line, one_line
@@ -127,7 +128,7 @@ def _export(store: ConversationStore, options: argparse.Namespace) -> int:
     if options.format == "json":
         pieces = export.as_json(store, ids)
     else:
-        titles = {name: shown_title(row) for name, row in load().engines.items()}
+        titles = Registry(load()).titles
         pieces = export.as_markdown(store, ids, titles)
     if options.out is None:
         for piece in pieces:

@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from engine.backends.registry import Registry
 from engine.config import keys, paths
-from engine.config.settings import OpenAIEngine, load
+from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -76,9 +77,8 @@ def _ask(name: str) -> str:
 
 def _list() -> int:
     stored = keys.stored()
-    rows = load().engines.values()
-    named = {row.api_key_env: None for row in rows if isinstance(row, OpenAIEngine)}
-    for name in {**stored, **{name: None for name in named if name}}:
+    needed = [config.key_name() for config in Registry(load()).configs.values()]
+    for name in dict.fromkeys((*stored, *filter(None, needed))):
         where = keys.source(name)
         print(f"{one_line(name):24} {_told(where)}")
     return DONE

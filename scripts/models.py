@@ -16,8 +16,9 @@ from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.messages import Quantization
 from engine.backends.llama.runtimes import missing_packages
 from engine.backends.llama.weights import find_model, setting_hint
+from engine.backends.registry import Registry
 from engine.config import keys, paths
-from engine.config.settings import LlamaEngine, load
+from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.hub_cache import hub_cache
 from engine.core.i18n import tr, tr_n
@@ -135,12 +136,8 @@ def _pull(model: str, revision: str) -> int:
 
 def _usable(name: str) -> int:
     """Say who uses it; what came may be whole and still nothing that an engine can run."""
-    rows = load().engines
-    users = [
-        engine_id
-        for engine_id, row in rows.items()
-        if isinstance(row, LlamaEngine) and row.model == name
-    ]
+    configs = Registry(load()).configs
+    users = [one for one, config in configs.items() if (config.local_model() or [""])[0] == name]
     try:
         find_model(name, users[0] if users else "base")
     except EngineUnavailable as error:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from engine.backends.base import ModelEngine
+from engine.backends.llama.engine import LlamaConfig
 from engine.core.errors import EngineError
 from engine.core.types import (
     Availability,
     Chunk,
     EngineFacts,
-    EngineInfo,
     Progress,
     Request,
     StopReason,
 )
 
 
-class ScriptedEngine:
+class ScriptedEngine(ModelEngine):
     """Streams `pieces`; an EngineError among them is raised, a float is waited for (seconds)."""
+
+    kind = "llama"
 
     def __init__(
         self,
@@ -26,16 +29,13 @@ class ScriptedEngine:
         availability: Availability | None = None,
         load_steps: Sequence[Progress] = (),
     ) -> None:
+        super().__init__("base", LlamaConfig(title="Base Llama"))
         self.pieces = pieces
         self.asked: list[Request] = []
         self.closed = 0
         self._availability = availability or Availability(ready=True)
         self._load_steps = load_steps
         self._loaded = not load_steps
-
-    @property
-    def info(self) -> EngineInfo:
-        return EngineInfo("base", "Base Llama", "llama")
 
     @property
     def loaded(self) -> bool:

@@ -1,53 +1,220 @@
-"""What an engine must do: the contract that `assistant` relies on and every backend keeps.
+"""What an engine is: the base class of every kind, and of its table in the settings.
 
-The rules, held by tests/engine/backends/test_contract.py for every engine:
+To add a kind, write a subclass of `Engine` with a config of its own, and register it in
+engine/backends/registry.py. tests/engine/backends/test_contract.py tests these rules for each kind:
 
-- `availability` answers in milliseconds, imports nothing heavy and uses no network.
-- `facts` is as cheap, and may be asked twice a second.
-- `load` is safe to call again; once it has ended, `stream` starts without a wait. Closing it
-  cancels the loading.
-- `stream` yields chunks as they come; exactly the last one has a `stop_reason`.
-- Closing the stream cancels: no further work is done for it, and the engine can be asked again.
-- A failure is raised as EngineError, with what to do next; text that came before stays valid.
+- `availability` and `facts` answer in milliseconds, import nothing heavy and use no network.
+- `load` may be called again; after it, `stream` starts without a wait. Closing it cancels.
+- `stream` yields chunks as they arrive; the last one, and no other, has a `stop_reason`.
+- Closing the stream stops all work for it, and the engine can be asked again.
+- A failure raises EngineError with a remedy; the text before it stays valid.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Annotated, Any, ClassVar, Self
 
-from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, replace
+
+from engine.config.parameters import Parameter, sampling_parameters
+from engine.config.settings import Settings
+from engine.core.i18n import tr
+from engine.core.text import byte_count
+from engine.core.types import (
+    Availability,
+    Chunk,
+    EngineFacts,
+    EngineInfo,
+    Progress,
+    Request,
+)
+
+DEMO_SUFFIX = " (demo)"
+"""Ends the title of an engine that the demo model stands in for."""
 
 
-class Engine(Protocol):
+class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The values of a table `[engines.ID]` besides its `kind`. Every field has a default."""
+
+    title: str = ""
+
+    def completed(self, settings: Settings) -> Self:  # noqa: ARG002 - for the kinds that need it
+        """Return a copy with the values that follow from the other settings filled in."""
+        return self
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Return the values that the user can change in the chat."""
+        return ()
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each combination of values with a drawback."""
+        return []
+
+    def key_name(self) -> str:
+        """Return the name of the API key that the engine needs, or an empty string."""
+        return ""
+
+    def local_model(self) -> tuple[str, str | None] | None:
+        """Return the model on this machine that the engine runs, and its adapter."""
+        return None
+
+    def shown_title(self) -> str:
+        """Return the title for the screen: our own titles translated, a user's as they are."""
+        title = self.title.removesuffix(DEMO_SUFFIX)
+        ours = {
+            "Catalogue": tr("Catalogue"),
+            "Base Llama": tr("Base Llama"),
+            "LoRA Llama": tr("LoRA Llama"),
+        }
+        return ours.get(title, title) + self.title[len(title) :]
+
+
+class Engine(ABC):
     """Something that answers a question about products."""
 
-    @property
-    def info(self) -> EngineInfo:
-        """Who this is."""
-        ...
+    kind: ClassVar[str]
+    """The `kind` of its tables in the settings."""
+    config_type: ClassVar[type[EngineConfig]] = EngineConfig
+    verbatim: ClassVar[bool] = False
+    """Whether answers are the record's own words, in either mode."""
+    concurrent: ClassVar[bool] = False
+    """Whether several questions at once are answered faster than one after another."""
+
+    def __init__(self, engine_id: str, config: EngineConfig, *, remote: bool = False) -> None:
+        self.config = config
+        """Replaced by a copy when the user changes a parameter."""
+        self.info = EngineInfo(engine_id, config.shown_title(), self.kind, remote)
+
+    @classmethod
+    def create(cls, engine_id: str, config: Any, shared: dict[str, Any]) -> Self:  # noqa: ANN401, ARG003 - the kind's own config
+        """Make an engine. `shared` holds what engines of one registry have in common."""
+        return cls(engine_id, config)
 
     @property
     def loaded(self) -> bool:
         """Whether `stream` would start without loading first."""
-        ...
+        return True
 
     def availability(self) -> Availability:
-        """Whether it can answer, or why not."""
-        ...
+        """Return whether the engine can answer, or why not."""
+        return Availability(ready=True)
 
     def facts(self) -> EngineFacts:
-        """What it is made of, and what it takes now."""
-        ...
+        """Return what the engine is made of and the memory it uses."""
+        return EngineFacts()
 
-    def load(self) -> AsyncGenerator[Progress]:
-        """Make ready, telling how far it is. Raises EngineError."""
-        ...
+    async def load(self) -> AsyncGenerator[Progress]:
+        """Get ready, and yield the progress. Raises EngineError."""
+        yield Progress(tr("ready"), 1.0)
 
-    async def unload(self) -> None:
-        """Give back what `load` took. Safe to call at any time."""
-        ...
+    async def unload(self) -> None:  # noqa: B027 - not every kind has something to free
+        """Free what `load` took. May be called at any time."""
 
+    @abstractmethod
     def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Answer. Raises EngineError."""
-        ...
+
+    @property
+    def system_prompt(self) -> str:
+        """The user's own system prompt; empty for the program's."""
+        return ""
+
+    def with_parameters(self, request: Request) -> Request:
+        """Return the request with this engine's parameters."""
+        return request
+
+    def provenance(self) -> dict[str, Any]:
+        """Return all that decides an answer, to compare evaluations of different days."""
+        values = asdict(self.config)
+        del values["title"]
+        return {"kind": self.kind, **values}
+
+    def summary(self, products: int) -> str:  # noqa: ARG002 - for the kinds that need it
+        """Return a line on what the engine answers from; the catalogue has `products` records."""
+        return ""
+
+    def details(self) -> list[tuple[str, str]]:
+        """Return names and values for the engine's page; the page leaves empty ones out."""
+        return []
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each thing to know before asking."""
+        return self.config.warnings()
+
+
+class ModelConfig(EngineConfig, frozen=True, forbid_unknown_fields=True):
+    """The values that all engines with a language model have."""
+
+    max_tokens: Annotated[int, Meta(ge=1)] = 1024
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
+    """0 always takes the likeliest token."""
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    """Above temperature 0, sample from the likeliest tokens with this total probability."""
+    system_prompt: str = ""
+    """Empty for the program's own, which training uses."""
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Return the sampling parameters and the system prompt."""
+        return sampling_parameters()
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each combination of values with a drawback."""
+        found = [self.prompt_warning()] if self.system_prompt else []
+        if self.top_p < 1 and self.temperature == 0:
+            found.append(tr("Top-p changes nothing while the temperature is 0."))
+        return found
+
+    def prompt_warning(self) -> str:
+        """Return the drawback of a system prompt of the user's own."""
+        return tr("The program's own system prompt, which asks for the record's words, is off.")
+
+
+class ModelEngine(Engine):
+    """An engine with a language model."""
+
+    config: ModelConfig
+
+    @property
+    def system_prompt(self) -> str:
+        """The user's own system prompt; empty for the program's."""
+        return self.config.system_prompt
+
+    def with_parameters(self, request: Request) -> Request:
+        """Return the request with this engine's parameters."""
+        config = self.config
+        return replace(
+            request,
+            max_tokens=config.max_tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+        )
+
+    def parameter_details(self) -> list[tuple[str, str]]:
+        """Return the rows of the engine's page about its parameters."""
+        config = self.config
+        drawn = tr(
+            "temperature {temperature:g}, top-p {top_p:g}",
+            temperature=config.temperature,
+            top_p=config.top_p,
+        )
+        limits = tr(
+            "{drawn}, at most {max_tokens:,} tokens", drawn=drawn, max_tokens=config.max_tokens
+        )
+        prompt = config.system_prompt or tr("the program's own, as in training")
+        return [(tr("answers with"), limits), (tr("system prompt"), prompt)]
+
+
+def memory_words(facts: EngineFacts) -> str:
+    """Return the memory of a model's process, and how much of the GPU's it uses."""
+    if facts.memory is None:
+        return ""
+    if not facts.gpu_memory:
+        return byte_count(facts.memory)
+    return tr(
+        "{memory} and {gpu} of the GPU",
+        memory=byte_count(facts.memory),
+        gpu=byte_count(facts.gpu_memory),
+    )

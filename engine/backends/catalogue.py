@@ -6,17 +6,9 @@ import re
 import unicodedata
 from collections.abc import AsyncGenerator
 
-from engine.catalogue import phrases
+from engine.backends.base import Engine, EngineConfig
 from engine.core.i18n import tr
-from engine.core.types import (
-    Availability,
-    Chunk,
-    EngineFacts,
-    EngineInfo,
-    Progress,
-    Request,
-    StopReason,
-)
+from engine.core.types import Chunk, Request, StopReason
 
 _SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|$)", re.DOTALL)
 _WORD = re.compile(r"\w+")
@@ -110,40 +102,33 @@ def bearing_on(question: str, description: str) -> str:
     return " ".join(sentence for sentence in sentences if sentence and _bears(sentence, stems))
 
 
-class CatalogueEngine:
-    """Needs no model, key or download. What it answers from is in the request's decision."""
+class CatalogueConfig(EngineConfig, frozen=True, forbid_unknown_fields=True):
+    """The values of the catalogue's own engine."""
 
-    def __init__(self, engine_id: str, title: str) -> None:
-        self._info = EngineInfo(engine_id, title, "catalogue")
+    title: str = "Catalogue"
 
-    @property
-    def info(self) -> EngineInfo:
-        """Who this is."""
-        return self._info
 
-    @property
-    def loaded(self) -> bool:
-        """Always: the assistant has the catalogue open."""
-        return True
+class CatalogueEngine(Engine):
+    """Answer with the record in the request; no model, key or download is needed."""
 
-    def availability(self) -> Availability:
-        """Always ready."""
-        return Availability(ready=True)
-
-    def facts(self) -> EngineFacts:
-        """It is made of nothing but the catalogue."""
-        return EngineFacts()
-
-    async def load(self) -> AsyncGenerator[Progress]:
-        """Nothing to load."""
-        yield Progress(tr("ready"), 1.0)
-
-    async def unload(self) -> None:
-        """Nothing to give back."""
+    kind = "catalogue"
+    config_type = CatalogueConfig
+    verbatim = True
 
     def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """The answer, in one piece: it is there at once."""
+        """Answer in one piece."""
         return counter_stream(request)
+
+    def summary(self, products: int) -> str:
+        """Return the number of products."""
+        return tr("{products:,} products, in their own words", products=products)
+
+    def details(self) -> list[tuple[str, str]]:
+        """Return that there is no model."""
+        return [
+            (tr("model"), tr("none: the record's own words")),
+            (tr("address"), tr("this machine")),
+        ]
 
 
 async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncGenerator[Chunk]:
@@ -175,6 +160,8 @@ def _quote(request: Request) -> str:
 
 
 def _own_words(request: Request) -> str:
+    from engine.catalogue import phrases  # the first frame waits for this module
+
     product, language = request.decision.product, request.language
     if product is None:
         courtesy = phrases.courtesy(request.question, language)

@@ -1,69 +1,103 @@
-"""The engines that the settings name, as rows. The backends are light until they are used."""
+"""Every kind of engine, and the engines that the settings define."""
 
 from __future__ import annotations
 
-from engine.backends.base import Engine
+from typing import Any, TypeVar
+
+import msgspec
+
+from engine.backends.base import Engine, EngineConfig
 from engine.backends.catalogue import CatalogueEngine
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.host import LlamaHosts
-from engine.backends.llama.runtimes import runtime_of
 from engine.backends.openai.engine import OpenAIEngine
-from engine.config import settings
-from engine.config.settings import EngineSettings, Settings, shown_title
-from engine.core.errors import UsageError
+from engine.config.settings import EngineTable, Settings, invalid, unknown_engine
 from engine.core.i18n import tr
+
+KINDS: dict[str, type[Engine]] = {}
+_Config = TypeVar("_Config", bound=EngineConfig)
+
+
+def register(*kinds: type[Engine]) -> None:
+    """Add kinds of engines, for the settings to use."""
+    KINDS.update((kind.kind, kind) for kind in kinds)
+
+
+register(CatalogueEngine, LlamaEngine, OpenAIEngine)
 
 
 class Registry:
-    """Engines by id, in the order of the settings. Nothing heavy is imported to list them."""
+    """Engines by id, in the order of the settings; each is made when it is first asked for."""
 
-    def __init__(self, chosen: Settings) -> None:
-        self._rows = dict(chosen.engines)
+    def __init__(self, settings: Settings) -> None:
+        """Decode every engine's table. Raises SettingsError."""
+        self._kinds: dict[str, type[Engine]] = {}
+        self._configs: dict[str, EngineConfig] = {}
         self._engines: dict[str, Engine] = {}
-        self._hosts = LlamaHosts()
+        self._shared: dict[str, Any] = {}
+        for engine_id in settings.engines:
+            self.add(engine_id, settings)
+
+    def add(self, engine_id: str, settings: Settings) -> None:
+        """Add an engine of the settings. Raises SettingsError."""
+        table = settings.engines[engine_id]
+        self._kinds[engine_id] = kind = _kind_of(engine_id, table)
+        self._configs[engine_id] = _decode(engine_id, kind, table).completed(settings)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Every engine's id."""
-        return tuple(self._rows)
+        return tuple(self._configs)
+
+    @property
+    def configs(self) -> dict[str, EngineConfig]:
+        """Every engine's config by its id."""
+        return self._configs | {name: engine.config for name, engine in self._engines.items()}
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Every engine's title for the screen by its id."""
+        return {name: config.shown_title() for name, config in self._configs.items()}
 
     def get(self, engine_id: str) -> Engine:
-        """The engine of that id. Raises UsageError if there is none."""
-        if engine_id not in self._rows:
-            raise UsageError(
-                tr("There is no engine named “{engine_id}”.", engine_id=engine_id),
-                tr("The engines are: {rows}.", rows=", ".join(self._rows)),
-            )
+        """Return the engine of that id. Raises UsageError if there is none."""
+        if engine_id not in self._configs:
+            raise unknown_engine(engine_id, self._configs)
         if engine_id not in self._engines:
-            self._engines[engine_id] = self._make(engine_id, self._rows[engine_id])
+            self._engines[engine_id] = self._kinds[engine_id].create(
+                engine_id, self._configs[engine_id], self._shared
+            )
         return self._engines[engine_id]
 
-    def settings_of(self, engine_id: str) -> EngineSettings:
-        """The table that the engine was made from."""
-        return self._rows[engine_id]
-
-    def change(self, engine_id: str, row: EngineSettings) -> None:
-        """Put other parameters in force from the next question on; what is loaded stays so.
-
-        The engine itself is not made anew, so `row` may differ in `engine.config.parameters` alone.
-        """
-        self._rows[engine_id] = row
-
-    def add(self, engine_id: str, row: EngineSettings) -> None:
-        """One more engine, made while the chat runs: after a fine-tune."""
-        self._rows[engine_id] = row
+    def find(self, engine_id: str, config_type: type[_Config]) -> _Config | None:
+        """Return the config of that engine, if there is one and it is of that type."""
+        config = self.configs.get(engine_id)
+        return config if isinstance(config, config_type) else None
 
     async def close(self) -> None:
         """Unload every engine that was used."""
         for engine in self._engines.values():
             await engine.unload()
 
-    def _make(self, engine_id: str, row: EngineSettings) -> Engine:
-        match row:
-            case settings.CatalogueEngine():
-                return CatalogueEngine(engine_id, shown_title(row))
-            case settings.LlamaEngine():
-                host = self._hosts.host(row.model, row.quantization, runtime_of(row))
-                return LlamaEngine(engine_id, row, host)
-            case settings.OpenAIEngine():
-                return OpenAIEngine(engine_id, row)
+
+def _kind_of(engine_id: str, table: EngineTable) -> type[Engine]:
+    kind = table.get("kind")
+    if kind not in KINDS:
+        wrong = tr(
+            "`kind` is {kind}, not one of {kinds}",
+            kind=f"“{kind}”" if kind else tr("not set"),
+            kinds=", ".join(KINDS),
+        )
+        raise invalid(f"engines.{engine_id}: {wrong}")
+    return KINDS[kind]
+
+
+def _decode(engine_id: str, kind: type[Engine], table: EngineTable) -> EngineConfig:
+    values = {name: value for name, value in table.items() if name != "kind"}
+    try:
+        # Not strict: values of the environment are always strings.
+        return msgspec.convert(values, kind.config_type, strict=False)
+    except msgspec.ValidationError as error:
+        place = f"engines.{engine_id}"
+        told = str(error)
+        told = told.replace("$", place) if "`$" in told else f"{place}: {told}"
+        raise invalid(told) from error

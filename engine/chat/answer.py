@@ -16,8 +16,6 @@ from engine.catalogue import phrases
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.phrases import language_of
 from engine.chat import followup
-from engine.config.settings import CatalogueEngine as CatalogueRow
-from engine.config.settings import EngineSettings
 from engine.core import i18n
 from engine.core.errors import BalcaoError, EngineUnavailable, StoreError
 from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
@@ -85,8 +83,6 @@ class _Answering:
         question: str,
         conversation: Conversation,
     ) -> None:
-        row = assistant.registry.settings_of(engine.info.id)
-        self._row = row
         self._assistant = assistant
         self._engine = engine
         self._conversation = conversation
@@ -101,7 +97,7 @@ class _Answering:
             question,
             engine.info.id,
             # The catalogue engine answers from the record whatever the mode.
-            Mode.GROUNDED if isinstance(row, CatalogueRow) else mode,
+            Mode.GROUNDED if engine.verbatim else mode,
             Status.NONE,
             "",
             StopReason.CANCELLED,
@@ -144,18 +140,18 @@ class _Answering:
         self._retrieval = self._elapsed()
         history = self._turns_before(decision, leaned=leaned)
         mode = self._answer.mode
-        by_catalogue = isinstance(self._row, CatalogueRow)
         self._answer = self._turn.answer = replace(
             self._answer,
             status=decision.status,
             sources=decision.hits,
             nearest=decision.nearest,
-            verbatim=by_catalogue or _has_nothing_to_answer_from(mode, decision),
+            verbatim=self._engine.verbatim or _has_nothing_to_answer_from(mode, decision),
         )
-        system = _system_prompt(self._row)
-        messages = chat_messages(question, decision.product, mode, history, system)
+        messages = chat_messages(
+            question, decision.product, mode, history, self._engine.system_prompt
+        )
         request = Request(question, mode, messages, decision, leaned, language)
-        return _with_parameters(request, self._row)
+        return self._engine.with_parameters(request)
 
     def _turns_before(self, decision: Decision, *, leaned: bool) -> tuple[Message, ...]:
         """The turns that the model is shown.
@@ -183,7 +179,7 @@ class _Answering:
     async def _speak(self, request: Request) -> AsyncGenerator[Event]:
         if _has_nothing_to_answer_from(request.mode, request.decision):
             # There is no record to answer from: a model could only invent, so it is not asked.
-            chunks = counter_stream(request, for_model=not isinstance(self._row, CatalogueRow))
+            chunks = counter_stream(request, for_model=not self._engine.verbatim)
         else:
             async with aclosing(self._make_ready()) as steps:
                 async for step in steps:
@@ -278,16 +274,6 @@ class _Answering:
 
 def _has_nothing_to_answer_from(mode: Mode, decision: Decision) -> bool:
     return mode is Mode.GROUNDED and decision.product is None
-
-
-def _system_prompt(row: EngineSettings) -> str:
-    return "" if isinstance(row, CatalogueRow) else row.system_prompt
-
-
-def _with_parameters(request: Request, row: EngineSettings) -> Request:
-    if isinstance(row, CatalogueRow):
-        return request
-    return replace(request, max_tokens=row.max_tokens, temperature=row.temperature, top_p=row.top_p)
 
 
 def _language(questions: Sequence[str]) -> Language:

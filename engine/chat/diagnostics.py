@@ -23,7 +23,7 @@ from engine.backends.registry import Registry
 from engine.catalogue.postgres import is_address
 from engine.chat.open import open_catalogue
 from engine.config import keys, paths, settings
-from engine.config.settings import OpenAIEngine, Settings
+from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, SettingsError
 from engine.core.i18n import tr, tr_n
 
@@ -75,9 +75,11 @@ def examine(part: str, check: Check, *, fatal: bool = False) -> list[Finding]:
 def settings_in_force() -> tuple[Settings, SettingsError | None]:
     """The settings, or where they cannot be understood the defaults and why."""
     try:
-        return settings.load(), None
+        found = settings.load()
+        Registry(found)
     except SettingsError as error:
         return settings.defaults(), error
+    return found, None
 
 
 def program() -> Iterator[Finding]:
@@ -137,8 +139,8 @@ def catalogue(chosen: Settings) -> Iterator[Finding]:
 
 def named_keys(chosen: Settings) -> Iterator[Finding]:
     """Which keys there are and where they lie; never what they are."""
-    rows = chosen.engines.values()
-    wanted = {row.api_key_env for row in rows if isinstance(row, OpenAIEngine) and row.api_key_env}
+    names = {config.key_name() for config in Registry(chosen).configs.values()}
+    wanted = {name for name in names if name}
     for name in sorted(wanted | set(keys.stored())):
         where = keys.source(name)
         yield Finding("keys", name, _where(where))

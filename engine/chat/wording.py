@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
-from engine.config.parameters import warnings
-from engine.config.settings import CatalogueEngine, EngineSettings
+from engine.backends.base import Engine, memory_words
 from engine.core.i18n import tr, tr_n
-from engine.core.text import byte_count, one_line
+from engine.core.text import one_line
 from engine.core.types import (
     Answer,
     Availability,
     EngineFacts,
-    EngineInfo,
     Mode,
     Product,
     Progress,
@@ -126,7 +123,7 @@ def state_words(
     if facts.loading:
         return progress_words(progress) if progress else tr("loading")
     if loaded and facts.memory is not None:
-        return tr("loaded, takes {memory}", memory=_memory(facts.memory, facts))
+        return tr("loaded, takes {memory}", memory=memory_words(facts))
     if availability is None:
         return "…"
     if availability.ready:
@@ -134,96 +131,19 @@ def state_words(
     return one_line(tr("not available: {reason}", reason=availability.reason))
 
 
-def about_words(
-    info: EngineInfo, facts: EngineFacts, row: EngineSettings, availability: Availability | None
-) -> list[str]:
+def about_words(engine: Engine, availability: Availability | None) -> list[str]:
     """All about one engine, a line each; what is wrong and what to do about it comes first."""
     lines = []
     if availability and not availability.ready:
         lines += [one_line(availability.reason), one_line(availability.remedy), ""]
-    lines += [f"{name:14}{one_line(value)}" for name, value in _table(info, facts, row) if value]
-    return [*lines, *warnings_of(row, facts)]
+    rows = [("id", engine.info.id), *engine.details()]
+    lines += [f"{name:14}{one_line(value)}" for name, value in rows if value]
+    return [*lines, *engine.warnings()]
 
 
-def welcome_words(
-    facts: EngineFacts, row: EngineSettings, availability: Availability, products: int
-) -> str:
+def welcome_words(engine: Engine, availability: Availability, products: int) -> str:
     """One line: what an engine answers from, or what would make it work."""
-    if not availability.ready:
-        first = _FIRST_STEP.split(availability.remedy or availability.reason)[0]
-        return one_line(first).removesuffix(".")
-    if isinstance(row, CatalogueEngine):
-        return tr("{products:,} products, in their own words", products=products)
-    if facts.address:
-        return one_line(tr("{model} at {address}", model=facts.model, address=facts.address))
-    tuned = tr(", tuned by {last}", last=_last(facts.adapter)) if facts.adapter else ""
-    return one_line(tr("{last} on this machine{tuned}", last=_last(facts.model), tuned=tuned))
-
-
-def _memory(resident: int, facts: EngineFacts) -> str:
-    """What a model's process takes, and where it is on a GPU, what of that."""
-    if not facts.gpu_memory:
-        return byte_count(resident)
-    return tr(
-        "{memory} and {gpu} of the GPU",
-        memory=byte_count(resident),
-        gpu=byte_count(facts.gpu_memory),
-    )
-
-
-def _last(path: str) -> str:
-    """The last part of a folder or hub id."""
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-
-def warnings_of(row: EngineSettings, facts: EngineFacts) -> list[str]:
-    """What one should know about its parameters."""
-    told = [] if isinstance(row, CatalogueEngine) else warnings(row)
-    if facts.refused:
-        told.append(
-            tr(
-                "The model takes no {refused}: the server's own holds.",
-                refused=tr(" and no ").join(facts.refused),
-            )
-        )
-    return told
-
-
-def _quantized(facts: EngineFacts) -> str:
-    by_llama_cpp = facts.runtime == "llama.cpp"
-    return {
-        "auto": tr("auto: 4-bit Q4_K_M, none for a small model")
-        if by_llama_cpp
-        else tr("auto: 4-bit NF4 on an NVIDIA GPU, none for a small model or elsewhere"),
-        "nf4": tr("4-bit Q4_K_M") if by_llama_cpp else tr("4-bit NF4"),
-        "int8": tr("8-bit Q8_0") if by_llama_cpp else tr("8-bit"),
-        "none": tr("none: the weights' own precision"),
-    }.get(facts.quantization, facts.quantization)
-
-
-def _table(info: EngineInfo, facts: EngineFacts, row: EngineSettings) -> Iterable[tuple[str, str]]:
-    yield "id", info.id
-    if isinstance(row, CatalogueEngine):
-        yield tr("model"), tr("none: the record's own words")
-    yield tr("model"), facts.model
-    yield tr("adapter"), facts.adapter
-    yield tr("quantization"), _quantized(facts)
-    yield tr("runs by"), facts.runtime
-    yield tr("address"), facts.address or tr("this machine")
-    yield (
-        tr("memory"),
-        tr("{memory} resident", memory=_memory(facts.memory, facts))
-        if facts.memory is not None
-        else "",
-    )
-    if not isinstance(row, CatalogueEngine):
-        drawn = tr(
-            "temperature {temperature:g}, top-p {top_p:g}",
-            temperature=row.temperature,
-            top_p=row.top_p,
-        )
-        yield (
-            tr("answers with"),
-            tr("{drawn}, at most {max_tokens:,} tokens", drawn=drawn, max_tokens=row.max_tokens),
-        )
-        yield tr("system prompt"), row.system_prompt or tr("the program's own, as in training")
+    if availability.ready:
+        return one_line(engine.summary(products))
+    first = _FIRST_STEP.split(availability.remedy or availability.reason)[0]
+    return one_line(first).removesuffix(".")

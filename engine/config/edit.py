@@ -49,9 +49,7 @@ def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, after.encode())
     except OSError as error:
-        raise BalcaoError(
-            tr("{file} cannot be written: {why}.", file=file, why=why(error))
-        ) from error
+        raise BalcaoError(tr("Cannot write {path}: {why}.", path=file, why=why(error))) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
             tr("{file} is not valid TOML: {error}.", file=file, error=error),

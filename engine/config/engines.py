@@ -12,7 +12,7 @@ from typing import Any
 import tomlkit
 
 from engine.config import paths, settings
-from engine.config.settings import OpenAIEngine, Settings
+from engine.config.settings import Settings
 from engine.core.errors import SettingsError, UsageError
 from engine.core.files import reading, write_atomic, writing
 from engine.core.i18n import tr
@@ -114,8 +114,8 @@ def _ids(wanted: str) -> Iterator[str]:
 
 
 def _is_free(engine_id: str, chosen: Settings) -> bool:
-    row = chosen.engines.get(engine_id)
-    return row is None or (isinstance(row, OpenAIEngine) and not row.model)
+    table = chosen.engines.get(engine_id)
+    return table is None or (table.get("kind") == "openai" and not table.get("model"))
 
 
 def _title(base: str) -> str:

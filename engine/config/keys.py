@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,6 +134,8 @@ def check_name(name: str) -> None:
 
 def _read() -> _Kept:
     file = paths.keys_file()
+    import tomllib
+
     remedy = tr("Fix it, or delete it.")
     with reading(file, SettingsError, remedy):
         try:

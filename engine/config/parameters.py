@@ -1,42 +1,56 @@
-"""The parameters of an engine that a person changes while chatting, and how each is read.
-
-The limits are those of `engine.config.settings`; the words are for a form or a command.
-"""
+"""The parameters of an engine that a user changes in the chat: their form, and how to read it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.config.settings import LlamaEngine, OpenAIEngine
 from engine.core.errors import UsageError
 from engine.core.i18n import numeral, tr
 from engine.core.text import printable
 
 Value = str | int | float
-Asked = LlamaEngine | OpenAIEngine
-"""The rows that have parameters."""
-
-_HOTTEST = 2.0
+_Config = TypeVar("_Config", bound=Struct)
+_MAX_TEMPERATURE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One of them: `name` as in the settings, `title` and `tells` for a person."""
+    """A field of the form: `name` as in the settings, `title` and `hint` for the user."""
 
     name: str
     title: str
-    tells: str
+    hint: str
     read: Callable[[str], Value]
-    """From what a person has typed, which is not blank. Raises UsageError that says what fits."""
+    """Parse what the user typed, which is not blank. Raises UsageError with the valid range."""
+    multiline: bool = False
+
+
+def sampling_parameters() -> tuple[Parameter, ...]:
+    """Return the parameters of a language model, in the order of the form."""
+    told = tr("0 to 2; 0: the likeliest word each")
+    return (
+        Parameter("temperature", tr("Temperature"), told, _temperature),
+        Parameter("top_p", tr("Top-p"), tr("to 1; counts above temperature 0"), _top_p),
+        Parameter("max_tokens", tr("Maximum tokens"), tr("the longest answer"), _max_tokens),
+        Parameter(
+            "system_prompt",
+            tr("System prompt"),
+            tr("empty: as in training"),
+            printable,
+            multiline=True,
+        ),
+    )
 
 
 def _temperature(text: str) -> float:
     number = _number(text)
-    if number is None or not 0 <= number <= _HOTTEST:
+    if number is None or not 0 <= number <= _MAX_TEMPERATURE:
         raise UsageError(tr("A number from 0 to 2."))
     return number
 
@@ -56,7 +70,6 @@ def _max_tokens(text: str) -> int:
 
 
 def _number(text: str) -> float | None:
-    """A number with a point or a comma, or None."""
     try:
         value = float(text.strip().replace(",", "."))
     except ValueError:
@@ -64,70 +77,38 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def every() -> tuple[Parameter, ...]:
-    """All of them, in the order of a form."""
-    told = tr("0 to 2; 0: the likeliest word each")
-    return (
-        Parameter("temperature", tr("Temperature"), told, _temperature),
-        Parameter("top_p", tr("Top-p"), tr("to 1; counts above temperature 0"), _top_p),
-        Parameter("max_tokens", tr("Maximum tokens"), tr("the longest answer"), _max_tokens),
-        Parameter("system_prompt", tr("System prompt"), tr("empty: as in training"), printable),
-    )
-
-
-def default(row: Asked, name: str) -> Value:
-    """What holds where nothing was chosen."""
-    value: Value = getattr(type(row)(), name)
+def default(config: Struct, name: str) -> Value:
+    """Return a parameter's default."""
+    value: Value = getattr(type(config)(), name)
     return value
 
 
-def shown(row: Asked, name: str) -> str:
-    """The value in force as a person would type it; empty for the default."""
-    value: Value = getattr(row, name)
-    return (
-        ""
-        if value == default(row, name)
-        else numeral(value, "g")
-        if isinstance(value, float)
-        else str(value)
-    )
+def shown(config: Struct, name: str) -> str:
+    """Return a parameter's value as a user would type it; empty for the default."""
+    value: Value = getattr(config, name)
+    if value == default(config, name):
+        return ""
+    return numeral(value, "g") if isinstance(value, float) else str(value)
 
 
-def read(typed: Mapping[str, str]) -> tuple[dict[str, Value | None], dict[str, str]]:
-    """Values by name, None where the default is wanted (left blank); and what is wrong by name."""
+def read(
+    parameters: Iterable[Parameter], typed: Mapping[str, str]
+) -> tuple[dict[str, Value | None], dict[str, str]]:
+    """Parse a form. Return the values by name (None for a blank field), and the errors by name."""
     values: dict[str, Value | None] = {}
-    wrong: dict[str, str] = {}
-    for parameter in every():
+    errors: dict[str, str] = {}
+    for parameter in parameters:
         text = typed[parameter.name]
         try:
             values[parameter.name] = parameter.read(text) if text.strip() else None
         except UsageError as error:
-            wrong[parameter.name] = error.message
-    return values, wrong
+            errors[parameter.name] = error.message
+    return values, errors
 
 
-def changed(row: Asked, values: Mapping[str, Value | None]) -> Asked:
-    """The row with these values; None is the default."""
+def changed(config: _Config, values: Mapping[str, Value | None]) -> _Config:
+    """Return a copy of `config` with these values; None is the default."""
     fields = {
-        name: default(row, name) if value is None else value for name, value in values.items()
+        name: default(config, name) if value is None else value for name, value in values.items()
     }
-    return replace(row, **fields)
-
-
-def warnings(row: Asked) -> list[str]:
-    """What one should know about the values in force, a sentence each."""
-    told = []
-    if row.system_prompt and isinstance(row, LlamaEngine) and row.adapter:
-        told.append(
-            tr(
-                "The adapter has learned to answer under the program's own system prompt: without "
-                "it, it answered 0 of 16 products word for word (docs/measurements/training.md)."
-            )
-        )
-    elif row.system_prompt:
-        told.append(
-            tr("The program's own system prompt, which asks for the record's words, is off.")
-        )
-    if row.top_p < 1 and row.temperature == 0:
-        told.append(tr("Top-p changes nothing while the temperature is 0."))
-    return told
+    return replace(config, **fields)

@@ -1,13 +1,10 @@
-"""What the person has chosen: a TOML file, `BALCAO_…` variables over it, flags over those.
+"""Read the settings: `settings.toml`, then `BALCAO_…` variables, then the command line's options.
 
-Below the file lies `engines.toml` beside it, which the program writes: the engines that it has
-made itself, such as fine-tuned models. The person's file changes them like any other.
+Each source overrides the ones before it. `engines.toml`, which the program writes for fine-tuned
+models and adapters, is read first of all.
 
-An engine is a table: `[engines.NAME]` with a `kind`. The four that come with the program are there
-without any file; a table of the same name changes only the values it gives. A variable names a
-value by its path, parts joined with two underscores: `BALCAO_ENGINE=lora`,
-`BALCAO_ENGINES__BASE__MODEL=/models/tiny`. Keys are never kept here: `api_key_env` names the
-environment variable that holds one.
+The settings hold engines as raw tables: engine/backends/registry.py decodes them, because each kind
+of engine has values of its own. API keys are never among the settings.
 """
 
 from __future__ import annotations
@@ -15,123 +12,60 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from engine.config import paths
 from engine.core import i18n
 from engine.core.errors import SettingsError, why
-from engine.core.hub_cache import find_snapshot
 from engine.core.i18n import tr
 from engine.core.types import Mode
 
-_PREFIX = "BALCAO_"
-LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
-"""The model that the engines are made for."""
+PREFIX = "BALCAO_"
+"""Of the variables; `BALCAO_ENGINES__BASE__MODEL` is the value `engines.base.model`."""
+_NO_SETTING = {"BALCAO_HOME"}
 
-_DEMO = " (demo)"
-_RESERVED = {"BALCAO_HOME"}
+EngineTable = dict[str, Any]
+"""A table `[engines.ID]`: its `kind`, and the values of that kind."""
 
-
-class CatalogueEngine(
-    msgspec.Struct, frozen=True, tag_field="kind", tag="catalogue", forbid_unknown_fields=True
-):
-    """The catalogue itself."""
-
-    title: str = "Catalogue"
-
-
-class LlamaEngine(
-    msgspec.Struct, frozen=True, tag_field="kind", tag="llama", forbid_unknown_fields=True
-):
-    """A Llama-architecture model on this machine, with or without a LoRA adapter."""
-
-    title: str = "Llama"
-    model: str = ""
-    """A folder, or a hub id whose files are on disk; `load` fills it in where none is given."""
-    adapter: str | None = None
-    """A peft adapter's folder; None asks the plain base, or the demo adapter where it is needed."""
-    needs_adapter: bool = False
-    """Whether the engine makes no sense without an adapter."""
-    quantization: Literal["auto", "nf4", "int8", "none"] = "auto"
-    """`auto`: NF4 on an NVIDIA GPU; by llama.cpp 4 bits (Q4_K_M) for all but small models; none
-    elsewhere. By llama.cpp, `nf4` is Q4_K_M and `int8` is Q8_0."""
-    runtime: Literal["auto", "transformers", "llama.cpp"] = "auto"
-    """`auto`: transformers where there is an NVIDIA GPU, else llama.cpp if it is installed."""
-    context: Annotated[int, msgspec.Meta(ge=64)] | None = None
-    """Tokens of prompt and answer together; None takes the model's own limit."""
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
-    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
-    """Of the likeliest next tokens, those that make up this share; needs a temperature above 0."""
-    system_prompt: str = ""
-    """What the model is told before all else; empty: the program's own, as in training."""
-
-
-class OpenAIEngine(
-    msgspec.Struct, frozen=True, tag_field="kind", tag="openai", forbid_unknown_fields=True
-):
-    """A model behind an OpenAI-compatible address."""
-
-    title: str = "OpenAI"
-    model: str = ""
-    """The model's id, for a fine-tuned one `ft:…`."""
-    base_url: str | None = None
-    """None: OpenAI's own address."""
-    api_key_env: str = "OPENAI_API_KEY"
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
-    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
-    """Of the likeliest next tokens, those that make up this share; needs a temperature above 0."""
-    system_prompt: str = ""
-    """What the model is told before all else; empty: the program's own, as in training."""
-    connect_timeout: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    """Seconds."""
-    stall_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
-    """Seconds without a byte after which a stream is given up."""
-    max_retries: Annotated[int, msgspec.Meta(ge=0, le=10)] = 2
-
-
-EngineSettings = CatalogueEngine | LlamaEngine | OpenAIEngine
-
-_DEFAULT_ENGINES: dict[str, dict[str, Any]] = {
+_ENGINES: dict[str, EngineTable] = {
     "catalogue": {"kind": "catalogue"},
     "base": {"kind": "llama", "title": "Base Llama"},
     "lora": {"kind": "llama", "title": "LoRA Llama", "needs_adapter": True},
     "openai": {"kind": "openai"},
 }
+"""Engines that exist without a settings file; a table in the file changes only its own values."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be chosen."""
+    """All values that a user can set."""
 
     engine: str = "catalogue"
-    """The engine a chat opens with."""
+    """The engine of a new chat."""
     mode: Mode = Mode.GROUNDED
     catalogue: str | None = None
-    """The folder that `balcao index` wrote, or the address of a server that it filled; None is the
-    sample catalogue."""
+    """A folder written by `balcao index`, or a PostgreSQL address; None is the sample catalogue."""
     language: i18n.Choice = "auto"
-    """The chat's own language: `en`, `pt`, or by the locale. Answers go by the question."""
+    """Language of the program; answers follow the language of the question."""
     demo: bool = True
-    """Whether the model that comes with the program stands in where none is set nor at hand."""
+    """Whether the demo model stands in for a Llama that is not set up."""
     theme: str = "auto"
-    """A theme of ours (docs/guide/terminals.md) or of Textual's, by name. `auto` is dark where the
-    terminal has enough colours, else the terminal's own."""
+    """A theme of ours (docs/guide/terminals.md) or of Textual's. `auto` is dark if the terminal has
+    enough colours, else the terminal's own colours."""
     motion: Literal["full", "reduced"] = "full"
-    """`reduced`: nothing slides, nothing blinks."""
+    """`reduced` neither slides nor blinks."""
     plain: bool = False
-    """Whether the chat goes line by line, as with --plain."""
+    """Whether the chat runs line by line, as with --plain."""
     unicode: Literal["auto", "always", "never"] = "auto"
-    """Whether the terminal shows more than ASCII; `auto` goes by the locale."""
+    """Whether to draw characters outside ASCII; `auto` follows the locale."""
     slash_commands: bool = True
-    """Whether a question that begins with “/” is a command; off, it is asked as it stands."""
+    """Whether a question that begins with “/” is a command."""
     complete_titles: bool = True
-    """Whether titles are offered while a question is typed."""
+    """Whether to suggest titles while the user types a question."""
     keys: dict[str, str] = {}
-    """Keys for the chat's actions by their names in docs/guide/keys.md: `next_engine = "f7"`."""
-    engines: dict[str, EngineSettings] = {}
+    """Keys by action (docs/guide/keys.md), as in `next_engine = "f12"`."""
+    engines: dict[str, EngineTable] = {}
 
 
 def load(
@@ -139,74 +73,80 @@ def load(
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """The settings in force.
+    """Merge all sources. `flags` are options of the command line; a None there is not set.
 
-    `flags` holds values given on the command line by setting name; None means not given. Raises
-    SettingsError that names the file or variable and the value that is wrong.
+    Raises SettingsError, which names the file or the value that is wrong.
     """
     file = paths.settings_file() if file is None else file
-    added = file.with_name(paths.engines_file().name)
-    raw: dict[str, Any] = {
-        "engines": {name: dict(table) for name, table in _DEFAULT_ENGINES.items()}
-    }
-    _merge(raw, {"engines": _read(added).get("engines", {})})
-    _merge(raw, _read(file))
+    raw: dict[str, Any] = {"engines": {name: dict(table) for name, table in _ENGINES.items()}}
+    _merge(raw, {"engines": read_toml(_engines_beside(file)).get("engines", {})})
+    _merge(raw, read_toml(file))
     _merge(raw, _from_environ(os.environ if environ is None else environ))
     _merge(raw, {name: _plain(value) for name, value in (flags or {}).items() if value is not None})
-    settings = _convert(raw, file)
+    settings = _convert(raw)
     if settings.engine not in settings.engines:
-        raise SettingsError(
-            tr("There is no engine named “{engine}”.", engine=settings.engine),
-            tr("The engines are: {engines}.", engines=", ".join(settings.engines)),
-        )
-    return _with_models(settings)
-
-
-def shown_title(row: EngineSettings) -> str:
-    """What an engine is called on the screen: our own titles are translated, a person's are not.
-
-    Here and not where they are set, since the settings say which language it is.
-    """
-    title = row.title.removesuffix(_DEMO)
-    ours = {
-        "Catalogue": tr("Catalogue"),
-        "Base Llama": tr("Base Llama"),
-        "LoRA Llama": tr("LoRA Llama"),
-    }
-    return ours.get(title, title) + row.title[len(title) :]
+        raise unknown_engine(settings.engine, settings.engines)
+    return settings
 
 
 def defaults() -> Settings:
-    """The settings of someone who has set nothing."""
-    return _with_models(msgspec.convert({"engines": _DEFAULT_ENGINES}, Settings))
+    """Return the settings of a user who has set nothing."""
+    return Settings(engines=_ENGINES)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def invalid(error: object) -> SettingsError:
+    """Describe a value that is wrong, and where values come from."""
+    return SettingsError(
+        tr("Invalid setting: {error}.", error=error),
+        tr(
+            "Correct it in {file}, in {engines_file}, or in a variable named {prefix}….",
+            file=paths.settings_file(),
+            engines_file=paths.engines_file().name,
+            prefix=PREFIX,
+        ),
+    )
+
+
+def unknown_engine(name: str, known: Mapping[str, object]) -> SettingsError:
+    """Describe an engine id that does not exist, and list those that do."""
+    return SettingsError(
+        tr("There is no engine named “{engine}”.", engine=name),
+        tr("The engines are: {engines}.", engines=", ".join(known)),
+    )
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Parse a TOML file; return an empty table if there is none. Raises SettingsError."""
     try:
         text = file.read_bytes().decode()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            tr("{file} cannot be read: {error}.", file=file, error=why(error))
+            tr("Cannot read {path}: {why}.", path=file, why=why(error)),
+            tr("Check the path and its permissions."),
         ) from error
-    import tomllib  # most people have no such file, and the first frame waits
+    import tomllib  # few users have such a file, and the first frame waits for this module
 
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(
             tr("{file} is not valid TOML: {error}.", file=file, error=error),
-            tr("Mend that line."),
+            tr("Correct that line."),
         ) from error
+
+
+def _engines_beside(file: Path) -> Path:
+    return file.with_name(paths.engines_file().name)
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in environ.items():
-        if not name.startswith(_PREFIX) or name in _RESERVED:
+        if not name.startswith(PREFIX) or name in _NO_SETTING:
             continue
-        *tables, key = name.removeprefix(_PREFIX).lower().split("__")
+        *tables, key = name.removeprefix(PREFIX).lower().split("__")
         target = found
         for table in tables:
             target = target.setdefault(table, {})
@@ -222,49 +162,12 @@ def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
             into[key] = value
 
 
-def _convert(raw: dict[str, Any], file: Path) -> Settings:
+def _convert(raw: dict[str, Any]) -> Settings:
     try:
-        # Not strict: what comes from the environment is always a string.
+        # Not strict: values of the environment are always strings.
         return msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(
-            tr("A setting is wrong: {error}.", error=str(error).replace("$.", "")),
-            tr(
-                "Settings come from {file}, {engines_file} beside it, and variables named "
-                "{prefix}….",
-                file=file,
-                engines_file=paths.engines_file().name,
-                prefix=_PREFIX,
-            ),
-        ) from error
-
-
-def _with_models(settings: Settings) -> Settings:
-    rows = {name: _with_model(row, demo=settings.demo) for name, row in settings.engines.items()}
-    return msgspec.structs.replace(settings, engines=rows)
-
-
-def _with_model(row: EngineSettings, *, demo: bool) -> EngineSettings:
-    """A Llama that names no model gets Llama 2, or where that is not at hand the demo model."""
-    if not isinstance(row, LlamaEngine):
-        return row
-    # So small a model says nothing right in 4 bits, and has no need of them.
-    whole = "none" if row.quantization == "auto" else row.quantization
-    if row.model == paths.DEMO:
-        named = paths.model_named(row.model)
-        return msgspec.structs.replace(row, model=named, quantization=whole)
-    if row.model:
-        return row
-    # An adapter of one's own was made for a model of one's own.
-    if row.adapter or not demo or find_snapshot(LLAMA2) or not paths.demo_model_dir().is_dir():
-        return msgspec.structs.replace(row, model=LLAMA2)
-    return msgspec.structs.replace(
-        row,
-        title=f"{row.title}{_DEMO}",
-        model=str(paths.demo_model_dir()),
-        adapter=str(paths.demo_adapter_dir()) if row.needs_adapter else None,
-        quantization=whole,
-    )
+        raise invalid(str(error).replace("$.", "")) from error
 
 
 def _plain(value: object) -> object:

@@ -13,24 +13,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.backends.openai.failures import server_name
-from engine.config import paths
-from engine.config.settings import (
-    CatalogueEngine,
-    EngineSettings,
-    LlamaEngine,
-    OpenAIEngine,
-    Settings,
-)
-from engine.core.errors import DataError, UsageError
-from engine.core.files import describe_file, lock, read_manifest, writing
+from engine.backends.registry import Registry
+from engine.core.errors import UsageError
+from engine.core.files import lock, writing
 from engine.core.types import Answer, Mode, Status, StopReason, Timing, Tokens
 from engine.evaluation.questions import Question
 from engine.prompts import PROMPT_VERSION
 
 ANSWERS_FILE = "answers.jsonl"
-_ADAPTER = "adapter_model.safetensors"
-_CONFIG = "config.json"
 _MODE_TITLES = {Mode.GROUNDED: "grounded", Mode.MEMORY: "from memory"}
 _SYNC_EVERY = 1.0
 """Seconds between two fsyncs. A power cut can lose the answers since; a kill loses none."""
@@ -56,7 +46,7 @@ class Target(Struct, frozen=True):
         return blake2b(data, digest_size=8).hexdigest()
 
 
-def parse_targets(text: str, settings: Settings, catalogue: dict[str, Any]) -> list[Target]:
+def parse_targets(text: str, registry: Registry, catalogue: dict[str, Any]) -> list[Target]:
     """Parse a list such as `catalogue,base:memory,lora:grounded`.
 
     `catalogue` identifies the catalogue. Raises UsageError.
@@ -64,7 +54,7 @@ def parse_targets(text: str, settings: Settings, catalogue: dict[str, Any]) -> l
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageError("No engine is named.", "Add --engines ID,ID; see `balcao engines`.")
-    targets = [_target(name, settings, catalogue) for name in names]
+    targets = [_target(name, registry, catalogue) for name in names]
     keys = [target.key for target in targets]
     for key in keys:
         if keys.count(key) > 1:
@@ -72,94 +62,35 @@ def parse_targets(text: str, settings: Settings, catalogue: dict[str, Any]) -> l
     return targets
 
 
-def _target(name: str, settings: Settings, catalogue: dict[str, Any]) -> Target:
-    engine, mode = _split(name, settings)
-    row = settings.engines.get(engine)
-    if row is None:
-        raise UsageError(
-            f"Unknown engine “{engine}”.",
-            f"The engines are: {', '.join(settings.engines)}.",
-        )
+def _target(name: str, registry: Registry, catalogue: dict[str, Any]) -> Target:
+    engine_id, mode = _split(name, registry)
+    engine = registry.get(engine_id)
     provenance = {
-        "engine": engine,
+        "engine": engine_id,
         "mode": mode.value,
         "prompt_version": PROMPT_VERSION,
         "catalogue": catalogue,
-        **_provenance(row),
+        **engine.provenance(),
     }
-    if isinstance(row, CatalogueEngine):
+    title = engine.config.title
+    if engine.verbatim:
         if mode is Mode.MEMORY:
             raise UsageError(
-                f"“{engine}” cannot answer from memory.", f"Write {engine} without a mode."
+                f"“{engine_id}” cannot answer from memory.", f"Write {engine_id} without a mode."
             )
-        return Target(engine, engine, mode, row.title, provenance)
-    title = f"{row.title}, {_MODE_TITLES[mode]}"
-    return Target(f"{engine}:{mode}", engine, mode, title, provenance)
+        return Target(engine_id, engine_id, mode, title, provenance)
+    title = f"{title}, {_MODE_TITLES[mode]}"
+    return Target(f"{engine_id}:{mode}", engine_id, mode, title, provenance)
 
 
-def _split(name: str, settings: Settings) -> tuple[str, Mode]:
+def _split(name: str, registry: Registry) -> tuple[str, Mode]:
     """Split ID:MODE; an id may contain colons as well."""
     engine, _, mode = name.rpartition(":")
-    if engine and name not in settings.engines:
+    if engine and name not in registry.ids:
         if mode not in tuple(Mode):
             raise UsageError(f"Unknown mode “{mode}”.", "Write ID:grounded or ID:memory.")
         return engine, Mode(mode)
     return name, Mode.GROUNDED
-
-
-def _provenance(row: EngineSettings) -> dict[str, Any]:
-    match row:
-        case CatalogueEngine():
-            return {"kind": "catalogue"}
-        case LlamaEngine():
-            return {
-                "kind": "llama",
-                "model": _name(row.model),
-                "model_config": _file(row.model, _CONFIG),
-                "adapter": _name(row.adapter),
-                "adapter_weights": _file(row.adapter, _ADAPTER),
-                "adapter_manifest": _manifest(row.adapter),
-                "quantization": row.quantization,
-                "context": row.context,
-                "max_tokens": row.max_tokens,
-                "temperature": row.temperature,
-                "top_p": row.top_p,
-                "system_prompt": row.system_prompt,
-            }
-        case OpenAIEngine():
-            return {
-                "kind": "openai",
-                "model": row.model,
-                # The openai package reads this variable as well.
-                "server": server_name(row.base_url or os.environ.get("OPENAI_BASE_URL")),
-                "max_tokens": row.max_tokens,
-                "temperature": row.temperature,
-                "top_p": row.top_p,
-                "system_prompt": row.system_prompt,
-            }
-
-
-def _name(folder: str | None) -> str | None:
-    """Shorten the demo model's and adapter's path, which depends on the installation."""
-    bundled = (paths.demo_model_dir(), paths.demo_adapter_dir())
-    return Path(folder).name if folder and Path(folder) in bundled else folder
-
-
-def _file(folder: str | None, name: str) -> dict[str, Any] | None:
-    path = Path(folder).expanduser() / name if folder else None
-    try:
-        return msgspec.to_builtins(describe_file(path)) if path else None
-    except OSError:
-        # A hub id, not a folder.
-        return None
-
-
-def _manifest(folder: str | None) -> dict[str, Any] | None:
-    try:
-        manifest = read_manifest(Path(folder).expanduser()) if folder else None
-    except DataError:
-        return None
-    return msgspec.to_builtins(manifest) if manifest else None
 
 
 def display_titles(targets: Sequence[Target]) -> dict[str, str]:

@@ -18,8 +18,9 @@ import msgspec
 
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.weights import find_model, pull_command, read_header, read_json
+from engine.backends.registry import Registry
 from engine.config import paths
-from engine.config.settings import LlamaEngine, Settings
+from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageError, why
 from engine.core.files import MANIFEST, read_manifest
 from engine.core.hub_cache import find_snapshot, hub_cache, hub_folder, split_id
@@ -127,17 +128,20 @@ class Shelved(msgspec.Struct, frozen=True):
 
 def shelved(chosen: Settings) -> list[Shelved]:
     """What is configured, in the settings' order, and then what else the cache holds."""
-    rows = {name: row for name, row in chosen.engines.items() if isinstance(row, LlamaEngine)}
-    models = dict.fromkeys(row.model for row in rows.values())
-    adapters = dict.fromkeys((row.adapter, row.model) for row in rows.values() if row.adapter)
+    pairs = {
+        name: pair
+        for name, config in Registry(chosen).configs.items()
+        if (pair := config.local_model())
+    }
+    models = dict.fromkeys(model for model, _ in pairs.values())
     found = []
     for model in models:
-        used_by = [name for name, row in rows.items() if row.model == model]
+        used_by = [name for name, pair in pairs.items() if pair[0] == model]
         found.append(_model(model, tuple(used_by)))
-    for adapter, model in adapters:
-        same = (adapter, model)
-        used_by = [name for name, row in rows.items() if (row.adapter, row.model) == same]
-        found.append(_adapter(adapter, model, tuple(used_by)))
+    for model, adapter in dict.fromkeys(pairs.values()):
+        if adapter:
+            used_by = [name for name, pair in pairs.items() if pair == (model, adapter)]
+            found.append(_adapter(adapter, model, tuple(used_by)))
     found += [_cached(name) for name in _in_cache() if name not in models]
     return found + [_copy(folder, made) for folder, made in _copies()]
 

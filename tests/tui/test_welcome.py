@@ -7,14 +7,21 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
+from engine.backends.base import Engine
+from engine.backends.catalogue import CatalogueConfig, CatalogueEngine
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
+from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine
 from engine.chat.wording import welcome_words
-from engine.config.settings import CatalogueEngine, LlamaEngine, OpenAIEngine
-from engine.core.types import Availability, EngineFacts
+from engine.core.types import Availability
 from tests.engine.backends.llama.tiny import Tiny
 from tests.tui.driving import ask, chat, until, words
 from tui.widgets.welcome import Welcome
 
 READY = Availability(ready=True)
+
+
+def _llama(model: str = "m", adapter: str | None = None) -> LlamaEngine:
+    return LlamaEngine.create("x", LlamaConfig(model=model, adapter=adapter), {})
 
 
 async def works(pilot: object) -> list[str]:
@@ -63,30 +70,25 @@ async def test_the_sample_fits_with_its_examples() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "facts", "availability", "told"),
+    ("engine", "told"),
     [
-        (CatalogueEngine(), EngineFacts(), READY, "1,234 products, in their own words"),
-        (LlamaEngine(), EngineFacts(model="/m/tiny/"), READY, "tiny on this machine"),
-        (
-            LlamaEngine(),
-            EngineFacts(model="o/tiny", adapter="/a/shop"),
-            READY,
-            "tiny on this machine, tuned by shop",
-        ),
-        (OpenAIEngine(), EngineFacts(model="m", address="OpenAI"), READY, "m at OpenAI"),
-        (
-            LlamaEngine(),
-            EngineFacts(),
-            Availability(ready=False, reason="No.", remedy="Fetch: balcao models pull a/b. Or: x"),
-            "Fetch: balcao models pull a/b",
-        ),
-        (LlamaEngine(), EngineFacts(), Availability(ready=False, reason="Broken\x1b."), "Broken"),
+        (CatalogueEngine("x", CatalogueConfig()), "1,234 products, in their own words"),
+        (_llama(model="/m/tiny/"), "tiny on this machine"),
+        (_llama(model="o/tiny", adapter="/a/shop"), "tiny on this machine, tuned by shop"),
+        (OpenAIEngine("x", OpenAIConfig(model="m")), "m at OpenAI"),
     ],
 )
-def test_what_is_told(
-    row: CatalogueEngine | LlamaEngine | OpenAIEngine,
-    facts: EngineFacts,
-    availability: Availability,
-    told: str,
-) -> None:
-    assert welcome_words(facts, row, availability, 1234) == told
+def test_what_a_ready_engine_answers_from(engine: Engine, told: str) -> None:
+    assert welcome_words(engine, READY, 1234) == told
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy", "told"),
+    [
+        ("No.", "Fetch: balcao models pull a/b. Or: x", "Fetch: balcao models pull a/b"),
+        ("Broken\x1b.", "", "Broken"),
+    ],
+)
+def test_what_would_make_it_work(reason: str, remedy: str, told: str) -> None:
+    state = Availability(ready=False, reason=reason, remedy=remedy)
+    assert welcome_words(_llama(), state, 1234) == told

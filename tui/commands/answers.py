@@ -117,14 +117,14 @@ async def _see(screen: ChatScreen) -> None:
     from engine.config import settings
 
     try:
-        row = settings.load().engines[made]
+        chosen = settings.load()
         registry = (await screen.opened()).assistant.registry
     except BalcaoError as error:
         screen.bar.tell(str(error), bad=True)
         return
     if made not in registry.ids:
-        registry.add(made, row)
-        screen.bar.add(made, settings.shown_title(row))
+        registry.add(made, chosen)
+        screen.bar.add(made, registry.titles[made])
     screen.bar.choose(made)
 
 

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from engine.backends.registry import Registry
 from engine.chat.open import open_counter
 from engine.chat.wording import describe, title_of
-from engine.config.settings import Settings, shown_title
+from engine.config.settings import Settings
 from engine.core.errors import BalcaoError
 from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.core.i18n import tr
@@ -42,7 +43,7 @@ class PlainChat:
         self.voice = voice
         self.engine = settings.engine
         self.mode = settings.mode
-        self.titles = {name: one_line(shown_title(row)) for name, row in settings.engines.items()}
+        self.titles = {name: one_line(title) for name, title in Registry(settings).titles.items()}
         self.conversation = Conversation()
         self.listed: list[ConversationSummary] = []
         """The conversations that were listed last, to be opened by their number there."""

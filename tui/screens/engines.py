@@ -14,11 +14,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
+from engine.backends.base import Engine
 from engine.backends.registry import Registry
 from engine.chat.wording import about_words, state_words
 from engine.config import parameters
-from engine.config.parameters import Asked, Parameter, Value
-from engine.config.settings import CatalogueEngine, shown_title
+from engine.config.parameters import Parameter, Value
 from engine.core.errors import BalcaoError
 from engine.core.i18n import numeral, tr
 from engine.core.text import one_line
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from textual.worker import Worker
 
     from tui.screens.chat import ChatScreen
-
-
-_LONG = "system_prompt"
-"""The one that may have several lines."""
 
 
 class ParametersScreen(ModalScreen[str | None]):
@@ -44,27 +40,25 @@ class ParametersScreen(ModalScreen[str | None]):
         Binding("tab", "app.focus_next", tr("Next field"), id="parameters_next_field"),
     ]
 
-    def __init__(self, registry: Registry, engine_id: str, row: Asked) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__()
-        self._registry = registry
-        self._engine_id = engine_id
-        self._row = row
+        self._engine = engine
+        self._config = engine.config
+        self._parameters = engine.config.parameters()
 
     def compose(self) -> ComposeResult:
         """A line for each, and the long one below."""
         with VerticalScroll(id="parameters", can_focus=False):
-            title = one_line(shown_title(self._row))
+            title = one_line(self._engine.info.title)
             yield Static(tr("Parameters of {title}", title=title), markup=False, classes="heading")
-            for parameter in parameters.every():
+            for parameter in self._parameters:
                 yield from self._field(parameter)
             yield Static(id="parameters-about", markup=False)
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """Tell what is known of what is in force."""
-        self.query_one("#parameters-about", Static).update(
-            "\n".join(parameters.warnings(self._row))
-        )
+        self.query_one("#parameters-about", Static).update("\n".join(self._config.warnings()))
 
     def on_input_changed(self) -> None:
         """Look at what is typed, while it is."""
@@ -88,22 +82,22 @@ class ParametersScreen(ModalScreen[str | None]):
     async def _save(self, values: dict[str, Value | None]) -> None:
         from engine.config.edit import overriding, save_engine
 
-        row = parameters.changed(self._row, values)
-        if row == self._row:
+        config = parameters.changed(self._config, values)
+        if config == self._config:
             self.dismiss(None)
             return
         different = {
             name: value
             for name, value in values.items()
-            if getattr(row, name) != getattr(self._row, name)
+            if getattr(config, name) != getattr(self._config, name)
         }
-        self._registry.change(self._engine_id, row)
+        self._engine.config = config
         try:
-            await asyncio.to_thread(save_engine, self._engine_id, different)
+            await asyncio.to_thread(save_engine, self._engine.info.id, different)
         except BalcaoError as error:
             self.dismiss(tr("In force until you leave, but not kept: {error}", error=error))
             return
-        over = tr(" and ").join(overriding(self._engine_id, different))
+        over = tr(" and ").join(overriding(self._engine.info.id, different))
         kept = tr(" But {over} will go before it at the next start.", over=over) if over else ""
         self.dismiss(
             tr("In force from the next question, and kept in the settings.{kept}", kept=kept)
@@ -111,33 +105,32 @@ class ParametersScreen(ModalScreen[str | None]):
 
     def _check(self) -> dict[str, Value | None] | None:
         """The values, or None if one does not fit; each field says so beside it."""
-        values, wrong = parameters.read(
-            {each.name: self._typed(each) for each in parameters.every()}
-        )
-        for parameter in parameters.every():
+        typed = {each.name: self._typed(each) for each in self._parameters}
+        values, wrong = parameters.read(self._parameters, typed)
+        for parameter in self._parameters:
             line = self.query_one(f"#tells-{parameter.name}", Static)
             line.set_class(parameter.name in wrong, "bad")
-            line.update(wrong.get(parameter.name, parameter.tells))
-        told = parameters.warnings(parameters.changed(self._row, values))
+            line.update(wrong.get(parameter.name, parameter.hint))
+        told = parameters.changed(self._config, values).warnings()
         self.query_one("#parameters-about", Static).update("\n".join(told))
         return None if wrong else values
 
     def _typed(self, parameter: Parameter) -> str:
-        if parameter.name == _LONG:
+        if parameter.multiline:
             return self.query_one(TextArea).text
         return self.query_one(f"#{parameter.name}", Input).value
 
     def _field(self, parameter: Parameter) -> ComposeResult:
-        shown = parameters.shown(self._row, parameter.name)
-        default = parameters.default(self._row, parameter.name)
+        shown = parameters.shown(self._config, parameter.name)
+        default = parameters.default(self._config, parameter.name)
         placeholder = numeral(default, "g") if isinstance(default, int | float) else default
         with Horizontal(classes="field"):
             yield Label(parameter.title)
-            if parameter.name != _LONG:
+            if not parameter.multiline:
                 yield Input(shown, placeholder=placeholder, id=parameter.name, compact=True)
-            yield Static(parameter.tells, id=f"tells-{parameter.name}", classes="tells")
-        if parameter.name == _LONG:
-            area = TextArea(shown, id=_LONG, compact=True, tab_behavior="focus")
+            yield Static(parameter.hint, id=f"tells-{parameter.name}", classes="tells")
+        if parameter.multiline:
+            area = TextArea(shown, id=parameter.name, compact=True, tab_behavior="focus")
             area.highlight_cursor_line = False
             yield area
 
@@ -205,7 +198,7 @@ class EnginesScreen(ModalScreen[str | None]):
         availability = self._availability.get(self._here)
         if availability is None or self._is_loading:
             return
-        if isinstance(self._registry.settings_of(self._here), CatalogueEngine):
+        if self._registry.get(self._here).verbatim:
             self._told = tr("The catalogue needs no loading.")
         elif self._registry.get(self._here).loaded:
             self._told = tr("It is loaded already.")
@@ -236,13 +229,11 @@ class EnginesScreen(ModalScreen[str | None]):
     @work
     async def action_parameters(self) -> None:
         """Change the parameters of the one under the cursor."""
-        engine_id = self._here
-        row = self._registry.settings_of(engine_id)
-        if isinstance(row, CatalogueEngine):
+        engine = self._registry.get(self._here)
+        if not engine.config.parameters():
             self._told = tr("The catalogue answers as it is: there is nothing to set.")
         else:
-            form = ParametersScreen(self._registry, engine_id, row)
-            told = await self.app.push_screen_wait(form)
+            told = await self.app.push_screen_wait(ParametersScreen(engine))
             self._told = told or ""
         self._draw()
 
@@ -293,6 +284,4 @@ class EnginesScreen(ModalScreen[str | None]):
         return state_words(engine.loaded, facts, self._availability.get(name), progress)
 
     def _about(self, name: str) -> list[str]:
-        engine = self._registry.get(name)
-        row = self._registry.settings_of(name)
-        return about_words(engine.info, engine.facts(), row, self._availability.get(name))
+        return about_words(self._registry.get(name), self._availability.get(name))

@@ -13,7 +13,8 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
-from engine.config.settings import Settings, shown_title
+from engine.backends.registry import Registry
+from engine.config.settings import Settings
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -33,7 +34,7 @@ class EngineBar(Vertical):
     def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
         """`counter` is what is asked whether an engine can answer, once it is open."""
         super().__init__()
-        self.titles = {name: one_line(shown_title(row)) for name, row in settings.engines.items()}
+        self.titles = {name: one_line(title) for name, title in Registry(settings).titles.items()}
         self.engine = settings.engine
         self.mode = settings.mode
         self.progress: Progress | None = None

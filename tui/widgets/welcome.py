@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from engine.config.settings import Settings, shown_title
+from engine.backends.registry import Registry
+from engine.config.settings import Settings
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -47,7 +48,7 @@ class Welcome(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(_ABOUT, markup=False)
-        titles = [one_line(shown_title(row)) for row in self._settings.engines.values()]
+        titles = map(one_line, Registry(self._settings).titles.values())
         yield Static("\n".join(f"… {title}" for title in titles), id="works", markup=False)
         yield Static(_KEYS, markup=False)
         if self._settings.catalogue is None:
@@ -72,10 +73,10 @@ class Welcome(Vertical):
         registry = counter.assistant.registry
         lines = []
         for engine_id in registry.ids:
-            engine, row = registry.get(engine_id), registry.settings_of(engine_id)
+            engine = registry.get(engine_id)
             availability = await asyncio.to_thread(engine.availability)
             mark = "✓" if availability.ready else "✗"
-            about = welcome_words(engine.facts(), row, availability, len(counter.catalogue))
-            lines.append((f"{mark} {one_line(shown_title(row))}", about))
+            about = welcome_words(engine, availability, len(counter.catalogue))
+            lines.append((f"{mark} {one_line(engine.info.title)}", about))
         width = max(len(title) for title, _ in lines)
         works.update("\n".join(f"{title:{width}}  {about}" for title, about in lines))

@@ -1,7 +1,8 @@
 """The engine for a Llama on this machine, plain or with a LoRA adapter.
 
-Light: the model lives in a worker process (llama_host), which engines of the same model share; the
-plain base is that model with every adapter switched off.
+The model runs in a worker process (engine/backends/llama/host.py), which engines of the same model
+share; the plain base is that model with every adapter switched off. The first frame of the chat
+waits for this module, so it imports the rest of this folder in functions.
 """
 
 from __future__ import annotations
@@ -11,33 +12,99 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+import msgspec
 from msgspec.structs import replace
 
-from engine.backends.llama.adapters import AdapterFiles, find_adapter
-from engine.backends.llama.host import LlamaHost
-from engine.backends.llama.messages import Ask
-from engine.backends.llama.runtimes import missing_packages
-from engine.backends.llama.weights import ModelFiles, find_model, setting_hint
-from engine.config import settings
-from engine.core.errors import EngineUnavailable
+from engine.backends.base import DEMO_SUFFIX, ModelConfig, ModelEngine, memory_words
+from engine.config import paths
+from engine.config.settings import Settings
+from engine.core.errors import DataError, EngineUnavailable
+from engine.core.hub_cache import find_snapshot
 from engine.core.i18n import tr
-from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
+from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
+
+if TYPE_CHECKING:
+    from engine.backends.llama.adapters import AdapterFiles
+    from engine.backends.llama.host import LlamaHost
+    from engine.backends.llama.messages import Ask
+    from engine.backends.llama.weights import ModelFiles
+
+LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
+"""The default model."""
 
 
-class LlamaEngine:
-    """One row of the settings. `host` is shared by the rows with the same model."""
+class LlamaConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
+    """The values of a Llama-architecture model on this machine."""
 
-    def __init__(self, engine_id: str, row: settings.LlamaEngine, host: LlamaHost) -> None:
-        self._row = row
+    title: str = "Llama"
+    model: str = ""
+    """A folder, "demo", or a hub id on disk; empty for Llama 2 or the demo model."""
+    adapter: str | None = None
+    """A peft adapter's folder."""
+    needs_adapter: bool = False
+    """Whether the engine is not ready without an adapter."""
+    quantization: Literal["auto", "nf4", "int8", "none"] = "auto"
+    """With llama.cpp, `nf4` is Q4_K_M and `int8` is Q8_0."""
+    runtime: Literal["auto", "transformers", "llama.cpp"] = "auto"
+    context: Annotated[int, msgspec.Meta(ge=64)] | None = None
+    """Tokens of prompt and answer together; None for the model's own limit."""
+
+    def completed(self, settings: Settings) -> Self:
+        """Return a copy with a model: Llama 2, or the demo model if that is not on disk."""
+        # The demo model is too small for 4 bits: it would say nothing right.
+        whole = "none" if self.quantization == "auto" else self.quantization
+        if self.model == paths.DEMO:
+            return replace(self, model=paths.model_named(self.model), quantization=whole)
+        if self.model:
+            return self
+        wanted = settings.demo and not self.adapter and not find_snapshot(LLAMA2)
+        if not wanted or not paths.demo_model_dir().is_dir():
+            return replace(self, model=LLAMA2)
+        return replace(
+            self,
+            title=f"{self.title}{DEMO_SUFFIX}",
+            model=str(paths.demo_model_dir()),
+            adapter=str(paths.demo_adapter_dir()) if self.needs_adapter else None,
+            quantization=whole,
+        )
+
+    def prompt_warning(self) -> str:
+        """Return the drawback of a system prompt of the user's own."""
+        if not self.adapter:
+            return super().prompt_warning()
+        return tr(
+            "The adapter has learned to answer under the program's own system prompt: without "
+            "it, it answered 0 of 16 products word for word (docs/measurements/training.md)."
+        )
+
+    def local_model(self) -> tuple[str, str | None]:
+        """Return the model on this machine that the engine runs, and its adapter."""
+        return self.model, self.adapter
+
+
+class LlamaEngine(ModelEngine):
+    """A Llama in a worker process; `host` is shared by the engines with the same model."""
+
+    kind = "llama"
+    config_type = LlamaConfig
+    config: LlamaConfig
+
+    def __init__(self, engine_id: str, config: LlamaConfig, host: LlamaHost) -> None:
+        super().__init__(engine_id, config)
         self._host = host
-        self._info = EngineInfo(engine_id, settings.shown_title(row), "llama")
         self._warning = ""
 
-    @property
-    def info(self) -> EngineInfo:
-        """Who this is."""
-        return self._info
+    @classmethod
+    def create(cls, engine_id: str, config: LlamaConfig, shared: dict[str, Any]) -> Self:
+        """Make an engine on the host of its model."""
+        from engine.backends.llama.host import LlamaHosts
+        from engine.backends.llama.runtimes import resolve_runtime
+
+        hosts: LlamaHosts = shared.setdefault(cls.kind, LlamaHosts())
+        runtime = resolve_runtime(config.runtime)
+        return cls(engine_id, config, hosts.host(config.model, config.quantization, runtime))
 
     @property
     def loaded(self) -> bool:
@@ -53,17 +120,55 @@ class LlamaEngine:
         return Availability(ready=True)
 
     def facts(self) -> EngineFacts:
-        """Its files, and what the worker takes, which engines of the same model share."""
-        row = self._row
+        """Return the engine's files, and the memory of the worker that it shares."""
+        config = self.config
         return EngineFacts(
-            model=row.model,
-            adapter=row.adapter or "",
-            quantization=row.quantization,
+            model=config.model,
+            adapter=config.adapter or "",
+            quantization=config.quantization,
             runtime=self._host.runtime,
             memory=self._host.memory(),
             gpu_memory=self._host.gpu_bytes,
             loading=self._host.loading,
         )
+
+    def provenance(self) -> dict[str, Any]:
+        """Return all that decides an answer, to compare evaluations of different days."""
+        config = self.config
+        return {
+            "kind": self.kind,
+            "model": _short(config.model),
+            "model_config": _file(config.model, "config.json"),
+            "adapter": _short(config.adapter),
+            "adapter_weights": _file(config.adapter, "adapter_model.safetensors"),
+            "adapter_manifest": _manifest(config.adapter),
+            "quantization": config.quantization,
+            "context": config.context,
+            "max_tokens": config.max_tokens,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "system_prompt": config.system_prompt,
+        }
+
+    def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
+        """Return the names of the model and its adapter."""
+        config = self.config
+        tuned = tr(", tuned by {last}", last=_last(config.adapter)) if config.adapter else ""
+        return tr("{last} on this machine{tuned}", last=_last(config.model), tuned=tuned)
+
+    def details(self) -> list[tuple[str, str]]:
+        """Return the model's files, its quantization, its memory and the parameters."""
+        facts = self.facts()
+        memory = memory_words(facts)
+        return [
+            (tr("model"), facts.model),
+            (tr("adapter"), facts.adapter),
+            (tr("quantization"), _quantized(facts)),
+            (tr("runs by"), facts.runtime),
+            (tr("address"), tr("this machine")),
+            (tr("memory"), tr("{memory} resident", memory=memory) if memory else ""),
+            *self.parameter_details(),
+        ]
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Load what is not loaded yet, in the worker. Raises EngineError."""
@@ -90,16 +195,18 @@ class LlamaEngine:
 
     @property
     def _adapter(self) -> Path | None:
-        adapter = self._row.adapter
+        adapter = self.config.adapter
         return Path(adapter).expanduser().resolve() if adapter else None
 
     def _ask(self, request: Request) -> Ask:
+        from engine.backends.llama.messages import Ask
+
         return Ask(
             request.messages,
             request.max_tokens,
             request.temperature,
             request.top_p,
-            self._row.context,
+            self.config.context,
             str(self._adapter) if self._adapter else None,
         )
 
@@ -111,25 +218,30 @@ class LlamaEngine:
         return replace(chunk, notice=f"{chunk.notice} {warning}".strip())
 
     def _find(self, *, thorough: bool = False) -> tuple[ModelFiles, AdapterFiles | None]:
+        from engine.backends.llama.adapters import find_adapter
+        from engine.backends.llama.weights import find_model, setting_hint
+
         self._check_packages()
-        row = self._row
-        if row.needs_adapter and not row.adapter:
+        config = self.config
+        if config.needs_adapter and not config.adapter:
             raise EngineUnavailable(
-                tr("“{row}” needs an adapter, and none is set.", row=self._info.title),
-                setting_hint("adapter", tr("a folder that `balcao train` wrote"), self._info.id),
+                tr("“{row}” needs an adapter, and none is set.", row=self.info.title),
+                setting_hint("adapter", tr("a folder that `balcao train` wrote"), self.info.id),
             )
-        model = find_model(row.model, self._info.id)
-        if not row.adapter:
+        model = find_model(config.model, self.info.id)
+        if not config.adapter:
             return model, None
-        return model, find_adapter(row.adapter, model, thorough=thorough)
+        return model, find_adapter(config.adapter, model, thorough=thorough)
 
     def _check_packages(self) -> None:
-        missing = missing_packages(self._host.runtime, self._row.quantization)
+        from engine.backends.llama.runtimes import missing_packages
+
+        missing = missing_packages(self._host.runtime, self.config.quantization)
         if missing:
             raise EngineUnavailable(
                 tr(
                     "“{row}” needs packages that are missing: {missing}.",
-                    row=self._info.title,
+                    row=self.info.title,
                     missing=", ".join(missing),
                 ),
                 tr(
@@ -138,3 +250,46 @@ class LlamaEngine:
                     missing=" ".join(missing),
                 ),
             )
+
+
+def _quantized(facts: EngineFacts) -> str:
+    by_llama_cpp = facts.runtime == "llama.cpp"
+    return {
+        "auto": tr("auto: 4-bit Q4_K_M, none for a small model")
+        if by_llama_cpp
+        else tr("auto: 4-bit NF4 on an NVIDIA GPU, none for a small model or elsewhere"),
+        "nf4": tr("4-bit Q4_K_M") if by_llama_cpp else tr("4-bit NF4"),
+        "int8": tr("8-bit Q8_0") if by_llama_cpp else tr("8-bit"),
+        "none": tr("none: the weights' own precision"),
+    }.get(facts.quantization, facts.quantization)
+
+
+def _last(path: str) -> str:
+    """Return the last part of a folder or hub id."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _short(folder: str | None) -> str | None:
+    """Shorten the demo model's and adapter's path, which depends on the installation."""
+    bundled = (paths.demo_model_dir(), paths.demo_adapter_dir())
+    return Path(folder).name if folder and Path(folder) in bundled else folder
+
+
+def _file(folder: str | None, name: str) -> dict[str, Any] | None:
+    from engine.core.files import describe_file
+
+    path = Path(folder).expanduser() / name if folder else None
+    try:
+        return msgspec.to_builtins(describe_file(path)) if path else None
+    except OSError:  # a hub id, not a folder
+        return None
+
+
+def _manifest(folder: str | None) -> dict[str, Any] | None:
+    from engine.core.files import read_manifest
+
+    try:
+        manifest = read_manifest(Path(folder).expanduser()) if folder else None
+    except DataError:
+        return None
+    return msgspec.to_builtins(manifest) if manifest else None

@@ -6,9 +6,9 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from engine.backends.llama.messages import Quantization, Runtime
-from engine.config import settings
 
 QUANTIZED_ABOVE = 256_000_000
 """Bytes of weights. `auto` leaves a smaller model as it is: in 4 bits it says nothing right."""
@@ -25,10 +25,10 @@ _SMALL = 64_000_000
 _QUANTIZED = ("nf4", "int8")
 
 
-def runtime_of(row: settings.LlamaEngine) -> Runtime:
-    """What a row runs on: what it says, or else what is fastest here."""
-    if row.runtime != "auto":
-        return row.runtime
+def resolve_runtime(runtime: Runtime | Literal["auto"]) -> Runtime:
+    """Replace "auto" by the fastest runtime on this machine."""
+    if runtime != "auto":
+        return runtime
     fast = not has_gpu() and all(find_spec(name) for name in _LLAMA_CPP)
     return "llama.cpp" if fast else "transformers"
 

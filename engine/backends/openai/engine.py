@@ -13,18 +13,21 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import SplitResult, urlsplit
 
+from msgspec import Meta
 from msgspec.structs import replace
 
-from engine.backends.openai.failures import Asked, is_here, server_name, split
-from engine.config import keys, settings
+from engine.backends.base import ModelConfig, ModelEngine
+from engine.config import keys
 from engine.core.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.core.i18n import tr
-from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
+from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
 
 if TYPE_CHECKING:
     from engine.backends.openai.client import Session
+    from engine.backends.openai.failures import Asked
 
 
 _WARN_AHEAD = timedelta(days=183)
@@ -89,25 +92,79 @@ def tuning_notice(today: date) -> str:
     )
 
 
+def split(base_url: str | None) -> SplitResult | None:
+    """The parts of a web address; None for none, and for what is not one."""
+    try:
+        parts = urlsplit(base_url or "")
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        # The path of a request is put behind it, where a query would swallow that path.
+        usable = usable and not parts.query and not parts.fragment
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def server_name(base_url: str | None) -> str:
+    """The server for a sentence: host and port without user and password; OpenAI for none."""
+    address = split(base_url)
+    return address.netloc.rpartition("@")[2] if address else "OpenAI"
+
+
+def is_here(base_url: str | None) -> bool:
+    """Whether the address is this machine."""
+    import ipaddress
+
+    address = split(base_url)
+    host = (address.hostname if address else None) or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 _NO_KEY = "no-key-needed"
 """Sent to a server of one's own that asks for none: the package insists on sending something."""
 
 
-class OpenAIEngine:
-    """One model behind one address. Holds the key's name, never the key."""
+class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
+    """The values of a model behind an OpenAI-compatible address."""
 
-    def __init__(self, engine_id: str, row: settings.OpenAIEngine) -> None:
-        self._row = row
-        # The variable is the package's own; without it the question would go elsewhere than told.
-        self._base_url = row.base_url or os.environ.get("OPENAI_BASE_URL") or None
-        here = is_here(self._base_url)
-        self._info = EngineInfo(engine_id, settings.shown_title(row), "openai", remote=not here)
-        self._session: Session | None = None
+    title: str = "OpenAI"
+    model: str = ""
+    """The model's id; OpenAI's fine-tuned ones begin with `ft:`."""
+    base_url: str | None = None
+    """None for OpenAI's own address."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the API key; empty for a server that needs none."""
+    connect_timeout: Annotated[float, Meta(gt=0)] = 10.0
+    """Seconds to connect."""
+    stall_timeout: Annotated[float, Meta(gt=0)] = 60.0
+    """Seconds without data before the answer fails."""
+    max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
+
+    def key_name(self) -> str:
+        """Return the name of the API key that the engine needs, or an empty string."""
+        return self.api_key_env
 
     @property
-    def info(self) -> EngineInfo:
-        """Who this is."""
-        return self._info
+    def address(self) -> str | None:
+        """The server's address; None for OpenAI's own."""
+        # The package reads that variable too: without it here, the chat would name another server.
+        return self.base_url or os.environ.get("OPENAI_BASE_URL") or None
+
+
+class OpenAIEngine(ModelEngine):
+    """One model behind one address. Holds the key's name, never the key."""
+
+    kind = "openai"
+    config_type = OpenAIConfig
+    concurrent = True
+    config: OpenAIConfig
+
+    def __init__(self, engine_id: str, config: OpenAIConfig) -> None:
+        self._base_url = config.address
+        super().__init__(engine_id, config, remote=not is_here(self._base_url))
+        self._session: Session | None = None
 
     @property
     def loaded(self) -> bool:
@@ -116,15 +173,15 @@ class OpenAIEngine:
 
     def availability(self) -> Availability:
         """Whether model, address, package and key are there; no network is used."""
-        table = f"[engines.{self._info.id}]"
-        if not self._row.model:
+        table = f"[engines.{self.info.id}]"
+        if not self.config.model:
             return _not_ready(
-                tr("No model is set for “{title}”.", title=self._info.title),
+                tr("No model is set for “{title}”.", title=self.info.title),
                 tr("Set `model` under {table}.", table=table),
             )
         if self._base_url and split(self._base_url) is None:
             return _not_ready(
-                tr("The address of “{title}” is no plain web address.", title=self._info.title),
+                tr("The address of “{title}” is no plain web address.", title=self.info.title),
                 tr("Write `base_url` under {table} like http://localhost:8000/v1.", table=table),
             )
         if find_spec("openai") is None:
@@ -136,10 +193,48 @@ class OpenAIEngine:
     def facts(self) -> EngineFacts:
         """The model's name, the server without user and password, and what the model refused."""
         return EngineFacts(
-            model=self._row.model,
+            model=self.config.model,
             address=server_name(self._base_url),
             refused=self._session.refused if self._session else (),
         )
+
+    def provenance(self) -> dict[str, Any]:
+        """Return all that decides an answer, to compare evaluations of different days."""
+        config = self.config
+        return {
+            "kind": self.kind,
+            "model": config.model,
+            "server": server_name(self._base_url),
+            "max_tokens": config.max_tokens,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "system_prompt": config.system_prompt,
+        }
+
+    def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
+        """Return the model and its server."""
+        address = server_name(self._base_url)
+        return tr("{model} at {address}", model=self.config.model, address=address)
+
+    def details(self) -> list[tuple[str, str]]:
+        """Return the model, its server and the parameters."""
+        return [
+            (tr("model"), self.config.model),
+            (tr("address"), server_name(self._base_url)),
+            *self.parameter_details(),
+        ]
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for each thing to know before asking."""
+        found = super().warnings()
+        if refused := self.facts().refused:
+            found.append(
+                tr(
+                    "The model takes no {refused}: the server's own holds.",
+                    refused=tr(" and no ").join(refused),
+                )
+            )
+        return found
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Import the package and make the client; no network is used. Raises EngineError."""
@@ -164,7 +259,7 @@ class OpenAIEngine:
         if chunk.stop_reason is None or self._base_url:
             # Another server's model of the same name has a life of its own.
             return chunk
-        lifetime = notice(self._row.model, datetime.now(UTC).date())
+        lifetime = notice(self.config.model, datetime.now(UTC).date())
         return replace(chunk, notice=f"{chunk.notice} {lifetime}".strip())
 
     async def _ready(self) -> Session:
@@ -189,24 +284,26 @@ class OpenAIEngine:
                 tr("The openai package cannot be loaded: {error}.", error=error),
                 tr("Install it again: pip install --force-reinstall openai."),
             ) from error
-        row = self._row
-        limits = Limits(row.connect_timeout, row.stall_timeout, row.max_retries)
+        config = self.config
+        limits = Limits(config.connect_timeout, config.stall_timeout, config.max_retries)
         return Session(self._asked(), self._base_url, self._key() or _NO_KEY, limits)
 
     def _asked(self) -> Asked:
-        row = self._row
+        from engine.backends.openai.failures import Asked
+
+        config = self.config
         return Asked(
-            engine_id=self._info.id,
+            engine_id=self.info.id,
             server=server_name(self._base_url),
-            model=row.model,
-            key_env=row.api_key_env,
-            has_key=bool(self._row.api_key_env and keys.source(self._row.api_key_env)),
-            connect_timeout=row.connect_timeout,
-            stall_timeout=row.stall_timeout,
+            model=config.model,
+            key_env=config.api_key_env,
+            has_key=bool(self.config.api_key_env and keys.source(self.config.api_key_env)),
+            connect_timeout=config.connect_timeout,
+            stall_timeout=config.stall_timeout,
         )
 
     def _key_availability(self) -> Availability:
-        variable = self._row.api_key_env
+        variable = self.config.api_key_env
         try:
             found = keys.source(variable) if variable else None
         except SettingsError as error:
@@ -226,7 +323,7 @@ class OpenAIEngine:
         return Availability(ready=True)
 
     def _no_key_availability(self) -> Availability:
-        variable = self._row.api_key_env
+        variable = self.config.api_key_env
         if self._base_url is not None:
             return Availability(ready=True)
         named = (
@@ -238,7 +335,7 @@ class OpenAIEngine:
             tr(", or keep it: balcao keys set {variable}", variable=variable) if variable else ""
         )
         return _not_ready(
-            tr("“{title}” needs a key, and {named}.", title=self._info.title, named=named),
+            tr("“{title}” needs a key, and {named}.", title=self.info.title, named=named),
             tr(
                 "Put the key into {variable} before starting the program{keeping}.",
                 variable=variable or tr("a variable"),
@@ -249,7 +346,7 @@ class OpenAIEngine:
     def _key(self) -> str:
         """The key, or nothing. Raises EngineUnavailable if the keyring keeps it to itself."""
         try:
-            return keys.value(self._row.api_key_env) if self._row.api_key_env else ""
+            return keys.value(self.config.api_key_env) if self.config.api_key_env else ""
         except BalcaoError as error:
             raise EngineUnavailable(error.message, error.remedy) from None
 

@@ -7,7 +7,6 @@ nothing is uploaded twice and no job is started twice.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.backends.openai.engine import base_model
-from engine.backends.openai.failures import Asked, server_name, split
+from engine.backends.openai.engine import OpenAIConfig, base_model, server_name, split
+from engine.backends.openai.failures import Asked
+from engine.backends.registry import Registry
 from engine.config import keys
 from engine.config.engines import add_tuned
-from engine.config.settings import OpenAIEngine, Settings
+from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import describe_file, reading
 from engine.core.types import Progress
@@ -45,23 +45,20 @@ _READ_RETRIES = 30
 _MAX_SETTLE = 2.0
 
 
-def default_provider(settings: Settings) -> OpenAIEngine:
+def default_provider(settings: Settings) -> OpenAIConfig:
     """Return the engine whose address, key and time limits are a job's defaults."""
-    row = settings.engines.get("openai")
-    return row if isinstance(row, OpenAIEngine) else OpenAIEngine()
+    return Registry(settings).find("openai", OpenAIConfig) or OpenAIConfig()
 
 
-def provider_url(given: str | None, row: OpenAIEngine) -> str | None:
+def provider_url(given: str | None, row: OpenAIConfig) -> str | None:
     """Return the server's address; None for OpenAI. Raise UsageError if it is invalid."""
-    # The openai package reads this variable itself: without it here, the rows would be sent
-    # to an address that was not announced.
-    base_url = given or row.base_url or os.environ.get("OPENAI_BASE_URL") or None
+    base_url = given or row.address
     if base_url and split(base_url) is None:
         raise UsageError("Invalid server address.", "Write it like https://models.example/v1.")
     return base_url
 
 
-def open_client(settings: JobSettings, row: OpenAIEngine, interval: float) -> FineTuningClient:
+def open_client(settings: JobSettings, row: OpenAIConfig, interval: float) -> FineTuningClient:
     """Load the openai package (about a second) and make a client, without using the network.
 
     Raise UsageError without a valid key, BalcaoError without the package.

@@ -269,10 +269,9 @@ async def test_changed_parameters_hold_from_the_next_question(catalogue: Catalog
     registry = OneEngine(ScriptedEngine(["Folds."]))
     assistant = Assistant(registry, catalogue)
     await ask(assistant, "Canvas Stool, Green", "base")
-    row = registry.settings_of("base")
-    assert isinstance(row, settings.LlamaEngine)
+    engine = registry.scripted
     own = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "system_prompt": "Be brief."}
-    registry.change("base", msgspec.structs.replace(row, **own))
+    engine.config = msgspec.structs.replace(engine.config, **own)
     await ask(assistant, "Canvas Stool, Green", "base")
     before, after = registry.scripted.asked
     assert (before.temperature, before.top_p, before.max_tokens) == (0.0, 1.0, 1024)
@@ -280,4 +279,3 @@ async def test_changed_parameters_hold_from_the_next_question(catalogue: Catalog
     assert (after.temperature, after.top_p, after.max_tokens) == (0.5, 0.9, 7)
     assert after.messages[0].content == "Be brief."
     assert after.messages[1:] == before.messages[1:]
-    assert settings.load(Path("none"), {}).engines["base"] == row

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.backends.llama.engine import LlamaConfig
 from engine.config import paths, settings
 from engine.config.edit import _edited, overriding, save_engine
-from engine.config.settings import LlamaEngine
 from engine.core.errors import BalcaoError, SettingsError
+from tests.configs import llama
 
 OWN = """\
 # Mine.
@@ -37,10 +38,8 @@ def write(text: str) -> Path:
     return file
 
 
-def base() -> LlamaEngine:
-    row = settings.load(environ={}).engines["base"]
-    assert isinstance(row, LlamaEngine)
-    return row
+def base() -> LlamaConfig:
+    return llama("base", settings.load(environ={}))
 
 
 def test_it_is_made_where_there_is_none() -> None:
@@ -135,7 +134,7 @@ def test_a_link_stays_one_and_rights_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("in the way")
-    with pytest.raises(BalcaoError, match="cannot be written"):
+    with pytest.raises(BalcaoError, match="Cannot write"):
         save_engine("base", {"temperature": 0.7})
 
 

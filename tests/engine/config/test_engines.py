@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from engine.backends.registry import Registry
 from engine.config import engines as engines_file
 from engine.config import paths, settings
 from engine.config.engines import add_tuned
-from engine.config.settings import OpenAIEngine
 from engine.core.errors import SettingsError, UsageError
-
-
-def row_of(name: str) -> OpenAIEngine:
-    row = settings.load().engines[name]
-    assert isinstance(row, OpenAIEngine)
-    return row
+from tests.configs import openai
 
 
 def test_a_tuned_model_fills_the_empty_row_and_then_makes_new_ones() -> None:
@@ -22,8 +17,8 @@ def test_a_tuned_model_fills_the_empty_row_and_then_makes_new_ones() -> None:
     assert add_tuned("ft:b:o::2", "b", "http://localhost:1/v1", "K") == "openai-2"
     assert add_tuned("ft:c:o::3", "c", None, "K", "mine") == "mine"
     assert add_tuned("ft:a:o::1", "a", None, "K") == "openai"  # it is there already
-    assert (row_of("openai").model, row_of("openai").title) == ("ft:a:o::1", "Tuned a")
-    assert row_of("openai-2").base_url == "http://localhost:1/v1"
+    assert (openai("openai").model, openai("openai").title) == ("ft:a:o::1", "Tuned a")
+    assert openai("openai-2").base_url == "http://localhost:1/v1"
     assert list(settings.load().engines) == [
         "catalogue", "base", "lora", "openai", "openai-2", "mine",
     ]  # fmt: skip
@@ -33,9 +28,9 @@ def test_the_persons_file_goes_over_it() -> None:
     paths.settings_file().parent.mkdir(parents=True)
     paths.settings_file().write_text('[engines.openai]\nmodel = "theirs"\ntitle = "Mine"\n')
     assert add_tuned("ft:a:o::1", "a", None, "K") == "openai-2"
-    assert row_of("openai").model == "theirs"
+    assert openai("openai").model == "theirs"
     paths.settings_file().write_text('[engines.openai-2]\ntitle = "Better name"\n')
-    assert (row_of("openai-2").title, row_of("openai-2").model) == ("Better name", "ft:a:o::1")
+    assert (openai("openai-2").title, openai("openai-2").model) == ("Better name", "ft:a:o::1")
 
 
 def test_only_engines_are_read_from_it() -> None:
@@ -50,7 +45,7 @@ def test_a_broken_one_is_told_by_name(text: str) -> None:
     paths.engines_file().parent.mkdir(parents=True)
     paths.engines_file().write_text(text)
     with pytest.raises(SettingsError, match=r"engines\.toml"):
-        settings.load()
+        Registry(settings.load())
     if "robot" not in text:
         with pytest.raises(SettingsError, match=r"engines\.toml"):
             add_tuned("ft:a:o::1", "a", None, "K")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 
+from engine.backends.llama.engine import LlamaConfig
+from engine.backends.openai.engine import OpenAIConfig
 from engine.config import parameters
-from engine.config.settings import LlamaEngine, OpenAIEngine
 
-BLANK = {parameter.name: "" for parameter in parameters.every()}
+FORM = parameters.sampling_parameters()
+BLANK = {parameter.name: "" for parameter in FORM}
 
 
 @pytest.mark.parametrize(
@@ -26,19 +26,19 @@ BLANK = {parameter.name: "" for parameter in parameters.every()}
     ],
 )
 def test_what_fits_is_read(name: str, text: str, value: object) -> None:
-    values, wrong = parameters.read(BLANK | {name: text})
+    values, wrong = parameters.read(FORM, BLANK | {name: text})
     assert wrong == {}
     assert values[name] == value
 
 
 @pytest.mark.usefixtures("in_portuguese")
 def test_in_portuguese_numbers_are_read_as_they_are_shown() -> None:
-    row = LlamaEngine(temperature=0.7, max_tokens=2048)
+    row = LlamaConfig(temperature=0.7, max_tokens=2048)
     shown = {name: parameters.shown(row, name) for name in BLANK}
     assert shown["temperature"] == "0,7"
-    assert parameters.read(BLANK | shown)[0]["temperature"] == 0.7
-    assert parameters.read(BLANK | {"max_tokens": "2.048"})[0]["max_tokens"] == 2048
-    assert list(parameters.read(BLANK | {"max_tokens": "1,5"})[1]) == ["max_tokens"]
+    assert parameters.read(FORM, BLANK | shown)[0]["temperature"] == 0.7
+    assert parameters.read(FORM, BLANK | {"max_tokens": "2.048"})[0]["max_tokens"] == 2048
+    assert list(parameters.read(FORM, BLANK | {"max_tokens": "1,5"})[1]) == ["max_tokens"]
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_in_portuguese_numbers_are_read_as_they_are_shown() -> None:
     ],
 )
 def test_what_does_not_fit_is_told_for_its_field(name: str, text: str) -> None:
-    values, wrong = parameters.read(BLANK | {name: text})
+    values, wrong = parameters.read(FORM, BLANK | {name: text})
     assert list(wrong) == [name]
     assert wrong[name].endswith(".")
     assert name not in values
 
 
-@pytest.mark.parametrize("row", [LlamaEngine(), OpenAIEngine()])
+@pytest.mark.parametrize("row", [LlamaConfig(), OpenAIConfig()])
 @pytest.mark.parametrize(
     ("name", "inside", "outside"),
     [
@@ -74,41 +74,35 @@ def test_what_does_not_fit_is_told_for_its_field(name: str, text: str) -> None:
     ],
 )
 def test_the_limits_are_those_of_the_settings(
-    row: LlamaEngine | OpenAIEngine, name: str, inside: list[str], outside: list[str]
+    row: LlamaConfig | OpenAIConfig, name: str, inside: list[str], outside: list[str]
 ) -> None:
     for text in inside:
-        assert parameters.read(BLANK | {name: text})[1] == {}
-        msgspec.convert({"kind": _kind(row), name: text}, type(row), strict=False)
+        assert parameters.read(FORM, BLANK | {name: text})[1] == {}
+        msgspec.convert({name: text}, type(row), strict=False)
     for text in outside:
-        assert name in parameters.read(BLANK | {name: text})[1]
+        assert name in parameters.read(FORM, BLANK | {name: text})[1]
         with pytest.raises(msgspec.ValidationError):
-            msgspec.convert({"kind": _kind(row), name: text}, type(row), strict=False)
-
-
-def _kind(row: Any) -> str:
-    return "llama" if isinstance(row, LlamaEngine) else "openai"
+            msgspec.convert({name: text}, type(row), strict=False)
 
 
 def test_a_form_shows_what_is_in_force_and_leaves_defaults_blank() -> None:
-    row = LlamaEngine(temperature=0.5, system_prompt="Be brief.")
-    shown = {
-        parameter.name: parameters.shown(row, parameter.name) for parameter in parameters.every()
-    }
+    row = LlamaConfig(temperature=0.5, system_prompt="Be brief.")
+    shown = {name: parameters.shown(row, name) for name in BLANK}
     assert shown == {
         "temperature": "0.5",
         "top_p": "",
         "max_tokens": "",
         "system_prompt": "Be brief.",
     }
-    values, _ = parameters.read(shown | {"temperature": "", "max_tokens": "9"})
-    assert parameters.changed(row, values) == LlamaEngine(system_prompt="Be brief.", max_tokens=9)
+    values, _ = parameters.read(FORM, shown | {"temperature": "", "max_tokens": "9"})
+    assert parameters.changed(row, values) == LlamaConfig(system_prompt="Be brief.", max_tokens=9)
 
 
 def test_another_system_prompt_is_told_of_an_adapter() -> None:
     own = "Be brief."
-    (told,) = parameters.warnings(LlamaEngine(adapter="/a", system_prompt=own))
+    (told,) = LlamaConfig(adapter="/a", system_prompt=own).warnings()
     assert "0 of 16" in told
-    assert "0 of 16" not in str(parameters.warnings(LlamaEngine(system_prompt=own)))
-    assert parameters.warnings(LlamaEngine(adapter="/a")) == []
-    assert "Top-p" in parameters.warnings(OpenAIEngine(top_p=0.5))[0]
-    assert parameters.warnings(OpenAIEngine(top_p=0.5, temperature=1)) == []
+    assert "0 of 16" not in str(LlamaConfig(system_prompt=own).warnings())
+    assert LlamaConfig(adapter="/a").warnings() == []
+    assert "Top-p" in OpenAIConfig(top_p=0.5).warnings()[0]
+    assert OpenAIConfig(top_p=0.5, temperature=1).warnings() == []

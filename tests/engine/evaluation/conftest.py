@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backends.registry import Registry
 from engine.catalogue.index import ensure_sample
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
@@ -77,7 +78,7 @@ class Bench:
     out: Path
 
     def targets(self, names: str) -> list[Target]:
-        return parse_targets(names, self.settings, {"version": 1})
+        return parse_targets(names, Registry(self.settings), {"version": 1})
 
     def answers(self) -> closing[AnswerFile]:
         return closing(AnswerFile(self.out))

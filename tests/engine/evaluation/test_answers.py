@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backends.registry import Registry
 from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.types import Mode, Status, StopReason
@@ -86,7 +87,7 @@ def test_answers_of_another_model_are_not_taken(
     with bench.answers() as answers:
         answers.add(given(one, bench.questions[0]))
         monkeypatch.setenv("BALCAO_ENGINES__BASE__MODEL", "/models/other")
-        other = parse_targets("base", load(), {"version": 1})[0]
+        other = parse_targets("base", Registry(load()), {"version": 1})[0]
         with pytest.raises(UsageError, match="of “base:grounded” differ"):
             answers.find(other, bench.questions[0])
         answers.add(given(one, bench.questions[1], error="No such model."))
@@ -118,7 +119,7 @@ def test_who_is_asked(bench: Bench) -> None:
     ("text", "told"),
     [
         ("", "No engine"),
-        ("nobody", "Unknown engine “nobody”"),
+        ("nobody", "no engine named “nobody”"),
         ("base:loudly", "Unknown mode"),
         ("catalogue:memory", "cannot answer from memory"),
         ("base,base:grounded", "named twice"),
@@ -134,12 +135,12 @@ def test_the_mark_changes_with_the_adapter_and_shows_no_password(
 ) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"one")
     monkeypatch.setenv("BALCAO_ENGINES__LORA__ADAPTER", str(tmp_path))
-    before = parse_targets("lora", load(), {})[0]
+    before = parse_targets("lora", Registry(load()), {})[0]
     (tmp_path / "adapter_model.safetensors").write_bytes(b"two")
-    after = parse_targets("lora", load(), {})[0]
+    after = parse_targets("lora", Registry(load()), {})[0]
     assert before.provenance["adapter_weights"]["bytes"] == 3
     assert before.fingerprint != after.fingerprint
     monkeypatch.setenv("BALCAO_ENGINES__OPENAI__BASE_URL", "http://me:secret@127.0.0.1:1/v1")
-    asked = parse_targets("openai", load(), {})[0]
+    asked = parse_targets("openai", Registry(load()), {})[0]
     assert asked.provenance["server"] == "127.0.0.1:1"
     assert "secret" not in repr(asked)

@@ -195,7 +195,7 @@ def test_on_a_terminal_leave_is_asked_for(
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
-        (["--engines", "nobody"], 2, "Unknown engine"),
+        (["--engines", "nobody"], 2, "no engine named"),
         (["--engines", "base:memory"], 1, "Base Llama|model|meta-llama"),
         (["--engines", "catalogue", "--data", "nowhere.jsonl"], 1, "Cannot read"),
         (["--engines", "catalogue", "--out", "pyproject.toml"], 2, "is a file"),

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import settings
-from engine.config.settings import LlamaEngine
 from engine.training.runs.folder import last_checkpoint, lock_holder, step_of, stop_run
 from engine.training.runs.view import list_runs, view_run
+from tests.configs import llama
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import Runner
 from tests.engine.training.test_resume import arguments, assert_same
@@ -127,8 +126,7 @@ def test_a_run_at_a_terminal_asks_whether_the_chat_is_to_have_it(
     assert runner.end().status == 0
     terminal.close()
     monkeypatch.setenv("BALCAO_HOME", str(runner.home))
-    row = settings.load().engines["lora-lora"]
-    assert isinstance(row, LlamaEngine)
+    row = llama("lora-lora")
     assert (row.model, row.adapter) == (str(tiny.model.resolve()), str(out.resolve()))
 
 

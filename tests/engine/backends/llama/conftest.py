@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHosts
-from engine.config import settings
 from engine.core.errors import EngineFailed
 from engine.core.types import Chunk, Decision, Message, Mode, Request, Status
 from engine.prompts import chat_messages
@@ -46,15 +45,15 @@ class Engines:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engines(tiny: Tiny) -> AsyncIterator[Engines]:
     host = LlamaHosts().host(str(tiny.model), "auto")
-    base = settings.LlamaEngine(model=str(tiny.model))
-    tuned = settings.LlamaEngine(model=str(tiny.model), adapter=str(tiny.adapter))
+    base = LlamaConfig(model=str(tiny.model))
+    tuned = LlamaConfig(model=str(tiny.model), adapter=str(tiny.adapter))
     yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
     await host.close()
 
 
 def engine(engine_id: str = "base", **row: Any) -> LlamaEngine:
     """An engine with a worker of its own, which starts when it is loaded."""
-    values = settings.LlamaEngine(**row)
+    values = LlamaConfig(**row)
     return LlamaEngine(engine_id, values, LlamaHosts().host(values.model, values.quantization))
 
 

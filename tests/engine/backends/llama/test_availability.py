@@ -213,7 +213,7 @@ def test_missing_packages_are_named_with_the_command(tmp_path: Path) -> None:
         "from engine.config import settings\n"
         "from engine.backends.llama.engine import LlamaEngine\n"
         "from engine.backends.llama.host import LlamaHosts\n"
-        "row = settings.LlamaEngine(quantization='nf4')\n"
+        "row = LlamaConfig(quantization='nf4')\n"
         "state = LlamaEngine('base', row, LlamaHosts().host(row.model, 'nf4')).availability()\n"
         "print(state.ready, state.reason, state.remedy)\n"
     )

@@ -18,6 +18,7 @@ from engine.config import paths, settings
 from engine.core.files import describe_file, read_manifest
 from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
+from tests.configs import llama
 from tests.engine.backends.llama.conftest import gather, text_of
 from tools.make_demo_model import LEARNED, VALID, choose, read_products
 
@@ -33,11 +34,9 @@ class Demo:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def demo() -> AsyncIterator[Demo]:
-    rows = settings.load(Path("none.toml"), {}).engines
+    chosen = settings.load(Path("none.toml"), {})
     host = LlamaHosts().host(str(MODEL), "none")
-    base, lora = rows["base"], rows["lora"]
-    assert isinstance(base, settings.LlamaEngine)
-    assert isinstance(lora, settings.LlamaEngine)
+    base, lora = llama("base", chosen), llama("lora", chosen)
     yield Demo(LlamaEngine("base", base, host), LlamaEngine("lora", lora, host))
     await host.close()
 

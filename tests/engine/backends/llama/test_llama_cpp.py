@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHosts
-from engine.config import paths, settings
+from engine.config import paths
 from engine.core.errors import EngineUnavailable
 from engine.core.types import Message, Role, StopReason
 from tests.engine.backends.llama.conftest import (
@@ -48,16 +48,14 @@ async def fast(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BALCAO_HOME", str(tmp_path_factory.mktemp("home")))
         host = LlamaHosts().host(str(tiny.model), "auto", "llama.cpp")
-        base = settings.LlamaEngine(model=str(tiny.model), runtime="llama.cpp")
-        tuned = settings.LlamaEngine(
-            model=str(tiny.model), adapter=str(tiny.adapter), runtime="llama.cpp"
-        )
+        base = LlamaConfig(model=str(tiny.model), runtime="llama.cpp")
+        tuned = LlamaConfig(model=str(tiny.model), adapter=str(tiny.adapter), runtime="llama.cpp")
         yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
         await host.close()
 
 
 def own(model: Path, adapter: Path | None = None) -> LlamaEngine:
-    row = settings.LlamaEngine(
+    row = LlamaConfig(
         model=str(model), adapter=str(adapter) if adapter else None, runtime="llama.cpp"
     )
     return LlamaEngine("base", row, LlamaHosts().host(row.model, "auto", "llama.cpp"))

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends.openai.engine import OpenAIEngine
-from engine.config import settings
+from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine
 from engine.core.types import Chunk, Decision, Message, Mode, Request, Role, Status
 from tests.engine.backends.openai import server as scripted
 
@@ -41,7 +40,7 @@ async def make(server: scripted.Server) -> AsyncIterator[Make]:
     def engine(**row: Any) -> OpenAIEngine:
         values: dict[str, Any] = {"model": "m", "base_url": server.url, "api_key_env": KEY_ENV}
         values = values | {"max_retries": 0} | row
-        made.append(OpenAIEngine("remote", settings.OpenAIEngine(**values)))
+        made.append(OpenAIEngine("remote", OpenAIConfig(**values)))
         return made[-1]
 
     yield engine

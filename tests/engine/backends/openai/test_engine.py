@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.openai.engine import OpenAIEngine, base_model, notice
-from engine.config import settings
+from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine, base_model, notice
 from engine.core.errors import EngineUnavailable
 from tests.engine.backends.openai.conftest import KEY_ENV, Make, gather, text_of
 from tests.engine.backends.openai.server import HELLO, Server, hello
@@ -24,7 +23,7 @@ ROOT = Path(__file__).parents[4]
 
 def engine_of(**row: object) -> OpenAIEngine:
     values = {"model": "m", "api_key_env": KEY_ENV, **row}
-    return OpenAIEngine("remote", settings.OpenAIEngine(**values))  # type: ignore[arg-type]
+    return OpenAIEngine("remote", OpenAIConfig(**values))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +142,7 @@ def test_one_event_loop_after_another() -> None:
 
 _LAZY = """
 import asyncio, json, sys, threading
-from engine.backends.openai.engine import OpenAIEngine
-from engine.config.settings import OpenAIEngine as Row
+from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine
 
 threads = {}
 def note(event, args):
@@ -153,7 +151,7 @@ def note(event, args):
 sys.addaudithook(note)
 
 async def main():
-    engine = OpenAIEngine("x", Row(model="m", base_url="http://localhost:1/v1"))
+    engine = OpenAIEngine("x", OpenAIConfig(model="m", base_url="http://localhost:1/v1"))
     ready = engine.availability().ready
     before = sorted(set(sys.modules) & {"openai", "httpx2", "pydantic", "anyio", "socket"})
     async for _ in engine.load():

@@ -15,7 +15,7 @@ from openai.types.chat.completion_create_params import (
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import is_typeddict
 
-from engine.backends.openai.engine import OpenAIEngine
+from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine
 from engine.core.types import StopReason
 from tests.engine.backends.openai.conftest import CANARY, KEY_ENV, Make, gather, request_of
 from tests.engine.backends.openai.server import Server, answer, error, hello
@@ -220,10 +220,8 @@ async def test_streams_at_once_give_up_the_same_field(server: Server, make: Make
 
 
 def test_whether_it_is_remote() -> None:
-    from engine.config.settings import OpenAIEngine as Row
-
     def remote(base_url: str | None) -> bool:
-        return OpenAIEngine("x", Row(base_url=base_url)).info.remote
+        return OpenAIEngine("x", OpenAIConfig(base_url=base_url)).info.remote
 
     assert remote(None)
     assert remote("https://models.example/v1")

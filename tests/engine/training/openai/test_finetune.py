@@ -12,6 +12,7 @@ import pytest
 from engine.backends.registry import Registry
 from engine.config import keys, paths, settings
 from engine.training.openai.job import JOB_FILE, JobRecord, lock_job, read_job
+from tests.configs import openai
 from tests.engine.training.openai.conftest import CANARY, KEY_ENV, Run, write_rows
 from tests.engine.training.openai.stand_in import Reply, StandIn, Trap, error
 
@@ -48,8 +49,7 @@ def test_from_rows_to_an_engine(
 
     chosen = settings.load()
     engine = Registry(chosen).get("openai")
-    row = chosen.engines["openai"]
-    assert isinstance(row, settings.OpenAIEngine)
+    row = openai("openai", chosen)
     assert (row.model, row.base_url, row.api_key_env) == (record.model, provider.url, KEY_ENV)
     assert engine.availability().ready
     assert engine.info.title == "Tuned gpt-4o-mini"
@@ -169,9 +169,7 @@ def test_the_packages_address_variable_counts(
     assert run("finetune", "--data", str(data), "--yes", "--every", "0.01").code == 0
     assert provider.keys == {"Bearer sk-openai"}
     monkeypatch.delenv("OPENAI_BASE_URL")
-    row = settings.load().engines["openai"]
-    assert isinstance(row, settings.OpenAIEngine)
-    assert row.base_url == provider.url  # the model is there and nowhere else
+    assert openai("openai").base_url == provider.url  # the model is there and nowhere else
 
 
 def test_nobody_to_ask(run: Run, provider: StandIn, arguments: list[str]) -> None:

@@ -13,8 +13,8 @@ from types import ModuleType
 import pexpect
 import pytest
 
-from engine.backends.openai.engine import OpenAIEngine
-from engine.config import keys, paths, settings
+from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine
+from engine.config import keys, paths
 from engine.config.keys import Source
 from engine.core.errors import BalcaoError, EngineUnavailable, SettingsError
 from tests.engine.training.openai.conftest import Run
@@ -168,7 +168,7 @@ def test_a_keyring_that_gives_nothing_back(
 
 
 async def test_the_engine_takes_the_key_from_where_it_is(keyring: Keyring) -> None:
-    engine = OpenAIEngine("x", settings.OpenAIEngine(model="m", api_key_env=NAME))
+    engine = OpenAIEngine("x", OpenAIConfig(model="m", api_key_env=NAME))
     state = engine.availability()
     assert not state.ready
     assert f"balcao keys set {NAME}" in state.remedy

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import paths, settings
 from engine.training.openai.job import read_job
+from tests.configs import openai
 from tests.engine.training.openai.stand_in import StandIn, Trap
 
 Begin = Callable[[], "subprocess.Popen[str]"]
@@ -77,9 +77,7 @@ def test_one_upload_and_one_job(provider: StandIn, data: Path, begin: Begin) -> 
     assert (provider.count(UPLOAD), provider.count(CREATE)) == (2, 1)
     assert [point.step for point in run.curve] == [3, 4]
     assert not list(data.glob("finetune-*.json"))
-    row = settings.load(paths.settings_file()).engines["openai"]
-    assert isinstance(row, settings.OpenAIEngine)
-    assert row.model == run.model
+    assert openai("openai").model == run.model
 
 
 def test_ctrl_c_leaves_the_job_and_says_so(provider: StandIn, data: Path, begin: Begin) -> None:

@@ -45,6 +45,7 @@ from engine.training.runs.view import (
     view_run,
 )
 from scripts.cli import main
+from tests.configs import llama
 from tests.test_imports import HEAVY, loaded_after
 
 CHILD = """
@@ -298,8 +299,7 @@ def test_an_adapter_becomes_an_engine_once(
     out = finished(tmp_path / "My Shop; 2")
     assert main(["runs", "use", str(out)]) == 0
     assert capsys.readouterr().out.split() == ["engine", "lora-my-shop-2"]
-    row = settings.load().engines["lora-my-shop-2"]
-    assert isinstance(row, settings.LlamaEngine)
+    row = llama("lora-my-shop-2")
     assert (row.model, row.adapter) == ("models/llama", str(out.resolve()))
     assert add_engine(out) == "lora-my-shop-2"
     other = finished(tmp_path / "other" / "My Shop; 2")
@@ -309,8 +309,7 @@ def test_an_adapter_becomes_an_engine_once(
 
 def test_an_adapter_of_the_demo_model_finds_it(tmp_path: Path) -> None:
     engine_id = add_engine(finished(tmp_path / "mine", base=paths.demo_model_dir().name))
-    row = settings.load().engines[engine_id]
-    assert isinstance(row, settings.LlamaEngine)
+    row = llama(engine_id)
     assert (row.model, row.quantization) == (str(paths.demo_model_dir()), "none")
     assert 'model = "demo"' in paths.engines_file().read_text()
 
