@@ -1,10 +1,10 @@
-"""The history at its size: how long listing, searching and opening take.
+"""Measure how long a large history takes to list, search and open.
 
     python -m benchmarks.history [--conversations 10000] [--turns 10] [--work DIR]
 
-Generates conversations (two messages a turn; words as frequent as words are, by Zipf's law; each
-answer with its record, as the chat keeps them), then measures the calls that the page behind Ctrl+O
-makes, and the page itself: from the key to the drawn list. The limit is 100 ms, 95th percentile.
+Generates conversations with words distributed by Zipf's law and a record for each answer, as the
+chat saves them. Then measures the store's calls and the conversations screen, from Ctrl+O to the
+drawn list. The 95th percentile must be below 100 ms.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class Vocabulary:
-    """Invented words, some with accents, drawn by Zipf's law."""
+    """Draws invented words, some with accents, by Zipf's law."""
 
     def __init__(self, draw: random.Random) -> None:
         syllables = [a + b for a in "bcdfglmnprstv" for b in ("a", "e", "i", "o", "u", "é", "ão")]
@@ -46,12 +46,12 @@ class Vocabulary:
         self._draw = draw
 
     def text(self, length: int) -> str:
-        """So many words."""
+        """Draw a text of `length` words."""
         return " ".join(self._draw.choices(self.words, cum_weights=self._weights, k=length))
 
 
 def generated(vocabulary: Vocabulary, number: int, turns: int) -> Iterator[ArchivedConversation]:
-    """So many conversations, and one of 1,000 turns as the oldest."""
+    """Generate conversations; the oldest has 1,000 turns."""
     for place in range(number):
         at = START + timedelta(hours=place)
         said = [_turn(vocabulary, at) for _ in range(turns if place else _LONG)]
@@ -75,7 +75,7 @@ def _turn(vocabulary: Vocabulary, at: datetime) -> ArchivedTurn:
 
 
 def queries(vocabulary: Vocabulary, draw: random.Random) -> dict[str, list[str]]:
-    """What people type: the first letters of a word, a word, several; common and rare."""
+    """Draw typical searches: common and rare words, alone, together and by their beginning."""
     common, rare = vocabulary.words[:50], vocabulary.words[5000:]
 
     def some(make: Callable[[], str]) -> list[str]:
@@ -93,27 +93,27 @@ def queries(vocabulary: Vocabulary, draw: random.Random) -> dict[str, list[str]]
     }
 
 
-Taken = Sequence[tuple[float, float]]
-"""Milliseconds on the clock, and on a core."""
+Times = Sequence[tuple[float, float]]
+"""Milliseconds of wall-clock and of CPU time."""
 
 
-def timed(calls: Sequence[Callable[[], object]]) -> Taken:
-    """What each took. All of it is done by this thread."""
-    taken = []
+def timed(calls: Sequence[Callable[[], object]]) -> Times:
+    """Time each call in this thread."""
+    times = []
     for call in calls:
         clock, core = time.perf_counter(), time.thread_time()
         call()
-        taken.append(((time.perf_counter() - clock) * 1000, (time.thread_time() - core) * 1000))
-    return taken
+        times.append(((time.perf_counter() - clock) * 1000, (time.thread_time() - core) * 1000))
+    return times
 
 
-def report(name: str, taken: Taken) -> bool:
-    """Print p50, p95 and the longest, and the p95 on a core; returns whether that is quick enough.
+def report(name: str, times: Times) -> bool:
+    """Print percentiles and return whether the 95th of the CPU time is below the limit.
 
-    On a core, because a busy machine is not what is measured.
+    CPU time, because other programs may keep the machine busy.
     """
-    clock = [one[0] for one in taken]
-    p95, on_core = (statistics.quantiles(one, n=20)[-1] for one in zip(*taken, strict=True))
+    clock = [one[0] for one in times]
+    p95, on_core = (statistics.quantiles(one, n=20)[-1] for one in zip(*times, strict=True))
     print(
         f"{name:32}{statistics.median(clock):8.1f}{p95:8.1f}{max(clock):8.1f}{on_core:10.1f}",
         flush=True,
@@ -122,29 +122,29 @@ def report(name: str, taken: Taken) -> bool:
 
 
 def measure_store(file: Path, vocabulary: Vocabulary, draw: random.Random) -> bool:
-    """The calls, one by one."""
+    """Measure the store's calls."""
     with closing(ConversationStore(file)) as store:
         numbers = store.ids()
         deep = store.latest(len(numbers))[-min(_SLICE, len(numbers))]
-        well = report("list, the first slice", timed([lambda: store.latest(_SLICE)] * 50))
-        well &= report("list, the last slice", timed([lambda: store.latest(_SLICE, deep)] * 50))
-        well &= report("count", timed([store.count] * 50))
+        fast = report("list, the first slice", timed([lambda: store.latest(_SLICE)] * 50))
+        fast &= report("list, the last slice", timed([lambda: store.latest(_SLICE, deep)] * 50))
+        fast &= report("count", timed([store.count] * 50))
         opens = [lambda n=n: store.open(n) for n in draw.choices(numbers[1:], k=50)]
-        well &= report("open, of few turns", timed(opens))
-        well &= report(f"open, of {_LONG:,} turns", timed([lambda: store.open(numbers[0])] * 20))
+        fast &= report("open, of few turns", timed(opens))
+        fast &= report(f"open, of {_LONG:,} turns", timed([lambda: store.open(numbers[0])] * 20))
         for name, texts in queries(vocabulary, draw).items():
             searches = [lambda text=text: store.search(text, _SLICE) for text in texts]
-            well &= report(f"search, {name}", timed(searches))
-    return well
+            fast &= report(f"search, {name}", timed(searches))
+    return fast
 
 
 def since(clock: float, core: float) -> tuple[float, float]:
-    """Milliseconds, of all threads together."""
+    """Return the milliseconds since a start, for all threads together."""
     return (time.perf_counter() - clock) * 1000, (time.process_time() - core) * 1000
 
 
 async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) -> bool:
-    """The page as one sees it: the key is pressed, the list is drawn."""
+    """Measure the conversations screen from a key to the drawn list."""
     os.environ["BALCAO_HOME"] = str(home)
     from textual.widgets import Input, Static
 
@@ -159,7 +159,7 @@ async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) 
         while "ready" not in str(app.screen.query_one("#state", Static).render()):  # noqa: ASYNC110 - on a screen
             await asyncio.sleep(0.01)
 
-        async def until_told(before: str) -> None:
+        async def until_listed(before: str) -> None:
             while True:
                 if isinstance(app.screen, ConversationsScreen):
                     lines = app.screen.query("#conversations-status").results(Static)
@@ -170,31 +170,33 @@ async def measure_page(home: Path, vocabulary: Vocabulary, draw: random.Random) 
         for _ in range(20):
             clock, core = time.perf_counter(), time.process_time()
             app.simulate_key("ctrl+o")
-            await until_told("")
+            await until_listed("")
             opened.append(since(clock, core))
-            await pilot.pause()  # nobody types before the page is drawn
+            await pilot.pause()  # users type after the screen is drawn
             line = app.screen.query_one(Input)
             before = str(app.screen.query_one("#conversations-status", Static).render())
             clock, core = time.perf_counter(), time.process_time()
             line.value = draw.choice(vocabulary.words[50:2000])
-            await until_told(before)
+            await until_listed(before)
             searched.append(since(clock, core))
             await pilot.press("escape")
             await pilot.pause()
-    return report("the page, from Ctrl+O", opened) & report("the page, from a word", searched)
+    return report("screen, from Ctrl+O", opened) & report("screen, from a word", searched)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Define the command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--conversations", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--work", type=Path, help="a folder, kept with the generated history")
+    parser.add_argument(
+        "--work", type=Path, help="folder for the generated history, to use it again"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Generate and measure; 1 if something is slower than the limit."""
+    """Generate and measure; return 1 if a value is above the limit."""
     options = make_parser().parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         home = (options.work or Path(temporary)).absolute()
@@ -210,11 +212,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{options.conversations:,} conversations, {messages:,} messages,"
             f" {file.stat().st_size / 2**20:.0f} MB; load {os.getloadavg()[0]:.1f}"
         )
-        print(f"{'ms':32}{'p50':>8}{'p95':>8}{'longest':>8}{'p95, core':>10}")
+        print(f"{'ms':32}{'p50':>8}{'p95':>8}{'max':>8}{'p95, CPU':>10}")
         draw = random.Random(2)
-        well = measure_store(file, vocabulary, draw)
-        well &= asyncio.run(measure_page(home, vocabulary, draw))
-    return 0 if well else 1
+        fast = measure_store(file, vocabulary, draw)
+        fast &= asyncio.run(measure_page(home, vocabulary, draw))
+    return 0 if fast else 1
 
 
 if __name__ == "__main__":

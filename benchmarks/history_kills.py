@@ -1,11 +1,11 @@
-"""Kills a busy chat at random moments, and looks whether anything it was told is kept is lost.
+"""Kill a busy chat at random moments and check that nothing it saved is lost.
 
     python -m benchmarks.history_kills [--kills 50]
 
-Each chat asks, answers, renames, forks, deletes and brings back as fast as it can, on the same
-database; it says what the store has acknowledged. After each kill the database must open, be whole,
-and have every acknowledged question and answer, in the tables and in the search. Prints how many
-there were; exits 1 at the first that is lost.
+Each chat asks, answers, renames, forks, deletes and undeletes as fast as it can on the same
+database, and prints what the store has saved. After each kill the database must open, pass
+SQLite's integrity check, and contain every saved question and answer in the tables and in the
+search. Exits 1 at the first loss.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from engine.store.conversations import ConversationStore
 
 ROOT = Path(__file__).resolve().parent.parent
 _LONGEST = 0.6
-"""Seconds after its first answer in which a chat is killed."""
+"""Seconds after the first answer within which a chat is killed."""
 
 
 def chat(file: Path, name: str, turns: int, number: int | None) -> None:
-    """A chat that asks and answers as fast as it can, and prints what it was told is kept."""
+    """Ask and answer as fast as possible and print what is saved."""
     with closing(ConversationStore(file)) as store:
         conversation = store.open(number) if number else Conversation()
         for place in range(turns):
@@ -66,7 +66,7 @@ def _answer(question: str, text: str) -> Answer:
 
 
 def busy(file: Path, name: str, turns: int, number: int = 0) -> subprocess.Popen[str]:
-    """Such a chat in a process of its own, in a new conversation or the one of that number."""
+    """Start such a chat in a process, in a new conversation or in number `number`."""
     command = [sys.executable, "-m", "benchmarks.history_kills", "--chat", name]
     command += ["--file", str(file), "--turns", str(turns), "--number", str(number)]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -74,28 +74,28 @@ def busy(file: Path, name: str, turns: int, number: int = 0) -> subprocess.Popen
 
 
 def sound(file: Path) -> None:
-    """Raises AssertionError unless the database is whole and its index says what its tables say."""
+    """Raise AssertionError unless database and search index are consistent."""
     with closing(sqlite3.connect(file)) as database:
-        whole = database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        whole &= database.execute("PRAGMA foreign_key_check").fetchall() == []
+        intact = database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        intact &= database.execute("PRAGMA foreign_key_check").fetchall() == []
         for table in ("said", "titled"):
-            # Raises sqlite3.DatabaseError where the index is not that of what it holds.
+            # Raises sqlite3.DatabaseError if the index differs from its table.
             database.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('integrity-check', 1)")  # noqa: S608 - named above
-        whole &= database.execute(
+        intact &= database.execute(
             "SELECT (SELECT count(*) FROM turn) = (SELECT count(*) FROM said)"
         ).fetchone() == (1,)
-    if not whole:
-        raise AssertionError(f"{file} is not whole")
+    if not intact:
+        raise AssertionError(f"{file} is damaged")
 
 
 def lost(file: Path, lines: Sequence[str]) -> list[str]:
-    """Which of the lines that chats have printed are not true of the database."""
+    """Return the printed lines that the database does not contain."""
     with closing(ConversationStore(file)) as store:
         turns = {turn.question: turn for number in store.ids() for turn in store.open(number).turns}
-        return [line for line in lines if not _kept(store, turns, *line.split())]
+        return [line for line in lines if not _is_saved(store, turns, *line.split())]
 
 
-def _kept(store: ConversationStore, turns: dict[str, Turn], what: str, words: str) -> bool:
+def _is_saved(store: ConversationStore, turns: dict[str, Turn], what: str, words: str) -> bool:
     turn = turns.get(f"question {words}")
     text = turn.answer.text if turn and turn.answer else ""
     if turn is None or (what == "answered" and text != f"answer {words}"):
@@ -104,10 +104,10 @@ def _kept(store: ConversationStore, turns: dict[str, Turn], what: str, words: st
 
 
 def kill(file: Path, name: str, draw: random.Random) -> list[str]:
-    """Let a chat work for a moment, and kill it; returns what it was told is kept."""
+    """Let a chat work for a moment, kill it, and return what it printed."""
     with busy(file, name, 1_000_000) as process:
         if process.stdout is None:
-            raise AssertionError("its output is read")
+            raise AssertionError("the output is a pipe")
         lines = [process.stdout.readline()]
         time.sleep(draw.uniform(0, _LONGEST))
         process.send_signal(signal.SIGKILL)
@@ -116,7 +116,7 @@ def kill(file: Path, name: str, draw: random.Random) -> list[str]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Define the command's arguments."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     for name in ("--chat", "--file"):
@@ -127,25 +127,25 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Kill and look; or be the chat that is killed."""
+    """Run the kills, or a chat to be killed."""
     options = make_parser().parse_args(argv)
     if options.chat:
         chat(Path(options.file), options.chat, options.turns, options.number)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         file, draw = Path(folder) / "conversations.db", random.Random(1)
-        told = 0
+        saved = 0
         for number in range(options.kills):
             lines = kill(file, f"k{number}", draw)
             missing = lost(file, lines)
             sound(file)
             if missing:
-                print(f"after kill {number + 1} there is no more: {missing}")
+                print(f"lost after kill {number + 1}: {missing}")
                 return 1
-            told += len(lines)
+            saved += len(lines)
         with closing(ConversationStore(file)) as store:
             count = store.count()
-    print(f"{options.kills} kills: {told:,} acknowledged, none lost; {count} conversations.")
+    print(f"{options.kills} kills: {saved:,} saved, nothing lost; {count} conversations.")
     return 0
 
 
