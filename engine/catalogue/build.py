@@ -19,12 +19,12 @@ from engine.core.i18n import tr
 from engine.core.types import Product
 from engine.prompts import PROMPT_VERSION
 
-_Row = tuple[int, Product, int]
+_IndexedProduct = tuple[int, Product, int]
 """A product with its row and the key of its title."""
 
 _BATCH = 2_000
 _BUILD_HEAP = 200_000_000
-"""Bytes for each writer: a large heap makes few segments, which need little merging."""
+"""Bytes per writer: a large heap makes few segments, which need little merging."""
 _UPDATE_HEAP = 20_000_000
 _TABLES = """
 CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
@@ -133,7 +133,7 @@ def _update_batch(
     # Words before products: search ignores a word whose product is not there yet.
     rows = _index_words(last, _reserve_rows(database, len(last)), titles, bodies)
     tokens = {token for _, product, _ in rows for token in tokenise(product.title)}
-    write_vocabulary(folder / records.VOCABULARY, tokens - titles.known(tokens))
+    _add_to_vocabulary(folder / records.VOCABULARY, tokens - titles.known(tokens))
     titles.commit()
     bodies.commit()
     deleted = _replace(database, rows)
@@ -143,21 +143,21 @@ def _update_batch(
 
 def _index_words(
     batch: list[Product], first: int, titles: TantivyWriter, bodies: TantivyWriter
-) -> list[_Row]:
+) -> list[_IndexedProduct]:
     """Add the tokens of products whose rows start at `first`."""
     rows = []
     for row, product in enumerate(batch, first):
         tokens = tokenise(product.title)
         rows.append((row, product, title_key(tokens, product.title)))
-        titles.add(row, " ".join(tokens))
+        titles.add(row=row, words=" ".join(tokens))
         if product.description:
-            bodies.add(row, fold(product.description[: records.BODY_LIMIT]))
+            bodies.add(row=row, words=fold(product.description[: records.BODY_LIMIT]))
     return rows
 
 
 def _finish_titles(titles: TantivyWriter, draft: Path) -> None:
     titles.close()
-    write_vocabulary(draft / records.VOCABULARY, titles.vocabulary())
+    _add_to_vocabulary(draft / records.VOCABULARY, titles.vocabulary())
 
 
 def _batches(products: Iterable[Product]) -> Iterator[list[Product]]:
@@ -225,7 +225,7 @@ def _reserve_rows(database: sqlite3.Connection, count: int) -> int:
     return int(row)
 
 
-def _replace(database: sqlite3.Connection, rows: list[_Row]) -> list[int]:
+def _replace(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> list[int]:
     """Insert products, delete those with the same uids, and return the deleted rows."""
     deleted: list[int] = []
     with _transaction(database):
@@ -241,7 +241,7 @@ def _replace(database: sqlite3.Connection, rows: list[_Row]) -> list[int]:
 
 
 @_sqlite_errors()
-def _insert(database: sqlite3.Connection, rows: list[_Row]) -> None:
+def _insert(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> None:
     database.executemany(
         "INSERT INTO product VALUES (?, ?, ?, ?)",
         [(row, product.uid, product.title, key) for row, product, key in rows],
@@ -268,7 +268,7 @@ def _tantivy_errors() -> Iterator[None]:
 
 
 class TantivyWriter:
-    """Write one tantivy index of folded tokens by row."""
+    """Write one tantivy index: tokens by row, or the vocabulary."""
 
     def __init__(self, folder: Path, schema: Any = None) -> None:  # noqa: ANN401 - imported late
         """Create the index with `schema`, or open the existing one without a schema."""
@@ -284,10 +284,10 @@ class TantivyWriter:
             self._index = records.register_tokeniser(index)
             self._writer = self._index.writer(_BUILD_HEAP if schema else _UPDATE_HEAP, 1)
 
-    def add(self, row: int, folded: str) -> None:
-        """Add the folded text of one product."""
+    def add(self, **fields: object) -> None:
+        """Add a document: `row` and `words` (folded text), or a `word` of the vocabulary."""
         with _tantivy_errors():
-            self._writer.add_document(self._document(row=row, words=folded))
+            self._writer.add_document(self._document(**fields))
 
     def delete(self, rows: Iterable[int]) -> None:
         """Delete rows."""
@@ -318,18 +318,9 @@ class TantivyWriter:
             return [token for token, _ in self._index.searcher().terms_with_prefix("words", "")]
 
 
-def write_vocabulary(folder: Path, tokens: Iterable[str]) -> None:
-    """Add tokens to the vocabulary in `folder`, creating it if it is missing."""
-    import tantivy
-
-    with _tantivy_errors():
-        if folder.exists():
-            index = tantivy.Index.open(str(folder))
-        else:
-            folder.mkdir()
-            index = tantivy.Index(records.vocabulary_schema(), path=str(folder))
-        writer = index.writer(_BUILD_HEAP, 1)
-        for token in tokens:
-            writer.add_document(tantivy.Document(word=token))
-        writer.commit()
-        writer.wait_merging_threads()
+def _add_to_vocabulary(folder: Path, tokens: Iterable[str]) -> None:
+    schema = None if folder.exists() else records.vocabulary_schema()
+    vocabulary = TantivyWriter(folder, schema)
+    for token in tokens:
+        vocabulary.add(word=token)
+    vocabulary.close()
