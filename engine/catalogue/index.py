@@ -1,24 +1,55 @@
-"""Build, update or upload a catalogue from a data set, as `balcao index` and the first start do."""
+"""Build, update or upload the index of a catalogue, as `balcao index` and the first start do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from engine.catalogue.build import build_index, update_index
+from engine.catalogue import records
 from engine.catalogue.clean import clean_rows
-from engine.catalogue.folding import FOLD_VERSION
+from engine.catalogue.folding import FOLD_VERSION, fold, title_key, tokenise
 from engine.catalogue.postgres import fill_postgres
-from engine.catalogue.read import Counts, read_rows
-from engine.catalogue.records import INDEX_VERSION, KIND
+from engine.catalogue.read import Counts, read_rows, source_input
 from engine.catalogue.related import labels_file, write_related
 from engine.config import paths
-from engine.core.errors import DataError
-from engine.core.files import Manifest, describe_file, folder_lock, locked, read_manifest
+from engine.core.errors import CatalogueError, DataError, why
+from engine.core.files import (
+    Manifest,
+    atomic_folder,
+    describe_file,
+    folder_lock,
+    locked,
+    read_manifest,
+    write_manifest,
+)
 from engine.core.i18n import tr
 from engine.core.types import Product, Progress
+from engine.prompts import PROMPT_VERSION
 
 OnProgress = Callable[[Progress], None]
+_IndexedProduct = tuple[int, Product, int]
+"""A product with its row and the key of its title."""
+
+_BATCH = 2_000
+_BUILD_HEAP = 200_000_000
+"""Bytes per writer: a large heap makes few segments, which need little merging."""
+_UPDATE_HEAP = 20_000_000
+_TABLES = """
+CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
+                      key INTEGER NOT NULL);
+CREATE TABLE text (id INTEGER PRIMARY KEY, description TEXT NOT NULL, original TEXT);
+CREATE TABLE total (products INTEGER NOT NULL, next_row INTEGER NOT NULL);
+"""
+_INDEXES = """
+CREATE UNIQUE INDEX product_uid ON product (uid);
+CREATE INDEX product_key ON product (key);
+INSERT INTO total SELECT count(*), coalesce(max(id) + 1, 0) FROM product;
+"""
 
 
 def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
@@ -81,8 +112,8 @@ def _is_current(folder: Path, source: Path) -> bool:
     except (DataError, OSError):
         return False
     return (
-        manifest.kind == KIND
-        and manifest.version == INDEX_VERSION
+        manifest.kind == records.KIND
+        and manifest.version == records.INDEX_VERSION
         and manifest.settings.get("fold_version") == FOLD_VERSION
         and [made_from.sha256 for made_from in manifest.inputs] == [checksum]
     )
@@ -103,3 +134,290 @@ def _read_products(
 def _report(on_progress: OnProgress | None, label: str, share: float | None = None) -> None:
     if on_progress:
         on_progress(Progress(label, share))
+
+
+def build_index(
+    products: Iterable[Product],
+    out: Path,
+    source: tuple[Path, Counts] | None = None,
+    add_files: Callable[[Path], None] | None = None,
+) -> Manifest:
+    """Write the index of `products`, each uid once, into the folder `out`.
+
+    `source` is the file that the products are read from, with the counters of its reading, for the
+    manifest. `add_files` writes more files into the folder before it is published.
+    The folder is replaced as a whole: a crash leaves the previous one or none. Raise CatalogueError
+    if the index cannot be written, UsageError if `out` contains something else.
+    """
+    with atomic_folder(out, records.KIND) as draft:
+        count = _fill(products, draft)
+        if add_files:
+            add_files(draft)
+        manifest = Manifest(
+            kind=records.KIND,
+            version=records.INDEX_VERSION,
+            inputs=[source_input(*source)] if source else [],
+            counts=source[1].as_dict() if source else {"kept": count},
+            settings={
+                "fold_version": FOLD_VERSION,
+                "tokeniser": records.TOKENISER,
+                "body_characters": records.BODY_LIMIT,
+            },
+            prompt_version=PROMPT_VERSION,
+        )
+        write_manifest(draft, manifest)
+    return manifest
+
+
+def update_index(
+    products: Iterable[Product], folder: Path, source: tuple[Path, Counts] | None = None
+) -> Manifest:
+    """Add `products` to the index in `folder`, replacing those with the same uids.
+
+    Each batch takes effect at once. A crash leaves every product old or new, and running the update
+    again completes it. Open readers see new texts and whole titles immediately, new words after
+    opening the index again. Raise CatalogueError if the index cannot be read or written.
+    """
+    with locked(folder_lock(folder)):
+        before = records.read_manifest(folder)
+        with contextlib.closing(_open_database(folder)) as database:
+            titles = TantivyWriter(folder / records.TITLES)
+            bodies = TantivyWriter(folder / records.BODIES)
+            for batch in _batches(products):
+                _update_batch(batch, database, titles, bodies, folder)
+        titles.close()
+        bodies.close()
+        changes = [*before.settings.get("changes", []), source[1].as_dict() if source else {}]
+        manifest = Manifest(
+            kind=before.kind,
+            version=before.version,
+            inputs=[*before.inputs, *([source_input(*source)] if source else [])],
+            counts=before.counts,
+            settings=before.settings | {"changes": changes},
+            prompt_version=PROMPT_VERSION,
+        )
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _fill(products: Iterable[Product], draft: Path) -> int:
+    with contextlib.closing(_create_database(draft)) as database:
+        titles = TantivyWriter(draft / records.TITLES, records.title_schema())
+        bodies = TantivyWriter(draft / records.BODIES, records.body_schema())
+        count = 0
+        for batch in _batches(products):
+            _insert(database, _index_words(batch, count, titles, bodies))
+            count += len(batch)
+        with ThreadPoolExecutor(2) as threads:
+            finished = [
+                threads.submit(_finish_titles, titles, draft),
+                threads.submit(bodies.close),
+            ]
+            _finish_database(database)
+            for future in finished:
+                future.result()
+    return count
+
+
+def _update_batch(
+    batch: list[Product],
+    database: sqlite3.Connection,
+    titles: TantivyWriter,
+    bodies: TantivyWriter,
+    folder: Path,
+) -> None:
+    last = list({product.uid: product for product in batch}.values())
+    # Words before products: search ignores a word whose product is not there yet.
+    rows = _index_words(last, _reserve_rows(database, len(last)), titles, bodies)
+    tokens = {token for _, product, _ in rows for token in tokenise(product.title)}
+    _add_to_vocabulary(folder / records.VOCABULARY, tokens - titles.known(tokens))
+    titles.commit()
+    bodies.commit()
+    deleted = _replace(database, rows)
+    titles.delete(deleted)
+    bodies.delete(deleted)
+
+
+def _index_words(
+    batch: list[Product], first: int, titles: TantivyWriter, bodies: TantivyWriter
+) -> list[_IndexedProduct]:
+    """Add the tokens of products whose rows start at `first`."""
+    rows = []
+    for row, product in enumerate(batch, first):
+        tokens = tokenise(product.title)
+        rows.append((row, product, title_key(tokens, product.title)))
+        titles.add(row=row, words=" ".join(tokens))
+        if product.description:
+            bodies.add(row=row, words=fold(product.description[: records.BODY_LIMIT]))
+    return rows
+
+
+def _finish_titles(titles: TantivyWriter, draft: Path) -> None:
+    titles.close()
+    _add_to_vocabulary(draft / records.VOCABULARY, titles.vocabulary())
+
+
+def _batches(products: Iterable[Product]) -> Iterator[list[Product]]:
+    stream = iter(products)
+    while batch := list(itertools.islice(stream, _BATCH)):
+        yield batch
+
+
+@contextlib.contextmanager
+def _sqlite_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CatalogueError(
+            tr("Cannot write the products: {error}.", error=error),
+            tr("Check the free disk space and the permissions."),
+        ) from error
+
+
+@_sqlite_errors()
+def _create_database(folder: Path) -> sqlite3.Connection:
+    """Create the database of a build, without a journal: a crash discards the whole folder."""
+    database = sqlite3.connect(
+        folder / records.PRODUCTS, isolation_level=None, check_same_thread=False
+    )
+    database.executescript(
+        "PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+        f"PRAGMA cache_size=-65536; {_TABLES} BEGIN"
+    )
+    return database
+
+
+@_sqlite_errors()
+def _finish_database(database: sqlite3.Connection) -> None:
+    database.execute("COMMIT")
+    database.executescript(_INDEXES)
+    database.close()
+
+
+@_sqlite_errors()
+def _open_database(folder: Path) -> sqlite3.Connection:
+    return sqlite3.connect(folder / records.PRODUCTS, isolation_level=None, timeout=60)
+
+
+@contextlib.contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    with _sqlite_errors():
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+def _reserve_rows(database: sqlite3.Connection, count: int) -> int:
+    """Reserve `count` rows that no product has had, and return the first.
+
+    A row is never used twice, so that index entries of a replaced product lead nowhere.
+    """
+    with _transaction(database):
+        row = database.execute("SELECT next_row FROM total").fetchone()[0]
+        database.execute("UPDATE total SET next_row = next_row + ?", [count])
+    return int(row)
+
+
+def _replace(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> list[int]:
+    """Insert products, delete those with the same uids, and return the deleted rows."""
+    deleted: list[int] = []
+    with _transaction(database):
+        for _, product, _ in rows:
+            found = database.execute(
+                "DELETE FROM product WHERE uid = ? RETURNING id", [product.uid]
+            ).fetchall()
+            deleted.extend(int(row) for (row,) in found)
+        database.executemany("DELETE FROM text WHERE id = ?", [(row,) for row in deleted])
+        _insert(database, rows)
+        database.execute("UPDATE total SET products = products + ?", [len(rows) - len(deleted)])
+    return deleted
+
+
+@_sqlite_errors()
+def _insert(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> None:
+    database.executemany(
+        "INSERT INTO product VALUES (?, ?, ?, ?)",
+        [(row, product.uid, product.title, key) for row, product, key in rows],
+    )
+    database.executemany(
+        "INSERT INTO text VALUES (?, ?, ?)",
+        [
+            (
+                row,
+                product.description,
+                None if product.original == product.description else product.original,
+            )
+            for row, product, _ in rows
+        ],
+    )
+
+
+@contextlib.contextmanager
+def _tantivy_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise CatalogueError(tr("Cannot write the index: {error}.", error=why(error))) from error
+
+
+class TantivyWriter:
+    """Write one tantivy index: tokens by row, or the vocabulary."""
+
+    def __init__(self, folder: Path, schema: Any = None) -> None:  # noqa: ANN401 - imported late
+        """Create the index with `schema`, or open the existing one without a schema."""
+        import tantivy
+
+        self._document = tantivy.Document
+        with _tantivy_errors():
+            if schema is None:
+                index = tantivy.Index.open(str(folder))
+            else:
+                folder.mkdir()
+                index = tantivy.Index(schema, path=str(folder))
+            self._index = records.register_tokeniser(index)
+            self._writer = self._index.writer(_BUILD_HEAP if schema else _UPDATE_HEAP, 1)
+
+    def add(self, **fields: object) -> None:
+        """Add a document: `row` and `words` (folded text), or a `word` of the vocabulary."""
+        with _tantivy_errors():
+            self._writer.add_document(self._document(**fields))
+
+    def delete(self, rows: Iterable[int]) -> None:
+        """Delete rows."""
+        with _tantivy_errors():
+            for row in rows:
+                self._writer.delete_documents_by_term("row", row)
+
+    def commit(self) -> None:
+        """Commit the changes since the last commit; a crash before it discards them all."""
+        with _tantivy_errors():
+            self._writer.commit()
+
+    def close(self) -> None:
+        """Commit, and wait for the merging of segments."""
+        with _tantivy_errors():
+            self._writer.commit()
+            self._writer.wait_merging_threads()
+
+    def known(self, tokens: Iterable[str]) -> set[str]:
+        """Return those of `tokens` that the index had when it was opened."""
+        searcher = self._index.searcher()
+        return {token for token in tokens if searcher.doc_freq("words", token)}
+
+    def vocabulary(self) -> list[str]:
+        """Return every token of the index."""
+        with _tantivy_errors():
+            self._index.reload()
+            return [token for token, _ in self._index.searcher().terms_with_prefix("words", "")]
+
+
+def _add_to_vocabulary(folder: Path, tokens: Iterable[str]) -> None:
+    schema = None if folder.exists() else records.vocabulary_schema()
+    vocabulary = TantivyWriter(folder, schema)
+    for token in tokens:
+        vocabulary.add(word=token)
+    vocabulary.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue.build import build_index
 from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.index import build_index
 from engine.core.types import Product
 
 TITLES = {

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.catalogue.build import build_index
 from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.index import build_index
 from engine.core.types import Decision, Product, Status
 from engine.prompts import QUESTION_FORMS
 from tests.engine.catalogue.conftest import BODIES, TITLES
