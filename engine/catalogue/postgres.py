@@ -153,19 +153,15 @@ class PostgresCatalogue:
 
     def __init__(self, address: str) -> None:
         """Connect. Raise CatalogueError if the server fails or does not have a catalogue."""
-        self._server = _Server(address)
+        self._products = products = _PostgresProducts(address)
         try:
-            self._count = self._server.count_products()
+            self._count = products.count()
         except CatalogueError:
-            self._server.close()
+            products.close()
             raise
-        self._products = _PostgresProducts(self._server)
-        self._decider = Decider(
-            self._products,
-            _PostgresIndex(self._server, "title", self._count),
-            _PostgresIndex(self._server, "body", self._count),
-            _PostgresVocabulary(self._server),
-        )
+        titles = _PostgresIndex(products, "title", self._count)
+        bodies = _PostgresIndex(products, "body", self._count)
+        self._decider = Decider(products, titles, bodies, vocabulary=products)
 
     def find(self, question: str) -> Decision:
         """Decide which products `question` means. Raise CatalogueError if the server fails."""
@@ -191,10 +187,12 @@ class PostgresCatalogue:
 
     def close(self) -> None:
         """Disconnect. Safe to call more than once."""
-        self._server.close()
+        self._products.close()
 
 
-class _Server:
+class _PostgresProducts:
+    """The products and the vocabulary."""
+
     def __init__(self, address: str) -> None:
         self._address = address
         with _server_errors(address):
@@ -202,7 +200,7 @@ class _Server:
             self._connection.execute(f"SET search_path TO {_SCHEMA}")
             self._connection.execute("SET default_transaction_read_only TO on")
 
-    def count_products(self) -> int:
+    def count(self) -> int:
         about = self.query("SELECT version, fold_version, products FROM about")
         if not about or about[0][:2] != (_VERSION, FOLD_VERSION):
             raise CatalogueError(
@@ -224,36 +222,43 @@ class _Server:
     def close(self) -> None:
         self._connection.close()
 
-
-class _PostgresProducts:
-    def __init__(self, server: _Server) -> None:
-        self._server = server
-
     def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
-        found = self._server.query(_BY_ROW, [list(rows)])
+        found = self.query(_BY_ROW, [list(rows)])
         by_id = {int(row[0]): Product(*row[1:]) for row in found}
         return {row: by_id[row] for row in rows if row in by_id}
 
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
-        found = self._server.query(_BY_UID, [list(uids)])
+        found = self.query(_BY_UID, [list(uids)])
         return [Product(*row) for row in found]
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        found = self._server.query(
+        found = self.query(
             "SELECT key, id, title FROM product WHERE key = ANY(%s) ORDER BY id LIMIT %s",
             [list(keys), limit],
         )
         return [(int(key), int(row), str(title)) for key, row, title in found]
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        return dict(
-            self._server.query("SELECT id, title FROM product WHERE id = ANY(%s)", [list(rows)])
+        return dict(self.query("SELECT id, title FROM product WHERE id = ANY(%s)", [list(rows)]))
+
+    def similar(self, token: str) -> list[str]:
+        """Return known tokens that equal `token` after deleting a letter from either or both."""
+        limit = max_edits(token)
+        if not limit or len(token) > _MAX_TOKEN:
+            return []
+        rests = sorted({token} | {token[:at] + token[at + 1 :] for at in range(len(token))})
+        found = self.query(
+            "SELECT word FROM slip WHERE rest = ANY(%s)"
+            " UNION SELECT word FROM word WHERE word = ANY(%s) AND titles > 0",
+            [rests, rests],
         )
+        scored = sorted((OSA.distance(token, str(other)), str(other)) for (other,) in found)
+        return [other for distance, other in scored if distance <= limit][:MAX_SIMILAR]
 
 
 class _PostgresIndex:
-    def __init__(self, server: _Server, kind: str, count: int) -> None:
-        self._server = server
+    def __init__(self, products: _PostgresProducts, kind: str, count: int) -> None:
+        self._products = products
         self._frequency = _FREQUENCY[kind]
         self._ranked = _RANKED.format(column=f"{kind}_words")
         self._count = count
@@ -277,30 +282,11 @@ class _PostgresIndex:
             "weights": [weights[token] for token in tokens],
             "limit": limit,
         }
-        return [int(row) for (row,) in self._server.query(self._ranked, values)] if rarest else []
+        return [int(row) for (row,) in self._products.query(self._ranked, values)] if rarest else []
 
     def _query_frequency(self, token: str) -> int:
-        found = self._server.query(self._frequency, [token])
+        found = self._products.query(self._frequency, [token])
         return int(found[0][0]) if found else 0
-
-
-class _PostgresVocabulary:
-    def __init__(self, server: _Server) -> None:
-        self._server = server
-
-    def similar(self, token: str) -> list[str]:
-        """Return known tokens that equal `token` after deleting a letter from either or both."""
-        limit = max_edits(token)
-        if not limit or len(token) > _MAX_TOKEN:
-            return []
-        rests = sorted({token} | {token[:at] + token[at + 1 :] for at in range(len(token))})
-        found = self._server.query(
-            "SELECT word FROM slip WHERE rest = ANY(%s)"
-            " UNION SELECT word FROM word WHERE word = ANY(%s) AND titles > 0",
-            [rests, rests],
-        )
-        scored = sorted((OSA.distance(token, str(other)), str(other)) for (other,) in found)
-        return [other for distance, other in scored if distance <= limit][:MAX_SIMILAR]
 
 
 def _connect(address: str) -> psycopg.Connection:
