@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypedDict
+from typing import IO, Any
 
 import msgspec
 
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Input, locked, reading, timestamp, write_atomic, writing
 from engine.prompts import PROMPT_VERSION
-
-if TYPE_CHECKING:
-    from openai.types.fine_tuning.job_create_params import Method
-    from openai.types.fine_tuning.supervised_hyperparameters_param import (
-        SupervisedHyperparametersParam,
-    )
 
 JOB_KIND, JOB_VERSION = "openai-job", 1
 JOB_FILE = "finetune.json"
@@ -234,42 +228,25 @@ OPTIONAL_FIELDS = frozenset({"method", "suffix", "seed", "metadata"})
 """The fields to leave out for a provider that refuses them."""
 
 
-class OptionalFields(TypedDict, total=False):
-    """The optional fields of a request for a job, as OpenAI names them."""
-
-    method: Method
-    hyperparameters: SupervisedHyperparametersParam
-    suffix: str
-    seed: int
-    metadata: dict[str, str]
-
-
-def optional_fields(settings: JobSettings, run: str, left_out: set[str]) -> OptionalFields:
-    """Return the optional fields for a job, except those that the server has refused."""
-    fields: OptionalFields = {}
-    values = _hyperparameters(settings)
-    if "method" not in left_out:
-        fields["method"] = {"type": "supervised"}
-        if values:
-            fields["method"]["supervised"] = {"hyperparameters": values}
-    elif values:
-        # The older field, the only one that some other providers know.
-        fields["hyperparameters"] = values
-    if settings.suffix and "suffix" not in left_out:
-        fields["suffix"] = settings.suffix
-    if settings.seed is not None and "seed" not in left_out:
-        fields["seed"] = settings.seed
-    if "metadata" not in left_out:
-        fields["metadata"] = {"balcao_run": run}
-    return fields
-
-
-def _hyperparameters(settings: JobSettings) -> SupervisedHyperparametersParam:
-    values: SupervisedHyperparametersParam = {}
-    if settings.epochs is not None:
-        values["n_epochs"] = settings.epochs
-    if settings.batch_size is not None:
-        values["batch_size"] = settings.batch_size
-    if settings.learning_rate is not None:
-        values["learning_rate_multiplier"] = settings.learning_rate
-    return values
+def optional_fields(settings: JobSettings, run: str, left_out: Collection[str]) -> dict[str, Any]:
+    """Return the optional fields of a request for a job, without those in `left_out`."""
+    chosen = {
+        "n_epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "learning_rate_multiplier": settings.learning_rate,
+    }
+    values = {name: value for name, value in chosen.items() if value is not None}
+    method: dict[str, Any] = {"type": "supervised"}
+    if values:
+        method["supervised"] = {"hyperparameters": values}
+    fields = {
+        "method": method,
+        "suffix": settings.suffix or None,
+        "seed": settings.seed,
+        "metadata": {"balcao_run": run},
+        # The older field, which some other providers know instead of `method`.
+        "hyperparameters": values if values and "method" in left_out else None,
+    }
+    return {
+        name: value for name, value in fields.items() if value is not None and name not in left_out
+    }
