@@ -46,8 +46,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao runs",
         usage="balcao runs [-h] [--json] [list | [follow] RUN | stop RUN | use RUN [--engine ID]]",
-        description="List training runs, follow one with a live curve, stop one, or make its"
-        " adapter an engine of the chat.",
+        description="Show and control the training runs of this machine.",
+        epilog="actions:\n"
+        "  list        list all runs (the default)\n"
+        "  follow RUN  show a run with a live curve until it ends\n"
+        "  stop RUN    save the run and stop it after its current step\n"
+        "  use RUN     make the adapter of a finished run an engine of the chat\n\n"
+        "Without RUN, follow and stop take the only active run.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", metavar="RUN", help="folder or name of the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
