@@ -63,8 +63,8 @@ async def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     rows = {"base": {"model": str(folder), "runtime": "transformers"}}
     app = BalcaoApp(settings.load(Path("none"), {}, {"engines": rows, "engine": "base"}))
     async with app.run_test(size=(160, 50)) as pilot:
-        counter = await cast("ChatScreen", app.screen).opened()
-        engine = counter.assistant.registry.get("base")
+        resources = await cast("ChatScreen", app.screen).session.ready()
+        engine = resources.registry.get("base")
         await pilot.press("f9")
         await until(lambda: isinstance(app.screen, EnginesScreen))
         await asyncio.sleep(2)

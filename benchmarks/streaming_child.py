@@ -196,7 +196,7 @@ class Measured(BalcaoApp):
     async def _do(self) -> None:
         screen = self.screen
         assert isinstance(screen, ChatScreen)  # noqa: S101 - it is the first one
-        await screen.opened()
+        await screen.session.ready()
         await asyncio.sleep(0.5)
         found = await (self._open(screen) if self._job[0] == "open" else self._stream(screen))
         self._result.write_text(json.dumps(found), encoding="utf-8")
@@ -210,14 +210,16 @@ class Measured(BalcaoApp):
     async def _open(self, screen: ChatScreen) -> dict[str, object]:
         told = conversation(int(self._job[1]))
         cpu, began = time.process_time(), time.perf_counter()
-        await screen.show(told)
+        screen.session.use(told)
+        await screen.show()
         await self._drawn()
         wall, used = time.perf_counter() - began, time.process_time() - cpu
         return {"wall": wall, "cpu": used, "widgets": len(screen.query("*"))}
 
     async def _stream(self, screen: ChatScreen) -> dict[str, object]:
         pieces = document(self._job[2])
-        await screen.show(conversation(TURNS))
+        screen.session.use(conversation(TURNS))
+        await screen.show()
         view = await body(self._job[1], screen.pane)
         await asyncio.sleep(1.0)
         lag, cpu, began = Lag(), time.process_time(), time.perf_counter()

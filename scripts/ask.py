@@ -10,15 +10,15 @@ import argparse
 import asyncio
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, closing
 from typing import Any, TextIO
 
 from msgspec.structs import asdict
 
 from engine.backends.registry import Registry
-from engine.chat.answer import Assistant
-from engine.chat.open import open_catalogue
+from engine.chat.open import Resources, open_catalogue
+from engine.chat.session import Session
 from engine.chat.wording import describe
 from engine.config.settings import Settings, load
 from engine.core import i18n
@@ -26,7 +26,7 @@ from engine.core.errors import UsageError
 from engine.core.events import Answered, Event, Loading, Piece
 from engine.core.i18n import tr
 from engine.core.text import json_line, one_line, printable
-from engine.core.types import Answer, Conversation, Hit, Mode, Status
+from engine.core.types import Answer, Hit, Mode, Status
 from scripts.common import DONE, FAILED, guarded, say
 
 
@@ -58,11 +58,12 @@ async def _answer_all(arguments: argparse.Namespace) -> int:
     with closing(open_catalogue(settings)) as catalogue:
         registry = Registry(settings)
         registry.get(settings.engine)
-        assistant = Assistant(registry, catalogue)
+        session = Session(settings, Resources(registry, catalogue))
         code = DONE
         try:
             for question in _lines(sys.stdin) if batch else [arguments.question]:
-                answer = await _answer(assistant, question, settings, as_json=arguments.json)
+                session.new()
+                answer = await _answer(session.ask(question), as_json=arguments.json)
                 code = max(code, _exit_code(answer, batch=batch))
         finally:
             await registry.close()
@@ -91,17 +92,14 @@ def _lines(stream: TextIO) -> Iterable[str]:
     return (line.strip() for line in stream if line.strip())
 
 
-async def _answer(
-    assistant: Assistant, question: str, settings: Settings, *, as_json: bool
-) -> Answer:
-    events = assistant.ask(question, settings.engine, settings.mode, Conversation())
-    told = ""
+async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
+    loading = ""
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Loading):
-                # A step tells how far it has come many times.
-                again, told = told == event.progress.label, event.progress.label
-                if again:
+                # A step reports its progress many times.
+                shown, loading = loading == event.progress.label, event.progress.label
+                if shown:
                     continue
             if not as_json:
                 _show(event)

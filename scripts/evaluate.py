@@ -17,14 +17,14 @@ import msgspec
 
 from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue, Retriever
-from engine.chat.answer import Assistant
+from engine.chat.answer import PendingAnswer
 from engine.chat.open import open_catalogue
 from engine.config.settings import Settings, load
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.events import Answered, Loading
 from engine.core.files import Manifest, describe_file, read_manifest, write_manifest
 from engine.core.text import one_line
-from engine.core.types import Answer, Conversation, Progress
+from engine.core.types import Answer, Progress
 from engine.evaluation import render, report
 from engine.evaluation.ask import ANSWERS_FILE, AnswerFile, Target, parse_targets
 from engine.evaluation.metrics import check_packages
@@ -203,12 +203,13 @@ async def _answer_all(
     jobs: _Jobs, answers: AnswerFile, settings: Settings, catalogue: Retriever, concurrency: int
 ) -> RunResult:
     registry = Registry(settings)
-    assistant = Assistant(registry, catalogue)
     with ProgressLine(sys.stderr) as line:
 
         async def ask(target: Target, question: Question) -> Answer:
-            events = assistant.ask(question.question, target.engine, target.mode, Conversation())
-            async with aclosing(events):
+            reply = PendingAnswer(
+                registry, catalogue, question.question, target.engine, target.mode
+            )
+            async with aclosing(reply.events()) as events:
                 async for event in events:
                     match event:
                         case Loading(progress):

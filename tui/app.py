@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
@@ -22,6 +21,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 from textual.widgets import Input, TextArea
 
+from engine.chat.session import Session
 from engine.config import paths
 from engine.config.settings import Settings
 from engine.core import i18n
@@ -38,7 +38,6 @@ from tui.textual_patches.driver import TerminalDriver, driver_for
 from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:
-    from engine.chat.open import Counter
     from tui.widgets.turns import RecordRequested
 
 
@@ -97,7 +96,7 @@ class BalcaoApp(App[None]):
         )
         self._settings = settings
         self._go_on = go_on
-        self._counter: asyncio.Future[Counter] | None = None
+        self._session = Session(settings)
         self.set_keymap(keys.keymap(settings.keys))
         self._choose_look(settings)
 
@@ -126,8 +125,7 @@ class BalcaoApp(App[None]):
 
     def get_default_screen(self) -> Screen[None]:
         """The chat is the first screen, so that the first frame is already it."""
-        self._counter = asyncio.get_running_loop().create_future()
-        return ChatScreen(self._settings, self._counter, self._typed, go_on=self._go_on)
+        return ChatScreen(self._session, self._typed, go_on=self._go_on)
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """Nothing blinks where motion is reduced."""
@@ -196,7 +194,7 @@ class BalcaoApp(App[None]):
                     action = partial(screen.action_command, command.name)
                     yield SystemCommand(command.title, tell, action)
             bar = screen.query_one(EngineBar)
-            for name, title in bar.titles.items():
+            for name, title in self._session.titles.items():
                 choose = partial(bar.choose, name)
                 yield SystemCommand(
                     tr("Engine: {title}", title=title), tr("Answers from here on"), choose
@@ -211,8 +209,8 @@ class BalcaoApp(App[None]):
         """Open records, over whatever screen asks for them."""
         from tui.screens.record import RecordScreen
 
-        opened = self._counter is not None and self._counter.done()
-        related = self._counter.result().catalogue.related if self._counter and opened else None
+        resources = self._session.resources
+        related = resources.catalogue.related if resources else None
         self.push_screen(RecordScreen(event.hits, related))
 
     def copy_to_clipboard(self, text: str) -> None:

@@ -9,7 +9,6 @@ from contextlib import aclosing
 
 from msgspec.structs import replace
 
-from engine.backends.base import Engine
 from engine.backends.catalogue import counter_stream
 from engine.backends.registry import Registry
 from engine.catalogue import phrases
@@ -17,8 +16,8 @@ from engine.catalogue.catalogue import Retriever
 from engine.catalogue.phrases import language_of
 from engine.chat import followup
 from engine.core import i18n
-from engine.core.errors import BalcaoError, EngineUnavailable, StoreError
-from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
+from engine.core.errors import BalcaoError, EngineUnavailable
+from engine.core.events import Answered, Event, Found, Loading, Piece
 from engine.core.types import (
     Answer,
     Chunk,
@@ -27,7 +26,6 @@ from engine.core.types import (
     Language,
     Message,
     Mode,
-    Problem,
     Progress,
     Request,
     Status,
@@ -37,110 +35,90 @@ from engine.core.types import (
 )
 from engine.fidelity.measure import fidelity
 from engine.prompts import chat_messages
-from engine.store.conversations import ConversationStore
-
-_SAVE_EVERY = 0.5
-"""Seconds between two writes of an answer that is coming: what a kill can lose."""
 
 
-class Assistant:
-    """Answers questions with any engine, from one catalogue, into one store."""
-
-    def __init__(
-        self, registry: Registry, catalogue: Retriever, store: ConversationStore | None = None
-    ) -> None:
-        self.registry = registry
-        self.catalogue = catalogue
-        self.store = store
-
-    async def ask(
-        self, question: str, engine_id: str, mode: Mode, conversation: Conversation
-    ) -> AsyncGenerator[Event]:
-        """Answer `question` as the conversation's next turn.
-
-        Closing the generator cancels; the words that came are kept, in the conversation and on
-        disk. An engine that cannot answer ends in `Answered` with a problem; UsageError is raised
-        for an engine that does not exist.
-        """
-        engine = self.registry.get(engine_id)
-        answering = _Answering(self, engine, mode, _encodable(question), conversation)
-        try:
-            async with aclosing(answering.events()) as events:
-                async for event in events:
-                    yield event
-        finally:
-            await answering.keep(finished=True)
-
-
-class _Answering:
-    """The state of one answer while it is given."""
+class PendingAnswer:
+    """An answer in progress: search the catalogue, build the prompt, stream, score."""
 
     def __init__(
         self,
-        assistant: Assistant,
-        engine: Engine,
-        mode: Mode,
+        registry: Registry,
+        catalogue: Retriever,
         question: str,
-        conversation: Conversation,
+        engine_id: str,
+        mode: Mode,
+        earlier: Sequence[Turn] = (),
     ) -> None:
-        self._assistant = assistant
-        self._engine = engine
-        self._conversation = conversation
-        self._history = conversation.messages()
+        """Prepare to answer `question`, asked after the turns `earlier`.
+
+        Raises UsageError for an unknown engine.
+        """
+        self._engine = registry.get(engine_id)
+        self._catalogue = catalogue
+        self._earlier = Conversation(turns=list(earlier))
         self._started = time.perf_counter()
         self._first_token = 0.0
         self._retrieval = 0.0
-        self._saved_at = 0.0
-        self._answer_id: int | None = None
-        self._pieces: list[str] = []
+        self._text = ""
+        self._finished = False
         self._answer = Answer(
-            question,
-            engine.info.id,
-            # The catalogue engine answers from the record whatever the mode.
-            Mode.GROUNDED if engine.verbatim else mode,
+            _encodable(question),
+            engine_id,
+            # The catalogue engine answers from the record in every mode.
+            Mode.GROUNDED if self._engine.verbatim else mode,
             Status.NONE,
             "",
             StopReason.CANCELLED,
         )
-        self._turn = Turn(question)
-        self._done = False
+
+    @property
+    def answer(self) -> Answer:
+        """The answer so far; scored once it is finished."""
+        if self._finished:
+            return self._answer
+        timing = Timing(self._retrieval, self._first_token, self._elapsed())
+        return replace(self._answer, text=self._text.strip(), timing=timing)
 
     async def events(self) -> AsyncGenerator[Event]:
-        """Everything that happens, in order."""
-        self._conversation.turns.append(self._turn)
+        """Yield what happens, ending with Answered. Closing the generator cancels the answer.
+
+        An engine that cannot answer ends in `Answered` with a problem.
+        """
         try:
-            async with aclosing(self._answer_it()) as events:
+            async with aclosing(self._answer_question()) as events:
                 async for event in events:
                     yield event
         except BalcaoError as error:
             self._answer = replace(
                 self._answer, stop_reason=StopReason.ERROR, problem=error.problem
             )
-        answer = self._finish()
-        self._done = True
-        not_saved = await self.keep(finished=True)
-        if not_saved:
-            yield NotSaved(not_saved)
-        yield Answered(answer)
+        yield Answered(self.finish())
 
-    async def _answer_it(self) -> AsyncGenerator[Event]:
+    def finish(self) -> Answer:
+        """Score the text that arrived, once, and return the final answer."""
+        if not self._finished:
+            answer = self.answer
+            product = None if answer.by_counter else answer.product
+            score = fidelity(answer.text, product.description if product else "")
+            self._answer, self._finished = replace(answer, fidelity=score), True
+        return self._answer
+
+    async def _answer_question(self) -> AsyncGenerator[Event]:
+        self._started = time.perf_counter()
         request = await self._look_up()
-        not_saved = await self._begin()
-        if not_saved:
-            yield NotSaved(not_saved)
         yield Found(request.decision, self._answer.verbatim)
-        async with aclosing(self._speak(request)) as spoken:
-            async for event in spoken:
+        async with aclosing(self._stream(request)) as events:
+            async for event in events:
                 yield event
 
     async def _look_up(self) -> Request:
         question = self._answer.question
-        language = _language([turn.question for turn in self._conversation.turns])
+        language = _language([*(turn.question for turn in self._earlier.turns), question])
         decision, leaned = await self._decide(question)
         self._retrieval = self._elapsed()
         history = self._turns_before(decision, leaned=leaned)
         mode = self._answer.mode
-        self._answer = self._turn.answer = replace(
+        self._answer = replace(
             self._answer,
             status=decision.status,
             sources=decision.hits,
@@ -159,42 +137,43 @@ class _Answering:
         A question from memory that names its product is asked alone, as a fine-tune has learned it:
         what another engine said of the product before would be repeated, or thrown in.
         """
-        picked = followup.picked(self._answer.question, self._conversation) is not None
+        picked = followup.picked(self._answer.question, self._earlier) is not None
         alone = decision.product is not None and not leaned and not picked
-        return () if alone and self._answer.mode is Mode.MEMORY else self._history
+        return () if alone and self._answer.mode is Mode.MEMORY else self._earlier.messages()
 
     async def _decide(self, question: str) -> tuple[Decision, bool]:
-        chosen = followup.picked(question, self._conversation)
+        chosen = followup.picked(question, self._earlier)
         if chosen:
             return chosen, False
         if phrases.courtesy(question, "en"):
             return Decision(Status.NONE), False
-        decision = await asyncio.to_thread(self._assistant.catalogue.find, question)
-        product = self._conversation.product
+        decision = await asyncio.to_thread(self._catalogue.find, question)
+        product = self._earlier.product
         undecided = decision.product is None
         if undecided and product and followup.leans_back(question):
             return followup.kept(product), True
         return decision, False
 
-    async def _speak(self, request: Request) -> AsyncGenerator[Event]:
+    async def _stream(self, request: Request) -> AsyncGenerator[Event]:
         if _has_nothing_to_answer_from(request.mode, request.decision):
-            # There is no record to answer from: a model could only invent, so it is not asked.
+            # Without a record a model could only invent, so it is not asked.
             chunks = counter_stream(request, for_model=not self._engine.verbatim)
         else:
-            async with aclosing(self._make_ready()) as steps:
+            async with aclosing(self._load()) as steps:
                 async for step in steps:
                     yield Loading(step)
             chunks = self._engine.stream(request)
         async with aclosing(chunks):
             async for chunk in chunks:
                 self._note(chunk)
-                # Some models begin with a blank; the answer that is kept does not.
-                text = chunk.text if self._pieces else chunk.text.lstrip()
+                # Some models begin with a blank; the saved answer does not.
+                text = chunk.text if self._text else chunk.text.lstrip()
                 if text:
-                    yield self._add(text)
-                    await self._keep_now_and_then()
+                    self._first_token = self._first_token or self._elapsed()
+                    self._text += text
+                    yield Piece(text)
 
-    async def _make_ready(self) -> AsyncGenerator[Progress]:
+    async def _load(self) -> AsyncGenerator[Progress]:
         availability = self._engine.availability()
         if not availability.ready:
             raise EngineUnavailable(availability.reason, availability.remedy)
@@ -213,62 +192,7 @@ class _Answering:
             notice=chunk.notice or answer.notice,
         )
 
-    def _add(self, text: str) -> Piece:
-        self._first_token = self._first_token or self._elapsed()
-        self._pieces.append(text)
-        return Piece(text)
-
-    def _finish(self) -> Answer:
-        """The answer as it stands, scored and timed, and so in the conversation."""
-        if self._done:
-            return self._answer
-        text = "".join(self._pieces).strip()
-        product = self._answer.product
-        record = "" if product is None or self._answer.by_counter else product.description
-        self._answer = self._turn.answer = replace(
-            self._answer,
-            text=text,
-            fidelity=fidelity(text, record),
-            timing=Timing(self._retrieval, self._first_token, self._elapsed()),
-        )
-        return self._answer
-
-    async def _begin(self) -> Problem | None:
-        store = self._assistant.store
-        if store is None:
-            return None
-        try:
-            self._answer_id = await asyncio.to_thread(
-                store.begin, self._conversation, self._answer.question, self._answer, self._turn
-            )
-        except StoreError as error:
-            return error.problem
-        return None
-
-    async def _keep_now_and_then(self) -> None:
-        if time.monotonic() - self._saved_at >= _SAVE_EVERY:
-            self._saved_at = time.monotonic()
-            await self.keep(finished=False)
-
-    async def keep(self, *, finished: bool) -> Problem | None:
-        """Put the words so far on disk, the whole answer once; returns why it could not be done."""
-        answer = self._finish()
-        if self._assistant.store is None or self._answer_id is None:
-            return None
-        answer_id = self._answer_id
-        if finished:
-            self._answer_id = None
-        try:
-            await asyncio.to_thread(
-                self._assistant.store.update, answer_id, answer, finished=finished
-            )
-        except StoreError as error:
-            self._turn.unsaved = finished
-            return error.problem
-        return None
-
     def _elapsed(self) -> float:
-        """Milliseconds since the question."""
         return (time.perf_counter() - self._started) * 1000
 
 

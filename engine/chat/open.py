@@ -1,4 +1,4 @@
-"""From settings to an open counter: the catalogue, the conversations, the assistant over both."""
+"""Open the catalogue, the engines and the conversation store from the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from engine.backends.registry import Registry
 from engine.catalogue import index as indexing
 from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.catalogue.postgres import PostgresCatalogue, is_address
-from engine.chat.answer import Assistant
 from engine.config import paths
 from engine.config.settings import Settings
 from engine.core.errors import StoreError
@@ -19,33 +18,33 @@ from engine.store.search import last_questions
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
-    """An open counter; `not_saving` says why conversations are not kept, if they are not."""
+class Resources:
+    """What a chat works with. `not_saving` is the reason why conversations cannot be saved."""
 
-    assistant: Assistant
+    registry: Registry
     catalogue: Retriever
+    store: ConversationStore | None = None
     not_saving: Problem | None = None
 
     def last_conversation(self) -> Conversation | None:
-        """The conversation that was spoken in last. Raises StoreError."""
-        store = self.assistant.store
-        listed = store.latest(limit=1) if store else []
-        return store.open(listed[0].id) if store and listed else None
+        """Return the conversation of the latest question. Raises StoreError."""
+        latest = self.store.latest(limit=1) if self.store else []
+        return self.store.open(latest[0].id) if self.store and latest else None
 
     def last_questions(self) -> list[str]:
-        """What was asked last in any conversation, the latest last."""
-        return last_questions(paths.conversations_file()) if self.assistant.store else []
+        """Return the latest questions of all conversations, the latest last."""
+        return last_questions(paths.conversations_file()) if self.store else []
 
     async def close(self) -> None:
         """Unload the engines and close the files."""
-        await self.assistant.registry.close()
+        await self.registry.close()
         self.catalogue.close()
-        if self.assistant.store:
-            self.assistant.store.close()
+        if self.store:
+            self.store.close()
 
 
 def open_catalogue(settings: Settings) -> Retriever:
-    """The catalogue that the settings name; the sample is built first if it is not there.
+    """Open the catalogue named in the settings, building the sample first if necessary.
 
     Raises CatalogueError, DataError.
     """
@@ -56,8 +55,8 @@ def open_catalogue(settings: Settings) -> Retriever:
     return Catalogue.open(Path(settings.catalogue).expanduser())
 
 
-def open_counter(settings: Settings) -> Counter:
-    """Everything that a chat needs. Conversations that cannot be kept do not stop it.
+def open_resources(settings: Settings) -> Resources:
+    """Open everything a chat needs; an unusable store does not prevent it.
 
     Raises CatalogueError, DataError.
     """
@@ -66,5 +65,5 @@ def open_counter(settings: Settings) -> Counter:
     try:
         store = ConversationStore(paths.conversations_file())
     except StoreError as error:
-        return Counter(Assistant(registry, catalogue), catalogue, error.problem)
-    return Counter(Assistant(registry, catalogue, store), catalogue, store.read_only)
+        return Resources(registry, catalogue, not_saving=error.problem)
+    return Resources(registry, catalogue, store, store.read_only)

@@ -31,7 +31,7 @@ async def chat(
 
 
 async def until_open(pilot: Pilot[None]) -> None:
-    """Wait until the counter is open, or has said why it is not."""
+    """Wait until the catalogue is open, or has said why it is not."""
     await until(lambda: bool(state(pilot)) and "opening" not in state(pilot))
     # The welcome looks at the engines after that.
     await until(lambda: not any("…" in text for text in words(pilot, "#works")))

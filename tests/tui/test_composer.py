@@ -268,7 +268,7 @@ async def test_a_long_paste_is_a_mark_and_is_asked_whole(catalogue_dir: Path) ->
         assert composer(pilot).text == "about [text 1: 980,000 letters]"
         await pilot.press("enter")
         await until(lambda: "… (980,005 letters)" in "".join(words(pilot, ".question")))
-        turns = pilot.app.screen.conversation.turns  # type: ignore[attr-defined]
+        turns = pilot.app.screen.session.conversation.turns  # type: ignore[attr-defined]
         assert turns[0].question == f"about {text}".strip()
         await pilot.press("up")
         assert composer(pilot).text == "[text 2: 980,005 letters]"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 from textual.app import App, ComposeResult
 from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
+from engine.chat.session import Session
 from engine.config.settings import Settings
 from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
 from tests.tui.driving import until
@@ -75,7 +75,7 @@ async def settle(pilot: Pilot[None]) -> None:
 
 async def opened(pilot: Pilot[None], turns: int) -> ConversationView:
     pane = pane_of(pilot)
-    welcome = Welcome(Settings(), asyncio.get_running_loop().create_future())
+    welcome = Welcome(Session(Settings()))
     await pane.show(conversation(turns), {"catalogue": "Catalogue"}, welcome)
     await settle(pilot)
     return pane

@@ -51,7 +51,8 @@ def told(page: EnginesScreen) -> str:
 
 def registry(pilot: Pilot[None]) -> Registry:
     (screen,) = [one for one in pilot.app.screen_stack if isinstance(one, ChatScreen)]
-    return screen.counter.result().assistant.registry
+    assert screen.session.resources
+    return screen.session.resources.registry
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -157,7 +158,7 @@ async def test_parameters_are_in_force_and_kept(catalogue_dir: Path, tiny: Tiny)
         await pilot.press("escape")
         view = await send(pilot, HELLO)
         await until(lambda: view.is_finished, seconds=120)
-        answer = pilot.app.screen.conversation.turns[-1].answer  # type: ignore[attr-defined] # the chat's
+        answer = pilot.app.screen.session.conversation.turns[-1].answer  # type: ignore[attr-defined] # the chat's
         assert answer.tokens.completion == 3
         assert answer.text != BASE[HELLO]
 
@@ -202,7 +203,7 @@ async def test_what_is_told_while_an_engine_is_looked_at_stays(catalogue_dir: Pa
     async with chat(catalogue_dir) as pilot:
         bar = pilot.app.screen.query_one(EngineBar)
         bar.show_availability()
-        bar.tell("There is no engine “nobody”.")
+        bar.report("There is no engine “nobody”.")
         await pilot.app.workers.wait_for_complete()
         assert state(pilot) == "There is no engine “nobody”."
         bar.show_availability()

@@ -20,12 +20,12 @@ from engine.core.errors import SettingsError
 from engine.core.types import Mode
 from tests.tui.driving import ask, chat, until
 from tui import keys
+from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
 from tui.textual_patches.widgets import FittingFooter
-from tui.widgets.engine_bar import EngineBar
 
 TUI = Path(__file__).resolve().parents[2] / "tui"
-SCREENS = [*sorted((TUI / "screens").glob("*.py")), TUI / "widgets" / "conversation_search.py"]
+SCREENS = sorted((TUI / "screens").glob("*.py"))
 
 
 def bindings() -> Iterator[Binding]:
@@ -70,14 +70,16 @@ async def test_a_screens_key_is_chosen_anew(catalogue_dir: Path) -> None:
 
 async def test_engines_modes_and_commands_by_the_mouse(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        bar = pilot.app.screen.query_one(EngineBar)
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        session = screen.session
         for column, engine in ((2, "catalogue"), (14, "base"), (28, "lora"), (42, "openai")):
             await pilot.click("#names", offset=(column, 0))
-            assert bar.engine == engine
+            assert session.engine == engine
         await pilot.click("#names", offset=(60, 0))
-        assert bar.engine == "openai"
+        assert session.engine == "openai"
         await pilot.click("#grounding")
-        assert bar.mode is Mode.MEMORY
+        assert session.mode is Mode.MEMORY
         await pilot.click("FooterKey.-command-palette")
         await until(lambda: isinstance(pilot.app.screen, CommandPalette))
 

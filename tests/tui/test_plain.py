@@ -13,7 +13,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from engine.chat.open import open_counter
+from engine.chat.open import open_resources
+from engine.chat.session import Session
 from engine.config import paths, settings
 from engine.core.events import Piece
 from engine.core.types import StopReason
@@ -21,9 +22,10 @@ from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
 from tests.tui.terminals import ROOT, UTF8, terminal
-from tui.plain.chat import PlainChat, _Telling
-from tui.plain.commands import COMMANDS
-from tui.plain.terminal import Voice
+from tui.commands import slash
+from tui.commands.table import PLAIN_COMMANDS
+from tui.plain.chat import AnswerWriter, PlainChat
+from tui.plain.terminal import LineTerminal
 
 RECORD = ROWS[0][2]
 
@@ -32,8 +34,8 @@ def transcript(catalogue: Path, *lines: str, typed: str = "") -> list[str]:
     """What is said while these lines are asked, one after the other."""
     said = io.StringIO()
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False})
-    voice = Voice(io.StringIO("\n".join(lines) + "\n"), said)
-    chat = PlainChat(chosen, open_counter(chosen), voice)
+    terminal = LineTerminal(io.StringIO("\n".join(lines) + "\n"), said)
+    chat = PlainChat(Session(chosen, open_resources(chosen)), terminal)
     try:
         chat.converse(typed)
     finally:
@@ -66,7 +68,7 @@ def test_engines_and_modes_are_changed_by_name(catalogue_dir: Path) -> None:
     assert said[2].startswith("Not available: ")
     assert said[4].endswith("from memory.")
     assert said[7] == "OpenAI answers. Models see the record."
-    assert said[-3].startswith("There is no engine named “nobody”.")
+    assert said[-3].startswith("There is no engine “nobody”")
     assert said[-1].startswith("There is no mode “x”")
 
 
@@ -90,7 +92,7 @@ def test_one_question_to_every_engine_and_the_lot_as_markdown(catalogue_dir: Pat
 
 def test_one_more_answer_to_the_last_question(catalogue_dir: Path) -> None:
     said = transcript(catalogue_dir, "/regenerate", "canvas stool blue", "/regenerate", "/open 1")
-    assert said[1] == "There is no question yet."
+    assert said[1] == "There is no question here yet."
     assert said.count("Catalogue: Folds flat and floats.") == 2
     said = transcript(catalogue_dir, "/history floats", "/open 1", "/export json", "/export x")
     assert said.count("Catalogue: Folds flat and floats.") == 2
@@ -104,9 +106,11 @@ def test_slips_are_told_and_do_no_harm(catalogue_dir: Path) -> None:
         catalogue_dir, "/nonsense", "/open 1", "/record", "/copy", "/export", "/compare", "",
         "//nonsense", "/help", "/quit", "never said",
     )  # fmt: skip
-    assert said[1].startswith("There is no command /nonsense.")
+    assert said[1].startswith("There is no command “/nonsense”")
     assert "Catalogue: I don't have that in the catalogue." in said
-    assert all(any(line.startswith(f"/{one.name}") for line in said) for one in COMMANDS)
+    assert all(
+        any(line.startswith(f"/{slash.called(one)}") for line in said) for one in PLAIN_COMMANDS
+    )
     assert said[-1] == "You: /quit"
 
 
@@ -126,19 +130,19 @@ def test_nothing_that_acts_on_a_terminal_is_said(catalogue_dir: Path) -> None:
 
 def test_a_blank_before_the_first_word_is_not_said_twice() -> None:
     said = io.StringIO()
-    telling = _Telling(Voice(io.StringIO(), said), "Base Llama")
+    writer = AnswerWriter(LineTerminal(io.StringIO(), said), "Base Llama")
     for text in (" ", " Two ", " coats"):
-        telling.tell(Piece(text))
-    telling.end()
+        writer.write(Piece(text))
+    writer.end()
     assert said.getvalue() == "Base Llama: Two  coats\n"
 
 
 def test_half_a_word_is_held_back_until_the_rest_of_it_is_there() -> None:
     said = io.StringIO()
-    voice = Voice(io.StringIO(), said)
-    voice.speak("One ca")
+    terminal = LineTerminal(io.StringIO(), said)
+    terminal.stream("One ca")
     assert said.getvalue() == "One "
-    voice.speak("t\n")
+    terminal.stream("t\n")
     assert said.getvalue() == "One cat\n"
 
 

@@ -136,12 +136,12 @@ async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Pa
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
-        await until(lambda: screen.bar.engine == "lora-my-run")
+        await until(lambda: screen.session.engine == "lora-my-run")
         # Its base is not there, which the bar says as of any engine.
         await until(lambda: "Not available" in state(pilot))
         assert "LoRA My Run" in str(screen.query_one("#names", Static).render())
         await pilot.press("f2")
-        assert screen.bar.engine == "catalogue"
+        assert screen.session.engine == "catalogue"
     assert engines_file.engine_of(tmp_path / "My Run") == "lora-my-run"
 
 

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from tui.commands.slash import Called, as_question, is_command, suggestions, understood
+from engine.core.errors import UsageError
+from tui.commands.slash import as_question, is_command, parse, suggestions
 from tui.commands.table import COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_is_called_by_its_name(command: object) -> None:
     name = getattr(command, "name", "")
-    called = understood(f"/{name}")
-    assert isinstance(called, Called)
+    called = parse(f"/{name}")
     assert called.command is command
-    called = understood(suggestions(f"/{name}", {})[0].text)
-    assert isinstance(called, Called)
+    called = parse(suggestions(f"/{name}", {})[0].text)
     assert called.command is command
 
 
 def test_a_name_may_be_cut_short_while_it_means_one() -> None:
-    called = understood("/ENG lora ")
-    assert isinstance(called, Called)
+    called = parse("/ENG lora ")
     assert (called.command.name, called.argument) == ("engine", "lora")
-    assert understood("/conv") == understood("/history")
-    assert understood("/co").startswith("“/co” may be /co")  # type: ignore[union-attr]
+    assert parse("/conv") == parse("/history")
+    with pytest.raises(UsageError, match="“/co” may be /co"):
+        parse("/co")
 
 
 @pytest.mark.parametrize(
@@ -38,10 +37,10 @@ def test_a_name_may_be_cut_short_while_it_means_one() -> None:
     ],
 )
 def test_what_is_no_command_is_one_sentence(typed: str, sentence: str) -> None:
-    told = understood(typed)
-    assert isinstance(told, str)
-    assert sentence in told
-    assert told.isprintable()
+    with pytest.raises(UsageError) as raised:
+        parse(typed)
+    assert sentence in str(raised.value)
+    assert str(raised.value).isprintable()
 
 
 def test_two_slashes_are_a_question() -> None:
@@ -62,5 +61,5 @@ def test_arguments_are_offered() -> None:
 
 
 def test_dashes_stand_for_underscores_and_parts_are_found() -> None:
-    assert isinstance(understood("/next-engine"), Called)
+    assert parse("/next-engine").command.name == "next_engine"
     assert "/new" in [offer.text for offer in suggestions("/conve", {})]

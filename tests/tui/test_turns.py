@@ -204,4 +204,4 @@ async def test_sending_lets_the_turn_go(catalogue_dir: Path) -> None:
         await ask(pilot, SHELF)
         assert not selected(pilot)
         assert isinstance(pilot.app.screen, ChatScreen)
-        assert pilot.app.screen.selected is None
+        assert pilot.app.screen.session.selected is None

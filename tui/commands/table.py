@@ -1,57 +1,64 @@
-"""The commands of the chat: keys, footer, palette, help and settings all read this one table."""
+"""The commands of the chat: keys, footer, palette, help and both front ends read this table."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
-
 from msgspec import Struct
+from msgspec.structs import replace
 
+from engine.chat.session import Session
+from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tui.screens.chat import ChatScreen
-
-    Run = Callable[..., Awaitable[None] | None]
+from tui.commands import actions
+from tui.commands.actions import Action
+from tui.commands.view import View
 
 
 class Command(Struct, frozen=True):
-    """One thing that the chat does when told to.
-
-    `name` is its name in the settings and in docs/guide/keys.md, `title` is for footer and palette,
-    `does` for the help page. `run` names a function below tui.commands as "module:function",
-    imported when it is first needed; it gets the chat's screen and may be a coroutine, which is
-    awaited before the next key is taken. What waits for a person therefore starts a worker.
-    `keys` are joined with commas; without any the command is in the palette alone until
-    settings give it one. Behind a slash in the composer each is called by its name
-    (tui.commands.slash), with an argument where it `takes` one: the function gets it after the
-    screen, empty where none was given.
-    """
+    """One command. In the full-screen chat its keys, its palette entry or `/name` run it."""
 
     name: str
+    """Its name in the settings and in docs/guide/keys.md."""
     title: str
+    """For footer and palette."""
     does: str
-    run: str
+    """For the help page."""
+    run: Action
     keys: str = ""
+    """Joined with commas; empty for commands that only the settings give a key."""
     in_footer: bool = False
     in_palette: bool = True
     priority: bool = False
     """Whether its keys go before those of the composer, which has the focus."""
     called: str = ""
-    """What it is called behind a slash, where that is shorter than its name."""
+    """Its name after a slash, if that is shorter."""
     takes: str = ""
-    """What the argument is, for a person to read: "engine", "question"."""
+    """What may follow the name: "engine", "question" or "file"."""
+    waits: bool = False
+    """Whether it waits for the user or the disk; keys are handled meanwhile."""
+    plain: str | None = None
+    """What may follow the name in the plain chat; None if the plain chat lacks the command."""
+    plain_does: str = ""
+    """For the plain chat's help, where `does` is wrong there."""
+    on_screen: bool = True
+    """Whether the full-screen chat has the command."""
 
 
-COMMANDS = (
-    Command("help", tr("Help"), tr("this page"), "answers:help_page", "f1", in_footer=True),
+_TABLE = (
+    Command(
+        "help",
+        tr("Help"),
+        tr("this page"),
+        actions.page("help"),
+        "f1",
+        in_footer=True,
+        plain="",
+        plain_does=tr("these commands"),
+    ),
     Command(
         "next_engine",
         tr("Engine"),
         tr("the next engine answers; draft and conversation stay"),
-        "answers:next_engine",
+        actions.next_engine,
         "f2",
         in_footer=True,
     ),
@@ -59,54 +66,73 @@ COMMANDS = (
         "engine",
         tr("Engine by name"),
         tr("that engine answers from here on; without a name, the next one"),
-        "answers:engine",
+        actions.engine,
         in_palette=False,
         takes="engine",
+        plain=tr("[NAME]"),
+        plain_does=tr("the engines, or the one that answers from here on"),
     ),
     Command(
         "engines",
         tr("Engines"),
         tr("the engines: state, model, memory; choose, load, unload, set parameters"),
-        "answers:pick",
+        actions.page("engines"),
         "f9",
+        waits=True,
     ),
     Command(
         "runs",
         tr("Runs"),
         tr("the training runs: how far they are, and their loss"),
-        "answers:see",
+        actions.page("runs"),
         "f10",
+        waits=True,
+        plain="",
     ),
     Command(
         "compare",
         tr("Compare"),
         tr("put the draft, or the last question, to every engine that is ready"),
-        "answers:compare",
+        actions.compare,
         "f3",
         in_footer=True,
         takes="question",
+        waits=True,
+        plain=tr("[QUESTION]"),
+        plain_does=tr("one question to every engine that is ready"),
     ),
     Command(
         "record",
         tr("Record"),
         tr("open the record that the last answer rests on, or the selected turn's"),
-        "turns:record",
+        actions.record,
         "f4",
         in_footer=True,
+        plain="[N]",
+        plain_does=tr("the record that the last answer rests on"),
+    ),
+    Command(
+        "original",
+        "",
+        tr("the same as the data set has it"),
+        actions.original,
+        plain="[N]",
+        on_screen=False,
     ),
     Command(
         "mode",
         tr("Mode"),
         tr("grounded (models see the record) or from memory (they see the question alone)"),
-        "answers:mode",
+        actions.mode,
         "f5",
         in_footer=True,
+        plain="[grounded|memory]",
     ),
     Command(
         "marks",
         tr("Marks"),
         tr("mark which words of the answers are the record's, and which are not"),
-        "answers:marks",
+        actions.marks,
         "f6",
         priority=True,  # the text area would select the line
     ),
@@ -114,105 +140,127 @@ COMMANDS = (
         "copy",
         tr("Copy"),
         tr("copy the last answer, or the selected turn's (with the mouse: select, then Ctrl+C)"),
-        "turns:copy",
+        actions.copy,
         "f8",
+        plain="",
+        plain_does=tr("the last answer to where it can be pasted from"),
     ),
     Command(
         "copy_record",
         tr("Copy the record"),
         tr("copy the description that the answer rests on"),
-        "turns:copy_record",
+        actions.copy_record,
+        plain="",
     ),
     Command(
         "regenerate",
         tr("Answer again"),
         tr("one more answer to the question, by the engine chosen; all are kept"),
-        "turns:regenerate",
+        actions.regenerate,
         "ctrl+r",
         takes="engine",
+        plain=tr("[NAME]"),
     ),
     Command(
         "next_answer",
         tr("Next answer"),
         tr("another answer to the question: the conversation goes on from it"),
-        "turns:next_answer",
+        actions.next_answer,
         "ctrl+s",
+        plain="",
     ),
     Command(
         "previous_answer",
         tr("Previous answer"),
         tr("the same the other way round"),
-        "turns:previous_answer",
+        actions.previous_answer,
+        plain="",
     ),
     Command(
         "edit",
         tr("Edit the question"),
         tr("edit the question and go on from there; what came after is kept"),
-        "turns:edit",
+        actions.edit,
         "ctrl+g",
     ),
     Command(
         "fork",
         tr("Fork here"),
         tr("go on in a copy of the conversation that ends with this turn"),
-        "turns:fork",
+        actions.fork,
     ),
     # Ctrl with an arrow is beyond a bare console; Ctrl+T goes round.
     Command(
         "previous_turn",
         tr("Turn above"),
         tr("select the turn above: commands act on it; Escape lets it go"),
-        "turns:select_previous",
+        actions.previous_turn,
         "ctrl+up,ctrl+t",
     ),
     Command(
-        "next_turn", tr("Turn below"), tr("select the turn below"), "turns:select_next", "ctrl+down"
+        "next_turn", tr("Turn below"), tr("select the turn below"), actions.next_turn, "ctrl+down"
     ),
     # Not in the footer, which is full at 80 columns.
     Command(
         "new_conversation",
         tr("New"),
         tr("begin a new conversation"),
-        "conversations:new",
+        actions.new_conversation,
         keys="ctrl+n",
         called="new",
+        plain="",
     ),
     Command(
         "conversations",
         tr("History"),
         tr("the conversations so far, to go on with one"),
-        "conversations:choose",
+        actions.page("history"),
         "ctrl+o",
         in_footer=True,
         called="history",
+        waits=True,
+        plain=tr("[WORDS]"),
+    ),
+    Command(
+        "open",
+        "",
+        tr("one of those that were listed, to go on with it"),
+        actions.open_listed,
+        plain="N",
+        on_screen=False,
     ),
     Command(
         "export",
         tr("Export"),
         tr("this conversation as Markdown, to read, into a file"),
-        "conversations:export_markdown",
+        actions.export,
+        waits=True,
+        plain="[markdown|json]",
+        plain_does=tr("this conversation into a file"),
     ),
     Command(
         "export_json",
         tr("Export as JSON"),
         tr("this conversation with everything known of it, to import again"),
-        "conversations:export_json",
+        actions.export_json,
+        waits=True,
     ),
     Command(
         "import",
         tr("Import"),
         tr("conversations that were exported as JSON"),
-        "conversations:import_file",
+        actions.import_file,
         takes="file",
+        waits=True,
     ),
     Command(
-        "cancel", tr("Cancel"), tr("stop the answer; what came stays"), "answers:cancel", "escape"
+        "cancel", tr("Cancel"), tr("stop the answer; what came stays"), actions.cancel, "escape"
     ),
     Command(
         "scroll_up",
         tr("Scroll up"),
         tr("a page up"),
-        "answers:scroll_up",
+        actions.scroll("up"),
         "pageup",
         in_palette=False,
         priority=True,
@@ -221,24 +269,33 @@ COMMANDS = (
         "scroll_down",
         tr("Scroll down"),
         tr("a page down"),
-        "answers:scroll_down",
+        actions.scroll("down"),
         "pagedown",
         in_palette=False,
         priority=True,
     ),
     # Its key is the app's, so that it works on every screen; the palette has Textual's own.
     Command(
-        "quit", tr("Quit"), tr("leave; the conversation is kept"), "answers:leave", in_palette=False
+        "quit",
+        tr("Quit"),
+        tr("leave; the conversation is kept"),
+        actions.leave,
+        in_palette=False,
+        plain="",
     ),
 )
-_BY_NAME = {command.name: command for command in COMMANDS}
+COMMANDS = tuple(command for command in _TABLE if command.on_screen)
+COMMANDS_BY_NAME = {command.name: command for command in COMMANDS}
+PLAIN_COMMANDS = tuple(
+    replace(command, takes=command.plain, does=command.plain_does or command.does)
+    for command in _TABLE
+    if command.plain is not None
+)
 
 
-async def carry_out(name: str, screen: ChatScreen, argument: str = "") -> None:
-    """Run the command of that name on the chat's screen; one that takes no argument gets none."""
-    command = _BY_NAME[name]
-    module, function = command.run.split(":")
-    run = cast("Run", getattr(import_module(f"tui.commands.{module}"), function))
-    waited_for = run(screen, argument) if command.takes else run(screen)
-    if waited_for is not None:
-        await waited_for
+async def run_command(command: Command, session: Session, view: View, argument: str = "") -> None:
+    """Run a command; report the error if it fails."""
+    try:
+        await command.run(session, view, argument)
+    except BalcaoError as error:
+        view.report(str(error), error=True)

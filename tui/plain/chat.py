@@ -1,30 +1,28 @@
-"""The plain chat: a question a line, its answer below, commands that begin with a slash."""
+"""The plain chat: a question per line, its answer below, commands that begin with a slash."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from engine.backends.registry import Registry
-from engine.chat.open import open_counter
+from engine.chat.open import Resources, open_resources
+from engine.chat.session import Session
 from engine.chat.wording import describe, title_of
 from engine.config.settings import Settings
-from engine.core.errors import BalcaoError
+from engine.core.errors import BalcaoError, UsageError, why
 from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
-from engine.core.i18n import tr
+from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
-from engine.core.types import Answer, Conversation, Hit, Mode, Turn
-from tui.plain.commands import SLASH, carry_out
-from tui.plain.terminal import HUNG_UP, Gone, Parting, Voice, edit_lines
+from engine.core.types import Answer, Decision, Hit, Mode, Turn
+from tui.commands import slash
+from tui.commands.table import PLAIN_COMMANDS, run_command
+from tui.plain.terminal import HUNG_UP, ExitSignals, HungUp, LineTerminal, edit_lines
 from tui.terminal import is_dumb
 from tui.textual_patches.typeahead import without_keys
-
-if TYPE_CHECKING:
-    from engine.chat.open import Counter
-    from engine.store.search import ConversationSummary
 
 _MODES = {
     Mode.GROUNDED: tr("Models see the record."),
@@ -33,74 +31,93 @@ _MODES = {
 
 
 class PlainChat:
-    """One conversation, any engine; what is seen by the commands of tui.plain.commands."""
+    """Reads lines and runs them, one after the other, until the user quits."""
 
     def __init__(
-        self, settings: Settings, counter: Counter, voice: Voice, parting: Parting | None = None
+        self, session: Session, terminal: LineTerminal, signals: ExitSignals | None = None
     ) -> None:
-        """`parting` hears whatever ends the chat from outside."""
-        self.counter = counter
-        self.voice = voice
-        self.engine = settings.engine
-        self.mode = settings.mode
-        self.titles = {name: one_line(title) for name, title in Registry(settings).titles.items()}
-        self.conversation = Conversation()
-        self.listed: list[ConversationSummary] = []
-        """The conversations that were listed last, to be opened by their number there."""
-        self.left = False
-        self._parting = parting or Parting()
+        """Chat in an open session; `signals` end the chat from outside."""
+        self.view = PlainView(session, terminal)
+        self._session = session
+        self._terminal = terminal
+        self._signals = signals or ExitSignals()
         self._runner = asyncio.Runner()
 
     def converse(self, typed: str = "") -> None:
-        """Answer line after line until the end of them; `typed` came before the first."""
-        for line in self.voice.lines(typed):
-            if self._parting.code:
+        """Answer line after line; `typed` was typed before the first."""
+        for line in self._terminal.lines(typed):
+            if self._signals.code:
                 return
             if line is None:
-                self.voice.tell(tr("Ctrl-D or /quit leaves."))
+                self._terminal.report(tr("Ctrl-D or /quit leaves."))
             elif line.strip():
-                self._take(line.strip())
-            if self.left or self._parting.code:
+                self._answer(line.strip())
+            if self.view.left or self._signals.code:
                 return
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the session's resources."""
         with self._runner as runner:
-            runner.run(self.counter.close())
+            if self._session.resources:
+                runner.run(self._session.resources.close())
 
-    def until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do it; Ctrl-C stops it, and what came until then is kept."""
+    def _answer(self, line: str) -> None:
+        try:
+            if slash.is_command(line):
+                call = slash.parse(line, PLAIN_COMMANDS)
+                self.run_until_stopped(
+                    run_command(call.command, self._session, self.view, call.argument)
+                )
+            else:
+                self.run_until_stopped(self.view.ask(slash.as_question(line)))
+        except BalcaoError as error:
+            self._terminal.report(str(error))
+
+    def run_until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work`; Ctrl-C stops it, and the text that arrived is saved."""
         try:
             self._runner.run(work)
         except KeyboardInterrupt:
-            self.voice.tell(tr("Stopped."))
+            self._terminal.report(tr("Stopped."))
 
-    def show(self, conversation: Conversation) -> None:
-        """Say a whole conversation, and go on with it."""
-        self.conversation = conversation
-        for turn in conversation.turns:
-            self.voice.say(tr("\nYou: {question}", question=turn.question))
-            for answer in turn.answers:
-                self.say_answer(answer)
 
-    def say_answer(self, answer: Answer) -> None:
-        """Say an answer that is whole, and what is told about it."""
-        title = self.titles.get(answer.engine, one_line(answer.engine))
-        self.voice.say(f"{title}: {answer.text}" if answer.text else f"{title}:")
-        self._say_about(answer)
+class PlainView:
+    """What the commands do in the plain chat (tui.commands.view.View)."""
 
-    def tell_engine(self) -> None:
-        """Say who answers from here on, and whether it can."""
-        availability = self.counter.assistant.registry.get(self.engine).availability()
-        self.voice.tell(
+    is_answering = False
+    """A command runs only after the answer before it."""
+    draft = ""
+
+    def __init__(self, session: Session, terminal: LineTerminal) -> None:
+        self._session = session
+        self._terminal = terminal
+        self.left = False
+
+    async def ask(self, question: str) -> None:
+        """Write the answer to a question while it arrives."""
+        await self._write_answer(self._session.ask(question), self._session.engine)
+
+    async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:  # noqa: ARG002 - for the screen
+        """Write one more answer to a turn."""
+        await self._write_answer(self._session.ask_again(turn, engine_id), engine_id)
+
+    def report(self, sentence: str, *, error: bool = False) -> None:  # noqa: ARG002 - no colours here
+        """Write a sentence."""
+        self._terminal.report(sentence)
+
+    def show_engine(self) -> None:
+        """Write which engine and mode answer next, and why the engine is not ready."""
+        session = self._session
+        self.report(
             tr(
                 "{titles} answers. {modes}",
-                titles=self.titles[self.engine],
-                modes=_MODES[self.mode],
+                titles=session.titles[session.engine],
+                modes=_MODES[session.mode],
             )
         )
+        availability = self._resources.registry.get(session.engine).availability()
         if not availability.ready:
-            self.voice.tell(
+            self.report(
                 tr(
                     "Not available: {reason} {remedy}",
                     reason=availability.reason,
@@ -108,90 +125,204 @@ class PlainChat:
                 )
             )
 
-    def _take(self, line: str) -> None:
+    show_mode = show_engine
+
+    async def choose_engine(self) -> None:
+        """List the engines."""
+        for engine_id, availability in (await self._session.availability()).items():
+            state = (
+                tr("ready")
+                if availability.ready
+                else tr("not ready: {reason}", reason=availability.reason)
+            )
+            here = tr(", answers now") if engine_id == self._session.engine else ""
+            self.report(f"{engine_id}: {self._session.titles[engine_id]}, {state}{here}")
+
+    async def show(self) -> None:
+        """Write the whole conversation."""
+        if not self._session.conversation.turns:
+            self.report(tr("A new conversation; the one before is kept."))
+        for turn in self._session.conversation.turns:
+            self._terminal.write(tr("\nYou: {question}", question=turn.question))
+            for answer in turn.answers:
+                self._write_whole(answer)
+
+    async def show_turn(self, index: int) -> None:
+        """Write the selected answer of a turn."""
+        answer = self._session.conversation.turns[index].answer
+        if answer:
+            self._write_whole(answer)
+
+    def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:
+        """Write the first record."""
+        product = hits[0].product
+        title = title_of(product)
+        self.report(
+            tr("{title_of}, as in the data set:", title_of=title) if original else f"{title}:"
+        )
+        text = product.original if original else product.description
+        self._terminal.write(text or tr("(no description)"))
+
+    async def compare(self, question: str) -> None:
+        """Write the record, and every answer once it is complete."""
+        if not question:
+            raise UsageError(tr("There is no question yet."), tr("Write one behind /compare."))
+        availability = await self._session.availability()
+        ready = [name for name, state in availability.items() if state.ready]
+        for name, state in availability.items():
+            if not state.ready:
+                self.report(f"{self._session.titles[name]}: {state.reason}")
+        record_written = False
+        async with aclosing(self._session.compare(question, ready)) as events:
+            async for _, event in events:
+                match event:
+                    case Found(decision) if decision.product and not record_written:
+                        record_written = True
+                        self._write_record(decision)
+                    case Answered(answer):
+                        self._write_whole(answer)
+                    case _:
+                        pass
+
+    async def open_page(self, page: str, argument: str = "") -> None:
+        """Write the commands, the runs, or the conversations that contain `argument`."""
+        match page:
+            case "history":
+                self._write_history(argument)
+            case "runs":
+                self._write_runs()
+            case _:
+                self._write_help()
+
+    def copy(self, text: str) -> None:
+        """Copy a text to the clipboard, or to a file."""
+        from tui.clipboard import copy, copy_to_file
+
         try:
-            if line.startswith(SLASH) and not line.startswith(SLASH * 2):
-                carry_out(line.removeprefix(SLASH), self)
-            else:
-                # Two slashes begin a question that begins with one.
-                question = line.removeprefix(SLASH) if line.startswith(SLASH) else line
-                self.until_stopped(self._answer(question))
-        except BalcaoError as error:
-            self.voice.tell(str(error))
+            where = copy(text) or str(copy_to_file(text))
+        except OSError as error:
+            self.report(tr("It cannot be copied: {error}.", error=why(error)))
+        else:
+            self.report(tr("Copied: it is in {where}.", where=where))
 
-    async def _answer(self, question: str) -> None:
-        turns = self.conversation.turns
-        before = len(turns)
-        events = self.counter.assistant.ask(question, self.engine, self.mode, self.conversation)
-        await self.tell_answer(events, lambda: turns[-1] if len(turns) > before else None)
+    async def cancel(self) -> None:
+        """Do nothing: no answer arrives while a command runs."""
 
-    async def tell_answer(
-        self, events: AsyncGenerator[Event], turn: Callable[[], Turn | None]
-    ) -> None:
-        """Say an answer of the engine chosen as it comes; `turn` gives its turn, once it is there.
+    async def leave(self) -> None:
+        """End the chat after this command."""
+        self.left = True
 
-        Cancelling the task cancels the answer: what came stays.
-        """
-        telling = _Telling(self.voice, self.titles[self.engine])
+    @property
+    def _resources(self) -> Resources:
+        if self._session.resources is None:
+            raise AssertionError("the plain chat opens its resources first")
+        return self._session.resources
+
+    async def _write_answer(self, events: AsyncGenerator[Event], engine_id: str) -> None:
+        writer = AnswerWriter(self._terminal, self._session.titles[engine_id])
+        answer: Answer | None = None
         try:
             async with aclosing(events):
                 async for event in events:
-                    telling.tell(event)
+                    writer.write(event)
+                    if isinstance(event, Answered):
+                        answer = event.answer
         finally:
-            telling.end()
-            ended = turn()
-            if ended and ended.answer:
-                self._say_about(ended.answer)
+            writer.end()
+            answer = answer or self._session.answer
+            if answer:
+                self._write_details(answer)
 
-    def _say_about(self, answer: Answer) -> None:
+    def _write_whole(self, answer: Answer) -> None:
+        title = self._session.titles.get(answer.engine, one_line(answer.engine))
+        self._terminal.write(f"{title}: {answer.text}" if answer.text else f"{title}:")
+        self._write_details(answer)
+
+    def _write_details(self, answer: Answer) -> None:
         if answer.problem:
-            self.voice.tell(f"{answer.problem.message} {answer.problem.remedy}")
+            self.report(f"{answer.problem.message} {answer.problem.remedy}")
         if answer.notice:
-            self.voice.tell(answer.notice)
-        self.voice.tell(f"({describe(answer, source=False)})")
+            self.report(answer.notice)
+        self.report(f"({describe(answer, source=False)})")
         if answer.sources:
-            self.voice.tell(_source(answer.sources))
+            self.report(_source(answer.sources))
+
+    def _write_record(self, decision: Decision) -> None:
+        if decision.product:
+            title = title_of(decision.product)
+            self.report(tr("The catalogue's record, {title_of}:", title_of=title))
+            self._terminal.write(decision.product.description or tr("(no description)"))
+
+    def _write_help(self) -> None:
+        self._terminal.write(
+            tr("Anything else than a command is a question. A line that ends in a backslash")
+        )
+        self._terminal.write(tr("goes on with the next. Ctrl-C stops an answer; Ctrl-D leaves."))
+        for command in PLAIN_COMMANDS:
+            usage = f"/{slash.called(command)} {command.takes}".strip()
+            self._terminal.write(f"{usage}: {command.does}.")
+
+    def _write_history(self, words: str) -> None:
+        store = self._resources.store
+        listed = (store.search(words) if words else store.latest()) if store else []
+        self._session.listed = listed
+        if not listed:
+            self.report(
+                tr("There is none with these words.") if words else tr("There is none yet.")
+            )
+        for number, entry in enumerate(listed, 1):
+            when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
+            turns = tr_n("{turns} question", "{turns} questions", entry.turns, turns=entry.turns)
+            self.report(f"{number}. {when} {entry.title} ({turns})")
+        if listed:
+            self.report(tr("/open and a number goes on with one."))
+
+    def _write_runs(self) -> None:
+        from engine.training.runs.display import score_line, summary
+        from engine.training.runs.view import list_runs
+
+        views = list_runs()
+        for view in views:
+            words = ", ".join(filter(None, (summary(view), score_line(view))))
+            self.report(f"{view.name}: {words}")
+        if not views:
+            self.report(tr("There is no training run yet."))
 
 
-class _Telling:
-    """Says the events of one answer: its name before its first words, and the line's end."""
+class AnswerWriter:
+    """Writes the events of one answer, the engine's title before its first word."""
 
-    def __init__(self, voice: Voice, title: str) -> None:
-        self._voice = voice
+    def __init__(self, terminal: LineTerminal, title: str) -> None:
+        self._terminal = terminal
         self._title = title
         self._begun = False
         self._loading = ""
 
-    def tell(self, event: Event) -> None:
-        """Say what happened."""
+    def write(self, event: Event) -> None:
+        """Write one event."""
         match event:
             case Piece(text):
-                # Many a tokenizer begins with a blank; there is one behind the title already.
-                more = text if self._begun else text.lstrip()
-                if more:
-                    self._begin()
-                    self._voice.speak(more)
+                # The title already ends with a blank.
+                text = text if self._begun else text.lstrip()
+                if text:
+                    self._terminal.stream(text if self._begun else f"{self._title}: {text}")
+                    self._begun = True
             case Loading(progress) if progress.label != self._loading:
                 self._loading = progress.label
-                self._voice.tell(tr("Loading: {label}", label=progress.label))
+                self._terminal.report(tr("Loading: {label}", label=progress.label))
             case NotSaved(problem):
                 self.end()
-                self._voice.tell(
+                self._terminal.report(
                     tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy)
                 )
             case Found() | Loading() | Answered():
                 pass
 
     def end(self) -> None:
-        """Say what was held back."""
+        """Write the last word."""
         if self._begun:
             self._begun = False
-            self._voice.finish()
-
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._voice.speak(f"{self._title}: ")
+            self._terminal.end_stream()
 
 
 def _source(hits: tuple[Hit, ...]) -> str:
@@ -201,43 +332,45 @@ def _source(hits: tuple[Hit, ...]) -> str:
 
 
 def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
-    """Open the plain chat, `typed` already typed; returns the exit code once it is left.
+    """Run the plain chat, with `typed` in its first line; return the exit code.
 
-    Raises CatalogueError, DataError or StoreError if there is nothing to open.
+    Raises CatalogueError, DataError or StoreError if it cannot be opened.
     """
-    parting = Parting()
-    parting.listen()
+    signals = ExitSignals()
+    signals.listen()
     try:
-        _converse(settings, without_keys(typed), parting, go_on=go_on)
-    except Gone:
-        return parting.code or HUNG_UP
+        _converse(settings, without_keys(typed), signals, go_on=go_on)
+    except HungUp:
+        return signals.code or HUNG_UP
     except KeyboardInterrupt:
-        if not parting.code:
+        if not signals.code:
             raise
-    return parting.code
+    return signals.code
 
 
-def _converse(settings: Settings, typed: str, parting: Parting, *, go_on: bool) -> None:
-    voice = Voice(sys.stdin, sys.stdout, settings.unicode)
+def _converse(settings: Settings, typed: str, signals: ExitSignals, *, go_on: bool) -> None:
+    terminal = LineTerminal(sys.stdin, sys.stdout, settings.unicode)
     if sys.stdin.isatty() and not is_dumb():
         edit_lines()
-    counter = open_counter(settings)
-    chat = PlainChat(settings, counter, voice, parting)
+    resources = open_resources(settings)
+    session = Session(settings, resources)
+    chat = PlainChat(session, terminal, signals)
     try:
-        voice.tell(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
-        voice.tell(tr("The catalogue has {count:,} products.", count=len(counter.catalogue)))
-        chat.tell_engine()
-        if counter.not_saving:
-            voice.tell(
+        terminal.report(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
+        terminal.report(tr("The catalogue has {count:,} products.", count=len(resources.catalogue)))
+        chat.view.show_engine()
+        if resources.not_saving:
+            terminal.report(
                 tr(
                     "Not saving: {why} {remedy}",
-                    why=counter.not_saving.message,
-                    remedy=counter.not_saving.remedy,
+                    why=resources.not_saving.message,
+                    remedy=resources.not_saving.remedy,
                 )
             )
-        last = counter.last_conversation() if go_on else None
+        last = resources.last_conversation() if go_on else None
         if last:
-            chat.show(last)
+            session.use(last)
+            chat.run_until_stopped(chat.view.show())
         chat.converse(typed)
     finally:
         chat.close()

@@ -1,4 +1,4 @@
-"""What the plain chat says and hears: whole lines, no colour, no movement of a cursor."""
+"""Read and write whole lines: no colours, no cursor movement, no screen."""
 
 from __future__ import annotations
 
@@ -22,135 +22,135 @@ PROMPT = tr("You: ")
 _CONTINUES = "\\"
 
 
-class Voice:
-    """Two streams; one that is no terminal is taken and given as it is."""
+class LineTerminal:
+    """An input and an output stream; either may be a pipe instead of a terminal."""
 
-    def __init__(self, heard: TextIO, said: TextIO, unicode: str = "auto") -> None:
-        """`unicode` is the setting of that name."""
-        self._heard = heard
-        self._said = said
-        self._terminal = heard.isatty()
-        self._shown = said.isatty()
+    def __init__(self, reader: TextIO, writer: TextIO, unicode: str = "auto") -> None:
+        """Choose the character set; `unicode` is the setting of that name."""
+        self._reader = reader
+        self._writer = writer
+        self._reads_terminal = reader.isatty()
+        self._writes_terminal = writer.isatty()
         self._terminals = Terminals()
-        own = codecs.lookup(said.encoding or UTF8).name
-        charset = terminal_charset(unicode, python_charset=own) if self._shown else own
-        set_charset(said, charset)
-        if isinstance(heard, io.TextIOWrapper):
-            heard.reconfigure(encoding=charset if self._terminal else None, errors="replace")
-        self._held = ""
+        own = codecs.lookup(writer.encoding or UTF8).name
+        charset = terminal_charset(unicode, python_charset=own) if self._writes_terminal else own
+        set_charset(writer, charset)
+        if isinstance(reader, io.TextIOWrapper):
+            reader.reconfigure(encoding=charset if self._reads_terminal else None, errors="replace")
+        self._word = ""
 
-    def say(self, text: str = "") -> None:
-        """Say a line, or some."""
-        self._put(printable(text) + "\n")
+    def write(self, text: str = "") -> None:
+        """Write one or more lines."""
+        self._write(printable(text) + "\n")
 
-    def tell(self, text: str) -> None:
-        """Say something about the state of things, on one line."""
-        self.say(one_line(text))
+    def report(self, sentence: str) -> None:
+        """Write a sentence on one line."""
+        self.write(one_line(sentence))
 
-    def speak(self, piece: str) -> None:
-        """Say more of an answer, up to its last whole word: half of one is read out wrongly."""
-        text = self._held + printable(piece)
-        upto = 1 + max(text.rfind(" "), text.rfind("\n"))
-        self._held = text[upto:]
-        self._put(text[:upto])
+    def stream(self, text: str) -> None:
+        """Write text up to its last whole word: a screen reader misreads half a word."""
+        text = self._word + printable(text)
+        end = 1 + max(text.rfind(" "), text.rfind("\n"))
+        self._word = text[end:]
+        self._write(text[:end])
 
-    def finish(self) -> None:
-        """Say the word that was held back, and end the line."""
-        held, self._held = self._held, ""
-        self._put(held + "\n")
+    def end_stream(self) -> None:
+        """Write the last word of streamed text, and end the line."""
+        word, self._word = self._word, ""
+        self._write(word + "\n")
 
-    def _put(self, text: str) -> None:
-        """Write it. Raises Gone where the terminal has hung up; from then on it goes nowhere."""
+    def _write(self, text: str) -> None:
+        """Write text. Raises HungUp if the terminal is gone; later text goes nowhere."""
         try:
-            print(text, end="", file=self._said, flush=True)
+            print(text, end="", file=self._writer, flush=True)
         except OSError as error:
-            if not self._shown or error.errno != errno.EIO:
+            if not self._writes_terminal or error.errno != errno.EIO:
                 raise
             self._terminals.detach()
-            raise Gone from error
+            raise HungUp from error
 
     def lines(self, typed: str = "") -> Iterator[str | None]:
-        """What the person says, until the end of it; None where Ctrl-C was pressed instead.
+        """Yield lines until the end of the input, and None for Ctrl-C.
 
-        `typed` was typed before the first. A backslash at the end of a line goes on with the next.
-        Raises Gone once the terminal has hung up: what stood in the line was not sent.
+        `typed` was typed before the first line. A backslash at the end of a line continues it on
+        the next. Raises HungUp if the terminal is gone; the line being typed is dropped.
         """
-        *before, said = typed.split("\n")
+        *before, draft = typed.split("\n")
         for line in before:
-            self.say(PROMPT + line)
+            self.write(PROMPT + line)
             yield line
         while True:
             try:
-                line = self._line("" if said else PROMPT)
+                line = self._read_line("" if draft else PROMPT)
             except EOFError:
                 break
             except KeyboardInterrupt:
-                said = ""
-                self.say()
+                draft = ""
+                self.write()
                 yield None
                 continue
             if line.endswith(_CONTINUES):
-                said += line.removesuffix(_CONTINUES) + "\n"
+                draft += line.removesuffix(_CONTINUES) + "\n"
                 continue
-            yield said + line
-            said = ""
-        if said:
-            yield said
-        if self._terminal:
-            self.say()
+            yield draft + line
+            draft = ""
+        if draft:
+            yield draft
+        if self._reads_terminal:
+            self.write()
 
-    def _line(self, prompt: str) -> str:
+    def _read_line(self, prompt: str) -> str:
         try:
-            if self._terminal and self._heard is sys.stdin and self._said is sys.stdout:
+            if self._reads_terminal and self._reader is sys.stdin and self._writer is sys.stdout:
                 return input(prompt)
-            line = self._heard.readline()
+            line = self._reader.readline()
         except OSError as error:
             raise EOFError from error
         finally:
-            # To input() the end of a line that broke is an Enter, or an end of file.
-            if self._terminal and not self._heard.isatty():
+            # input() takes a hang-up for Enter, or for the end of a file.
+            if self._reads_terminal and not self._reader.isatty():
                 self._terminals.detach()
-                raise Gone
+                raise HungUp
         if not line:
             raise EOFError
         line = line.rstrip("\r\n")
         if line.strip():
-            # Nobody has typed it: what is asked belongs to what is read afterwards.
-            self.say(prompt + line)
+            # From a pipe nothing is echoed, and the answer needs its question above it.
+            self.write(prompt + line)
         return line
 
 
 def edit_lines() -> None:
-    """Let input() edit a line and walk through those before, where the terminal is up to it."""
+    """Let input() edit lines and recall earlier ones, where readline is available."""
     with suppress(ImportError):
         import readline
 
-        # No escape sequence without a need: a paste comes as lines, like everything else here.
+        # Bracketed paste sends escape sequences; a paste may come as lines.
         readline.parse_and_bind("set enable-bracketed-paste off")
 
 
 HUNG_UP = 128 + signal.SIGHUP
-"""The exit code after a line that broke."""
+"""The exit code after a hang-up."""
 
 
-class Gone(Exception):
-    """The terminal can be neither read nor written any more."""
+class HungUp(Exception):
+    """The terminal can no longer be read or written."""
 
 
-class Parting:
-    """Hears SIGHUP and SIGTERM once it listens; `code` is then what to end with, 0 until then."""
+class ExitSignals:
+    """Handles SIGHUP and SIGTERM; `code` is the exit code once one arrives, 0 before."""
 
     def __init__(self) -> None:
         self.code = 0
         self._terminals = Terminals()
 
     def listen(self) -> None:
-        """From here on a signal stops what is going on, as Ctrl-C does, and the chat ends."""
+        """Let a signal stop what is running, as Ctrl-C does."""
         for number in not_ignored(("SIGHUP", "SIGTERM")):
-            signal.signal(number, self._hear)
+            signal.signal(number, self._handle)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.code:  # both the shell and the kernel send one
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.code:  # shell and kernel both send one
             return
         self.code = 128 + number
         if number == signal.SIGHUP:
@@ -159,5 +159,5 @@ class Parting:
         interrupt = signal.getsignal(signal.SIGINT)
         if not callable(interrupt):
             raise KeyboardInterrupt
-        # asyncio's own while an answer comes: that one cancels it, so that what came is kept.
+        # While an answer arrives this is asyncio's handler: it cancels, and the text is saved.
         interrupt(signal.SIGINT, frame)

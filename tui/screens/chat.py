@@ -1,12 +1,12 @@
-"""The chat: conversation, composer, engines. It draws what happens; the engine does the work."""
+"""The chat's screen: conversation, composer, engines. It draws what the session does."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -16,62 +16,51 @@ from textual.events import Key, Paste
 from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled
 
-from engine.config.settings import Settings
-from engine.core.errors import BalcaoError
+from engine.chat.session import Session
+from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr
-from engine.core.types import Conversation
+from engine.core.types import Hit, Turn
 from tui import keys
 from tui.commands import slash
-from tui.commands.table import carry_out
+from tui.commands.table import COMMANDS_BY_NAME, Command, run_command
 from tui.textual_patches.widgets import SolidBackground
 from tui.widgets.composer import Composer, ComposerPanel
 from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
-
-if TYPE_CHECKING:
-    from engine.chat.open import Counter
-    from tui.widgets.welcome import Welcome
 
 _TURNS = Path(__file__).parent.with_name("turns.tcss")
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 
 
 class ChatScreen(SolidBackground, Screen[None]):
-    """One conversation, any engine."""
+    """One conversation with any engine."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
     AUTO_FOCUS = "#composer"
 
-    def __init__(
-        self, settings: Settings, counter: asyncio.Future[Counter], typed: str, *, go_on: bool
-    ) -> None:
-        """`counter` is set once it is open, or has the reason why it is not.
+    def __init__(self, session: Session, typed: str, *, go_on: bool) -> None:
+        """Draw `session`, whose resources this screen opens after the first frame.
 
-        `typed` was written before there was a composer; `go_on` opens the last conversation.
+        `typed` goes into the composer; `go_on` opens the last conversation.
         """
         super().__init__()
-        self.settings = settings
-        self.counter = counter
+        self.session = session
         self._typed = typed
         self._go_on = go_on
-        self.conversation = Conversation()
-        self.selected: int | None = None
-        """The place of the turn that commands act on; None: the last."""
-        self.editing: int | None = None
-        """The place of the turn whose question is in the composer, to be asked anew."""
+        self._view = ChatView(self)
         self._answering: Worker[None] | None = None
         self._filled = asyncio.Event()
-        """Set once the pane has the conversation; the first frame has an empty one."""
+        """Set once the pane has the conversation; on the first frame it is empty."""
 
     def compose(self) -> ComposeResult:
-        """From top to bottom."""
+        """Lay out the screen from top to bottom."""
         yield ConversationView(id="conversation")
-        yield ComposerPanel(self.settings, self.counter)
-        yield EngineBar(self.settings, self.counter)
+        yield ComposerPanel(self.session)
+        yield EngineBar(self.session)
         yield Vertical(id="foot")
 
     def on_mount(self) -> None:
-        """One can type; what there is to read, and the catalogue, come behind the first frame."""
+        """Let the user type; load everything else after the first frame."""
         if self._typed:
             self.composer.replace_text(self._typed)
         self.call_after_refresh(self._open)
@@ -79,139 +68,183 @@ class ChatScreen(SolidBackground, Screen[None]):
     @work
     async def _open(self) -> None:
         _read_rules(self, _TURNS)
-        await self.pane.show(self.conversation, self.bar.titles, _welcome(self))
+        await self._draw_conversation()
         self._filled.set()
         await self.wait_for_refresh()
-        from engine.chat.open import open_counter
         from tui.textual_patches.widgets import FittingFooter
 
         # Its place is on the first frame. It would be empty there: keys are known a moment later.
         await self.query_one("#foot").mount(FittingFooter())
         self.refresh_bindings()
-        try:
-            counter = await asyncio.to_thread(open_counter, self.settings)
-            last = await asyncio.to_thread(counter.last_conversation) if self._go_on else None
-        except BalcaoError as error:
-            self.counter.set_exception(error)
-        else:
-            if last and not self.is_answering:
-                await self.show(last)
-            self.counter.set_result(counter)
-            self.composer.input_history.add_others(await asyncio.to_thread(counter.last_questions))
+        await self._open_resources()
         self.bar.show_availability()
-        # Read when a page is opened, it would have Textual parse all other rules anew as well.
+        # Read when a page is opened, they would make Textual parse all other rules again too.
         _read_rules(self, _PAGES)
 
+    async def _open_resources(self) -> None:
+        from engine.chat.open import open_resources
+
+        try:
+            resources = await asyncio.to_thread(open_resources, self.session.settings)
+            last = await asyncio.to_thread(resources.last_conversation) if self._go_on else None
+        except BalcaoError as error:
+            self.session.fail(error)
+            return
+        if last and not self.is_answering:
+            self.session.use(last)
+            await self.show()
+        self.session.start(resources)
+        self.composer.input_history.add_others(await asyncio.to_thread(resources.last_questions))
+
     async def on_composer_submitted(self, event: Composer.Submitted) -> None:
-        """Take a question; the composer, which waits, may go on with what was typed behind it."""
+        """Take a question; the composer waits with what was typed after it."""
         try:
             await self._take(event.question)
         finally:
             event.handled.set()
 
     async def _take(self, question: str) -> None:
-        """Take it, unless an answer is still coming: then the draft stays."""
-        bar = self.bar
-        if self.settings.slash_commands:
+        """Run a command or ask a question. While an answer arrives, the draft stays."""
+        if self.session.settings.slash_commands:
             if slash.is_command(question):
-                await self._obey(question)
+                await self._run_slash(question)
                 return
             question = slash.as_question(question)
         if self.is_answering:
-            bar.tell(tr("Still answering. Escape stops it; your question stays here."))
-        elif self.counter.done() and self.counter.exception():
-            bar.show_availability()
+            self.bar.report(tr("Still answering. Escape stops it; your question stays here."))
+        elif self.session.failure:
+            self.bar.show_availability()
         else:
             self.composer.accept()
-            if self.editing is not None:
-                from tui.commands import turns
+            if self.session.editing is not None:
+                await self.cancel()
+                await self.session.fork(self.session.editing)
+                await self.show()
+            self.begin_answer(self._answer(question))
 
-                await turns.fork_at(self, self.editing)
-            self.answer(self._answer(question))
-
-    def answer(self, work: Coroutine[None, None, None]) -> None:
-        """Begin to answer, in a worker that Escape stops."""
-        self._answering = self.run_worker(work)
-
-    async def _obey(self, typed: str) -> None:
-        called = slash.understood(typed)
-        if isinstance(called, str):
-            self.bar.tell(called, bad=True)
+    async def _run_slash(self, typed: str) -> None:
+        try:
+            call = slash.parse(typed)
+        except UsageError as error:
+            self.bar.report(str(error), error=True)
             return
         self.composer.accept()
-        await carry_out(called.command.name, self, called.argument)
+        await self._run(call.command, call.argument)
+
+    async def action_command(self, name: str) -> None:
+        """Run a command of the table."""
+        await self._run(COMMANDS_BY_NAME[name])
+
+    async def _run(self, command: Command, argument: str = "") -> None:
+        work = run_command(command, self.session, self._view, argument)
+        if command.waits:
+            self.run_worker(work, group=command.name, exclusive=True)
+        else:
+            await work
+
+    def begin_answer(self, work: Coroutine[None, None, None]) -> None:
+        """Draw an answer in a worker that Escape stops."""
+        self._answering = self.run_worker(work)
 
     async def _answer(self, question: str) -> None:
         from tui.widgets.drawing import draw_answer
 
-        bar, conversation = self.bar, self.conversation
-        chosen, before = (bar.engine, bar.mode), len(conversation.turns)
-        if self.selected is not None:
-            self.selected = None
+        session, title = self.session, self.session.titles[self.session.engine]
+        events = session.ask(question)
+        if session.selected is not None:
+            session.selected = None
             self.pane.select(None)
         await self._filled.wait()
-        view = await self.pane.begin_turn(question, bar.titles[bar.engine])
+        view = await self.pane.begin_turn(question, title)
         view.show_status(tr("looking it up…"))
         try:
-            counter = await self.opened()
+            if await draw_answer(events, session, view, self.bar):
+                self.bar.show_availability()
         except BalcaoError as error:
             view.show_status(str(error))
-            return
-        events = counter.assistant.ask(question, *chosen, conversation)
-        given = conversation.turns
-        if await draw_answer(
-            events, lambda: given[before] if len(given) > before else None, view, bar
-        ):
-            bar.show_availability()
+
+    async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
+        """Draw one more answer to a turn; if no text arrives, the answer before and the reason."""
+        from tui.widgets.drawing import draw_answer
+        from tui.widgets.turns import answer_title
+
+        session, number = self.session, len(turn.answers) + 1
+        events, problem = session.ask_again(turn, engine_id), ""
+        view = await self.pane.begin_answer(
+            index, answer_title(session.titles[engine_id], number, number)
+        )
+        view.show_status(tr("looking it up…"))
+        try:
+            if await draw_answer(events, session, view, self.bar):
+                self.bar.show_availability()
+        except BalcaoError as error:
+            problem = str(error)
+        finally:
+            if len(turn.answers) < number:
+                problem = problem or view.problem
+                await self.pane.redraw(index, turn, session.titles)
+        if problem:
+            self.bar.report(problem, error=True)
 
     @property
     def is_answering(self) -> bool:
-        """Whether an answer is still coming."""
+        """Whether an answer is still arriving."""
         return self._answering is not None and not self._answering.is_finished
 
-    async def action_command(self, name: str) -> None:
-        """Carry out one of tui.commands.table."""
-        await carry_out(name, self)
-
-    async def show(self, conversation: Conversation) -> None:
-        """Draw a conversation and go on with it; an answer that is coming is stopped."""
+    async def show(self) -> None:
+        """Draw the session's conversation; an answer that is arriving is stopped."""
         await self.cancel()
-        self.conversation = conversation
-        self.selected = self.editing = None
-        self.composer.input_history.set_own([turn.question for turn in conversation.turns])
-        await self.pane.show(conversation, self.bar.titles, _welcome(self))
+        turns = self.session.conversation.turns
+        self.composer.input_history.set_own([turn.question for turn in turns])
+        await self._draw_conversation()
+
+    async def _draw_conversation(self) -> None:
+        from tui.widgets.welcome import Welcome
+
+        session = self.session
+        await self.pane.show(session.conversation, session.titles, Welcome(session))
 
     async def cancel(self) -> None:
-        """Stop the answer that is coming, if one is, and wait until what came is kept."""
+        """Stop the answer that is arriving, and wait until its text is saved."""
         if self._answering and self.is_answering:
             self._answering.cancel()
             with suppress(WorkerCancelled):
                 await self._answering.wait()
 
     async def close(self) -> None:
-        """Stop, keep, and give everything back."""
+        """Stop and save the answer, and close the resources."""
         await self.cancel()
-        if self.counter.done() and not self.counter.exception():
-            await self.counter.result().close()
+        if self.session.resources:
+            await self.session.resources.close()
+
+    def load_engine(self, engine_id: str) -> Worker[None]:
+        """Load an engine in a worker; cancelling that cancels the loading."""
+        return self.run_worker(self._load_engine(engine_id), group="load")
+
+    async def _load_engine(self, engine_id: str) -> None:
+        try:
+            async with aclosing(self.session.load_engine(engine_id)) as steps:
+                async for step in steps:
+                    self.bar.show_progress(step)
+        except BalcaoError as error:
+            self.bar.report(str(error), error=True)
+        else:
+            self.bar.show_availability()
 
     @property
     def bar(self) -> EngineBar:
-        """The engines, and the line about the state of things."""
+        """The engines, and the line about the state of the chat."""
         return self.query_one(EngineBar)
 
     @property
     def composer(self) -> Composer:
-        """Where the question is written."""
+        """The text area for the question."""
         return self.query_one(Composer)
 
     @property
     def pane(self) -> ConversationView:
-        """The conversation as it is drawn."""
+        """The drawn conversation."""
         return self.query_one(ConversationView)
-
-    async def opened(self) -> Counter:
-        """The counter, once it is open. Raises BalcaoError with the reason why it is not."""
-        return await asyncio.shield(self.counter)
 
     async def on_key(self, event: Key) -> None:
         """What is typed goes into the composer, whatever has the focus.
@@ -236,10 +269,170 @@ class ChatScreen(SolidBackground, Screen[None]):
         self.composer.paste(event.text)
 
 
-def _welcome(screen: ChatScreen) -> Welcome:
-    from tui.widgets.welcome import Welcome
+class ChatView:
+    """What the commands do on the chat's screen (tui.commands.view.ScreenView)."""
 
-    return Welcome(screen.settings, screen.counter)
+    def __init__(self, screen: ChatScreen) -> None:
+        self._screen = screen
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether an answer is still arriving."""
+        return self._screen.is_answering
+
+    @property
+    def draft(self) -> str:
+        """The question in the composer."""
+        return self._screen.composer.question
+
+    def report(self, sentence: str, *, error: bool = False) -> None:
+        """Show a sentence in the bar."""
+        self._screen.bar.report(sentence, error=error)
+
+    def show_engine(self) -> None:
+        """Draw the active engine."""
+        self._screen.bar.show_engine()
+
+    def show_mode(self) -> None:
+        """Draw the active mode."""
+        self._screen.bar.show_mode()
+
+    async def choose_engine(self) -> None:
+        """Select the next engine."""
+        self._screen.session.next_engine()
+        self.show_engine()
+
+    async def show(self) -> None:
+        """Draw the session's conversation."""
+        await self._screen.show()
+
+    async def show_turn(self, index: int) -> None:
+        """Draw the selected answer of a turn."""
+        session = self._screen.session
+        turn = session.conversation.turns[index]
+        await self._screen.pane.redraw(index, turn, session.titles)
+
+    def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:  # noqa: ARG002 - a key of the page switches
+        """Open the page of records."""
+        from tui.widgets.turns import RecordRequested
+
+        self._screen.post_message(RecordRequested(hits))
+
+    async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
+        """Begin one more answer to a turn."""
+        self._screen.begin_answer(self._screen.answer_again(index, turn, engine_id))
+
+    async def compare(self, question: str) -> None:
+        """Open the comparison, then draw the turn it has added."""
+        screen, session = self._screen, self._screen.session
+        if screen.is_answering:
+            self.report(tr("Still answering. Escape stops it."))
+        elif not question or not (session.resources or session.failure):
+            self.report(tr("F3 puts a question to every engine that is ready: type one, or wait."))
+        elif session.failure:
+            screen.bar.show_availability()
+        else:
+            from tui.screens.compare import CompareScreen
+
+            screen.composer.accept()
+            await screen.app.push_screen_wait(CompareScreen(session, question))
+            await screen.show()
+
+    async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
+        """Open a page over the chat."""
+        match page:
+            case "engines":
+                await _open_engines(self._screen)
+            case "runs":
+                await _open_runs(self._screen)
+            case "history":
+                await _open_history(self._screen)
+            case _:
+                from tui.screens.dialogs import HelpScreen
+
+                self._screen.app.push_screen(HelpScreen(self._screen.session.settings.keys))
+
+    def copy(self, text: str) -> None:
+        """Copy a text to the clipboard."""
+        self._screen.app.copy_to_clipboard(text)
+
+    async def cancel(self) -> None:
+        """Stop the answer that is arriving."""
+        await self._screen.cancel()
+
+    async def leave(self) -> None:
+        """Quit the app."""
+        await self._screen.app.run_action("quit")
+
+    def select(self, index: int | None) -> None:
+        """Mark a turn, or show whether the active engine is ready."""
+        self._screen.pane.select(index)
+        if index is None:
+            self._screen.bar.show_availability()
+
+    def edit(self, question: str | None) -> None:
+        """Put a question into the composer; None empties it."""
+        if question is None:
+            self._screen.composer.clear()
+        else:
+            self._screen.composer.replace_text(question)
+            self._screen.composer.focus()
+
+    async def ask_for_line(self, heading: str, example: str) -> str:
+        """Let the user type a line."""
+        from tui.screens.dialogs import InputDialog
+
+        return await self._screen.app.push_screen_wait(InputDialog(heading, example=example)) or ""
+
+    def scroll(self, direction: str) -> None:
+        """Scroll the conversation by a page."""
+        if direction == "up":
+            self._screen.pane.scroll_page_up(animate=False)
+        else:
+            self._screen.pane.scroll_page_down(animate=False)
+
+    def toggle_marks(self) -> None:
+        """Mark the record's words in the answers, or stop marking them."""
+        from tui.widgets.turns import toggle_marks
+
+        self.report(toggle_marks(self._screen.pane))
+
+
+async def _open_engines(screen: ChatScreen) -> None:
+    from tui.screens.engines import EnginesScreen
+
+    registry = (await screen.session.ready()).registry
+    page = EnginesScreen(screen.session, registry, screen.load_engine)
+    chosen = await screen.app.push_screen_wait(page)
+    if chosen is None:
+        screen.bar.show_availability()
+    else:
+        screen.bar.choose(chosen)
+
+
+async def _open_runs(screen: ChatScreen) -> None:
+    from tui.screens.runs import RunsScreen
+
+    added = await screen.app.push_screen_wait(RunsScreen())
+    if added is not None:
+        await screen.session.add_engine(added)
+        screen.bar.show_engine()
+
+
+async def _open_history(screen: ChatScreen) -> None:
+    from tui.screens.conversations import ConversationsScreen
+
+    session = screen.session
+    store = await session.store()
+    chosen = await screen.app.push_screen_wait(ConversationsScreen(store, session.titles))
+    if chosen is not None:
+        await screen.cancel()
+        await session.open(chosen)
+        await screen.show()
+    elif session.conversation.id in store.deleted:
+        await screen.cancel()
+        session.new()
+        await screen.show()
 
 
 def _read_rules(screen: ChatScreen, path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,20 +16,17 @@ from textual.screen import Screen
 from textual.widgets import Static
 from textual.worker import Worker
 
+from engine.chat.session import Session
 from engine.chat.wording import title_of
 from engine.config import paths
 from engine.core.errors import why
 from engine.core.events import Found
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from engine.core.types import Availability, Decision, Mode
+from engine.core.types import Decision
 from tui.textual_patches.widgets import FittingFooter
 from tui.widgets.drawing import draw
 from tui.widgets.turns import AnswerView, toggle_marks
-
-if TYPE_CHECKING:
-    from engine.chat.answer import Assistant
-    from engine.core.types import Conversation
 
 _MIN_COLUMN = 38
 """Columns that a side-by-side answer needs."""
@@ -51,20 +48,11 @@ class CompareScreen(Screen[None]):
         ),
     ]
 
-    def __init__(
-        self,
-        assistant: Assistant,
-        conversation: Conversation,
-        question: str,
-        mode: Mode,
-        titles: dict[str, str],
-    ) -> None:
+    def __init__(self, session: Session, question: str) -> None:
         super().__init__()
-        self._assistant = assistant
-        self._conversation = conversation
+        self._session = session
+        self._titles = session.titles
         self._question = question
-        self._mode = mode
-        self._titles = titles
         self._views: dict[str, AnswerView] = {}
         self._asking: Worker[None] | None = None
 
@@ -98,7 +86,7 @@ class CompareScreen(Screen[None]):
         getattr(self.query_one("#compare-body"), f"scroll_{how}")(animate=False)
 
     async def _ask_all(self) -> None:
-        availability = await asyncio.to_thread(self._check_engines)
+        availability = await self._session.availability()
         ready = [engine_id for engine_id, found in availability.items() if found.ready]
         self._views = {each: AnswerView(self._titles[each], source=False) for each in ready}
         await self.query_one("#compare-answers").mount_all(
@@ -117,13 +105,11 @@ class CompareScreen(Screen[None]):
                 if not found.ready
             )
         )
-        await self._draw([(engine_id, self._mode) for engine_id in ready])
+        await self._draw(ready)
 
-    async def _draw(self, contestants: Sequence[tuple[str, Mode]]) -> None:
-        from engine.chat.compare import compare
-
+    async def _draw(self, engine_ids: Sequence[str]) -> None:
         views = list(self._views.values())
-        events = compare(self._assistant, self._question, contestants, self._conversation)
+        events = self._session.compare(self._question, engine_ids)
         try:
             async with aclosing(events):
                 async for index, event in events:
@@ -134,15 +120,12 @@ class CompareScreen(Screen[None]):
             await self._draw_cancelled()
 
     async def _draw_cancelled(self) -> None:
-        turn = self._conversation.turns[-1] if self._conversation.turns else None
+        turns = self._session.conversation.turns
+        turn = turns[-1] if turns else None
         for answer in turn.answers if turn else ():
             view = self._views.get(answer.engine)
             if view and not view.is_finished:
                 await view.finish(answer)
-
-    def _check_engines(self) -> dict[str, Availability]:
-        registry = self._assistant.registry
-        return {engine_id: registry.get(engine_id).availability() for engine_id in registry.ids}
 
     def _draw_record(self, decision: Decision) -> None:
         product = decision.product
@@ -166,14 +149,15 @@ class CompareScreen(Screen[None]):
         return self._asking is not None and not self._asking.is_finished
 
     async def action_export(self) -> None:
-        if self._busy or not self._conversation.turns:
+        turns = self._session.conversation.turns
+        if self._busy or not turns:
             self._show_status(tr("There is something to export once every engine has answered."))
             return
         from engine.chat.export import turn_as_markdown
 
         stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
         file = paths.exports_dir() / f"compare-{stamp}.md"
-        page = turn_as_markdown(self._conversation.turns[-1], self._titles)
+        page = turn_as_markdown(turns[-1], self._titles)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(file.write_text, page, encoding="utf-8")

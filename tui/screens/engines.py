@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -16,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from engine.backends.base import Engine
 from engine.backends.registry import Registry
+from engine.chat.session import Session
 from engine.chat.wording import about_words, state_words
 from engine.config import parameters
 from engine.config.parameters import Parameter, Value
@@ -26,8 +28,6 @@ from engine.core.types import Availability
 
 if TYPE_CHECKING:
     from textual.worker import Worker
-
-    from tui.screens.chat import ChatScreen
 
 
 class ParametersScreen(ModalScreen[str | None]):
@@ -158,10 +158,14 @@ class EnginesScreen(ModalScreen[str | None]):
         Binding("escape,f9", "dismiss", tr("Close"), id="engines_close"),
     ]
 
-    def __init__(self, chat: ChatScreen, registry: Registry) -> None:
+    def __init__(
+        self, session: Session, registry: Registry, load: Callable[[str], Worker[None]]
+    ) -> None:
+        """`load` loads an engine in a worker that outlives this screen."""
         super().__init__()
-        self._chat = chat
+        self._session = session
         self._registry = registry
+        self._load = load
         self._availability: dict[str, Availability] = {}
         self._loading: Worker[None] | None = None
         self._told = ""
@@ -178,7 +182,7 @@ class EnginesScreen(ModalScreen[str | None]):
 
     def on_mount(self) -> None:
         """Begin at the engine in force, and look again now and then."""
-        self._list.highlighted = self._registry.ids.index(self._chat.bar.engine)
+        self._list.highlighted = self._registry.ids.index(self._session.engine)
         self._look_afresh()
         self.set_interval(_LOOK_EVERY, self._draw)
 
@@ -193,8 +197,6 @@ class EnginesScreen(ModalScreen[str | None]):
 
     def action_load(self) -> None:
         """Load the one under the cursor; it goes on loading when the page is closed."""
-        from tui.commands.answers import load
-
         availability = self._availability.get(self._here)
         if availability is None or self._is_loading:
             return
@@ -206,12 +208,12 @@ class EnginesScreen(ModalScreen[str | None]):
             self._told = tr("It cannot be loaded as it is: above stands why, and what to do.")
         else:
             self._told = ""
-            self._loading = self._chat.run_worker(load(self._chat, self._here), group="load")
+            self._loading = self._load(self._here)
         self._draw()
 
     async def action_unload(self) -> None:
         """Free what the one under the cursor takes, or stop loading it."""
-        if self._chat.is_answering:
+        if self._session.is_answering:
             self._told = tr("An answer is coming. Escape in the chat stops it.")
             self._draw()
             return
@@ -220,7 +222,7 @@ class EnginesScreen(ModalScreen[str | None]):
         before = [name for name in self._registry.ids if self._registry.get(name).loaded]
         await self._registry.get(self._here).unload()
         gone = [name for name in before if not self._registry.get(name).loaded]
-        titles = tr(" and ").join(one_line(self._chat.bar.titles[name]) for name in gone)
+        titles = tr(" and ").join(one_line(self._session.titles[name]) for name in gone)
         self._told = (
             tr("Unloaded: {titles}.", titles=titles) if gone else tr("Nothing is loaded there.")
         )
@@ -269,9 +271,9 @@ class EnginesScreen(ModalScreen[str | None]):
         return Option(self._prompt(name), id=name)
 
     def _prompt(self, name: str) -> Content:
-        here = name == self._chat.bar.engine
-        title = f"{'●' if here else '○'} {self._chat.bar.titles[name]}"
-        width = max(map(len, self._chat.bar.titles.values())) + 4
+        here = name == self._session.engine
+        title = f"{'●' if here else '○'} {self._session.titles[name]}"
+        width = max(map(len, self._session.titles.values())) + 4
         # Content, because a title given as a string would be read as markup.
         return Content.assemble(
             (f"{title:{width}}", "bold" if here else ""), (self._state(name), "dim")
@@ -280,7 +282,7 @@ class EnginesScreen(ModalScreen[str | None]):
     def _state(self, name: str) -> str:
         engine = self._registry.get(name)
         facts = engine.facts()
-        progress = self._chat.bar.progress if facts.loading else None
+        progress = self._session.progress if facts.loading else None
         return state_words(engine.loaded, facts, self._availability.get(name), progress)
 
     def _about(self, name: str) -> list[str]:

@@ -16,7 +16,7 @@ from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import TextArea
 
-from engine.config.settings import Settings
+from engine.chat.session import Session
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
@@ -28,8 +28,6 @@ from tui.widgets.suggestions import Suggestions
 
 if TYPE_CHECKING:
     from textual.widgets.text_area import Edit, EditResult
-
-    from engine.chat.open import Counter
 
 _MAX_TEXT = 8_000
 """Characters above which a paste is replaced by a placeholder; up to it a key takes 10 ms."""
@@ -283,14 +281,14 @@ class Composer(TextArea):
 class ComposerPanel(Vertical):
     """The composer and its suggestions, which it looks up."""
 
-    def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
-        """`counter` has the catalogue once it is open."""
+    def __init__(self, session: Session) -> None:
+        """Complete titles from the session's catalogue, once it is open."""
         super().__init__(id="composer-panel")
-        self._settings = settings
-        self._counter = counter
+        self._session = session
+        self._settings = session.settings
         self._timer: asyncio.TimerHandle | None = None
         self._suggestions = Suggestions()
-        self._composer = Composer(settings.keys, self._suggestions)
+        self._composer = Composer(session.settings.keys, self._suggestions)
 
     def compose(self) -> ComposeResult:
         yield self._suggestions
@@ -313,7 +311,7 @@ class ComposerPanel(Vertical):
             suggestions.show(text, slash.suggestions(text, values))
         elif not text.strip():
             suggestions.reset()
-        elif self._settings.complete_titles and self._is_open:
+        elif self._settings.complete_titles and self._session.resources:
             suggestions.expect(text)
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_LOOK_UP_DELAY, self._look_up, text)
@@ -322,7 +320,7 @@ class ComposerPanel(Vertical):
     async def _look_up(self, text: str) -> None:
         """Suggest titles, found in a thread; drop them if the text has changed."""
         composer, suggestions = self._composer, self._suggestions
-        catalogue = self._counter.result().catalogue
+        catalogue = (await self._session.ready()).catalogue
         try:
             found = await asyncio.to_thread(catalogue.complete, text)
         except CatalogueError:
@@ -338,10 +336,6 @@ class ComposerPanel(Vertical):
         whole = text[: completion.start] + title
         escaped = f"/{whole}" if self._settings.slash_commands and whole[:1] == "/" else whole
         return slash.Suggestion(escaped, title)
-
-    @property
-    def _is_open(self) -> bool:
-        return self._counter.done() and not self._counter.exception()
 
     def on_suggestions_selected(self, event: Suggestions.Selected) -> None:
         self._suggestions.close()

@@ -1,9 +1,9 @@
-"""Draws the events of an answer: the only place where the chat reads the assistant's stream."""
+"""Draw the events of an answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from engine.core.types import Status
 from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:
-    from engine.core.types import Turn
+    from engine.chat.session import Session
     from tui.widgets.turns import AnswerView
 
 _WAITING = "…"
@@ -29,8 +29,8 @@ async def draw(event: Event, view: AnswerView) -> None:
                 tr("not in the catalogue") if decision.status is Status.NONE else _WAITING
             )
         case Loading(progress):
-            told = tr("loading: {label}", label=progress.label)
-            view.show_status(_WAITING if progress.fraction == _LOADED else told)
+            loading = tr("loading: {label}", label=progress.label)
+            view.show_status(_WAITING if progress.fraction == _LOADED else loading)
         case Piece(text):
             await view.append(text)
         case Answered(answer):
@@ -40,42 +40,42 @@ async def draw(event: Event, view: AnswerView) -> None:
 
 
 async def draw_answer(
-    events: AsyncGenerator[Event], turn: Callable[[], Turn | None], view: AnswerView, bar: EngineBar
+    events: AsyncGenerator[Event], session: Session, view: AnswerView, bar: EngineBar
 ) -> bool:
-    """Draw what happens into `view` and `bar`; returns whether it could be kept on disk.
+    """Draw the events into `view` and `bar`; return whether the answer was saved.
 
-    `turn` gives the turn that the answer belongs to once that is there. Cancelling the task
-    cancels the answer: what came stays, on the screen and on disk.
+    Cancelling the task cancels the answer: its text so far stays, on the screen and on disk.
     """
     saved = True
     try:
         async with aclosing(events):
             async for event in events:
                 await draw(event, view)
-                match event:
-                    case Loading(progress) if progress.fraction == _LOADED:
-                        bar.tell(progress.label)
-                    case Loading(progress):
-                        bar.show_progress(progress)
-                    case NotSaved(problem):
-                        saved = False
-                        bar.tell(
-                            tr(
-                                "Not saved: {why} {remedy}",
-                                why=problem.message,
-                                remedy=problem.remedy,
-                            ),
-                            bad=True,
-                        )
-                    case _:
-                        pass
+                saved = _report(event, bar) and saved
     except asyncio.CancelledError:
-        # How far loading was, or that one has to wait, holds no longer.
+        # The bar still shows how far loading was, or that it has to wait.
         bar.show_availability()
         raise
     finally:
-        ended = turn()
-        # While the chat ends there may be no place for it any more.
-        if ended and ended.answer and not view.is_finished and view.query(".about"):
-            await view.finish(ended.answer)
+        # The view may have lost its parts while the chat ends.
+        if session.answer and not view.is_finished and view.query(".about"):
+            await view.finish(session.answer)
     return saved
+
+
+def _report(event: Event, bar: EngineBar) -> bool:
+    """Show loading and saving problems in the bar; return whether saving works."""
+    match event:
+        case Loading(progress) if progress.fraction == _LOADED:
+            bar.report(progress.label)
+        case Loading(progress):
+            bar.show_progress(progress)
+        case NotSaved(problem):
+            bar.report(
+                tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy),
+                error=True,
+            )
+            return False
+        case _:
+            pass
+    return True

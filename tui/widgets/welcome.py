@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from engine.backends.registry import Registry
-from engine.config.settings import Settings
+from engine.chat.session import Session
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-
-if TYPE_CHECKING:
-    from engine.chat.open import Counter
 
 _ABOUT = tr(
     "Balcão: ask at the counter.\n"
@@ -39,17 +34,20 @@ _MIN_LINES = 22
 
 
 class Welcome(Vertical):
-    """Draw at once; fill in the engines when the counter is open."""
+    """Draw at once; fill in the engines when the catalogue is open."""
 
-    def __init__(self, settings: Settings, counter: asyncio.Future[Counter]) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__(classes="welcome")
-        self._settings = settings
-        self._counter = counter
+        self._session = session
+        self._settings = session.settings
 
     def compose(self) -> ComposeResult:
         yield Static(_ABOUT, markup=False)
-        titles = map(one_line, Registry(self._settings).titles.values())
-        yield Static("\n".join(f"… {title}" for title in titles), id="works", markup=False)
+        yield Static(
+            "\n".join(f"… {title}" for title in self._session.titles.values()),
+            id="works",
+            markup=False,
+        )
         yield Static(_KEYS, markup=False)
         if self._settings.catalogue is None:
             yield Static(SAMPLE, id="examples", markup=False)
@@ -64,19 +62,19 @@ class Welcome(Vertical):
     async def _show_engines(self) -> None:
         works = self.query_one("#works", Static)
         try:
-            counter = await asyncio.shield(self._counter)
+            resources = await self._session.ready()
         except BalcaoError as error:
             works.update(one_line(str(error)))
             return
         from engine.chat.wording import welcome_words
 
-        registry = counter.assistant.registry
+        registry = resources.registry
         lines = []
         for engine_id in registry.ids:
             engine = registry.get(engine_id)
             availability = await asyncio.to_thread(engine.availability)
             mark = "✓" if availability.ready else "✗"
-            about = welcome_words(engine, availability, len(counter.catalogue))
+            about = welcome_words(engine, availability, len(resources.catalogue))
             lines.append((f"{mark} {one_line(engine.info.title)}", about))
         width = max(len(title) for title, _ in lines)
         works.update("\n".join(f"{title:{width}}  {about}" for title, about in lines))

@@ -13,14 +13,14 @@ import pytest
 from engine.backends.base import Engine
 from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue
-from engine.chat.answer import Assistant
+from engine.chat.open import Resources
+from engine.chat.session import Session
 from engine.config import settings
 from engine.core.errors import EngineFailed, UsageError
 from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.core.types import (
     Answer,
     Availability,
-    Conversation,
     Mode,
     Progress,
     Role,
@@ -50,24 +50,24 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
     opened.close()
 
 
+def open_session(
+    registry: Registry, catalogue: Catalogue, store: ConversationStore | None = None
+) -> Session:
+    return Session(settings.load(Path("none"), {}), Resources(registry, catalogue, store))
+
+
 async def ask(
-    assistant: Assistant,
-    question: str,
-    engine: str = "catalogue",
-    mode: Mode = Mode.GROUNDED,
-    conversation: Conversation | None = None,
+    session: Session, question: str, engine: str = "catalogue", mode: Mode = Mode.GROUNDED
 ) -> tuple[Answer, list[Event]]:
-    events = [
-        event
-        async for event in assistant.ask(question, engine, mode, conversation or Conversation())
-    ]
+    session.engine, session.mode = engine, mode
+    events = [event async for event in session.ask(question)]
     last = events[-1]
     assert isinstance(last, Answered)
     return last.answer, events
 
 
 async def test_the_catalogue_quotes_word_for_word(catalogue: Catalogue) -> None:
-    answer, events = await ask(Assistant(OneEngine(), catalogue), "the tin lighthouse")
+    answer, events = await ask(open_session(OneEngine(), catalogue), "the tin lighthouse")
     assert answer.product is not None
     assert answer.text == answer.product.description
     assert (answer.status, answer.fidelity, answer.verbatim) == (Status.EXACT, 1.0, True)
@@ -76,38 +76,39 @@ async def test_the_catalogue_quotes_word_for_word(catalogue: Catalogue) -> None:
 
 
 async def test_repeated_titles_are_listed_and_picked_by_number(catalogue: Catalogue) -> None:
-    assistant, conversation = Assistant(OneEngine(), catalogue), Conversation()
-    answer, _ = await ask(assistant, "Striped Apron", conversation=conversation)
+    session = open_session(OneEngine(), catalogue)
+    answer, _ = await ask(session, "Striped Apron")
     assert (answer.status, answer.fidelity, answer.by_counter) == (Status.SEVERAL, None, True)
     wanted = answer.sources[1].product
-    answer, _ = await ask(assistant, "2", conversation=conversation)
+    answer, _ = await ask(session, "2")
     assert (answer.status, answer.text) == (Status.EXACT, wanted.description)
 
 
 async def test_what_is_not_there_is_said_in_the_language_of_the_question(
     catalogue: Catalogue,
 ) -> None:
-    assistant = Assistant(OneEngine(), catalogue)
-    english, _ = await ask(assistant, "do you have the Velvet Submarine Handbook?")
-    portuguese, _ = await ask(assistant, "vocês têm o Manual do Submarino de Veludo?")
+    session = open_session(OneEngine(), catalogue)
+    english, _ = await ask(session, "do you have the Velvet Submarine Handbook?")
+    session.new()
+    portuguese, _ = await ask(session, "vocês têm o Manual do Submarino de Veludo?")
     assert (english.status, portuguese.status) == (Status.NONE, Status.NONE)
     assert english.text.startswith("I don't have that")
     assert portuguese.text.startswith("Não tenho isso")
 
 
 async def test_a_title_without_description_invents_none(catalogue: Catalogue) -> None:
-    answer, _ = await ask(Assistant(OneEngine(), catalogue), "Empty Shelf")
+    answer, _ = await ask(open_session(OneEngine(), catalogue), "Empty Shelf")
     assert "without a description" in answer.text
     assert (answer.fidelity, answer.status) == (None, Status.EXACT)
 
 
 async def test_follow_ups_keep_the_product(catalogue: Catalogue) -> None:
-    assistant, conversation = Assistant(OneEngine(), catalogue), Conversation()
-    await ask(assistant, "The Tin Lighthouse", conversation=conversation)
-    wrote, _ = await ask(assistant, "who wrote it?", conversation=conversation)
+    session = open_session(OneEngine(), catalogue)
+    await ask(session, "The Tin Lighthouse")
+    wrote, _ = await ask(session, "who wrote it?")
     assert wrote.text == "Written by Ada Quillfeather for readers of 9 to 12 years."
     assert (wrote.status, wrote.fidelity) == (Status.LIKELY, 1.0)
-    unsaid, _ = await ask(assistant, "is it waterproof?", conversation=conversation)
+    unsaid, _ = await ask(session, "is it waterproof?")
     assert (unsaid.by_counter, unsaid.fidelity) == (True, None)
 
 
@@ -115,9 +116,10 @@ async def test_a_model_gets_the_record_when_grounded_and_not_from_memory(
     catalogue: Catalogue,
 ) -> None:
     registry = OneEngine(ScriptedEngine(("Navy ", "twill of mine.")))
-    assistant = Assistant(registry, catalogue)
-    grounded, _ = await ask(assistant, "canvas stool, green", "base")
-    memory, _ = await ask(assistant, "canvas stool, green", "base", Mode.MEMORY)
+    session = open_session(registry, catalogue)
+    grounded, _ = await ask(session, "canvas stool, green", "base")
+    session.new()
+    memory, _ = await ask(session, "canvas stool, green", "base", Mode.MEMORY)
     seen = [request.messages for request in registry.scripted.asked]
     assert [message.role for message in seen[0]] == [Role.SYSTEM, Role.USER]
     assert "Holds 110 kg." in seen[0][1].content
@@ -130,31 +132,31 @@ async def test_a_model_gets_the_record_when_grounded_and_not_from_memory(
 
 async def test_a_grounded_model_is_not_asked_without_a_record(catalogue: Catalogue) -> None:
     registry = OneEngine()
-    answer, _ = await ask(Assistant(registry, catalogue), "Velvet Submarine Handbook", "base")
+    answer, _ = await ask(open_session(registry, catalogue), "Velvet Submarine Handbook", "base")
     assert (answer.status, answer.by_counter, answer.engine) == (Status.NONE, True, "base")
     assert not registry.scripted.asked
     assert "was not asked" in answer.notice
 
 
 async def test_the_catalogue_says_its_own_words_without_a_note(catalogue: Catalogue) -> None:
-    answer, _ = await ask(Assistant(OneEngine(), catalogue), "Velvet Submarine Handbook")
+    answer, _ = await ask(open_session(OneEngine(), catalogue), "Velvet Submarine Handbook")
     assert (answer.by_counter, answer.notice) == (True, "")
 
 
 async def test_the_turns_before_go_along(catalogue: Catalogue) -> None:
-    registry, conversation = OneEngine(), Conversation()
-    assistant = Assistant(registry, catalogue)
-    await ask(assistant, "Empty Shelf", "base", conversation=conversation)
-    await ask(assistant, "O Jardim de Inverno", "base", conversation=conversation)
+    registry = OneEngine()
+    session = open_session(registry, catalogue)
+    await ask(session, "Empty Shelf", "base")
+    await ask(session, "O Jardim de Inverno", "base")
     roles = [message.role for message in registry.scripted.asked[1].messages]
     assert roles == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
 
 
 async def test_from_memory_a_named_product_is_asked_for_alone(catalogue: Catalogue) -> None:
-    registry, conversation = OneEngine(), Conversation()
-    assistant = Assistant(registry, catalogue)
+    registry = OneEngine()
+    session = open_session(registry, catalogue)
     for question in ("Empty Shelf", "O Jardim de Inverno", "who wrote it?", "Striped Apron", "2"):
-        await ask(assistant, question, "base", Mode.MEMORY, conversation)
+        await ask(session, question, "base", Mode.MEMORY)
     sent = [len(request.messages) for request in registry.scripted.asked]
     # A follow-up, a title of several and a number from a list mean nothing without the turns.
     assert sent == [2, 2, 6, 8, 10]
@@ -162,16 +164,17 @@ async def test_from_memory_a_named_product_is_asked_for_alone(catalogue: Catalog
 
 async def test_loading_is_told_and_done_once(catalogue: Catalogue) -> None:
     steps = (Progress("torch", 0.4), Progress("weights", 0.9))
-    assistant = Assistant(OneEngine(ScriptedEngine(load_steps=steps)), catalogue)
-    _, first = await ask(assistant, "Empty Shelf", "base")
-    _, second = await ask(assistant, "Empty Shelf", "base")
+    session = open_session(OneEngine(ScriptedEngine(load_steps=steps)), catalogue)
+    _, first = await ask(session, "Empty Shelf", "base")
+    session.new()
+    _, second = await ask(session, "Empty Shelf", "base")
     assert [event.progress for event in first if isinstance(event, Loading)] == list(steps)
     assert not [event for event in second if isinstance(event, Loading)]
 
 
 async def test_an_engine_that_is_not_ready_says_what_to_do(catalogue: Catalogue) -> None:
     engine = ScriptedEngine(availability=Availability(ready=False, reason="No.", remedy="Do it."))
-    answer, _ = await ask(Assistant(OneEngine(engine), catalogue), "Empty Shelf", "base")
+    answer, _ = await ask(open_session(OneEngine(engine), catalogue), "Empty Shelf", "base")
     assert answer.problem is not None
     assert (answer.problem.message, answer.problem.remedy) == ("No.", "Do it.")
     assert (answer.stop_reason, engine.asked) == (StopReason.ERROR, [])
@@ -181,19 +184,18 @@ async def test_a_failure_keeps_the_words_that_came(
     catalogue: Catalogue, store: ConversationStore
 ) -> None:
     engine = ScriptedEngine(("Half an ", EngineFailed("It broke.", "Ask again.")))
-    conversation = Conversation()
-    assistant = Assistant(OneEngine(engine), catalogue, store)
-    answer, _ = await ask(assistant, "Empty Shelf", "base", conversation=conversation)
+    session = open_session(OneEngine(engine), catalogue, store)
+    answer, _ = await ask(session, "Empty Shelf", "base")
     assert (answer.text, answer.stop_reason) == ("Half an", StopReason.ERROR)
-    assert conversation.id is not None
-    assert store.open(conversation.id).turns[0].answer == answer
+    assert session.conversation.id is not None
+    assert store.open(session.conversation.id).turns[0].answer == answer
 
 
 async def test_an_answer_comes_as_it_is_kept(catalogue: Catalogue) -> None:
     engine = ScriptedEngine((" ", "\n One ", "two. "))
-    assistant = Assistant(OneEngine(engine), catalogue)
-    stream = assistant.ask("Empty Shelf", "base", Mode.MEMORY, Conversation())
-    events = [event async for event in stream]
+    session = open_session(OneEngine(engine), catalogue)
+    session.engine, session.mode = "base", Mode.MEMORY
+    events = [event async for event in session.ask("Empty Shelf")]
     assert [event for event in events if isinstance(event, Piece)] == [
         Piece("One "),
         Piece("two. "),
@@ -207,12 +209,12 @@ async def test_cancelling_keeps_the_words_that_came(
     catalogue: Catalogue, store: ConversationStore, how: str
 ) -> None:
     engine = ScriptedEngine(("One ", "two ", 60.0, "three"))
-    conversation, seen = Conversation(), asyncio.Event()
-    assistant = Assistant(OneEngine(engine), catalogue, store)
+    seen = asyncio.Event()
+    session = open_session(OneEngine(engine), catalogue, store)
 
     async def read() -> None:
-        stream = assistant.ask("Empty Shelf", "base", Mode.GROUNDED, conversation)
-        async with aclosing(stream) as events:
+        session.engine = "base"
+        async with aclosing(session.ask("Empty Shelf")) as events:
             async for event in events:
                 if event == Piece("two "):
                     seen.set()
@@ -226,8 +228,8 @@ async def test_cancelling_keeps_the_words_that_came(
     await asyncio.wait([task])
     assert task.cancelled() == (how == "cancel")
     assert engine.closed == 1
-    assert conversation.id is not None
-    for kept in (conversation, store.open(conversation.id)):
+    assert session.conversation.id is not None
+    for kept in (session.conversation, store.open(session.conversation.id)):
         answer = kept.turns[0].answer
         assert answer is not None
         assert (answer.text, answer.stop_reason) == ("One two", StopReason.CANCELLED)
@@ -237,7 +239,7 @@ async def test_a_disk_that_takes_nothing_does_not_stop_the_chat(
     catalogue: Catalogue, store: ConversationStore
 ) -> None:
     store.close()
-    answer, events = await ask(Assistant(OneEngine(), catalogue, store), "Canvas Stool, Blue")
+    answer, events = await ask(open_session(OneEngine(), catalogue, store), "Canvas Stool, Blue")
     assert answer.text == "Folds flat and floats."
     assert [event for event in events if isinstance(event, NotSaved)]
 
@@ -245,34 +247,36 @@ async def test_a_disk_that_takes_nothing_does_not_stop_the_chat(
 async def test_a_disk_that_fills_while_words_come_is_told(
     catalogue: Catalogue, store: ConversationStore
 ) -> None:
-    assistant, conversation = Assistant(OneEngine(), catalogue, store), Conversation()
+    session = open_session(OneEngine(), catalogue, store)
     events = []
-    async for event in assistant.ask("Empty Shelf", "base", Mode.GROUNDED, conversation):
+    session.engine = "base"
+    async for event in session.ask("Empty Shelf"):
         events.append(event)
         if isinstance(event, Found):
             store.close()  # as good as full: nothing can be written from here on
     assert [type(event) for event in events[-2:]] == [NotSaved, Answered]
-    assert conversation.turns[0].unsaved
+    assert session.conversation.turns[0].unsaved
 
 
 async def test_an_unknown_engine_is_a_usage_error(catalogue: Catalogue) -> None:
     with pytest.raises(UsageError, match="no engine named"):
-        await ask(Assistant(OneEngine(), catalogue), "x", "nobody")
+        await ask(open_session(OneEngine(), catalogue), "x", "nobody")
 
 
 async def test_greetings_are_no_products(catalogue: Catalogue) -> None:
-    answer, _ = await ask(Assistant(OneEngine(), catalogue), "bom dia")
+    answer, _ = await ask(open_session(OneEngine(), catalogue), "bom dia")
     assert (answer.status, answer.text[:3], answer.nearest) == (Status.NONE, "Olá", ())
 
 
 async def test_changed_parameters_hold_from_the_next_question(catalogue: Catalogue) -> None:
     registry = OneEngine(ScriptedEngine(["Folds."]))
-    assistant = Assistant(registry, catalogue)
-    await ask(assistant, "Canvas Stool, Green", "base")
+    session = open_session(registry, catalogue)
+    await ask(session, "Canvas Stool, Green", "base")
     engine = registry.scripted
     own = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 7, "system_prompt": "Be brief."}
+    session.new()
     engine.config = msgspec.structs.replace(engine.config, **own)
-    await ask(assistant, "Canvas Stool, Green", "base")
+    await ask(session, "Canvas Stool, Green", "base")
     before, after = registry.scripted.asked
     assert (before.temperature, before.top_p, before.max_tokens) == (0.0, 1.0, 1024)
     assert before.messages[0].content == SYSTEM

@@ -10,17 +10,15 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
-from engine.chat.answer import Assistant
-from engine.chat.compare import compare
 from engine.chat.export import turn_as_markdown
 from engine.core.errors import EngineFailed
 from engine.core.events import Answered, Piece
-from engine.core.types import Conversation, Mode, StopReason
+from engine.core.types import StopReason
 from engine.store.conversations import ConversationStore
-from tests.engine.chat.test_answer import OneEngine, ask
+from tests.engine.chat.test_answer import OneEngine, ask, open_session
 from tests.scripted import ScriptedEngine
 
-BOTH = (("base", Mode.MEMORY), ("catalogue", Mode.GROUNDED))
+BOTH = ("base", "catalogue")
 
 
 @pytest.fixture
@@ -34,18 +32,18 @@ async def test_every_engine_answers_and_the_turn_is_kept_in_their_order(
     catalogue: Catalogue, store: ConversationStore
 ) -> None:
     engine = ScriptedEngine((0.05, "Blue ", 0.05, "stool."))
-    assistant, conversation = Assistant(OneEngine(engine), catalogue, store), Conversation()
+    session = open_session(OneEngine(engine), catalogue, store)
     ended = [
         place
-        async for place, event in compare(assistant, "Canvas Stool, Blue", BOTH, conversation)
+        async for place, event in session.compare("Canvas Stool, Blue", BOTH)
         if isinstance(event, Answered)
     ]
     assert ended == [1, 0]
-    assert conversation.id is not None
-    (turn,) = conversation.turns
+    assert session.conversation.id is not None
+    (turn,) = session.conversation.turns
     assert turn.answer is not None
     assert [answer.engine for answer in (turn.answer, *turn.others)] == ["base", "catalogue"]
-    kept = store.open(conversation.id).turns[0]
+    kept = store.open(session.conversation.id).turns[0]
     assert kept.answer is not None
     assert {answer.text for answer in (kept.answer, *kept.others)} == {
         "Blue stool.",
@@ -55,11 +53,10 @@ async def test_every_engine_answers_and_the_turn_is_kept_in_their_order(
 
 async def test_one_that_fails_stops_nobody(catalogue: Catalogue) -> None:
     engine = ScriptedEngine(("Half", EngineFailed("It broke.", "Ask again.")))
-    conversation = Conversation()
-    assistant = Assistant(OneEngine(engine), catalogue)
-    async for _ in compare(assistant, "Canvas Stool, Blue", BOTH, conversation):
+    session = open_session(OneEngine(engine), catalogue)
+    async for _ in session.compare("Canvas Stool, Blue", BOTH):
         pass
-    turn = conversation.turns[0]
+    turn = session.conversation.turns[0]
     assert turn.answer is not None
     assert (turn.answer.text, turn.answer.stop_reason) == ("Half", StopReason.ERROR)
     assert turn.others[0].text == "Folds flat and floats."
@@ -69,9 +66,8 @@ async def test_closing_cancels_and_keeps_what_came(
     catalogue: Catalogue, store: ConversationStore
 ) -> None:
     engine = ScriptedEngine(("One ", 60.0, "two"))
-    conversation = Conversation()
-    assistant = Assistant(OneEngine(engine), catalogue, store)
-    events = compare(assistant, "Canvas Stool, Blue", BOTH, conversation)
+    session = open_session(OneEngine(engine), catalogue, store)
+    events = session.compare("Canvas Stool, Blue", BOTH)
     ended = 0
     async with asyncio.timeout(10), aclosing(events):
         async for _, event in events:
@@ -79,27 +75,27 @@ async def test_closing_cancels_and_keeps_what_came(
             if ended and engine.asked and isinstance(event, Piece | Answered):
                 break
     assert engine.closed == 1
-    turn = conversation.turns[0]
+    turn = session.conversation.turns[0]
     assert turn.answer is not None
     assert (turn.answer.text, turn.answer.stop_reason) == ("One", StopReason.CANCELLED)
-    assert conversation.id is not None
-    assert len(store.open(conversation.id).turns[0].others) == 1
+    assert session.conversation.id is not None
+    assert len(store.open(session.conversation.id).turns[0].others) == 1
 
 
 async def test_a_follow_up_goes_on_from_the_comparison(catalogue: Catalogue) -> None:
-    assistant, conversation = Assistant(OneEngine(), catalogue), Conversation()
-    async for _ in compare(assistant, "The Tin Lighthouse", BOTH, conversation):
+    session = open_session(OneEngine(), catalogue)
+    async for _ in session.compare("The Tin Lighthouse", BOTH):
         pass
-    answer, _ = await ask(assistant, "who wrote it?", conversation=conversation)
+    answer, _ = await ask(session, "who wrote it?")
     assert answer.text.startswith("Written by Ada Quillfeather")
 
 
 async def test_the_turn_as_markdown(catalogue: Catalogue) -> None:
     engine = ScriptedEngine(("# Not a heading\n~~~~\nstill fenced",))
-    assistant, conversation = Assistant(OneEngine(engine), catalogue), Conversation()
-    async for _ in compare(assistant, "Paint [/b] and [red] Brushes", BOTH, conversation):
+    session = open_session(OneEngine(engine), catalogue)
+    async for _ in session.compare("Paint [/b] and [red] Brushes", BOTH):
         pass
-    page = turn_as_markdown(conversation.turns[0], {"base": "Base Llama"})
+    page = turn_as_markdown(session.conversation.turns[0], {"base": "Base Llama"})
     headings = [line for line in page.splitlines() if line.startswith("## ")]
     assert headings[0] == "## The record: Paint [/b] and [red] Brushes (1000000008)"
     # In the order in which they ended, which is the threads' business.

@@ -12,11 +12,11 @@ import pytest
 
 from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue
-from engine.chat.answer import Assistant
+from engine.chat.answer import PendingAnswer
 from engine.config.settings import load
 from engine.core.errors import BalcaoError
 from engine.core.events import Answered
-from engine.core.types import Answer, Conversation, Mode, Problem, Progress, Status, StopReason
+from engine.core.types import Answer, Mode, Problem, Progress, Status, StopReason
 from engine.evaluation.ask import Target
 from engine.evaluation.questions import Question
 from engine.evaluation.run import MAX_FAILURES, Ask, ProgressMeter, RunResult, pending, run
@@ -141,11 +141,10 @@ async def test_a_hundred_at_once_within_a_servers_limit(
     bench.settings = load()
     registry = Registry(bench.settings)
     with closing(Catalogue.open(sample)) as catalogue:
-        assistant = Assistant(registry, catalogue)
 
         async def ask(asked: Target, question: Question) -> Answer:
-            events = assistant.ask(question.question, asked.engine, asked.mode, Conversation())
-            async with aclosing(events):
+            reply = PendingAnswer(registry, catalogue, question.question, asked.engine, asked.mode)
+            async with aclosing(reply.events()) as events:
                 async for event in events:
                     if isinstance(event, Answered):
                         return event.answer

@@ -15,10 +15,11 @@ import pytest
 from benchmarks.history_kills import busy, kill, lost, sound
 from engine.chat import export as history
 from engine.chat import open as opening
+from engine.chat.session import Session
 from engine.config import settings
 from engine.core.errors import StoreError
 from engine.core.events import Answered, NotSaved
-from engine.core.types import Conversation, Mode
+from engine.core.types import Conversation
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 from tests.engine.store.test_store_history import said, said_in
@@ -97,17 +98,12 @@ async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
 ) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(small_disk))
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir})
-    counter = opening.open_counter(chosen)
-    store, conversation = counter.assistant.store, Conversation()
+    resources = opening.open_resources(chosen)
+    session, store = Session(chosen, resources), resources.store
     assert store is not None
 
     async def ask(question: str) -> tuple[str, bool]:
-        events = [
-            event
-            async for event in counter.assistant.ask(
-                question, "catalogue", Mode.GROUNDED, conversation
-            )
-        ]
+        events = [event async for event in session.ask(question)]
         assert isinstance(events[-1], Answered)
         return events[-1].answer.text, any(isinstance(event, NotSaved) for event in events)
 
@@ -130,11 +126,11 @@ async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
 
     filler.unlink()
     assert await ask("Empty Shelf") != ("", True)
-    assert conversation.id == number
+    assert session.conversation.id == number
     assert [turn.question for turn in store.open(number).turns] == [
         "Canvas Stool, Blue", "Canvas Stool, Green", "Empty Shelf",
     ]  # fmt: skip
-    await counter.close()
+    await resources.close()
     sound(small_disk / "data" / "conversations.db")
 
 
@@ -153,10 +149,10 @@ async def test_a_disk_that_may_not_be_written_is_read(
     remount = ["mount", "-o", "remount,ro", str(small_disk)]
     await asyncio.to_thread(subprocess.run, remount, check=True)
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir})
-    counter = opening.open_counter(chosen)
-    assert counter.not_saving is not None
-    assert "Cannot save" in counter.not_saving.message
-    store = counter.assistant.store  # type: ignore[assignment]
+    resources = opening.open_resources(chosen)
+    assert resources.not_saving is not None
+    assert "Cannot save" in resources.not_saving.message
+    store = resources.store  # type: ignore[assignment]
     assert store is not None
     assert [entry.id for entry in store.search("lighthouse")] == [number]
     assert store.open(number).turns[0].answer is not None
@@ -170,4 +166,4 @@ async def test_a_disk_that_may_not_be_written_is_read(
         with pytest.raises(StoreError, match="Cannot save"):
             change()
     assert store.undelete() is None
-    await counter.close()
+    await resources.close()

@@ -375,7 +375,7 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
 
 
 def test_nothing_heavy_is_loaded_to_look_at_runs() -> None:
-    assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.answers") & HEAVY
+    assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.actions") & HEAVY
 
 
 def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:

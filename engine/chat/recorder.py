@@ -1,0 +1,120 @@
+"""Save a question and the answers to it in the conversation store while they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+
+from engine.chat.answer import PendingAnswer
+from engine.core.errors import StoreError
+from engine.core.events import Answered, Event, Found, NotSaved, Piece
+from engine.core.types import Answer, Conversation, Problem, Turn
+from engine.store.conversations import ConversationStore
+
+_SAVE_EVERY = 0.5
+"""Seconds between two writes of an answer: what a killed process can lose."""
+
+
+class Recorder:
+    """Saves one turn. What it cannot save, the store takes with the conversation's next turn."""
+
+    def __init__(
+        self,
+        store: ConversationStore | None,
+        conversation: Conversation,
+        turn: Turn,
+        *,
+        regenerated: bool = False,
+    ) -> None:
+        """Save to `store`, if there is one.
+
+        A `regenerated` answer joins the turn's other answers once it has text, and is selected.
+        """
+        self._store = store
+        self._conversation = conversation
+        self._turn = turn
+        self._regenerated = regenerated
+        self._ids: dict[PendingAnswer, int] = {}
+        self._saved_at: dict[PendingAnswer, float] = {}
+        self._finished: set[PendingAnswer] = set()
+        # A cancelled write goes on in its thread; the next one waits for it.
+        self._writing = threading.Lock()
+
+    async def begin(self, answers: Iterable[PendingAnswer]) -> Problem | None:
+        """Create the answers in this order; return what prevented it."""
+        for answer in answers:
+            problem = await self._save(answer)
+            if problem:
+                return problem
+        return None
+
+    async def record(self, answer: PendingAnswer) -> AsyncGenerator[Event]:
+        """Yield the answer's events; save its text twice a second and the whole at its end.
+
+        Closing the generator cancels the answer and saves the text so far.
+        """
+        try:
+            async with aclosing(answer.events()) as events:
+                async for event in events:
+                    if isinstance(event, Piece):
+                        yield event  # shown before the disk is waited for
+                    problem = await self._save_after(event, answer)
+                    if problem:
+                        yield NotSaved(problem)
+                    if not isinstance(event, Piece):
+                        yield event
+        finally:
+            answer.finish()
+            await self._save(answer, finished=True)
+
+    async def _save_after(self, event: Event, answer: PendingAnswer) -> Problem | None:
+        now = time.monotonic()
+        match event:
+            case Answered():
+                return await self._save(answer, finished=True)
+            case Piece() if now - self._saved_at.get(answer, 0.0) >= _SAVE_EVERY:
+                self._saved_at[answer] = now
+                return await self._save(answer)
+            case Found():
+                return await self._save(answer)
+            case _:
+                return None
+
+    async def _save(self, pending: PendingAnswer, *, finished: bool = False) -> Problem | None:
+        answer = pending.answer
+        if self._store is None or pending in self._finished:
+            return None
+        if self._regenerated and not (answer.text and self._turn.id):
+            return None
+        try:
+            await asyncio.to_thread(self._write, self._store, pending, answer, finished)
+        except StoreError as error:
+            if pending not in self._ids:
+                self._store = None
+            elif not finished:
+                return None  # a later write may succeed
+            self._turn.unsaved = True
+            return error.problem
+        return None
+
+    def _write(
+        self, store: ConversationStore, pending: PendingAnswer, answer: Answer, finished: bool
+    ) -> None:
+        with self._writing:
+            if pending in self._finished:
+                return
+            created = pending not in self._ids
+            if created:
+                self._ids[pending] = self._create(store, answer)
+            if finished or not created:
+                store.update(self._ids[pending], answer, finished=finished)
+            if finished:
+                self._finished.add(pending)
+
+    def _create(self, store: ConversationStore, answer: Answer) -> int:
+        if self._turn.id is None:
+            return store.begin(self._conversation, self._turn.question, answer, self._turn)
+        return store.begin_other(self._turn.id, answer, chosen=self._regenerated)

@@ -1,0 +1,280 @@
+"""One chat, whatever draws it: the active engine and mode, the conversation, the selected turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from engine.backends.registry import Registry
+from engine.config.settings import Settings, load
+from engine.core.errors import BalcaoError, StoreError, UsageError
+from engine.core.events import Event, Loading, NotSaved
+from engine.core.i18n import tr
+from engine.core.text import one_line
+from engine.core.types import Answer, Availability, Conversation, Mode, Problem, Progress, Turn
+
+if TYPE_CHECKING:
+    from engine.chat.answer import PendingAnswer
+    from engine.chat.open import Resources
+    from engine.chat.recorder import Recorder
+    from engine.store.conversations import ConversationStore
+    from engine.store.search import ConversationSummary
+
+
+class Session:
+    """Asks questions and saves the answers. Importing it loads nothing that needs a catalogue."""
+
+    def __init__(self, settings: Settings, resources: Resources | None = None) -> None:
+        """Begin with an empty conversation; without `resources`, `start` gives them later."""
+        self.settings = settings
+        self.titles = {name: one_line(title) for name, title in Registry(settings).titles.items()}
+        self.engine = settings.engine
+        self.mode = settings.mode
+        self.conversation = Conversation()
+        self.selected: int | None = None
+        """Index of the turn that commands act on; None is the last turn."""
+        self.editing: int | None = None
+        """Index of the turn whose question is being edited."""
+        self.listed: Sequence[ConversationSummary] = ()
+        """The conversations that were listed last, to be opened by number."""
+        self.answer: Answer | None = None
+        """What the last `ask` or `ask_again` added to the conversation, complete or not."""
+        self.is_answering = False
+        self.progress: Progress | None = None
+        """How far an engine has loaded; None if none is loading."""
+        self.resources: Resources | None = None
+        self.failure: BalcaoError | None = None
+        """Why the resources could not be opened."""
+        self._started = asyncio.Event()
+        if resources:
+            self.start(resources)
+
+    def start(self, resources: Resources) -> None:
+        """Let the questions that wait for the resources go on."""
+        self.resources = resources
+        self._started.set()
+
+    def fail(self, error: BalcaoError) -> None:
+        """Raise `error` for everybody who waits for the resources."""
+        self.failure = error
+        self._started.set()
+
+    async def ready(self) -> Resources:
+        """Wait for the resources. Raises BalcaoError if they could not be opened."""
+        await self._started.wait()
+        if self.resources is None:
+            raise self.failure or AssertionError("started without resources")
+        return self.resources
+
+    async def store(self) -> ConversationStore:
+        """Wait for the conversation store. Raises BalcaoError with the reason if there is none."""
+        resources = await self.ready()
+        if resources.store is None:
+            problem = resources.not_saving or Problem(tr("Conversations are not kept."))
+            raise StoreError(problem.message, problem.remedy)
+        return resources.store
+
+    def next_engine(self) -> None:
+        """Select the next engine, after the last one the first."""
+        ids = list(self.titles)
+        self.engine = ids[(ids.index(self.engine) + 1) % len(ids)]
+
+    def find_engine(self, name: str) -> str:
+        """Return the id of the engine with this id or title. Raises UsageError."""
+        wanted = name.casefold()
+        for engine_id, title in self.titles.items():
+            if wanted in (engine_id.casefold(), title.casefold()):
+                return engine_id
+        raise UsageError(
+            tr("There is no engine “{name}”: {titles}.", name=name, titles=", ".join(self.titles))
+        )
+
+    def set_mode(self, mode: Mode | None = None) -> None:
+        """Switch to `mode`, by default to the other one."""
+        other = Mode.MEMORY if self.mode is Mode.GROUNDED else Mode.GROUNDED
+        self.mode = mode or other
+
+    async def add_engine(self, engine_id: str) -> None:
+        """Select an engine that has just been written to the settings. Raises BalcaoError."""
+        settings = load()
+        registry = (await self.ready()).registry
+        if engine_id not in registry.ids:
+            registry.add(engine_id, settings)
+            self.titles[engine_id] = one_line(registry.titles[engine_id])
+        self.engine = engine_id
+
+    async def load_engine(self, engine_id: str) -> AsyncGenerator[Progress]:
+        """Load an engine so that the next question need not wait. Raises EngineError."""
+        engine = (await self.ready()).registry.get(engine_id)
+        try:
+            async with aclosing(engine.load()) as steps:
+                async for step in steps:
+                    self.progress = step
+                    yield step
+        finally:
+            self.progress = None
+
+    async def availability(self) -> dict[str, Availability]:
+        """Look up which engines can answer now, by id."""
+        registry = (await self.ready()).registry
+        return {
+            name: await asyncio.to_thread(registry.get(name).availability) for name in registry.ids
+        }
+
+    @property
+    def turn(self) -> tuple[int, Turn] | None:
+        """The turn that commands act on, with its index: the selected one, otherwise the last."""
+        turns = self.conversation.turns
+        if not turns:
+            return None
+        index = len(turns) - 1 if self.selected is None else self.selected
+        return index, turns[index]
+
+    def ask(self, question: str) -> AsyncGenerator[Event]:
+        """Ask the active engine, as the conversation's next turn.
+
+        Closing the generator cancels; the text so far stays, in the conversation and on disk.
+        """
+        return self._ask(question, self.engine, self.mode, self.conversation)
+
+    async def _ask(
+        self, question: str, engine_id: str, mode: Mode, conversation: Conversation
+    ) -> AsyncGenerator[Event]:
+        self.answer = None
+        pending = await self._pending(question, engine_id, mode, conversation.turns)
+        turn = Turn(pending.answer.question)
+        recorder = await self._recorder(conversation, turn)
+        conversation.turns.append(turn)
+        try:
+            async with aclosing(self._record(recorder, pending)) as events:
+                async for event in events:
+                    turn.answer = pending.answer
+                    yield event
+        finally:
+            self.answer = turn.answer = pending.answer
+
+    def ask_again(self, turn: Turn, engine_id: str | None = None) -> AsyncGenerator[Event]:
+        """Ask a turn's question again, by default the active engine, as if nothing came after it.
+
+        The turn gets one more answer, which is selected, unless no text arrives.
+        """
+        return self._ask_again(turn, engine_id or self.engine, self.mode, self.conversation)
+
+    async def _ask_again(
+        self, turn: Turn, engine_id: str, mode: Mode, conversation: Conversation
+    ) -> AsyncGenerator[Event]:
+        self.answer = None
+        index = next(at for at, one in enumerate(conversation.turns) if one is turn)
+        pending = await self._pending(turn.question, engine_id, mode, conversation.turns[:index])
+        recorder = await self._recorder(conversation, turn, regenerated=True)
+        try:
+            async with aclosing(self._record(recorder, pending)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if pending.answer.text:
+                self.answer = pending.answer
+                turn.add(pending.answer)
+
+    def compare(
+        self, question: str, engine_ids: Sequence[str]
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """Ask several engines at once; yield events with the engine's place in `engine_ids`.
+
+        Each engine sees the conversation so far and no other answer. The answers become the next
+        turn, which continues from the first; closing the generator cancels those still running.
+        """
+        return self._compare(question, engine_ids, self.mode, self.conversation)
+
+    async def _compare(
+        self, question: str, engine_ids: Sequence[str], mode: Mode, conversation: Conversation
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        from engine.chat.compare import side_by_side
+
+        if not engine_ids:
+            return
+        answers = [
+            await self._pending(question, engine_id, mode, conversation.turns)
+            for engine_id in engine_ids
+        ]
+        turn = Turn(answers[0].answer.question)
+        recorder = await self._recorder(conversation, turn)
+        try:
+            problem = await recorder.begin(answers)
+            if problem:
+                yield 0, NotSaved(problem)
+            streams = [recorder.record(answer) for answer in answers]
+            async with aclosing(side_by_side(streams)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            turn.answer, *turn.others = [answer.finish() for answer in answers]
+            conversation.turns.append(turn)
+
+    def use(self, conversation: Conversation) -> None:
+        """Continue with another conversation."""
+        self.conversation = conversation
+        self.selected = self.editing = None
+
+    def new(self) -> None:
+        """Start an empty conversation."""
+        self.use(Conversation())
+
+    async def open(self, conversation_id: int) -> None:
+        """Continue a saved conversation. Raises StoreError."""
+        self.use(await asyncio.to_thread((await self.store()).open, conversation_id))
+
+    async def fork(self, turns: int) -> None:
+        """Continue in a copy of the conversation's first turns, with all their answers."""
+        store = (await self.ready()).store
+        self.use(await asyncio.to_thread(_fork, store, self.conversation, turns))
+
+    async def switch_answer(self, turn: Turn, step: int) -> None:
+        """Continue from the turn's next answer, or with -1 the previous one. Raises StoreError."""
+        turn.choose((turn.place + step) % len(turn.answers))
+        store = (await self.ready()).store
+        if store and turn.id is not None:
+            await asyncio.to_thread(store.choose, turn.id, turn.place)
+
+    async def _pending(
+        self, question: str, engine_id: str, mode: Mode, earlier: Sequence[Turn]
+    ) -> PendingAnswer:
+        from engine.chat.answer import PendingAnswer
+
+        resources = await self.ready()
+        return PendingAnswer(
+            resources.registry, resources.catalogue, question, engine_id, mode, earlier
+        )
+
+    async def _recorder(
+        self, conversation: Conversation, turn: Turn, *, regenerated: bool = False
+    ) -> Recorder:
+        from engine.chat.recorder import Recorder
+
+        store = (await self.ready()).store
+        return Recorder(store, conversation, turn, regenerated=regenerated)
+
+    async def _record(self, recorder: Recorder, answer: PendingAnswer) -> AsyncGenerator[Event]:
+        self.is_answering = True
+        try:
+            async with aclosing(recorder.record(answer)) as events:
+                async for event in events:
+                    self.progress = event.progress if isinstance(event, Loading) else None
+                    yield event
+        finally:
+            self.is_answering, self.progress = False, None
+
+
+def _fork(store: ConversationStore | None, conversation: Conversation, turns: int) -> Conversation:
+    """Copy the conversation's first turns, on disk or else with the next question."""
+    first = conversation.turns[:turns]
+    if store and first and conversation.id and all(turn.id for turn in first):
+        try:
+            return store.open(store.fork(conversation.id, turns))
+        except StoreError:
+            pass
+    return Conversation(turns=[replace(turn, id=None, others=[*turn.others]) for turn in first])

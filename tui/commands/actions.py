@@ -1,0 +1,310 @@
+"""What the commands do: functions of the session, the front end, and the typed argument."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from engine.chat.session import Session
+from engine.config import paths
+from engine.core.errors import StoreError, UsageError
+from engine.core.i18n import tr
+from engine.core.text import one_line
+from engine.core.types import Hit, Mode, Turn
+from tui.commands.view import ScreenView, View
+
+_NO_QUESTION = tr("There is no question here yet.")
+_SELECTED = tr(
+    "Turn {place} of {count}: copy, record, again, edit and fork act on it. Escape lets it go."
+)
+_EXPORTS = {"": "md", "markdown": "md", "json": "json"}
+Action = Callable[[Session, Any, str], Coroutine[Any, Any, None]]
+"""Gets the session, the front end and the argument, empty if none was typed.
+
+The front end is a ScreenView, or a View if the plain chat has the command too.
+"""
+
+
+def page(name: str) -> Action:
+    """Make a command that opens a page."""
+
+    async def open_page(_session: Session, view: View, argument: str) -> None:
+        await view.open_page(name, argument)
+
+    return open_page
+
+
+def scroll(direction: str) -> Action:
+    """Make a command that scrolls by a page."""
+
+    async def scroll_page(_session: Session, view: ScreenView, _: str) -> None:
+        view.scroll(direction)
+
+    return scroll_page
+
+
+async def next_engine(session: Session, view: View, _: str) -> None:
+    """Select the next engine; draft and conversation stay."""
+    session.next_engine()
+    view.show_engine()
+
+
+async def engine(session: Session, view: View, name: str) -> None:
+    """Select an engine by id or title; without a name, let the user choose."""
+    if name:
+        session.engine = session.find_engine(name)
+        view.show_engine()
+    else:
+        await view.choose_engine()
+
+
+async def mode(session: Session, view: View, name: str) -> None:
+    """Switch between grounded and from memory, or to the mode of that name."""
+    if name and name not in list(Mode):
+        raise UsageError(
+            tr("There is no mode “{name}”: it is grounded, or memory.", name=one_line(name, 40))
+        )
+    session.set_mode(Mode(name) if name else None)
+    view.show_mode()
+
+
+async def compare(session: Session, view: View, question: str) -> None:
+    """Ask all ready engines a question: the typed one, the draft, or the turn's."""
+    turn = session.turn
+    await view.compare(question or view.draft or (turn[1].question if turn else ""))
+
+
+async def record(session: Session, view: View, number: str) -> None:
+    """Show the records of the selected turn, or of the last one that has some."""
+    _show_record(session, view, number, original=False)
+
+
+async def original(session: Session, view: View, number: str) -> None:
+    """Show the same records as the data set has them."""
+    _show_record(session, view, number, original=True)
+
+
+def _show_record(session: Session, view: View, number: str, *, original: bool) -> None:
+    turns = session.conversation.turns
+    if session.selected is not None:
+        turns = [turns[session.selected]]
+    sources = [turn.answer.sources for turn in turns if turn.answer and turn.answer.sources]
+    if not sources:
+        view.report(tr("No answer here rests on a record yet."))
+        return
+    hits: tuple[Hit, ...] = sources[-1]
+    if number:
+        hits = (hits[index_of(number, len(hits))],)
+    view.show_record(hits, original=original)
+
+
+def index_of(number: str, count: int) -> int:
+    """Read a number typed by the user, from 1 to `count`, as an index. Raises UsageError."""
+    if not number.isdecimal() or not 1 <= int(number) <= count:
+        raise UsageError(tr("That is no number from 1 to {count}.", count=count))
+    return int(number) - 1
+
+
+async def marks(_session: Session, view: ScreenView, _: str) -> None:
+    """Mark which words of the answers come from the record."""
+    view.toggle_marks()
+
+
+async def copy(session: Session, view: View, _: str) -> None:
+    """Copy the answer of the selected turn, or the last answer."""
+    answers = [turn.answer for turn in session.conversation.turns if turn.answer]
+    if session.selected is not None:
+        answer = session.conversation.turns[session.selected].answer
+        answers = [answer] if answer else []
+    if answers and answers[-1].text:
+        view.copy(answers[-1].text)
+    else:
+        view.report(tr("There is no answer to copy yet."))
+
+
+async def copy_record(session: Session, view: View, _: str) -> None:
+    """Copy the description that the answer is based on."""
+    answer = session.turn[1].answer if session.turn else None
+    if answer and answer.sources:
+        view.copy(answer.sources[0].product.description)
+    else:
+        view.report(tr("This answer rests on no record."))
+
+
+async def regenerate(session: Session, view: View, name: str) -> None:
+    """Ask the turn's question again: the named engine, or the active one."""
+    turn = _turn_to_change(session, view)
+    if turn:
+        engine_id = session.find_engine(name) if name else session.engine
+        await view.answer_again(*turn, engine_id)
+
+
+async def next_answer(session: Session, view: View, _: str) -> None:
+    """Continue from the turn's next answer."""
+    await _switch_answer(session, view, 1)
+
+
+async def previous_answer(session: Session, view: View, _: str) -> None:
+    """Continue from the turn's previous answer."""
+    await _switch_answer(session, view, -1)
+
+
+async def _switch_answer(session: Session, view: View, step: int) -> None:
+    if session.turn is None or view.is_answering:
+        return
+    index, turn = session.turn
+    if not turn.others:
+        view.report(tr("This question has one answer. Ctrl+R asks it again, of the engine chosen."))
+        return
+    try:
+        await session.switch_answer(turn, step)
+    except StoreError as error:
+        view.report(tr("Not saved: {error}", error=error), error=True)
+    await view.show_turn(index)
+
+
+async def edit(session: Session, view: ScreenView, _: str) -> None:
+    """Edit the turn's question; once sent, it is asked in a fork that ends before the turn."""
+    turn = _turn_to_change(session, view)
+    if turn is None:
+        return
+    _select(session, view, turn[0])
+    session.editing = turn[0]
+    view.edit(turn[1].question)
+    view.report(
+        tr(
+            "Editing question {chosen}. Enter goes on from there in a new conversation; "
+            "the one so far is kept. Escape leaves it.",
+            chosen=turn[0] + 1,
+        )
+    )
+
+
+def _turn_to_change(session: Session, view: View) -> tuple[int, Turn] | None:
+    if session.turn is None:
+        view.report(_NO_QUESTION)
+    elif view.is_answering:
+        view.report(tr("Still answering. Escape stops it."))
+    else:
+        return session.turn
+    return None
+
+
+async def fork(session: Session, view: View, _: str) -> None:
+    """Continue in a copy of the conversation that ends with the turn."""
+    if session.turn is None:
+        view.report(_NO_QUESTION)
+        return
+    turns = session.turn[0] + 1
+    await view.cancel()
+    await session.fork(turns)
+    await view.show()
+    view.report(
+        tr(
+            "A fork of {chosen} turns: the conversation so far is kept, and you go on here.",
+            chosen=turns,
+        )
+    )
+
+
+async def previous_turn(session: Session, view: ScreenView, _: str) -> None:
+    """Select the turn above, from none the last; from the first none."""
+    last = len(session.conversation.turns) - 1
+    index = last if session.selected is None else session.selected - 1
+    _walk_to(session, view, index if index >= 0 else None)
+
+
+async def next_turn(session: Session, view: ScreenView, _: str) -> None:
+    """Select the turn below, from none the first; from the last none."""
+    index = 0 if session.selected is None else session.selected + 1
+    _walk_to(session, view, index if index < len(session.conversation.turns) else None)
+
+
+async def cancel(session: Session, view: ScreenView, _: str) -> None:
+    """Stop the answer, otherwise stop editing, otherwise clear the selection."""
+    if view.is_answering:
+        await view.cancel()
+    elif session.editing is not None:
+        session.editing = None
+        view.edit(None)
+        _walk_to(session, view, None)
+    elif session.selected is not None:
+        _walk_to(session, view, None)
+
+
+def _walk_to(session: Session, view: ScreenView, index: int | None) -> None:
+    count = len(session.conversation.turns)
+    if not count:
+        view.report(_NO_QUESTION)
+        return
+    _select(session, view, index)
+    if index is not None:
+        view.report(_SELECTED.format(place=index + 1, count=count))
+
+
+def _select(session: Session, view: ScreenView, index: int | None) -> None:
+    if session.selected != index:
+        session.selected = index
+        view.select(index)
+
+
+async def new_conversation(session: Session, view: View, _: str) -> None:
+    """Start a conversation; the one so far stays saved."""
+    await view.cancel()
+    session.new()
+    await view.show()
+
+
+async def open_listed(session: Session, view: View, number: str) -> None:
+    """Continue the conversation with this number in the last list."""
+    if not session.listed:
+        raise UsageError(
+            tr("Nothing is listed to open from."), tr("/history lists the conversations.")
+        )
+    await session.open(session.listed[index_of(number, len(session.listed))].id)
+    await view.show()
+
+
+async def export(session: Session, view: View, kind: str) -> None:
+    """Write this conversation to a new file, as Markdown unless `kind` says JSON."""
+    from engine.chat.export import write_conversation
+
+    store = await session.store()
+    if session.conversation.id is None:
+        raise UsageError(tr("There is nothing to export yet: ask something first."))
+    if kind not in _EXPORTS:
+        raise UsageError(tr("That is none of {kinds}.", kinds="markdown, json"))
+    file = await asyncio.to_thread(
+        write_conversation,
+        store,
+        session.conversation.id,
+        session.titles,
+        paths.exports_dir(),
+        _EXPORTS[kind],
+    )
+    view.report(tr("Written to {file}", file=file))
+
+
+async def export_json(session: Session, view: View, _: str) -> None:
+    """Write this conversation to a new JSON file."""
+    await export(session, view, "json")
+
+
+async def import_file(session: Session, view: ScreenView, file: str) -> None:
+    """Import conversations from a JSON file; without a name, ask for it."""
+    from engine.chat import export as exports
+
+    store = await session.store()
+    file = file or await view.ask_for_line(
+        tr("Import conversations from"), tr("a .json file that was exported")
+    )
+    if file:
+        view.report(tr("importing…"))
+        added = await asyncio.to_thread(exports.read, store, file)
+        view.report(exports.told(added))
+
+
+async def leave(_session: Session, view: View, _: str) -> None:
+    """End the chat; the conversation stays saved."""
+    await view.leave()
