@@ -24,10 +24,9 @@ from typing import Any
 
 from benchmarks.machine import bandwidth, gpu_used
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.host import LlamaHosts, resolve_runtime
 from engine.backends.llama.messages import Runtime
-from engine.backends.llama.runtimes import resolve_runtime, threads
-from engine.backends.llama.weights import find_model
+from engine.backends.llama.weights import find_model, threads
 from engine.config import paths
 from engine.core.types import Decision, Message, Mode, Product, Request, Role, Status, Tokens
 from engine.prompts import chat_messages

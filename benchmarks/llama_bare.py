@@ -1,7 +1,7 @@
-"""The library under a Llama engine, by itself: reads jobs from stdin, prints seconds. For llama.py.
+"""Run a Llama with the bare library, for llama.py: read jobs from stdin, print their seconds.
 
-A job is a line of JSON: {"prompt": [tokens], "tokens": how many to write}. Nothing is kept from one
-job to the next but the model.
+A job is a line of JSON: {"prompt": [tokens], "tokens": how many to write}. Only the model stays
+loaded between jobs.
 """
 
 from __future__ import annotations
@@ -14,30 +14,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.backends.llama.runtimes import FP32_UP_TO, QUANTIZED_ABOVE
+from engine.backends.llama.weights import FP32_UP_TO, resolve_quantization
 
 Job = Callable[[list[int], int], None]
 
 
 def transformers_job(model: str, adapter: str | None, threads: int) -> Job:
-    """`generate` as it is, where our engine computes, with the weights as it holds them."""
+    """Call plain `generate`, on the device and with the weights that the engine uses."""
     import torch
-    from transformers import BitsAndBytesConfig, GenerationConfig, LlamaForCausalLM
+    from transformers import GenerationConfig, LlamaForCausalLM
+
+    from engine.backends.llama.loading import quantization_config
 
     torch.set_num_threads(threads)
     size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors"))
     on_gpu = torch.cuda.is_available()
-    nf4 = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
+    quantization = resolve_quantization("auto", size, supported=on_gpu)
     loaded: Any = LlamaForCausalLM.from_pretrained(
         model,
         dtype=torch.float32 if size <= FP32_UP_TO else "auto",
         device_map={"": 0 if on_gpu else "cpu"},
-        quantization_config=nf4 if on_gpu and size > QUANTIZED_ABOVE else None,
+        quantization_config=quantization_config(quantization),
         local_files_only=True,
     )
     if adapter:
@@ -57,14 +54,14 @@ def transformers_job(model: str, adapter: str | None, threads: int) -> Job:
         if on_gpu:
             torch.cuda.synchronize()
 
-    # A token reads every weight but of the embedding, of which it reads a row.
+    # A token reads every weight, but only one row of the embedding.
     embedding = loaded.get_input_embeddings().weight
     job.bytes = loaded.get_memory_footprint() - embedding.nbytes  # type: ignore[attr-defined]
     return job
 
 
 def llama_cpp_job(file: str, adapter: str | None, threads: int) -> Job:
-    """llama.cpp's own loop: decode, take the likeliest, decode."""
+    """Run llama.cpp's plain loop: decode, take the likeliest token, decode."""
     import llama_cpp
 
     silent = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
@@ -98,26 +95,26 @@ def llama_cpp_job(file: str, adapter: str | None, threads: int) -> Job:
             if place < tokens - 1:
                 read([token])
 
-    # Kept alive with the job, since llama.cpp keeps only its address.
+    # Keeps the callback alive: llama.cpp stores only its address.
     job.silent = silent  # type: ignore[attr-defined]
     return job
 
 
 def resident() -> int:
-    """This process's memory, bytes."""
+    """Return this process's memory in bytes."""
     with open("/proc/self/status", encoding="ascii") as lines:  # noqa: PTH123 - no pathlib here
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def main(runtime: str, model: str, threads: int, adapter: str | None) -> None:
-    """Load, say so, and carry out jobs until stdin ends."""
+    """Load the model, print its size, and run jobs until stdin ends."""
     make = llama_cpp_job if runtime == "llama.cpp" else transformers_job
     job = make(model, adapter, threads)
     print(json.dumps({"bytes": getattr(job, "bytes", 0)}), flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         started = time.perf_counter()
-        job(asked["prompt"], asked["tokens"])
+        job(request["prompt"], request["tokens"])
         took = time.perf_counter() - started
         print(json.dumps({"seconds": took, "resident": resident()}), flush=True)
 

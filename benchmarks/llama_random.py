@@ -1,8 +1,8 @@
-"""A random Llama of a known model's shape, with a tokenizer and adapters, for benchmarks alone.
+"""Write a random Llama in a known model's shape, with a tokenizer and adapters, for benchmarks.
 
 python -m benchmarks.llama_random FOLDER [--shape llama-2-7b]
 
-TinyLlama-1.1B's takes 2.2 GB and half a minute; Llama-2-7b's 13.5 GB, and a GPU to draw it on.
+TinyLlama-1.1B takes 2.2 GB and half a minute; Llama-2-7b takes 13.5 GB and needs a GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VOCABULARY, WORDS = 32_000, 8_000
 RANK = 8
 ADAPTERS = 3
 SHARD = "10GB"
-"""As Llama 2 is split."""
+"""The size of Llama 2's own shards."""
 
 SHAPES = {
     "tinyllama-1.1b": {
@@ -52,7 +52,7 @@ SHAPES = {
 
 
 def main() -> None:
-    """Write `model` and `adapter0` to `adapter2` into the folder."""
+    """Write `model`, `adapter0`, `adapter1` and `adapter2` into the folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="tinyllama-1.1b")
@@ -76,25 +76,25 @@ def main() -> None:
 
 
 def _tokenizer() -> Any:  # noqa: ANN401 - untyped library
-    """One that reads the sample catalogue's words, and has words that no text has for the rest."""
+    """Train a tokenizer on the sample catalogue; fill the vocabulary with unused words."""
     special = ["<unk>", "<s>", "</s>"]
-    bare = Tokenizer(models.BPE())
-    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bare.decoder = decoders.ByteLevel()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     lines = paths.sample_source().read_text(encoding="utf-8").splitlines()
     letters = pre_tokenizers.ByteLevel.alphabet()
-    bare.train_from_iterator(
+    tokenizer.train_from_iterator(
         [SYSTEM, *lines],
         trainers.BpeTrainer(
             vocab_size=WORDS, special_tokens=special, initial_alphabet=letters, show_progress=False
         ),
     )
-    described = json.loads(bare.to_str())
-    names = described["model"]["vocab"]
+    content = json.loads(tokenizer.to_str())
+    names = content["model"]["vocab"]
     names |= {f"w{number}": number for number in range(len(names), VOCABULARY)}
     unknown, begin, end = special
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+        tokenizer_object=Tokenizer.from_str(json.dumps(content)),
         unk_token=unknown,
         bos_token=begin,
         eos_token=end,

@@ -17,9 +17,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.host import LlamaHosts, resolve_runtime
 from engine.backends.llama.messages import Runtime
-from engine.backends.llama.runtimes import resolve_runtime
 from engine.core.errors import EngineError
 from engine.core.types import Decision, Message, Mode, Request, Role, Status
 from engine.prompts import chat_messages

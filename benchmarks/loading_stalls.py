@@ -1,10 +1,10 @@
-"""How long the chat stands still while a model is loaded, with the page of engines open.
+"""Measure how long the chat freezes while a model loads, with the engines page open.
 
 python benchmarks/loading_stalls.py MODEL_FOLDER [--rounds N]
 
-A tick every 10 ms on the chat's own loop; a stall is what a tick comes late. Loading and doing
-nothing take turns, with the same page open and for as long, so that what other programs do to this
-machine is seen beside what loading does. The model is loaded by transformers: torch is imported.
+A tick is due every 10 ms on the chat's event loop; a stall is how late it comes. Loading and
+idling take turns, equally long and with the same page open, which separates the effect of loading
+from that of other programs. transformers loads the model, so that torch is imported too.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from tui.screens.chat import ChatScreen
 
 TICK = 0.010
-STAGES = ("loading", "nothing")
+STAGES = ("loading", "idle")
 
 
 async def ticks(late: list[float], done: asyncio.Event) -> None:
-    """Note how late each tick comes, in milliseconds."""
+    """Append how late each tick comes, in milliseconds."""
     while not done.is_set():
         began = time.perf_counter()
         await asyncio.sleep(TICK)
         late.append((time.perf_counter() - began - TICK) * 1000)
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for it."""
-    while not holds():  # noqa: ASYNC110 - what is waited for is in another process
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` is true."""
+    while not condition():  # noqa: ASYNC110 - another process makes it true
         await asyncio.sleep(0.05)
 
 
 async def watched(work: Awaitable[None]) -> tuple[list[float], float]:
-    """The stalls while `work` is waited for, in milliseconds; and how long it took, in seconds."""
+    """Await `work`; return the stalls in milliseconds and its duration in seconds."""
     late: list[float] = []
     done = asyncio.Event()
     task = asyncio.create_task(ticks(late, done))
@@ -54,7 +54,7 @@ async def watched(work: Awaitable[None]) -> tuple[list[float], float]:
 
 
 async def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Stalls in milliseconds, by what went on."""
+    """Return the stalls in milliseconds, by stage."""
     from engine.config import settings
     from tui.app import BalcaoApp
     from tui.screens.engines import EnginesScreen
@@ -74,13 +74,13 @@ async def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
             found["loading"] += late
             await pilot.press("u")
             await asyncio.sleep(1)
-            found["nothing"] += (await watched(asyncio.sleep(took)))[0]
+            found["idle"] += (await watched(asyncio.sleep(took)))[0]
             print(f"loaded in {took:.1f} s", file=sys.stderr)
     return found
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, metavar="MODEL_FOLDER")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")

@@ -1,4 +1,4 @@
-"""What the machine gives: the bandwidth of its memory, and what of a GPU's is in use."""
+"""Measure this machine: the bandwidth of its memory, and the use of the GPU's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from engine.backends.llama.runtimes import has_gpu
+from engine.backends.llama.host import has_gpu
 
 BANDWIDTH_BYTES = 512_000_000
 
@@ -24,11 +24,11 @@ for _ in range(6):
     best = min(best, began.elapsed_time(ended) / 1000)
 print(2 * one.nbytes / best)
 """
-"""A copy, counting what is read and what is written."""
+"""Copies memory, and counts the bytes read and those written."""
 
 
 def bandwidth() -> float:
-    """Bytes a second that the model's memory is read at: the GPU's, or all cores at it at once."""
+    """Return the bytes a second that the GPU reads, or otherwise all cores together."""
     if has_gpu():
         done = subprocess.run(
             [sys.executable, "-c", GPU_BANDWIDTH], capture_output=True, text=True, check=True
@@ -49,7 +49,7 @@ def bandwidth() -> float:
 
 
 def gpu_used() -> int:
-    """Bytes of the GPU's memory that are in use, by whomever; 0 without one."""
+    """Return the bytes of GPU memory in use by all programs; 0 without a GPU."""
     if not has_gpu():
         return 0
     command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]

@@ -1,13 +1,13 @@
-"""The hub client's errors as ours: what happened, and what to do about it.
+"""Turn the hub client's errors into errors with a remedy. Heavy: imports huggingface_hub.
 
-By the client's documented errors (huggingface_hub.errors) and the system's own. No token is in any
-of them, and none is put into ours.
+The client's documented errors (huggingface_hub.errors) and the system's own never contain a token,
+and neither do these.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -27,15 +27,15 @@ from engine.core.i18n import tr
 from engine.core.text import one_line
 
 OPEN_MODELS = ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "HuggingFaceTB/SmolLM2-360M-Instruct")
-"""Of Llama's architecture, with chat templates, under Apache 2.0, without a gate."""
+"""Llama models with chat templates, under Apache 2.0 and not gated."""
 
 TOKEN = "HF_TOKEN"  # noqa: S105 - its name
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked of the hub, to tell of in an error. `page` is the model's page there."""
+class HubRequest:
+    """A request to the hub, for its error messages. `page` is the model's page there."""
 
     model: str
     revision: str
@@ -44,51 +44,45 @@ class Asked:
 
 
 @contextmanager
-def hub_errors(asked: Asked) -> Iterator[None]:
-    """Turns what the client raises into BalcaoError."""
+def hub_errors(request: HubRequest) -> Iterator[None]:
+    """Raise BalcaoError for what the client raises in the block."""
     try:
         yield
     except (OSError, httpx2.HTTPError) as error:
-        raise _told(_cause(error), asked) from error
+        raise _explain(_cause(error), request) from error
 
 
-def gated(asked: Asked, *, by_hand: bool = False) -> BalcaoError:
-    """The licence stands before the model; `by_hand`: its makers look at each request."""
-    instead = tr("Open models need none of this: {models}.", models=tr(" or ").join(OPEN_MODELS))
-    if asked.has_token:
-        wait = tr(" Its makers look at each request, which may take days.") if by_hand else ""
+def gated(request: HubRequest, *, by_hand: bool = False) -> BalcaoError:
+    """Return the error for a gated model; `by_hand`: its makers review each request."""
+    open_models = tr(
+        "Open models need none of this: {models}.", models=tr(" or ").join(OPEN_MODELS)
+    )
+    if request.has_token:
+        wait = tr(" Its makers review each request, which can take days.") if by_hand else ""
         return BalcaoError(
+            tr("“{model}” is gated, and your token cannot read it.", model=request.model),
             tr(
-                "“{model}” is given only to who has accepted its licence, and the account of your "
-                "token has not, or the token may not read it.",
-                model=asked.model,
-            ),
-            tr(
-                "Accept it at {page} with that account, and give the token the right to read gated "
-                "models.{wait} {instead}",
-                page=asked.page,
+                "Accept its licence at {page} with the token's account, and let the token read "
+                "gated models.{wait} {open_models}",
+                page=request.page,
                 wait=wait,
-                instead=instead,
+                open_models=open_models,
             ),
         )
     return BalcaoError(
+        tr("“{model}” is gated and needs a token.", model=request.model),
         tr(
-            "“{model}” is given only to who has accepted its licence, and there is no token that "
-            "says who asks.",
-            model=asked.model,
-        ),
-        tr(
-            "With an account there: accept the licence at {page}, make a token that may read, "
-            "and keep it: balcao keys set {token}. {instead}",
-            page=asked.page,
+            "Accept its licence at {page}, create a token with read access there, and store it: "
+            "balcao keys set {token}. {open_models}",
+            page=request.page,
             token=TOKEN,
-            instead=instead,
+            open_models=open_models,
         ),
     )
 
 
 def _cause(error: Exception) -> Exception:
-    """What the client wraps: it says "not found here" where it was the network that failed."""
+    """Unwrap the client's "not found in the cache", which hides the failure of the network."""
     while isinstance(error.__cause__, OSError | httpx2.HTTPError) and isinstance(
         error, FileNotFoundError
     ):
@@ -96,115 +90,72 @@ def _cause(error: Exception) -> Exception:
     return error
 
 
-def _told(error: Exception, asked: Asked) -> BalcaoError:
-    for kind, tell in _OF_THE_HUB.items():
-        # In the table's order: some are kinds of others.
-        if isinstance(error, kind):
-            return tell(asked)
-    if isinstance(error, HfHubHTTPError):
-        return _refused(error, asked)
-    if isinstance(error, httpx2.HTTPError):
-        return BalcaoError(
-            tr(
-                "The hub cannot be reached, or the connection broke off ({kind}: {error}).",
-                kind=type(error).__name__,
-                error=one_line(str(error), 120).rstrip("."),
-            ),
-            tr("Look after the network, a proxy, and HF_ENDPOINT. {goes_on}", goes_on=_goes_on()),
-        )
-    return _system(error)
+def _explain(error: Exception, request: HubRequest) -> BalcaoError:
+    resume = tr("Run the command again to resume the download.")
+    match error:
+        case OfflineModeIsEnabled():
+            return BalcaoError(
+                tr("The hub client is in offline mode."),
+                tr("Unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE."),
+            )
+        case HfHubHTTPError():
+            return _explain_refusal(error, request)
+        case httpx2.HTTPError():
+            return BalcaoError(
+                tr(
+                    "Cannot reach the hub, or the connection was lost ({kind}: {error}).",
+                    kind=type(error).__name__,
+                    error=one_line(str(error), 120).rstrip("."),
+                ),
+                tr("Check the network, the proxy and HF_ENDPOINT. {resume}", resume=resume),
+            )
+        case OSError() if error.errno in _DISK_FULL:
+            remedy = tr("Free some space, or choose another folder with HF_HUB_CACHE.")
+            return BalcaoError(tr("The disk is full."), f"{remedy} {resume}")
+        case OSError() if error.errno is not None:
+            file = f"{error.filename}: " if error.filename else ""
+            return BalcaoError(tr("Cannot save the model: {file}{why}.", file=file, why=why(error)))
+        case _:
+            message = one_line(str(error), 200).rstrip(".")
+            return BalcaoError(tr("The download failed: {error}.", error=message), resume)
 
 
-def _shut_off(asked: Asked) -> BalcaoError:
-    return BalcaoError(
-        tr("The hub has shut off “{model}”.", model=asked.model), tr("Choose another model.")
-    )
-
-
-def _no_revision(asked: Asked) -> BalcaoError:
-    return BalcaoError(
-        tr("“{model}” has no revision “{revision}”.", model=asked.model, revision=asked.revision),
-        tr("Its branches and tags are at {page}.", page=asked.page),
-    )
-
-
-def _no_model(asked: Asked) -> BalcaoError:
-    private = tr("the token may not see it") if asked.has_token else tr("it is private")
-    return BalcaoError(
-        tr(
-            "There is no model “{model}” on the hub, or {private}.",
-            model=asked.model,
-            private=private,
-        ),
-        tr(
-            "Look for it at {page}; for a private one keep a token that may read it: balcao keys "
-            "set {token}.",
-            page=asked.page,
-            token=TOKEN,
-        ),
-    )
-
-
-def _offline(_: Asked) -> BalcaoError:
-    return BalcaoError(
-        tr("The hub's client is told to stay offline."),
-        tr("Take HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE out of the environment."),
-    )
-
-
-_OF_THE_HUB: dict[type[Exception], Callable[[Asked], BalcaoError]] = {
-    GatedRepoError: gated,
-    DisabledRepoError: _shut_off,
-    RevisionNotFoundError: _no_revision,
-    RepositoryNotFoundError: _no_model,
-    OfflineModeIsEnabled: _offline,
-}
-
-
-def _goes_on() -> str:
-    return tr("What has come is kept: the same command goes on from there.")
-
-
-def _refused(error: HfHubHTTPError, asked: Asked) -> BalcaoError:
+def _explain_refusal(error: HfHubHTTPError, request: HubRequest) -> BalcaoError:
     status = error.response.status_code
-    if status == HTTPStatus.UNAUTHORIZED:
+    forbidden = status == HTTPStatus.FORBIDDEN and not isinstance(error, DisabledRepoError)
+    if forbidden or isinstance(error, GatedRepoError):
+        return gated(request)
+    if isinstance(error, RevisionNotFoundError):
         return BalcaoError(
-            tr("The hub does not accept the token."),
             tr(
-                "It may have expired: make another, and keep it: balcao keys set {token}.",
+                "Revision “{revision}” of “{model}” not found.",
+                revision=request.revision,
+                model=request.model,
+            ),
+            tr("Its branches and tags are listed at {page}.", page=request.page),
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        private = tr("your token cannot read it") if request.has_token else tr("it is private")
+        return BalcaoError(
+            tr(
+                "Model “{model}” not found on the hub, or {private}.",
+                model=request.model,
+                private=private,
+            ),
+            tr(
+                "Check its name at {page}. For a private model, store a token with read access: "
+                "balcao keys set {token}.",
+                page=request.page,
                 token=TOKEN,
             ),
         )
-    if status == HTTPStatus.FORBIDDEN:
-        return gated(asked)
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
+    if status == HTTPStatus.UNAUTHORIZED:
         return BalcaoError(
-            tr("The hub takes no more requests for now."),
-            tr("Wait a while. {goes_on}", goes_on=_goes_on()),
+            tr("The hub rejected the token."),
+            tr("Create a new one and store it: balcao keys set {token}.", token=TOKEN),
         )
-    said = one_line(error.server_message or "", 120).rstrip(".")
+    words = one_line(error.server_message or error.response.reason_phrase, 120).rstrip(".")
     return BalcaoError(
-        tr(
-            "The hub answered with status {status}{said}.",
-            status=status,
-            said=f": {said}" if said else "",
-        ),
-        tr("Try again later. {goes_on}", goes_on=_goes_on()),
-    )
-
-
-def _system(error: Exception) -> BalcaoError:
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return BalcaoError(
-            tr("The disk is full."),
-            tr("Make room, or name another place with HF_HUB_CACHE. {goes_on}", goes_on=_goes_on()),
-        )
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f"{error.filename}: " if error.filename else ""
-        return BalcaoError(
-            tr("The model cannot be kept: {where}{why}.", where=where, why=why(error))
-        )
-    return BalcaoError(
-        tr("The download failed: {error}.", error=one_line(str(error), 200).rstrip(".")),
-        tr("Try again. {goes_on}", goes_on=_goes_on()),
+        tr("The hub replied with status {reply}.", reply=f"{status} {words}".strip()),
+        tr("Try again later. Run the command again to resume the download."),
     )

@@ -1,21 +1,20 @@
-"""Fetches a model from the hub into the hub client's own cache; imported late, by scripts.models.
+"""Download a model from the hub into the hub client's cache. Heavy: imports huggingface_hub.
 
-The client (huggingface_hub) asks, lists and stores. One thing it no longer does: since its version
-2 a file that was broken off begins anew, which for a shard of 10 GB is an evening. So weights go
-through its `http_get` into a file of ours that stays where it broke off, and are checked against
-the hub's SHA-256 before they are handed to the cache. The name under which an engine finds the
-model is written last: a model is there whole, or not at all.
+The client asks, lists and stores, but since its version 2 it restarts an interrupted file, which
+for a shard of 10 GB costs an evening. Weights therefore go through its `http_get` into a partial
+file that a later run resumes, and are checked against the hub's SHA-256 before they enter the
+cache. The reference by which an engine finds the model is written last.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from huggingface_hub import (
     HfApi,
@@ -32,28 +31,35 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     disable_progress_bars,
 )
 
-from engine.backends.llama.weights import read_json
-from engine.core.errors import BalcaoError, UsageError
-from engine.core.files import write_atomic
-from engine.core.hub_cache import split_id
+from engine.backends.llama.adapters import ADAPTER_WEIGHTS
+from engine.backends.llama.weights import CONFIG, Architecture, read_json
+from engine.core.errors import BalcaoError
+from engine.core.files import check_space, describe_file, write_atomic
+from engine.core.hub_cache import MAIN, split_id
 from engine.core.i18n import tr
 from engine.core.text import byte_count
 from engine.core.types import Progress
-from engine.models.failures import Asked, gated, hub_errors
-from engine.models.local import CONFIG, Kind, Remote, wanted
+from engine.models.failures import OPEN_MODELS, HubRequest, gated, hub_errors
+from engine.models.local import not_a_hub_id
 
-_RESUMED_FROM = 1_000_000
-"""Bytes: smaller files are fetched by the client, from their beginning."""
+_RESUMABLE = 1_000_000
+"""Bytes; the client downloads smaller files in one go."""
 _SPARE = 100_000_000
-"""Bytes that are to be left free on the disk."""
-_BLOCK = 1 << 20
+"""Bytes to leave free on the disk."""
 
-Tell = Callable[[Progress], None]
+_WEIGHTS = "model.safetensors"
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+_SMALL = re.compile(
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
+    r"|chat_template|adapter_config|manifest|model\.safetensors\.index)\.json"
+    r"|tokenizer\.model|merges\.txt|chat_template\.jinja"
+    r"|(LICEN[CS]E|NOTICE|USE_POLICY)(\.\w+)*"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """Where from and where to. `endpoint` None is the client's own (HF_ENDPOINT)."""
+    """Where to download from and to; `endpoint` None is the client's own (HF_ENDPOINT)."""
 
     cache: Path
     token: str = field(default="", repr=False)
@@ -61,113 +67,148 @@ class Hub:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """A model as the hub has it at one commit."""
+class RemoteFile:
+    """A file on the hub; `size` in bytes, `sha256` for weights only."""
 
-    asked: Asked
+    name: str
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """A model on the hub at one commit, with the files to download."""
+
+    request: HubRequest
     commit: str
     licence: str
-    files: Sequence[Remote]
+    files: Sequence[RemoteFile]
 
     @property
     def is_adapter(self) -> bool:
-        """Whether it is a LoRA adapter and no model."""
+        """Whether this is a LoRA adapter rather than a model."""
         return not any(file.name == CONFIG for file in self.files)
 
     @property
     def bytes(self) -> int:
-        """All of it."""
+        """The size of all files."""
         return sum(file.size for file in self.files)
 
 
-def look_up(hub: Hub, model: str, revision: str) -> Offer:
-    """What the hub has of a model. Raises UsageError for no hub id, BalcaoError for the rest."""
-    if split_id(model) != (model, "main"):
-        raise UsageError(tr("“{model}” is no hub id.", model=model), tr("One is like ORG/NAME."))
-    # Lines of its own would run through ours.
+def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
+    """Ask the hub for a model. Raises UsageError for a wrong id, otherwise BalcaoError."""
+    if split_id(model) != (model, MAIN):
+        example = tr("For example: balcao models pull {model}", model=OPEN_MODELS[0])
+        raise not_a_hub_id(model, example)
+    # The client's own progress would mix with ours.
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     endpoint = (hub.endpoint or constants.ENDPOINT).rstrip("/")
-    with hub_errors(Asked(model, revision, f"{endpoint}/{model}", bool(hub.token))):
+    request = HubRequest(model, revision, f"{endpoint}/{model}", bool(hub.token))
+    with hub_errors(request):
         token = hub.token or get_token()
-        asked = Asked(model, revision, f"{endpoint}/{model}", bool(token))
-    with hub_errors(asked):
+    request = replace(request, has_token=bool(token))
+    with hub_errors(request):
         info = HfApi(endpoint=hub.endpoint, token=token or False).model_info(
             model, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         )
     if info.gated and not token:
-        raise gated(asked, by_hand=info.gated == "manual")
+        raise gated(request, by_hand=info.gated == "manual")
     if info.sha is None:
-        raise BalcaoError(
-            tr("The hub does not tell which commit of “{model}” it has.", model=model)
-        )
+        raise BalcaoError(tr("The hub does not name the commit of “{model}”.", model=model))
     files = [
-        Remote(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None)
+        RemoteFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None)
         for one in info.siblings or ()
     ]
     licence = info.card_data.license if info.card_data else None
-    return Offer(asked, info.sha, str(licence or ""), wanted(model, files))
+    return RemoteModel(request, info.sha, str(licence or ""), _select_files(model, files))
 
 
-def pull(hub: Hub, offer: Offer, tell: Tell) -> Path:
-    """Fetch what is not there yet; returns the model's folder. Raises BalcaoError.
+def pull(hub: Hub, model: RemoteModel, show: Callable[[Progress], None]) -> Path:
+    """Download the missing files and return the model's folder. Raises BalcaoError.
 
-    Closing the process at any moment leaves what came: the next call goes on from there.
+    A later call resumes a download that was interrupted at any moment.
     """
-    return _Pull(hub, offer, tell).run()
+    return _Download(hub, model, show).run()
 
 
-class _Pull:
-    """One download, and how far it is."""
+def _select_files(model: str, files: Sequence[RemoteFile]) -> list[RemoteFile]:
+    """Return the files to download, small ones first. Raises BalcaoError without weights."""
+    by_name = {file.name: file for file in files}
+    one_file = next((name for name in (_WEIGHTS, ADAPTER_WEIGHTS) if name in by_name), None)
+    shards = [file for file in files if _SHARD.fullmatch(file.name)]
+    weights = [by_name[one_file]] if one_file else sorted(shards, key=lambda file: file.name)
+    if not weights:
+        formats = sorted({file.name.rpartition(".")[2] for file in files} & {"bin", "pth", "gguf"})
+        only = tr(", only .{formats}", formats=tr(" and .").join(formats)) if formats else ""
+        raise BalcaoError(
+            tr("“{model}” does not offer safetensors{only}.", model=model, only=only),
+            tr("Choose another model: other formats can run code when opened."),
+        )
+    small = [file for file in files if _SMALL.fullmatch(file.name)]
+    return sorted(small, key=lambda file: file.size) + weights
 
-    def __init__(self, hub: Hub, offer: Offer, tell: Tell) -> None:
+
+class _Download:
+    def __init__(self, hub: Hub, model: RemoteModel, show: Callable[[Progress], None]) -> None:
         self._hub = hub
-        self._offer = offer
-        self._tell = tell
-        self._model = offer.asked.model
-        self._stored = hub.cache / f"models--{self._model.replace('/', '--')}"
-        self._folder = self._stored / "snapshots" / offer.commit
-        # False: the client is not to look for a token that we have not found.
+        self._model = model
+        self._show = show
+        self._name = model.request.model
+        self._stored = hub.cache / f"models--{self._name.replace('/', '--')}"
+        self._folder = self._stored / "snapshots" / model.commit
+        # False keeps the client from looking for a token in other places.
         self._token = hub.token or get_token() or False
-        self._here = sum(map(self._here_of, offer.files))
-        self._began_with = self._here
+        self._done = self._done_before = sum(map(self._local_bytes, model.files))
 
     def run(self) -> Path:
-        """Small files first: they tell whether the rest is worth fetching."""
-        with hub_errors(self._offer.asked):
-            self._check_room()
-            for file in self._offer.files:
-                before = self._here_of(file)
+        with hub_errors(self._model.request):
+            self._check_space()
+            # The small files come first and show whether the rest is worth downloading.
+            for file in self._model.files:
+                before = self._local_bytes(file)
                 self._fetch(file)
-                self._here += file.size - before
-                self._show(self._here)
+                self._done += file.size - before
+                self._report(self._done)
                 if file.name == CONFIG:
-                    self._check_kind()
-            self._name_it()
+                    self._check_architecture()
+            self._write_ref()
         return self._folder
 
-    def _fetch(self, file: Remote) -> None:
-        resumable = _RESUMED_FROM <= file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
+    def _check_space(self) -> None:
+        missing = self._model.bytes - self._done
+        check_space(
+            self._hub.cache,
+            missing + _SPARE if missing else 0,
+            tr("the download"),
+            remedy=tr(
+                "Free some space (balcao models remove), or choose another folder with "
+                "HF_HUB_CACHE."
+            ),
+        )
+
+    def _fetch(self, file: RemoteFile) -> None:
+        resumable = _RESUMABLE <= file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
         if resumable and not (self._folder / file.name).exists():
-            self._fetch_weights(file)
+            self._fetch_blob(file)
         hf_hub_download(
-            self._model,
+            self._name,
             file.name,
-            # The commit and not the branch: that would name the model before it is whole.
-            revision=self._offer.commit,
+            # Not the branch: that would write the reference before the model is complete.
+            revision=self._model.commit,
             cache_dir=self._hub.cache,
             endpoint=self._hub.endpoint,
             token=self._token,
         )
 
-    def _fetch_weights(self, file: Remote) -> None:
-        """Bring a file's content into the cache's blobs, where the client then finds it."""
+    def _fetch_blob(self, file: RemoteFile) -> None:
+        """Download a file into the cache's blobs, where the client then finds it."""
         url = hf_hub_url(
-            self._model, file.name, revision=self._offer.commit, endpoint=self._hub.endpoint
+            self._name, file.name, revision=self._model.commit, endpoint=self._hub.endpoint
         )
         etag = get_hf_file_metadata(url, token=self._token, endpoint=self._hub.endpoint).etag
         if not etag or Path(etag).name != etag:
-            raise BalcaoError(tr("The hub does not tell which {name} it has.", name=file.name))
+            raise BalcaoError(tr("The hub does not identify its file {name}.", name=file.name))
         blob = self._stored / "blobs" / etag
         lock = self._hub.cache / ".locks" / self._stored.name / f"{etag}.lock"
         for folder in (blob.parent, lock.parent):
@@ -175,120 +216,84 @@ class _Pull:
         with WeakFileLock(lock):
             if not blob.exists():
                 part = self._part(file)
-                self._bring(url, file, part)
-                _check(part, file)
+                self._resume(url, file, part)
+                _check_digest(part, file)
                 part.rename(blob)
 
-    def _bring(self, url: str, file: Remote, part: Path) -> None:
-        elsewhere = self._here - self._here_of(file)
+    def _resume(self, url: str, file: RemoteFile, part: Path) -> None:
+        others = self._done - self._local_bytes(file)
         with part.open("ab") as stream:
             if stream.tell() > file.size:
-                # No beginning of this file, whatever it is.
+                # It cannot be the start of this file.
                 stream.truncate(0)
                 stream.seek(0)
-            counted = _Counted(stream, lambda here: self._show(elsewhere + here))
+            target = _ProgressFile(stream, lambda size: self._report(others + size))
             http_get(
                 url,
-                cast("BinaryIO", counted),
+                cast("BinaryIO", target),
                 resume_size=stream.tell(),
-                # A redirect to another server loses the token by itself.
+                # The client drops the token when it is redirected to another server.
                 headers=build_hf_headers(token=self._token),
                 expected_size=file.size,
             )
 
-    def _check_kind(self) -> None:
-        kind = read_json(self._folder / CONFIG, Kind).model_type
+    def _check_architecture(self) -> None:
+        kind = read_json(self._folder / CONFIG, Architecture).model_type
         if kind != "llama":
             raise BalcaoError(
-                tr("“{model}” is of the kind “{kind}”, not a Llama.", model=self._model, kind=kind),
+                tr("“{model}” is a “{kind}” model, not a Llama.", model=self._name, kind=kind),
                 tr("Choose a model of Llama's architecture."),
             )
 
-    def _check_room(self) -> None:
-        needed = self._offer.bytes - self._here + _SPARE * (self._offer.bytes > self._here)
-        place = next(
-            place for place in (self._hub.cache, *self._hub.cache.parents) if place.exists()
-        )
-        free = shutil.disk_usage(place).free
-        if needed > free:
-            raise BalcaoError(
-                tr(
-                    "The download needs {needed}, and {free} are free at {cache}.",
-                    needed=byte_count(needed),
-                    free=byte_count(free),
-                    cache=self._hub.cache,
-                ),
-                tr("Make room (balcao models remove), or name another place with HF_HUB_CACHE."),
-            )
-
-    def _name_it(self) -> None:
-        revision = self._offer.asked.revision
-        if revision != self._offer.commit:
+    def _write_ref(self) -> None:
+        revision = self._model.request.revision
+        if revision != self._model.commit:
             ref = self._stored / "refs" / revision
             ref.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(ref, self._offer.commit.encode())
+            write_atomic(ref, self._model.commit.encode())
 
-    def _part(self, file: Remote) -> Path:
-        """The beginning of a file, kept by what it is and not by what it is called."""
-        known = (
-            file.sha256 or hashlib.sha256(f"{self._offer.commit}/{file.name}".encode()).hexdigest()
-        )
-        return self._stored / "blobs" / f"{known}.incomplete"
+    def _part(self, file: RemoteFile) -> Path:
+        """Return where a file's start is stored, named after its content."""
+        name = f"{self._model.commit}/{file.name}"
+        digest = file.sha256 or hashlib.sha256(name.encode()).hexdigest()
+        return self._stored / "blobs" / f"{digest}.incomplete"
 
-    def _here_of(self, file: Remote) -> int:
+    def _local_bytes(self, file: RemoteFile) -> int:
         for place in (self._folder / file.name, self._part(file)):
             if place.is_file():
                 return min(place.stat().st_size, file.size)
         return 0
 
-    def _show(self, here: int) -> None:
-        total = self._offer.bytes
-        left = total - self._began_with
-        # Of what this run has to fetch, so that the time left is right after a break too.
-        share = (here - self._began_with) / left if left else 1.0
-        self._tell(Progress(f"{byte_count(here)} of {byte_count(total)}", share))
+    def _report(self, done: int) -> None:
+        total = self._model.bytes
+        left = total - self._done_before
+        # The share of what this run has to download, so that the time left is right.
+        share = (done - self._done_before) / left if left else 1.0
+        self._show(Progress(f"{byte_count(done)} of {byte_count(total)}", share))
 
 
-class _Counted:
-    """The file that the client writes to; tells how long it is now."""
+class _ProgressFile:
+    """A file for the client to write to, that reports its size after each write."""
 
-    def __init__(self, stream: IO[bytes], tell: Callable[[int], None]) -> None:
+    def __init__(self, stream: IO[bytes], report: Callable[[int], None]) -> None:
         self._stream = stream
-        self._tell = tell
+        self._report = report
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a file has
+        return getattr(self._stream, name)
 
     def write(self, data: bytes) -> int:
-        """As every file's, but on the disk at once: whoever pulls the plug keeps it."""
         count = self._stream.write(data)
+        # On disk at once, so that a killed process loses nothing.
         self._stream.flush()
-        self._tell(self._stream.tell())
+        self._report(self._stream.tell())
         return count
 
-    def tell(self) -> int:
-        """As every file's."""
-        return self._stream.tell()
 
-    def seek(self, place: int) -> int:
-        """As every file's."""
-        return self._stream.seek(place)
-
-    def truncate(self) -> int:
-        """As every file's: a server that knows no ranges begins anew."""
-        return self._stream.truncate()
-
-
-def _check(part: Path, file: Remote) -> None:
-    """Raises BalcaoError, and takes the file away, if it is not what the hub has."""
-    if file.sha256 is None:
-        return
-    found = hashlib.sha256()
-    with part.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            found.update(block)
-    if found.hexdigest() != file.sha256:
+def _check_digest(part: Path, file: RemoteFile) -> None:
+    if file.sha256 and describe_file(part).sha256 != file.sha256:
         part.unlink()
         raise BalcaoError(
-            tr(
-                "What came of {name} is not what the hub has: its checksum differs.", name=file.name
-            ),
-            tr("It is taken away; the same command fetches it anew."),
+            tr("The checksum of {name} differs from the hub's.", name=file.name),
+            tr("Run the command again to download it again."),
         )

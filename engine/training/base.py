@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
-from engine.backends.llama.runtimes import FP32_UP_TO, QUANTIZED_ABOVE
+from engine.backends.llama.weights import FP32_UP_TO, resolve_quantization
 from engine.core.errors import UsageError
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
@@ -44,8 +44,8 @@ class Numerics:
                 'Set `quantization = "none"`, or use data parallel.',
             )
         # Spread over GPUs, the base fits as it is.
-        auto = on_gpu and not processes.sharded and weights > QUANTIZED_ABOVE
-        nf4 = recipe.quantization == "nf4" or (recipe.quantization == "auto" and auto)
+        supported = on_gpu and not processes.sharded
+        nf4 = resolve_quantization(recipe.quantization, weights, supported=supported) == "nf4"
         return cls(on_gpu, bf16, nf4)
 
     @property

@@ -1,7 +1,7 @@
-"""Whether a LoRA adapter's folder is whole and was made for this model and these prompts.
+"""Check that a LoRA adapter is complete and was trained for this model and these prompts.
 
-Light: reads the adapter's small JSON files and the header of its weights, in milliseconds. Before a
-small base is loaded its weights are hashed as well, since another of the same shape has their size.
+Light: reads the adapter's small JSON files and the header of its weights, in milliseconds. Before
+loading, a small base is hashed as well: another model of the same shape has the same size.
 """
 
 from __future__ import annotations
@@ -13,22 +13,16 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backends.llama.weights import (
-    ModelConfig,
-    ModelFiles,
-    Tensor,
-    read_header,
-    read_json,
-)
+from engine.backends.llama.weights import ModelConfig, ModelFiles, Tensor, read_header, read_json
 from engine.core.errors import DataError, EngineUnavailable
 from engine.core.files import MANIFEST, Manifest, describe_file, read_manifest
 from engine.core.i18n import tr
 from engine.prompts import PROMPT_VERSION
 
-_CONFIG = "adapter_config.json"
-_WEIGHTS = "adapter_model.safetensors"
-_HASHED = 50_000_000
-"""Bytes of weights that are hashed before loading: a few hundredths of a second."""
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_HASHED_UP_TO = 50_000_000
+"""Bytes of weights; hashing them takes a few hundredths of a second."""
 _LORA = re.compile(r"\.layers\.(\d+)\.\w+\.(\w+)\.lora_([AB])\.weight$")
 
 
@@ -39,119 +33,78 @@ class _AdapterConfig(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AdapterFiles:
-    """An adapter on disk. `warning` is a sentence for the person, or empty."""
+    """An adapter on disk. `warning` is a sentence for the user, or empty."""
 
     folder: Path
     warning: str = ""
 
 
 def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> AdapterFiles:
-    """The adapter in the folder `adapter`, for `model`; `thorough` hashes a small base.
+    """Return the adapter in the folder `adapter` for `model`; `thorough` hashes a small base.
 
-    Raises EngineUnavailable that says what is missing, broken, or does not fit.
+    Raises EngineUnavailable if something is missing, broken, or does not fit.
     """
     folder = Path(adapter).expanduser().resolve()
     if not folder.is_dir():
         raise EngineUnavailable(
-            tr("There is no adapter folder {adapter}.", adapter=adapter),
-            tr("Train one with `balcao train`, or mend `adapter` in the settings."),
+            tr("Adapter folder not found: {adapter}.", adapter=adapter),
+            _train_one(),
         )
-    missing = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
+    missing = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        raise EngineUnavailable(
-            tr(
-                "The adapter in {folder} is broken: {missing} missing.",
-                folder=folder,
-                missing=tr(" and ").join(missing),
-            ),
-            tr("Copy it once more, whole, or train it again with `balcao train`."),
-        )
-    config = read_json(folder / _CONFIG, _AdapterConfig)
+        raise unusable_adapter(folder, tr("{files} missing", files=", ".join(missing)))
+    config = read_json(folder / ADAPTER_CONFIG, _AdapterConfig)
     if config.peft_type.upper() != "LORA":
-        raise EngineUnavailable(
-            tr(
-                "The adapter in {folder} is of the kind “{peft_type}”, not LoRA.",
-                folder=folder,
-                peft_type=config.peft_type,
-            ),
-            tr("Train one with `balcao train`."),
+        reason = tr("it is of type “{peft_type}”, not LoRA", peft_type=config.peft_type)
+        raise unusable_adapter(folder, reason, _train_one())
+    _check_shapes(read_header(folder / ADAPTER_WEIGHTS), model, config, folder)
+    if not (folder / MANIFEST).exists():
+        unknown = tr(
+            "This adapter has no manifest, so it may have been trained with other prompts than "
+            "this program's."
         )
-    _check_shapes(read_header(folder / _WEIGHTS), model, config, folder)
-    return AdapterFiles(folder, _warning(folder, config, model, thorough=thorough))
+        return AdapterFiles(folder, unknown)
+    _check_manifest(folder, config, model, thorough=thorough)
+    return AdapterFiles(folder, _name_warning(config, model))
+
+
+def unusable_adapter(folder: Path, reason: str, remedy: str = "") -> EngineUnavailable:
+    """Return the error for an adapter that is broken or does not fit its base."""
+    return EngineUnavailable(
+        tr("Cannot use the adapter in {folder}: {reason}.", folder=folder, reason=reason),
+        remedy or tr("Copy it again, complete, or train it again with `balcao train`."),
+    )
+
+
+def choose_its_base() -> str:
+    """Return the remedy for an adapter that was trained on another base."""
+    return tr("Choose the base that it was trained on, or train it again with `balcao train`.")
+
+
+def _train_one() -> str:
+    return tr("Train one with `balcao train`, or correct `adapter` in the settings.")
 
 
 def _check_shapes(
     tensors: Mapping[str, Tensor], model: ModelFiles, config: _AdapterConfig, folder: Path
 ) -> None:
     found = [(match, tensors[name]) for name in tensors if (match := _LORA.search(name))]
-    sizes = _sizes(model.config)
+    sizes = _linear_sizes(model.config)
     for match, tensor in found:
         layer, part, side = int(match[1]), match[2], match[3]
-        # A holds the layer's inputs in its second dimension, B the outputs in its first.
+        # A has the layer's inputs in its second dimension, B the outputs in its first.
         size = tensor.shape[1] if side == "A" else tensor.shape[0]
-        wanted = sizes.get(part, (size, size))["AB".index(side)]
-        if layer >= model.config.num_hidden_layers or size != wanted:
-            made_for = config.base_model_name_or_path or tr("another model")
-            raise EngineUnavailable(
-                tr(
-                    "The adapter in {folder} was made for another base ({made_for}): its layers "
-                    "do not fit “{model}”.",
-                    folder=folder,
-                    made_for=made_for,
-                    model=model.name,
-                ),
-                tr(
-                    "Choose the base that it was trained on, or train it again with `balcao train`."
-                ),
-            )
+        expected = sizes.get(part, (size, size))["AB".index(side)]
+        if layer >= model.config.num_hidden_layers or size != expected:
+            raise _wrong_base(folder, config, model)
     if not found:
-        raise EngineUnavailable(
-            tr("The adapter in {folder} has no LoRA weights.", folder=folder),
-            tr("Train one with `balcao train`."),
-        )
+        raise unusable_adapter(folder, tr("its weights are not LoRA weights"), _train_one())
 
 
-def _other_weights(
-    folder: Path, config: _AdapterConfig, file: Path, model: ModelFiles
-) -> EngineUnavailable:
-    made_for = config.base_model_name_or_path or tr("another model")
-    return EngineUnavailable(
-        tr(
-            "The adapter in {folder} was made for another base ({made_for}): {file} of “{model}” "
-            "has other weights.",
-            folder=folder,
-            made_for=made_for,
-            file=file.name,
-            model=model.name,
-        ),
-        tr("Choose the base that it was trained on, or train it again with `balcao train`."),
-    )
-
-
-def _other_file(made: Manifest, model: ModelFiles, *, thorough: bool) -> Path | None:
-    """A file of the model that has not the weights which the adapter was trained on, if any.
-
-    Sizes are compared, and of a small base the hash. Weights that are cut into other files than
-    they were cannot be compared.
-    """
-    known = {one.name: one for one in made.inputs}
-    for file in model.weights:
-        trained_on, size = known.get(file.name), file.stat().st_size
-        if trained_on is None:
-            continue
-        same = size == trained_on.bytes
-        if same and thorough and size <= _HASHED:
-            same = describe_file(file).sha256 == trained_on.sha256
-        if not same:
-            return file
-    return None
-
-
-def _sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
-    """Inputs and outputs of a Llama layer's linear parts, by name."""
-    head = config.head_dim or config.hidden_size // config.num_attention_heads
-    queries = head * config.num_attention_heads
-    keys = head * (config.num_key_value_heads or config.num_attention_heads)
+def _linear_sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Return inputs and outputs of a Llama layer's linear parts, by name."""
+    queries = config.head_size * config.num_attention_heads
+    keys = config.head_size * config.key_value_heads
     hidden, inner = config.hidden_size, config.intermediate_size
     return {
         "q_proj": (hidden, queries),
@@ -164,40 +117,60 @@ def _sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
     }
 
 
-def _warning(folder: Path, config: _AdapterConfig, model: ModelFiles, *, thorough: bool) -> str:
-    if not (folder / MANIFEST).exists():
-        return tr(
-            "This adapter has no manifest: it is not known whether it was trained with this "
-            "program's prompts."
-        )
+def _wrong_base(folder: Path, config: _AdapterConfig, model: ModelFiles) -> EngineUnavailable:
+    reason = tr(
+        "it was trained on another base ({base}) than “{model}”",
+        base=config.base_model_name_or_path or tr("unknown"),
+        model=model.name,
+    )
+    return unusable_adapter(folder, reason, choose_its_base())
+
+
+def _check_manifest(
+    folder: Path, config: _AdapterConfig, model: ModelFiles, *, thorough: bool
+) -> None:
     try:
-        made = read_manifest(folder)
+        manifest = read_manifest(folder)
     except DataError as error:
-        raise EngineUnavailable(
-            error.message, tr("Copy the adapter once more, whole, or train it again.")
-        ) from error
-    if made.prompt_version != PROMPT_VERSION:
-        raise EngineUnavailable(
-            tr(
-                "The adapter in {folder} was trained with version {version} of the prompts; "
-                "this program asks with version {prompt_version}.",
-                folder=folder,
-                version=made.prompt_version,
-                prompt_version=PROMPT_VERSION,
-            ),
-            tr("Train it again with `balcao train`."),
+        raise unusable_adapter(folder, error.message.rstrip(".")) from error
+    if manifest.prompt_version != PROMPT_VERSION:
+        reason = tr(
+            "it was trained with version {version} of the prompts, and this program uses "
+            "version {prompt_version}",
+            version=manifest.prompt_version,
+            prompt_version=PROMPT_VERSION,
         )
-    if differs := _other_file(made, model, thorough=thorough):
-        raise _other_weights(folder, config, differs, model)
-    made_for = config.base_model_name_or_path or ""
-    if _last_name(made_for) in ("", _last_name(model.name), _last_name(str(model.folder))):
+        raise unusable_adapter(folder, reason, tr("Train it again with `balcao train`."))
+    if _has_other_weights(manifest, model, thorough=thorough):
+        raise _wrong_base(folder, config, model)
+
+
+def _has_other_weights(manifest: Manifest, model: ModelFiles, *, thorough: bool) -> bool:
+    """Compare the model's files with those the adapter was trained on, by size and perhaps hash.
+
+    Weights that were split into other files since then cannot be compared.
+    """
+    known = {file.name: file for file in manifest.inputs}
+    for file in model.weights:
+        trained_on, size = known.get(file.name), file.stat().st_size
+        if trained_on is None:
+            continue
+        hashed = thorough and size <= _HASHED_UP_TO
+        if size != trained_on.bytes or (hashed and describe_file(file).sha256 != trained_on.sha256):
+            return True
+    return False
+
+
+def _name_warning(config: _AdapterConfig, model: ModelFiles) -> str:
+    base = config.base_model_name_or_path or ""
+    if _last_part(base) in ("", _last_part(model.name), _last_part(str(model.folder))):
         return ""
     return tr(
-        "This adapter names {made_for} as its base; the model here is {name}.",
-        made_for=made_for,
+        "This adapter names {base} as its base, but the model here is {name}.",
+        base=base,
         name=model.name,
     )
 
 
-def _last_name(path: str) -> str:
+def _last_part(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()

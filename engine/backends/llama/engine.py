@@ -99,8 +99,7 @@ class LlamaEngine(ModelEngine):
     @classmethod
     def create(cls, engine_id: str, config: LlamaConfig, shared: dict[str, Any]) -> Self:
         """Make an engine on the host of its model."""
-        from engine.backends.llama.host import LlamaHosts
-        from engine.backends.llama.runtimes import resolve_runtime
+        from engine.backends.llama.host import LlamaHosts, resolve_runtime
 
         hosts: LlamaHosts = shared.setdefault(cls.kind, LlamaHosts())
         runtime = resolve_runtime(config.runtime)
@@ -109,7 +108,7 @@ class LlamaEngine(ModelEngine):
     @property
     def loaded(self) -> bool:
         """Whether the model is in memory, with this engine's adapter."""
-        return self._host.holds(self._adapter)
+        return self._host.is_loaded(self._adapter)
 
     def availability(self) -> Availability:
         """Whether packages, weights and adapter are on this machine, whole and fitting."""
@@ -234,7 +233,7 @@ class LlamaEngine(ModelEngine):
         return model, find_adapter(config.adapter, model, thorough=thorough)
 
     def _check_packages(self) -> None:
-        from engine.backends.llama.runtimes import missing_packages
+        from engine.backends.llama.host import missing_packages
 
         missing = missing_packages(self._host.runtime, self.config.quantization)
         if missing:

@@ -1,8 +1,8 @@
-"""The chat's end of the pipes to one worker process: starts it, asks it, notices its death.
+"""Run a model in a worker process: start it, send it requests, notice its death.
 
-llama_host owns the link. The worker has no terminal: its protocol goes over its first two streams,
-what libraries print goes to an unnamed log, and it lives in a session of its own, out of reach of
-Ctrl-C. It ends when the pipe from here closes, however this process ended.
+The worker has no terminal: its protocol uses stdin and stdout, its libraries' output goes to an
+unnamed log, and it runs in a session out of reach of Ctrl-C. It exits when the pipe from here
+closes, however this process ended.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import msgspec
 
@@ -30,55 +32,63 @@ from engine.backends.llama.messages import (
     Failed,
     FromWorker,
     Open,
-    Piece,
     Quantization,
     Ready,
     Request,
     Runtime,
     Step,
+    TextChunk,
     ToWorker,
     frame,
     from_worker,
     length_of,
 )
 from engine.backends.llama.weights import ModelFiles
-from engine.core.errors import EngineError, EngineFailed, EngineUnavailable, why
+from engine.core import memory
+from engine.core.errors import EngineFailed, EngineUnavailable, why
 from engine.core.i18n import spoken, tr
 from engine.core.text import one_line
 from engine.core.types import Chunk, Progress, Tokens
 
+_TRANSFORMERS = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
+_LLAMA_CPP = {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}
+"""Package names by module names."""
+
 _MODULE = "engine.backends.llama.worker"
 _CODE = Path(__file__).resolve().parents[3]
 _LOG_TAIL = 4096
-"""Bytes of the worker's log that are looked through for its last words."""
+"""Bytes at the end of the worker's log in which its last line is looked for."""
 
-_KILLED = 9
-"""SIGKILL, which not every system's `signal` has."""
+_SIGKILL = 9
+"""Windows has no signal.SIGKILL."""
 
-_SECRET = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+_SECRETS = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 
 
-class Link:
-    """One worker process. Requests are made one after the other; a newer one ends the older."""
+class WorkerProcess:
+    """A worker and the pipes to it. A new request makes the replies to older ones void."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("the process was started with pipes")
         self._process = process
+        self._stdin, self._stdout = process.stdin, process.stdout
         self._log = log
         self._inbox: asyncio.Queue[FromWorker | None] = asyncio.Queue()
         self._number = 0
         self._alive = True
-        self._ended_here = False
-        self._last_words = ""
+        self._killed = False
+        self._last_line = ""
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls) -> Link:
-        """Start a worker. Raises EngineFailed if the system lets no process start."""
+    async def start(cls) -> WorkerProcess:
+        """Start a worker. Raises EngineFailed if the system refuses."""
         log = tempfile.TemporaryFile(prefix="balcao-llama-")  # noqa: SIM115 - closed by _read
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-P",  # not the folder that the chat was started in
+                "-P",  # no imports from the folder that the chat was started in
                 "-m",
                 _MODULE,
                 stdin=asyncio.subprocess.PIPE,
@@ -90,14 +100,14 @@ class Link:
         except OSError as error:
             log.close()
             raise EngineFailed(
-                tr("The model's process could not be started: {why}.", why=why(error)),
+                tr("Cannot start the model's process: {why}.", why=why(error)),
                 tr("Close other programs and ask again."),
             ) from error
         return cls(process, log)
 
     @property
     def alive(self) -> bool:
-        """Whether the process can be asked."""
+        """Whether the process can take requests."""
         return self._alive
 
     @property
@@ -105,107 +115,98 @@ class Link:
         """The worker's process id."""
         return self._process.pid
 
-    async def call(self, request: Request) -> AsyncGenerator[Step | Ready | Piece | Done]:
-        """Send `request` and give its replies; the last is Ready or Done.
+    async def call(self, request: Request) -> AsyncGenerator[Step | Ready | TextChunk | Done]:
+        """Send `request` and yield its replies; the last is Ready or Done.
 
-        Closing the generator cancels the request. Raises EngineError: the worker's own, or that
-        the worker has died.
+        Closing the generator cancels the request. Raises EngineError if it fails or the worker
+        dies.
         """
         self._number += 1
         number = self._number
-        # A queue of its own: what still comes for an older request finds no reader.
+        # A new queue: late replies to an older request are dropped with the old one.
         inbox = self._inbox = asyncio.Queue()
         finished = False
         try:
             await self._send(msgspec.structs.replace(request, number=number))
             while not finished:
                 reply = await inbox.get()
-                finished = not isinstance(reply, Step | Piece)
+                finished = not isinstance(reply, Step | TextChunk)
                 if reply is None:
                     raise self._death()
                 if isinstance(reply, Failed):
                     if reply.ending:
-                        # The next request must not go to a process that is about to end.
-                        await self._gone()
-                    raise _error(reply)
+                        # The next request must not reach a process that is about to exit.
+                        await self._wait()
+                    kind = EngineUnavailable if reply.unavailable else EngineFailed
+                    raise kind(reply.message, reply.remedy)
                 yield reply
         finally:
             if not finished:
                 self._write(Cancel(number))
 
     async def kill(self) -> None:
-        """End the process and wait until it is gone, with all its memory."""
-        self._ended_here = True
-        self._end()
-        await self._gone()
+        """Kill the process and wait until its memory is free."""
+        self._killed = True
+        self._kill()
+        await self._wait()
 
     async def _send(self, message: ToWorker) -> None:
         if not self._alive:
-            await self._gone()
+            await self._wait()
             raise self._death()
         self._write(message)
         with contextlib.suppress(ConnectionError):
-            # The reader tells of the death.
-            await self._pipe.drain()
-
-    def _end(self) -> None:
-        # Not by asyncio's kill: that one may bury a dead child before asyncio itself does, which
-        # then knows no exit status and prints a warning.
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, _KILLED)
-
-    async def _gone(self) -> None:
-        # Not awaited itself: the caller's cancellation would end the reader too.
-        await asyncio.wait({self._reader})
+            # The reader reports the death.
+            await self._stdin.drain()
 
     def _write(self, message: ToWorker) -> None:
-        if self._alive and not self._pipe.is_closing():
-            self._pipe.write(frame(message))
+        if self._alive and not self._stdin.is_closing():
+            self._stdin.write(frame(message))
 
-    @property
-    def _pipe(self) -> asyncio.StreamWriter:
-        pipe = self._process.stdin
-        if pipe is None:
-            raise AssertionError("the process was started with a pipe")
-        return pipe
+    def _kill(self) -> None:
+        # Not asyncio's kill: it may reap a dead child before asyncio does, which then prints a
+        # warning and does not know the exit status.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, _SIGKILL)
+
+    async def _wait(self) -> None:
+        # Not `await self._reader`: cancelling the caller would cancel the reader too.
+        await asyncio.wait({self._reader})
 
     async def _read(self) -> None:
-        """Deliver replies until the worker ends; runs as a task for the link's whole life."""
-        stream = self._process.stdout
-        if stream is None:
-            raise AssertionError("the process was started with a pipe")
+        """Queue replies until the worker exits; runs as a task."""
         try:
             while True:
-                header = await stream.readexactly(LENGTH_BYTES)
-                reply = from_worker(await stream.readexactly(length_of(header)))
+                header = await self._stdout.readexactly(LENGTH_BYTES)
+                reply = from_worker(await self._stdout.readexactly(length_of(header)))
                 if reply.number == self._number:
                     self._inbox.put_nowait(reply)
         except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError):
-            # Without a protocol it is of no use, whatever it still does.
-            self._end()
+            # A worker that breaks the protocol is of no use.
+            self._kill()
         finally:
             self._alive = False
-            self._pipe.close()
+            self._stdin.close()
             await self._process.wait()
-            self._last_words = _last_line(self._log)
+            self._last_line = _last_line(self._log)
             self._log.close()
             self._inbox.put_nowait(None)
 
     def _death(self) -> EngineFailed:
-        again = tr("Ask again: the model is loaded anew.")
-        if self._ended_here:
-            return EngineFailed(tr("The model was unloaded in the midst of its work."), again)
+        remedy = tr("Ask again to reload the model.")
         code = self._process.returncode or 0
-        if code == -_KILLED:
+        if self._killed:
+            return EngineFailed(tr("The model was unloaded while it was working."), remedy)
+        if code == -_SIGKILL:
             return EngineFailed(
-                tr("The model's process was killed, perhaps because memory ran out."), again
+                tr("The model's process was killed, perhaps because memory ran out."), remedy
             )
         how = _signal_name(-code) if code < 0 else tr("exit status {code}", code=code)
-        words = f": {self._last_words}" if self._last_words else ""
+        words = f": {self._last_line}" if self._last_line else ""
         return EngineFailed(
-            tr("The model's process ended by itself ({how}){words}.", how=how, words=words),
-            again,
+            tr("The model's process exited unexpectedly ({how}){words}.", how=how, words=words),
+            remedy,
         )
 
 
@@ -216,11 +217,6 @@ def _signal_name(number: int) -> str:
         return tr("signal {number}", number=number)
 
 
-def _error(failed: Failed) -> EngineError:
-    kind = EngineUnavailable if failed.unavailable else EngineFailed
-    return kind(failed.message, failed.remedy)
-
-
 def _last_line(log: IO[bytes]) -> str:
     end = log.seek(0, os.SEEK_END)
     log.seek(max(0, end - _LOG_TAIL))
@@ -229,13 +225,13 @@ def _last_line(log: IO[bytes]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The chat's own, less its secrets; no library in the worker may use the network."""
-    kept = {name: value for name, value in os.environ.items() if not name.endswith(_SECRET)}
+    """Copy the chat's environment without its secrets; keep libraries off the network."""
+    kept = {name: value for name, value in os.environ.items() if not name.endswith(_SECRETS)}
     path = [str(_CODE), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUTF8": "1",
-        "LANGUAGE": spoken(),  # by the settings, too, which the worker does not read
+        "LANGUAGE": spoken(),  # the worker does not read the settings
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -245,102 +241,116 @@ def _environment() -> dict[str, str]:
     }
 
 
+def resolve_runtime(runtime: Runtime | Literal["auto"]) -> Runtime:
+    """Replace "auto" by the fastest runtime on this machine."""
+    if runtime != "auto":
+        return runtime
+    fast = not has_gpu() and all(find_spec(name) for name in _LLAMA_CPP)
+    return "llama.cpp" if fast else "transformers"
+
+
+def has_gpu() -> bool:
+    """Check for an NVIDIA driver; asking torch would take seconds."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def missing_packages(runtime: Runtime, quantization: Quantization) -> list[str]:
+    """Return the packages that a runtime needs and that are not installed."""
+    if runtime == "llama.cpp":
+        needed = {**_LLAMA_CPP, "transformers": "transformers", "sentencepiece": "sentencepiece"}
+    else:
+        quantizers = ("bitsandbytes",) if quantization in ("nf4", "int8") else ()
+        needed = {name: name for name in (*_TRANSFORMERS, *quantizers)}
+    return [package for module, package in needed.items() if find_spec(module) is None]
+
+
 class LlamaHost:
-    """One model, by its name in the settings, its quantization and what it runs on."""
+    """One model, in a worker process that all engines with this model share."""
 
     def __init__(self, model: str, quantization: Quantization, runtime: Runtime) -> None:
         self.model = model
         self.quantization = quantization
         self.runtime: Runtime = runtime
-        self._link: Link | None = None
+        self.gpu_bytes = 0
+        """The worker's GPU memory when it last loaded something."""
+        self._worker: WorkerProcess | None = None
         self._opened = False
         self._adapters: set[Path] = set()
-        self._turn = asyncio.Lock()
-        self.gpu_bytes = 0
-        """Of the GPU's memory, that the worker held when it last loaded something."""
+        self._lock = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id while there is one."""
-        return self._link.pid if self._link else None
+        """The worker's process id, or None without a worker."""
+        return self._worker.pid if self._worker else None
 
     @property
     def loading(self) -> bool:
-        """Whether the model is on its way into the worker."""
-        return self._link is not None and self._link.alive and not self._opened
+        """Whether the model is being loaded."""
+        return self._worker is not None and self._worker.alive and not self._opened
 
     def memory(self) -> int | None:
-        """Bytes that the worker has resident; None without one."""
-        if self._link is None or not self._link.alive:
+        """Return the worker's resident bytes, or None without a worker."""
+        if self._worker is None or not self._worker.alive:
             return None
-        import psutil
+        return memory.used(self._worker.pid)
 
-        try:
-            return int(psutil.Process(self._link.pid).memory_info().rss)
-        except psutil.Error:
-            # It has just ended.
-            return None
-
-    def holds(self, adapter: Path | None) -> bool:
-        """Whether the model is loaded and, if one is named, the adapter beside it."""
-        ready = self._link is not None and self._link.alive and self._opened
+    def is_loaded(self, adapter: Path | None = None) -> bool:
+        """Check whether the model is loaded, with `adapter` if one is named."""
+        ready = self._worker is not None and self._worker.alive and self._opened
         return ready and (adapter is None or adapter in self._adapters)
 
     async def load(self, model: ModelFiles, adapter: Path | None) -> AsyncGenerator[Progress]:
-        """Load the model and the adapter, as far as they are not there.
+        """Load the model and the adapter unless they are loaded. Raises EngineError.
 
-        Closing it while the model loads ends the worker; the model is kept if only the adapter was
-        still to be loaded. Raises EngineError.
+        Closing the generator kills the worker while the model loads, but not while only the
+        adapter does.
         """
-        async with self._turn:
-            if not self.holds(None):
+        async with self._lock:
+            if not self.is_loaded():
                 async with aclosing(self._open(model)) as steps:
                     async for step in steps:
                         yield step
-            if adapter is not None and not self.holds(adapter):
+            if adapter is not None and not self.is_loaded(adapter):
                 yield Progress(tr("reading the adapter"))
                 await self._attach(adapter)
             yield Progress(tr("ready"), 1.0)
 
     async def ask(self, request: Ask) -> AsyncGenerator[Chunk]:
-        """Answer. Closing it stops the worker. Raises EngineError."""
-        async with self._turn:
-            if self._link is None:
-                raise EngineFailed(
-                    tr("The model was unloaded."), tr("Ask again: it is loaded anew.")
-                )
-            async with aclosing(self._link.call(request)) as replies:
-                async for reply in replies:
-                    match reply:
-                        case Piece(text):
-                            yield Chunk(text)
-                        case Done(reason, prompt, completion, notice):
-                            yield Chunk(
-                                stop_reason=reason,
-                                tokens=Tokens(prompt, completion),
-                                notice=notice,
-                            )
-                        case _:
-                            raise AssertionError("an answer has pieces and an end")
+        """Yield an answer; closing the generator stops it. Raises EngineError."""
+        async with self._lock, aclosing(self._running().call(request)) as replies:
+            async for reply in replies:
+                match reply:
+                    case TextChunk(text):
+                        yield Chunk(text)
+                    case Done(reason, prompt, completion, notice):
+                        tokens = Tokens(prompt, completion)
+                        yield Chunk(stop_reason=reason, tokens=tokens, notice=notice)
+                    case _:
+                        raise AssertionError("an answer has text and an end")
 
     async def close(self) -> None:
-        """End the worker, whatever it is doing; its memory is free when this returns."""
-        link, self._link = self._link, None
+        """Kill the worker; its memory is free on return."""
+        worker, self._worker = self._worker, None
         self._opened = False
         self.gpu_bytes = 0
-        if link is not None:
-            await link.kill()
+        if worker is not None:
+            await worker.kill()
+
+    def _running(self) -> WorkerProcess:
+        if self._worker is None:
+            raise EngineFailed(tr("The model was unloaded."), tr("Ask again to reload the model."))
+        return self._worker
 
     async def _open(self, model: ModelFiles) -> AsyncGenerator[Progress]:
         await self.close()
         self._adapters.clear()
         yield Progress(tr("starting"))
-        # For `memory`, which is asked on the chat's own loop: the import alone takes 50 ms.
+        # `memory` runs on the chat's event loop, which the import would hold up for 50 ms.
         await asyncio.to_thread(import_module, "psutil")
-        link = self._link = await Link.start()
+        worker = self._worker = await WorkerProcess.start()
         try:
             request = Open(str(model.folder), self.quantization, model.weight_bytes, self.runtime)
-            async with aclosing(link.call(request)) as replies:
+            async with aclosing(worker.call(request)) as replies:
                 async for reply in replies:
                     match reply:
                         case Step(label, fraction):
@@ -349,13 +359,11 @@ class LlamaHost:
                             self.gpu_bytes = reply.gpu_bytes
             self._opened = True
         finally:
-            if not self._opened and self._link is link:
+            if not self._opened and self._worker is worker:
                 await self.close()
 
     async def _attach(self, adapter: Path) -> None:
-        if self._link is None:
-            raise EngineFailed(tr("The model was unloaded."), tr("Ask again: it is loaded anew."))
-        async with aclosing(self._link.call(Attach(str(adapter)))) as replies:
+        async with aclosing(self._running().call(Attach(str(adapter)))) as replies:
             async for reply in replies:
                 if isinstance(reply, Ready):
                     self.gpu_bytes = reply.gpu_bytes
@@ -363,7 +371,7 @@ class LlamaHost:
 
 
 class LlamaHosts:
-    """One host for each model, quantization and runtime that the settings name."""
+    """One host for each model, quantization and runtime in the settings."""
 
     def __init__(self) -> None:
         self._hosts: dict[tuple[str, Quantization, Runtime], LlamaHost] = {}
@@ -371,7 +379,7 @@ class LlamaHosts:
     def host(
         self, model: str, quantization: Quantization, runtime: Runtime = "transformers"
     ) -> LlamaHost:
-        """The host of that model; the same one for the same three."""
+        """Return the host of a model, the same one for the same three arguments."""
         key = (model, quantization, runtime)
         if key not in self._hosts:
             self._hosts[key] = LlamaHost(*key)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from engine.backends.llama.messages import Open, Quantization
-from engine.backends.llama.runtimes import FP32_UP_TO, resolve_quantization, threads
-from engine.backends.llama.tokens import read_tokenizer
+from engine.backends.llama.tokens import read_tokenizer, wrong_tokenizer_remedy
+from engine.backends.llama.weights import FP32_UP_TO, resolve_quantization, threads, unusable_model
+from engine.core import memory
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
 
@@ -63,15 +63,12 @@ def load_base(
     missing = report["missing_keys"]
     if missing:
         # transformers fills them with random numbers.
-        raise EngineUnavailable(
-            tr(
-                "The weights in {folder} lack {count} parts of the model, such as {report}.",
-                folder=folder,
-                count=len(missing),
-                report=min(missing),
-            ),
-            tr("Copy or fetch the model once more."),
+        reason = tr(
+            "its weights lack {count} tensors, such as {example}",
+            count=len(missing),
+            example=min(missing),
         )
+        raise unusable_model(Path(folder), reason)
     return model
 
 
@@ -121,7 +118,7 @@ def explain_out_of_memory(message: str) -> Iterator[None]:
 
 def check_memory(needed: float, *, on_gpu: bool) -> None:
     """Raise EngineUnavailable if `needed` bytes are not free: swapping would stall the machine."""
-    free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if on_gpu else memory.available()
     if needed > free:
         raise EngineUnavailable(
             tr(
@@ -151,7 +148,7 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     check_memory(request.weight_bytes * _SIZE[quantization], on_gpu=on_gpu)
     # The rounding of 16-bit sums costs a small model words, and 32 bits cost it little memory.
     small = request.weight_bytes <= FP32_UP_TO and quantization == "none"
-    with explain_out_of_memory(tr("Memory ran out: the model could not be loaded.")):
+    with explain_out_of_memory(tr("Out of memory while loading the model.")):
         return load_base(
             request.folder,
             dtype=torch.float32 if small else "auto",
@@ -165,18 +162,14 @@ def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped l
     tokenizer = read_tokenizer(folder)
     rows: int = model.get_input_embeddings().num_embeddings
     if not rows * _MIN_VOCABULARY <= tokenizer.vocab_size <= rows:
-        raise EngineUnavailable(
-            tr(
-                "The tokenizer in {folder} does not fit the model: it has {vocab_size} "
-                "tokens, the model {rows}.",
-                folder=folder,
-                vocab_size=tokenizer.vocab_size,
-                rows=rows,
-            ),
-            tr("Put the tokenizer that belongs to the model into its folder."),
+        reason = tr(
+            "its tokenizer has {size} tokens, its weights {rows}",
+            size=tokenizer.vocab_size,
+            rows=rows,
         )
+        raise unusable_model(folder, reason, wrong_tokenizer_remedy())
     return tokenizer
 
 
 def _spare_memory() -> str:
-    return tr("Close other programs, begin a new conversation, or choose a smaller model.")
+    return tr("Close other programs, start a new conversation, or choose a smaller model.")

@@ -1,8 +1,8 @@
-"""What the chat and the model's worker process say to each other: typed, over two pipes.
+"""Messages between the chat and its model's worker process, over two pipes.
 
-llama_link sends a request and reads its replies; llama_worker answers. Each frame is a length (four
-bytes, little-endian) and one message in MessagePack. Every reply names the request it belongs to;
-the last one to each is Ready, Done or Failed. Light: both sides import this before all else.
+The chat (host.py) sends requests and the worker (worker.py) replies. A frame is a length (four
+bytes, little-endian) and one message in MessagePack. Every reply carries the number of its request;
+the last reply to a request is Ready, Done or Failed. Light: both sides import this first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Runtime = Literal["transformers", "llama.cpp"]
 
 
 class Open(msgspec.Struct, frozen=True, tag="open"):
-    """Load the base model that lies in `folder`; its weights take `weight_bytes` on disk."""
+    """Load the base model in `folder`; its weights have `weight_bytes` on disk."""
 
     folder: str
     quantization: Quantization
@@ -30,16 +30,16 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
 
 
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
-    """Load the adapter in `folder` beside the base, if it is not there already."""
+    """Load the adapter in `folder`, unless it is loaded already."""
 
     folder: str
     number: int = 0
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
-    """Answer `messages` with an adapter, or with the plain base where `adapter` is None.
+    """Answer `messages` with an adapter, or with the plain base if `adapter` is None.
 
-    `context` limits prompt and answer together; None takes the model's own limit.
+    `context` limits prompt and answer together; None means the model's own limit.
     """
 
     messages: tuple[Message, ...]
@@ -52,13 +52,13 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Stop working on request `number` and all before it; they get no further reply."""
+    """Stop request `number` and all before it; they get no further reply."""
 
     number: int
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """How far an Open has come; `fraction` is from 0 to 1 where it is known."""
+    """Report the progress of an Open; `fraction` is from 0 to 1, or None if unknown."""
 
     label: str
     fraction: float | None
@@ -66,21 +66,21 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The Open or Attach is carried out; of a GPU's memory the worker now holds `gpu_bytes`."""
+    """Finish an Open or Attach; the worker now uses `gpu_bytes` of the GPU's memory."""
 
     number: int
     gpu_bytes: int = 0
 
 
-class Piece(msgspec.Struct, frozen=True, tag="piece"):
-    """Some more text of the answer."""
+class TextChunk(msgspec.Struct, frozen=True, tag="piece"):
+    """Add text to the answer."""
 
     text: str
     number: int
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The answer has ended. `prompt` and `completion` count tokens."""
+    """Finish an answer. `prompt` and `completion` count tokens."""
 
     stop_reason: StopReason
     prompt: int
@@ -90,9 +90,9 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The request failed; `unavailable` says that the remedy would make it work.
+    """Report an error: EngineUnavailable if `unavailable`, else EngineFailed.
 
-    `ending` says that the worker ends itself now, since its model is not to be relied on.
+    With `ending` the worker exits, because its model may be damaged.
     """
 
     message: str
@@ -104,29 +104,19 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 Request = Open | Attach | Ask
 ToWorker = Open | Attach | Ask | Cancel
-FromWorker = Step | Ready | Piece | Done | Failed
+FromWorker = Step | Ready | TextChunk | Done | Failed
 
 _encoder = msgspec.msgpack.Encoder()
-_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
-_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+for_worker = msgspec.msgpack.Decoder[ToWorker](ToWorker).decode
+from_worker = msgspec.msgpack.Decoder[FromWorker](FromWorker).decode
 
 
 def frame(message: ToWorker | FromWorker) -> bytes:
-    """The message as it goes through the pipe."""
+    """Encode a message with its length in front."""
     body = _encoder.encode(message)
     return len(body).to_bytes(LENGTH_BYTES, "little") + body
 
 
 def length_of(header: bytes) -> int:
-    """How many bytes follow a frame's header."""
+    """Decode how many bytes follow a frame's header."""
     return int.from_bytes(header, "little")
-
-
-def for_worker(body: bytes) -> ToWorker:
-    """A frame's body, as the worker reads it. Raises msgspec.DecodeError."""
-    return _to_worker.decode(body)
-
-
-def from_worker(body: bytes) -> FromWorker:
-    """A frame's body, as the chat reads it. Raises msgspec.DecodeError."""
-    return _from_worker.decode(body)

@@ -1,6 +1,6 @@
-"""From tokens to text while they come: whole characters only, no foreign turn, no endless loop.
+"""Turn a model's tokens into the text of an answer, as they arrive.
 
-Pure Python, fed by llama_runtime with the tokenizer's own decoding.
+Pure Python, shared by both runtimes, which pass in the tokenizer's `decode`.
 """
 
 from __future__ import annotations
@@ -8,113 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from engine.backends.llama.messages import Done
 from engine.core.i18n import tr
 from engine.core.types import StopReason
 
-_UNFINISHED = "\ufffd"
-"""What a decoder shows for bytes that are no whole character (yet)."""
+_REPLACEMENT = "\ufffd"
+"""Decoders show it for bytes that are not a whole character yet."""
 
-_MAX_HELD = 8
-"""Tokens after which bytes are taken to be no character at all: one has four bytes at most."""
+_MAX_PENDING = 8
+"""Tokens after which such bytes are taken to be invalid: a character has at most four."""
 
-# Words that open the next turn in one template or another, for models that write them as text.
+# The start of the next turn in several templates, for models that write it as plain text.
 _TURN_MARKS = ("[INST]", "<<SYS>>", "<|user|>", "<|system|>", "<|im_start|>", "<|im_end|>")
-
-_LOOP_TOKENS = 64
-_LOOP_TIMES = 4
-_LOOP_LONGEST = 128
-
-
-class TokenText:
-    """Turns a growing list of tokens into pieces of text that add up to the decoded whole.
-
-    A tokenizer may drop a blank at the start of what it decodes, so each piece is the difference
-    between two decodings that start at the same token (the method of text-generation-inference).
-    """
-
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
-        self._decode = decode
-        self._tokens: list[int] = []
-        self._start = 0
-        self._read = 0
-
-    def add(self, token: int) -> str:
-        """The text that `token` completes; empty while a character is unfinished."""
-        self._tokens.append(token)
-        text = self._pending()
-        if text.endswith(_UNFINISHED) and len(self._tokens) - self._read < _MAX_HELD:
-            return ""
-        if text:
-            self._start, self._read = self._read, len(self._tokens)
-        return text
-
-    def rest(self) -> str:
-        """What is still held back, as it is. Call it once, at the end."""
-        text = self._pending()
-        self._start = self._read = len(self._tokens)
-        return text
-
-    def _pending(self) -> str:
-        before = self._decode(self._tokens[self._start : self._read])
-        return self._decode(self._tokens[self._start :])[len(before) :]
-
-
-class TurnEnd:
-    """Cuts an answer where the model begins to write the next turn of the conversation."""
-
-    def __init__(self, template: str) -> None:
-        self._marks = tuple(mark for mark in _TURN_MARKS if mark in template)
-        self._first = {mark[0] for mark in self._marks}
-        self._held = ""
-        self.reached = False
-
-    def add(self, text: str) -> str:
-        """The part of the text that is surely the answer's; nothing once the end is reached."""
-        if self.reached:
-            return ""
-        if not self._held and self._first.isdisjoint(text):
-            return text
-        text = self._held + text
-        found = [place for mark in self._marks if (place := text.find(mark)) >= 0]
-        if found:
-            self.reached, self._held = True, ""
-            return text[: min(found)]
-        keep = max((_overlap(text, mark) for mark in self._marks), default=0)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-    def rest(self) -> str:
-        """What was held back as a possible mark and was none."""
-        text, self._held = self._held, ""
-        return text
-
-
-def _overlap(text: str, mark: str) -> int:
-    """How many characters at the end of `text` begin `mark`."""
-    for size in range(min(len(text), len(mark) - 1), 0, -1):
-        if mark.startswith(text[-size:]):
-            return size
-    return 0
-
-
-def loops(tokens: Sequence[int]) -> bool:
-    """Whether the end of `tokens` is one stretch, over and over.
-
-    It takes four times in a row and 64 tokens in all: the catalogue's own dashed lines and lists
-    are shorter, and a model that is caught in a loop does not leave it.
-    """
-    for period in range(1, min(_LOOP_LONGEST, len(tokens) // _LOOP_TIMES) + 1):
-        length = max(period * _LOOP_TIMES, _LOOP_TOKENS)
-        if len(tokens) < length or tokens[-1] != tokens[-1 - period]:
-            continue
-        tail = tokens[-length:]
-        if tail[period:] == tail[:-period]:
-            return True
-    return False
-
-
-_LOOK_FOR_LOOPS_EVERY = 8
-"""Tokens."""
 
 _TURN_TOKENS = (
     "</s>",
@@ -125,55 +30,152 @@ _TURN_TOKENS = (
     "<|endoftext|>",
 )
 
+_REPEAT_TOKENS = 64
+_REPEAT_TIMES = 4
+_REPEAT_MAX_PERIOD = 128
+_CHECK_REPEATS_EVERY = 8
+"""Tokens."""
 
-def end_tokens(named: Iterable[int | Sequence[int] | None], known: Mapping[str, int]) -> set[int]:
-    """The tokens that end an answer: those that the files name, and those that end a turn.
 
-    `named` is what configuration and tokenizer say, `known` the tokenizer's special tokens.
+class Detokenizer:
+    """Decode growing tokens into text, whole characters only.
+
+    Tokenizers may drop a leading space, so each addition is the difference of two decodings that
+    start at the same token (the method of text-generation-inference).
     """
-    ends = {one for ids in named for one in (ids if isinstance(ids, Sequence) else [ids])}
-    return {one for one in ends | {known.get(token) for token in _TURN_TOKENS} if one is not None}
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._tokens: list[int] = []
+        self._start = 0
+        self._read = 0
+
+    def add(self, token: int) -> str:
+        """Return the text that `token` completes; empty within a character."""
+        self._tokens.append(token)
+        text = self._pending()
+        if text.endswith(_REPLACEMENT) and len(self._tokens) - self._read < _MAX_PENDING:
+            return ""
+        if text:
+            self._start, self._read = self._read, len(self._tokens)
+        return text
+
+    def flush(self) -> str:
+        """Return the pending text, complete or not. Call once, at the end."""
+        text = self._pending()
+        self._start = self._read = len(self._tokens)
+        return text
+
+    def _pending(self) -> str:
+        before = self._decode(self._tokens[self._start : self._read])
+        return self._decode(self._tokens[self._start :])[len(before) :]
 
 
-class AnswerWatch:
-    """One answer, from its first token; `emit` is given the text that is surely the answer's."""
+class StopSequences:
+    """Cut an answer where the model begins to write the next turn of the conversation."""
+
+    def __init__(self, template: str) -> None:
+        self._marks = tuple(mark for mark in _TURN_MARKS if mark in template)
+        self._first = {mark[0] for mark in self._marks}
+        self._pending = ""
+        self.reached = False
+
+    def add(self, text: str) -> str:
+        """Return the text that is certainly the answer's; empty after a stop sequence."""
+        if self.reached:
+            return ""
+        if not self._pending and self._first.isdisjoint(text):
+            return text
+        text = self._pending + text
+        found = [place for mark in self._marks if (place := text.find(mark)) >= 0]
+        if found:
+            self.reached, self._pending = True, ""
+            return text[: min(found)]
+        overlap = max((_overlap(text, mark) for mark in self._marks), default=0)
+        self._pending = text[len(text) - overlap :]
+        return text[: len(text) - overlap]
+
+    def flush(self) -> str:
+        """Return the pending start of a stop sequence that was never completed."""
+        text, self._pending = self._pending, ""
+        return text
+
+
+def _overlap(text: str, mark: str) -> int:
+    """Count the characters at the end of `text` that begin `mark`."""
+    for size in range(min(len(text), len(mark) - 1), 0, -1):
+        if mark.startswith(text[-size:]):
+            return size
+    return 0
+
+
+def is_repeating(tokens: Sequence[int]) -> bool:
+    """Check whether `tokens` end in a loop: four times the same, over at least 64 tokens.
+
+    Dashed lines and lists in the catalogue are shorter, and a model does not leave a longer loop.
+    """
+    for period in range(1, min(_REPEAT_MAX_PERIOD, len(tokens) // _REPEAT_TIMES) + 1):
+        length = max(period * _REPEAT_TIMES, _REPEAT_TOKENS)
+        if len(tokens) < length or tokens[-1] != tokens[-1 - period]:
+            continue
+        tail = tokens[-length:]
+        if tail[period:] == tail[:-period]:
+            return True
+    return False
+
+
+def stop_tokens(
+    configured: Iterable[int | Sequence[int] | None], special: Mapping[str, int]
+) -> set[int]:
+    """Return the ids of the tokens that end an answer.
+
+    `configured` are the EOS ids of the model's files, `special` the tokenizer's special tokens.
+    """
+    ids = {one for some in configured for one in (some if isinstance(some, Sequence) else [some])}
+    return {one for one in ids | {special.get(token) for token in _TURN_TOKENS} if one is not None}
+
+
+class AnswerDecoder:
+    """Decode one answer, token by token, and decide when it ends; `emit` receives its text."""
 
     def __init__(
         self,
         decode: Callable[[Sequence[int]], str],
-        ends: AbstractSet[int],
+        stop_ids: AbstractSet[int],
         template: str,
         emit: Callable[[str], None],
     ) -> None:
         self.tokens: list[int] = []
-        self.notice = ""
-        self.stop_reason = StopReason.LENGTH
-        self._ends = ends
-        self._text = TokenText(decode)
-        self._turn = TurnEnd(template)
+        self._notice = ""
+        self._stop_reason = StopReason.LENGTH
+        self._stop_ids = stop_ids
+        self._detokenizer = Detokenizer(decode)
+        self._stop = StopSequences(template)
         self._emit = emit
 
     def add(self, token: int) -> bool:
-        """Take the next token; returns whether it was the last."""
+        """Process the next token; return whether the answer ends with it."""
         self.tokens.append(token)
-        if token in self._ends:
-            self.stop_reason = StopReason.COMPLETE
+        if token in self._stop_ids:
+            self._stop_reason = StopReason.COMPLETE
             return True
-        self._say(self._turn.add(self._text.add(token)))
-        if self._turn.reached:
-            self.stop_reason = StopReason.COMPLETE
+        self._send(self._stop.add(self._detokenizer.add(token)))
+        if self._stop.reached:
+            self._stop_reason = StopReason.COMPLETE
             return True
-        if len(self.tokens) % _LOOK_FOR_LOOPS_EVERY == 0 and loops(self.tokens):
-            self.notice = tr("The model began to repeat itself and was stopped.")
-            self.stop_reason = StopReason.REPEATED
+        if len(self.tokens) % _CHECK_REPEATS_EVERY == 0 and is_repeating(self.tokens):
+            self._notice = tr("The model began to repeat itself and was stopped.")
+            self._stop_reason = StopReason.REPEATED
             return True
         return False
 
-    def finish(self) -> None:
-        """Give out what was held back."""
-        if not self._turn.reached:
-            self._say(self._turn.add(self._text.rest()) + self._turn.rest())
+    def finish(self, prompt_tokens: int, notice: str, number: int) -> Done:
+        """Emit the pending text; return the last reply to request `number`."""
+        if not self._stop.reached:
+            self._send(self._stop.add(self._detokenizer.flush()) + self._stop.flush())
+        notice = " ".join(filter(None, (notice, self._notice)))
+        return Done(self._stop_reason, prompt_tokens, len(self.tokens), notice, number=number)
 
-    def _say(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         if text:
             self._emit(text)

@@ -1,7 +1,7 @@
-"""From a prompt's messages to a Llama's tokens: the one place, for chat and for training alike.
+"""Turn a prompt's messages into a Llama's tokens, for the chat and for training alike.
 
-What differs here between the two is what an adapter answers wrongly later, so neither has its own.
-Imports transformers: imported late.
+An adapter answers wrongly if it is asked with other tokens than it learned, so there is one way.
+Heavy: imports transformers.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers import (
-    AutoTokenizer,
-    LlamaTokenizer,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
-from engine.core.errors import EngineFailed, EngineUnavailable
+from engine.backends.llama.weights import unusable_model
+from engine.core.errors import EngineFailed
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.core.types import Message, Role
@@ -32,36 +29,73 @@ def read_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - untyped library
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # the libraries' many readers raise errors of every kind
-        raise EngineUnavailable(
-            tr(
-                "The tokenizer in {folder} cannot be read: {error}.",
-                folder=folder,
-                error=one_line(str(error), 200),
-            ),
-            tr("Put the tokenizer that belongs to the model into its folder."),
-        ) from error
+        reason = tr("its tokenizer is unreadable ({error})", error=one_line(str(error), 200))
+        raise unusable_model(folder, reason, wrong_tokenizer_remedy()) from error
+
+
+def wrong_tokenizer_remedy() -> str:
+    """Return the remedy for a tokenizer that is unreadable or does not match."""
+    return tr("Copy the model's own tokenizer into its folder.")
+
+
+def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
+    # AutoTokenizer guesses a different tokenization if the config names no class.
+    config = folder / "tokenizer_config.json"
+    if config.exists() and b'"tokenizer_class"' in config.read_bytes():
+        return AutoTokenizer
+    return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
 
 
 class PromptTokens:
-    """A tokenizer with the chat template that it goes by: the model's own, else Llama 2's."""
+    """A tokenizer and its chat template: the model's own, otherwise Llama 2's."""
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - untyped library
         self.tokenizer = tokenizer
         self.template: str = tokenizer.chat_template or LLAMA2_TEMPLATE
 
     def encode(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
-        """The tokens of a conversation, one BOS; with `ask`, ready for the model to answer.
+        """Encode a conversation with one BOS; with `ask`, up to where the model answers.
 
-        A template that takes no system message gets it in front of the first question. Raises
-        jinja2's TemplateError if it does not take the conversation at all.
+        The system message moves into the first question if the template rejects it. Raises
+        jinja2's TemplateError if the template rejects the conversation.
         """
         try:
             return self._apply(messages, ask=ask)
         except TemplateError:
             return self._apply(_without_system(messages), ask=ask)
 
+    def encode_question(self, messages: Sequence[Message], rows: int) -> list[int]:
+        """Encode a conversation for a model with `rows` embeddings to answer.
+
+        Raises EngineFailed if the template or the tokenizer does not match.
+        """
+        try:
+            tokens = self.encode(messages, ask=True)
+        except TemplateError as error:
+            raise EngineFailed(
+                tr(
+                    "The model's chat template rejects this conversation: {error}.",
+                    error=one_line(str(error), 200).rstrip("."),
+                ),
+                tr(
+                    "Start a new conversation, or replace chat_template.jinja in the model's "
+                    "folder."
+                ),
+            ) from error
+        if max(tokens) >= rows:
+            raise EngineFailed(
+                tr(
+                    "The tokenizer does not match the model: token {token} is outside its "
+                    "vocabulary of {rows}.",
+                    token=max(tokens),
+                    rows=rows,
+                ),
+                wrong_tokenizer_remedy(),
+            )
+        return tokens
+
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, the special ones left out."""
+        """Decode tokens into text, without the special ones."""
         text: str = self.tokenizer.decode(
             list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
@@ -84,48 +118,12 @@ def _without_system(messages: Sequence[Message]) -> list[Message]:
     first, *others = messages
     if first.role is not Role.SYSTEM or not others:
         return list(messages)
-    asked = Message(others[0].role, f"{first.content}\n\n{others[0].content}")
-    return [asked, *others[1:]]
+    question = Message(others[0].role, f"{first.content}\n\n{others[0].content}")
+    return [question, *others[1:]]
 
 
-def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
-    """AutoTokenizer guesses another tokenization where no class is named (251 of 251 strings)."""
-    config = folder / "tokenizer_config.json"
-    if config.exists() and b'"tokenizer_class"' in config.read_bytes():
-        return AutoTokenizer
-    return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
-
-
-def encode(tokens: PromptTokens, rows: int, messages: Sequence[Message]) -> list[int]:
-    """The tokens of `messages`, ready to be answered by a model with `rows` tokens.
-
-    Raises EngineFailed if the model's template or its tokenizer does not fit.
-    """
-    try:
-        encoded = tokens.encode(messages, ask=True)
-    except TemplateError as error:
-        raise EngineFailed(
-            tr(
-                "The model's chat template does not take this conversation: {error}.",
-                error=one_line(str(error), 200).rstrip("."),
-            ),
-            tr("Begin a new conversation, or put another chat_template.jinja beside the model."),
-        ) from error
-    if max(encoded) >= rows:
-        raise EngineFailed(
-            tr(
-                "The tokenizer does not fit the model: it gives token {encoded}, the model "
-                "has {rows}.",
-                encoded=max(encoded),
-                rows=rows,
-            ),
-            tr("Put the tokenizer that belongs to the model into its folder."),
-        )
-    return encoded
-
-
-def common(before: Sequence[int], now: Sequence[int]) -> int:
-    """How many tokens two prompts begin with alike, at most all but the last of `now`."""
+def common_prefix(before: Sequence[int], now: Sequence[int]) -> int:
+    """Count the tokens that two prompts begin with alike, at most all but the last of `now`."""
     most = min(len(before), len(now) - 1)
     return next((place for place in range(most) if before[place] != now[place]), max(most, 0))
 
@@ -134,16 +132,16 @@ Encode = Callable[[Sequence[Message]], list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A prompt that fits: its tokens, how many more the answer may have, turns left out."""
+class FittedPrompt:
+    """A prompt that fits the context: its tokens, the answer's limit, the turns left out."""
 
     tokens: list[int]
-    room: int
+    max_new_tokens: int
     dropped: int
 
     @property
     def notice(self) -> str:
-        """A sentence for the person about what was left out, or nothing."""
+        """A sentence about turns that were left out, or empty."""
         if not self.dropped:
             return ""
         return tr_n(
@@ -154,12 +152,11 @@ class Fitted:
         )
 
 
-def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: int) -> Fitted:
-    """The prompt's tokens for the longest end of the conversation that leaves room to answer.
+def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: int) -> FittedPrompt:
+    """Drop the oldest turns until `context` tokens hold the prompt and an answer.
 
-    `context` and `max_tokens` are in tokens. The answer is to have `max_tokens`, or half of a
-    context that is smaller than that; the last question is kept even where it leaves less. Raises
-    EngineFailed if not even the last question fits.
+    The answer gets `max_tokens`, or half of a smaller context; the last question stays even if it
+    leaves less. Raises EngineFailed if the last question alone does not fit.
     """
     wanted = min(max_tokens, context // 2)
     system, turns = _split(messages)
@@ -172,21 +169,21 @@ def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: i
     if len(tokens) >= context:
         raise EngineFailed(
             tr(
-                "The question and what goes with it take {count:,} tokens, more than the "
-                "{context:,} that the model can read.",
+                "The question with its record takes {count:,} tokens, more than the {context:,} "
+                "that the model can read.",
                 count=len(tokens),
                 context=context,
             ),
             tr(
-                "Shorten it (from memory it goes without the record), or choose a model with a "
-                "longer context."
+                "Shorten the question, ask from memory (without the record), or choose a model "
+                "with a longer context."
             ),
         )
-    return Fitted(tokens, min(max_tokens, context - len(tokens)), dropped)
+    return FittedPrompt(tokens, min(max_tokens, context - len(tokens)), dropped)
 
 
 def _split(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """The system message, and turns that begin with a user's message each."""
+    """Split off the system message, and group the rest by turns that begin with the user."""
     system = [message for message in messages[:1] if message.role is Role.SYSTEM]
     turns: list[list[Message]] = []
     for message in messages[len(system) :]:

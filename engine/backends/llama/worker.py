@@ -1,7 +1,7 @@
-"""The worker process's main loop: reads requests, has llama_runtime carry them out, replies.
+"""The worker process: read requests, run the model, reply.
 
-Started by llama_link as `python -m engine.backends.llama.worker`, never by hand. The main thread
-works; a second one reads, so that a cancellation is seen in mid-answer. Light until the first Open.
+host.py starts it as `python -m engine.backends.llama.worker`. The main thread runs the model; a
+second thread reads, so that a cancellation arrives during an answer. Light until the first Open.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO, Never
@@ -27,10 +27,10 @@ from engine.backends.llama.messages import (
     Failed,
     FromWorker,
     Open,
-    Piece,
     Ready,
     Request,
     Step,
+    TextChunk,
     for_worker,
     frame,
     length_of,
@@ -42,57 +42,57 @@ from engine.core.types import Progress
 
 if TYPE_CHECKING:
     from engine.backends.llama.llama_cpp import LlamaCppRuntime
-    from engine.backends.llama.transformers import LlamaRuntime
+    from engine.backends.llama.transformers import TransformersRuntime
 
-    Runtime = LlamaRuntime | LlamaCppRuntime
-
-
-SEND_EVERY = 0.04
-"""Seconds; the chat draws words that come no oftener than ten times a second."""
+    Runtime = TransformersRuntime | LlamaCppRuntime
 
 
-class Pieces:
-    """Gives words on, several at once where they come faster than one can read.
-
-    Each message wakes the chat, which on a machine of few cores takes its time from the model:
-    of 230 tokens a second it was 5 %.
-    """
-
-    def __init__(self, send: Callable[[str], None], every: float = SEND_EVERY) -> None:
-        self._send = send
-        self._every = every
-        self._held: list[str] = []
-        self._last = float("-inf")
-
-    def add(self, text: str) -> None:
-        """Take some more words, and give on what is held unless that was done just now."""
-        self._held.append(text)
-        if time.monotonic() - self._last >= self._every:
-            self.send()
-
-    def send(self) -> None:
-        """Give on what is held. Called once more at the end."""
-        if self._held:
-            self._send("".join(self._held))
-            self._held.clear()
-            self._last = time.monotonic()
-
+_SEND_EVERY = 0.04
+"""Seconds; the chat draws new words at most ten times a second."""
 
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
 
 
+class TextBuffer:
+    """Send text in fewer, larger chunks when it comes fast.
+
+    Each message wakes the chat, which on few cores takes time from the model: 5 % of 230 tokens a
+    second.
+    """
+
+    def __init__(self, send: Callable[[str], None], every: float = _SEND_EVERY) -> None:
+        self._send = send
+        self._every = every
+        self._pending: list[str] = []
+        self._last = float("-inf")
+
+    def add(self, text: str) -> None:
+        """Buffer text; send the buffer unless it was sent a moment ago."""
+        self._pending.append(text)
+        if time.monotonic() - self._last >= self._every:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send buffered text. Call once more at the end."""
+        if self._pending:
+            self._send("".join(self._pending))
+            self._pending.clear()
+            self._last = time.monotonic()
+
+
 class Worker:
-    """The requests in turn, and the number up to which they are cancelled."""
+    """The queue of requests and the runtime that carries them out."""
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
         self._requests: SimpleQueue[Request] = SimpleQueue()
         self._cancelled = 0
+        """The number up to which requests are cancelled."""
         self._runtime: Runtime | None = None
 
     def listen(self, source: BinaryIO) -> None:
-        """Take requests until the chat is gone, and then end at once, in mid-answer too."""
+        """Queue requests until the chat closes the pipe; then exit, even during an answer."""
         try:
             while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
                 message = for_worker(source.read(length_of(header)))
@@ -104,7 +104,7 @@ class Worker:
             os._exit(0)
 
     def serve(self) -> Never:
-        """Carry out requests, until the model can no longer be relied on."""
+        """Carry out requests; exit once the model may be damaged."""
         while True:
             request = self._requests.get()
             if request.number <= self._cancelled:
@@ -112,13 +112,16 @@ class Worker:
             try:
                 self._carry_out(request)
             except EngineError as error:
-                ending = self._runtime is not None and self._runtime.spoiled
-                self._fail(request, error, ending=ending)
-            except Exception as error:  # noqa: BLE001 - the chat is told, the log has the rest
+                damaged = self._runtime is not None and self._runtime.damaged
+                self._fail(request, error, ending=damaged)
+            except Exception as error:  # noqa: BLE001 - the chat shows it, the log has the rest
                 traceback.print_exc()
-                told = tr("The model failed: {error}.", error=one_line(str(error), 200).rstrip("."))
-                again = tr("Ask again: the model is loaded anew.")
-                self._fail(request, EngineFailed(told, again), ending=True)
+                message = one_line(str(error), 200).rstrip(".")
+                failure = EngineFailed(
+                    tr("The model failed: {error}.", error=message),
+                    tr("Ask again to reload the model."),
+                )
+                self._fail(request, failure, ending=True)
 
     def _carry_out(self, request: Request) -> None:
         match request:
@@ -132,42 +135,40 @@ class Worker:
             case Ask():
                 self._answer(request)
 
-    def _answer(self, request: Ask) -> None:
-        pieces = Pieces(lambda text: self._send(Piece(text, request.number)))
-        try:
-            done = self._opened().answer(
-                request,
-                emit=pieces.add,
-                cancelled=lambda: request.number <= self._cancelled,
-            )
-        finally:
-            # What came before a failure stays.
-            pieces.send()
-        if done is not None:
-            self._send(done)
-
-    def _opened(self) -> Runtime:
-        if self._runtime is None:
-            raise EngineFailed(tr("No model is loaded."), tr("Ask again: it is loaded then."))
-        return self._runtime
-
     def _open(self, request: Open) -> Runtime:
         def show(progress: Progress) -> None:
             self._send(Step(progress.label, progress.fraction, request.number))
 
         if request.runtime == "llama.cpp":
             show(Progress(tr("starting llama.cpp")))
-            return _llama_cpp()(request, show)
+            return _import_llama_cpp()(request, show)
         show(Progress(tr("importing torch")))
-        runtime = _transformers()
+        runtime = _import_transformers()
         show(Progress(tr("reading weights")))
         return runtime(request)
+
+    def _opened(self) -> Runtime:
+        if self._runtime is None:
+            raise EngineFailed(tr("No model is loaded."), tr("Ask again to reload the model."))
+        return self._runtime
+
+    def _answer(self, request: Ask) -> None:
+        buffer = TextBuffer(lambda text: self._send(TextChunk(text, request.number)))
+        try:
+            done = self._opened().answer(
+                request, emit=buffer.add, cancelled=lambda: request.number <= self._cancelled
+            )
+        finally:
+            # The chat keeps text that came before a failure.
+            buffer.flush()
+        if done is not None:
+            self._send(done)
 
     def _fail(self, request: Request, error: EngineError, *, ending: bool) -> None:
         unavailable = isinstance(error, EngineUnavailable)
         self._send(Failed(error.message, error.remedy, unavailable, ending, request.number))
         if ending:
-            # A library's exit handlers could hang; there is nothing here to save.
+            # A library's exit handlers could hang, and nothing here needs saving.
             os._exit(1)
 
     def _send(self, message: FromWorker) -> None:
@@ -175,73 +176,65 @@ class Worker:
         self._sink.flush()
 
 
+def _import_llama_cpp() -> type[LlamaCppRuntime]:
+    # transformers, needed for its tokenizers, must not load torch.
+    sys.modules["torch"] = None  # type: ignore[assignment] # Python then raises ImportError
+    use_transformers = tr("Set `runtime` to transformers for this engine.")
+    with _importing("llama.cpp", "--no-cache-dir llama-cpp-python", use_transformers):
+        from engine.backends.llama.llama_cpp import LlamaCppRuntime
+    return LlamaCppRuntime
+
+
+def _import_transformers() -> type[TransformersRuntime]:
+    with _importing("transformers", "torch transformers peft"):
+        from engine.backends.llama.transformers import TransformersRuntime
+    return TransformersRuntime
+
+
+@contextlib.contextmanager
+def _importing(library: str, packages: str, alternative: str = "") -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError) as error:
+        raise EngineUnavailable(
+            tr(
+                "Cannot load {library}: {error}.",
+                library=library,
+                error=one_line(str(error), 200).rstrip("."),
+            ),
+            tr(
+                "Reinstall it: {executable} -m pip install --force-reinstall --no-deps {packages}. "
+                "{alternative}",
+                executable=sys.executable,
+                packages=packages,
+                alternative=alternative,
+            ).rstrip(),
+        ) from error
+
+
 def main() -> None:
-    """Serve the process that started this one, until it is gone."""
+    """Serve the process that started this one until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
-    _die_first()
+    if sys.platform == "linux":
+        # The reading thread ends this process too, but not while a library holds every thread.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # When memory runs out, the kernel should kill this process and not the chat.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     source, sink = _pipes()
     worker = Worker(sink)
     threading.Thread(target=worker.listen, args=(source,), daemon=True).start()
     worker.serve()
 
 
-def _llama_cpp() -> type[LlamaCppRuntime]:
-    # transformers, whose tokenizers are used, takes torch to be absent and does not load it.
-    sys.modules["torch"] = None  # type: ignore[assignment] # Python's own way of saying so
-    try:
-        from engine.backends.llama.llama_cpp import LlamaCppRuntime
-    except (ImportError, OSError, RuntimeError) as error:
-        raise EngineUnavailable(
-            tr("llama.cpp cannot be loaded: {error}.", error=one_line(str(error), 200)),
-            tr(
-                "Build it again: {executable} -m pip install --force-reinstall --no-deps "
-                "--no-cache-dir llama-cpp-python; or set `runtime` to transformers.",
-                executable=sys.executable,
-            ),
-        ) from error
-    return LlamaCppRuntime
-
-
-def _transformers() -> type[LlamaRuntime]:
-    try:
-        from engine.backends.llama.transformers import LlamaRuntime
-    except (ImportError, OSError) as error:
-        raise EngineUnavailable(
-            tr(
-                "The packages that a Llama runs on cannot be loaded: {error}.",
-                error=one_line(str(error), 200),
-            ),
-            tr(
-                "Install them again: {executable} -m pip install --force-reinstall --no-deps "
-                "torch transformers peft",
-                executable=sys.executable,
-            ),
-        ) from error
-    return LlamaRuntime
-
-
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The protocol's two ends, out of the way of libraries that read or print."""
+    """Move the protocol off stdin and stdout, which libraries read and print to."""
     source = os.fdopen(os.dup(0), "rb")
     sink = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
     return source, sink
-
-
-def _die_with_parent() -> None:
-    """On Linux the kernel sees to it even while a library holds every thread of this process."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _die_first() -> None:
-    """When memory runs out, the kernel is to take this process and not the chat."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 if __name__ == "__main__":

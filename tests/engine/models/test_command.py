@@ -58,7 +58,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(hub: FakeHub) -> None:
     keys.store("HF_TOKEN", CANARY, in_file=True)
     hub.gated, hub.tokens, hub.accepted, hub.licence = "auto", {CANARY}, {CANARY}, "llama2"
     hub.stall = 11 * MEGABYTE
-    told = ""
+    said = ""
 
     def parts() -> list[Path]:
         return list(blobs(hub).glob("*.incomplete"))
@@ -70,11 +70,11 @@ def test_stopped_and_killed_it_goes_on_where_it_was(hub: FakeHub) -> None:
             until(lambda: [file.stat().st_size for file in parts()] == [10 * MEGABYTE])
             fetching.send_signal(number)
             out, err = fetching.communicate(timeout=60)
-            told += out + err
+            said += out + err
         assert fetching.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
         assert out == ""
         assert [file.stat().st_size for file in parts()] == [10 * MEGABYTE]
-    assert "the same command goes on from there" in told
+    assert "Run the command again to resume the download." in said
     assert [one.range for one in hub.downloads(WEIGHTS)] == ["", f"bytes={10 * MEGABYTE}-"]
     hub.stall = None
     with start(hub, "pull", hub.model) as fetching:
@@ -83,7 +83,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(hub: FakeHub) -> None:
     assert Path(out.strip(), WEIGHTS).read_bytes() == hub.files[WEIGHTS]
     assert "Licence: llama2" in err
     assert f'Set `model` to "{hub.model}", under [engines.base] in {paths.settings_file()}.' in err
-    assert CANARY not in told + out + err
+    assert CANARY not in said + out + err
     assert not any("agent" in one.path for one in hub.asked)
     assert hub.downloads(WEIGHTS)[-1].range == f"bytes={10 * MEGABYTE}-"
 
@@ -92,7 +92,7 @@ def test_offline_and_ways_to_say_it(hub: FakeHub) -> None:
     with start(hub, "pull", hub.model, HF_HUB_OFFLINE="1") as fetching:
         _, err = fetching.communicate(timeout=60)
     assert fetching.returncode == 1
-    assert "told to stay offline. Take HF_HUB_OFFLINE" in err
+    assert "in offline mode. Unset HF_HUB_OFFLINE" in err
     assert models.main(["pull", "no-id"]) == 2
     assert not hub.asked
 
@@ -123,8 +123,8 @@ def test_the_list_tells_what_is_configured_and_what_is_on_disk(
     gated = found["meta-llama/Llama-2-7b-chat-hf"]
     assert (gated["whole"], gated["bytes"]) == (False, 3_000_000)
     assert gated["used_by"] == ["base", "lora"]
-    assert gated["problem"] == "Broken off: 3.0 MB of it are here."
-    assert gated["remedy"] == "Go on: balcao models pull meta-llama/Llama-2-7b-chat-hf"
+    assert gated["problem"] == "Incomplete: 3.0 MB downloaded."
+    assert gated["remedy"] == "Resume: balcao models pull meta-llama/Llama-2-7b-chat-hf"
     own = found[str(tiny.model)]
     assert (own["kind"], own["precision"], own["used_by"]) == ("llama", "fp32", ["tiny"])
     assert own["whole"]
@@ -137,18 +137,18 @@ def test_the_list_tells_what_is_configured_and_what_is_on_disk(
     assert (found["someone/bert"]["kind"], found["someone/bert"]["whole"]) == ("bert", False)
     assert models.main([]) == 0
     said = capsys.readouterr()
-    assert "llama · bf16 · 12.6 MB · whole · used by no engine" in said.out
+    assert "llama · bf16 · 12.6 MB · ready · unused" in said.out
     assert str(hub_cache()) in said.err
 
 
 def test_removing(hub: FakeHub, to: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     stored = blobs(hub).parent
     pull(to, look_up(to, hub.model, "main"), lambda _: None)
-    # Nobody is there to be asked: pytest's standard input is no terminal.
+    # pytest's standard input is not a terminal.
     assert models.main(["remove", hub.model]) == 2
     assert stored.exists()
     assert models.main(["remove", hub.model, "--yes"]) == 0
-    assert "12.6 MB are free again" in capsys.readouterr().err
+    assert "12.6 MB freed" in capsys.readouterr().err
     assert not stored.exists()
     assert hub.model not in entries(capsys)
     assert models.main(["remove", hub.model, "--yes"]) == 1

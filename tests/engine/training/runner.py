@@ -30,7 +30,7 @@ import engine.training.merge_weights
 import engine.training.tuner  # noqa: F401 - for the runs, which import it at once
 import scripts.merge
 from engine.backends.llama.messages import Open
-from engine.backends.llama.transformers import LlamaRuntime
+from engine.backends.llama.transformers import TransformersRuntime
 from engine.core.types import Mode, Product
 from engine.prompts import QUESTION_FORMS, chat_messages
 from engine.training.data import Row, RowMessage, read_data
@@ -51,7 +51,7 @@ _PATIENCE = 1.0
 
 def tokens_of(folder: str) -> None:
     """Print the prompts' tokens as the chat has them and as training has them."""
-    chat = LlamaRuntime(Open(folder, "none", 0))
+    chat = TransformersRuntime(Open(folder, "none", 0))
     encoder = Encoder(Path(folder))
     record = Product("1", "Café “A” 2", "Two lines.\n\nDescription: “{odd}” 🐱")
     prompts = [chat_messages(form.format(title=record.title), product, Mode.GROUNDED)
@@ -61,7 +61,7 @@ def tokens_of(folder: str) -> None:
         "chat": [chat._encode(prompt) for prompt in prompts],
         "training": [encoder.prompt_tokens(prompt) for prompt in prompts],
         "bos": encoder.tokenizer.bos_token_id,
-        "ends": sorted(chat._ends),
+        "ends": sorted(chat._stop_ids),
         "answers": [one.completion for one in learned],
         "texts": [encoder.text(one.completion) for one in learned],
     }

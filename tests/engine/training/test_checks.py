@@ -108,7 +108,7 @@ def test_a_flag_is_over_the_recipe() -> None:
 
 @pytest.mark.parametrize(
     ("base", "words"),
-    [("nothing", "There is no model folder"), ("gpt", "of the kind “gpt2”, not a Llama")],
+    [("nothing", "Model folder not found"), ("gpt", "is a “gpt2” model, not a Llama")],
 )
 def test_a_base_that_is_no_llama(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], base: str, words: str
@@ -174,7 +174,7 @@ def test_weights_that_are_cut_short(
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert main(["--data", str(data), "--base", str(model), "--out", str(tmp_path / "lora")]) == 2
-    assert "is cut short" in capsys.readouterr().err
+    assert "is truncated" in capsys.readouterr().err
 
 
 def test_qlora_and_the_seed_recipe_run(

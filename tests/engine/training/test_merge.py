@@ -66,9 +66,9 @@ def test_what_cannot_be_merged_is_refused(
     if trouble == "quantized":
         config["quantization_config"] = {"load_in_4bit": True}
     elif trouble == "another shape":
-        config["intermediate_size"], words = 256, "made for another base"
+        config["intermediate_size"], words = 256, "trained on another base"
     elif trouble == "no adapter":
-        adapter, words = base, "is broken"
+        adapter, words = base, "missing"
     else:
         out, words = base, "is not a"
     (base / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -38,7 +38,7 @@ async def test_a_tokenizer_of_another_model(copy: Copy) -> None:
     content["model"]["merges"] = []
     file.write_text(json.dumps(content), encoding="utf-8")
     error = await _failure(model=str(model))
-    assert "does not fit the model: it has 259 tokens" in error.message
+    assert "its tokenizer has 259 tokens" in error.message
 
 
 async def test_a_tokenizer_that_is_none(copy: Copy) -> None:
@@ -46,7 +46,7 @@ async def test_a_tokenizer_that_is_none(copy: Copy) -> None:
     (model / "tokenizer.json").write_text("{}", encoding="utf-8")
     error = await _failure(model=str(model))
     assert isinstance(error, EngineUnavailable)
-    assert error.message.startswith(f"The tokenizer in {model} cannot be read")
+    assert f"Cannot use the model in {model}: its tokenizer is unreadable" in error.message
 
 
 async def test_weights_that_lack_a_part(copy: Copy) -> None:
@@ -55,7 +55,7 @@ async def test_weights_that_lack_a_part(copy: Copy) -> None:
     content = file.read_bytes()
     file.write_bytes(content.replace(b'"model.norm.weight"', b'"model.nrom.weight"'))
     error = await _failure(model=str(model))
-    assert "lack 1 parts of the model, such as model.norm.weight" in error.message
+    assert "its weights lack 1 tensors, such as model.norm.weight" in error.message
 
 
 async def test_a_model_larger_than_the_memory(copy: Copy) -> None:
@@ -81,7 +81,7 @@ async def test_an_adapter_that_does_not_match_itself_costs_the_base_nothing(
     tuned = engine("lora", model=str(tiny.model), adapter=str(adapter))
     tuned._host = base._host
     try:
-        with pytest.raises(EngineUnavailable, match="does not fit the model"):
+        with pytest.raises(EngineUnavailable, match="Cannot use the adapter"):
             await gather(tuned, request_of(HELLO))
         assert text_of(await gather(base, request_of(HELLO))) == BASE[HELLO]
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.backends.llama.messages import Ask, Open
-from engine.backends.llama.tokens import common
+from engine.backends.llama.tokens import common_prefix
 from engine.core.types import Message, Mode, Role
 from engine.prompts import chat_messages
 from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
@@ -38,10 +38,10 @@ class Reader:
 
 @pytest.fixture
 def make(tiny: Tiny) -> Callable[[], Reader]:
-    from engine.backends.llama.transformers import LlamaRuntime
+    from engine.backends.llama.transformers import TransformersRuntime
 
     def made() -> Reader:
-        runtime = LlamaRuntime(Open(str(tiny.model), "none", 1))
+        runtime = TransformersRuntime(Open(str(tiny.model), "none", 1))
         read: list[int] = []
         runtime._model.model.register_forward_pre_hook(
             lambda _module, args, kwargs: read.append(_length(args, kwargs)), with_kwargs=True
@@ -79,14 +79,14 @@ def test_another_engine_reads_anew(make: Callable[[], Reader], tiny: Tiny) -> No
     assert reader.read[0] == whole
 
 
-@pytest.mark.parametrize("soon", [0.0, 60.0])
+@pytest.mark.parametrize("slow", [0.0, 60.0])
 def test_a_cancelled_answer_leaves_nothing_half_read(
-    make: Callable[[], Reader], monkeypatch: pytest.MonkeyPatch, soon: float
+    make: Callable[[], Reader], monkeypatch: pytest.MonkeyPatch, slow: float
 ) -> None:
-    from engine.backends.llama import transformers as llama_runtime
+    from engine.backends.llama import transformers
 
-    # Tokens that take longer than that are looked at before each layer.
-    monkeypatch.setattr(llama_runtime, "_SOON", soon)
+    # With slower tokens, every layer checks for a cancellation.
+    monkeypatch.setattr(transformers, "_SLOW_TOKEN", slow)
     reader = make()
     messages = chat_messages(LONG, None, Mode.MEMORY)
     pieces: list[str] = []
@@ -133,8 +133,8 @@ def test_a_prompt_that_was_cancelled_is_read_anew(make: Callable[[], Reader]) ->
 
 
 def test_the_last_token_is_always_read() -> None:
-    assert common([1, 2, 3], [1, 2, 3]) == 2
-    assert common([1, 2, 3], [1, 2, 4, 5]) == 2
-    assert common([1, 2, 3], [1, 2, 3, 4, 5]) == 3
-    assert common([], [1]) == 0
-    assert common([7], [1, 2]) == 0
+    assert common_prefix([1, 2, 3], [1, 2, 3]) == 2
+    assert common_prefix([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common_prefix([1, 2, 3], [1, 2, 3, 4, 5]) == 3
+    assert common_prefix([], [1]) == 0
+    assert common_prefix([7], [1, 2]) == 0

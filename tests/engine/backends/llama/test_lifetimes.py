@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.host import Link
+from engine.backends.llama.host import WorkerProcess
 from engine.core.errors import EngineFailed
 from engine.core.types import Chunk
 from tests.engine.backends.llama.conftest import (
@@ -78,7 +78,7 @@ async def test_two_at_once_are_answered_in_turn(engines: Engines, tiny: Tiny) ->
 async def test_a_killed_worker_costs_one_answer(engines: Engines) -> None:
     came, failure = await cut_off(engines.base, kill)
     assert "process was killed" in str(failure)
-    assert "loaded anew" in failure.remedy
+    assert "reload the model" in failure.remedy
     assert BASE[LONG].startswith(text_of(came))
     assert not engines.base.loaded
     assert not engines.tuned.loaded
@@ -116,30 +116,30 @@ async def test_the_worker_has_no_terminal_no_ctrl_c_and_no_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SHOP_API_KEY", "sk-canary")
-    link = await _started()
+    worker = await _started()
     try:
-        assert os.getsid(link.pid) == link.pid
-        assert [_stream(link.pid, number) for number in (0, 1)] == ["/dev/null"] * 2
-        assert _stream(link.pid, 2).endswith("(deleted)")  # the log, which has no name
-        assert b"sk-canary" not in _environment(link.pid)
-        assert b"LANGUAGE=en" in _environment(link.pid).split(b"\0")
-        os.kill(link.pid, signal.SIGINT)
+        assert os.getsid(worker.pid) == worker.pid
+        assert [_stream(worker.pid, number) for number in (0, 1)] == ["/dev/null"] * 2
+        assert _stream(worker.pid, 2).endswith("(deleted)")  # the log, which has no name
+        assert b"sk-canary" not in _environment(worker.pid)
+        assert b"LANGUAGE=en" in _environment(worker.pid).split(b"\0")
+        os.kill(worker.pid, signal.SIGINT)
         await asyncio.sleep(0.2)
-        assert link.alive
+        assert worker.alive
     finally:
-        await link.kill()
-    assert not lives(link.pid)
+        await worker.kill()
+    assert not lives(worker.pid)
 
 
-async def _started() -> Link:
+async def _started() -> WorkerProcess:
     """A worker that has set itself up: it looks after its streams before its first reply."""
     from engine.backends.llama.messages import Attach
 
-    link = await Link.start()
+    worker = await WorkerProcess.start()
     with pytest.raises(EngineFailed, match="No model is loaded"):
-        async for _ in link.call(Attach("nowhere")):
+        async for _ in worker.call(Attach("nowhere")):
             pass
-    return link
+    return worker
 
 
 def _stream(pid: int, number: int) -> str:

@@ -16,10 +16,10 @@ from tests.engine.backends.llama.tiny import ROOT
 def test_the_worker_dies_with_the_chat() -> None:
     code = (
         "import asyncio\n"
-        "from engine.backends.llama.host import Link\n"
+        "from engine.backends.llama.host import WorkerProcess\n"
         "async def main():\n"
-        "    link = await Link.start()\n"
-        "    print(link.pid, flush=True)\n"
+        "    worker = await WorkerProcess.start()\n"
+        "    print(worker.pid, flush=True)\n"
         "    await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.llama.text import TokenText, TurnEnd, loops
+from engine.backends.llama.text import Detokenizer, StopSequences, is_repeating
 from engine.backends.llama.tokens import fit
 from engine.core.errors import EngineFailed
 from engine.core.types import Message, Role
@@ -22,32 +22,32 @@ def _decode(tokens: Sequence[int]) -> str:
 @given(st.text())
 def test_pieces_add_up_to_the_whole_without_broken_characters(text: str) -> None:
     tokens = list(text.encode("utf-8", "replace"))
-    growing = TokenText(_decode)
+    growing = Detokenizer(_decode)
     pieces = [growing.add(token) for token in tokens]
-    assert "".join(pieces) + growing.rest() == _decode(tokens)
+    assert "".join(pieces) + growing.flush() == _decode(tokens)
     if "\ufffd" not in text:
         assert not any("\ufffd" in piece for piece in pieces)
 
 
 def test_bytes_that_are_no_character_are_not_held_for_ever() -> None:
-    growing = TokenText(_decode)
+    growing = Detokenizer(_decode)
     pieces = [growing.add(0xFF) for _ in range(40)]
     assert any(pieces[:10])
-    assert "".join(pieces) + growing.rest() == "\ufffd" * 40
+    assert "".join(pieces) + growing.flush() == "\ufffd" * 40
 
 
 @given(st.lists(st.text(alphabet="[INST] a", max_size=6)))
 def test_the_next_turn_is_cut_off_wherever_the_pieces_break(pieces: list[str]) -> None:
-    end = TurnEnd("… [INST] …")
+    end = StopSequences("… [INST] …")
     shown = "".join(end.add(piece) for piece in pieces)
-    shown += "" if end.reached else end.rest()
+    shown += "" if end.reached else end.flush()
     whole = "".join(pieces)
     assert shown == whole.partition("[INST]")[0]
     assert end.reached == ("[INST]" in whole)
 
 
 def test_marks_of_other_templates_are_text() -> None:
-    end = TurnEnd("{{ '<|user|>' }}")
+    end = StopSequences("{{ '<|user|>' }}")
     assert end.add("[INST] is Llama 2's.") == "[INST] is Llama 2's."
     assert end.add(" <|us") == " "
     assert end.add("er|> me") == ""
@@ -60,15 +60,15 @@ def test_marks_of_other_templates_are_text() -> None:
 )
 def test_a_loop_is_seen_whatever_came_before(before: list[int], stretch: list[int]) -> None:
     times = max(4, -(-64 // len(stretch)))
-    assert loops([*before, *stretch * times])
+    assert is_repeating([*before, *stretch * times])
 
 
 def test_what_only_looks_like_a_loop_is_none() -> None:
-    assert not loops([])
-    assert not loops(list(range(500)))
-    assert not loops([1, 2] * 20)
-    assert not loops([7] * 63)
-    assert not loops([*[7] * 80, 1])
+    assert not is_repeating([])
+    assert not is_repeating(list(range(500)))
+    assert not is_repeating([1, 2] * 20)
+    assert not is_repeating([7] * 63)
+    assert not is_repeating([*[7] * 80, 1])
 
 
 def _encode(messages: Sequence[Message]) -> list[int]:
@@ -85,23 +85,23 @@ def _talk(*sizes: int) -> list[Message]:
 
 def test_what_fits_is_left_whole() -> None:
     fitted = fit(_talk(10, 10), _encode, context=100, max_tokens=40)
-    assert (len(fitted.tokens), fitted.room, fitted.dropped) == (60, 40, 0)
+    assert (len(fitted.tokens), fitted.max_new_tokens, fitted.dropped) == (60, 40, 0)
     assert fitted.notice == ""
 
 
 def test_the_oldest_turns_are_dropped_one_by_one() -> None:
     fitted = fit(_talk(30, 10, 5), _encode, context=100, max_tokens=40)
-    assert (len(fitted.tokens), fitted.room, fitted.dropped) == (50, 40, 1)
+    assert (len(fitted.tokens), fitted.max_new_tokens, fitted.dropped) == (50, 40, 1)
     assert fitted.notice.startswith("The oldest turn no longer fit")
     assert fit(_talk(30, 30, 30), _encode, context=100, max_tokens=40).dropped == 3
 
 
 def test_half_of_a_small_context_is_enough_for_the_answer() -> None:
     fitted = fit(_talk(10), _encode, context=100, max_tokens=1000)
-    assert (fitted.dropped, fitted.room) == (0, 60)
+    assert (fitted.dropped, fitted.max_new_tokens) == (0, 60)
 
 
 def test_a_question_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(EngineFailed, match="take 20 tokens, more than the 15") as refused:
+    with pytest.raises(EngineFailed, match="takes 20 tokens, more than the 15") as refused:
         fit(_talk(1), _encode, context=15, max_tokens=10)
-    assert refused.value.problem.remedy.startswith("Shorten it")
+    assert refused.value.problem.remedy.startswith("Shorten the question")
