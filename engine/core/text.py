@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.core.i18n import numeral
+from engine.core.i18n import numeral, tr
 
 _UNSAFE = re.compile(
     "["
@@ -57,3 +57,21 @@ def byte_count(count: float) -> str:
         if count >= step:
             return f"{numeral(count / step, '.1f')} {unit}"
     return f"{count:.0f} bytes"
+
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in short form: `40 s`, `12 min`, `3 h 5 min`, `2 d`."""
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR:
+        return tr("{seconds:.0f} min", seconds=seconds // _MINUTE)
+    if seconds < _DAY:
+        return tr(
+            "{seconds:.0f} h {seconds2:.0f} min",
+            seconds=seconds // _HOUR,
+            seconds2=seconds % _HOUR // _MINUTE,
+        )
+    return f"{seconds // _DAY:.0f} d"

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 from engine.core.i18n import tr, tr_of
-from engine.core.text import one_line
+from engine.core.text import duration, one_line
 from engine.training.runs.status import scores_text
 from engine.training.runs.view import MetricsReader, RunView
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _ERROR_WIDTH = 300
 
 
@@ -59,9 +58,9 @@ def _columns(view: RunView) -> tuple[str, ...]:
         _state(view),
         f"{view.step}/{view.steps}" if view.steps else "",
         "" if view.loss is None else f"{view.loss:.4f}",
-        " ".join(f"{one.right}/{one.asked}" for one in scores if one is not None),
-        "" if view.left is None else span(view.left),
-        tr("now") if view.state == "running" else span(view.age),
+        " ".join(f"{score.right}/{score.asked}" for score in scores if score is not None),
+        "" if view.left is None else duration(view.left),
+        tr("now") if view.state == "running" else duration(view.age),
     )
 
 
@@ -73,7 +72,7 @@ def summary(view: RunView) -> str:
     if view.loss is not None:
         parts.append(tr("loss {loss:.4f}", loss=view.loss))
     if view.left is not None:
-        parts.append(tr("{span} left", span=span(view.left)))
+        parts.append(tr("{span} left", span=duration(view.left)))
     if view.state == "failed" and view.error:
         parts.append(one_line(view.error, _ERROR_WIDTH))
     return ", ".join(parts)
@@ -81,11 +80,9 @@ def summary(view: RunView) -> str:
 
 def score_line(view: RunView) -> str:
     """Return the last sample's score in words; empty before the first sample."""
-    return (
-        tr("{score_words} word for word", score_words=scores_text(view.word_for_word))
-        if view.word_for_word
-        else ""
-    )
+    if not view.word_for_word:
+        return ""
+    return tr("{score_words} word for word", score_words=scores_text(view.word_for_word))
 
 
 def next_step(view: RunView) -> str:
@@ -109,25 +106,10 @@ def sample_lines(metrics: MetricsReader) -> list[str]:
     lines = [tr("asked at step {asked_at:,}:", asked_at=metrics.sampled_at)]
     for rows in metrics.samples.values():
         lines += [
-            f"{'✓' if one.right else '✗'} {one_line(one.question)} {one_line(one.said)}"
-            for one in rows
+            f"{'✓' if sample.right else '✗'} {one_line(sample.question)} {one_line(sample.said)}"
+            for sample in rows
         ]
     return lines
-
-
-def span(seconds: float) -> str:
-    """Return a duration in short form: `40 s`, `12 min`, `3 h 5 min`, `2 d`."""
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return tr("{seconds:.0f} min", seconds=seconds // _MINUTE)
-    if seconds < _DAY:
-        return tr(
-            "{seconds:.0f} h {seconds2:.0f} min",
-            seconds=seconds // _HOUR,
-            seconds2=seconds % _HOUR // _MINUTE,
-        )
-    return f"{seconds // _DAY:.0f} d"
 
 
 _BRAILLE = 0x2800
@@ -191,7 +173,7 @@ def _cells(
         for x, y in _between(before or (column, row), (column, row)):
             bits[y // _ROWS][x // _COLUMNS] |= _DOTS[y % _ROWS][x % _COLUMNS]
         before = (column, row)
-    return [[chr(_BRAILLE + one) if one else " " for one in row] for row in bits]
+    return [[chr(_BRAILLE + dots) if dots else " " for dots in row] for row in bits]
 
 
 def _between(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:

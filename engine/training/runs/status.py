@@ -73,15 +73,11 @@ class Score(msgspec.Struct, frozen=True):
 
 def scores_text(scores: Mapping[str, Score]) -> str:
     """Return scores in words: `2 of 3 training and 0 of 3 held-out titles`."""
-    phrases = {
-        "training": tr("{right} of {asked} training"),
-        "held_out": tr("{right} of {asked} held-out"),
-    }
-    parts = (
-        phrases[name].format(right=score.right, asked=score.asked)
-        for name, score in scores.items()
-        if name in phrases
-    )
+    parts = []
+    if score := scores.get("training"):
+        parts.append(tr("{right} of {asked} training", right=score.right, asked=score.asked))
+    if score := scores.get("held_out"):
+        parts.append(tr("{right} of {asked} held-out", right=score.right, asked=score.asked))
     return tr("{scores} titles", scores=tr(" and ").join(parts))
 
 
