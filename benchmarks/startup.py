@@ -1,23 +1,22 @@
-"""Start-up of the chat against an empty Textual app, and against others, in one run.
+"""Compare start-up of the chat with an empty Textual app and with other programs.
 
     python benchmarks/startup.py [--rounds N] [--rival NAME TEXT COMMAND]…
     … --rival elia 'essage...' /tmp/elia/bin/elia
     … --rival toad 'ow can I help you today' '/tmp/toad/bin/toad acp "sleep 10" .'
 
-All run in a pseudo-terminal of 80x24, as a fresh process each time, by turns. It answers no
-queries, for which neither Textual nor the rivals named here wait, and it echoes nothing itself: a
-key that comes back was drawn by the program. Each has been started once before, so that its byte
-code and what it makes at a first start (our catalogue, their databases) are there.
+The programs take turns, each time as a new process in a pseudo-terminal of 80x24. The terminal does
+not echo, so a key that appears was drawn by the program, and it does not answer queries, for which
+neither Textual nor these programs wait. Each program has been started once before, so that its byte
+code, catalogue and databases exist.
 
-*First frame*: until the program has drawn its first whole frame (for the empty app) or the words
-of its input that stand there until one types (for the chat and a rival, its TEXT). *A key* is one
-that is sent 20 ms after the start, until it has come back on the screen; where the input is drawn
-without it, it was lost, and another is sent every 50 ms. CPU is the process's own, user and
-system, on all of its threads, at that moment; memory is its resident set; both from /proc. The
-limit is the empty app's first frame.
+*First frame* is the time to the first complete frame (empty app) or to the placeholder of the input
+(the chat, and TEXT of another program). *A key* is sent 20 ms after the start and timed until it is
+on the screen; if the input is drawn without it, it is lost, and another is sent every 50 ms. CPU is
+user and system time of all threads, memory the resident set, both from /proc. The empty app's first
+frame is the lower limit.
 
-A rival runs in an empty folder, with a home of its own. To give it settings, put `env NAME=VALUE`
-before its COMMAND.
+Another program runs in an empty folder with an empty home. To configure it, put `env NAME=VALUE`
+before COMMAND.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ EMPTY = "from textual.app import App\nclass Empty(App): pass\nEmpty().run()"
 CHAT = "import sys; from scripts.cli import main; sys.exit(main([]))"
 LAST_LINE = b"\x1b[24;1H"
 SCREEN = b"\x1b[?1049h"
-"""What turns a terminal to its other screen, the programs' first sign of life."""
+"""Switches the terminal to the alternate screen, which programs do first."""
 FIRST_KEY, NEXT_KEY = "Ж".encode(), "Я".encode()
-"""Letters that no program shows by itself."""
+"""Letters that no program shows unless they are typed."""
 _SOON, _AGAIN, _GIVE_UP = 0.02, 0.05, 20.0
 _LFLAG = 3
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -54,7 +53,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is started, where, and the words by which its input is known."""
+    """A program to start, and the placeholder text of its input."""
 
     name: str
     command: tuple[str, ...]
@@ -64,7 +63,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Seconds, seconds, bytes; and whether the first key that was typed came back."""
+    """Seconds, seconds and bytes, and whether the first key was shown."""
 
     wall: float
     cpu: float
@@ -72,8 +71,8 @@ class Start:
     kept: bool = True
 
 
-class Run:
-    """A program in a pseudo-terminal of its own."""
+class RunningProgram:
+    """A program in a pseudo-terminal."""
 
     def __init__(self, program: Program, environ: dict[str, str]) -> None:
         self._terminal, slave = pty.openpty()
@@ -87,49 +86,51 @@ class Run:
             os.close(self._terminal)
             os.login_tty(slave)
             os.chdir(program.folder)
-            os.execvpe(program.command[0], program.command, environ)  # noqa: S606 - as it was named
+            os.execvpe(program.command[0], program.command, environ)  # noqa: S606 - the program to measure
         os.close(slave)
         self._written = b""
 
     @property
     def seconds(self) -> float:
-        """Since it was started."""
+        """The time since the start."""
         return time.perf_counter() - self.began
 
     @property
     def drawn(self) -> bytes:
-        """What it has written to its screen."""
+        """The bytes written to the alternate screen."""
         return self._written.partition(SCREEN)[2]
 
     def press(self, key: bytes) -> None:
-        """Type."""
+        """Send a key."""
         os.write(self._terminal, key)
 
     def read(self) -> None:
-        """Take what it writes, if it does soon."""
+        """Read output, waiting at most 10 ms. Exit if the program ends or takes too long."""
         ended = False
         if select.select([self._terminal], [], [], 0.01)[0]:
             try:
                 self._written += os.read(self._terminal, 65536)
-            except OSError:  # nobody holds the other end
+            except OSError:  # the program has closed the terminal
                 ended = True
         if ended or self.seconds > _GIVE_UP:
-            raise SystemExit(f"What was waited for never came; the end: {self._written[-500:]!r}")
+            raise SystemExit(
+                f"The expected output is missing. Last output: {self._written[-500:]!r}"
+            )
 
     def now(self, *, kept: bool = True) -> Start:
-        """What it has taken so far."""
+        """Measure the time and memory used so far."""
         return Start(self.seconds, cpu_of(self._process), resident_of(self._process), kept)
 
     def end(self) -> None:
-        """It, and what it has started."""
+        """Kill the program and its children."""
         os.killpg(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
         os.close(self._terminal)
 
 
 def until(text: bytes, program: Program, environ: dict[str, str]) -> Start:
-    """Start it and wait until it has drawn `text`."""
-    run = Run(program, environ)
+    """Start a program and wait until it has drawn `text`."""
+    run = RunningProgram(program, environ)
     try:
         while text not in run.drawn:
             run.read()
@@ -139,8 +140,8 @@ def until(text: bytes, program: Program, environ: dict[str, str]) -> Start:
 
 
 def until_typed(program: Program, environ: dict[str, str]) -> Start:
-    """Start it and type at once; wait until a key is on its screen."""
-    run = Run(program, environ)
+    """Start a program, type at once, and wait until a key is on the screen."""
+    run = RunningProgram(program, environ)
     try:
         time.sleep(_SOON)
         run.press(FIRST_KEY)
@@ -156,20 +157,20 @@ def until_typed(program: Program, environ: dict[str, str]) -> Start:
 
 
 def cpu_of(process: int) -> float:
-    """Seconds on a core so far (in nanoseconds in the files; /proc/PID/stat counts in ticks)."""
+    """Return the CPU seconds of a process, from schedstat, which is finer than /proc/PID/stat."""
     threads = Path(f"/proc/{process}/task").iterdir()
     return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
 
 
 def resident_of(process: int) -> int:
-    """Bytes in memory now."""
+    """Return the resident bytes of a process."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE
 
 
 def measure(
     rounds: int, rivals: Sequence[Program], environ: dict[str, str]
 ) -> dict[str, list[Start]]:
-    """Each program by turns, after one start of each that does not count."""
+    """Measure the programs in turn, after one uncounted start of each."""
     empty = Program(EMPTY_NAME, (sys.executable, "-c", EMPTY), ROOT, LAST_LINE)
     chat = Program("balcao", (sys.executable, "-c", CHAT), ROOT, b"sk for a product")
     ready = "ready ·".encode()
@@ -179,7 +180,7 @@ def measure(
     measured: dict[str, list[Start]] = {}
     programs = deque((empty, chat, *rivals))
     for _ in range(rounds):
-        programs.rotate()  # whoever follows itself finds a warmer machine
+        programs.rotate()  # a program that follows itself would find warmer caches
         for program in programs:
             frame = until(program.prompt, program, environ)
             measured.setdefault(f"{program.name}, first frame", []).append(frame)
@@ -192,7 +193,7 @@ def measure(
 
 
 def report(measured: dict[str, list[Start]]) -> None:
-    """Medians, and each as a ratio to the empty app."""
+    """Print the medians and their ratios to the empty app."""
     wall0, cpu0, _ = medians(measured[f"{EMPTY_NAME}, first frame"])
     print(f"{'':34}{'wall s':>8}{'ratio':>7}{'CPU s':>8}{'ratio':>7}{'MB':>6}")
     for name, starts in sorted(measured.items(), key=lambda one: medians(one[1])[0]):
@@ -205,7 +206,7 @@ def report(measured: dict[str, list[Start]]) -> None:
 
 
 def medians(starts: list[Start]) -> tuple[float, float, float]:
-    """Of wall seconds, CPU seconds and resident bytes."""
+    """Return the medians of wall seconds, CPU seconds and resident bytes."""
     return (
         statistics.median(one.wall for one in starts),
         statistics.median(one.cpu for one in starts),
@@ -214,17 +215,17 @@ def medians(starts: list[Start]) -> tuple[float, float, float]:
 
 
 def environment(home: str) -> dict[str, str]:
-    """The same for all: nothing of the person's own settings, an ordinary terminal."""
+    """Make the environment of all programs: without the user's settings, an ordinary terminal."""
     environ = os.environ | {"BALCAO_HOME": home, "HOME": home, "TERM": "xterm-256color"}
     environ["LC_ALL"] = "C.UTF-8"
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         environ.pop(name, None)
-    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each start would compile our modules
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it would compile our modules at each start
     return environ
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument(
@@ -233,7 +234,7 @@ def main() -> int:
         action="append",
         default=[],
         metavar=("NAME", "TEXT", "COMMAND"),
-        help="another program, and words that its input shows until one types",
+        help="another program and the placeholder text of its input",
     )
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as folder:

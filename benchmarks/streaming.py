@@ -1,15 +1,15 @@
-"""An answer that comes, in a long conversation: ours against Textual's Static and MarkdownStream.
+"""Compare streaming an answer in the chat with Textual's Static and MarkdownStream.
 
     python benchmarks/streaming.py [--rounds N] [--documents N] [--ways WAY …] [--kinds KIND …]
 
-The chat runs in a pseudo-terminal of 100x40, a fresh process each time, the three ways by turns.
-2,000 tokens come at 200 a second, so 10 s is what it takes; *real time* is the ratio to that, the
-last words on the screen included. *Late* is how long the event loop kept a thread waiting that
-asked it every 5 ms; *alone* the same in the loop's own CPU time, as it would be with a core to
-itself, of rounds weighted by their length. *Echo* is from a key that is sent, two a second, until
-its letter comes back from the terminal. Static draws letters and no Markdown: it is the limit. CPU
-is of the chat's process. Then: opening long conversations, and random documents that are streamed
-and compared, on the screen, with the same drawn at once.
+The chat runs in a pseudo-terminal of 100x40, each time as a new process, and the three ways take
+turns. 2,000 tokens arrive at 200 per second, so the ideal is 10 s; *real time* is the ratio to it,
+until the last words are drawn. *Late* is the delay of the event loop for a thread that calls it
+every 5 ms; *alone* is the same in the loop's CPU time, as on a free core, with iterations weighted
+by their length. *Echo* is the time from a key, two per second, to its letter in the terminal.
+Static draws plain text without Markdown and is the lower limit. CPU is that of the chat's process.
+Then it opens long conversations, and compares random streamed documents on the screen with the same
+documents drawn at once.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _PROBE = 5.0
 
 
 @dataclass
-class Found:
-    """What one run gave: seconds; milliseconds late, of each round, and to the echo."""
+class RunResult:
+    """Results of a run: seconds, and milliseconds of delays, of iterations and of echoes."""
 
     wall: float
     cpu: float
@@ -56,7 +56,7 @@ class Found:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print the results; return 1 if a document was drawn differently."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--documents", type=int, default=200)
@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     chosen = parser.parse_args()
     ways = chosen.ways
-    print(f"load when it began: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"load at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     print(
         f"{'':24}{'real time':>10}{'CPU s':>8}{'late p99':>10}{'worst':>7}{'alone p99':>11}"
         f"{'worst':>7}{'echo p50':>10}{'p95':>6}{'worst':>7}  ms"
@@ -72,7 +72,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as home:
         run(["open", "10"], home)  # builds the sample catalogue and the byte code
         for kind in chosen.kinds:
-            runs: dict[str, list[Found]] = {way: [] for way in ways}
+            runs: dict[str, list[RunResult]] = {way: [] for way in ways}
             for _ in range(chosen.rounds):
                 for way in ways:
                     runs[way].append(run(["stream", way, kind], home, keys=True))
@@ -87,12 +87,12 @@ def main() -> int:
                 f" {middle * 1000:.0f} ms, CPU {best.cpu * 1000:.0f} ms, {best.widgets} widgets"
             )
     different = asyncio.run(compare(chosen.documents))
-    print(f"random documents drawn otherwise than at once: {different} of {chosen.documents}")
+    print(f"random documents that streaming drew differently: {different} of {chosen.documents}")
     return 1 if different else 0
 
 
-def report(name: str, runs: list[Found]) -> None:
-    """One line, of the median run by its time; the echo is of all."""
+def report(name: str, runs: list[RunResult]) -> None:
+    """Print a line for the median run by time, with the echoes of all runs."""
     one = sorted(runs, key=lambda found: found.wall)[len(runs) // 2]
     if one.wall >= _GIVE_UP:
         print(f"{name:24}{'more than':>10} {_GIVE_UP / IDEAL:.0f}", flush=True)
@@ -100,16 +100,16 @@ def report(name: str, runs: list[Found]) -> None:
     echo = [ms for run in runs for ms in run.echo]
     print(
         f"{name:24}{one.wall / IDEAL:10.2f}{one.cpu:8.1f}{at(one.late, 0.99):10.0f}"
-        f"{one.late[-1]:7.0f}{at(asked(one), 0.99):11.0f}{one.rounds[-1]:7.0f}"
+        f"{one.late[-1]:7.0f}{at(delays_alone(one), 0.99):11.0f}{one.rounds[-1]:7.0f}"
         f"{at(echo, 0.5):10.0f}{at(echo, 0.95):6.0f}{at(echo, 1):7.0f}",
         flush=True,
     )
 
 
-def asked(one: Found) -> list[float]:
-    """How late each would have been who asks every 5 ms, with a core for the loop alone.
+def delays_alone(one: RunResult) -> list[float]:
+    """Compute the delays of a call every 5 ms if the loop had a free core.
 
-    Who asks during a round waits for its end, on average half of it; taken is the whole.
+    A call during an iteration waits for its end, on average half of it; the whole is counted.
     """
     late = [length for length in one.rounds for _ in range(int(length / _PROBE))]
     idle = int((one.wall * 1000 - sum(one.rounds)) / _PROBE)
@@ -117,13 +117,13 @@ def asked(one: Found) -> list[float]:
 
 
 def at(values: list[float], part: float) -> float:
-    """The value below which that part of them lies."""
+    """Return the quantile of `values` at `part`."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else float("nan")
 
 
-def run(job: list[str], home: str, *, keys: bool = False) -> Found:
-    """One chat in a terminal of its own, typed into every half second if `keys`."""
+def run(job: list[str], home: str, *, keys: bool = False) -> RunResult:
+    """Run a chat in a terminal; with `keys`, type a letter every half second."""
     result = Path(home) / "result.json"
     result.unlink(missing_ok=True)
     environ = os.environ | {"BALCAO_HOME": home, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
@@ -132,13 +132,13 @@ def run(job: list[str], home: str, *, keys: bool = False) -> Found:
     if process == 0:
         os.chdir(ROOT)
         command = [sys.executable, "-m", "benchmarks.streaming_child", *job, str(result)]
-        os.execve(sys.executable, command, environ)  # noqa: S606 - itself
+        os.execve(sys.executable, command, environ)  # noqa: S606 - this benchmark
     ioctl(terminal, TIOCSWINSZ, pack("HHHH", 40, 100, 0, 0))
     try:
         echo = attend(terminal, result, _LETTERS if keys else "")
         if not result.exists():
-            return Found(_GIVE_UP, 0.0)
-        return Found(**json.loads(result.read_text(encoding="utf-8")), echo=echo)
+            return RunResult(_GIVE_UP, 0.0)
+        return RunResult(**json.loads(result.read_text(encoding="utf-8")), echo=echo)
     finally:
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
@@ -146,9 +146,9 @@ def run(job: list[str], home: str, *, keys: bool = False) -> Found:
 
 
 def attend(terminal: int, result: Path, letters: str) -> list[float]:
-    """Read what is drawn until the result is there; milliseconds from each letter to its echo."""
+    """Read the terminal until the result is there, and return the milliseconds to each echo."""
     began = due = time.perf_counter()
-    due += 4.0  # until then it starts, and opens the conversation
+    due += 4.0  # the chat starts and opens the conversation
     echo: list[float] = []
     waiting, sent, drawn = "", 0.0, b""
     while not (result.exists() and result.stat().st_size):
@@ -162,7 +162,7 @@ def attend(terminal: int, result: Path, letters: str) -> list[float]:
         if select.select([terminal], [], [], 0.005)[0]:
             try:
                 drawn += os.read(terminal, 65536)
-            except OSError:  # it has ended
+            except OSError:  # the chat has ended
                 break
             if waiting and waiting.encode() in drawn:
                 echo.append((time.perf_counter() - sent) * 1000)
@@ -172,7 +172,7 @@ def attend(terminal: int, result: Path, letters: str) -> list[float]:
 
 
 async def compare(documents: int) -> int:
-    """How many of so many random documents look different once they were streamed."""
+    """Count the random documents that look different after streaming."""
     from tests.tui.markdown.documents import PIECES, cut
     from tests.tui.markdown.test_view import Page, drawn, views
 

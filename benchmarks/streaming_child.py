@@ -1,9 +1,9 @@
-"""The inside of benchmarks/streaming.py: one chat in a terminal, one answer that comes.
+"""Run one chat for benchmarks/streaming.py and stream one answer into it.
 
     python -m benchmarks.streaming_child (stream WAY WHAT | open TURNS | empty) RESULT
 
-Writes RESULT as JSON. It is the real chat with the sample catalogue, and a conversation that is
-made up; the words go straight into its pane, as they would from an engine.
+It writes RESULT as JSON. It is the real chat with the sample catalogue and an invented
+conversation; the text goes directly into its pane, as an engine's would.
 """
 
 from __future__ import annotations
@@ -32,19 +32,17 @@ _SENTENCE = "The **lamp** folds flat, weighs little and `holds` its charge for a
 
 
 class Body(Protocol):
-    """One way to draw words that come."""
+    """A way to draw streamed text."""
 
     async def append(self, text: str) -> None:
-        """More words."""
-        ...
+        """Draw more text."""
 
     async def finish(self) -> None:
-        """No more."""
-        ...
+        """Draw what is left."""
 
 
 def document(what: str) -> list[str]:
-    """A text of that kind, in 2,000 pieces of about four characters."""
+    """Make a text of this kind, in 2,000 pieces of about four characters."""
     rows = {
         "prose": _SENTENCE,
         "list": "- item **{0}**: a thing that folds flat and floats\n",
@@ -68,7 +66,7 @@ def document(what: str) -> list[str]:
 
 
 def conversation(turns: int) -> Conversation:
-    """A mixed one: answers quoted from the catalogue, and a model's with a list."""
+    """Make a conversation with answers quoted from the catalogue and answers with a list."""
     return Conversation(None, [Turn(f"Question {n}?", _answer(n)) for n in range(turns)])
 
 
@@ -92,27 +90,27 @@ def _answer(number: int) -> Answer:
 
 
 class Lag:
-    """How late the loop gets to what is to be done: a thread asks every 5 ms.
+    """Measure the delay of the event loop: a thread calls it every 5 ms.
 
-    Where other programs have the processor too, that tells about them. So the CPU time of each
-    round of the loop is counted as well: how late it would have been with a core of its own.
+    Other programs on the processor add to the delay. The CPU time of each iteration of the loop is
+    measured too, which gives the delay on a free core.
     """
 
     def __init__(self) -> None:
         self.late: list[float] = []
         self.rounds: list[float] = []
         self._loop = asyncio.get_running_loop()
-        self._round = self._loop._run_once  # type: ignore[attr-defined] # noqa: SLF001 - the round
-        self._loop._run_once = self._count  # type: ignore[attr-defined] # noqa: SLF001 - the round
+        self._round = self._loop._run_once  # type: ignore[attr-defined] # noqa: SLF001 - one iteration
+        self._loop._run_once = self._count  # type: ignore[attr-defined] # noqa: SLF001 - one iteration
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def stop(self) -> dict[str, list[float]]:
-        """Milliseconds, both lists sorted."""
+        """Stop, and return the delays and the iterations in milliseconds, sorted."""
         self._over.set()
         self._thread.join()
-        self._loop._run_once = self._round  # type: ignore[attr-defined] # noqa: SLF001 - the round
+        self._loop._run_once = self._round  # type: ignore[attr-defined] # noqa: SLF001 - one iteration
         return {"late": sorted(self.late), "rounds": sorted(self.rounds)}
 
     def _count(self) -> None:
@@ -129,51 +127,51 @@ class Lag:
 
 
 async def body(way: str, pane: ConversationView) -> Body:
-    """A place in the pane for words that come, drawn that way."""
+    """Add a turn to the pane that draws streamed text in this way."""
     from textual.widgets import Markdown, Static
 
     view = await pane.begin_turn("And this one?", "Model")
     if way == "balcao":
-        return Ours(view.append, view)
+        return ChatBody(view.append, view)
     if way == "static":
         plain = Static("", markup=False, classes="words")
         await view.mount(plain, before=0)
-        return Plain(plain)
+        return StaticBody(plain)
     markdown = Markdown(classes="words", open_links=False)
     await view.mount(markdown, before=0)
-    return Usual(Markdown.get_stream(markdown))
+    return MarkdownBody(Markdown.get_stream(markdown))
 
 
-class Ours:
-    """The chat's own."""
+class ChatBody:
+    """Draw as the chat does."""
 
     def __init__(self, append, view) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - below
         self.append = append
         self._view = view
 
     async def finish(self) -> None:
-        """End as the chat does."""
+        """Finish the answer."""
         await self._view.finish(_answer(0))
 
 
-class Plain:
-    """A Static that is updated for every token: letters, no Markdown."""
+class StaticBody:
+    """Update a Static for every token, without Markdown."""
 
     def __init__(self, static) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - below
         self._static = static
         self._text = ""
 
     async def append(self, text: str) -> None:
-        """Draw all of it again."""
+        """Draw the whole text again."""
         self._text += text
         self._static.update(self._text)
 
     async def finish(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing, since all text is drawn."""
 
 
-class Usual:
-    """Textual's MarkdownStream."""
+class MarkdownBody:
+    """Draw with Textual's MarkdownStream."""
 
     def __init__(self, stream) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - below
         self.append = stream.write
@@ -181,7 +179,7 @@ class Usual:
 
 
 class Measured(BalcaoApp):
-    """The chat, which does one thing as soon as it is open, writes what it took, and ends."""
+    """The chat, which does one job when it is open, writes the result and exits."""
 
     def __init__(self, job: list[str], result: Path) -> None:
         super().__init__(load())
@@ -189,13 +187,13 @@ class Measured(BalcaoApp):
         self._result = result
 
     def on_ready(self) -> None:
-        """Begin."""
+        """Start the job."""
         super().on_ready()
         self.run_worker(self._do())
 
     async def _do(self) -> None:
         screen = self.screen
-        assert isinstance(screen, ChatScreen)  # noqa: S101 - it is the first one
+        assert isinstance(screen, ChatScreen)  # noqa: S101 - the first screen
         await screen.session.ready()
         await asyncio.sleep(0.5)
         found = await (self._open(screen) if self._job[0] == "open" else self._stream(screen))
@@ -208,9 +206,9 @@ class Measured(BalcaoApp):
         await done.wait()
 
     async def _open(self, screen: ChatScreen) -> dict[str, object]:
-        told = conversation(int(self._job[1]))
+        opened = conversation(int(self._job[1]))
         cpu, began = time.process_time(), time.perf_counter()
-        screen.session.use(told)
+        screen.session.use(opened)
         await screen.show()
         await self._drawn()
         wall, used = time.perf_counter() - began, time.process_time() - cpu

@@ -1,10 +1,10 @@
-"""From a key to its letter on the screen, with titles offered meanwhile and without.
+"""Time a key until its letter is on the screen, with title completion and without.
 
     python -m benchmarks.typing_echo --catalogue /tmp/made/index --letters 200
 
-The real chat without a terminal, typed into at an even pace: each letter's time runs from the key
-until the composer has been drawn with it. The two ways alternate, a title at a time, and the
-first title of each is left out.
+The real chat runs headless and is typed into at a constant rate. Each letter is timed from the key
+until the composer is drawn with it. The two ways alternate title by title, and the first title of
+each is not counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TITLES = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the figures."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--catalogue", type=Path, required=True)
     parser.add_argument("--letters", type=int, default=200)
@@ -67,7 +67,7 @@ async def _run(catalogue: Path, letters: int, pause: float, home: str) -> None:
     for offered, took in times.items():
         took.sort()
         p50, p95 = took[len(took) // 2], took[int(len(took) * 0.95)]
-        what = "titles offered" if offered else "nothing offered"
+        what = "with completion" if offered else "without completion"
         print(f"{what}: {len(took)} keys, ms: p50 {p50:.1f}, p95 {p95:.1f}, worst {took[-1]:.1f}")
 
 
@@ -79,7 +79,7 @@ async def _type(pilot: Pilot[None], text: str, pause: float) -> list[float]:
         started = time.perf_counter()
         before = len(composer.text)
         pilot.app.post_message(Key("space" if letter == " " else letter, letter))
-        while len(composer.text) == before:  # noqa: ASYNC110 - nothing is sent that could be awaited
+        while len(composer.text) == before:  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0)
         composer.call_after_refresh(drawn.set)
         await drawn.wait()
