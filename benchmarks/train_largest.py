@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.train import RECIPES, bare_trainer, write_rows
+from engine.training.data import find_base, go_offline, read_data
+from engine.training.processes import Processes
 from engine.training.recipe import Recipe, read_recipe
 
 MOST = 2048
@@ -40,11 +42,18 @@ def main() -> None:
 
 
 def balcao_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # noqa: ANN401 - untyped library
-    """The command's own, without its run."""
-    from engine.training.train import Base, LoraRun
+    """Set up the trainer as the command does."""
+    go_offline()
+    from engine.training.encode import Encoder
+    from engine.training.trainer import Numerics, load_model, make_arguments, make_trainer
 
-    run = LoraRun(rows, Base("random", base, ()), Path(out), recipe)
-    return run.load(resume=False, take=False)._trainer  # noqa: SLF001 - the command shows it to nobody
+    processes = Processes()
+    files, encoder = find_base(str(base)), Encoder(base)
+    answers = encoder.encode(read_data(rows).train, files.config.max_position_embeddings).answers
+    numerics = Numerics.choose(recipe, files, processes)
+    arguments = make_arguments(recipe, numerics, Path(out) / "checkpoints")
+    model = load_model(files, recipe, numerics, processes)
+    return make_trainer(model, encoder.tokenizer, answers, arguments, recipe, processes)
 
 
 def largest(who: str, trainer: Any, recipe: Recipe) -> None:  # noqa: ANN401 - untyped library

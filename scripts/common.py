@@ -8,8 +8,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
 
@@ -18,7 +18,7 @@ from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError
 from engine.core.i18n import tr
 from engine.core.signals import Terminals, not_ignored
-from engine.core.text import one_line
+from engine.core.text import one_line, printable
 from engine.core.types import Progress
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -83,6 +83,7 @@ class ProgressLine:
         self._stream = stream
         self._live = stream.isatty()
         self._began = time.monotonic()
+        self._fraction = 1.0
         self._shown = self._began if not self._live else 0.0
 
     def __enter__(self) -> Self:
@@ -97,13 +98,17 @@ class ProgressLine:
         if self._live:
             self._write("\r\x1b[K")
 
-    def tell(self, sentence: str) -> None:
-        """A line that stays, above the live one."""
-        self._write(("\r\x1b[K" if self._live else "") + one_line(sentence) + "\n")
+    def print_above(self, text: str) -> None:
+        """Print text that stays, above the live line."""
+        self._write(("\r\x1b[K" if self._live else "") + printable(text) + "\n")
 
     def show(self, progress: Progress) -> None:
         """Draw, unless the last drawing was a moment ago."""
         now = time.monotonic()
+        if progress.fraction is not None:
+            if progress.fraction < self._fraction:  # another phase, with a time of its own
+                self._began = now
+            self._fraction = progress.fraction
         if now - self._shown < (_LIVE_EVERY if self._live else _PLAIN_EVERY):
             return
         self._shown = now
@@ -145,8 +150,8 @@ _ONE_PRESS = 1.0
 class Stopping:
     """While it is open, a signal stops the command as Ctrl-C does.
 
-    After `gently(True)` the first signal only makes the object true, for the command to check
-    between two steps; the second one stops at once. `tell`: whether to announce that on stderr.
+    Inside `between_steps()` the first signal only makes the object true, for the command to check
+    after each step; the second one stops at once. `tell`: whether to announce that on stderr.
     """
 
     def __init__(self, *, tell: bool = True) -> None:
@@ -174,9 +179,14 @@ class Stopping:
         for number, before in self._before.items():
             signal.signal(number, before)
 
-    def gently(self, wanted: bool) -> None:
-        """Wait for the end of a step at the first signal, or stop waiting for it."""
-        self._gently = wanted
+    @contextmanager
+    def between_steps(self) -> Iterator[Self]:
+        """Defer the first signal in the block to the end of a step."""
+        self._gently = True
+        try:
+            yield self
+        finally:
+            self._gently = False
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if number == getattr(signal, "SIGHUP", None):

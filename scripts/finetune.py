@@ -189,12 +189,12 @@ def _confirm(plan: JobPlan, client: FineTuningClient, *, yes: bool) -> bool:
 
 def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval: float) -> int:
     with ProgressLine(sys.stderr) as line:
-        report = JobReporter(line.show, line.tell)
+        report = JobReporter(line.show, line.print_above)
         runner = JobRunner(folder, record, client, report, interval)
         try:
             record = asyncio.run(_closing(client, runner.run))
         except KeyboardInterrupt:
-            line.tell(
+            line.print_above(
                 "balcao: a started job continues; follow it with --resume or end it with --cancel."
             )
             raise

@@ -1,4 +1,4 @@
-"""Put a LoRA adapter into its base: one model, for servers that take no adapters.
+"""Merge a LoRA adapter into its base: one model, for servers that take no adapters.
 
 balcao merge --base models/llama --adapter models/lora --out models/merged
 """
@@ -9,63 +9,55 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from engine.config import paths
+from engine.backends.llama.adapters import find_adapter
 from engine.core.errors import EngineUnavailable, UsageError
-from engine.training.merge import Precision, merge, merged_text, questions_of
-from engine.training.train import Base
+from engine.training.data import find_base, go_offline
 from scripts.common import DONE, ProgressLine, guarded, say
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of `balcao merge`."""
+    """Build the parser of `balcao merge`."""
     parser = argparse.ArgumentParser(
         prog="balcao merge",
-        description="Put a LoRA adapter into its base: one model, for vLLM or llama.cpp.",
+        description="Merge a LoRA adapter into its base: one model, for vLLM or llama.cpp.",
     )
-    parser.add_argument("--base", required=True, metavar="MODEL", help="folder, hub id or demo")
-    parser.add_argument("--adapter", required=True, metavar="DIR", help="what was trained on it")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the merged model's")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="ask questions of these rows")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--base", required=True, metavar="MODEL", help="folder, hub id or demo")
+    add("--adapter", required=True, metavar="DIR", help="adapter that was trained on the base")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the merged model")
+    add("--data", type=Path, metavar="DIR", help="compare answers to questions of these rows")
+    add(
         "--precision",
-        choices=get_args(Precision),
+        choices=("auto", "float16", "bfloat16"),
         default="auto",
-        help="of the weights; auto: the base's own, float16 for one of 32 bits",
+        help="of the weights; auto keeps 16 bits and writes 32 bits as float16",
     )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; 0 when done, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
+    """Run; return 0 when done, 1 on failure, 2 for wrong usage, 130 on Ctrl-C."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
-    base, adapter = _found(options.base, options.adapter)
-    prompts = questions_of(options.data)
-    with ProgressLine(sys.stderr) as line:
-        made = merge(base, adapter, options.out, options.precision, prompts, line.show)
-    print(merged_text(options.out, made))
-    return DONE
-
-
-def _found(model: str, adapter: str) -> tuple[Base, Path]:
-    """The two on disk, checked as the chat checks them."""
-    from engine.backends.llama.adapters import find_adapter
-    from engine.backends.llama.weights import find_model
-
+    base = find_base(options.base)
     try:
-        found = find_model(paths.model_named(model), "base")
-        tuned = find_adapter(adapter, found)
+        adapter = find_adapter(options.adapter, base)
     except EngineUnavailable as error:
-        raise UsageError(error.message, "Name a whole Llama and its adapter.") from error
-    if tuned.warning:
-        say(f"balcao: {tuned.warning}")
-    name = str(found.folder) if Path(model).expanduser().is_dir() else model
-    return Base(name, found.folder, found.weights), tuned.folder
+        raise UsageError(error.message, "Set --adapter to an adapter of this base.") from error
+    if adapter.warning:
+        say(f"balcao: {adapter.warning}")
+    go_offline()
+    from engine.training.merge import choose_prompts, merge, merge_summary
+
+    prompts = choose_prompts(options.data)
+    with ProgressLine(sys.stderr) as line:
+        manifest = merge(base, adapter.folder, options.out, options.precision, prompts, line.show)
+    print(merge_summary(options.out, manifest))
+    return DONE
 
 
 if __name__ == "__main__":

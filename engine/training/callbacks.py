@@ -1,8 +1,4 @@
-"""Asks a few training and held-out titles while a run trains, and scores the answers.
-
-It disturbs nothing: greedy decoding draws no random numbers, and the random state is put back all
-the same (a test holds a run with samples bit-equal to one without). Imported late.
-"""
+"""Follow a run from inside the trainer: progress, metrics, status, checkpoints, samples. Heavy."""
 
 from __future__ import annotations
 
@@ -10,227 +6,72 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
-from transformers import (
-    GenerationConfig,
-    TrainerCallback,
-)
+from transformers import TrainerCallback
 
 from engine.core.files import timestamp, write_atomic
 from engine.core.i18n import tr
 from engine.core.types import Progress
-from engine.training.encode import Encoder, Example
-from engine.training.failures import RunAway
-from engine.training.process_group import any_of, wait_for_all
+from engine.training.encode import TokenizedAnswer
+from engine.training.failures import LossDiverged
+from engine.training.processes import Processes
 from engine.training.runs.folder import WHOLE, MetricsWriter
 from engine.training.runs.status import Score, StatusFile, scores_text
+from engine.training.score import Answerer, is_right
 
-_SPARE_TOKENS = 8
-
-
-def score(
-    model: Any,  # noqa: ANN401 - untyped library
-    encoder: Encoder,
-    examples: Sequence[Example],
-    show: Callable[[Progress], None],
-) -> int:
-    """Ask every example's question and compare, blanks aside: how many answers are right."""
-    right = 0
-    with torch.inference_mode():
-        for number, example in enumerate(examples):
-            show(Progress(f"asking, {right} of {number} word for word", number / len(examples)))
-            answer = encoder.text(answer_tokens(model, example))
-            right += answer.split() == example.answer.split()
-    return right
+_SAMPLE_TIME = 0.05
+"""The share of the time that samples may take if the recipe does not set `sample_every`."""
+_FIRST_SAMPLE = 0.1
+"""The share of the steps before the first such sample: earlier there is little to see."""
 
 
-def answer_tokens(model: Any, example: Example) -> list[int]:  # noqa: ANN401 - untyped library
-    """What `model` answers greedily, with its end, but not much longer than what is right."""
-    prompt = torch.tensor([example.prompt], device=model.device)
-    end = example.completion[-1]
-    tokens = model.generate(
-        input_ids=prompt,
-        attention_mask=torch.ones_like(prompt),
-        generation_config=GenerationConfig(
-            # An answer that is right has ended by then.
-            max_new_tokens=len(example.completion) + _SPARE_TOKENS,
-            do_sample=False,
-            eos_token_id=end,
-            pad_token_id=end,
-        ),
-    )
-    found: list[int] = tokens[0, prompt.shape[1] :].tolist()
-    return found
+class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
+    """Report each step, mark complete checkpoints, and stop the run on request.
 
-
-class Telling(TrainerCallback):  # type: ignore[misc] # untyped library
-    """Hears of every step from the trainer, in the first process."""
-
-    def __init__(self, status: StatusFile) -> None:
-        self._status = status
-
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
-        """Before the first step, or the first after a checkpoint."""
-        self._status.begin(state.global_step, state.max_steps)
-
-    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
-        """After an optimizer step."""
-        self._status.step(state.global_step)
-
-    def on_log(
-        self,
-        _args: Any,  # noqa: ANN401 - untyped library
-        _state: Any,  # noqa: ANN401 - as above
-        _control: Any,  # noqa: ANN401 - as above
-        logs: dict[str, float] | None = None,
-        **_: Any,  # noqa: ANN401 - as above
-    ) -> None:
-        """When the trainer has something to log."""
-        if logs and "loss" in logs:
-            self._status.logged(logs["loss"])
-
-
-_SHARE = 0.05
-"""Of the time, that samples may take where the recipe names no steps."""
-_EARLY = 10
-"""Not before a tenth of the steps: there is nothing to see yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What is asked (`rows` by `training` and `held_out`), every how many steps, and who hears.
-
-    `every` 0: at the end of an epoch, as often as that takes little of the time.
-    """
-
-    rows: Mapping[str, Sequence[Example]]
-    every: int
-    tell: Callable[[str], None]
-
-
-class Sampling(TrainerCallback):  # type: ignore[misc] # untyped library
-    """Hears of every step from the trainer. `ask` gives the model's answer to an example.
-
-    Of several processes the first one asks, and has `metrics` and `status`; where the model is
-    spread over them all ask `together`.
+    Every process has one; only the first has `metrics` and `status`. `first_step` is the step that
+    the run resumes from.
     """
 
     def __init__(
         self,
-        samples: Samples,
-        ask: Callable[[Example], str],
+        processes: Processes,
         metrics: MetricsWriter | None,
         status: StatusFile | None,
-        *,
-        together: bool,
-    ) -> None:
-        self._samples = samples
-        self._rows = [(name, rows) for name, rows in samples.rows.items() if rows]
-        self._ask = ask
-        self._metrics = metrics
-        self._status = status
-        self._together = together
-        self._last = (0.0, 0.0)
-
-    def on_step_end(self, _args: Any, state: Any, control: Any, **kept: Any) -> None:  # noqa: ANN401
-        """After an optimizer step, before its checkpoint: a resumed run has the sample too."""
-        if self._samples.every and not state.global_step % self._samples.every:
-            self._sample(state, control, kept["model"])
-
-    def on_epoch_end(self, _args: Any, state: Any, control: Any, **kept: Any) -> None:  # noqa: ANN401
-        """After an epoch's last step, before its checkpoint."""
-        early = state.global_step * _EARLY < state.max_steps
-        if not self._samples.every and not early and self._is_time():
-            self._sample(state, control, kept["model"])
-
-    def _sample(self, state: Any, control: Any, model: Any) -> None:  # noqa: ANN401
-        # At the end the adapter is scored anyway; who presses Ctrl-C does not want to wait.
-        over = control.should_training_stop or state.global_step >= state.max_steps
-        if over or not self._rows:
-            return
-        began = time.monotonic()
-        with _undisturbed(model):
-            asked = {name: [self._one(row) for row in rows] for name, rows in self._rows}
-        self._last = (time.monotonic(), time.monotonic() - began)
-        scores = {
-            name: Score(len(found), sum(bool(one["right"]) for one in found))
-            for name, found in asked.items()
-        }
-        if self._metrics is not None and self._status is not None:
-            self._metrics.add(
-                {
-                    "step": state.global_step,
-                    "epoch": state.epoch,
-                    "word_for_word": msgspec.to_builtins(scores),
-                    "samples": asked,
-                    "seconds": round(self._last[1], 2),
-                    "time": timestamp(),
-                }
-            )
-            self._status.sampled(scores)
-        told = tr("step {step}: {scores} word for word")
-        self._samples.tell(told.format(step=state.global_step, scores=scores_text(scores)))
-
-    def _is_time(self) -> bool:
-        ended, took = self._last
-        due = took <= (time.monotonic() - ended) * _SHARE
-        return any_of(due) if self._together else due
-
-    def _one(self, row: Example) -> dict[str, object]:
-        said = self._ask(row)
-        right = said.split() == row.answer.split()
-        return {"question": row.question, "said": said, "wanted": row.answer, "right": right}
-
-
-@contextlib.contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:  # noqa: ANN401 - untyped library
-    """Ask `model` without a trace in the random state, or in what trains."""
-    training = model.training
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    # Not inference_mode: a tensor that is cached in it could not be trained with later.
-    with torch.random.fork_rng(devices), torch.no_grad():
-        model.eval()
-        try:
-            yield
-        finally:
-            model.train(training)
-
-
-class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
-    """Hears of every step from the trainer. `first` is the step that the run went on from.
-
-    Only the first of several processes has metrics to write.
-    """
-
-    def __init__(
-        self,
-        metrics: MetricsWriter | None,
+        first_step: int,
         show: Callable[[Progress], None],
         stopping: Callable[[], bool],
-        first: int,
     ) -> None:
+        self._processes = processes
         self._metrics = metrics
+        self._status = status
+        self._first_step = first_step
         self._show = show
         self._stopping = stopping
-        self._first = first
         self._loss = ""
         self._last = (time.monotonic(), 0.0)
         self._speed = 0.0
 
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
+        """Write the first status."""
+        self._show(Progress("training", 0.0))
+        if self._status:
+            self._status.begin(state.global_step, state.max_steps)
+
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
-        """After an optimizer step."""
-        ahead = max(state.max_steps - self._first, 1)
-        words = f"step {state.global_step} of {state.max_steps}{self._loss}"
-        self._show(Progress(words, (state.global_step - self._first) / ahead))
-        stopping = any_of(self._stopping())
+        """Report the step; save and stop if any process was asked to."""
+        left = max(state.max_steps - self._first_step, 1)
+        label = f"step {state.global_step} of {state.max_steps}{self._loss}"
+        self._show(Progress(label, (state.global_step - self._first_step) / left))
+        stopping = self._processes.any(self._stopping())
         control.should_training_stop |= stopping
-        # At the end too: a run that is killed while it is scored has not to train again.
+        # After the last step too: a run killed while scoring then need not train again.
         control.should_save |= stopping or state.global_step >= state.max_steps
+        if self._status:
+            self._status.step(state.global_step)
 
     def on_log(
         self,
@@ -240,37 +81,136 @@ class Watch(TrainerCallback):  # type: ignore[misc] # untyped library
         logs: dict[str, float] | None = None,
         **_: Any,  # noqa: ANN401 - as above
     ) -> None:
-        """When the trainer has something to log. Raises RunAway."""
+        """Record a logged step. Raise LossDiverged if its loss is not finite."""
         if logs is None or "loss" not in logs:
             return
-        if not math.isfinite(logs["loss"]):
-            raise RunAway(logs["loss"], state.global_step)
-        self._measure(logs.get("num_tokens", 0.0))
-        rate = logs["learning_rate"]
-        self._loss = f", loss {logs['loss']:.4f}, rate {rate:.2g}, {self._speed:,.0f} tokens/s"
-        if self._metrics is None:
-            return
-        self._metrics.add(
-            {
-                "step": state.global_step,
-                "epoch": logs["epoch"],
-                "loss": logs["loss"],
-                "learning_rate": rate,
-                "grad_norm": logs["grad_norm"],
-                "token_accuracy": logs["mean_token_accuracy"],
-                "tokens_per_second": round(self._speed, 1),
-                "time": timestamp(),
-            }
-        )
+        loss, rate = logs["loss"], logs["learning_rate"]
+        if not math.isfinite(loss):
+            raise LossDiverged(loss, state.global_step)
+        self._measure_speed(logs.get("num_tokens", 0.0))
+        self._loss = f", loss {loss:.4f}, learning rate {rate:.2g}, {self._speed:,.0f} tokens/s"
+        if self._status:
+            self._status.logged(loss)
+        if self._metrics:
+            self._metrics.add(
+                {
+                    "step": state.global_step,
+                    "epoch": logs["epoch"],
+                    "loss": loss,
+                    "learning_rate": rate,
+                    "grad_norm": logs["grad_norm"],
+                    "token_accuracy": logs["mean_token_accuracy"],
+                    "tokens_per_second": round(self._speed, 1),
+                    "time": timestamp(),
+                }
+            )
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
-        """After this process's part of a checkpoint is on disk."""
-        wait_for_all()
-        if self._metrics is not None:
+        """Mark the checkpoint as complete once every process has written its part."""
+        self._processes.wait()
+        if self._processes.first:
             write_atomic(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, b"")
 
-    def _measure(self, tokens: float) -> None:
-        moment, before = time.monotonic(), self._last
-        self._last = (moment, tokens)
-        if tokens > before[1] and moment > before[0]:
-            self._speed = (tokens - before[1]) / (moment - before[0])
+    def _measure_speed(self, tokens: float) -> None:
+        now, (then, before) = time.monotonic(), self._last
+        self._last = (now, tokens)
+        if tokens > before and now > then:
+            self._speed = (tokens - before) / (now - then)
+
+
+class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
+    """Ask a few training and held-out questions during the run, and score the answers.
+
+    The first process asks; if the model is sharded, all processes do. `rows` has the names
+    "training" and "held_out"; `every` 0 samples at the ends of epochs, as long as that takes little
+    of the time. Samples do not change the run: a test compares it bit by bit with one without them.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        metrics: MetricsWriter | None,
+        status: StatusFile | None,
+        rows: Mapping[str, Sequence[TokenizedAnswer]],
+        every: int,
+        answerer: Answerer,
+        say: Callable[[str], None],
+    ) -> None:
+        self._processes = processes
+        self._metrics = metrics
+        self._status = status
+        self._rows = {name: examples for name, examples in rows.items() if examples}
+        self._every = every
+        self._answerer = answerer
+        self._say = say
+        self._last = (0.0, 0.0)
+
+    def on_step_end(self, _args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Sample before the step's checkpoint, so that a resumed run has the sample too."""
+        if self._every and not state.global_step % self._every:
+            self._sample(state, control, kwargs["model"])
+
+    def on_epoch_end(self, _args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Sample after the epoch's last step, before its checkpoint."""
+        early = state.global_step < state.max_steps * _FIRST_SAMPLE
+        if not self._every and not early and self._has_time():
+            self._sample(state, control, kwargs["model"])
+
+    def _sample(self, state: Any, control: Any, model: Any) -> None:  # noqa: ANN401
+        # At the end the adapter is scored anyway; after Ctrl-C nobody wants to wait.
+        ending = control.should_training_stop or state.global_step >= state.max_steps
+        asking = self._processes.first or self._processes.sharded
+        if ending or not asking or not self._rows:
+            return
+        began = time.monotonic()
+        with _evaluating(model):
+            samples = {name: [self._ask(one) for one in rows] for name, rows in self._rows.items()}
+        seconds = time.monotonic() - began
+        self._last = (time.monotonic(), seconds)
+        scores = {
+            name: Score(len(asked), sum(bool(one["right"]) for one in asked))
+            for name, asked in samples.items()
+        }
+        if self._metrics:
+            self._metrics.add(
+                {
+                    "step": state.global_step,
+                    "epoch": state.epoch,
+                    "word_for_word": msgspec.to_builtins(scores),
+                    "samples": samples,
+                    "seconds": round(seconds, 2),
+                    "time": timestamp(),
+                }
+            )
+        if self._status:
+            self._status.sampled(scores)
+        text = scores_text(scores)
+        self._say(tr("step {step}: {scores} word for word", step=state.global_step, scores=text))
+
+    def _has_time(self) -> bool:
+        ended, seconds = self._last
+        due = seconds <= (time.monotonic() - ended) * _SAMPLE_TIME
+        return self._processes.any(due) if self._processes.sharded else due
+
+    def _ask(self, example: TokenizedAnswer) -> dict[str, object]:
+        answer = self._answerer(example)
+        return {
+            "question": example.question,
+            "said": answer,
+            "wanted": example.answer,
+            "right": is_right(answer, example),
+        }
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:  # noqa: ANN401 - untyped library
+    """Leave training mode, and restore it and the random state afterwards."""
+    training = model.training
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    # Not inference_mode: tensors that are cached in it cannot be trained with later.
+    with torch.random.fork_rng(devices), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)

@@ -1,8 +1,7 @@
-"""Turns rows into tokens for training: the very tokens that the chat asks with, then the answer.
+"""Tokenize rows for training: exactly the tokens that the chat's prompt has, then the answer.
 
-The prompt's tokens come from prompt_tokens_runtime, as the chat's do (a test holds the two
-together); the answer's tokens are what the template puts after them. So no template needs marks
-for the assistant's words, and none can be cut. Imports transformers: imported late.
+The chat and this module share `PromptTokens` for the prompt; the answer's tokens are whatever the
+template puts after it. So a template needs no marks for the assistant's text. Imports transformers.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from engine.backends.llama.tokens import PromptTokens, read_tokenizer
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.text import one_line
 from engine.core.types import Message, Role
-from engine.training.data import Row, as_messages
+from engine.training.data import TrainingRow, as_messages
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One answer to learn: the tokens of the prompt, of the answer with its end, and both texts."""
+class TokenizedAnswer:
+    """An answer to learn: the tokens of its prompt, those of the answer and its end, both texts."""
 
     prompt: list[int]
     completion: list[int]
@@ -32,91 +31,110 @@ class Example:
 
     @property
     def length(self) -> int:
-        """Tokens."""
+        """The number of tokens."""
         return len(self.prompt) + len(self.completion)
 
 
 @dataclass(slots=True)
-class Encoded:
-    """The examples of a file, and what was left out, by reason."""
+class TokenizedRows:
+    """The answers of a file, and the number left out for each reason."""
 
-    examples: list[Example] = field(default_factory=list)
+    limit: int
+    answers: list[TokenizedAnswer] = field(default_factory=list)
     too_long: int = 0
     first_too_long: int = 0
-    """The line of the first row that is too long; 0 if there is none."""
-    unsayable: int = 0
-    """Answers that the tokenizer cannot give back as they are."""
+    """The line of the first row that is too long, or 0."""
+    altered: int = 0
+    """Answers that the tokenizer does not reproduce exactly."""
 
     @property
     def tokens(self) -> int:
-        """All tokens of one epoch."""
-        return sum(example.length for example in self.examples)
+        """The number of tokens in an epoch."""
+        return sum(one.length for one in self.answers)
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest example."""
-        return max((example.length for example in self.examples), default=0)
+        """The number of tokens of the longest answer with its prompt."""
+        return max((one.length for one in self.answers), default=0)
+
+    @property
+    def left_out(self) -> str:
+        """Explain which answers were left out; empty if all fit."""
+        parts = []
+        if self.too_long:
+            parts.append(
+                f"{self.too_long:,} longer than {self.limit:,} tokens with the question"
+                f" (the first in line {self.first_too_long})"
+            )
+        if self.altered:
+            parts.append(f"{self.altered:,} that the tokenizer does not reproduce exactly")
+        return f"answers left out: {'; '.join(parts)}" if parts else ""
+
+    def some(self, count: int) -> list[TokenizedAnswer]:
+        """Return up to `count` answers, spread evenly over all."""
+        count = min(count, len(self.answers))
+        return [self.answers[turn * len(self.answers) // count] for turn in range(count)]
 
 
 class Encoder:
     """A base model's tokenizer and chat template."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UsageError if the tokenizer cannot be read."""
+        """Raise UsageError if the tokenizer cannot be used."""
         try:
             self.tokenizer: Any = read_tokenizer(folder)
         except EngineUnavailable as error:
             raise UsageError(error.message, error.remedy) from error
         self._prompt = PromptTokens(self.tokenizer)
         if self.tokenizer.eos_token_id is None:
-            raise UsageError(f"The tokenizer in {folder} names no token that ends a text.")
+            raise UsageError(f"The tokenizer in {folder} does not name an end-of-text token.")
 
-    def encode(self, rows: Sequence[Row], limit: int) -> Encoded:
-        """Every answer of `rows` as an example; one longer than `limit` tokens is left out whole.
+    @property
+    def template(self) -> str:
+        """The chat template in use."""
+        return self._prompt.template
 
-        A conversation with several answers gives an example for each, since the chat asks so too.
+    def encode(self, rows: Sequence[TrainingRow], limit: int) -> TokenizedRows:
+        """Tokenize every answer of `rows`; leave out those longer than `limit` tokens.
+
+        A conversation with several answers gives several examples, as the chat would ask for them.
         """
-        found = Encoded()
+        found = TokenizedRows(limit)
         for line, row in enumerate(rows, 1):
             for place, message in enumerate(row.messages):
                 if message.role != Role.ASSISTANT or not message.weight or not place:
                     continue
-                example = self._example(as_messages(row.messages[: place + 1]))
-                if example.length > limit:
+                answer = self._tokenize(as_messages(row.messages[: place + 1]))
+                if answer.length > limit:
                     found.too_long += 1
                     found.first_too_long = found.first_too_long or line
-                elif self.text(example.completion).split() != example.answer.split():
-                    found.unsayable += 1
+                elif self.decode(answer.completion).split() != answer.answer.split():
+                    found.altered += 1
                 else:
-                    found.examples.append(example)
+                    found.answers.append(answer)
         return found
 
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens that the chat asks with. Raises UsageError if the template refuses them."""
+        """Return the tokens of the chat's prompt. Raise UsageError if the template rejects it."""
         return self._tokens(messages, ask=True)
 
-    @property
-    def template(self) -> str:
-        """The chat template in force."""
-        return self._prompt.template
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text of an answer, without its end."""
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of an answer without its end token."""
         return self._prompt.decode(tokens).strip()
 
-    def _example(self, messages: list[Message]) -> Example:
+    def _tokenize(self, messages: list[Message]) -> TokenizedAnswer:
         *asked, answer = messages
         prompt = self._tokens(asked, ask=True)
         whole = self._tokens(messages, ask=False)
         if whole[: len(prompt)] == prompt:
             completion = whole[len(prompt) :]
         else:
-            # The template words the past otherwise than the present: take the answer alone.
+            # The template renders earlier turns differently: take the answer alone.
             completion = self.tokenizer(answer.content, add_special_tokens=False)["input_ids"]
-        return Example(prompt, self._ended(completion), answer.content, asked[-1].content)
+        return TokenizedAnswer(prompt, self._ended(completion), answer.content, asked[-1].content)
 
     def _ended(self, tokens: list[int]) -> list[int]:
-        """`tokens` up to the first that ends a turn; the tokenizer's own end if there is none."""
+        """Cut `tokens` after the first that ends a turn, or append the tokenizer's own end."""
         special = {self.tokenizer.eos_token_id, *self.tokenizer.all_special_ids}
         special.discard(self.tokenizer.unk_token_id)
         for place, token in enumerate(tokens):
@@ -129,7 +147,7 @@ class Encoder:
             return self._prompt.encode(messages, ask=ask)
         except TemplateError as error:
             raise UsageError(
-                "The model's chat template does not take these rows:"
+                "The model's chat template rejects these rows:"
                 f" {one_line(str(error), 200).rstrip('.')}.",
-                "Put another chat_template.jinja beside the model.",
+                "Put another chat_template.jinja into the model's folder.",
             ) from error

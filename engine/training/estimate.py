@@ -1,23 +1,30 @@
-"""What a run will take in memory and time, from a few measured steps; and what to change."""
+"""Estimate a run's memory and time from a few real steps on its longest rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from engine.core import memory
 from engine.core.errors import BalcaoError
-from engine.training.recipe import Recipe, of_fewer_rows
+from engine.core.text import byte_count
+from engine.training.processes import Processes
+from engine.training.recipe import Recipe, smaller_batch
+from engine.training.runs.display import span
 
-_MINUTE, _HOUR = 60.0, 3600.0
-_GIGA, _MEGA = 1e9, 1e6
-_SHOWN_AS_GIGA = 1e8
+if TYPE_CHECKING:
+    from engine.training.trainer import Numerics
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One step on the `rows` longest rows, `tokens` in all with padding.
+class MeasuredStep:
+    """A step on the `rows` longest rows, with `tokens` in all, padding included.
 
-    `seconds` it took, `held` bytes after its forward part, `peak` the most bytes until then.
+    `held` is the memory after the forward pass, `peak` the most until the end, both in bytes.
     """
 
     rows: int
@@ -28,126 +35,252 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Of a whole run: `seconds` of training (one epoch takes `epoch`), and `peak` bytes.
+class RunEstimate:
+    """The time and memory of a run: `seconds` in all, `epoch` of them for each epoch.
 
-    `room` is the bytes that can be had, None if unknown. `rows` at once were tried and fit; `fits`
-    if those are the recipe's, and `remedy` says what to change if not.
+    `peak` and `limit` are bytes needed and available; `remedy` applies if the run does not fit.
     """
 
     seconds: float
     epoch: float
     speed: float
     peak: int
-    room: int | None
-    rows: int
+    limit: int
     fits: bool
     remedy: str
 
-    @property
-    def text(self) -> str:
-        """Two lines for the plan."""
-        return (
-            f"{self.memory}\n"
-            f"time      about {span(self.seconds)}: {span(self.epoch)} an epoch,"
-            f" {self.speed:,.0f} tokens/s; what is asked and saved comes on top"
-        )
-
-    @property
-    def memory(self) -> str:
-        """The first of them: all that there is to say of a run that goes on."""
-        had = "" if self.room is None else f"; {size(self.room)} can be had"
-        return f"memory    about {size(self.peak)}{had}"
+    def lines(self, *, resumed: bool = False) -> Iterator[str]:
+        """Yield the lines of the plan; for a resumed run only the memory is right."""
+        yield f"memory    about {byte_count(self.peak)} of {byte_count(self.limit)} available"
+        if not resumed:
+            yield (
+                f"time      about {span(self.seconds)} ({span(self.epoch)} per epoch,"
+                f" {self.speed:,.0f} tokens/s), plus samples and checkpoints"
+            )
 
     def check(self) -> None:
-        """Raises BalcaoError if the run does not fit."""
-        if self.fits:
-            return
-        had = "" if self.room is None else f", and {size(self.room)} can be had"
-        raise BalcaoError(
-            f"The run does not fit: it takes about {size(self.peak)} of memory{had}.", self.remedy
-        )
+        """Raise BalcaoError if the run does not fit."""
+        if not self.fits:
+            raise BalcaoError(
+                f"The run does not fit into memory: it needs about {byte_count(self.peak)}, and"
+                f" {byte_count(self.limit)} are available.",
+                self.remedy,
+            )
 
 
-def estimate(
-    measured: Sequence[Measured],
+def estimate_run(
+    steps: Sequence[MeasuredStep],
     recipe: Recipe,
     batches: Sequence[int],
-    room: int | None,
+    limit: int,
     *,
     nf4: bool = False,
-) -> Estimate:
-    """From what was measured, from few rows to many, to the run.
+) -> RunEstimate:
+    """Extrapolate from measured steps, smallest first, to the run.
 
-    `batches` are the tokens, with padding, of each batch of an epoch.
+    `batches` are the tokens of each batch of an epoch, padding included.
     """
-    last = measured[-1]
-    fixed, rate = _line(measured)
-    epoch = sum(fixed + rate * tokens for tokens in batches)
+    last = steps[-1]
+    fixed, per_token = _fit_line(steps)
+    epoch = sum(fixed + per_token * tokens for tokens in batches)
     fits = last.rows >= recipe.batch_size
-    return Estimate(
+    return RunEstimate(
         seconds=epoch * recipe.epochs,
         epoch=epoch,
         speed=sum(batches) / epoch,
-        peak=last.peak if fits else max(expected(measured, recipe.batch_size), room or 0),
-        room=room,
-        rows=last.rows,
+        peak=last.peak if fits else max(expected_peak(steps, recipe.batch_size), limit),
+        limit=limit,
         fits=fits,
         remedy=_remedy(last.rows, recipe, nf4=nf4),
     )
 
 
-def no_row_fits(recipe: Recipe, *, nf4: bool) -> BalcaoError:
-    """What to say when memory runs out with one row."""
-    words = _remedy(recipe.batch_size, recipe, nf4=nf4)
-    return BalcaoError("The run does not fit: memory runs out with the longest row alone.", words)
+def single_row_error(recipe: Recipe, *, nf4: bool) -> BalcaoError:
+    """Build the error for a run whose longest row alone does not fit."""
+    return BalcaoError(
+        "The run does not fit into memory: it runs out with the longest row alone.",
+        _remedy(recipe.batch_size, recipe, nf4=nf4),
+    )
 
 
-def expected(measured: Sequence[Measured], rows: int) -> int:
-    """The most bytes that `rows` at once will take, as far as what was measured tells."""
-    first, last = measured[0], measured[-1]
+def expected_peak(steps: Sequence[MeasuredStep], rows: int) -> int:
+    """Extrapolate the most bytes that a step on `rows` rows takes."""
+    first, last = steps[0], steps[-1]
     if first.rows == last.rows:
         return last.peak
     more = rows - last.rows
-    before = measured[-2]
-    # What a process holds after the forward part may have been held before it, for nothing; and
-    # the peak may be from when the base was loaded. The worse of the two is meant.
-    a_row = max((last.held - first.held) / (last.rows - first.rows), 0.0)
-    at_most = (last.peak - before.peak) / (last.rows - before.rows)
-    return max(last.peak, round(last.held + a_row * more), round(last.peak + at_most * more))
-
-
-def size(number: float) -> str:
-    """Bytes, in GB or MB."""
-    if number < _SHOWN_AS_GIGA:
-        return f"{number / _MEGA:.0f} MB"
-    return f"{number / _GIGA:.1f} GB"
-
-
-def span(seconds: float) -> str:
-    """Seconds, in what a person counts in."""
-    if seconds < _MINUTE:
-        return f"{seconds:.2g} s"
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.1f} h"
+    before = steps[-2]
+    # A step may reuse memory that the process already had, and the peak may come from loading the
+    # base: take the worse of the two.
+    held_per_row = max((last.held - first.held) / (last.rows - first.rows), 0.0)
+    peak_per_row = (last.peak - before.peak) / (last.rows - before.rows)
+    return max(
+        last.peak, round(last.held + held_per_row * more), round(last.peak + peak_per_row * more)
+    )
 
 
 def _remedy(rows: int, recipe: Recipe, *, nf4: bool) -> str:
     if rows < recipe.batch_size:
-        fewer, turns = of_fewer_rows(recipe, rows)
-        return f"Set `batch_size = {fewer}` and `accumulate = {turns}`: that was tried, and fits."
+        size, accumulate = smaller_batch(recipe, rows)
+        return (
+            f"Set `batch_size = {size}` and `accumulate = {accumulate}`: this was tried and fits."
+        )
     if not recipe.checkpoint_activations:
         return "Set `checkpoint_activations = true`."
     if not nf4:
-        return 'Set `quantization = "nf4"`, or take a smaller base.'
-    return "Lower `rank` or `max_length`, or take a smaller base."
+        return 'Set `quantization = "nf4"`, or use a smaller base.'
+    return "Lower `rank` or `max_length`, or use a smaller base."
 
 
-def _line(measured: Sequence[Measured]) -> tuple[float, float]:
-    """Seconds that a batch takes at least, and that a token takes."""
-    first, last = measured[0], measured[-1]
+def _fit_line(steps: Sequence[MeasuredStep]) -> tuple[float, float]:
+    """Return the seconds that each batch takes and those that each token adds."""
+    first, last = steps[0], steps[-1]
     if first.tokens == last.tokens:
         return 0.0, last.seconds / last.tokens
     rate = max((last.seconds - first.seconds) / (last.tokens - first.tokens), 0.0)
     return max(last.seconds - rate * last.tokens, 0.0), rate
+
+
+def probe(
+    trainer: Any,  # noqa: ANN401 - untyped library
+    recipe: Recipe,
+    numerics: Numerics,
+    processes: Processes,
+) -> RunEstimate:
+    """Try 1, 2, 4, … of the longest rows up to the recipe's batch, and restore the trainer.
+
+    Every process of the run calls this. Raise BalcaoError if not even one row fits.
+    """
+    rows = _longest(trainer, recipe.batch_size)
+    limit = _limit(numerics, processes)
+    steps: list[MeasuredStep] = []
+    with _restored(trainer, recipe):
+        optimizer = trainer.create_optimizer()
+        # The first step also sets things up, so its figures do not count.
+        if processes.any(_try_step(trainer, optimizer, numerics, rows[:1]) is None):
+            raise single_row_error(recipe, nf4=numerics.nf4)
+        for count in _counts(len(rows)):
+            if processes.any(bool(steps) and expected_peak(steps, count) > limit):
+                break
+            step = _try_step(trainer, optimizer, numerics, rows[:count])
+            failed = processes.any(step is None)
+            if step is None or failed:
+                break
+            steps.append(step)
+    if steps[-1].rows == len(rows):
+        # The data may have fewer rows than a batch.
+        steps[-1] = replace(steps[-1], rows=recipe.batch_size)
+    batches = _batches(trainer, recipe, processes)
+    return estimate_run(steps, recipe, batches, limit, nf4=numerics.nf4)
+
+
+def _try_step(
+    trainer: Any,  # noqa: ANN401 - untyped library
+    optimizer: Any,  # noqa: ANN401 - as above
+    numerics: Numerics,
+    rows: Sequence[Any],
+) -> MeasuredStep | None:
+    """Measure a step on `rows`; None if memory runs out."""
+    import torch
+
+    from engine.backends.llama.loading import is_out_of_memory
+
+    try:
+        return _measure_step(trainer, optimizer, numerics, rows)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # The step's tensors are freed only out here.
+    if numerics.on_gpu:
+        torch.cuda.empty_cache()
+    return None
+
+
+def _measure_step(
+    trainer: Any,  # noqa: ANN401 - untyped library
+    optimizer: Any,  # noqa: ANN401 - as above
+    numerics: Numerics,
+    rows: Sequence[Any],
+) -> MeasuredStep:
+    import torch
+
+    began = time.perf_counter()
+    if numerics.on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    inputs = trainer._prepare_inputs(trainer.data_collator(rows))  # noqa: SLF001 - as it does itself
+    with numerics.autocast():
+        # As trl's compute_loss does, but without metrics and without the other processes.
+        found = trainer.model(**inputs, use_cache=False, fused_lm_head=True)
+    held = memory.used() or 0
+    (-found.log_probs.sum() / found.label_mask.sum().clamp(min=1)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    peak = memory.peak()
+    if numerics.on_gpu:
+        torch.cuda.synchronize()
+        held, peak = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+    seconds = time.perf_counter() - began
+    return MeasuredStep(len(rows), inputs["input_ids"].numel(), seconds, held, peak)
+
+
+@contextmanager
+def _restored(trainer: Any, recipe: Recipe) -> Iterator[None]:  # noqa: ANN401 - untyped library
+    """Restore everything that steps change: weights, gradients, optimizer, mode, random states."""
+    import numpy as np
+    import torch
+
+    model = trainer.model
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    before = [weight.detach().clone() for weight in trained]
+    training, python, numbers = model.training, random.getstate(), np.random.get_state()  # noqa: NPY002 - the trainer's own
+    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+        model.train()
+        if recipe.checkpoint_activations:
+            model.activation_checkpointing_enable()
+        try:
+            yield
+        finally:
+            if recipe.checkpoint_activations:
+                model.activation_checkpointing_disable()
+            model.train(training)
+            trainer.optimizer = None
+            with torch.no_grad():
+                for weight, value in zip(trained, before, strict=True):
+                    weight.copy_(value)
+                    weight.grad = None
+            random.setstate(python)
+            np.random.set_state(numbers)  # noqa: NPY002 - as above
+
+
+def _longest(trainer: Any, count: int) -> list[Any]:  # noqa: ANN401 - untyped library
+    rows = trainer.train_dataset
+    lengths = [len(tokens) for tokens in rows["input_ids"]]
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    return [rows[row] for row in order[:count]]
+
+
+def _counts(most: int) -> Iterator[int]:
+    """Yield 1, 2, 4, … and `most`."""
+    count = 1
+    while count < most:
+        yield count
+        count *= 2
+    yield most
+
+
+def _batches(trainer: Any, recipe: Recipe, processes: Processes) -> list[int]:  # noqa: ANN401 - untyped library
+    """Return the padded tokens of an epoch's batches; of simultaneous batches, the largest."""
+    lengths = trainer.sampler.ordered_lengths()
+    size = recipe.batch_size
+    batches = [lengths[start : start + size] for start in range(0, len(lengths), size)]
+    padded = [max(batch) * len(batch) for batch in batches]
+    count = processes.count
+    return [max(padded[start : start + count]) for start in range(0, len(padded), count)]
+
+
+def _limit(numerics: Numerics, processes: Processes) -> int:
+    if not numerics.on_gpu:
+        return memory.limit(processes.local_count)
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())

@@ -1,10 +1,9 @@
-"""What goes wrong while a Llama is fine-tuned, in words with a remedy."""
+"""Turn errors of the libraries that train and merge into sentences with a remedy."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,19 +12,16 @@ from safetensors import SafetensorError
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
-from engine.training.recipe import Recipe, of_fewer_rows
+from engine.training.recipe import Recipe, smaller_batch
 from engine.training.runs.folder import RUN_FILE, last_checkpoint, step_of
 
-_OUT_OF_MEMORY = (
-    "out of memory", "allocate memory", "not enough memory", "bad_alloc", "alloc_failed",
-)  # fmt: skip
-# What safetensors says, and torch, which finds that less stands in its file than it wrote.
-_DISK_FULL = ("no space left", "inline_container", "file write failed")
-_LOST = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
+# The last two are safetensors' and torch's, which finds its file shorter than what it wrote.
+_DISK_FULL = ("no space left", "file write failed", "inline_container")
+_DISCONNECTED = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
 
-class RunAway(Exception):
-    """The loss is no number any more."""
+class LossDiverged(Exception):
+    """The loss is infinite or not a number."""
 
     def __init__(self, loss: float, step: int) -> None:
         super().__init__(loss, step)
@@ -33,8 +29,8 @@ class RunAway(Exception):
         self.step = step
 
 
-class StepTooLarge(Exception):
-    """Memory ran out in a step, on so many rows of so many tokens at once, with padding."""
+class StepOutOfMemory(Exception):
+    """Memory ran out in a step, on a batch of `rows` rows padded to `tokens` tokens."""
 
     def __init__(self, step: int, rows: int, tokens: int) -> None:
         super().__init__(step, rows, tokens)
@@ -44,137 +40,132 @@ class StepTooLarge(Exception):
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The libraries warn of their own coming changes, in the middle of the progress line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def explained(recipe: Recipe, out: Path) -> Iterator[None]:
-    """Turns what goes wrong with the run in `out` into an error with a remedy."""
+def explain_errors(recipe: Recipe, out: Path) -> Iterator[None]:
+    """Raise a BalcaoError with a remedy in place of a library's error in the run in `out`."""
     try:
         yield
-    except RunAway as error:
-        raise BalcaoError(
-            tr(
-                "The loss is {loss} at step {step}: nothing can be learned any more.",
-                loss=error.loss,
-                step=error.step,
-            ),
-            tr(
-                "Lower `learning_rate`, now {learning_rate:g}, or `max_grad_norm`.",
-                learning_rate=recipe.learning_rate,
-            ),
-        ) from error
-    except StepTooLarge as error:
-        raise BalcaoError(
-            tr(
-                "Memory ran out at step {step}, {at_once}.",
-                step=error.step,
-                at_once=_at_once(error, recipe),
-            ),
-            _with_less(recipe, out),
-        ) from error
+    except LossDiverged as error:
+        raise _diverged(error, recipe) from error
+    except StepOutOfMemory as error:
+        raise _step_out_of_memory(error, recipe, out) from error
     except ImportError as error:
         raise UsageError(
             tr("A package is missing: {error}.", error=one_line(str(error), 200).rstrip(".")),
-            tr("Install it: `make train-env`, or pip install 'balcao[train]'."),
+            tr("Install it with `make train-env`, or pip install 'balcao[train]'."),
         ) from error
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
-        if _disk_is_full(error):
-            raise BalcaoError(
-                tr("The disk is full: the run has stopped."),
-                tr("Make room.{resuming}", resuming=_resuming(out)),
-            ) from error
-        # Before what is lost: NCCL too tells of a memory that is full.
-        if memory_is_out(error):
-            raise BalcaoError(
-                tr("Memory ran out, and not in a step."),
-                tr(
-                    "Close other programs, or take a smaller base or "
-                    '`quantization = "nf4"`.{resuming}',
-                    resuming=_resuming(out),
-                ),
-            ) from error
-        if any(one in str(error).lower() for one in _LOST):
-            raise BalcaoError(
-                tr("Another process of this run has ended, or cannot be reached."),
-                tr("What it said says why.{resuming}", resuming=_resuming(out)),
-            ) from error
+        if explained := _system_error(error, out):
+            raise explained from error
         raise
 
 
 @contextlib.contextmanager
-def explained_merge() -> Iterator[None]:
-    """Turns what goes wrong while a model is merged into an error with a remedy."""
+def explain_merge_errors() -> Iterator[None]:
+    """Raise a BalcaoError with a remedy in place of a library's error while merging."""
+    from engine.backends.llama.loading import is_out_of_memory
+
     try:
         yield
     except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
-        if _disk_is_full(error):
+        if _is_disk_full(error):
             raise BalcaoError(
                 tr("The disk is full: no model was written."),
-                tr("Make room, or name a folder on another disk."),
+                tr("Free some space, or choose a folder on another disk."),
             ) from error
-        if not memory_is_out(error):
-            raise
-        raise BalcaoError(
-            tr("Memory ran out while merging: no model was written."),
-            tr("Close other programs, or merge where there is more memory."),
-        ) from error
+        if is_out_of_memory(error):
+            raise BalcaoError(
+                tr("Memory ran out while merging: no model was written."),
+                tr("Close other programs, or merge on a machine with more memory."),
+            ) from error
+        raise
 
 
-def _at_once(error: StepTooLarge, recipe: Recipe) -> str:
-    if recipe.packing:
-        return tr("with {tokens:,} tokens at once", tokens=error.tokens)
-    return tr_n(
-        "with {rows:,} row of {tokens:,} tokens at once",
-        "with {rows:,} rows of {tokens:,} tokens at once",
-        error.rows,
-        rows=error.rows,
-        tokens=error.tokens,
+def _diverged(error: LossDiverged, recipe: Recipe) -> BalcaoError:
+    return BalcaoError(
+        tr("Training failed at step {step}: the loss is {loss}.", step=error.step, loss=error.loss),
+        tr(
+            "Lower `learning_rate` (now {learning_rate:g}) or `max_grad_norm`.",
+            learning_rate=recipe.learning_rate,
+        ),
     )
 
 
-def _with_less(recipe: Recipe, out: Path) -> str:
-    """How to go on with less memory; where that is possible, on the very same rows a step."""
+def _step_out_of_memory(error: StepOutOfMemory, recipe: Recipe, out: Path) -> BalcaoError:
+    if recipe.packing:
+        batch = tr("with {tokens:,} tokens at once", tokens=error.tokens)
+    else:
+        batch = tr_n(
+            "with {rows:,} row of {tokens:,} tokens at once",
+            "with {rows:,} rows of {tokens:,} tokens at once",
+            error.rows,
+            rows=error.rows,
+            tokens=error.tokens,
+        )
+    return BalcaoError(
+        tr("Memory ran out at step {step}, {at_once}.", step=error.step, at_once=batch),
+        _use_less_memory(recipe, out),
+    )
+
+
+def _use_less_memory(recipe: Recipe, out: Path) -> str:
+    """Say how to resume with less memory: if possible, with the same rows in each step."""
     if recipe.batch_size > 1:
-        size, turns = of_fewer_rows(recipe, recipe.batch_size // 2)
-        change = f"batch_size={size} --set accumulate={turns}"
+        size, accumulate = smaller_batch(recipe, recipe.batch_size // 2)
+        change = f"batch_size={size} --set accumulate={accumulate}"
     elif not recipe.checkpoint_activations:
         change = "checkpoint_activations=true"
     else:
         return tr(
-            "Close other programs, or begin a new run with a lower `max_length`, `quantization = "
+            "Close other programs, or start a new run with a lower `max_length`, `quantization = "
             '"nf4"` or a smaller base.{resuming}',
             resuming=_resuming(out),
         )
     return tr(
-        "`--resume --set {change}` takes less and learns the same: it {where}.",
+        "`--resume --set {change}` takes less memory and learns the same: it {where}.",
         change=change,
-        where=_where(out),
+        where=_resume_point(out),
     )
 
 
+def _system_error(error: Exception, out: Path) -> BalcaoError | None:
+    from engine.backends.llama.loading import is_out_of_memory
+
+    resuming = _resuming(out)
+    if _is_disk_full(error):
+        return BalcaoError(
+            tr("The disk is full: the run has stopped."),
+            tr("Free some space.{resuming}", resuming=resuming),
+        )
+    # Before the lost connection: NCCL's errors include running out of memory.
+    if is_out_of_memory(error):
+        return BalcaoError(
+            tr("Memory ran out outside a training step."),
+            tr(
+                'Close other programs, set `quantization = "nf4"` or use a smaller base.{resuming}',
+                resuming=resuming,
+            ),
+        )
+    if any(phrase in str(error).lower() for phrase in _DISCONNECTED):
+        return BalcaoError(
+            tr("The connection to another process of this run was lost."),
+            tr("The output of that process gives the reason.{resuming}", resuming=resuming),
+        )
+    return None
+
+
 def _resuming(out: Path) -> str:
-    return tr(" --resume {where}.", where=_where(out)) if (out / RUN_FILE).exists() else ""
+    if not (out / RUN_FILE).exists():
+        return ""
+    return tr(" With --resume the run {where}.", where=_resume_point(out))
 
 
-def _where(out: Path) -> str:
-    """Where a run goes on."""
+def _resume_point(out: Path) -> str:
     if step := step_of(last_checkpoint(out)):
-        return tr("goes on from step {step}", step=step)
-    return tr("begins again, since nothing was saved yet")
+        return tr("continues from step {step}", step=step)
+    return tr("starts again, since nothing was saved yet")
 
 
-def memory_is_out(error: Exception) -> bool:
-    """Whether that is what the error says."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or any(one in words for one in _OUT_OF_MEMORY)
-
-
-def _disk_is_full(error: Exception) -> bool:
+def _is_disk_full(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(words in str(error).lower() for words in _DISK_FULL)
+    return any(phrase in str(error).lower() for phrase in _DISK_FULL)

@@ -1,35 +1,46 @@
-"""Merges an adapter into its base: one model for servers that take no adapters; called by scripts.
+"""Merge an adapter into its base: one model, for servers that take no adapters.
 
-What is published has been read back from the disk and asked, beside the base with the adapter.
+The written model is read back and compared with base and adapter before it is published. Imports
+torch and peft.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import shutil
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any
 
 import msgspec
+import torch
+from peft import PeftModel
+from transformers import AutoTokenizer, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
 
-from engine.core.errors import BalcaoError, DataError, UsageError
-from engine.core.files import Manifest, atomic_folder, describe_file, free_space, write_manifest
+from engine.backends.llama.loading import load_base
+from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.backends.llama.weights import ModelFiles
+from engine.core.errors import DataError, UsageError
+from engine.core.files import Manifest, atomic_folder, check_space, describe_file, write_manifest
 from engine.core.types import Message, Mode, Progress, Role
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
-from engine.training.data import as_messages, offline, read_data
-from engine.training.train import Base
+from engine.training.data import as_messages, read_data
+from engine.training.failures import explain_merge_errors
 
 KIND, VERSION = "merged-model", 1
-Precision = Literal["auto", "float16", "bfloat16"]
 _QUESTIONS = 8
-_ANY_TITLE = "the folding stool"
-_LEAST_AGREED = 0.9
-"""Of the tokens of an answer, the share that the merged model has to choose as well. What rounding
-moves is single tokens that were nearly even; a merge that went wrong agrees on few."""
-_SPARE = 50_000_000
-"""Bytes for what lies beside the weights."""
+_INVENTED_TITLE = "the folding stool"
+_MIN_AGREEMENT = 0.9
+"""The share of an answer's tokens that the merged model must also choose. Rounding changes single
+tokens that were nearly even; a failed merge agrees on few."""
+_OTHER_FILES = 50_000_000
+"""Bytes of the files other than the weights, at most."""
+_NEW_TOKENS = 64
+_SHARD = "5GB"
+_SENTENCEPIECE = "tokenizer.model"
 
 _CARD = """---
 base_model: {base_json}
@@ -45,32 +56,41 @@ Made by `balcao merge` on {created} from weights of 16 bits or more, in {precisi
 
 - Base: {base}
 - Adapter: {adapter}
-- Asked beside the base with the adapter: {same} of {asked} answers are the same, token for token;
-  the logits differ by at most {difference:.3g}.
+- Compared with base and adapter: {same} of {asked} answers are the same, token for token; the
+  logits differ by at most {difference:.3g}.
 
-It answers version {prompt_version} of Balcão's prompts as the adapter does, others no better.
-The chat template lies beside the weights, and servers use it by themselves. For the exact words ask
-with temperature 0, and with this system prompt:
+It answers version {prompt_version} of Balcão's prompts like the adapter, and other prompts no
+better. The chat template is in this folder, and servers use it automatically. For exact words, use
+temperature 0 and this system prompt:
 
 ```
 {system}
 ```
 
-vLLM serves this folder as it is: `vllm serve FOLDER`. For llama.cpp its own converter makes one
-file of it: `python convert_hf_to_gguf.py FOLDER`.
+Serve this folder with vLLM: `vllm serve FOLDER`. For llama.cpp, convert it into one file:
+`python convert_hf_to_gguf.py FOLDER`.
 """
 
 
-class _BaseConfig(msgspec.Struct):
+class _QuantizedConfig(msgspec.Struct):
     quantization_config: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """How the merged model answers beside base and adapter.
+class TracedAnswer:
+    """The tokens of a prompt and of its answer, and the logits of each token of the answer."""
 
-    `same` of `asked` answers are equal, `agreed` is the share of all their tokens that it chooses
-    as well, `difference` the largest between two logits.
+    prompt: list[int]
+    tokens: list[int]
+    logits: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Compare the merged model's answers with those of base and adapter.
+
+    `same` of `asked` answers are equal, `agreed` is the share of equal tokens, `difference` the
+    largest between two logits.
     """
 
     asked: int
@@ -79,88 +99,205 @@ class Agreement:
     difference: float
 
 
-def questions_of(data: Path | None) -> tuple[tuple[Message, ...], ...]:
-    """A few prompts to compare answers to: of the rows in `data`, or of no product.
+def choose_prompts(data: Path | None) -> list[list[Message]]:
+    """Choose a few prompts to compare answers to: from the rows in `data`, or made up.
 
-    Raises UsageError or DataError where the rows cannot be read.
+    Raise UsageError or DataError if the rows cannot be read.
     """
     if data is None:
-        forms = QUESTION_FORMS[:_QUESTIONS]
-        return tuple(chat_messages(one.format(title=_ANY_TITLE), None, Mode.MEMORY)
-                     for one in forms)  # fmt: skip
+        questions = (form.format(title=_INVENTED_TITLE) for form in QUESTION_FORMS[:_QUESTIONS])
+        return [list(chat_messages(question, None, Mode.MEMORY)) for question in questions]
     rows = read_data(data).train
-    chosen = [rows[turn * len(rows) // _QUESTIONS] for turn in range(min(_QUESTIONS, len(rows)))]
-    found = []
-    for row in chosen:
-        messages = as_messages(row.messages)
+    prompts = []
+    for turn in range(min(_QUESTIONS, len(rows))):
+        messages = as_messages(rows[turn * len(rows) // _QUESTIONS].messages)
         first = next(place for place, one in enumerate(messages) if one.role == Role.ASSISTANT)
-        found.append(tuple(messages[:first]))
-    return tuple(found)
+        prompts.append(messages[:first])
+    return prompts
 
 
 def merge(
-    base: Base,
+    base: ModelFiles,
     adapter: Path,
     out: Path,
-    precision: Precision,
+    precision: str,
     prompts: Sequence[Sequence[Message]],
     show: Callable[[Progress], None],
 ) -> Manifest:
-    """Write the merged model to `out`, whole or not at all. Raises BalcaoError."""
-    _check(base, out)
-    offline()
-    from engine.training.merge_weights import Merger, compare
+    """Write the merged model to `out` atomically. `precision` is "auto" or a dtype's name.
 
-    with atomic_folder(out, KIND) as draft:
+    Raise BalcaoError if that fails or the merged model answers differently.
+    """
+    _check_precision(base)
+    check_space(out, base.weight_bytes + _OTHER_FILES, "the merged model")
+    disable_progress_bar()  # it would share the line with ours
+    with (
+        atomic_folder(out, KIND) as draft,
+        explain_merge_errors(),
+        warnings.catch_warnings(action="ignore"),
+    ):
         show(Progress("loading the model"))
-        merger = Merger(base.folder, adapter)
-        answers = merger.answers(prompts, show)
+        model = _add_adapter(_load(base.folder), adapter)
+        answers = _ask(model, base.folder, prompts, show)
         show(Progress("merging"))
-        written = merger.write(draft, precision)
-        del merger
-        found = compare(draft, base.folder, prompts, answers, show)
-        if found.agreed < _LEAST_AGREED:
+        written = _write(model, base.folder, draft, precision)
+        del model
+        _check_tokenizer(draft, base.folder, prompts)
+        agreement = _compare(_load(draft), answers, show)
+        if agreement.agreed < _MIN_AGREEMENT:
             raise DataError(
-                f"The merged model chooses only {found.agreed:.0%} of the tokens that base and"
-                " adapter do: it is thrown away.",
-                "Is the adapter whole, and the base the one that it was trained on?",
+                f"The merged model agrees with base and adapter on only {agreement.agreed:.0%} of"
+                " the tokens, so it was deleted.",
+                "Check that the adapter is complete and was trained on this base.",
             )
-        made = _manifest(base, adapter, written, found)
-        (draft / "README.md").write_text(_card(made), encoding="utf-8")
-        write_manifest(draft, made)
-    return made
+        manifest = _describe(base, adapter, written, agreement)
+        (draft / "README.md").write_text(_card(manifest), encoding="utf-8")
+        write_manifest(draft, manifest)
+    return manifest
 
 
-def merged_text(out: Path, made: Manifest) -> str:
-    """A few lines for the person about what was made."""
-    found = made.settings["agreement"]
+def merge_summary(out: Path, manifest: Manifest) -> str:
+    """Summarize a merged model in a few lines."""
+    agreement = manifest.settings["agreement"]
     return (
         f"model     {out}\n"
-        f"weights   {made.settings['precision']}\n"
-        f"answers   {found['same']} of {found['asked']} are those of base and adapter, token for"
-        f" token; the logits differ by at most {found['difference']:.3g}"
+        f"weights   {manifest.settings['precision']}\n"
+        f"answers   {agreement['same']} of {agreement['asked']} equal those of base and adapter,"
+        f" token for token; the logits differ by at most {agreement['difference']:.3g}"
     )
 
 
-def _check(base: Base, out: Path) -> None:
-    config = msgspec.json.decode((base.folder / "config.json").read_bytes(), type=_BaseConfig)
+def _check_precision(base: ModelFiles) -> None:
+    config = msgspec.json.decode((base.folder / "config.json").read_bytes(), type=_QuantizedConfig)
     if config.quantization_config is not None:
         raise UsageError(
             f"The base {base.name} is quantized: merging into it would change its answers.",
-            "Name the same model with weights of 16 or 32 bits.",
-        )
-    needed = sum(file.stat().st_size for file in base.files) + _SPARE
-    free = free_space(out)
-    if needed > free:
-        raise BalcaoError(
-            f"The disk of {out} has {free / 1e6:,.0f} MB free; the model takes up to"
-            f" {needed / 1e6:,.0f} MB.",
-            "Make room, or name a folder on another disk.",
+            "Use the same model with weights of 16 or 32 bits.",
         )
 
 
-def _manifest(base: Base, adapter: Path, precision: str, found: Agreement) -> Manifest:
-    weights = [base.folder / "config.json", *base.files]
+def _load(folder: Path) -> Any:  # noqa: ANN401 - untyped library
+    # In the precision of the weights: the merge then rounds once at most.
+    return load_base(folder, device=0 if torch.cuda.is_available() else "cpu").eval()
+
+
+def _add_adapter(model: Any, adapter: Path) -> Any:  # noqa: ANN401 - untyped library
+    try:
+        with warnings.catch_warnings():
+            # Without these weights it would answer like the base, for no visible reason.
+            warnings.filterwarnings("error", message="Found missing adapter keys")
+            return PeftModel.from_pretrained(model, str(adapter)).eval()
+    except (ValueError, KeyError, TypeError, UserWarning) as error:
+        raise DataError(
+            f"The adapter in {adapter} does not fit the base.",
+            "Set --base to the model that it was trained on.",
+        ) from error
+
+
+def _ask(
+    model: Any,  # noqa: ANN401 - untyped library
+    base: Path,
+    prompts: Sequence[Sequence[Message]],
+    show: Callable[[Progress], None],
+) -> list[TracedAnswer]:
+    tokens = PromptTokens(read_tokenizer(base))
+    answers = []
+    for number, messages in enumerate(prompts):
+        show(Progress("asking base and adapter", number / len(prompts)))
+        answers.append(_answer(model, tokens.encode(messages, ask=True)))
+    return answers
+
+
+@torch.inference_mode()
+def _answer(model: Any, prompt: list[int]) -> TracedAnswer:  # noqa: ANN401 - untyped library
+    asked = torch.tensor([prompt], device=model.device)
+    ends = model.generation_config.eos_token_id
+    found = model.generate(
+        input_ids=asked,
+        attention_mask=torch.ones_like(asked),
+        generation_config=GenerationConfig(
+            max_new_tokens=_NEW_TOKENS, do_sample=False, eos_token_id=ends, pad_token_id=0
+        ),
+    )
+    tokens: list[int] = found[0, len(prompt) :].tolist()
+    return TracedAnswer(prompt, tokens, _logits(model, prompt, tokens))
+
+
+@torch.inference_mode()
+def _logits(model: Any, prompt: list[int], tokens: list[int]) -> torch.Tensor:  # noqa: ANN401 - as above
+    whole = torch.tensor([[*prompt, *tokens]], device=model.device)
+    logits: torch.Tensor = model(whole).logits[0, len(prompt) - 1 : -1]
+    return logits.float().cpu()
+
+
+def _write(model: Any, base: Path, folder: Path, precision: str) -> str:  # noqa: ANN401 - as above
+    """Merge the adapter, write model and tokenizer, and return the precision of the weights."""
+    merged = model.merge_and_unload(safe_merge=True)
+    dtype = _choose_dtype(merged, precision)
+    preset = merged.generation_config
+    # Servers take these as their defaults: greedy decoding gives the exact words.
+    merged.to(dtype).generation_config = GenerationConfig(
+        bos_token_id=preset.bos_token_id,
+        eos_token_id=preset.eos_token_id,
+        pad_token_id=preset.pad_token_id,
+        do_sample=False,
+    )
+    merged.save_pretrained(folder, max_shard_size=_SHARD)
+    _write_tokenizer(base, folder)
+    return str(dtype).removeprefix("torch.")
+
+
+def _choose_dtype(model: Any, precision: str) -> torch.dtype:  # noqa: ANN401 - as above
+    """Keep 16 bits; round 32 bits to float16, or to bfloat16 if a weight is too large."""
+    if precision != "auto":
+        return torch.float16 if precision == "float16" else torch.bfloat16
+    stored: torch.dtype = model.dtype
+    if stored in (torch.float16, torch.bfloat16):
+        return stored
+    largest = max(float(weight.abs().max()) for weight in model.parameters())
+    return torch.float16 if largest < torch.finfo(torch.float16).max else torch.bfloat16
+
+
+def _write_tokenizer(base: Path, folder: Path) -> None:
+    tokenizer = read_tokenizer(base)
+    template = PromptTokens(tokenizer).template
+    # Marks for trainers, which not every server accepts.
+    for mark in ("{% generation %}", "{% endgeneration %}"):
+        template = template.replace(mark, "")
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    if (base / _SENTENCEPIECE).is_file():
+        shutil.copyfile(base / _SENTENCEPIECE, folder / _SENTENCEPIECE)
+
+
+def _check_tokenizer(folder: Path, base: Path, prompts: Sequence[Sequence[Message]]) -> None:
+    written = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    before, after = PromptTokens(read_tokenizer(base)), PromptTokens(written)
+    if any(before.encode(one, ask=True) != after.encode(one, ask=True) for one in prompts):
+        raise DataError(
+            "The base's tokenizer gives other tokens after it is written.",
+            "Set `tokenizer_class` in its tokenizer_config.json to the class that reads it.",
+        )
+
+
+def _compare(
+    model: Any,  # noqa: ANN401 - untyped library
+    answers: Sequence[TracedAnswer],
+    show: Callable[[Progress], None],
+) -> Agreement:
+    same, agreed, difference = 0, 0, 0.0
+    for number, answer in enumerate(answers):
+        show(Progress("asking the merged model", number / len(answers)))
+        same += _answer(model, answer.prompt).tokens == answer.tokens
+        logits = _logits(model, answer.prompt, answer.tokens)
+        agreed += int((logits.argmax(-1) == answer.logits.argmax(-1)).sum())
+        difference = max(difference, float((logits - answer.logits).abs().max()))
+    total = sum(len(answer.tokens) for answer in answers)
+    return Agreement(len(answers), same, agreed / total, difference)
+
+
+def _describe(base: ModelFiles, adapter: Path, precision: str, agreement: Agreement) -> Manifest:
+    weights = [base.folder / "config.json", *base.weights]
     trained = [adapter / "adapter_config.json", adapter / "adapter_model.safetensors"]
     return Manifest(
         kind=KIND,
@@ -170,28 +307,22 @@ def _manifest(base: Base, adapter: Path, precision: str, found: Agreement) -> Ma
             "base": base.name,
             "adapter": str(adapter),
             "precision": precision,
-            "agreement": {
-                "asked": found.asked,
-                "same": found.same,
-                "agreed": found.agreed,
-                "difference": found.difference,
-            },
+            "agreement": asdict(agreement),
         },
         prompt_version=PROMPT_VERSION,
     )
 
 
-def _card(made: Manifest) -> str:
-    settings: dict[str, Any] = made.settings
+def _card(manifest: Manifest) -> str:
+    settings: dict[str, Any] = manifest.settings
     base = str(settings["base"])
-    system = chat_messages("", None, Mode.MEMORY)[0].content
     return _CARD.format(
         base_json=json.dumps(base, ensure_ascii=False),
         base=base.replace("\\", "/").rstrip("/").rpartition("/")[2],
-        adapter=os.path.basename(settings["adapter"]),  # noqa: PTH119 - a name of any system's
-        created=made.created,
+        adapter=PurePath(settings["adapter"]).name,
+        created=manifest.created,
         precision=settings["precision"],
         prompt_version=PROMPT_VERSION,
-        system=system,
+        system=chat_messages("", None, Mode.MEMORY)[0].content,
         **settings["agreement"],
     )

@@ -1,4 +1,4 @@
-"""A LoRA recipe: every value of a fine-tune, read from TOML and checked before the start."""
+"""Read and validate a recipe: every value of a fine-tune, from TOML."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from engine.core.errors import UsageError
+from engine.core.files import reading
 
 _Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
@@ -18,7 +19,7 @@ _Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The values of a run. scripts/recipes/ explains each, one a line."""
+    """The values of a run. scripts/recipes/exact.toml explains each in a comment."""
 
     quantization: Literal["auto", "nf4", "none"] = "auto"
     double_quantization: bool = True
@@ -54,55 +55,53 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def learns_the_same(recipe: Recipe, other: Recipe) -> bool:
-    """Whether a run can go on with the other recipe.
+    """Return whether a run can resume with the other recipe.
 
-    What decides only how many rows of a step are held at once may differ: what a step learns is
-    the same, but for rounding and for what dropout draws.
+    Values that only split a step into batches may differ: they change rounding and dropout.
     """
-    return _of_a_step(recipe) == _of_a_step(other)
+    return _without_batches(recipe) == _without_batches(other)
 
 
-def of_fewer_rows(recipe: Recipe, most: int) -> tuple[int, int]:
-    """The largest `batch_size` up to `most`, and the `accumulate` that keeps a step's rows."""
-    together = recipe.batch_size * recipe.accumulate
-    size = next(size for size in range(most, 0, -1) if not together % size)
-    return size, together // size
+def smaller_batch(recipe: Recipe, most: int) -> tuple[int, int]:
+    """Return the largest `batch_size` up to `most`, with the `accumulate` that fits it."""
+    rows = recipe.batch_size * recipe.accumulate
+    size = next(size for size in range(most, 0, -1) if not rows % size)
+    return size, rows // size
 
 
-def _of_a_step(recipe: Recipe) -> Recipe:
-    together = recipe.batch_size * recipe.accumulate
+def _without_batches(recipe: Recipe) -> Recipe:
     return msgspec.structs.replace(
-        recipe, batch_size=together, accumulate=1, checkpoint_activations=False
+        recipe,
+        batch_size=recipe.batch_size * recipe.accumulate,
+        accumulate=1,
+        checkpoint_activations=False,
     )
 
 
 def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe in `file` with `changes` over it, each `NAME=VALUE`.
-
-    Raises UsageError that names the value that is wrong.
-    """
+    """Read a recipe and apply `changes`, each NAME=VALUE. Raise UsageError for a wrong value."""
+    with reading(file, UsageError):
+        text = file.read_text(encoding="utf-8")
     try:
-        values: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"The recipe {file} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The recipe {file} is not valid TOML: {error}.") from error
     for change in changes:
-        name, mark, text = change.partition("=")
+        name, mark, value = change.partition("=")
         if not mark:
             raise UsageError(f"--set takes NAME=VALUE, not “{change}”.")
-        values[name.strip()] = _value(text.strip())
+        values[name.strip()] = _parse(value.strip())
     try:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
-        words = str(error).replace(" - at `$.", ": `").replace("Object contains u", "u")
+        reason = str(error).replace(" - at `$.", ": `").replace("Object contains u", "u")
         raise UsageError(
-            f"A value of the recipe {file.name} is wrong: {words}.", "See docs/guide/training.md."
+            f"The recipe {file.name} has a wrong value: {reason}.", "See docs/guide/training.md."
         ) from error
 
 
-def _value(text: str) -> object:
-    """A value as TOML has it; bare words are texts."""
+def _parse(text: str) -> object:
+    """Parse a TOML value; a bare word is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

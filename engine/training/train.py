@@ -1,29 +1,37 @@
-"""A LoRA run from the check of its data to the adapter with its manifest; called by scripts."""
+"""Fine-tune a Llama with LoRA: `train` is the whole run, from top to bottom."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.backends.llama.weights import ModelFiles
 from engine.core.errors import DataError
-from engine.core.files import Manifest, describe_file, write_atomic, write_manifest
+from engine.core.files import describe_file
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
-from engine.training.data import TRAIN, check_packages, offline, read_data
+from engine.training.data import (
+    TRAIN,
+    TrainingData,
+    check_packages,
+    find_base,
+    go_offline,
+    read_data,
+)
+from engine.training.failures import explain_errors
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs.folder import (
-    ADAPTER_KIND,
-    ADAPTER_VERSION,
     CHECKPOINTS,
+    MetricsWriter,
     RunInputs,
     check_new,
     check_not_done,
@@ -31,268 +39,202 @@ from engine.training.runs.folder import (
     is_done,
     last_checkpoint,
     lock_run,
-    model_card,
+    step_of,
     write_inputs,
 )
-from engine.training.runs.status import track_status
+from engine.training.runs.status import StatusFile, track_status
+from engine.training.write import describe_adapter, publish, round_weights, save_adapter
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from engine.training.encode import Encoded, Encoder, Example
-    from engine.training.runs.status import Score, StatusFile
-    from engine.training.tuner import Outcome, Tuner
-
-Show = Callable[[Progress], None]
+    from engine.training.encode import TokenizedRows
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
-    """The base model. `name` is what the person calls it; `files` are its weights."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Choose the rows, the base, the recipe and the folder of a run."""
 
-    name: str
-    folder: Path
-    files: tuple[Path, ...]
+    data: Path
+    base: str
+    """A folder, a hub id or "demo"."""
+    out: Path
+    recipe: Recipe
+    resume: bool = False
+    probe: bool = True
+    """Estimate memory and time before the start."""
+    dry_run: bool = False
+    """Check and estimate; train and write nothing."""
 
 
-class _Limits(msgspec.Struct):
-    max_position_embeddings: int = 2048
-    """transformers' own value where config.json names none."""
+def train(  # noqa: PLR0915 - a run reads from top to bottom
+    config: TrainConfig,
+    say: Callable[[str], None],
+    show: Callable[[Progress], None],
+    stop_between_steps: Callable[[], AbstractContextManager[Callable[[], bool]]],
+) -> bool:
+    """Fine-tune the base on the rows and write the adapter; return False if stopped early.
 
-
-class LoraRun:
-    """One run in one folder, which it holds while it is open.
-
-    Of several processes each has one; the first one's writes.
+    Every process of a run calls this; the first one writes. `say` prints a line that stays, `show`
+    draws progress; in the block of `stop_between_steps` a signal only makes its value true. Raise
+    BalcaoError.
     """
+    recipe, out, processes = config.recipe, config.out, Processes.here()
+    if config.resume and is_done(out):
+        return True
 
-    def __init__(
-        self,
-        data: Path,
-        base: Base,
-        out: Path,
-        recipe: Recipe,
-        processes: Processes = Processes(),  # noqa: B008 - a frozen value
-    ) -> None:
-        """Check and tokenize. Raises UsageError or DataError; nothing is written yet."""
-        check_packages(recipe)
-        self._data = read_data(data)
-        self._base, self._out, self._recipe = base, out, recipe
-        self._processes = processes
-        self._encoder = _encoder(base.folder)
-        self._limit = _context(base.folder, recipe.max_length)
-        self._train = self._encoder.encode(self._data.train, self._limit)
-        self._valid = self._encoder.encode(self._data.valid, self._limit)
-        self._held = ExitStack()
-        self._status: StatusFile | None = None
-        if not self._train.examples:
-            raise DataError(f"No row of {data / TRAIN} can be learned: {self._left_out()}.")
+    # Check all that can be checked in a second.
+    check_packages(recipe)
+    base = find_base(config.base)
+    data = read_data(config.data)
+    inputs = _describe_inputs(base, data, recipe, processes)
+    _check_folder(config, inputs, processes)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._held.__exit__(kind, error, trace)
-
-    def plan_text(self) -> str:
-        """What would be done, and what to know before."""
-        recipe, train = self._recipe, self._train
-        batch = recipe.batch_size * recipe.accumulate * self._processes.count
-        steps = -(-len(train.examples) // batch) * recipe.epochs
-        values = msgspec.to_builtins(recipe)
-        lines = [
-            f"base      {self._base.name}",
-            f"data      {self._data.folder}: {len(train.examples):,} answers to learn",
-            f"tokens    {train.tokens:,} an epoch; the longest row {train.longest:,}",
-            f"training  {recipe.epochs:g} epochs in batches of {batch}: about {steps:,.0f} steps",
-            "recipe    " + ", ".join(f"{name} {value}" for name, value in values.items()),
-        ]
-        if self._processes.count > 1:
-            how = "the model spread over them" if self._processes.sharded else "each with a model"
-            lines.insert(-1, f"processes {self._processes.count}, {how}")
-        lines += [f"warning   {words}" for words in self.warnings]
-        return "\n".join(lines)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences that the person is told before the start."""
-        left_out = self._left_out()
-        return (*self._data.warnings, *((left_out,) if left_out else ()))
-
-    def load(self, *, resume: bool, take: bool = True) -> Tuner:
-        """Load the base, and `take` the out folder until the run is closed. Raises BalcaoError."""
-        if take and self._processes.first:
-            self._take(resume=resume)
-        offline()
-        from engine.training.tuner import Tuner
-
-        # The trainer makes its folder at once; a trial is to leave none.
-        scratch = None if take else self._held.enter_context(TemporaryDirectory())
-        return Tuner(
-            self._base.folder,
-            self._out,
-            self._recipe,
-            self._encoder,
-            self._train.examples,
-            self._processes,
-            Path(scratch) if scratch else self._out / CHECKPOINTS,
-        )
-
-    def check_free(self, *, resume: bool) -> RunInputs:
-        """Raises UsageError if this run cannot begin, or go on, in the out folder."""
-        run = self._run()
-        if resume:
-            check_resumable(self._out, run)
-        else:
-            check_new(self._out)
-        return run
-
-    def _take(self, *, resume: bool) -> None:
-        run = self.check_free(resume=resume)
-        self._held.enter_context(lock_run(self._out))
-        check_not_done(self._out)  # another may have ended it while this one read
-        if not resume:
-            write_inputs(self._out, run)
-        done = partial(is_done, self._out)
-        self._status = self._held.enter_context(track_status(self._out, done))
-
-    def train(
-        self,
-        tuner: Tuner,
-        show: Show,
-        stopping: Callable[[], bool],
-        tell: Callable[[str], None],
-    ) -> Outcome:
-        """Train, from the last checkpoint if there is one. Raises BalcaoError.
-
-        `tell` gets a sentence about every sample.
-        """
-        from engine.training.callbacks import Samples
-
-        rows = {
-            "training": self._some(self._train, self._recipe.sample_rows),
-            "held_out": self._some(self._valid, self._recipe.sample_rows),
-        }
-        samples = Samples(rows, self._recipe.sample_every, tell)
-        checkpoint = last_checkpoint(self._out)
-        return tuner.train(checkpoint, show, stopping, self._status, samples)
-
-    def finish(self, tuner: Tuner, outcome: Outcome, show: Show) -> Manifest | None:
-        """Score the adapter and write it, its card and, last of all, its manifest.
-
-        Returns the manifest to the process that wrote it.
-        """
-        if self._status:
-            self._status.enter("scoring")
-        tuner.settle()
-        wanted = self._recipe.score_rows
-        scores = {"training": tuner.score(self._some(self._train, wanted), show)}
-        if self._valid.examples:
-            scores["held_out"] = tuner.score(self._some(self._valid, wanted), show)
-        if self._status:
-            self._status.sampled(scores)
-        show(Progress("writing the adapter"))
-        draft = self._out / CHECKPOINTS / "final"
-        tuner.save(draft, self._base.name)
-        if not self._processes.first:
-            return None
-        for file in draft.iterdir():
-            file.replace(self._out / file.name)
-        made = self._manifest(tuner, outcome, scores)
-        write_atomic(self._out / "README.md", model_card(made).encode())
-        write_manifest(self._out, made)
-        shutil.rmtree(self._out / CHECKPOINTS)
-        return made
-
-    def _some(self, encoded: Encoded, wanted: int) -> list[Example]:
-        """As many rows as wanted, spread over all."""
-        wanted = min(wanted, len(encoded.examples))
-        return [encoded.examples[turn * len(encoded.examples) // wanted] for turn in range(wanted)]
-
-    def _run(self) -> RunInputs:
-        return RunInputs(
-            base=self._base.name,
-            weights={file.name: file.stat().st_size for file in self._base.files},
-            data=[describe_file(file) for file in self._data.files],
-            recipe=self._recipe,
-            prompt_version=PROMPT_VERSION,
-            processes=self._processes.count,
-        )
-
-    def _manifest(self, tuner: Tuner, outcome: Outcome, scores: dict[str, Score]) -> Manifest:
-        files = (self._base.folder / "config.json", *self._base.files)
-        return Manifest(
-            kind=ADAPTER_KIND,
-            version=ADAPTER_VERSION,
-            inputs=[describe_file(file) for file in (*self._data.files, *files)],
-            counts={
-                "read": len(self._data.train),
-                "kept": len(self._train.examples),
-                "rejected": _rejected(self._train),
-                "tokens": self._train.tokens,
-                "trained_numbers": tuner.trained,
-            },
-            settings={
-                "base": self._base.name,
-                "recipe": msgspec.to_builtins(self._recipe),
-                "precision": tuner.precision,
-                "processes": self._processes.count,
-                "steps": outcome.steps,
-                "loss": outcome.loss,
-                "word_for_word": {
-                    name: {"asked": score.asked, "right": score.right}
-                    for name, score in scores.items()
-                },
-                "chat_template": self._encoder.template,
-            },
-            prompt_version=PROMPT_VERSION,
-        )
-
-    def _left_out(self) -> str:
-        found = self._train
-        parts = []
-        if found.too_long:
-            parts.append(
-                f"{found.too_long:,} answers are left out, since with their question they are"
-                f" longer than {self._limit:,} tokens (the first in line {found.first_too_long})"
-            )
-        if found.unsayable:
-            parts.append(
-                f"{found.unsayable:,} answers are left out, since the tokenizer does not give them"
-                " back as they are"
-            )
-        return "; ".join(parts)
-
-
-def outcome_text(out: Path, made: Manifest) -> str:
-    """A line or two for the person about a run that is done."""
-    scores = made.settings["word_for_word"]
-    lines = [f"adapter   {out}", f"steps     {made.settings['steps']:,}"]
-    if made.settings["loss"] is not None:
-        lines.append(f"loss      {made.settings['loss']:.4f} (mean of the last epoch)")
-    lines += [
-        f"{name.replace('_', ' '):9} {score['right']} of {score['asked']} rows word for word"
-        for name, score in scores.items()
-    ]
-    return "\n".join(lines)
-
-
-def _encoder(folder: Path) -> Encoder:
-    offline()
+    # Tokenize the rows; from here on the libraries load.
+    go_offline()
     from engine.training.encode import Encoder
 
-    return Encoder(folder)
+    encoder = Encoder(base.folder)
+    limit = min(base.config.max_position_embeddings, recipe.max_length or 2**62)
+    rows, held_out = encoder.encode(data.train, limit), encoder.encode(data.valid, limit)
+    if not rows.answers:
+        raise DataError(f"Cannot train on {config.data / TRAIN}: {rows.left_out}.")
+    for line in _plan(inputs, data, rows, processes):
+        say(line)
+    if config.dry_run and not config.probe:
+        return True
+
+    with (
+        _run_folder(config, inputs, processes) as (checkpoints, status),
+        explain_errors(recipe, out),
+        # The libraries warn about changes in their next versions.
+        warnings.catch_warnings(action="ignore"),
+    ):
+        # Load the base with the chat's own code, and put an adapter on it.
+        show(Progress("loading the model"))
+        from engine.training.callbacks import RunCallback, SampleCallback
+        from engine.training.estimate import probe
+        from engine.training.score import generate, score
+        from engine.training.trainer import (
+            Numerics,
+            check_disk,
+            load_model,
+            make_arguments,
+            make_trainer,
+        )
+
+        numerics = Numerics.choose(recipe, base, processes)
+        arguments = make_arguments(recipe, numerics, checkpoints)
+        model = load_model(base, recipe, numerics, processes)
+        trainer = make_trainer(model, encoder.tokenizer, rows.answers, arguments, recipe, processes)
+        check_disk(trainer, out)
+
+        # Estimate memory and time. A model is sharded only once it trains, and cannot be tried.
+        if config.probe and not processes.sharded:
+            estimate = probe(trainer, recipe, numerics, processes)
+            for line in estimate.lines(resumed=config.resume):
+                say(line)
+            estimate.check()
+        if config.dry_run:
+            return True
+
+        # Train, from the last checkpoint if there is one.
+        checkpoint = last_checkpoint(out)
+        metrics = MetricsWriter(out, step_of(checkpoint)) if processes.first else None
+        answerer = partial(generate, trainer, encoder, numerics)
+        rows_of = {"training": rows, "held_out": held_out}
+        samples = {name: found.some(recipe.sample_rows) for name, found in rows_of.items()}
+        with stop_between_steps() as stopping:
+            trainer.add_callback(
+                RunCallback(processes, metrics, status, step_of(checkpoint), show, stopping)
+            )
+            trainer.add_callback(
+                SampleCallback(
+                    processes, metrics, status, samples, recipe.sample_every, answerer, say
+                )
+            )
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if trainer.state.global_step < trainer.state.max_steps:
+            say(f"balcao: stopped at step {trainer.state.global_step}; resume with --resume.")
+            return False
+
+        # Score the adapter as it will be saved.
+        round_weights(trainer, recipe)
+        trainer.model.eval()
+        questions = {
+            name: found.some(recipe.score_rows) for name, found in rows_of.items() if found.answers
+        }
+        scores = score(questions, answerer, processes, status, show)
+
+        # Write it, with its card and, last of all, its manifest.
+        show(Progress("writing the adapter"))
+        save_adapter(trainer, out, base.name, recipe, processes)
+        if processes.first:
+            manifest = describe_adapter(
+                inputs, base, data, rows, encoder, trainer, numerics, scores
+            )
+            publish(out, manifest)
+    return True
 
 
-def _context(folder: Path, wanted: int) -> int:
-    own = msgspec.json.decode((folder / "config.json").read_bytes(), type=_Limits)
-    return min(own.max_position_embeddings, wanted or own.max_position_embeddings)
+def _describe_inputs(
+    base: ModelFiles, data: TrainingData, recipe: Recipe, processes: Processes
+) -> RunInputs:
+    return RunInputs(
+        base=base.name,
+        weights={file.name: file.stat().st_size for file in base.weights},
+        data=[describe_file(file) for file in data.files],
+        recipe=recipe,
+        prompt_version=PROMPT_VERSION,
+        processes=processes.count,
+    )
 
 
-def _rejected(encoded: Encoded) -> dict[str, int]:
-    return {"too long": encoded.too_long, "not given back": encoded.unsayable}
+def _check_folder(config: TrainConfig, inputs: RunInputs, processes: Processes) -> None:
+    if not processes.first:
+        return
+    if config.resume:
+        check_resumable(config.out, inputs)
+    else:
+        check_new(config.out)
+
+
+def _plan(
+    inputs: RunInputs, data: TrainingData, rows: TokenizedRows, processes: Processes
+) -> Iterator[str]:
+    """Yield the lines that describe the run before it starts."""
+    recipe = inputs.recipe
+    batch = recipe.batch_size * recipe.accumulate * processes.count
+    steps = -(-len(rows.answers) // batch) * recipe.epochs
+    values = msgspec.to_builtins(recipe).items()
+    yield f"base      {inputs.base}"
+    yield f"data      {data.folder}: {len(rows.answers):,} answers to learn"
+    yield f"tokens    {rows.tokens:,} per epoch, {rows.longest:,} in the longest row"
+    yield f"training  {recipe.epochs:g} epochs in batches of {batch}, about {steps:,.0f} steps"
+    if processes.count > 1:
+        how = "the model sharded over them" if processes.sharded else "each with the whole model"
+        yield f"processes {processes.count}, {how}"
+    yield "recipe    " + ", ".join(f"{name} {value}" for name, value in values)
+    for warning in filter(None, (*data.warnings, rows.left_out)):
+        yield f"warning   {warning}"
+
+
+@contextmanager
+def _run_folder(
+    config: TrainConfig, inputs: RunInputs, processes: Processes
+) -> Iterator[tuple[Path, StatusFile | None]]:
+    """Hold the run's folder until the run ends; yield the folder for checkpoints and the status.
+
+    A dry run gets a temporary folder. Only the first of several processes locks and has a status.
+    """
+    out = config.out
+    if config.dry_run:
+        with TemporaryDirectory() as folder:
+            yield Path(folder), None
+    elif not processes.first:
+        yield out / CHECKPOINTS, None
+    else:
+        with lock_run(out):
+            check_not_done(out)  # another process may have finished it since the first check
+            if not config.resume:
+                write_inputs(out, inputs)
+            with track_status(out, partial(is_done, out)) as status:
+                yield out / CHECKPOINTS, status

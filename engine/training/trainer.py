@@ -1,144 +1,102 @@
-"""trl's trainer over a base model, with the recipe's values. Imported late.
+"""Load the base, put an adapter on it, and set up trl's trainer with the recipe's values.
 
-The rows come in as tokens with their labels (lora_prompt_runtime), so trl renders and cuts nothing.
+The rows come in as tokens with labels, so trl neither renders nor cuts them. Imports torch and trl.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import datasets
 import torch
 from peft import LoraConfig
 from torch.utils.data import Sampler
-from transformers import PrinterCallback
-from transformers.trainer_pt_utils import (
-    get_length_grouped_indices,
-)
-from trl import (
-    SFTConfig,
-    SFTTrainer,
-)
+from transformers import PrinterCallback, set_seed
+from transformers.trainer_pt_utils import get_length_grouped_indices
+from transformers.utils.logging import disable_progress_bar
+from trl import SFTConfig, SFTTrainer
 
+from engine.backends.llama.loading import is_out_of_memory, load_base, quantization_config
+from engine.backends.llama.runtimes import FP32_UP_TO, resolve_quantization
+from engine.backends.llama.weights import ModelFiles
 from engine.core.errors import UsageError
+from engine.core.files import check_space
 from engine.core.text import one_line
-from engine.training.base import Numerics
-from engine.training.data import prepare_reports
-from engine.training.encode import Example
-from engine.training.failures import StepTooLarge, memory_is_out
+from engine.training.encode import TokenizedAnswer
+from engine.training.failures import StepOutOfMemory
+from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 
-
-class Shuffled(Sampler[int]):
-    """Rows in another order in every epoch; with `grouped`, those of a step are of like length.
-
-    `lengths` are tokens, `batch` is rows to an optimizer step. Rows of no length are blanks that
-    fill the last batches: they come last.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch: int, seed: int, *, grouped: bool) -> None:
-        self._lengths = [length for length in lengths if length]
-        self._blanks = len(lengths) - len(self._lengths)
-        self._batch = batch
-        self._seed = seed
-        self._grouped = grouped
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return len(self._lengths) + self._blanks
-
-    def __iter__(self) -> Iterator[int]:
-        yield from self.order()
-        yield from range(len(self._lengths), len(self))
-
-    def order(self) -> list[int]:
-        """The rows of the epoch, blanks left out."""
-        drawn = torch.Generator().manual_seed(self._seed + self._epoch)
-        if not self._grouped:
-            return torch.randperm(len(self._lengths), generator=drawn).tolist()
-        found: list[int] = get_length_grouped_indices(self._lengths, self._batch, generator=drawn)
-        return found
-
-    def ordered_lengths(self) -> list[int]:
-        """Tokens of the epoch's rows, in their order."""
-        return [self._lengths[row] for row in self.order()]
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer tells which epoch begins, after a resume too."""
-        self._epoch = epoch
-
-
-class OrderedTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
-    """trl's trainer with the rows in the order of `sampler`."""
-
-    def __init__(self, sampler: Shuffled, **arguments: Any) -> None:  # noqa: ANN401 - as above
-        self.sampler = sampler
-        super().__init__(**arguments)
-
-    def training_step(self, model: Any, inputs: Any, *others: Any) -> Any:  # noqa: ANN401 - as above
-        """Forward and backward of a batch. Raises StepTooLarge."""
-        rows, tokens = inputs["input_ids"].shape
-        try:
-            return super().training_step(model, inputs, *others)
-        except (RuntimeError, MemoryError) as error:
-            if memory_is_out(error):
-                raise StepTooLarge(self.state.global_step + 1, rows, tokens) from error
-            raise
-
-    def _get_train_sampler(self, _rows: Any = None) -> Sampler[int]:  # noqa: ANN401 - as above
-        return self.sampler
-
-
+TENSORBOARD = "tensorboard"
+"""The folder, inside a run's, of TensorBoard's files."""
 _IGNORED = -100
-"""The label that torch's cross-entropy passes over."""
+"""The label that torch's cross-entropy skips."""
 _BLANK_TOKENS = 2
-"""The loss is on the next token, so a row has at least two."""
+"""The loss is on the next token, so a row needs two."""
+_STATES = 9
+"""Numbers on disk for each trained one: three checkpoints (two and the one being written), each
+with the weight and the optimizer's two moments."""
 
 
-def make_trainer(
-    model: Any,  # noqa: ANN401 - untyped library
-    tokenizer: Any,  # noqa: ANN401 - as above
-    examples: Sequence[Example],
-    recipe: Recipe,
-    arguments: SFTConfig,
-) -> Any:  # noqa: ANN401 - as above
-    """The trainer of an adapter on `model`. Raises UsageError if it has not the recipe's layers."""
-    together = recipe.batch_size * arguments.world_size
-    blanks = -len(examples) % together if arguments.world_size > 1 else 0
-    lengths = [one.length for one in examples] + [0] * blanks
-    step = together * recipe.accumulate
-    try:
-        trainer = OrderedTrainer(
-            Shuffled(lengths, step, recipe.seed, grouped=recipe.length_grouped),
-            model=model,
-            args=arguments,
-            train_dataset=_dataset(examples, blanks, everything=recipe.loss_on == "everything"),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(
-                r=recipe.rank,
-                lora_alpha=recipe.alpha,
-                lora_dropout=recipe.dropout,
-                target_modules=recipe.targets,
-                task_type="CAUSAL_LM",
-            ),
+@dataclass(frozen=True, slots=True)
+class Numerics:
+    """The device and the precision of a run."""
+
+    on_gpu: bool
+    bf16: bool
+    nf4: bool
+
+    @classmethod
+    def choose(cls, recipe: Recipe, base: ModelFiles, processes: Processes) -> Self:
+        """Resolve the recipe's "auto" for `base` on this machine, as the chat would."""
+        on_gpu = torch.cuda.is_available()
+        bf16 = recipe.precision == "bf16" or (
+            recipe.precision == "auto"
+            and on_gpu
+            and base.weight_bytes > FP32_UP_TO
+            and torch.cuda.is_bf16_supported()
         )
-    except ValueError as error:
-        raise UsageError(
-            f"The recipe does not fit the base: {one_line(str(error), 200).rstrip('.')}.",
-            "docs/guide/training.md explains the values; `targets` names the base's layers.",
-        ) from error
-    # trl makes the adapter of a quantized base bf16, in which a small step is no step at all.
-    for weight in trainer.model.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+        if recipe.quantization == "nf4" and processes.sharded:
+            raise UsageError(
+                "FSDP cannot shard a base in NF4.",
+                'Set `quantization = "none"`, or launch with data_parallel.yaml.',
+            )
+        # A sharded base fits without quantization.
+        supported = on_gpu and not processes.sharded
+        quantization = resolve_quantization(
+            recipe.quantization, base.weight_bytes, supported=supported
+        )
+        return cls(on_gpu, bf16, nf4=quantization == "nf4")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of computing, and of the base's weights unless they are quantized."""
+        return torch.bfloat16 if self.bf16 else torch.float32
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Compute outside the trainer in the trainer's precision."""
+        device = "cuda" if self.on_gpu else "cpu"
+        return torch.autocast(device, torch.bfloat16, enabled=self.bf16)
+
+    def __str__(self) -> str:
+        nf4 = "NF4, " if self.nf4 else ""
+        return f"{nf4}{'bf16' if self.bf16 else 'fp32'} on the {'GPU' if self.on_gpu else 'CPU'}"
 
 
-def arguments_of(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTConfig:
-    """The recipe's values by trl's names; checkpoints go into the folder `checkpoints`."""
+def make_arguments(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTConfig:
+    """Translate the recipe into trl's names, and join the other processes.
+
+    FSDP needs them joined before the base loads.
+    """
+    if TENSORBOARD in recipe.report_to:
+        # By default its files go among the checkpoints, which are deleted at the end.
+        folder = checkpoints.parent / TENSORBOARD
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder))
     arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=recipe.epochs,
@@ -162,24 +120,169 @@ def arguments_of(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTCo
         save_strategy="steps" if recipe.save_every else "epoch",
         save_steps=recipe.save_every or 500,
         save_total_limit=2,
-        report_to=prepare_reports(recipe.report_to, checkpoints.parent),
+        report_to=recipe.report_to,
         disable_tqdm=True,
         seed=recipe.seed,
         # Every process uses every weight of the adapter in every step.
         ddp_find_unused_parameters=False,
     )
-    # Several GPUs are used by several processes; one process would else be refused beside them.
+    # By default one process would spread itself over all GPUs: here each process has one.
     arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - it has no public way
     return arguments
 
 
-def _dataset(examples: Sequence[Example], blanks: int, *, everything: bool) -> datasets.Dataset:
+def load_model(base: ModelFiles, recipe: Recipe, numerics: Numerics, processes: Processes) -> Any:  # noqa: ANN401 - untyped library
+    """Load the base onto this process's device. Raise whatever the library does."""
+    disable_progress_bar()  # it would share the line with ours
+    device = processes.local_index if numerics.on_gpu else "cpu"
+    return load_base(
+        base.folder,
+        dtype=numerics.dtype,
+        quantization=quantization_config(
+            "nf4" if numerics.nf4 else "none",
+            numerics.dtype,
+            double_quantization=recipe.double_quantization,
+        ),
+        device=None if processes.sharded else device,
+    )
+
+
+class ShuffledSampler(Sampler[int]):
+    """Yield the rows in a new order each epoch; `grouped` puts rows of similar length in a step.
+
+    `lengths` are tokens, `batch` is rows per optimizer step. Rows of length 0 are blanks that fill
+    the last batches: they come last.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int, *, grouped: bool) -> None:
+        self._lengths = [length for length in lengths if length]
+        self._blanks = len(lengths) - len(self._lengths)
+        self._batch = batch
+        self._seed = seed
+        self._grouped = grouped
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths) + self._blanks
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._order()
+        yield from range(len(self._lengths), len(self))
+
+    def ordered_lengths(self) -> list[int]:
+        """Return the tokens of the epoch's rows in their order, without blanks."""
+        return [self._lengths[row] for row in self._order()]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the trainer calls this, also after a resume."""
+        self._epoch = epoch
+
+    def _order(self) -> list[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        if not self._grouped:
+            return torch.randperm(len(self._lengths), generator=generator).tolist()
+        found: list[int] = get_length_grouped_indices(
+            self._lengths, self._batch, generator=generator
+        )
+        return found
+
+
+class LoraTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
+    """trl's trainer, with the rows in the order of `sampler`."""
+
+    def __init__(self, sampler: ShuffledSampler, **arguments: Any) -> None:  # noqa: ANN401 - as above
+        self.sampler = sampler
+        super().__init__(**arguments)
+
+    def training_step(self, model: Any, inputs: Any, *others: Any) -> Any:  # noqa: ANN401 - as above
+        """Train on a batch. Raise StepOutOfMemory, which names the batch's size."""
+        rows, tokens = inputs["input_ids"].shape
+        try:
+            return super().training_step(model, inputs, *others)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise StepOutOfMemory(self.state.global_step + 1, rows, tokens) from error
+            raise
+
+    def _get_train_sampler(self, _rows: Any = None) -> Sampler[int]:  # noqa: ANN401 - as above
+        return self.sampler
+
+
+def make_trainer(
+    model: Any,  # noqa: ANN401 - untyped library
+    tokenizer: Any,  # noqa: ANN401 - as above
+    answers: Sequence[TokenizedAnswer],
+    arguments: SFTConfig,
+    recipe: Recipe,
+    processes: Processes,
+) -> LoraTrainer:
+    """Set up the trainer of an adapter on `model`. Raise UsageError if the recipe does not fit."""
+    set_seed(recipe.seed)  # peft draws the adapter's first values
+    together = recipe.batch_size * arguments.world_size
+    blanks = -len(answers) % together if arguments.world_size > 1 else 0
+    lengths = [one.length for one in answers] + [0] * blanks
+    step = together * recipe.accumulate
+    try:
+        trainer = LoraTrainer(
+            ShuffledSampler(lengths, step, recipe.seed, grouped=recipe.length_grouped),
+            model=model,
+            args=arguments,
+            train_dataset=_dataset(answers, blanks, everything=recipe.loss_on == "everything"),
+            processing_class=tokenizer,
+            peft_config=_lora_config(recipe),
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"The recipe does not fit the base: {one_line(str(error), 200).rstrip('.')}.",
+            "docs/guide/training.md explains the values; `targets` names the base's layers.",
+        ) from error
+    if processes.sharded and not trainer.is_fsdp_enabled:
+        raise UsageError(
+            "accelerate shards a model only over GPUs; here each process would load all of it.",
+            "Launch with data_parallel.yaml instead, which also works on a CPU.",
+        )
+    # trl makes the adapter of a quantized base bf16, which rounds small steps away.
+    for weight in trained_weights(trainer):
+        weight.data = weight.data.float()
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def trained_weights(trainer: LoraTrainer) -> Iterator[torch.nn.Parameter]:
+    """Yield the weights of the adapter."""
+    return (weight for weight in trainer.model.parameters() if weight.requires_grad)
+
+
+def trained_count(trainer: LoraTrainer) -> int:
+    """Count the numbers that are trained."""
+    return sum(weight.numel() for weight in trained_weights(trainer))
+
+
+def check_disk(trainer: LoraTrainer, out: Path) -> None:
+    """Raise BalcaoError if the disk of `out` has too little space for the checkpoints."""
+    remedy = "Free some space, choose a folder on another disk, or lower `rank`."
+    check_space(out, trained_count(trainer) * 4 * _STATES, "the checkpoints", remedy=remedy)
+
+
+def _lora_config(recipe: Recipe) -> LoraConfig:
+    return LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=recipe.targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _dataset(
+    answers: Sequence[TokenizedAnswer], blanks: int, *, everything: bool
+) -> datasets.Dataset:
     rows = [
         {
             "input_ids": one.prompt + one.completion,
             "labels": (one.prompt if everything else [_IGNORED] * len(one.prompt)) + one.completion,
         }
-        for one in examples
+        for one in answers
     ]
     blank = {
         "input_ids": rows[0]["input_ids"][:_BLANK_TOKENS],

@@ -26,14 +26,14 @@ import psutil
 import torch
 from transformers import LlamaForCausalLM
 
-import engine.training.merge_weights
-import engine.training.tuner  # noqa: F401 - for the runs, which import it at once
+import engine.training.callbacks
+import engine.training.merge  # noqa: F401 - for the runs, which import them at once
 import scripts.merge
 from engine.backends.llama.messages import Open
 from engine.backends.llama.transformers import TransformersRuntime
 from engine.core.types import Mode, Product
 from engine.prompts import QUESTION_FORMS, chat_messages
-from engine.training.data import Row, RowMessage, read_data
+from engine.training.data import RowMessage, TrainingRow, read_data
 from engine.training.encode import Encoder
 from scripts.train import main
 from tests.engine.training.sharding import launched_with_fsdp, shard_on_a_cpu, tell_shares
@@ -56,14 +56,14 @@ def tokens_of(folder: str) -> None:
     record = Product("1", "Café “A” 2", "Two lines.\n\nDescription: “{odd}” 🐱")
     prompts = [chat_messages(form.format(title=record.title), product, Mode.GROUNDED)
                for form in QUESTION_FORMS for product in (None, record)]  # fmt: skip
-    learned = encoder.encode([Row(PAST)], 10_000).examples
+    learned = encoder.encode([TrainingRow(PAST)], 10_000).answers
     found = {
         "chat": [chat._encode(prompt) for prompt in prompts],
         "training": [encoder.prompt_tokens(prompt) for prompt in prompts],
         "bos": encoder.tokenizer.bos_token_id,
         "ends": sorted(chat._stop_ids),
         "answers": [one.completion for one in learned],
-        "texts": [encoder.text(one.completion) for one in learned],
+        "texts": [encoder.decode(one.completion) for one in learned],
     }
     print(json.dumps(found))  # noqa: T201 - what the run is for
 
@@ -73,7 +73,7 @@ def print_loss(folder: str, data: str) -> None:
     encoder = Encoder(Path(folder))
     model = LlamaForCausalLM.from_pretrained(folder)
     losses: list[float] = []
-    for one in encoder.encode(read_data(Path(data)).train, 10_000).examples:
+    for one in encoder.encode(read_data(Path(data)).train, 10_000).answers:
         tokens = torch.tensor([one.prompt + one.completion])
         with torch.inference_mode():
             likely = model(tokens).logits[0].log_softmax(-1)

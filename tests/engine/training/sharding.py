@@ -15,7 +15,7 @@ from accelerate.commands.config.config_args import (
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
-from engine.training.callbacks import Watch
+from engine.training.callbacks import RunCallback
 
 _SHIPPED = Path(__file__).resolve().parents[3] / "scripts/recipes/multi_gpu/fsdp.yaml"
 _OTHERWISE = {"fsdp_transformer_layer_cls_to_wrap": "FSDP_TRANSFORMER_CLS_TO_WRAP"}
@@ -45,9 +45,9 @@ def shard_on_a_cpu() -> None:
 
 def tell_shares() -> None:
     """Have every process say, after the first step, which share of the model it has."""
-    plain = Watch.on_step_end
+    plain = RunCallback.on_step_end
 
-    def told(self: Watch, _args: Any, state: Any, control: Any, **kept: Any) -> None:
+    def told(self: RunCallback, _args: Any, state: Any, control: Any, **kept: Any) -> None:
         if state.global_step == 1:
             weights = list(kept["model"].parameters())
             here = sum(one.to_local().numel() for one in weights)
@@ -55,4 +55,4 @@ def tell_shares() -> None:
             print(f"{share:.3f} of the model is here")  # noqa: T201 - what it is for
         plain(self, _args, state, control, **kept)
 
-    Watch.on_step_end = told  # type: ignore[method-assign]
+    RunCallback.on_step_end = told  # type: ignore[method-assign]

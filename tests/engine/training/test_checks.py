@@ -14,7 +14,7 @@ from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import Manifest, read_manifest, write_manifest
 from engine.training.data import read_data
 from engine.training.recipe import read_recipe
-from scripts.train import _RECIPES, main
+from scripts.train import RECIPES, main
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import ANSWERS, Runner, row, write_data
 from tests.test_imports import HEAVY, loaded_after
@@ -49,8 +49,8 @@ def test_rows_worth_a_warning(tmp_path: Path) -> None:
     repeated, contradicting, system, shared = read_data(tmp_path).warnings
     assert "1 rows repeat" in repeated
     assert "1 rows ask" in contradicting
-    assert "1 rows do not begin with the system prompt" in system
-    assert "1 rows of valid.jsonl are in train.jsonl too" in shared
+    assert "1 rows do not begin with the chat's system prompt" in system
+    assert "1 rows of valid.jsonl are also in train.jsonl" in shared
 
 
 def test_rows_with_the_record_before_the_question_are_no_cause_for_a_warning(
@@ -76,15 +76,15 @@ def test_rows_of_other_prompts(tmp_path: Path) -> None:
 
 
 def test_no_data(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="does not exist"):
         read_data(tmp_path / "nothing")
-    with pytest.raises(DataError, match=r"no train\.jsonl"):
+    with pytest.raises(DataError, match=r"does not contain train\.jsonl"):
         read_data(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["exact", "seed", "demo"])
 def test_the_recipes_give_every_value(name: str) -> None:
-    file = _RECIPES / f"{name}.toml"
+    file = RECIPES / f"{name}.toml"
     recipe = read_recipe(file)
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if " = " in line]
     assert [line.split(" = ")[0] for line in lines] == list(recipe.__struct_fields__)
@@ -97,12 +97,12 @@ def test_the_recipes_give_every_value(name: str) -> None:
 )
 def test_a_wrong_value_is_named(change: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        read_recipe(_RECIPES / "exact.toml", [change])
+        read_recipe(RECIPES / "exact.toml", [change])
 
 
 def test_a_flag_is_over_the_recipe() -> None:
     changes = ["epochs=3", 'targets=["q_proj"]', "schedule=linear"]
-    recipe = read_recipe(_RECIPES / "exact.toml", changes)
+    recipe = read_recipe(RECIPES / "exact.toml", changes)
     assert (recipe.epochs, recipe.targets, recipe.schedule) == (3.0, ["q_proj"], "linear")
 
 
@@ -126,16 +126,16 @@ def test_a_base_that_is_no_llama(
 
 def test_a_folder_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_data(tmp_path / "rows", ANSWERS)
-    assert main(["--data", str(data), "--base", "x", "--out", str(data)]) == 2
+    assert main(["--data", str(data), "--base", "demo", "--out", str(data)]) == 2
     assert "is not empty" in capsys.readouterr().err
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.training import data as lora_packages
+    from engine.training import data
 
-    monkeypatch.setattr(lora_packages, "_PACKAGES", ("torch", "no_such_package"))
+    monkeypatch.setattr(data, "_REQUIRED", ("torch", "no_such_package"))
     with pytest.raises(BalcaoError, match=r"no_such_package.*make train-env.*balcao\[train\]"):
-        lora_packages.check_packages(read_recipe(_RECIPES / "exact.toml"))
+        data.check_packages(read_recipe(RECIPES / "exact.toml"))
 
 
 def test_a_dry_run_counts_what_is_left_out(runner: Runner, tiny: Tiny, tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_a_dry_run_counts_what_is_left_out(runner: Runner, tiny: Tiny, tmp_path:
     ended = runner.run("--data", data, "--base", tiny.model, "--out", out, "--dry-run")
     assert ended.status == 0, ended.log
     assert "4 answers to learn" in ended.log
-    assert "1 answers are left out" in ended.log
-    assert "longer than 640 tokens (the first in line 5)" in ended.log
-    assert "does not give them back" in ended.log
+    assert "answers left out: 1 longer than" in ended.log
+    assert "longer than 640 tokens with the question (the first in line 5)" in ended.log
+    assert "1 that the tokenizer does not reproduce" in ended.log
     assert "rank 64" in ended.log
     assert not out.exists()
 
@@ -156,7 +156,7 @@ def test_nothing_that_fits(runner: Runner, tiny: Tiny, data: Path, tmp_path: Pat
     ended = runner.run("--data", data, "--base", tiny.model, "--out", tmp_path / "lora",
                        "--set", "max_length=20")  # fmt: skip
     assert ended.status == 1
-    assert "No row" in ended.log
+    assert "Cannot train on" in ended.log
     assert "longer than 20 tokens" in ended.log
 
 
@@ -188,12 +188,13 @@ def test_qlora_and_the_seed_recipe_run(
 
 
 def test_nothing_heavy_is_loaded_before_it_is_needed() -> None:
-    script = "import scripts.train, engine.training.train\nscripts.train_lora.make_parser()"
+    script = "import scripts.train, engine.training.train\nscripts.train.make_parser()"
     assert not loaded_after(script) & (HEAVY | {"textual", "tui"})
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("nobody", "Nobody is called “nobody”"), ("clearml", "clearml, whose pack")]
+    ("name", "words"),
+    [("nobody", "Unknown tracker “nobody”"), ("clearml", "package for “clearml”")],
 )
 def test_who_cannot_be_reported_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str

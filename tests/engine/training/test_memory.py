@@ -13,8 +13,8 @@ import pytest
 
 from engine.core import memory
 from engine.core.errors import BalcaoError
-from engine.training.failures import StepTooLarge, explained
-from engine.training.recipe import Recipe, learns_the_same, of_fewer_rows
+from engine.training.failures import StepOutOfMemory, explain_errors
+from engine.training.recipe import Recipe, learns_the_same, smaller_batch
 from engine.training.runs.display import next_step
 from engine.training.runs.folder import last_checkpoint, step_of
 from engine.training.runs.view import view_run
@@ -56,7 +56,7 @@ def test_memory_that_runs_out_in_mid_run_is_done_with_less(
     assert step > 1
     assert longest > 500
     assert step_of(last_checkpoint(out)) == step - 1
-    assert f"it goes on from step {step - 1}." in ended.log
+    assert f"it continues from step {step - 1}." in ended.log
     assert view_run(out).state == "failed"
     assert "Memory ran out at step" in view_run(out).error
     tries = 0
@@ -83,10 +83,10 @@ def test_memory_that_runs_out_in_mid_run_is_done_with_less(
 )
 def test_what_takes_less(tmp_path: Path, recipe: Recipe, words: str) -> None:
     (tmp_path / "run.json").touch()
-    with pytest.raises(BalcaoError) as raised, explained(recipe, tmp_path):
-        raise StepTooLarge(3, recipe.batch_size, 600)
+    with pytest.raises(BalcaoError) as raised, explain_errors(recipe, tmp_path):
+        raise StepOutOfMemory(3, recipe.batch_size, 600)
     assert words in str(raised.value)
-    assert "begins again, since nothing was saved yet" in str(raised.value)
+    assert "starts again, since nothing was saved yet" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_memory_that_runs_out_between_steps(tmp_path: Path, error: Exception) ->
     saved.mkdir(parents=True)
     (saved / "whole").touch()
     (tmp_path / "run.json").touch()
-    words = r"Memory ran out.* --resume goes on from step 7\."
-    with pytest.raises(BalcaoError, match=words), explained(Recipe(), tmp_path):
+    words = r"Memory ran out.* With --resume the run continues from step 7\."
+    with pytest.raises(BalcaoError, match=words), explain_errors(Recipe(), tmp_path):
         raise error
 
 
 def test_what_may_change_when_a_run_goes_on() -> None:
     recipe = Recipe(batch_size=8, accumulate=3)
-    assert of_fewer_rows(recipe, 7) == (6, 4)
+    assert smaller_batch(recipe, 7) == (6, 4)
     assert learns_the_same(recipe, Recipe(batch_size=6, accumulate=4, checkpoint_activations=True))
     assert not learns_the_same(recipe, Recipe(batch_size=4, accumulate=3))
     assert not learns_the_same(recipe, Recipe(batch_size=8, accumulate=3, max_length=100))

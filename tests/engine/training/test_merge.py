@@ -24,7 +24,7 @@ def merged(runner: Runner, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory)
         "bfloat16",
     )  # fmt: skip
     assert ended.status == 0, ended.log
-    assert "of 8 are those of base and adapter, token for token" in ended.log
+    assert "of 8 equal those of base and adapter, token for token" in ended.log
     assert {one.name for one in out.parent.iterdir()} == {"model", ".model.lock"}
     return out
 

@@ -60,8 +60,8 @@ def test_two_processes_learn_what_one_does(
 def test_one_process_speaks_and_writes(two: tuple[Path, str]) -> None:
     out, log = two
     assert log.count("7 answers to learn") == 1
-    assert "processes 2, each with a model" in log
-    assert log.count("loading the model") == 1
+    assert "processes 2, each with the whole model" in log
+    assert log.count("memory    about") == 1
     assert log.count("rows word for word") == 1
     assert [step for step, _ in steps(out)] == list(range(1, 21))
     made = read_manifest(out)
@@ -80,7 +80,7 @@ def test_two_killed_processes_come_to_the_same_adapter(
     os.kill(pid, signal.SIGKILL)
     killed = runner.end()
     assert killed.status == -signal.SIGKILL
-    assert "Another process of this run has ended" in killed.log
+    assert "The connection to another process of this run was lost" in killed.log
     alone = runner.run(*given, "--resume")
     assert alone.status == 2
     assert "another processes" in alone.log
@@ -98,9 +98,9 @@ def test_what_is_wrong_is_said_once(runner: Runner, tiny: Tiny, seven: Path) -> 
 def test_the_launcher_tells_which_process_this_is() -> None:
     assert Processes.here({}) == Processes()
     torchrun = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "ACCELERATE_USE_FSDP": "true"}
-    assert Processes.here(torchrun) == Processes(3, 4, 1, sharded=True, beside=4)
+    assert Processes.here(torchrun) == Processes(3, 4, 1, 4, sharded=True)
     two_machines = torchrun | {"LOCAL_WORLD_SIZE": "2"}
-    assert Processes.here(two_machines).beside == 2
+    assert Processes.here(two_machines).local_count == 2
     mpi = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1"}
-    assert Processes.here(mpi) == Processes(1, 2, 1, beside=2)
+    assert Processes.here(mpi) == Processes(1, 2, 1, 2)
     assert not Processes.here(mpi).first

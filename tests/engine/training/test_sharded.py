@@ -33,7 +33,7 @@ def sharded(
     out = tmp_path_factory.mktemp("sharded") / "lora"
     ended = runner.run("sharded", *arguments(tiny, seven, out), processes=2)
     assert ended.status == 0, ended.log
-    assert "processes 2, the model spread over them" in ended.log
+    assert "processes 2, the model sharded over them" in ended.log
     assert ended.log.count("rows word for word") == 1
     assert ended.log.count("0.500 of the model is here") == 2
     return out
@@ -103,5 +103,5 @@ def test_where_accelerate_does_not_shard_it_is_not_said_to(
 ) -> None:
     ended = runner.run("launched", *arguments(tiny, seven, tmp_path / "lora"), processes=2)
     assert ended.status == 2
-    assert ended.log.count("spreads a model over GPUs alone") == 1
+    assert ended.log.count("shards a model only over GPUs") == 1
     assert "data_parallel.yaml" in ended.log
