@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.core import memory
 from engine.core.errors import BalcaoError
-from engine.core.text import byte_count
+from engine.core.text import byte_count, duration
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, smaller_batch
-from engine.training.runs.display import span
 
 if TYPE_CHECKING:
     from engine.training.trainer import Numerics
@@ -54,7 +53,7 @@ class RunEstimate:
         yield f"memory    about {byte_count(self.peak)} of {byte_count(self.limit)} available"
         if not resumed:
             yield (
-                f"time      about {span(self.seconds)} ({span(self.epoch)} per epoch,"
+                f"time      about {duration(self.seconds)} ({duration(self.epoch)} per epoch,"
                 f" {self.speed:,.0f} tokens/s), plus samples and checkpoints"
             )
 

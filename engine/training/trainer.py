@@ -22,8 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig, SFTTrainer
 
 from engine.backends.llama.loading import is_out_of_memory, load_base, quantization_config
-from engine.backends.llama.runtimes import FP32_UP_TO, resolve_quantization
-from engine.backends.llama.weights import ModelFiles
+from engine.backends.llama.weights import FP32_UP_TO, ModelFiles, resolve_quantization
 from engine.core.errors import UsageError
 from engine.core.files import check_space
 from engine.core.text import one_line
