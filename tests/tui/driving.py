@@ -1,4 +1,4 @@
-"""How the tests drive the chat: the real app, typed into, looked at."""
+"""Helpers that drive the real app: type, wait, and read the screen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tui.widgets.turns import AnswerView
 async def chat(
     catalogue: Path, size: tuple[int, int] = (80, 24), *, go_on: bool = False, **flags: object
 ) -> AsyncIterator[Pilot[None]]:
-    """The real app on that catalogue, ready for questions."""
+    """Run the real app on a catalogue, ready for questions."""
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False, **flags})
     async with BalcaoApp(chosen, go_on=go_on).run_test(size=size) as pilot:
         await until_open(pilot)
@@ -31,24 +31,24 @@ async def chat(
 
 
 async def until_open(pilot: Pilot[None]) -> None:
-    """Wait until the catalogue is open, or has said why it is not."""
+    """Wait until the catalogue is open or has failed."""
     await until(lambda: bool(state(pilot)) and "opening" not in state(pilot))
-    # The welcome looks at the engines after that.
+    # The welcome checks the engines after that.
     await until(lambda: not any("…" in text for text in words(pilot, "#works")))
 
 
 async def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for something on the screen."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for is on a screen, not in an event
             await asyncio.sleep(0.01)
 
 
 async def still(pilot: Pilot[None]) -> None:
-    """Wait until nothing on the screen has changed for a fifth of a second."""
+    """Wait until the screen has not changed for 0.2 seconds."""
     app, before = pilot.app, None
     while True:
-        # A page is drawn over the ones behind it, which Textual would keep as blank otherwise.
+        # Else Textual renders the screens below a modal one as blank.
         visible_screen_stack.set(app._background_screens)
         now = app.screen._compositor.render_strips(app.size)
         if now == before:
@@ -58,23 +58,23 @@ async def still(pilot: Pilot[None]) -> None:
 
 
 def words(pilot: Pilot[None], selector: str) -> list[str]:
-    """What the widgets show."""
+    """Return what the matching widgets show."""
     return [str(widget.render()) for widget in pilot.app.screen.query(selector).results(Static)]
 
 
 def state(pilot: Pilot[None]) -> str:
-    """The line about the state of things."""
+    """Return the status line."""
     return "".join(words(pilot, "#state"))
 
 
 async def order(pilot: Pilot[None], command: str) -> None:
-    """Give a command behind a slash, its letters all at once: each key takes time."""
+    """Send a slash command, inserted at once: single keys take time."""
     pilot.app.screen.query_one(Composer).insert(command)
     await pilot.press("enter")
 
 
 async def send(pilot: Pilot[None], question: str) -> AnswerView:
-    """Type a question and send it; returns the view of its answer."""
+    """Send a question and return the view of its answer."""
     before = len(pilot.app.screen.query(AnswerView))
     pilot.app.screen.query_one(Composer).insert(question)
     await pilot.press("enter")
@@ -83,10 +83,10 @@ async def send(pilot: Pilot[None], question: str) -> AnswerView:
 
 
 async def ask(pilot: Pilot[None], question: str) -> AnswerView:
-    """Send a question and wait for the end of its answer."""
+    """Send a question and wait for the complete answer."""
     view = await send(pilot, question)
     await until(lambda: about(view).endswith((" ms", " s", "tokens/s")))
-    # Its last line is drawn a moment before the chat takes the next question.
+    # Its last line is drawn before the chat accepts the next question.
     screen = pilot.app.screen
     await until(lambda: not (isinstance(screen, ChatScreen) and screen.is_answering))
     await pilot.pause()
@@ -94,16 +94,16 @@ async def ask(pilot: Pilot[None], question: str) -> AnswerView:
 
 
 def about(view: AnswerView) -> str:
-    """The line about an answer."""
+    """Return the line about an answer."""
     return str(view.query_one(".about", Static).render())
 
 
 def said(view: AnswerView) -> str:
-    """A quoted answer's words."""
+    """Return the text of a catalogue answer."""
     return str(view.query_one(".words", Static).render())
 
 
 def footer(pilot: Pilot[None]) -> dict[str, str]:
-    """What the screen's keys are said to do, the palette's aside."""
+    """Return the footer's keys and descriptions, except for the palette."""
     keys = [key for key in pilot.app.screen.query(FooterKey) if key.key != "ctrl+p"]
     return {key.key: key.description for key in keys}

@@ -1,4 +1,4 @@
-"""The real program in a pseudo-terminal, as bytes."""
+"""Helpers that run the real program in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UTF8 = {"LANG": "C.UTF-8"}
 
 
 def hang_up(child: pexpect.spawn) -> None:
-    """Close the other end of its terminal; the number stays taken for who closes it later."""
+    """Close the other end of the terminal; the descriptor stays valid for `close`."""
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), child.child_fd)
 
@@ -29,7 +29,7 @@ def terminal(
     size: tuple[int, int] = (24, 80),
     ignore_sighup: bool = False,
 ) -> Iterator[pexpect.spawn]:
-    """`balcao` with these arguments in a pseudo-terminal, as bytes."""
+    """Run `balcao` with these arguments; input and output are bytes."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LC_")}
     code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
     child = pexpect.spawn(

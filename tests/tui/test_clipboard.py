@@ -1,4 +1,4 @@
-"""Copying: the ways are tried in turn and read back; a file is the way out."""
+"""Copying: programs are tried in turn and read back; a file is the last resort."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tui.driving import ask, chat, until
 from tui.clipboard import copy
 
 TEXT = "Folds flat — “and” floats.\nÁgua\n"
-# A program of that name that keeps what it is given, and gives it back when asked to.
+# Copies stdin to a file, or prints that file.
 KEEPS = """#!/bin/sh
 case "$*" in *out*|*show*) cat "{folder}/kept";; *) cat > "{folder}/kept";; esac
 """
@@ -35,7 +35,7 @@ def test_tmux_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (tmp_path / "kept").read_text() == TEXT
 
 
-def test_a_program_that_lost_the_text_is_not_believed(
+def test_a_program_that_lost_the_text_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(tmp_path, "tmux", FORGETS)
@@ -44,11 +44,11 @@ def test_a_program_that_lost_the_text_is_not_believed(
     assert copy(TEXT, environ) == "the clipboard"
 
 
-def test_without_any_program_nothing_is_claimed(tmp_path: Path) -> None:
+def test_without_any_program_the_place_is_empty(tmp_path: Path) -> None:
     assert copy(TEXT, {"PATH": str(tmp_path), "TMUX": "x", "DISPLAY": ":0"}) == ""
 
 
-async def test_f8_copies_the_last_answer_and_leaves_a_file(
+async def test_f8_copies_the_last_answer_also_to_a_file(
     catalogue_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("TMUX", "DISPLAY", "WAYLAND_DISPLAY"):

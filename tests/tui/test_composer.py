@@ -1,4 +1,4 @@
-"""The composer: what is offered while one types, and commands behind a slash."""
+"""The composer: suggestions, slash commands, pastes and input history."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def composer(pilot: Pilot[None]) -> Composer:
     return pilot.app.screen.query_one(Composer)
 
 
-def offered(pilot: Pilot[None]) -> str:
+def suggested(pilot: Pilot[None]) -> str:
     suggestions = pilot.app.screen.query_one(Suggestions)
     return str(suggestions.render()) if suggestions.display else ""
 
 
-async def type_for_offers(pilot: Pilot[None], text: str) -> None:
-    """Type (all but the last letter at once), and wait for titles."""
+async def type_for_suggestions(pilot: Pilot[None], text: str) -> None:
+    """Type, all but the last letter at once, and wait for suggestions."""
     composer(pilot).insert(text[:-1])
     await pilot.press("space" if text[-1] == " " else text[-1])
-    await until(lambda: bool(offered(pilot)))
+    await until(lambda: bool(suggested(pilot)))
 
 
-async def test_tab_takes_the_title_that_is_offered_and_enter_asks(catalogue_dir: Path) -> None:
+async def test_tab_accepts_the_suggested_title_and_enter_sends(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "do you have the tin l")
-        assert "The Tin Lighthouse" in offered(pilot)
+        await type_for_suggestions(pilot, "do you have the tin l")
+        assert "The Tin Lighthouse" in suggested(pilot)
         await pilot.press("tab")
         assert composer(pilot).text == "do you have The Tin Lighthouse"
-        assert not offered(pilot)
+        assert not suggested(pilot)
         view = await ask(pilot, "")
         assert "Ada Quillfeather" in said(view)
 
 
-async def test_what_is_typed_right_behind_an_enter_is_the_next_question(
+async def test_text_typed_right_after_enter_is_the_next_question(
     catalogue_dir: Path,
 ) -> None:
     async with chat(catalogue_dir) as pilot:
@@ -63,7 +63,7 @@ async def test_what_is_typed_right_behind_an_enter_is_the_next_question(
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the chat writes to the terminal, update by update."""
+    """The updates that the chat writes to the terminal."""
     updates: list[str] = []
     display = BalcaoApp._display
 
@@ -76,7 +76,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return updates
 
 
-async def test_a_letter_is_drawn_before_what_else_waits_to_be(
+async def test_a_letter_is_drawn_before_queued_updates(
     catalogue_dir: Path, written: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tui.widgets.composer._REPAINT_INTERVAL", 10.0)
@@ -87,12 +87,12 @@ async def test_a_letter_is_drawn_before_what_else_waits_to_be(
         composer(pilot).insert("q")
         assert len(written) == 1
         assert "q" in written[0]
-        composer(pilot).insert("uartz")  # so soon after it is drawn with the rest
+        composer(pilot).insert("uartz")  # too soon after the first: drawn with the rest
         assert len(written) == 1
         await until(lambda: "quartz" in written[-1])
 
 
-async def test_a_letter_among_changes_that_belong_together_waits_for_them(
+async def test_a_letter_in_a_batch_update_waits_for_the_batch(
     catalogue_dir: Path, written: list[str]
 ) -> None:
     async with chat(catalogue_dir, motion="reduced") as pilot:
@@ -103,41 +103,41 @@ async def test_a_letter_among_changes_that_belong_together_waits_for_them(
         await until(lambda: any("quartz" in update for update in written))
 
 
-async def test_a_tab_that_comes_before_the_titles_waits_for_them(catalogue_dir: Path) -> None:
+async def test_tab_before_the_suggestions_accepts_the_first_on_arrival(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         composer(pilot).insert("tin l")
         await pilot.pause()
         composer(pilot).action_complete()
         await until(lambda: composer(pilot).text == "The Tin Lighthouse")
         assert pilot.app.focused is composer(pilot)
-        assert not offered(pilot)
+        assert not suggested(pilot)
 
 
-async def test_beside_a_long_text_no_title_is_looked_up(catalogue_dir: Path) -> None:
+async def test_a_long_text_gets_no_suggestions(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "tin l")
+        await type_for_suggestions(pilot, "tin l")
         composer(pilot).paste("letters " * 1200)
-        await until(lambda: not offered(pilot))
+        await until(lambda: not suggested(pilot))
         suggestions = pilot.app.screen.query_one(Suggestions)
         assert not suggestions.accept_on_arrival(composer(pilot).text)
 
 
-async def test_enter_sends_what_is_typed_whatever_is_offered(catalogue_dir: Path) -> None:
+async def test_enter_sends_what_is_typed_whatever_is_suggested(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "canvas")
+        await type_for_suggestions(pilot, "canvas")
         await ask(pilot, "")
         assert words(pilot, ".question") == ["❯ canvas"]
-        assert not offered(pilot)
+        assert not suggested(pilot)
 
 
-async def test_what_is_gone_to_stands_in_the_composer(catalogue_dir: Path) -> None:
+async def test_the_highlighted_suggestion_is_in_the_composer(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "canvas")
+        await type_for_suggestions(pilot, "canvas")
         await pilot.press("down")
         assert composer(pilot).text == "Canvas Stool, Blue"
         await pilot.press("down", "down")
         assert composer(pilot).text == "Canvas Stool, Green"
-        assert "› Canvas Stool, Green" in offered(pilot)
+        assert "› Canvas Stool, Green" in suggested(pilot)
         await pilot.press("up", "up")
         assert composer(pilot).text == "canvas"
         await pilot.press("down")
@@ -145,74 +145,74 @@ async def test_what_is_gone_to_stands_in_the_composer(catalogue_dir: Path) -> No
         assert said(view) == "Folds flat and floats."
 
 
-async def test_escape_closes_what_is_offered_for_this_question(catalogue_dir: Path) -> None:
+async def test_escape_dismisses_suggestions_for_this_question(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "canvas")
+        await type_for_suggestions(pilot, "canvas")
         await pilot.press("escape", *" sto")
         await pilot.pause(0.2)
-        assert not offered(pilot)
+        assert not suggested(pilot)
         await pilot.press("ctrl+u")
         assert composer(pilot).text == ""
-        await type_for_offers(pilot, "canvas")
+        await type_for_suggestions(pilot, "canvas")
 
 
-async def test_right_takes_it_at_the_end_only(catalogue_dir: Path) -> None:
+async def test_right_accepts_at_the_end_only(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "canvas")
+        await type_for_suggestions(pilot, "canvas")
         await pilot.press("left", "right")
         assert composer(pilot).text == "canvas"
         await pilot.press("right")
         assert composer(pilot).text == "Canvas Stool, Blue"
 
 
-async def test_what_was_gone_to_and_taken_is_no_list_any_more(catalogue_dir: Path) -> None:
+async def test_an_accepted_suggestion_closes_the_list(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "canvas")
+        await type_for_suggestions(pilot, "canvas")
         await pilot.press("down", "tab", "up")
         assert composer(pilot).text == "Canvas Stool, Blue"
         await pilot.press("down")
         assert composer(pilot).text == "Canvas Stool, Blue"
 
 
-async def test_leaving_while_titles_are_looked_up_is_no_mistake(catalogue_dir: Path) -> None:
+async def test_quitting_during_a_look_up_is_clean(catalogue_dir: Path) -> None:
     for seconds in (0.0, 0.1):
         async with chat(catalogue_dir) as pilot:
             await pilot.press(*"canvas")
             await asyncio.sleep(seconds)
 
 
-async def test_titles_are_not_offered_where_settings_say_so(catalogue_dir: Path) -> None:
+async def test_titles_are_not_suggested_if_disabled(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir, complete_titles=False) as pilot:
         await pilot.press(*"canvas")
         await pilot.pause(0.3)
-        assert not offered(pilot)
+        assert not suggested(pilot)
 
 
-async def test_a_title_is_clean_before_it_is_in_the_composer(catalogue_dir: Path) -> None:
+async def test_a_suggested_title_is_printable(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        await type_for_offers(pilot, "bell")
+        await type_for_suggestions(pilot, "bell")
         await pilot.press("tab")
         assert composer(pilot).text.startswith("Bell")
         assert not {"\x1b", "\x07", "\u202e"} & set(composer(pilot).text)
 
 
-async def test_questions_before_are_walked_through_without_offers(catalogue_dir: Path) -> None:
+async def test_earlier_questions_get_no_suggestions(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, "canvas stool")
         await pilot.press("up")
         await pilot.pause(0.2)
         assert composer(pilot).text == "canvas stool"
-        assert not offered(pilot)
+        assert not suggested(pilot)
         await pilot.press("down")
         assert composer(pilot).text == ""
 
 
-async def test_a_slash_offers_the_commands_and_tab_completes(catalogue_dir: Path) -> None:
+async def test_a_slash_suggests_commands_and_tab_completes(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await pilot.press("/")
-        assert "/help" in offered(pilot)
+        assert "/help" in suggested(pilot)
         await pilot.press(*"rec")
-        assert "/help" not in offered(pilot)
+        assert "/help" not in suggested(pilot)
         await pilot.press("tab")
         assert composer(pilot).text == "/record"
         await pilot.press("enter")
@@ -232,7 +232,7 @@ async def test_a_command_takes_its_argument(catalogue_dir: Path) -> None:
         await until(lambda: "There is no engine “nobody”" in state(pilot))
 
 
-async def test_an_unknown_command_is_told_and_the_text_stays(catalogue_dir: Path) -> None:
+async def test_an_unknown_command_is_reported_and_stays(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await order(pilot, "/brew coffee")
         await until(lambda: "no command “/brew”" in state(pilot))
@@ -240,7 +240,7 @@ async def test_an_unknown_command_is_told_and_the_text_stays(catalogue_dir: Path
         assert not pilot.app.screen.query(AnswerView)
 
 
-async def test_two_slashes_or_a_setting_ask_for_a_title_with_a_slash(catalogue_dir: Path) -> None:
+async def test_two_slashes_search_for_a_title_with_a_slash(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, "//dev/null")
         assert words(pilot, ".question") == ["❯ /dev/null"]
@@ -259,7 +259,7 @@ async def test_slash_record_and_quit(catalogue_dir: Path) -> None:
         await until(lambda: not pilot.app.is_running)
 
 
-async def test_a_long_paste_is_a_mark_and_is_asked_whole(catalogue_dir: Path) -> None:
+async def test_a_long_paste_is_a_placeholder_and_is_sent_whole(catalogue_dir: Path) -> None:
     text = "lines of text\n" * 70_000
     async with chat(catalogue_dir) as pilot:
         await pilot.press(*"about ")
@@ -274,7 +274,7 @@ async def test_a_long_paste_is_a_mark_and_is_asked_whole(catalogue_dir: Path) ->
         assert composer(pilot).text == "[text 2: 980,005 letters]"
 
 
-async def test_a_short_paste_is_what_it_is(catalogue_dir: Path) -> None:
+async def test_a_short_paste_is_inserted(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await pilot.press(*"ab", "left")
         composer(pilot).post_message(Paste("one\r\x1b\ntwo"))

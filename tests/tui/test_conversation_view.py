@@ -1,4 +1,4 @@
-"""A long conversation: drawn from its end, the rest where the reader goes, and nothing moves."""
+"""A long conversation: turns are mounted around the visible part, and nothing moves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.widgets.welcome import Welcome
 
 
 class Pane(App[None]):
-    """The pane alone, in the chat's own looks."""
+    """The conversation view alone, with the chat's styles."""
 
     CSS_PATH = ["../../tui/app.tcss", "../../tui/turns.tcss"]  # noqa: RUF012 - as Textual has it
 
@@ -27,7 +27,7 @@ class Pane(App[None]):
 
 
 def answer(number: int) -> Answer:
-    """Of as many lines as the number's last digit says; every other one is a model's."""
+    """Make an answer of as many lines as the last digit says; every second one is a model's."""
     lines = [f"line {number}.{line}" for line in range(number % 10 + 1)]
     product = Product(str(number), f"Thing {number}", " ".join(lines))
     verbatim = number % 2 == 0
@@ -52,14 +52,14 @@ def pane_of(pilot: Pilot[None]) -> ConversationView:
 
 
 def seen(pilot: Pilot[None]) -> list[str]:
-    """The marks of the lines on the screen, from top to bottom."""
+    """Return the marks of the visible lines, from top to bottom."""
     strips = pilot.app.screen._compositor.render_strips()
     text = "\n".join(strip.text for strip in strips)
     return re.findall(r"question \d+|line \d+\.\d+", text)
 
 
 def written(turns: int) -> list[str]:
-    """All marks of a conversation, in order."""
+    """Return all marks of a conversation, in order."""
     return [
         mark
         for n in range(turns)
@@ -85,7 +85,7 @@ def drawn(pilot: Pilot[None]) -> int:
     return len(pilot.app.query(TurnView))
 
 
-async def test_it_opens_at_its_end_and_draws_only_what_is_near() -> None:
+async def test_it_opens_at_the_end_and_mounts_only_near_turns() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 1000)
         assert seen(pilot)[-1] == "line 999.9"
@@ -115,7 +115,7 @@ async def test_scrolling_up_and_down_shows_every_line_once_and_in_order() -> Non
         assert pane.is_following
 
 
-async def test_what_is_read_does_not_move_while_more_is_drawn() -> None:
+async def test_visible_lines_do_not_move_while_turns_are_mounted() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 200)
         for _ in range(12):
@@ -132,7 +132,7 @@ def everything_at(marks: list[str]) -> int:
     return written(200).index(marks[0])
 
 
-async def test_any_turn_can_be_gone_to() -> None:
+async def test_go_to_any_turn() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 300)
         for place in (150, 149, 0, 299, 3, 280, 151):
@@ -147,7 +147,7 @@ async def test_any_turn_can_be_gone_to() -> None:
             assert drawn(pilot) < 60
 
 
-async def test_the_scrollbar_reaches_what_is_not_drawn() -> None:
+async def test_the_scrollbar_reaches_unmounted_turns() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 500)
         for part in (0.5, 0.1, 0.9, 0.0):
@@ -159,7 +159,7 @@ async def test_the_scrollbar_reaches_what_is_not_drawn() -> None:
             assert abs(pane.top_turn - 500 * part) < 60
 
 
-async def test_a_resize_keeps_the_turn_that_is_read() -> None:
+async def test_a_resize_keeps_the_top_turn() -> None:
     async with Pane().run_test(size=(120, 20)) as pilot:
         pane = await opened(pilot, 300)
         await pane.go_to(120)
@@ -172,7 +172,7 @@ async def test_a_resize_keeps_the_turn_that_is_read() -> None:
         assert pane.top_turn == 120
 
 
-async def test_it_follows_until_the_reader_scrolls_up_and_again_when_he_is_back() -> None:
+async def test_it_follows_the_end_until_the_user_scrolls_up_and_again_at_the_end() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 30)
         view = await pane.begin_turn("question 30", "Model")
@@ -203,7 +203,7 @@ async def test_it_follows_until_the_reader_scrolls_up_and_again_when_he_is_back(
         assert pane.is_following
 
 
-async def test_scrolling_down_at_the_end_is_not_away_from_it() -> None:
+async def test_scrolling_down_at_the_end_keeps_following() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 30)
         view = await pane.begin_turn("question 30", "Model")
@@ -225,7 +225,7 @@ async def test_scrolling_down_at_the_end_is_not_away_from_it() -> None:
         assert not pane.is_following
 
 
-async def test_scrolling_where_all_is_in_view_is_none() -> None:
+async def test_scrolling_keeps_following_while_everything_is_visible() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 1)
         view = await pane.begin_turn("question 1", "Model")
@@ -238,7 +238,7 @@ async def test_scrolling_where_all_is_in_view_is_none() -> None:
         await until(lambda: seen(pilot)[-1:] == ["line 1.39"], seconds=5)
 
 
-async def test_an_answer_goes_on_where_nobody_looks() -> None:
+async def test_an_answer_streams_outside_the_visible_part() -> None:
     async with Pane().run_test(size=(60, 20)) as pilot:
         pane = await opened(pilot, 300)
         view = await pane.begin_turn("question 300", "Model")

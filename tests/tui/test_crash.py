@@ -1,4 +1,4 @@
-"""A crash of the program says so in a sentence, and shows no value of a variable."""
+"""A crash is reported in a sentence, without values of variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of conversations: found, opened, renamed, deleted, brought back, exported, imported."""
+"""The history page: search, open, rename, delete, undo, export and import."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SAID = (
 
 @pytest.fixture(autouse=True)
 def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times are told as the clock on the wall has them, which is another one elsewhere."""
+    """Show times in UTC: the page uses local time."""
     with monkeypatch.context() as patched:
         patched.setenv("TZ", "UTC")
         time.tzset()
@@ -47,7 +47,7 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def keep(*said: tuple[str, str]) -> None:
-    """Conversations of one turn each, a day apart."""
+    """Store conversations of one turn each, a day apart."""
     with closing(ConversationStore(paths.conversations_file())) as store:
         store.add(
             ArchivedConversation(f"uid-{number}", question, at, at, [turn_of(question, text, at)])
@@ -66,7 +66,7 @@ def turn_of(question: str, text: str, at: datetime) -> ArchivedTurn:
 async def page(
     catalogue: Path, size: tuple[int, int] = (80, 24)
 ) -> AsyncIterator[tuple[Pilot[None], ConversationList]]:
-    """The chat with the page open, and its list."""
+    """Run the chat with the page open; yield the pilot and the list."""
     async with chat(catalogue, size) as pilot:
         await pilot.press("ctrl+o")
         await until(lambda: told(pilot) != "")
@@ -78,7 +78,7 @@ def told(pilot: Pilot[None]) -> str:
 
 
 async def look_for(pilot: Pilot[None], text: str) -> None:
-    """Type the last letter, paste the others."""
+    """Search: type the last letter, insert the others."""
     pilot.app.screen.query_one(Input).insert_text_at_cursor(text[:-1])
     await pilot.press(text[-1])
 
@@ -89,7 +89,7 @@ async def command(pilot: Pilot[None], text: str) -> None:
 
 
 def shown(pilot: Pilot[None]) -> bool:
-    """Whether a conversation of one answer is drawn, and nothing is left to do about it."""
+    """Return whether one answer is drawn and all workers have finished."""
     drawn = [view.is_finished for view in pilot.app.screen.query(AnswerView)] == [True]
     return drawn and all(worker.is_finished for worker in pilot.app.workers)
 
@@ -98,7 +98,7 @@ def titles(found: ConversationList) -> list[str]:
     return [entry.title for entry in found.entries]
 
 
-async def test_it_searches_as_one_types_and_opens(catalogue_dir: Path) -> None:
+async def test_it_searches_while_typing_and_opens(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
         assert titles(found) == [question for question, _ in SAID[::-1]]
@@ -113,10 +113,10 @@ async def test_it_searches_as_one_types_and_opens(catalogue_dir: Path) -> None:
         assert words(pilot, ".question") == ["❯ Qual balcão é o maior?"]
 
 
-async def test_enter_opens_what_was_typed_last_however_fast(catalogue_dir: Path) -> None:
+async def test_enter_waits_for_the_search(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
-        pilot.app.screen.query_one(Input).value = "tutu"  # and before anything is looked up:
+        pilot.app.screen.query_one(Input).value = "tutu"  # before the search starts:
         found.screen.query_one(Input).post_message(
             Input.Submitted(found.screen.query_one(Input), "tutu")
         )
@@ -125,7 +125,7 @@ async def test_enter_opens_what_was_typed_last_however_fast(catalogue_dir: Path)
         assert words(pilot, ".question") == ["❯ do you have the neon pink tutu?"]
 
 
-async def test_hits_are_marked_by_more_than_colour_and_text_is_drawn_as_letters(
+async def test_matches_are_underlined_and_text_is_no_markup(
     catalogue_dir: Path,
 ) -> None:
     keep(*SAID)
@@ -143,7 +143,7 @@ async def test_hits_are_marked_by_more_than_colour_and_text_is_drawn_as_letters(
         assert marked == ["coats"]
 
 
-async def test_nothing_is_found_and_nothing_is_there(catalogue_dir: Path) -> None:
+async def test_an_empty_history_and_an_empty_result(catalogue_dir: Path) -> None:
     async with page(catalogue_dir) as (pilot, _):
         assert told(pilot) == "There is none yet: ask something first."
         await pilot.press("enter", "f2", "f8", "f5", "down")
@@ -176,7 +176,7 @@ async def test_renaming(catalogue_dir: Path) -> None:
         assert titles(found)[1] == "Tulle"
 
 
-async def test_a_fork_is_told_by_whatever_name_it_has(catalogue_dir: Path) -> None:
+async def test_a_renamed_fork_is_still_called_a_fork(catalogue_dir: Path) -> None:
     keep(*SAID[:1])
     with closing(ConversationStore(paths.conversations_file())) as store:
         fork = store.fork(store.latest()[0].id, 1)
@@ -185,7 +185,7 @@ async def test_a_fork_is_told_by_whatever_name_it_has(catalogue_dir: Path) -> No
         assert "1  fork · Another" in str(found.options[0].prompt)
 
 
-async def test_the_keys_that_are_told_are_whole(catalogue_dir: Path) -> None:
+async def test_the_footer_cuts_no_key(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir, (60, 20)) as (pilot, _):
         await pilot.press("f8")
@@ -196,7 +196,7 @@ async def test_the_keys_that_are_told_are_whole(catalogue_dir: Path) -> None:
         assert max(key.region.right for key in keys) <= 60
 
 
-async def test_deleting_and_bringing_back(catalogue_dir: Path) -> None:
+async def test_deleting_and_undoing(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
         await pilot.press("ctrl+z")  # nothing was deleted
@@ -211,14 +211,14 @@ async def test_deleting_and_bringing_back(catalogue_dir: Path) -> None:
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         await pilot.press("ctrl+o")
         await until(lambda: told(pilot) == "3 conversations, the latest first")
-        await pilot.press("ctrl+z")  # on the page opened anew as well
+        await pilot.press("ctrl+z")  # also on a page opened again
         await until(lambda: told(pilot) == "It is back.")
         await pilot.press("ctrl+q")
     with closing(ConversationStore(paths.conversations_file())) as store:
         assert store.count() == 4
 
 
-async def test_the_conversation_in_hand_is_left_when_it_is_deleted(catalogue_dir: Path) -> None:
+async def test_deleting_the_open_conversation_closes_it(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, "Striped Apron")
         await pilot.press("ctrl+o")
@@ -277,7 +277,7 @@ async def test_importing(
         assert len(found.entries) == 4
 
 
-async def test_a_long_list_comes_in_slices(catalogue_dir: Path) -> None:
+async def test_a_long_list_is_fetched_in_pages(catalogue_dir: Path) -> None:
     one = page_size(24)
     number = 2 * one + 7
     keep(*((f"word {n}", "said") for n in range(number)))
@@ -322,7 +322,7 @@ async def test_commands_export_and_import_without_the_page(catalogue_dir: Path) 
         await pilot.press("escape")
 
 
-async def test_what_cannot_be_kept_is_told_on_the_page(catalogue_dir: Path) -> None:
+async def test_errors_of_the_store_are_reported_on_the_page(catalogue_dir: Path) -> None:
     paths.conversations_file().parent.mkdir(parents=True)
     paths.conversations_file().write_text("no database " * 100)
     async with chat(catalogue_dir) as pilot:

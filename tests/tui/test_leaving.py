@@ -1,4 +1,4 @@
-"""The real chat in a terminal that hangs up, or told to end: nothing that was seen is lost."""
+"""SIGHUP and SIGTERM: the chat saves what it has shown."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ api_key_env = ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-async def test_what_came_is_kept(tmp_path: Path, catalogue_dir: Path, number: int) -> None:
+async def test_a_partial_answer_is_saved(tmp_path: Path, catalogue_dir: Path, number: int) -> None:
     async with scripted.running() as server:
-        # The second comes too soon after the first to be written for its own sake.
+        # The second arrives too soon after the first for a save between them.
         server.always = scripted.stalled(scripted.words("First"), scripted.words(" second"))
         settings = tmp_path / "config" / "settings.toml"
         settings.parent.mkdir()

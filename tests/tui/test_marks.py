@@ -1,4 +1,4 @@
-"""How faithful an answer is: a bar under it, and marks in it, F6."""
+"""The fidelity of an answer: a bar below it, and F6 marks its words."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def body(view: AnswerView) -> Widget:
         (None, "", ""),
     ],
 )
-def test_the_bar_is_full_for_all_and_empty_for_nothing(
+def test_the_bar_is_full_for_one_and_empty_for_zero(
     share: float | None, drawn: str, in_ascii: str
 ) -> None:
     assert share_bar(share) == drawn
     assert replace_glyphs(share_bar(share), "ascii") == in_ascii
 
 
-async def test_an_answer_with_a_record_has_a_bar_and_one_without_has_none(
+async def test_only_an_answer_with_a_record_has_a_bar(
     catalogue_dir: Path,
 ) -> None:
     async with chat(catalogue_dir) as pilot:
@@ -72,7 +72,7 @@ async def test_an_answer_with_a_record_has_a_bar_and_one_without_has_none(
         assert "▱" not in about(view)
 
 
-async def test_f6_marks_what_is_not_the_records_and_takes_the_marks_away(
+async def test_f6_toggles_marks_of_added_words(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     said = "Folds **flat** and sings floats."
@@ -91,7 +91,7 @@ async def test_f6_marks_what_is_not_the_records_and_takes_the_marks_away(
         assert not underlined(body(later))
 
 
-async def test_a_quoted_answer_is_marked_letter_by_letter(catalogue_dir: Path) -> None:
+async def test_a_catalogue_answer_is_marked_completely(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         view = await ask(pilot, TITLE)
         before = words(pilot, ".words")

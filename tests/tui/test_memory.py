@@ -1,4 +1,4 @@
-"""A chat that is kept open holds nothing of what was closed: its collector would walk over it."""
+"""A chat that stays open releases closed pages, and collects garbage between repaints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def opened_and_closed(pilot: Pilot[None], key: str) -> None:
 
 
 def alive() -> tuple[int, int]:
-    """Widgets and the like, and caches of drawn lines."""
+    """Count DOM nodes and style caches."""
     gc.unfreeze()
     for _ in range(3):
         gc.collect()
@@ -40,7 +40,7 @@ def alive() -> tuple[int, int]:
     )
 
 
-async def test_nothing_of_a_closed_page_stays(catalogue_dir: Path) -> None:
+async def test_closed_pages_are_released(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir, (120, 40)) as pilot:
         await ask(pilot, "Striped Apron")
         for key in PAGES:
@@ -48,19 +48,19 @@ async def test_nothing_of_a_closed_page_stays(catalogue_dir: Path) -> None:
         before = alive()
         for key in PAGES * 2:
             await opened_and_closed(pilot, key)
-        # What the pages were closed with may still be on its way out: less than one page's widgets.
+        # The last page may still be closing: fewer than one page's widgets.
         assert all(after - some < 15 for some, after in zip(before, alive(), strict=True))
 
 
 class Ring:
-    """Something that only the collector can take away."""
+    """A reference cycle."""
 
     def __init__(self) -> None:
         self.ring = self
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="collects in small steps")
-async def test_what_is_left_over_is_collected_after_a_drawing_and_not_in_it(
+async def test_garbage_is_collected_after_a_repaint(
     catalogue_dir: Path,
 ) -> None:
     usual = gc.get_threshold()
@@ -72,7 +72,7 @@ async def test_what_is_left_over_is_collected_after_a_drawing_and_not_in_it(
             gc.collect(1)
         del ring
         gc.collect(1)
-        assert gone() is not None  # among what is walked over seldom
+        assert gone() is not None  # in the oldest generation
         pilot.app.refresh()
         await until(lambda: gone() is None)
     assert gc.get_threshold() == usual

@@ -1,4 +1,4 @@
-"""The chat speaks Portuguese from its first frame on, where the person wants it."""
+"""The chat in Portuguese, from its first frame on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def tour():
             raise SystemExit(f"{words!r} is not on the screen:\\n{seen()}")
         await until("Digite o título de um produto")
         await until("pronto · 10 produtos")
-        app.screen.query_one(Composer).insert("zzqx flumph")  # of no language
+        app.screen.query_one(Composer).insert("zzqx flumph")  # in no language
         await pilot.press("enter")
         await until("Não tenho isso")
         app.screen.query_one(Composer).insert("The Tin Lighthouse")
@@ -75,7 +75,7 @@ def test_the_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> None:
 
 
 def test_the_plain_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> None:
-    """By the locale; what the engines tell of what they lack as well."""
+    """The locale chooses the language, also of what engines lack."""
     (tmp_path / "adapter").mkdir()
     told = _ran(
         tmp_path,
@@ -97,7 +97,7 @@ def test_the_plain_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> No
     assert lines[-1] == "Isso não é um número de 1 a 1."
 
 
-def test_the_doctor_speaks_by_the_settings(catalogue_dir: Path, tmp_path: Path) -> None:
+def test_the_doctor_follows_the_settings(catalogue_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/settings.toml").write_text(
         f'language = "pt"\ncatalogue = "{catalogue_dir}"\n', encoding="utf-8"

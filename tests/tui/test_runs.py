@@ -1,4 +1,4 @@
-"""F10: the training runs, through Textual's pilot. A run is a process that writes as runs do."""
+"""F10: training runs. A run is a process that writes the files of a real one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rows(page: RunsScreen) -> list[list[str]]:
 
 
 def learning(out: Path) -> Path:
-    """A stopped run with losses that fall, and a sample."""
+    """Make a stopped run with falling losses and a sample."""
     begun(out)
     status = StatusFile(out)
     status.begin(0, 60)
@@ -62,7 +62,7 @@ def learning(out: Path) -> Path:
     return out
 
 
-async def test_there_is_none_at_first(catalogue_dir: Path) -> None:
+async def test_without_runs(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         page = await open_page(pilot)
         assert "balcao train" in text(page, "#runs-head")
@@ -93,7 +93,7 @@ async def test_a_run_is_shown_with_its_curve(
         assert "✗ Tell me [/b] a[2J stool" in text(page, "#run-samples")
 
 
-async def test_the_page_keeps_itself_up_to_date(catalogue_dir: Path, tmp_path: Path) -> None:
+async def test_the_page_is_live(catalogue_dir: Path, tmp_path: Path) -> None:
     finished(tmp_path / "older")
     with running(tmp_path / "live") as process:
         MetricsWriter(tmp_path / "live", 0).add({"step": 7, "loss": 2.5})
@@ -104,13 +104,13 @@ async def test_the_page_keeps_itself_up_to_date(catalogue_dir: Path, tmp_path: P
             await until(lambda: "done" in text(page, "#run-state"))
             process.kill()
             await until(lambda: ["live", "killed"] in [row[:2] for row in rows(page)])
-            # The cursor stays on its run, wherever that has gone.
+            # The same run stays highlighted when its row moves.
             place = page.query_one(OptionList).highlighted
             assert place is not None
             assert rows(page)[place][0] == "older"
 
 
-async def test_a_run_is_stopped_by_the_second_s(catalogue_dir: Path, tmp_path: Path) -> None:
+async def test_the_second_s_stops_a_run(catalogue_dir: Path, tmp_path: Path) -> None:
     with running(tmp_path / "live") as process:
         async with chat(catalogue_dir) as pilot:
             page = await open_page(pilot)
@@ -124,7 +124,7 @@ async def test_a_run_is_stopped_by_the_second_s(catalogue_dir: Path, tmp_path: P
             assert text(page, "#run-status") == "It is not running."
 
 
-async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Path) -> None:
+async def test_an_adapter_becomes_the_engine(catalogue_dir: Path, tmp_path: Path) -> None:
     finished(tmp_path / "My Run")
     begun(tmp_path / "unfinished")
     async with chat(catalogue_dir) as pilot:
@@ -137,7 +137,7 @@ async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Pa
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         await until(lambda: screen.session.engine == "lora-my-run")
-        # Its base is not there, which the bar says as of any engine.
+        # Its base model is missing, which the engine bar reports.
         await until(lambda: "Not available" in state(pilot))
         assert "LoRA My Run" in str(screen.query_one("#names", Static).render())
         await pilot.press("f2")
@@ -145,7 +145,7 @@ async def test_an_adapter_answers_from_here_on(catalogue_dir: Path, tmp_path: Pa
     assert engines_file.engine_of(tmp_path / "My Run") == "lora-my-run"
 
 
-def test_the_plain_chat_tells_of_runs_in_sentences(catalogue_dir: Path, tmp_path: Path) -> None:
+def test_the_plain_chat_reports_runs_in_sentences(catalogue_dir: Path, tmp_path: Path) -> None:
     assert transcript(catalogue_dir, "/runs")[1] == "There is no training run yet."
     learning(tmp_path / "lora")
     assert "lora: stopped, step 40 of 60, 2 of 3 training titles word for word" in transcript(

@@ -1,4 +1,4 @@
-"""From 60 columns and 20 lines up: nothing is cut, also when the size changes in mid-answer."""
+"""From 60 columns and 20 lines up nothing is cut, also when the size changes during an answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZES = [(COLUMNS, LINES), (80, 24), (100, 30), (160, 50), (240, 70)]
 
 
 def laid_out(app: App[None]) -> None:
-    """Whether the screen's parts lie on it, none over another, and every key can be read whole."""
+    """Assert that all parts are on the screen, and that no key is cut or covered."""
     size = app.size
     for widget in app.screen.children:
         assert app.screen.region.contains_region(widget.region), (size, widget)
@@ -34,7 +34,7 @@ def laid_out(app: App[None]) -> None:
 
 
 async def laid_out_soon(pilot: Pilot[None]) -> None:
-    """As `laid_out`, on a screen that does not stand still."""
+    """Wait for `laid_out` on a screen that is changing."""
     for _ in range(100):
         await pilot.pause(0.1)
         with suppress(AssertionError):
@@ -66,7 +66,7 @@ async def test_every_screen_fits(catalogue_dir: Path, size: tuple[int, int]) -> 
             await until(lambda: pilot.app.screen is screen)
 
 
-async def test_the_size_changes_while_an_answer_comes(catalogue_dir: Path) -> None:
+async def test_the_size_changes_during_an_answer(catalogue_dir: Path) -> None:
     told = [f"Word {number} of **many**, and a longer one at that. " for number in range(60)]
 
     async def slowly(exchange: scripted.Exchange) -> None:
@@ -98,7 +98,7 @@ async def test_the_size_changes_while_an_answer_comes(catalogue_dir: Path) -> No
 
 
 def shown(app: App[None], view: AnswerView) -> str:
-    """The words of an answer as they stand on the screen; nothing where they do not fit there."""
+    """Return the visible text of an answer, or nothing if it does not fit."""
     words = view.query_one(".words", Widget).region
     if not app.screen.region.contains_region(words):
         return ""

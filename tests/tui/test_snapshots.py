@@ -1,4 +1,4 @@
-"""How the chat looks in its main states. After a change on purpose: --snapshot-update, and look."""
+"""Snapshots of the main states. After an intended change run --snapshot-update and look at them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def app(catalogue_dir: Path, **flags: Any) -> BalcaoApp:
 
 
 def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
-    """Questions to ask, texts after a slash to type, and keys in angle brackets to press."""
+    """Ask questions, type texts after a slash, and press keys in angle brackets."""
 
     async def run(pilot: Pilot[None]) -> None:
         await until_open(pilot)
@@ -92,7 +92,7 @@ def test_looks(
 def test_the_engines(
     snap_compare: Compare, catalogue_dir: Path, steps: list[str], size: tuple[int, int]
 ) -> None:
-    # OpenAI is under the cursor: what others need names folders, which differ from run to run.
+    # OpenAI is highlighted: the others name folders, which differ between runs.
     chosen = app(catalogue_dir, engine="openai")
     assert snap_compare(chosen, terminal_size=size, run_before=after(*steps))
 

@@ -1,4 +1,4 @@
-"""Answers of a model as they come: drawn as Markdown, cancelled, refused, broken off."""
+"""Streamed answers: drawn as Markdown, cancelled, refused, or broken off."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def drawn(view: AnswerView) -> str:
     return view.query_one(MarkdownView).source
 
 
-def kept() -> Answer:
+def saved_answer() -> Answer:
     store = ConversationStore(paths.conversations_file())
     answer = store.open(store.latest()[0].id).turns[-1].answer
     store.close()
@@ -45,9 +45,7 @@ def kept() -> Answer:
     return answer
 
 
-async def test_a_models_words_are_markdown_and_counted(
-    catalogue_dir: Path, server: scripted.Server
-) -> None:
+async def test_a_models_text_is_markdown(catalogue_dir: Path, server: scripted.Server) -> None:
     server.always = scripted.streamed(
         scripted.words("It **folds**"),
         scripted.words(" flat.\n\n- one\n- \x1b]0;owned\x07two [b]"),
@@ -73,9 +71,7 @@ async def test_from_memory_the_model_sees_the_question_alone(
         assert server.bodies[0]["messages"][1]["content"] == TITLE
 
 
-async def test_escape_keeps_what_came_and_leaves_the_chat_usable(
-    catalogue_dir: Path, server: scripted.Server
-) -> None:
+async def test_escape_saves_the_text_so_far(catalogue_dir: Path, server: scripted.Server) -> None:
     server.script = [scripted.stalled(scripted.words("Half an"), scripted.words(" answer"))]
     server.always = scripted.hello()
     async with chat(catalogue_dir, **remote(server)) as pilot:
@@ -85,18 +81,19 @@ async def test_escape_keeps_what_came_and_leaves_the_chat_usable(
         await until(lambda: "cancelled" in about(view))
         await until(server.asked[0].left.is_set)
         assert drawn(view) == "Half an answer"
-        assert (kept().text, kept().stop_reason) == ("Half an answer", StopReason.CANCELLED)
+        saved = saved_answer()
+        assert (saved.text, saved.stop_reason) == ("Half an answer", StopReason.CANCELLED)
         assert drawn(await ask(pilot, TITLE)) == "Hello there"
 
 
-async def test_escape_at_the_first_word_loses_none_of_it(
+async def test_escape_at_the_first_word_keeps_it(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled()
     async with chat(catalogue_dir, **remote(server)) as pilot:
         view = await send(pilot, TITLE)
         drawing = asyncio.create_task(view.append("Every"))
-        await asyncio.sleep(0)  # it waits until there is a widget for the words
+        await asyncio.sleep(0)  # it waits for the mount of the text widget
         assert not drawing.done()
         drawing.cancel()
         await asyncio.wait([drawing])
@@ -105,7 +102,7 @@ async def test_escape_at_the_first_word_loses_none_of_it(
         assert drawn(view) == "Every"
 
 
-async def test_once_loaded_nothing_says_that_it_loads(
+async def test_a_loaded_engine_shows_no_progress(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("One"))
@@ -121,7 +118,7 @@ async def test_once_loaded_nothing_says_that_it_loads(
         await until(lambda: state(pilot).startswith("ready"))
 
 
-async def test_while_an_answer_comes_the_draft_waits_and_the_engine_can_change(
+async def test_during_an_answer_the_draft_waits_and_the_engine_can_change(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("One"))
@@ -144,7 +141,7 @@ async def test_while_an_answer_comes_the_draft_waits_and_the_engine_can_change(
         assert composer.text == ""
 
 
-async def test_leaving_in_mid_answer_keeps_what_came(
+async def test_quitting_during_an_answer_saves_the_text_so_far(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("Half"))
@@ -152,10 +149,10 @@ async def test_leaving_in_mid_answer_keeps_what_came(
         view = await send(pilot, TITLE)
         await until(lambda: bool(view.query(MarkdownView)))
         await pilot.press("ctrl+q")
-    assert (kept().text, kept().stop_reason) == ("Half", StopReason.CANCELLED)
+    assert (saved_answer().text, saved_answer().stop_reason) == ("Half", StopReason.CANCELLED)
 
 
-async def test_a_stream_that_breaks_off_keeps_its_words_and_says_what_to_do(
+async def test_a_broken_stream_keeps_its_text_and_shows_the_remedy(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.cut(scripted.words("Half"))
@@ -169,7 +166,7 @@ async def test_a_stream_that_breaks_off_keeps_its_words_and_says_what_to_do(
         assert "word for word" in about(view)
 
 
-async def test_a_grounded_model_is_not_asked_for_what_is_not_there(
+async def test_a_grounded_model_is_not_asked_without_a_record(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     async with chat(catalogue_dir, **remote(server)) as pilot:

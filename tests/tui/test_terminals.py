@@ -1,4 +1,4 @@
-"""The real chat in real terminals of other kinds: what it writes, and what may be typed."""
+"""The real chat in terminals with other character sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tui.terminals import UTF8, terminal
         ({"LANG": "en_US.ISO-8859-1"}, b"caf\xe9", b"caf\xe9"),
     ],
 )
-def test_where_there_is_no_unicode_none_is_written(
+def test_without_unicode_none_is_written(
     tmp_path: Path, catalogue_dir: Path, locale: dict[str, str], typed: bytes, back: bytes
 ) -> None:
     with terminal("--catalogue", str(catalogue_dir), home=tmp_path, environ=locale) as chat:
@@ -39,7 +39,7 @@ def test_where_there_is_no_unicode_none_is_written(
             assert "Balcão".encode("latin-1") in drawn
 
 
-def test_a_key_without_a_sign_for_it_is_named(tmp_path: Path, catalogue_dir: Path) -> None:
+def test_a_key_without_a_glyph_is_named(tmp_path: Path, catalogue_dir: Path) -> None:
     with terminal("--catalogue", str(catalogue_dir), home=tmp_path, environ={"LANG": "C"}) as chat:
         chat.expect(b"ready - ")
         chat.send(b"\x0f")

@@ -1,4 +1,4 @@
-"""Whether what is drawn can be read: contrast by numbers, no colour at all, nothing that moves."""
+"""Readability: measured contrast, no colours, and reduced motion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AA, AAA = 4.5, 7.0
 
 
 def luminance(color: Color) -> float:
-    """Relative luminance, as WCAG 2.2 defines it."""
+    """Return the relative luminance that WCAG 2.2 defines."""
     assert color.triplet is not None
     parts = (part / 255 for part in color.triplet)
     red, green, blue = (
@@ -37,7 +37,7 @@ def luminance(color: Color) -> float:
 
 
 def contrast(style: Style) -> float:
-    """The ratio of a text's colour to the one behind it, 1 to 21."""
+    """Return the contrast of text and background, 1 to 21."""
     assert style.color
     assert style.bgcolor
     darker, lighter = sorted((luminance(style.color), luminance(style.bgcolor)))
@@ -45,7 +45,7 @@ def contrast(style: Style) -> float:
 
 
 def letters(app: App[None]) -> Iterator[tuple[str, Style]]:
-    """Every run of text on the screen that is on top, with its style as it is sent."""
+    """Return all visible text on the top screen with its style as sent to the terminal."""
     leaves = (one for one in app.screen.walk_children(Widget) if not one.children)
     widgets = [one.region for one in leaves if one.visible]
     for line, strip in enumerate(app.screen._compositor.render_strips(app.size)):
@@ -58,7 +58,7 @@ def letters(app: App[None]) -> Iterator[tuple[str, Style]]:
 
 
 async def look(pilot: Pilot[None], where: str) -> int:
-    """Count the texts on the screen, each strong enough in each of our themes."""
+    """Assert the contrast of all text in each of the chat's themes; return how many."""
     seen = 0
     for theme in themes.OURS:
         pilot.app.theme = theme.name
@@ -74,7 +74,7 @@ async def look(pilot: Pilot[None], where: str) -> int:
     return seen
 
 
-async def test_every_text_stands_out(catalogue_dir: Path) -> None:
+async def test_contrast(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir, (100, 30)) as pilot:
         seen = await look(pilot, "welcome")
         await ask(pilot, "Striped Apron")
@@ -106,14 +106,12 @@ async def test_every_text_stands_out(catalogue_dir: Path) -> None:
         ({"TEXTUAL_COLOR_SYSTEM": "truecolor"}, "dark"),
     ],
 )
-def test_the_theme_goes_by_the_terminal_unless_it_is_chosen(
-    environ: dict[str, str], theme: str
-) -> None:
+def test_the_default_theme_depends_on_the_terminal(environ: dict[str, str], theme: str) -> None:
     assert themes.theme_for("auto", environ) == theme
     assert themes.theme_for("light", environ) == "light"
 
 
-def test_a_theme_that_does_not_exist_is_told_with_those_that_do() -> None:
+def test_an_unknown_theme_lists_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="no theme named “mud”") as told:
         BalcaoApp(settings.load(Path("none"), {}, {"theme": "mud"}))
     assert "high-contrast, high-contrast-light" in told.value.remedy
@@ -122,14 +120,14 @@ def test_a_theme_that_does_not_exist_is_told_with_those_that_do() -> None:
 @pytest.mark.parametrize(
     ("environ", "forms"),
     [
-        # Of what sets colours: none; the terminal's sixteen; any of 256; any.
+        # Allowed colour sequences: none; the terminal's 16; 256; all.
         ({"NO_COLOR": "1"}, rb"39|49"),
         ({"TERM": "xterm"}, rb"[34]\d|9\d|10\d"),
         ({"TERM": "xterm-256color", "COLORTERM": ""}, rb"[34]8;5;\d+"),
         ({"TERM": "xterm", "COLORTERM": "truecolor"}, rb"[34]8;2;\d+;\d+;\d+"),
     ],
 )
-def test_no_colour_is_sent_that_was_not_wanted(
+def test_only_supported_colours_are_sent(
     tmp_path: Path, catalogue_dir: Path, environ: dict[str, str], forms: bytes
 ) -> None:
     clean = UTF8 | {"NO_COLOR": "", "COLORTERM": ""}
@@ -149,7 +147,7 @@ def test_no_colour_is_sent_that_was_not_wanted(
     assert [one for one in sent if not allowed.fullmatch(one)] == []
 
 
-async def test_nothing_moves_where_motion_is_reduced(catalogue_dir: Path) -> None:
+async def test_reduced_motion(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir, motion="reduced") as pilot:
         assert pilot.app.animation_level == "none"
         assert not pilot.app.screen.query_one(Composer).cursor_blink
@@ -157,7 +155,7 @@ async def test_nothing_moves_where_motion_is_reduced(catalogue_dir: Path) -> Non
         assert pilot.app.screen.query_one(Composer).cursor_blink
 
 
-async def test_without_colours_what_is_chosen_or_selected_is_marked_otherwise(
+async def test_without_colours_selections_are_marked_by_text_style(
     catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")

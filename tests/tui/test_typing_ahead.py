@@ -1,4 +1,4 @@
-"""What was typed before one could see anything, and before the conversation's pane is filled."""
+"""Keys typed during start-up."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tui.widgets.composer import Composer
 
 
 def chat_with(catalogue: Path, typed: str) -> BalcaoApp:
-    """The chat, before whose start that was typed."""
+    """Make a chat for which `typed` was typed before the start."""
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False})
     return BalcaoApp(chosen, typed)
 
 
-async def test_it_stands_in_the_composer(catalogue_dir: Path) -> None:
+async def test_text_is_in_the_composer(catalogue_dir: Path) -> None:
     async with chat_with(catalogue_dir, "canvas stool").run_test() as pilot:
         composer = pilot.app.screen.query_one(Composer)
         assert composer.text == "canvas stool"
@@ -35,14 +35,14 @@ async def test_it_stands_in_the_composer(catalogue_dir: Path) -> None:
         assert composer.text == "canvas stool"
 
 
-def test_an_enter_among_it_sends_the_question(tmp_path: Path, catalogue_dir: Path) -> None:
+def test_enter_sends_the_question(tmp_path: Path, catalogue_dir: Path) -> None:
     with started(tmp_path, catalogue_dir, b"canvas stool, GREEN\r") as chat:
         chat.expect(b"Holds 110 kg")
     assert asked(tmp_path) == ["canvas stool, GREEN"]
 
 
-def test_two_questions_are_two(tmp_path: Path, catalogue_dir: Path) -> None:
-    """The second waits in the composer, as one does that is typed during an answer."""
+def test_two_questions(tmp_path: Path, catalogue_dir: Path) -> None:
+    """The second waits in the composer, as during an answer."""
     with started(tmp_path, catalogue_dir, b"canvas stool, GREEN\rcanvas stool, blue\r") as chat:
         chat.expect(b"Escape stops it")
         chat.expect(b"Holds 110 kg")
@@ -58,16 +58,16 @@ def test_two_questions_are_two(tmp_path: Path, catalogue_dir: Path) -> None:
     [
         (b"\x1b[15~", b"from memory"),  # F5
         (b"\x1bOP", b"send the question"),  # F1
-        (b"\x1b[20~\x1b[12;40R", b"own words"),  # F9, and what another program has asked for
-        (b"\x14abc\x7f\x7f\x1b[15~", b"from memory"),  # Ctrl+T, letters, two of them taken back
+        (b"\x1b[20~\x1b[12;40R", b"own words"),  # F9, and a report that another program requested
+        (b"\x14abc\x7f\x7f\x1b[15~", b"from memory"),  # Ctrl+N, letters, two backspaces, F5
     ],
 )
-def test_keys_are_heeded(tmp_path: Path, catalogue_dir: Path, keys: bytes, seen: bytes) -> None:
+def test_keys_run_commands(tmp_path: Path, catalogue_dir: Path, keys: bytes, seen: bytes) -> None:
     with started(tmp_path, catalogue_dir, keys) as chat:
         chat.expect(seen)
 
 
-def test_text_goes_before_the_keys_behind_it(tmp_path: Path, catalogue_dir: Path) -> None:
+def test_text_comes_before_later_keys(tmp_path: Path, catalogue_dir: Path) -> None:
     with started(tmp_path, catalogue_dir, b"canvas stool, blu\x1b[15~e\r") as chat:
         chat.expect(b"and floats")
         chat.expect(rb"\d ms")
@@ -81,22 +81,22 @@ def test_text_goes_before_the_keys_behind_it(tmp_path: Path, catalogue_dir: Path
         ("canvas\n", "canvas", "\r"),
         ("one\ntwo\n", "one", "\rtwo\r"),
         ("\x1bOQone", "", "\x1bOQone"),
-        ("one\x1b[?1;2c\x1b[15~", "one", "\x1b[15~"),  # what a terminal says of itself
+        ("one\x1b[?1;2c\x1b[15~", "one", "\x1b[15~"),  # a terminal's report
         ("one\x7f", "one", "\x7f"),
     ],
 )
-def test_text_and_keys(typed: str, text: str, keys: str) -> None:
+def test_split_at_key(typed: str, text: str, keys: str) -> None:
     before, behind = typeahead.split_at_key(typed)
     assert (before, typeahead.as_terminal_input(behind, ANSI_SEQUENCES_KEYS)) == (text, keys)
 
 
-def test_a_chat_of_lines_gets_the_text_alone() -> None:
+def test_the_plain_chat_gets_text_only() -> None:
     assert typeahead.without_keys("one\x1b[15~\ntwo\x1bOQ") == "one\ntwo"
 
 
 @contextmanager
 def started(home: Path, catalogue: Path, typed: bytes) -> Iterator[pexpect.spawn]:
-    """The chat, before whose start that was typed: the terminal still is in its line mode."""
+    """Run the chat after typing into the terminal, which is still in line mode."""
     arguments = ("--catalogue", str(catalogue))
     with terminal(*arguments, home=home, environ=UTF8, size=(30, 100)) as chat:
         chat.delaybeforesend = None
@@ -107,6 +107,6 @@ def started(home: Path, catalogue: Path, typed: bytes) -> Iterator[pexpect.spawn
 
 
 def asked(home: Path) -> list[str]:
-    """The questions of the last conversation."""
+    """Return the questions of the last conversation."""
     with closing(ConversationStore(home / "data" / "conversations.db")) as store:
         return [turn.question for turn in store.open(store.latest()[0].id).turns]

@@ -1,4 +1,4 @@
-"""The empty conversation tells what works and what would make the rest work."""
+"""The empty conversation shows which engines are ready, and what the others need."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_line_for_each_engine(
         assert (await works(pilot))[0].startswith("✓ Catalogue")
 
 
-async def test_without_a_catalogue_it_says_why(tmp_path: Path) -> None:
+async def test_without_a_catalogue_it_shows_the_error(tmp_path: Path) -> None:
     async with chat(tmp_path / "nowhere") as pilot:
         assert "balcao index" in (await works(pilot))[0]
 

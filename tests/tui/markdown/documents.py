@@ -1,4 +1,4 @@
-"""Random Markdown, made of the pieces that decide how the lines around them are read."""
+"""Random Markdown, from pieces that change how the lines around them are parsed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ documents = st.lists(st.sampled_from(PIECES), min_size=1, max_size=40).map("".jo
 
 
 def cut(document: str, chance: random.Random) -> list[str]:
-    """The document in pieces of random length, as a model would send it."""
+    """Cut a document into pieces of random length, as a model sends it."""
     pieces, place = [], 0
     while place < len(document):
         length = chance.choice((1, 1, 2, 5, 20))

@@ -1,4 +1,4 @@
-"""A text that was drawn while it came looks as if it had been drawn at once: at every moment."""
+"""Text that was parsed while it arrived looks as if parsed at once, at every moment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WIDTHS = (14, 33, 80)
 
 
 def drawn(document: MarkdownDocument, width: int) -> list[object]:
-    """Every line: letters, styles, and where it stands in the text to be copied."""
+    """Return text, styles and position in the copied text of every line."""
     return [
         (
             line.text.plain,
@@ -53,9 +53,7 @@ def plain(source: str, width: int = 40) -> list[str]:
 
 @given(documents, st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
-def test_what_came_in_pieces_is_drawn_as_if_read_at_once(
-    source: str, chance: random.Random
-) -> None:
+def test_pieces_are_rendered_as_if_parsed_at_once(source: str, chance: random.Random) -> None:
     source = printable(source)
     streamed, so_far = MarkdownDocument(STYLES), ""
     for piece in cut(source, chance):
@@ -86,7 +84,7 @@ TABLES = ["|a|b|\n|-|-|\n", "| x | y |\n", "| 10 | *y* |\n", "| long " * 9, "|\n
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=150, deadline=None)
-def test_lines_that_are_to_stay_do_stay(source: str, width: int, chance: random.Random) -> None:
+def test_stable_lines_do_not_change(source: str, width: int, chance: random.Random) -> None:
     document, layout = MarkdownDocument(STYLES), BlockLayout()
     before: tuple[list[object], object] = [], None
     for piece in cut(printable(source), chance):
@@ -101,7 +99,7 @@ def test_lines_that_are_to_stay_do_stay(source: str, width: int, chance: random.
         before = lines[:kept], as_long_as
 
 
-def test_the_rows_of_a_table_stay_until_its_columns_change() -> None:
+def test_table_rows_are_stable_until_the_columns_change() -> None:
     document, layout = MarkdownDocument(STYLES), BlockLayout()
     kept = []
     for row in ("|a|b|\n|-|-|\n", "|1|2|\n", "|3|4|\n", "|5|6|\n", "|7|long|\n", "|8|9|\n"):
@@ -112,8 +110,8 @@ def test_the_rows_of_a_table_stay_until_its_columns_change() -> None:
     assert kept == [(0, None), (0, None), (3, (1, 1)), (4, (1, 1)), (5, (1, 4)), (6, (1, 4))]
 
 
-def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
-    """Read alone, the second item would be a table's heading."""
+def test_a_table_heading_inside_a_list_stays_an_item() -> None:
+    """Parsed alone, the second item would be a table heading."""
     document = MarkdownDocument(STYLES)
     for letter in "- a\n- b|c\n-|-":
         document.feed(letter)
@@ -122,7 +120,7 @@ def test_the_head_of_a_table_inside_a_list_stays_an_item() -> None:
     assert [block.line(40, 0).text.plain for block in document.blocks] == ["• a", "• b|c -|-"]
 
 
-def test_what_is_closed_is_not_read_again() -> None:
+def test_closed_blocks_are_not_parsed_again() -> None:
     document = MarkdownDocument(STYLES)
     for number in range(300):
         document.feed(f"- item **{number}**\n")
@@ -134,7 +132,7 @@ def test_what_is_closed_is_not_read_again() -> None:
         assert document.pending < 50
 
 
-def test_a_table_that_comes_at_once_after_a_list_gets_its_later_rows() -> None:
+def test_a_table_that_arrives_with_its_rows_after_a_list_gets_later_rows() -> None:
     document = MarkdownDocument(STYLES)
     for piece in ("- a\n- b\n", "\n|c|d|\n|-|-|\n|1|2|\n", "|3|4|\n", "|5|6|\n"):
         document.feed(piece)
@@ -146,7 +144,7 @@ def test_a_table_that_comes_at_once_after_a_list_gets_its_later_rows() -> None:
     ]
 
 
-def test_a_list_goes_on_with_its_own_numbers() -> None:
+def test_a_list_continues_its_numbers() -> None:
     document = MarkdownDocument(STYLES)
     for piece in ("8. a\n", "1. b\n", "1. c\n", "\ntext\n\n", "1. d"):
         document.feed(piece)
@@ -168,14 +166,14 @@ def test_the_blocks_of_commonmark() -> None:
     ]  # fmt: skip
 
 
-def test_links_say_where_they_lead_and_definitions_stay() -> None:
+def test_links_show_their_address_and_definitions_stay() -> None:
     assert plain("[tea](https://a.b/c) <https://a.b>", 60) == ["tea (https://a.b/c) https://a.b"]
     assert plain("![cup](cup.png) [1]\n\n[1]: https://a.b", 60) == [
         "[cup] (cup.png) [1]", "", "[1]: https://a.b",
     ]  # fmt: skip
 
 
-def test_html_and_entities_are_letters_and_harmless() -> None:
+def test_html_is_text_and_entities_are_printable() -> None:
     assert plain("<b>bold</b> &#x202e;&amp;&#27;", 60) == ["<b>bold</b> &\ufffd"]
 
 
@@ -190,7 +188,7 @@ def test_a_wide_table_wraps_its_cells_and_a_narrow_screen_lists_them() -> None:
     ]  # fmt: skip
 
 
-def test_nesting_without_end_neither_crashes_nor_loses_the_width() -> None:
+def test_deep_nesting_keeps_the_width() -> None:
     assert plain("> " * 500 + "deep", 20)
     assert all(len(line) <= 20 for line in plain("- " * 500 + "deep", 20))
 

@@ -1,4 +1,4 @@
-"""The widget: what is on the screen after streaming, selecting, resizing, another theme."""
+"""The widget after streaming, selecting, resizing, and a change of theme."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.widgets.markdown_view import MarkdownView
 
 
 class Page(App[None]):
-    """Two texts one below the other, in the chat's own looks."""
+    """Two texts with the chat's styles."""
 
     CSS_PATH = "../../../tui/turns.tcss"
 
@@ -42,7 +42,7 @@ def texts(view: MarkdownView) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_streamed_and_shown_at_once_are_the_same_on_the_screen(seed: int) -> None:
+async def test_streamed_text_looks_as_if_drawn_at_once(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - what is random is a test
     document = "".join(chance.choice(PIECES) for _ in range(60))
     page = Page()
@@ -61,7 +61,7 @@ async def test_streamed_and_shown_at_once_are_the_same_on_the_screen(seed: int) 
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_what_is_kept_of_words_that_come_is_what_would_be_drawn(seed: int) -> None:
+async def test_cached_strips_equal_rendered_ones(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - what is random is a test
     document = "".join(chance.choice(PIECES) for _ in range(40))
     page = Page()
@@ -79,7 +79,7 @@ async def test_what_is_kept_of_words_that_come_is_what_would_be_drawn(seed: int)
         assert view._strips
 
 
-async def test_a_resize_wraps_again_and_another_theme_colours_again() -> None:
+async def test_a_resize_wraps_and_a_theme_restyles() -> None:
     page = Page()
     async with page.run_test(size=(60, 20)) as pilot:
         view, _ = views(page)
@@ -97,7 +97,7 @@ async def test_a_resize_wraps_again_and_another_theme_colours_again() -> None:
         assert len(texts(view)) == 6
 
 
-async def test_a_selection_is_copied_without_the_line_ends_that_wrapping_made() -> None:
+async def test_a_selection_is_copied_without_wrapping() -> None:
     page = Page()
     async with page.run_test(size=(20, 20)) as pilot:
         view, _ = views(page)
@@ -120,7 +120,7 @@ async def test_a_selection_is_copied_without_the_line_ends_that_wrapping_made() 
         assert "".join(marked) == "two"
 
 
-async def test_marks_distinguish_without_colour_and_can_be_taken_away() -> None:
+async def test_marks_are_underlined_and_can_be_removed() -> None:
     page = Page()
     async with page.run_test(size=(60, 20)) as pilot:
         view, _ = views(page)
@@ -143,7 +143,7 @@ async def test_marks_distinguish_without_colour_and_can_be_taken_away() -> None:
         assert drawn(view) == before
 
 
-async def test_a_long_text_at_once_is_read_beside_the_loop() -> None:
+async def test_a_long_text_is_parsed_in_a_thread() -> None:
     page = Page()
     async with page.run_test(size=(60, 20)) as pilot:
         view, _ = views(page)
