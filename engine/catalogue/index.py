@@ -202,8 +202,8 @@ def update_index(
 
 def _fill(products: Iterable[Product], draft: Path) -> int:
     with contextlib.closing(_create_database(draft)) as database:
-        titles = TantivyWriter(draft / records.TITLES, records.title_schema())
-        bodies = TantivyWriter(draft / records.BODIES, records.body_schema())
+        titles = TantivyWriter(draft / records.TITLES, records.token_schema(frequencies=True))
+        bodies = TantivyWriter(draft / records.BODIES, records.token_schema(frequencies=False))
         count = 0
         for batch in _batches(products):
             _insert(database, _index_words(batch, count, titles, bodies))

@@ -62,19 +62,11 @@ def rebuild_remedy(folder: Path) -> str:
     return tr("Build it: balcao index trn.json.gz --out {folder}", folder=folder)
 
 
-def title_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
-    """Make the schema of titles: the product's row and its tokens with their frequencies."""
-    return _token_schema("freq")
-
-
-def body_schema() -> Any:  # noqa: ANN401 - tantivy is imported late
-    """Make the schema of descriptions: the product's row and its tokens."""
-    return _token_schema("basic")
-
-
-def _token_schema(index_option: str) -> Any:  # noqa: ANN401 - tantivy is imported late
+def token_schema(*, frequencies: bool) -> Any:  # noqa: ANN401 - tantivy is imported late
+    """Make the schema of titles (with token frequencies) or of descriptions (without)."""
     import tantivy
 
+    index_option = "freq" if frequencies else "basic"
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("row", fast=True, indexed=True)
     builder.add_text_field("words", tokenizer_name=_WHITESPACE, index_option=index_option)
