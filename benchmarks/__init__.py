@@ -1,1 +1,1 @@
-"""What the project's figures were measured with."""
+"""The programs that measure the figures in docs/measurements."""

@@ -1,15 +1,13 @@
-"""`balcao train` against a bare TRL script with the same values: tokens a second, and memory.
+"""Compare speed and memory of `balcao train` with a plain TRL script of the same values.
 
     OMP_NUM_THREADS=1 python -m benchmarks.train [--pairs N] [--steps N]
     python -m benchmarks.train --base models/random-7b/model --recipe seed    on a GPU
 
-Both train an adapter on the same random Llama and the same rows, in a fresh process each time, by
-turns. Tokens a second are those that trl counts, from the end of the first quarter of the steps (in
-which much is done for the first time) to the last; processor time is of the same span and tells
-more where others use the machine. Memory is the process's
-largest resident set, until training has ended; on a GPU, what was reserved of the GPU's. The best
-of all pairs counts for each. What `balcao train` estimates before the start stands beside what it
-then took.
+Both train an adapter on the same random Llama and the same rows, in turn, each time in a new
+process. Tokens per second are those that trl counts, without the first quarter of the steps, which
+initialises much. CPU time covers the same steps and is the better measure on a busy machine. Memory
+is the largest resident set until the end of training; on a GPU, the GPU memory reserved. The best
+of all pairs counts. The estimate of `balcao train` is printed with the result.
 """
 
 from __future__ import annotations
@@ -35,13 +33,13 @@ RECIPES = ROOT / "scripts" / "recipes"
 LEAST_SPEED, MOST_MEMORY = 0.97, 1.05
 ROWS, BATCH = 48, 4
 CHANGES = {"exact": ("learning_rate=1e-3",)}
-"""Of a recipe's values."""
+"""Changes to a recipe's values."""
 _FORM = "What is the description of “{title}”?"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One training: tokens, seconds, seconds of processor time, bytes."""
+class TrainingCost:
+    """The cost of a training: tokens, seconds, CPU seconds, bytes."""
 
     tokens: float
     wall: float
@@ -50,7 +48,7 @@ class Run:
 
 
 def main() -> int:
-    """Measure and print; 1 if a limit is missed."""
+    """Measure and print the results; return 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=36)
@@ -72,36 +70,36 @@ def main() -> int:
             options.base = folder / "base"
             make_base(options.base)
         write_rows(folder / "rows")
-        measured: dict[str, list[Run]] = {"bare": [], "balcao": []}
+        measured: dict[str, list[TrainingCost]] = {"bare": [], "balcao": []}
         for _ in range(options.pairs):
             for who, runs in measured.items():
                 runs.append(child(who, folder, options))
-                print(f"{who:7} {told(runs[-1])}", flush=True)
+                print(f"{who:7} {describe(runs[-1])}", flush=True)
     return report(measured)
 
 
-def report(measured: dict[str, list[Run]]) -> int:
-    """Print the ratios; 1 if a limit is missed."""
+def report(measured: dict[str, list[TrainingCost]]) -> int:
+    """Print the ratios; return 1 if a limit is missed."""
     speed = {who: max(run.tokens / run.wall for run in runs) for who, runs in measured.items()}
     work = {who: max(run.tokens / run.cpu for run in runs) for who, runs in measured.items()}
     peak = {who: min(run.peak for run in runs) for who, runs in measured.items()}
     ratios = [one["balcao"] / one["bare"] for one in (speed, work, peak)]
     print(f"tokens/s                    {ratios[0]:.3f} of bare TRL (at least {LEAST_SPEED})")
-    print(f"tokens/s of processor time  {ratios[1]:.3f} of bare TRL")
+    print(f"tokens/s of CPU time        {ratios[1]:.3f} of bare TRL")
     print(f"peak memory                 {ratios[2]:.3f} of bare TRL (at most {MOST_MEMORY})")
     return int(ratios[0] < LEAST_SPEED or ratios[2] > MOST_MEMORY)
 
 
-def told(run: Run) -> str:
-    """A run in a line."""
+def describe(run: TrainingCost) -> str:
+    """Format a training in a line."""
     return (
-        f"{run.tokens / run.wall:7.1f} tokens/s, {run.tokens / run.cpu:7.1f} of processor time,"
+        f"{run.tokens / run.wall:7.1f} tokens/s, {run.tokens / run.cpu:7.1f} of CPU time,"
         f" {run.tokens:,.0f} tokens in {run.wall:.0f} s, {run.peak / 1e6:,.0f} MB"
     )
 
 
-def child(who: str, folder: Path, options: argparse.Namespace) -> Run:
-    """Train in a fresh process."""
+def child(who: str, folder: Path, options: argparse.Namespace) -> TrainingCost:
+    """Train in a new process."""
     command = [sys.executable, "-m", "benchmarks.train", "--child", who, "--folder", str(folder),
                "--steps", str(options.steps), "--base", str(options.base),
                "--recipe", options.recipe]  # fmt: skip
@@ -113,12 +111,12 @@ def child(who: str, folder: Path, options: argparse.Namespace) -> Run:
         raise SystemExit(f"{who} failed: {done.stderr[-2000:]}")
     for line in done.stderr.splitlines():
         if line.startswith(("memory  ", "time  ")):
-            print(f"  said before: {line}")
-    return Run(**json.loads((folder / f"{who}.json").read_text(encoding="utf-8")))
+            print(f"  estimate: {line}")
+    return TrainingCost(**json.loads((folder / f"{who}.json").read_text(encoding="utf-8")))
 
 
 def timed(file: Path) -> None:
-    """Let `SFTTrainer.train` write what it took."""
+    """Patch `SFTTrainer.train` to write its cost."""
     import torch
     from transformers import TrainerCallback
     from trl import SFTTrainer
@@ -126,23 +124,23 @@ def timed(file: Path) -> None:
     train: Callable[..., Any] = SFTTrainer.train
 
     class Clock(TrainerCallback):  # type: ignore[misc] # untyped library
-        """When the first quarter had ended, and how many tokens it had."""
+        """Record the time and the tokens at the end of the first quarter."""
 
         def __init__(self) -> None:
             self.wall = self.cpu = self.tokens = 0.0
 
         def on_log(self, _args: Any, state: Any, *_: Any, **kept: Any) -> None:  # noqa: ANN401 - untyped
-            """After each step."""
+            """Record them after each step of the first quarter."""
             if state.global_step <= state.max_steps // 4 and "num_tokens" in kept["logs"]:
                 self.wall, self.cpu = time.perf_counter(), time.process_time()
                 self.tokens = kept["logs"]["num_tokens"]
 
-    def measured(self: Any, *args: Any, **named: Any) -> Any:  # noqa: ANN401 - trl's own
+    def measured(self: Any, *args: Any, **named: Any) -> Any:  # noqa: ANN401 - as in trl
         clock = Clock()
         self.add_callback(clock)
         found = train(self, *args, **named)
         last = [entry for entry in self.state.log_history if "num_tokens" in entry][-1]
-        run = Run(
+        run = TrainingCost(
             last["num_tokens"] - clock.tokens,
             time.perf_counter() - clock.wall,
             time.process_time() - clock.cpu,
@@ -157,7 +155,7 @@ def timed(file: Path) -> None:
 
 
 def balcao(rows: Path, base: Path, recipe: str, values: list[str]) -> None:
-    """Train as the command does."""
+    """Train with `balcao train`."""
     from scripts.train import main as train
 
     with tempfile.TemporaryDirectory() as out:
@@ -168,13 +166,13 @@ def balcao(rows: Path, base: Path, recipe: str, values: list[str]) -> None:
 
 
 def bare(rows: Path, base: Path, recipe: str, values: list[str]) -> None:
-    """Train as TRL's own examples do."""
+    """Train as the examples of TRL do."""
     with tempfile.TemporaryDirectory() as out:
         bare_trainer(rows, base, read_recipe(RECIPES / f"{recipe}.toml", values), out).train()
 
 
 def bare_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # noqa: ANN401 - untyped library
-    """The trainer of trl with the recipe's values, on a GPU if there is one."""
+    """Make trl's trainer with the recipe's values, on a GPU if available."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -236,7 +234,7 @@ def bare_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # no
 
 
 def write_rows(folder: Path) -> None:
-    """Rows of the sample catalogue, as `balcao prepare` writes them."""
+    """Write rows of the sample catalogue as `balcao prepare` does."""
     folder.mkdir(parents=True)
     lines = (ROOT / "data" / "sample_catalogue.jsonl").read_text(encoding="utf-8").splitlines()
     products = [one for one in map(json.loads, lines) if len(one["content"]) > 200][:ROWS]
@@ -250,7 +248,7 @@ def write_rows(folder: Path) -> None:
 
 
 def make_base(folder: Path) -> None:
-    """A random Llama of 7 million weights, with a tokenizer of the sample catalogue's words."""
+    """Write a random Llama of 7 million weights and a tokenizer trained on the sample catalogue."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, LlamaTokenizer

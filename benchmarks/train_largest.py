@@ -1,10 +1,9 @@
-"""How many rows at once a GPU trains on: `balcao train`, and bare TRL with the same values.
+"""Measure the largest batch that fits a GPU: `balcao train` and plain TRL with the same values.
 
     python -m benchmarks.train_largest models/random-7b/model --recipe seed [--set NAME=VALUE …]
 
-A whole optimizer step each, on so many copies of one row, halving what lies between the most that
-fit and the fewest that did not. What `balcao train` says beforehand stands below: it tries 1, 2, 4,
-… rows and no more.
+A binary search over the number of copies of one row, with a whole optimizer step for each. The
+estimate of `balcao train` is lower, since it only tries 1, 2, 4, … rows.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ MOST = 2048
 
 
 def main() -> None:
-    """Try, and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base", type=Path)
     parser.add_argument("--recipe", default="seed", help="one of scripts/recipes")
@@ -57,7 +56,7 @@ def balcao_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # 
 
 
 def largest(who: str, trainer: Any, recipe: Recipe) -> None:  # noqa: ANN401 - untyped library
-    """Print how many rows fit, and what a step on them takes."""
+    """Print how many rows fit, and the speed and memory of a step on them."""
     import torch
 
     trainer.create_optimizer()
@@ -91,7 +90,7 @@ def largest(who: str, trainer: Any, recipe: Recipe) -> None:  # noqa: ANN401 - u
 
 
 def stepping(trainer: Any, row: Any) -> Callable[[int], None]:  # noqa: ANN401 - untyped library
-    """Makes a whole step on so many copies of a row, as the trainer makes one."""
+    """Return a function that makes a whole training step on copies of `row`."""
     import torch
 
     trainer.model.train()
@@ -100,7 +99,7 @@ def stepping(trainer: Any, row: Any) -> Callable[[int], None]:  # noqa: ANN401 -
     device = trainer.model.device.type
 
     def step(count: int) -> None:
-        batch = trainer._prepare_inputs(trainer.data_collator([row] * count))  # noqa: SLF001 - as it does itself
+        batch = trainer._prepare_inputs(trainer.data_collator([row] * count))  # noqa: SLF001 - as in the trainer
         with torch.autocast(device, torch.bfloat16):
             loss = trainer.compute_loss(trainer.model, batch)
         loss.backward()
