@@ -19,7 +19,7 @@ from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.chat.answer import PendingAnswer
 from engine.chat.open import open_catalogue
-from engine.config.settings import Settings, load
+from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.events import Answered, Loading
 from engine.core.files import Manifest, describe_file, read_manifest, write_manifest
@@ -60,13 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="see `balcao engines`; ID:memory asks without the record, ID or ID:grounded with it."
         " The report compares the others with the first",
     )
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        required=True,
-        help="folder for the answers and report.md, .json, .html",
-    )
+    add("--out", type=Path, metavar="DIR", required=True, help="folder for answers and reports")
     add("--limit", type=_positive, metavar="N", help="questions from each group (default: all)")
     add(
         "--trained",
@@ -84,12 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="questions at once to an OpenAI-compatible server (default: 8)",
     )
-    add(
-        "--price",
-        type=_price,
-        metavar="IN,OUT",
-        help="US dollars for a million tokens sent and received, for the cost estimate",
-    )
+    add("--price", type=_price, metavar="IN,OUT", help="USD per million tokens sent and received")
     add("--yes", action="store_true", help="do not ask before using remote engines")
     add("--json", action="store_true", help="print the figures as JSON")
     return parser
@@ -106,24 +95,28 @@ def _run(options: argparse.Namespace) -> int:
     _check_out(options.out)
     settings = load(flags={"catalogue": options.catalogue})
     with closing(open_catalogue(settings)) as catalogue:
-        targets = parse_targets(options.engines, Registry(settings), _identify(catalogue))
-        trained = _find_trained(options)
-        questions = _questions(options, trained, catalogue)
-        with closing(AnswerFile(options.out)) as answers:
-            jobs = pending(targets, questions, answers)
-            if jobs and not _may_ask(jobs, targets, settings, options):
-                return INTERRUPTED
-            result = _answer(jobs, answers, settings, catalogue, options.concurrency)
-            with ProgressLine(sys.stderr) as line:
-                made = report.gather(
-                    targets,
-                    questions,
-                    answers,
-                    knows_trained=trained is not None,
-                    on_progress=line.show,
-                )
-        files = render.write(made, options.out)
-        write_manifest(options.out, _manifest(options, trained, made))
+        return _evaluate(options, Registry(settings), catalogue)
+
+
+def _evaluate(options: argparse.Namespace, registry: Registry, catalogue: Retriever) -> int:
+    targets = parse_targets(options.engines, registry, _identify(catalogue))
+    trained = _find_trained(options)
+    questions = _questions(options, trained, catalogue)
+    with closing(AnswerFile(options.out)) as answers:
+        jobs = pending(targets, questions, answers)
+        if jobs and not _may_ask(jobs, targets, registry, options):
+            return INTERRUPTED
+        result = _answer(jobs, answers, registry, catalogue, options.concurrency)
+        with ProgressLine(sys.stderr) as line:
+            made = report.gather(
+                targets,
+                questions,
+                answers,
+                knows_trained=trained is not None,
+                on_progress=line.show,
+            )
+    files = render.write(made, options.out)
+    write_manifest(options.out, _manifest(options, trained, made))
     _print_result(made, files, result, as_json=options.json)
     return FAILED if result.failed or result.skipped else DONE
 
@@ -165,10 +158,9 @@ def _questions(
 
 
 def _may_ask(
-    jobs: _Jobs, targets: Sequence[Target], settings: Settings, options: argparse.Namespace
+    jobs: _Jobs, targets: Sequence[Target], registry: Registry, options: argparse.Namespace
 ) -> bool:
     """Check that every engine is ready, and confirm the cost of the remote ones."""
-    registry = Registry(settings)
     costs = []
     for target in targets:
         questions = [question for one, question in jobs if one.key == target.key]
@@ -190,19 +182,18 @@ def _may_ask(
 
 
 def _answer(
-    jobs: _Jobs, answers: AnswerFile, settings: Settings, catalogue: Retriever, concurrency: int
+    jobs: _Jobs, answers: AnswerFile, registry: Registry, catalogue: Retriever, concurrency: int
 ) -> RunResult:
     try:
-        return asyncio.run(_answer_all(jobs, answers, settings, catalogue, concurrency))
+        return asyncio.run(_answer_all(jobs, answers, registry, catalogue, concurrency))
     except KeyboardInterrupt:
         say("The answers so far are saved. To continue, run the same command.")
         raise
 
 
 async def _answer_all(
-    jobs: _Jobs, answers: AnswerFile, settings: Settings, catalogue: Retriever, concurrency: int
+    jobs: _Jobs, answers: AnswerFile, registry: Registry, catalogue: Retriever, concurrency: int
 ) -> RunResult:
-    registry = Registry(settings)
     with ProgressLine(sys.stderr) as line:
 
         async def ask(target: Target, question: Question) -> Answer:

@@ -51,7 +51,7 @@ def test_searching(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> No
 
 
 @pytest.mark.usefixtures("numbers")
-def test_a_backup_and_back(
+def test_export_and_import(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     code, out, _ = run(capsys, "export")

@@ -1,4 +1,4 @@
-"""Rows and settings for evaluations, and a server whose answers hang on the question alone."""
+"""Rows and settings for evaluations, and a server whose answers depend only on the question."""
 
 from __future__ import annotations
 

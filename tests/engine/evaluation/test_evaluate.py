@@ -1,4 +1,4 @@
-"""`balcao evaluate` as it is called: reports, going on after a kill, refusals to start."""
+"""The command `balcao evaluate`: reports, continuing after a kill, errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def without_speed(folder: Path) -> tuple[dict[str, Any], str, str]:
     return data, markdown, html
 
 
-def test_the_catalogue_is_word_for_word_and_says_no(
+def test_the_catalogue_answers_word_for_word_and_refuses_invented_titles(
     rows: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -79,7 +79,7 @@ def test_the_catalogue_is_word_for_word_and_says_no(
     assert made["settings"]["engines"]["catalogue"]["catalogue"]["inputs"][0]["sha256"]
 
 
-def test_a_second_run_asks_nothing_and_a_larger_one_only_what_is_new(
+def test_a_second_run_asks_only_new_questions(
     rows: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = arguments(rows, sample, tmp_path / "out", "--engines", "catalogue", "--limit")
@@ -95,7 +95,7 @@ def test_a_second_run_asks_nothing_and_a_larger_one_only_what_is_new(
     assert answers.read_bytes().count(b"\n") == 60
 
 
-async def test_killed_and_run_again_the_report_is_that_of_an_undisturbed_run(
+async def test_an_interrupted_run_gives_the_same_report(
     rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote(server.url, monkeypatch)
@@ -128,7 +128,7 @@ def _answers(folder: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-async def test_a_server_that_fails_is_exit_1_and_asked_again(
+async def test_a_failing_server_exits_1_and_is_asked_again(
     rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote(server.url, monkeypatch)
@@ -149,7 +149,7 @@ async def test_a_server_that_fails_is_exit_1_and_asked_again(
     assert (code, report["missing"], sum(one["failed"] for one in report["figures"])) == (0, 0, 0)
 
 
-def test_a_remote_engine_is_asked_only_with_leave(
+def test_a_remote_engine_needs_confirmation(
     rows: Path,
     sample: Path,
     tmp_path: Path,
@@ -174,7 +174,7 @@ def test_a_remote_engine_is_asked_only_with_leave(
     assert 60 * 50 < tokens < 60 * 150
 
 
-def test_on_a_terminal_leave_is_asked_for(
+def test_a_terminal_shows_the_confirmation(
     rows: Path, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BALCAO_ENGINES__OPENAI__MODEL", "some-model")
@@ -203,7 +203,7 @@ def test_on_a_terminal_leave_is_asked_for(
         (["--engines", "catalogue", "--catalogue", "docs"], 1, "balcao index"),
     ],
 )
-def test_what_cannot_start(
+def test_errors_before_the_first_question(
     rows: Path,
     sample: Path,
     tmp_path: Path,

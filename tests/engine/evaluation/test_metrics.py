@@ -1,4 +1,4 @@
-"""The measures against published examples, the reference libraries, and a table made by hand."""
+"""Scores against published examples, the reference libraries and values computed by hand."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_rouge_l_published(answer: str, record: str, precision: float, recall: f
 @pytest.mark.parametrize(
     ("answer", "record", "expected"),
     [
-        # sacrebleu's own tests of sentences, those on which smoothing has no bearing.
+        # sacrebleu's own sentence tests that do not depend on smoothing.
         (
             "Co nás nejvíc trápí, protože lékaři si vybírají, kdo bude žít a kdo zemře.",
             "Nejvíce smutní jsme z toho, že musíme rozhodovat o tom, kdo bude žít a kdo zemře.",
@@ -90,7 +90,7 @@ def test_chrf_published(answer: str, record: str, expected: float) -> None:
     assert chrf(answer, record) * 100 == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_reference_libraries_say_the_same(records: list[str]) -> None:
+def test_the_reference_libraries_agree(records: list[str]) -> None:
     scorer, reference = RougeScorer(["rougeL"]), CHRF()
     rng = random.Random(4)  # noqa: S311 - repeatable
     for _ in range(60):
@@ -117,7 +117,9 @@ TABLE = [
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_by_hand(row: tuple[str, bool, bool, float, float, float, int, int]) -> None:
+def test_scores_computed_by_hand(
+    row: tuple[str, bool, bool, float, float, float, int, int],
+) -> None:
     answer, whole, cut, precision, recall, faithful, number, made_up = row
     found = score_text(answer, RECORD)
     assert (found.word_for_word, found.cut_off) == (whole, cut)
@@ -127,7 +129,7 @@ def test_by_hand(row: tuple[str, bool, bool, float, float, float, int, int]) -> 
 
 
 @pytest.mark.parametrize("answer", ["", "  \n", "…"])
-def test_nothing_said_is_nothing_given(answer: str) -> None:
+def test_an_empty_answer_scores_nothing(answer: str) -> None:
     found = score_text(answer, RECORD)
     assert (found.word_for_word, found.rouge_l, found.fidelity) == (
         False,
@@ -137,14 +139,14 @@ def test_nothing_said_is_nothing_given(answer: str) -> None:
     assert score_text(RECORD, "") == AnswerScores()
 
 
-def test_a_cut_off_answer_has_five_words_and_is_not_whole() -> None:
+def test_a_cut_off_answer_has_at_least_five_words() -> None:
     assert is_cut_off("Folds flat. Holds 110 kg", RECORD)
     assert not is_cut_off("Folds flat. Holds 110", RECORD)
     assert not is_cut_off(RECORD, RECORD)
     assert not is_cut_off("Folds flat. Holds 110 kg and more", RECORD)
 
 
-def test_the_longest_record_is_measured() -> None:
+def test_the_longest_record_is_scored_quickly() -> None:
     # rouge-score's own table would have 600 million cells here.
     record = " ".join(f"word{number % 977}" for number in range(30_000))
     assert rouge_l(" ".join(record.split()[:20_000]), record).recall == pytest.approx(2 / 3)
@@ -169,7 +171,7 @@ def test_support_counts_neighbours() -> None:
     ]
 
 
-def test_sentences_of_other_records_are_invented(records: list[str]) -> None:
+def test_sentences_of_other_records_are_unsupported(records: list[str]) -> None:
     rng = random.Random(2)  # noqa: S311 - repeatable
     foreign = own = missed = alarms = 0
     for number, record in enumerate(records):
@@ -215,11 +217,11 @@ def test_refusals(text: str) -> None:
         "",
     ],
 )
-def test_what_is_no_refusal(text: str) -> None:
+def test_answers_that_are_not_refusals(text: str) -> None:
     assert not is_refusal(text)
 
 
-def test_no_record_of_the_sample_reads_as_a_refusal(records: list[str]) -> None:
+def test_few_records_read_like_a_refusal(records: list[str]) -> None:
     taken = [text for text in records if is_refusal(text)]
     assert len(taken) <= len(records) * 0.01, taken
 
@@ -227,7 +229,7 @@ def test_no_record_of_the_sample_reads_as_a_refusal(records: list[str]) -> None:
 @pytest.mark.parametrize(
     "answer", [*(row[0] for row in TABLE), "", " ", "flat Folds. [/b] 110", "…beech … beech!"]
 )
-def test_marks_are_the_whole_answer_and_agree_with_fidelity(answer: str) -> None:
+def test_spans_cover_the_answer_and_agree_with_fidelity(answer: str) -> None:
     found = spans(answer, RECORD)
     assert "".join(text for text, _ in found) == answer
     assert all(one.quoted != other.quoted for one, other in pairwise(found))
@@ -240,7 +242,7 @@ def words_and_marks(text: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", text)
 
 
-def test_missing_packages_are_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_reported_with_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics.check_packages()
     monkeypatch.setattr(metrics, "_PACKAGES", {"no_such_package": "no-such-package"})
     with pytest.raises(BalcaoError, match="pip install no-such-package") as told:
@@ -248,7 +250,7 @@ def test_missing_packages_are_told_with_the_command(monkeypatch: pytest.MonkeyPa
     assert sys.executable in told.value.remedy
 
 
-def test_nothing_heavy_is_loaded_by_the_command() -> None:
+def test_the_command_imports_no_heavy_package() -> None:
     script = (
         "import sys, scripts.evaluate\n"
         "print(sorted({n.split('.')[0] for n in sys.modules} & {'rouge_score', 'sacrebleu', 'nltk',"

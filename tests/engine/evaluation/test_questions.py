@@ -1,4 +1,4 @@
-"""Rows read back as questions, samples by hash, and titles that nobody has."""
+"""Rows read as questions, samples by hash and invented titles."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_title_of_every_wording(title: str, form: str) -> None:
     assert title_of(form.format(title=title)) == title
 
 
-def test_what_prepare_writes_is_read(tmp_path: Path) -> None:
+def test_rows_of_prepare_are_read(tmp_path: Path) -> None:
     prepare(sample_source(), tmp_path / "rows", PrepareConfig(forms=3))
     rows = [
         row
@@ -73,7 +73,7 @@ def test_a_grounded_row_is_asked_without_its_record(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_shown_with_its_record_is_neither_learned_nor_new(tmp_path: Path) -> None:
+def test_a_grounded_training_row_is_neither_trained_nor_untrained(tmp_path: Path) -> None:
     shown = Product("1", "Oak Gall Ink", "Black.\n\nVery.")
     lines = [
         row_line("A", "One.", "Describe {title}"),
@@ -88,7 +88,7 @@ def test_what_was_shown_with_its_record_is_neither_learned_nor_new(tmp_path: Pat
     }  # fmt: skip
 
 
-def test_bad_lines_are_left_out_and_a_foreign_file_is_told(tmp_path: Path) -> None:
+def test_bad_lines_are_skipped_and_other_files_rejected(tmp_path: Path) -> None:
     good = row_line("A", "One.", "{title}")
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"messages": 3}\n\n\xff\n' + f"{good}\n{good[:40]}".encode())
@@ -123,7 +123,7 @@ def test_a_product_is_asked_for_once(tmp_path: Path) -> None:
     assert len(sample_questions(tmp_path / "test.jsonl", None, None, 0)[0]) == 1
 
 
-def test_a_small_sample_is_part_of_a_large_one_and_spread(tmp_path: Path) -> None:
+def test_a_small_sample_is_part_of_a_larger_one(tmp_path: Path) -> None:
     pairs = [(f"Title {number:05}", f"Text {number}.") for number in range(5000)]
     data = write(tmp_path / "test.jsonl", pairs)
     small, titles = sample_questions(data, None, 100, 0)
@@ -173,7 +173,7 @@ def test_a_title_that_may_mean_a_product_is_not_absent() -> None:
     assert not is_absent("!?", Decision(Status.NONE))
 
 
-def test_a_catalogue_that_has_everything_ends_the_search() -> None:
+def test_inventing_ends_if_the_catalogue_has_every_title() -> None:
     def find(title: str) -> Decision:
         return Decision(Status.EXACT, (Hit(Product("1", title, ""), 1.0),))
 

@@ -1,4 +1,4 @@
-"""The report: right figures, safe text, one file that loads nothing."""
+"""The report: correct figures, inert text, one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -101,15 +101,15 @@ def test_figures(report: Report) -> None:
     assert report.missing == 1
 
 
-def test_differences_are_against_the_first_and_in_pairs(report: Report) -> None:
-    # The one fresh question failed for the first engine, so that there is no pair of it.
+def test_differences_compare_pairs_with_the_first_target(report: Report) -> None:
+    # The one fresh question failed for the first engine, so it makes no pair.
     (apart,) = report.differences
     assert (apart.target, apart.group) == ("catalogue", Group.TRAINED)
     assert apart.word_for_word
     assert (apart.word_for_word.mean, apart.word_for_word.number) == (0.75, 4)
 
 
-def test_speed_leaves_the_counters_own_words_out(report: Report) -> None:
+def test_speed_ignores_answers_without_a_model(report: Report) -> None:
     base, catalogue = report.speed
     assert (base.answers, catalogue.answers) == (5, 5)
     assert base.first_token_median == 100.0
@@ -127,7 +127,7 @@ def test_speed_leaves_the_counters_own_words_out(report: Report) -> None:
         ({"text": "We don't have secrets, says this book about oak"}, Verdict.ANSWERED),
     ],
 )
-def test_judging(bench: Bench, given: dict[str, object], outcome: Verdict) -> None:
+def test_verdicts(bench: Bench, given: dict[str, object], outcome: Verdict) -> None:
     record = "We don't have secrets, says this book about oak and iron."
     one = make_question(Group.TRAINED, QuestionRow("Q", "Q", record))
     base = bench.targets("base:memory")[0]
@@ -186,7 +186,7 @@ def test_markdown_shows_foreign_text_as_text(report: Report) -> None:
     assert markdown.index("## Speed") == markdown.rindex("## ")
 
 
-def test_examples_are_ten_a_group_and_stand_side_by_side(bench: Bench) -> None:
+def test_ten_examples_of_each_group_with_every_target(bench: Bench) -> None:
     one, other = bench.targets("base:memory,lora:memory")
     with bench.answers() as answers:
         for asked in (one, other):
@@ -236,7 +236,7 @@ def test_plots_are_svg_within_their_bounds(
         assert top + float(mark.get("height") or 0) <= 142.1
 
 
-def test_an_older_report_is_rendered() -> None:
+def test_a_report_of_an_earlier_version_is_rendered() -> None:
     """The example in docs/ was written by an earlier version; its pages are made from it."""
     folder = Path(__file__).parents[3] / "docs" / "example-report"
     stored = (folder / "report.json").read_bytes()

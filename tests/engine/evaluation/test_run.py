@@ -1,4 +1,4 @@
-"""Asking: many questions at once within a server's limit, failures, and the time left."""
+"""Runs: concurrency within a server's limit, failures, progress."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_everything_is_asked_once(bench: Bench) -> None:
     assert len(ask.asked) == 300
 
 
-async def test_local_engines_take_turns_and_remote_ones_do_not(bench: Bench) -> None:
+async def test_local_engines_take_turns_and_remote_ones_run_concurrently(bench: Bench) -> None:
     local = Asking(0.001)
     await go(bench, local, "base:memory,lora:memory")
     assert local.most == 1
@@ -87,13 +87,13 @@ async def test_local_engines_take_turns_and_remote_ones_do_not(bench: Bench) -> 
     assert both.most == 9
 
 
-async def test_what_failed_is_asked_again(bench: Bench) -> None:
+async def test_failed_questions_are_asked_again(bench: Bench) -> None:
     first = await go(bench, Asking(fails=lambda number: number % 3 == 0))
     assert first == RunResult(67, 33, 0, "It broke.")
     assert await go(bench, Asking()) == RunResult(33, 0, 0)
 
 
-async def test_an_engine_that_only_fails_is_given_up_and_the_others_go_on(bench: Bench) -> None:
+async def test_an_engine_that_only_fails_is_skipped(bench: Bench) -> None:
     ask = Asking(fails=lambda number: number <= 30)
     outcome = await go(bench, ask, "base:memory,lora:memory")
     fails = 2 * MAX_FAILURES
@@ -104,7 +104,7 @@ async def test_an_engine_that_only_fails_is_given_up_and_the_others_go_on(bench:
     )
 
 
-async def test_stopping_keeps_what_came(bench: Bench) -> None:
+async def test_cancelling_keeps_saved_answers(bench: Bench) -> None:
     ask = Asking(0.01)
     task = asyncio.ensure_future(go(bench, ask, "openai:memory", width=4))
     await ask.twenty.wait()
@@ -117,7 +117,7 @@ async def test_stopping_keeps_what_came(bench: Bench) -> None:
     assert await go(bench, Asking(), "openai:memory") == RunResult(100 - there, 0, 0)
 
 
-async def test_a_disk_that_is_full_ends_the_run_and_keeps_what_came(bench: Bench) -> None:
+async def test_a_full_disk_ends_the_run_and_keeps_saved_answers(bench: Bench) -> None:
     ask = Asking(0.01)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
@@ -132,7 +132,7 @@ async def test_a_disk_that_is_full_ends_the_run_and_keeps_what_came(bench: Bench
     assert await go(bench, Asking(), "openai:memory") == RunResult(100 - there, 0, 0)
 
 
-async def test_a_hundred_at_once_within_a_servers_limit(
+async def test_a_hundred_concurrent_questions_respect_the_servers_limit(
     bench: Bench, server: Server, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = Limited(25, echo(0.005))
@@ -161,7 +161,7 @@ async def test_a_hundred_at_once_within_a_servers_limit(
     assert all("something" in text for text in texts)
 
 
-def test_the_time_left() -> None:
+def test_progress_is_the_share_of_the_time() -> None:
     now = [100.0]
     told: list[Progress] = []
     lanes = {"": ["slow"] * 3 + ["other"] * 2, "remote": ["fast"] * 10}
@@ -171,7 +171,7 @@ def test_the_time_left() -> None:
     assert told[-1] == Progress("1 of 15 answers, slow", None)
     now[0] += 2
     meter.count("remote", "fast")
-    # One fast answer took 22 s, so the nine others are expected to: 198 s beside 4 * 20 s.
+    # One fast answer took 22 s, so the nine others are expected to: 198 s next to 4 * 20 s.
     assert told[-1].fraction == pytest.approx(22 / (22 + 198))
     for _ in range(9):
         meter.count("remote", "fast")

@@ -1,4 +1,4 @@
-"""Conversations on disk: what was acknowledged is there, whatever happens."""
+"""Saved conversations survive whatever happens."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "conversations.db"
 
 
-def test_a_conversation_comes_back_whole(file: Path) -> None:
+def test_a_conversation_is_loaded_as_it_was_saved(file: Path) -> None:
     store, conversation = ConversationStore(file), Conversation()
     first = store.begin(conversation, "What is it?", replace(ANSWER, text=""))
     store.update(first, ANSWER, finished=True)
@@ -91,7 +91,7 @@ def test_many_threads_and_two_stores_lose_nothing(file: Path) -> None:
         store.close()
 
 
-def test_a_killed_program_loses_nothing_that_was_acknowledged(file: Path) -> None:
+def test_a_killed_program_loses_no_saved_question(file: Path) -> None:
     script = """
 import sys
 from pathlib import Path
@@ -115,7 +115,7 @@ for number in range(100000):
     store.close()
 
 
-def test_a_file_that_is_no_database(file: Path) -> None:
+def test_a_file_that_is_not_a_database(file: Path) -> None:
     file.parent.mkdir()
     file.write_text("not a database, but long enough to be looked at as one" * 40)
     with pytest.raises(StoreError, match="Cannot save"):
@@ -131,7 +131,7 @@ def test_a_database_of_a_newer_program(file: Path) -> None:
         ConversationStore(file)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
         ConversationStore(tmp_path / "file" / "conversations.db")

@@ -1,4 +1,4 @@
-"""Two programs at once, kills, a disk that is full or may not be written."""
+"""Two programs at once, kills, full and read-only disks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_two_chats_in_the_same_conversation_lose_nothing(tmp_path: Path) -> None
     sound(file)
 
 
-def test_a_long_import_and_a_chat_do_not_stop_each_other(tmp_path: Path) -> None:
+def test_a_long_import_and_a_chat_do_not_block_each_other(tmp_path: Path) -> None:
     file = tmp_path / "c.db"
     with closing(ConversationStore(tmp_path / "other.db")) as other:
         for number in range(60):
@@ -55,7 +55,7 @@ def test_a_long_import_and_a_chat_do_not_stop_each_other(tmp_path: Path) -> None
     assert lost(file, lines) == []
 
 
-def test_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def test_kills_at_random_moments_lose_nothing_saved(tmp_path: Path) -> None:
     file, draw = tmp_path / "c.db", random.Random(5)  # noqa: S311 - moments, not secrets
     ConversationStore(file).close()
     lines: list[str] = []
@@ -93,7 +93,7 @@ def fill(disk: Path) -> Path:
     return filler
 
 
-async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
+async def test_a_full_disk_is_reported_and_the_turn_saved_later(
     small_disk: Path, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(small_disk))
@@ -135,7 +135,7 @@ async def test_a_full_disk_is_told_and_what_was_said_is_kept_later(
 
 
 @pytest.mark.parametrize("left", [False, True], ids=["closed", "killed"])
-async def test_a_disk_that_may_not_be_written_is_read(
+async def test_a_read_only_disk_is_read(
     small_disk: Path, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch, *, left: bool
 ) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(small_disk))
@@ -143,7 +143,7 @@ async def test_a_disk_that_may_not_be_written_is_read(
     with closing(ConversationStore(file)) as store:
         number = said_in(store, Conversation(), "first", "a lighthouse")
         beside = {path: path.read_bytes() for path in file.parent.glob("*.db-*")}
-    if left:  # what SQLite keeps beside a file that is open, or was when its program was killed
+    if left:  # the files that a killed program leaves with its database
         for path, held in beside.items():
             path.write_bytes(held)
     remount = ["mount", "-o", "remount,ro", str(small_disk)]

@@ -1,4 +1,4 @@
-"""What is done with kept conversations: found, renamed, deleted, forked, gone on with."""
+"""Saved conversations are found, renamed, deleted, forked and continued."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def in_brackets(marked: Highlighted) -> str:
     return "".join(f"[{words}]" if hit else words for words, hit in marked)
 
 
-def test_questions_answers_and_titles_are_found_with_accents_folded(
+def test_questions_answers_and_titles_are_found_without_accents(
     store: ConversationStore,
 ) -> None:
     first = said(store, "Qual balcão?", "Um de madeira.")
@@ -86,12 +86,12 @@ def test_questions_answers_and_titles_are_found_with_accents_folded(
     ['"', "'", "*", "a OR", "NOT", "NEAR(a b", "question:tin", "^tin", "-tin", "{tin}", "+", "—",
      "(", "tin\x00", "tin*tin", 'tin" OR "', "🙂", "\ud800", "a" * 5000, "tin " * 500],
 )  # fmt: skip
-def test_what_is_typed_is_never_syntax(store: ConversationStore, text: str) -> None:
+def test_a_search_contains_no_syntax(store: ConversationStore, text: str) -> None:
     said(store, "The Tin Lighthouse", "It stands.")
     store.search(text)
 
 
-def test_words_that_are_operators_elsewhere_are_words(store: ConversationStore) -> None:
+def test_operators_are_words(store: ConversationStore) -> None:
     said(store, "To be or not to be", "Near enough.")
     said(store, "To be", "Far.")
     assert len(store.search("be OR")) == 1
@@ -100,7 +100,7 @@ def test_words_that_are_operators_elsewhere_are_words(store: ConversationStore) 
     assert len(store.search("… — !")) == 2  # no word in it: everything
 
 
-def test_what_an_answer_has_become_is_found(store: ConversationStore) -> None:
+def test_the_current_text_of_an_answer_is_found(store: ConversationStore) -> None:
     conversation = Conversation()
     answer = store.begin(conversation, "question", replace(ANSWER, text=""))
     store.update(answer, replace(ANSWER, text="lighthouse"), finished=False)
@@ -116,7 +116,7 @@ def test_a_common_word_is_found_in_the_latest_conversations(store: ConversationS
     assert found == [numbers[3], numbers[11], numbers[10]]
 
 
-def test_the_list_goes_on_where_it_ended(store: ConversationStore) -> None:
+def test_the_list_continues_after_an_entry(store: ConversationStore) -> None:
     numbers = [said(store, f"q {number}", "a") for number in range(7)]
     seen = store.latest(3)
     while more := store.latest(3, after=seen[-1]):
@@ -135,7 +135,7 @@ def test_renaming(store: ConversationStore) -> None:
     assert store.latest()[0].title == "(untitled)"
 
 
-def test_deleting_and_bringing_back_in_turn(file: Path) -> None:
+def test_deleting_and_undeleting(file: Path) -> None:
     store = ConversationStore(file)
     first, second, third = (said(store, f"word {number}", "a") for number in range(3))
     store.delete(first)
@@ -160,7 +160,7 @@ def test_deleting_and_bringing_back_in_turn(file: Path) -> None:
     database.close()
 
 
-def test_no_word_of_what_was_deleted_stays_in_the_file(file: Path) -> None:
+def test_deleted_words_are_erased_from_the_file(file: Path) -> None:
     store = ConversationStore(file)
     said(store, "what stays", "words")
     number = said(store, "xyzzyplugh", "frobozzmagic")
@@ -177,7 +177,7 @@ def found_in(file: Path) -> set[bytes]:
     return {word for word in (b"xyzzyplugh", b"frobozzmagic") if word in file.read_bytes()}
 
 
-def test_a_number_is_never_given_twice(file: Path) -> None:
+def test_ids_are_never_reused(file: Path) -> None:
     store = ConversationStore(file)
     number = said(store, "one", "a")
     store.delete(number)
@@ -187,7 +187,7 @@ def test_a_number_is_never_given_twice(file: Path) -> None:
     store.close()
 
 
-def test_what_a_killed_program_had_deleted_is_purged_after_a_day(file: Path) -> None:
+def test_deletions_of_a_killed_program_are_purged_after_a_day(file: Path) -> None:
     store = ConversationStore(file)
     old, new = said(store, "old", "a"), said(store, "new", "b")
     store.delete(old)
@@ -203,7 +203,7 @@ def test_what_a_killed_program_had_deleted_is_purged_after_a_day(file: Path) -> 
     store.close()
 
 
-def test_a_conversation_deleted_by_another_program_is_kept_again(file: Path) -> None:
+def test_a_conversation_deleted_by_another_program_is_saved_again(file: Path) -> None:
     mine, other = ConversationStore(file), ConversationStore(file)
     conversation = Conversation()
     number = said_in(mine, conversation, "first", "one", "another")
@@ -224,7 +224,7 @@ def test_a_conversation_deleted_by_another_program_is_kept_again(file: Path) -> 
     mine.close()
 
 
-def test_an_answer_of_a_purged_conversation_is_told_as_not_kept(file: Path) -> None:
+def test_an_answer_of_a_purged_conversation_raises(file: Path) -> None:
     mine, other = ConversationStore(file), ConversationStore(file)
     conversation = Conversation()
     answer = mine.begin(conversation, "first", ANSWER)
@@ -236,7 +236,7 @@ def test_an_answer_of_a_purged_conversation_is_told_as_not_kept(file: Path) -> N
     mine.close()
 
 
-def test_forking_copies_the_turns_up_to_there(store: ConversationStore) -> None:
+def test_forking_copies_the_first_turns(store: ConversationStore) -> None:
     conversation = Conversation()
     number = said_in(store, conversation, "one", "a", "b")
     said_in(store, conversation, "two", "c")
@@ -265,7 +265,7 @@ def test_forking_copies_the_turns_up_to_there(store: ConversationStore) -> None:
     assert store.count() == 1
 
 
-def test_the_answer_that_was_chosen_comes_back_in_its_place(store: ConversationStore) -> None:
+def test_the_chosen_answer_is_loaded_at_its_place(store: ConversationStore) -> None:
     number = said(store, "q", "first", "second", "third")
     (turn,) = store.open(number).turns
     assert turn.answer is not None
@@ -288,7 +288,7 @@ def test_the_answer_that_was_chosen_comes_back_in_its_place(store: ConversationS
     assert [message.content for message in Conversation(turns=[turn]).messages()][1] == "third"
 
 
-def test_turns_that_could_not_be_kept_are_kept_later(store: ConversationStore) -> None:
+def test_unsaved_turns_are_saved_later(store: ConversationStore) -> None:
     lost = Turn("lost", replace(ANSWER, text="found"), [replace(ANSWER, text="twice")], 1)
     conversation = Conversation(turns=[lost])
     said_in(store, conversation, "next", "n")
@@ -305,7 +305,7 @@ def test_turns_that_could_not_be_kept_are_kept_later(store: ConversationStore) -
     ]  # fmt: skip
 
 
-def test_an_answer_of_which_only_the_beginning_was_kept_is_kept_whole_later(
+def test_an_unfinished_answer_is_completed_later(
     store: ConversationStore,
 ) -> None:
     conversation = Conversation()

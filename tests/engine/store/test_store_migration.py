@@ -1,4 +1,4 @@
-"""A database that an earlier version of the program wrote comes to the newest shape whole."""
+"""A database of an earlier version is migrated without loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 
 WRITTEN = Path(__file__).with_name("store_of_step_1.sql")
-"""What the first version of the program wrote, as SQLite's own dump."""
+"""A dump of a database from the first version of the program."""
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "conversations.db"
 
 
-def test_everything_is_there_and_found(file: Path) -> None:
+def test_everything_is_migrated_and_found(file: Path) -> None:
     store = ConversationStore(file)
     assert [(entry.id, entry.title, entry.turns) for entry in store.latest()] == [
         (2, "O Jardim de Inverno", 1),
@@ -45,7 +45,7 @@ def test_everything_is_there_and_found(file: Path) -> None:
     store.close()
 
 
-def test_it_is_gone_on_with(file: Path) -> None:
+def test_a_migrated_conversation_continues(file: Path) -> None:
     store = ConversationStore(file)
     conversation = store.open(1)
     store.begin(conversation, "a new one", ANSWER)
@@ -66,7 +66,7 @@ def test_it_is_gone_on_with(file: Path) -> None:
     database.close()
 
 
-def test_two_programs_that_start_at_once_take_each_step_once(file: Path) -> None:
+def test_two_programs_that_start_at_once_migrate_once(file: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(ConversationStore, [file] * 4))
     assert [len(store.search("balcao")) for store in stores] == [1] * 4
@@ -74,7 +74,7 @@ def test_two_programs_that_start_at_once_take_each_step_once(file: Path) -> None
         store.close()
 
 
-def test_a_step_that_fails_leaves_what_was(file: Path) -> None:
+def test_a_failed_migration_changes_nothing(file: Path) -> None:
     database = sqlite3.connect(file)
     database.execute("CREATE TABLE titled (a)")  # stands where a later step wants its own
     database.commit()

@@ -1,4 +1,4 @@
-"""Confidence intervals against published values and against what must hold."""
+"""Confidence intervals against published values."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert bootstrap(values, seed=1) == bootstrap(values, seed=1) != bootstrap(values, seed=2)
 
 
-def test_values_that_do_not_differ_and_no_values() -> None:
+def test_equal_values_and_no_values() -> None:
     assert bootstrap([0.25] * 7) == (0.25, 0.25, 0.25, 7)
     assert bootstrap([]) is None
     assert wilson([]) is None
 
 
-def test_many_values_do_not_fill_the_memory() -> None:
+def test_many_values_need_little_memory() -> None:
     found = bootstrap([float(number % 2) for number in range(40_000)])
     assert found is not None
     assert 0.49 < found.low < found.mean < found.high < 0.51

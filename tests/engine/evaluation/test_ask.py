@@ -1,4 +1,4 @@
-"""Answers on disk: what a kill, a full disk or another model leaves, and who may write."""
+"""Targets and saved answers: after a kill, with another model, with two writers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def given(
     )
 
 
-def test_what_was_added_is_found_again(bench: Bench) -> None:
+def test_saved_answers_are_found_again(bench: Bench) -> None:
     one = bench.targets("base:memory")[0]
     first, second = bench.questions[:2]
     with bench.answers() as answers:
@@ -51,7 +51,7 @@ def test_what_was_added_is_found_again(bench: Bench) -> None:
         assert answers.find(one, bench.questions[2]) is None
 
 
-def test_a_torn_last_line_is_dropped(bench: Bench) -> None:
+def test_an_incomplete_last_line_is_dropped(bench: Bench) -> None:
     one = bench.targets("base")[0]
     with bench.answers() as answers:
         for question in bench.questions[:3]:
@@ -68,7 +68,7 @@ def test_a_torn_last_line_is_dropped(bench: Bench) -> None:
         assert (bench.out / ANSWERS_FILE).read_bytes() == whole
 
 
-def test_a_broken_line_in_the_middle_is_asked_anew(bench: Bench) -> None:
+def test_a_broken_line_is_asked_again(bench: Bench) -> None:
     one = bench.targets("base")[0]
     with bench.answers() as answers:
         for question in bench.questions[:3]:
@@ -80,7 +80,7 @@ def test_a_broken_line_in_the_middle_is_asked_anew(bench: Bench) -> None:
         assert answers.find(one, bench.questions[2]) is not None
 
 
-def test_answers_of_another_model_are_not_taken(
+def test_answers_of_another_model_are_rejected(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = bench.targets("base")[0]
@@ -94,14 +94,14 @@ def test_answers_of_another_model_are_not_taken(
         assert answers.find(other, bench.questions[1]) is None
 
 
-def test_one_writer_at_a_time(bench: Bench) -> None:
+def test_only_one_process_writes(bench: Bench) -> None:
     with bench.answers(), pytest.raises(UsageError, match="Another"):
         bench.answers()
     with bench.answers():
         pass
 
 
-def test_who_is_asked(bench: Bench) -> None:
+def test_targets_are_parsed(bench: Bench) -> None:
     asked = bench.targets("catalogue, base:memory,lora,lora:memory")
     assert [(one.key, one.engine, one.mode) for one in asked] == [
         ("catalogue", "catalogue", Mode.GROUNDED),
@@ -125,12 +125,12 @@ def test_who_is_asked(bench: Bench) -> None:
         ("base,base:grounded", "named twice"),
     ],
 )
-def test_who_cannot_be_asked(bench: Bench, text: str, told: str) -> None:
+def test_wrong_targets_are_usage_errors(bench: Bench, text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         bench.targets(text)
 
 
-def test_the_mark_changes_with_the_adapter_and_shows_no_password(
+def test_the_fingerprint_depends_on_the_adapter_and_hides_passwords(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "adapter_model.safetensors").write_bytes(b"one")
