@@ -23,10 +23,9 @@ from engine.chat.wording import describe
 from engine.config.settings import Settings, load
 from engine.core import i18n
 from engine.core.errors import UsageError
-from engine.core.events import Answered, Event, Loading, Piece
 from engine.core.i18n import tr
 from engine.core.text import json_line, one_line, printable
-from engine.core.types import Answer, Hit, Mode, Status
+from engine.core.types import Answer, Answered, Event, Hit, Loading, Mode, Piece, Status
 from scripts.common import DONE, FAILED, guarded, say
 
 

@@ -21,10 +21,9 @@ from engine.chat.answer import PendingAnswer
 from engine.chat.open import open_catalogue
 from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
-from engine.core.events import Answered, Loading
 from engine.core.files import Manifest, describe_file, read_manifest, write_manifest
 from engine.core.text import one_line
-from engine.core.types import Answer, Progress
+from engine.core.types import Answer, Answered, Loading, Progress
 from engine.evaluation import render, report
 from engine.evaluation.ask import ANSWERS_FILE, AnswerFile, Target, parse_targets
 from engine.evaluation.metrics import check_packages

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.backends.openai.engine import OpenAIConfig, server_name
-from engine.config import engines as engines_file
+from engine.config import edit
 from engine.config.settings import load
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.text import one_line
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = load()
     row = default_provider(settings)
     if options.engine and not (options.resume or options.cancel):
-        engines_file.check_free(options.engine, settings)
+        edit.check_free(options.engine, settings)
     if options.dry_run:
         plan = _plan(options, row)
         print(plan)

@@ -17,9 +17,9 @@ from engine.backends.llama.host import missing_packages
 from engine.backends.llama.messages import Quantization
 from engine.backends.llama.weights import find_model, setting_hint
 from engine.config import keys, paths
+from engine.config.paths import MAIN, hub_cache
 from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
-from engine.core.hub_cache import MAIN, hub_cache
 from engine.core.i18n import tr, tr_n
 from engine.core.text import byte_count, json_line, one_line
 from engine.models.local import disk_usage, engines_of, list_models, remove

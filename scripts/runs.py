@@ -17,7 +17,7 @@ from typing import TextIO
 
 import msgspec
 
-from engine.config import engines as engines_file
+from engine.config import edit
 from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.text import json_line, one_line
@@ -129,15 +129,15 @@ def _stop(folder: Path) -> int:
 
 def check_engine(out: Path, wanted: str) -> None:
     """Raise UsageError if the run in `out` cannot become the engine `wanted`."""
-    if engines_file.engine_of(out) != wanted:
-        engines_file.check_unused(wanted, load())
+    if edit.engine_of(out) != wanted:
+        edit.check_unused(wanted, load())
 
 
 def offer_engine(out: Path, wanted: str) -> None:
     """Make the adapter the engine `wanted`; without an id, ask the user first."""
-    name = engines_file.adapter_id(out.resolve())
+    name = edit.adapter_id(out.resolve())
     if wanted or (
-        engines_file.engine_of(out) is None
+        edit.engine_of(out) is None
         and can_ask()
         and confirm(f"Use it as engine “{name}” in the chat?")
     ):

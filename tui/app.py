@@ -154,10 +154,10 @@ class BalcaoApp(App[None]):
         if theme.name == self._theme_kept:
             return
         self._theme_kept = theme.name
-        from engine.config import edit as settings_file
+        from engine.config import edit
 
         try:
-            settings_file.save({"theme": theme.name})
+            edit.save({"theme": theme.name})
         except BalcaoError as error:
             self.notify(
                 tr("The theme is not kept. {error}", error=error),

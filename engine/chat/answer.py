@@ -17,15 +17,19 @@ from engine.catalogue.phrases import language_of
 from engine.chat import followup
 from engine.core import i18n
 from engine.core.errors import BalcaoError, EngineUnavailable
-from engine.core.events import Answered, Event, Found, Loading, Piece
 from engine.core.types import (
     Answer,
+    Answered,
     Chunk,
     Conversation,
     Decision,
+    Event,
+    Found,
     Language,
+    Loading,
     Message,
     Mode,
+    Piece,
     Progress,
     Request,
     Status,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from engine.core.events import Event
+from engine.core.types import Event
 
 
 async def side_by_side(

@@ -10,8 +10,17 @@ from contextlib import aclosing
 
 from engine.chat.answer import PendingAnswer
 from engine.core.errors import StoreError
-from engine.core.events import Answered, Event, Found, NotSaved, Piece
-from engine.core.types import Answer, Conversation, Problem, Turn
+from engine.core.types import (
+    Answer,
+    Answered,
+    Conversation,
+    Event,
+    Found,
+    NotSaved,
+    Piece,
+    Problem,
+    Turn,
+)
 from engine.store.conversations import ConversationStore
 
 _SAVE_EVERY = 0.5

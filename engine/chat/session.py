@@ -12,10 +12,20 @@ from msgspec.structs import replace
 from engine.backends.registry import Registry
 from engine.config.settings import Settings, load
 from engine.core.errors import BalcaoError, StoreError, UsageError
-from engine.core.events import Event, Loading, NotSaved
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Answer, Availability, Conversation, Mode, Problem, Progress, Turn
+from engine.core.types import (
+    Answer,
+    Availability,
+    Conversation,
+    Event,
+    Loading,
+    Mode,
+    NotSaved,
+    Problem,
+    Progress,
+    Turn,
+)
 
 if TYPE_CHECKING:
     from engine.chat.answer import PendingAnswer

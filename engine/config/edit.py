@@ -1,70 +1,81 @@
-"""Writes into the person's settings.toml what they have changed in the chat.
+"""Write settings: the user's changes to settings.toml, and the program's own engines.toml.
 
-Into their own file and no other: a second file would have to lie either below it, and then a change
-in the chat would be lost at the next start wherever settings.toml has the value too, or above it,
-and then an edit of settings.toml would do nothing. With one file the last change holds, wherever
-it was made. Their comments, order and spacing stay (tomlkit), and what is about to be written is
-read back first: if anything but the wanted values differed, nothing is written.
+The chat changes the user's file and no other. A second file would either lose such a change to
+settings.toml at the next start, or hide an edit of settings.toml. Comments, order and spacing stay:
+tomlkit edits the text, and nothing is written if it would change anything else.
+
+engines.toml has the engines that the program makes of fine-tuned models and adapters. It is read
+below settings.toml, so that the user can change them there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from engine.config import paths
-from engine.core.errors import BalcaoError, SettingsError, why
-from engine.core.files import write_atomic
+from engine.config.settings import PREFIX, EngineTable, Settings, load, read_toml
+from engine.core.errors import BalcaoError, UsageError
+from engine.core.files import write_atomic, writing
 from engine.core.i18n import tr
+from engine.core.text import one_line
 
 Value = str | int | float | bool
 
+_HEADER = (
+    "# Engines that the program has added. settings.toml goes over this file: change them there.\n"
+)
+_ID = re.compile(r"[a-z0-9_-]{1,40}\Z")
+_NO_ID = re.compile(r"[^a-z0-9_-]+")
+_MAX_NAME = 30
+_TITLE_WIDTH = 24
+
 
 def save_engine(engine_id: str, values: Mapping[str, Value | None]) -> None:
-    """Set values in the engine's table; None takes one out, so that its default holds.
+    """Set values in the engine's table of settings.toml; None removes one.
 
-    Raises SettingsError if the file cannot be understood, BalcaoError if it cannot be written.
+    Raises SettingsError if the file is not valid TOML, BalcaoError if it cannot be written.
     """
     _save(("engines", engine_id), values)
 
 
 def save(values: Mapping[str, Value | None]) -> None:
-    """Set values that stand in no table, as `theme`; otherwise as `save_engine`."""
+    """Set values outside any table, such as `theme`; else like `save_engine`."""
     _save((), values)
 
 
-def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
-    # A link into a folder of dotfiles stays one.
-    file = paths.settings_file().resolve()
-    try:
-        # Not as text: that would change the ends of lines.
-        before = file.read_bytes().decode() if file.exists() else ""
-        after = _edited(before, table, values)
-        if after != before:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(file, after.encode())
-    except OSError as error:
-        raise BalcaoError(tr("Cannot write {path}: {why}.", path=file, why=why(error))) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            tr("{file} is not valid TOML: {error}.", file=file, error=error),
-            tr("Mend that line."),
-        ) from error
-
-
 def overriding(engine_id: str, names: Mapping[str, Value | None]) -> list[str]:
-    """The environment's variables that go before such values at the next start."""
-    wanted = {f"balcao_engines__{engine_id}__{name}".lower() for name in names}
+    """Return the environment variables that override these values at the next start."""
+    wanted = {f"{PREFIX}engines__{engine_id}__{name}".lower() for name in names}
     return sorted(name for name in os.environ if name.lower() in wanted)
 
 
-def _edited(text: str, name: tuple[str, ...], values: Mapping[str, Value | None]) -> str:
-    settings = tomllib.loads(text)
+def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
+    file = paths.settings_file().resolve()  # a link, as into a folder of dotfiles, stays one
+    settings = read_toml(file)
+    with writing(file):
+        # Decoded from bytes, which keeps the line endings.
+        before = file.read_bytes().decode() if file.exists() else ""
+        after = _edited(before, settings, table, values)
+        if after != before:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, after.encode())
+
+
+def _edited(
+    text: str,
+    settings: dict[str, Any],
+    name: tuple[str, ...],
+    values: Mapping[str, Value | None],
+) -> str:
     try:
         wanted = _changed(settings, name, values)
         if wanted == tomllib.loads(text):
@@ -80,21 +91,15 @@ def _edited(text: str, name: tuple[str, ...], values: Mapping[str, Value | None]
         if tomllib.loads(edited) == wanted:
             return edited
     except (TOMLKitError, tomllib.TOMLDecodeError, TypeError, KeyError, AttributeError):
-        # A form of TOML that the library does not edit well: told below.
-        pass
+        pass  # a form of TOML that tomlkit does not edit well
+    place = f"[{'.'.join(name)}]" if name else tr("the top")
     raise BalcaoError(
-        tr(
-            "{settings_file} is written in a way that the program cannot change safely.",
-            settings_file=paths.settings_file(),
-        ),
-        tr("Change it by hand, under [{table}].", table=".".join(name))
-        if name
-        else tr("Change it by hand, at its top."),
+        tr("Cannot change {file} without changing more of it.", file=paths.settings_file()),
+        tr("Edit it yourself, at {place}.", place=place),
     )
 
 
 def _table(document: tomlkit.TOMLDocument, engine_id: str) -> Any:  # noqa: ANN401 - any of its tables
-    """The engine's table, made if there is none."""
     engines = document.get("engines")
     if engines is None:
         # Without a header of its own: only the tables below it have one.
@@ -110,7 +115,7 @@ def _table(document: tomlkit.TOMLDocument, engine_id: str) -> Any:  # noqa: ANN4
 def _changed(
     settings: dict[str, Any], name: tuple[str, ...], values: Mapping[str, Value | None]
 ) -> dict[str, Any]:
-    """The settings as they are to be."""
+    """Return the settings as the edited file must decode."""
     there = settings
     for part in name:
         there = there.get(part, {})
@@ -121,3 +126,110 @@ def _changed(
     if table != there:
         settings.setdefault(name[0], {})[name[1]] = table
     return settings
+
+
+def check_free(engine_id: str, settings: Settings) -> None:
+    """Raise UsageError if a fine-tuned model cannot become the engine of that id."""
+    _check_id(engine_id)
+    if not _is_free(engine_id, settings):
+        raise _taken(engine_id)
+
+
+def check_unused(engine_id: str, settings: Settings) -> None:
+    """Raise UsageError if an adapter cannot become the engine of that id."""
+    _check_id(engine_id)
+    if engine_id in settings.engines:
+        raise _taken(engine_id)
+
+
+def add_tuned(
+    model: str, base: str, base_url: str | None, api_key_env: str, wanted: str = ""
+) -> str:
+    """Make an engine of `model`, fine-tuned from `base`, and return its id.
+
+    The id is `wanted` if that is free, else `openai` if that has no model, else `openai-2` and so
+    on. A model that is an engine already keeps its id. Raises SettingsError, BalcaoError.
+    """
+    added = _read_engines()
+    for engine_id, table in added.items():
+        if table.get("model") == model and table.get("base_url") == base_url:
+            return engine_id
+    title = tr("Tuned {model}", model=one_line(base, _TITLE_WIDTH))
+    table = {"kind": "openai", "title": title, "model": model, "api_key_env": api_key_env}
+    if base_url:
+        table["base_url"] = base_url
+    names = chain([wanted] if wanted else [], ["openai"], _numbered("openai"))
+    settings = load()
+    engine_id = next(name for name in names if _is_free(name, settings))
+    _write_engines(added | {engine_id: table})
+    return engine_id
+
+
+def add_adapter(model: str, adapter: Path, wanted: str = "") -> str:
+    """Make an engine of `model` with the adapter in a folder, and return its id.
+
+    The id is `wanted`, or else `lora-NAME`, with a number if that is taken. An adapter that is an
+    engine already keeps its id. Raises SettingsError, BalcaoError.
+    """
+    if known := engine_of(adapter):
+        return known
+    folder = adapter.resolve()
+    first = wanted or adapter_id(folder)
+    taken = load().engines
+    engine_id = next(name for name in chain([first], _numbered(first)) if name not in taken)
+    table = {
+        "kind": "llama",
+        "title": one_line(f"LoRA {folder.name}", _TITLE_WIDTH),
+        "model": model,
+        "adapter": str(folder),
+    }
+    _write_engines(_read_engines() | {engine_id: table})
+    return engine_id
+
+
+def adapter_id(folder: Path) -> str:
+    """Return the id of an adapter's engine that nobody named: `lora-NAME`."""
+    return f"lora-{_NO_ID.sub('-', folder.name.lower())[:_MAX_NAME]}"
+
+
+def engine_of(adapter: Path) -> str | None:
+    """Return the id of the engine that was made of the adapter in that folder, if any."""
+    folder = str(adapter.resolve())
+    tables = _read_engines().items()
+    return next((name for name, table in tables if table.get("adapter") == folder), None)
+
+
+def _check_id(engine_id: str) -> None:
+    if not _ID.match(engine_id):
+        raise UsageError(
+            tr("Invalid engine id “{engine_id}”.", engine_id=engine_id),
+            tr("Use at most 40 small letters, digits, - and _."),
+        )
+
+
+def _taken(engine_id: str) -> UsageError:
+    return UsageError(
+        tr("There is already an engine named “{engine_id}”.", engine_id=engine_id),
+        tr("Choose another name: --engine."),
+    )
+
+
+def _is_free(engine_id: str, settings: Settings) -> bool:
+    table = settings.engines.get(engine_id)
+    return table is None or (table.get("kind") == "openai" and not table.get("model"))
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return (f"{name}-{number}" for number in count(2))
+
+
+def _read_engines() -> dict[str, EngineTable]:
+    found = read_toml(paths.engines_file()).get("engines", {})
+    return found if isinstance(found, dict) else {}
+
+
+def _write_engines(engines: dict[str, EngineTable]) -> None:
+    file = paths.engines_file()
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, (_HEADER + tomlkit.dumps({"engines": engines})).encode())

@@ -1,11 +1,13 @@
-"""Where things lie: the only file that knows.
+"""All paths of the program: the user's files, what ships with it, and the Hugging Face cache.
 
-`BALCAO_HOME` puts everything of the user's under one folder (used by tests and by trial runs).
+`BALCAO_HOME` puts the user's files under one folder, for tests and trial runs.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
@@ -19,89 +21,131 @@ def _home() -> Path | None:
 
 
 def config_dir() -> Path:
-    """The user's settings."""
+    """Return the folder of the user's settings."""
     home = _home()
     return home / "config" if home else Path(platformdirs.user_config_dir(_APP))
 
 
 def data_dir() -> Path:
-    """What the user would not want to lose: conversations; and the sample catalogue's index."""
+    """Return the folder of the user's conversations, and of the sample catalogue's index."""
     home = _home()
     return home / "data" if home else Path(platformdirs.user_data_dir(_APP))
 
 
 def cache_dir() -> Path:
-    """What can be made again: models converted for llama.cpp."""
+    """Return the folder of files that can be made again: models converted for llama.cpp."""
     home = _home()
     return home / "cache" if home else Path(platformdirs.user_cache_dir(_APP))
 
 
 def settings_file() -> Path:
-    """The settings, TOML."""
+    """Return the user's settings, TOML."""
     return config_dir() / "settings.toml"
 
 
 def engines_file() -> Path:
-    """The engines that the program itself has added (fine-tuned models), TOML."""
+    """Return the engines that the program has added, TOML."""
     return config_dir() / "engines.toml"
 
 
 def keys_file() -> Path:
-    """The user's keys, TOML, readable by nobody else."""
+    """Return the user's API keys: TOML, mode 0600."""
     return config_dir() / "keys.toml"
 
 
 def conversations_file() -> Path:
-    """All conversations, SQLite."""
+    """Return the SQLite file of all conversations."""
     return data_dir() / "conversations.db"
 
 
 def exports_dir() -> Path:
-    """What was exported from the chat."""
+    """Return the folder of the chat's exports."""
     return data_dir() / "exports"
 
 
 def crash_file() -> Path:
-    """The report of the last crash."""
+    """Return the report of the last crash."""
     return data_dir() / "crash.txt"
 
 
 def runs_dir() -> Path:
-    """Where each training run says which folder it is in."""
+    """Return the folder in which each training run names its own folder."""
     return data_dir() / "runs"
 
 
 def sample_catalogue_dir() -> Path:
-    """The index of the sample catalogue."""
+    """Return the sample catalogue's index."""
     return data_dir() / "sample-catalogue"
 
 
 def sample_source() -> Path:
-    """The sample catalogue's rows."""
+    """Return the sample catalogue's rows."""
     return _shipped("sample_catalogue.jsonl")
 
 
 DEMO = "demo"
-"""What a person calls the small Llama that comes with the program."""
+"""Name of the small Llama that ships with the program."""
 
 
 def model_named(name: str) -> str:
-    """A model by a folder or a hub id, where a person may have called it `demo`."""
+    """Return a model's folder or hub id; "demo" names the demo model's folder."""
     return str(demo_model_dir()) if name == DEMO else name
 
 
 def demo_model_dir() -> Path:
-    """The small Llama that comes with the program."""
+    """Return the small Llama that ships with the program."""
     return _shipped("demo_model")
 
 
 def demo_adapter_dir() -> Path:
-    """The LoRA adapter for it."""
+    """Return the demo model's LoRA adapter."""
     return _shipped("demo_adapter")
 
 
 def _shipped(name: str) -> Path:
-    """What ships with the program: in the wheel below `engine/`, in a checkout under `data/`."""
     engine = Path(__file__).resolve().parents[1]
-    bundled = engine / "bundled" / name
-    return bundled if bundled.exists() else engine.parent / "data" / name
+    bundled = engine / "bundled" / name  # in the wheel
+    return bundled if bundled.exists() else engine.parent / "data" / name  # in a checkout
+
+
+MAIN = "main"
+"""The default revision of a model on the Hugging Face Hub."""
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?")
+
+
+def split_id(model: str) -> tuple[str, str] | None:
+    """Split `ORG/NAME` or `ORG/NAME@REVISION` into id and revision; None for anything else."""
+    found = _HUB_ID.fullmatch(model)
+    if found is None or ".." in model:
+        return None
+    return found[1], found[2] or MAIN
+
+
+def hub_cache(environ: Mapping[str, str] | None = None) -> Path:
+    """Return the folder into which huggingface_hub downloads, without importing it."""
+    values = os.environ if environ is None else environ
+    named = values.get("HF_HUB_CACHE") or values.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(os.path.expandvars(named)).expanduser()
+    home = values.get("HF_HOME")
+    if home is None:
+        cache = values.get("XDG_CACHE_HOME") or "~/.cache"
+        home = f"{cache}/huggingface"
+    return Path(os.path.expandvars(home)).expanduser() / "hub"
+
+
+def hub_folder(name: str) -> Path:
+    """Return the cache's folder for a hub id, whether it exists or not."""
+    return hub_cache() / f"models--{name.replace('/', '--')}"
+
+
+def find_snapshot(model: str) -> Path | None:
+    """Return the folder of a revision in the cache, named by its branch, tag or commit."""
+    name, revision = split_id(model) or (model, MAIN)
+    stored = hub_folder(name)
+    try:
+        commit = (stored / "refs" / revision).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        commit = revision
+    snapshot = stored / "snapshots" / commit
+    return snapshot if commit and snapshot.is_dir() else None

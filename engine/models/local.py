@@ -25,10 +25,10 @@ from engine.backends.llama.weights import (
 )
 from engine.backends.registry import Registry
 from engine.config import paths
+from engine.config.paths import MAIN, find_snapshot, hub_cache, hub_folder, split_id
 from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageError, why
 from engine.core.files import MANIFEST, read_manifest
-from engine.core.hub_cache import MAIN, find_snapshot, hub_cache, hub_folder, split_id
 from engine.core.i18n import tr
 from engine.core.text import byte_count
 

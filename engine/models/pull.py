@@ -33,9 +33,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from engine.backends.llama.adapters import ADAPTER_WEIGHTS
 from engine.backends.llama.weights import CONFIG, Architecture, read_json
+from engine.config.paths import MAIN, split_id
 from engine.core.errors import BalcaoError
 from engine.core.files import check_space, describe_file, write_atomic
-from engine.core.hub_cache import MAIN, split_id
 from engine.core.i18n import tr
 from engine.core.text import byte_count
 from engine.core.types import Progress

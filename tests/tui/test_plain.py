@@ -16,8 +16,7 @@ import pytest
 from engine.chat.open import open_resources
 from engine.chat.session import Session
 from engine.config import paths, settings
-from engine.core.events import Piece
-from engine.core.types import StopReason
+from engine.core.types import Piece, StopReason
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted

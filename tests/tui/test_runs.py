@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 from textual.widgets._footer import FooterKey
 
-from engine.config import engines as engines_file
+from engine.config import edit
 from engine.training.runs.folder import MetricsWriter
 from engine.training.runs.status import Score, StatusFile
 from tests.engine.training.runs.test_runs import begun, finished, running
@@ -142,7 +142,7 @@ async def test_an_adapter_becomes_the_engine(catalogue_dir: Path, tmp_path: Path
         assert "LoRA My Run" in str(screen.query_one("#names", Static).render())
         await pilot.press("f2")
         assert screen.session.engine == "catalogue"
-    assert engines_file.engine_of(tmp_path / "My Run") == "lora-my-run"
+    assert edit.engine_of(tmp_path / "My Run") == "lora-my-run"
 
 
 def test_the_plain_chat_reports_runs_in_sentences(catalogue_dir: Path, tmp_path: Path) -> None:

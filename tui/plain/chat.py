@@ -14,10 +14,21 @@ from engine.chat.session import Session
 from engine.chat.wording import describe, title_of
 from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, UsageError, why
-from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
-from engine.core.types import Answer, Decision, Hit, Mode, Turn
+from engine.core.types import (
+    Answer,
+    Answered,
+    Decision,
+    Event,
+    Found,
+    Hit,
+    Loading,
+    Mode,
+    NotSaved,
+    Piece,
+    Turn,
+)
 from tui.commands import slash
 from tui.commands.table import PLAIN_COMMANDS, run_command
 from tui.plain.terminal import HUNG_UP, ExitSignals, HungUp, LineTerminal, edit_lines

@@ -20,10 +20,9 @@ from engine.chat.session import Session
 from engine.chat.wording import title_of
 from engine.config import paths
 from engine.core.errors import why
-from engine.core.events import Found
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from engine.core.types import Decision
+from engine.core.types import Decision, Found
 from tui.textual_patches.widgets import FittingFooter
 from tui.widgets.drawing import draw
 from tui.widgets.turns import AnswerView, toggle_marks

@@ -7,9 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.core.i18n import tr
-from engine.core.types import Status
+from engine.core.types import Answered, Event, Found, Loading, NotSaved, Piece, Status
 from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from engine.backends.base import DEMO_SUFFIX, ModelConfig, ModelEngine, memory_words
 from engine.config import paths
+from engine.config.paths import find_snapshot
 from engine.config.settings import Settings
 from engine.core.errors import DataError, EngineUnavailable
-from engine.core.hub_cache import find_snapshot
 from engine.core.i18n import tr
 from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
 

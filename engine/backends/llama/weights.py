@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from engine.backends.llama.messages import Quantization
 from engine.config import paths
+from engine.config.paths import MAIN, find_snapshot, split_id
 from engine.core.errors import EngineUnavailable
 from engine.core.files import reading
-from engine.core.hub_cache import MAIN, find_snapshot, split_id
 from engine.core.i18n import tr
 
 T = TypeVar("T")

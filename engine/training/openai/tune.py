@@ -20,7 +20,7 @@ from engine.backends.openai.engine import OpenAIConfig, base_model, server_name,
 from engine.backends.openai.failures import Asked
 from engine.backends.registry import Registry
 from engine.config import keys
-from engine.config.engines import add_tuned
+from engine.config.edit import add_tuned
 from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import describe_file, reading

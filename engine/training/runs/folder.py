@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import engines, paths
+from engine.config import edit, paths
 from engine.core.errors import BalcaoError, DataError, UsageError, why
 from engine.core.files import (
     MANIFEST,
@@ -211,7 +211,7 @@ def add_engine(out: Path, wanted: str = "") -> str:
         raise UsageError(tr("The manifest in {out} does not name a base model.", out=out))
     # The manifest names the demo model by its folder: its path differs between machines.
     model = paths.DEMO if base == paths.demo_model_dir().name else base
-    return engines.add_adapter(model, out, wanted)
+    return edit.add_adapter(model, out, wanted)
 
 
 class MetricsWriter:

@@ -17,11 +17,16 @@ from engine.chat.open import Resources
 from engine.chat.session import Session
 from engine.config import settings
 from engine.core.errors import EngineFailed, UsageError
-from engine.core.events import Answered, Event, Found, Loading, NotSaved, Piece
 from engine.core.types import (
     Answer,
+    Answered,
     Availability,
+    Event,
+    Found,
+    Loading,
     Mode,
+    NotSaved,
+    Piece,
     Progress,
     Role,
     Status,

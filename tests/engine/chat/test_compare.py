@@ -12,8 +12,7 @@ import pytest
 from engine.catalogue.catalogue import Catalogue
 from engine.chat.export import turn_as_markdown
 from engine.core.errors import EngineFailed
-from engine.core.events import Answered, Piece
-from engine.core.types import StopReason
+from engine.core.types import Answered, Piece, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.chat.test_answer import OneEngine, ask, open_session
 from tests.scripted import ScriptedEngine

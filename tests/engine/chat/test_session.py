@@ -11,8 +11,7 @@ import pytest
 from engine.catalogue.catalogue import Catalogue
 from engine.chat.session import Session
 from engine.core.errors import EngineFailed
-from engine.core.events import Answered, Piece
-from engine.core.types import Answer, Availability, Role, StopReason
+from engine.core.types import Answer, Answered, Availability, Piece, Role, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.chat.test_answer import OneEngine, ask, open_session
 from tests.scripted import ScriptedEngine

@@ -106,7 +106,7 @@ def test_any_prompt_comes_back(prompt: str, comment: str) -> None:
         prompt.encode()
     except UnicodeEncodeError:
         return
-    edited = _edited(text, ("engines", "base"), {"system_prompt": prompt})
+    edited = _edited(text, tomllib.loads(text), ("engines", "base"), {"system_prompt": prompt})
     assert tomllib.loads(edited)["engines"]["base"]["system_prompt"] == prompt
     assert edited.startswith(text)
 
@@ -134,7 +134,7 @@ def test_a_link_stays_one_and_rights_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("in the way")
-    with pytest.raises(BalcaoError, match="Cannot write"):
+    with pytest.raises(BalcaoError, match="Not a directory"):
         save_engine("base", {"temperature": 0.7})
 
 

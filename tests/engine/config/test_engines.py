@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.backends.registry import Registry
-from engine.config import engines as engines_file
-from engine.config import paths, settings
-from engine.config.engines import add_tuned
+from engine.config import edit, paths, settings
+from engine.config.edit import add_tuned
 from engine.core.errors import SettingsError, UsageError
 from tests.configs import openai
 
@@ -53,7 +52,7 @@ def test_a_broken_one_is_told_by_name(text: str) -> None:
 
 def test_an_id_of_ones_own() -> None:
     chosen = settings.load()
-    engines_file.check_free("shop-1", chosen)
+    edit.check_free("shop-1", chosen)
     for wrong in ("catalogue", "base", "Shop", "a b", "", "x" * 41):
         with pytest.raises(UsageError):
-            engines_file.check_free(wrong, chosen)
+            edit.check_free(wrong, chosen)

@@ -15,8 +15,7 @@ from engine.catalogue.catalogue import Catalogue
 from engine.chat.answer import PendingAnswer
 from engine.config.settings import load
 from engine.core.errors import BalcaoError
-from engine.core.events import Answered
-from engine.core.types import Answer, Mode, Problem, Progress, Status, StopReason
+from engine.core.types import Answer, Answered, Mode, Problem, Progress, Status, StopReason
 from engine.evaluation.ask import Target
 from engine.evaluation.questions import Question
 from engine.evaluation.run import MAX_FAILURES, Ask, ProgressMeter, RunResult, pending, run

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.hub_cache import hub_cache
+from engine.config.paths import hub_cache
 from engine.models.pull import Hub
 from tests.engine.models.hub import FakeHub, running
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from engine.config import keys, paths
+from engine.config.paths import hub_cache
 from engine.core.files import Manifest, write_manifest
-from engine.core.hub_cache import hub_cache
 from engine.models.pull import Hub, look_up, pull
 from engine.prompts import PROMPT_VERSION
 from scripts import models

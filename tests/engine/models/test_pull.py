@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.backends.llama.weights import find_model
+from engine.config.paths import hub_cache
 from engine.core.errors import BalcaoError, EngineUnavailable, UsageError
-from engine.core.hub_cache import hub_cache
 from engine.core.types import Progress
 from engine.models.pull import Hub, look_up, pull
 from tests.engine.models.conftest import MEGABYTE, blobs, files_of, safetensors

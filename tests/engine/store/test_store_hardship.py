@@ -18,8 +18,7 @@ from engine.chat import open as opening
 from engine.chat.session import Session
 from engine.config import settings
 from engine.core.errors import StoreError
-from engine.core.events import Answered, NotSaved
-from engine.core.types import Conversation
+from engine.core.types import Answered, Conversation, NotSaved
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
 from tests.engine.store.test_store_history import said, said_in

@@ -14,9 +14,9 @@ import pytest
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.host import LlamaHosts
 from engine.backends.llama.weights import find_model
+from engine.config.paths import hub_cache
 from engine.core.errors import EngineUnavailable
 from engine.core.files import Input, Manifest, describe_file, write_manifest
-from engine.core.hub_cache import hub_cache
 from engine.prompts import PROMPT_VERSION
 from tests.engine.backends.llama.conftest import Copy, engine
 from tests.engine.backends.llama.tiny import ROOT, Tiny

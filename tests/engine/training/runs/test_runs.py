@@ -16,8 +16,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from engine.config import engines as engines_file
-from engine.config import paths, settings
+from engine.config import edit, paths, settings
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import Manifest, write_manifest
 from engine.prompts import PROMPT_VERSION
@@ -304,7 +303,7 @@ def test_an_adapter_becomes_an_engine_once(
     assert add_engine(out) == "lora-my-shop-2"
     other = finished(tmp_path / "other" / "My Shop; 2")
     assert add_engine(other) == "lora-my-shop-2-2"
-    assert engines_file.engine_of(other) == "lora-my-shop-2-2"
+    assert edit.engine_of(other) == "lora-my-shop-2-2"
 
 
 def test_an_adapter_of_the_demo_model_finds_it(tmp_path: Path) -> None:
