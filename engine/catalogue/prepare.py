@@ -133,35 +133,37 @@ def _write_splits(
 def _select(
     rows: Iterator[RawRow], counts: Counts, draft: Path, config: PrepareConfig
 ) -> Iterator[tuple[bool, _Texts]]:
-    """Yield all usable products or a sample of them, in the order of the file.
+    """Select all usable products or a sample of them, in the order of the file.
 
     The first value is False for those that get a grounded row.
     """
     if config.limit is None:
-        for row in rows:
-            if texts := _clean_row(row, counts):
-                yield True, texts
-        return
-    spool = draft / "spool"
-    all_sampled = Sampler(config.limit + config.grounded, config.seed)
-    from_memory = Sampler(config.limit, config.seed)
+        return ((True, texts) for row in rows if (texts := _clean_row(row, counts)))
+    sampler = Sampler(config.limit + config.grounded, config.seed)
+    return _sample(rows, counts, draft / "spool", sampler, Sampler(config.limit, config.seed))
+
+
+def _sample(
+    rows: Iterator[RawRow], counts: Counts, spool: Path, sampler: Sampler, from_memory: Sampler
+) -> Iterator[tuple[bool, _Texts]]:
+    """Write the candidates of the sample to the file `spool`, then yield those that stay."""
     with spool.open("wb", _BUFFER) as stream:
         for row in rows:
-            rank = all_sampled.rank(row.uid, row.title or "", row.content or "")
-            if all_sampled.accepts(rank) and (texts := _clean_row(row, counts)):
-                all_sampled.add(rank)
+            rank = sampler.rank(row.uid, row.title or "", row.content or "")
+            if sampler.accepts(rank) and (texts := _clean_row(row, counts)):
+                sampler.add(rank)
                 if from_memory.accepts(rank):
                     from_memory.add(rank)
                 stream.write(encode((rank, texts)) + b"\n")
-    limit, memory_limit = all_sampled.finish(), from_memory.finish()
+    bound, memory_bound = sampler.finish(), from_memory.finish()
     counts.kept = 0
     decode = msgspec.json.Decoder(tuple[int, _Texts]).decode
     with spool.open("rb") as stream:
         for line in stream:
             rank, texts = decode(line)
-            if rank < limit:
+            if rank < bound:
                 counts.kept += 1
-                yield rank < memory_limit, texts
+                yield rank < memory_bound, texts
     spool.unlink()
 
 
