@@ -1,7 +1,8 @@
 """Copy text so that it can be pasted, also over SSH and inside tmux.
 
 A default tmux drops OSC 52, the escape sequence that asks a terminal to copy, and a program on a
-remote machine has no desktop clipboard. So programs are tried in turn, and the copy is read back.
+remote machine cannot reach the desktop's clipboard. So programs are tried in turn, and the copy is
+read back.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ _TIMEOUT = 3
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """A program that copies its stdin, and one that prints the copy.
+    """Commands that copy stdin to a clipboard and print it again.
 
-    It needs the environment variable, unless that is empty.
+    They need the environment variable, if it is not empty.
     """
 
     where: str

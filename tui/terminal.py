@@ -1,4 +1,4 @@
-"""What a terminal can show, judged by environment variables: lines, colours and characters."""
+"""Detect from environment variables which colours and characters a terminal can show."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def colour_disabled(environ: Mapping[str, str] | None = None) -> bool:
 
 
 _UNKNOWN = "?"
-"""Drawn for each cell of a character that has no ASCII replacement."""
+"""Drawn for each cell of a character without an ASCII replacement."""
 _REPLACEMENTS = (
     # Marks of the chat.
     ("❯›▸▶►→⏵", ">"),
@@ -114,8 +114,8 @@ def terminal_charset(
     `unicode` is the setting of that name: `never` is ASCII, `always` is UTF-8, `auto` follows the
     locale. Python's own answer is of no use: in the locale "C" it sets LC_CTYPE=C.UTF-8 (PEP 538)
     or its UTF-8 mode (PEP 540), and writes UTF-8 to any terminal. So this reads the original
-    variables: "C" and "POSIX" mean ASCII, a locale may name its character set, and otherwise
-    `python_charset`, the one that Python found, is used. Without any variable it is UTF-8.
+    variables: "C" and "POSIX" mean ASCII, a locale may name its character set, and the default is
+    `python_charset`, which Python found. Without any variable it is UTF-8.
     """
     environ = os.environ if environ is None else environ
     utf8_mode = bool(sys.flags.utf8_mode) if utf8_mode is None else utf8_mode

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -57,38 +57,6 @@ class RenderedLine(NamedTuple):
     row: int
     column: int
     fill: Style | None = None
-
-
-class Block(Protocol):
-    """Text that can be laid out at any width."""
-
-    def height(self, width: int) -> int:
-        """Return the number of lines."""
-        ...
-
-    def line(self, width: int, index: int) -> RenderedLine:
-        """Return one line."""
-        ...
-
-    def rows(self, width: int) -> list[str]:
-        """Return the text to copy."""
-        ...
-
-    def row_count(self, width: int) -> int:
-        """Return the number of rows to copy."""
-        ...
-
-    def stable_lines(self, width: int) -> tuple[int, object]:
-        """Return how many lines later text cannot change, while the second value is the same."""
-        ...
-
-    def texts(self) -> list[Text]:
-        """Return all text of the author, in order."""
-        ...
-
-    def invalidate(self) -> None:
-        """Wrap again at the next call: the texts have new styles."""
-        ...
 
 
 @dataclass(slots=True)
@@ -346,6 +314,9 @@ def _pad(cell: Text, width: int, align: str) -> Text:
     padded.pad_left(left)
     padded.pad_right(space - left)
     return padded
+
+
+Block = TextBlock | Table
 
 
 class BlockLayout:

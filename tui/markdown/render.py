@@ -139,7 +139,7 @@ class BlockRenderer:
             prefix = prefix.later
 
     def _nested_table(self, node: SyntaxTreeNode, prefix: Prefix) -> Iterator[TextRow]:
-        """Render each row as one line: inside a list or a quote there is no room for columns."""
+        """Render each row on a line, without columns: lists and quotes are too narrow."""
         separator = Text(f" {COLUMN} ", self._styles.sign, end="")
         for part in node.children:
             for row in part.children:
@@ -217,7 +217,7 @@ class _InlineRenderer:
 
 
 def _one_line(content: str, style: Style | str = "") -> Text:
-    # Tabs have no width in Rich.
+    # Rich gives tabs a width of 0.
     return Text(printable(content).expandtabs(4), style, end="")
 
 
@@ -232,7 +232,7 @@ def _highlight(lines: Sequence[Text], language: str, theme: str) -> None:
 
 
 def mark(texts: Sequence[Text], record: str, styles: tuple[Style, Style]) -> None:
-    """Style the words of `texts`, read as one text: those from the record, and the others.
+    """Style the words that come from the record, and the others, in `texts` joined by line ends.
 
     `engine.fidelity.measure` decides on the text as drawn, without Markdown's own characters.
     """

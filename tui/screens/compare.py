@@ -22,7 +22,7 @@ from engine.config import paths
 from engine.core.errors import why
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from engine.core.types import Decision, Found
+from engine.core.types import Decision, Found, Turn
 from tui.textual_patches.widgets import FittingFooter
 from tui.widgets.drawing import draw
 from tui.widgets.turns import AnswerView, toggle_marks
@@ -54,6 +54,8 @@ class CompareScreen(Screen[None]):
         self._question = question
         self._views: dict[str, AnswerView] = {}
         self._asking: Worker[None] | None = None
+        self._turn: Turn | None = None
+        """Set once all engines have answered or were stopped."""
 
     def compose(self) -> ComposeResult:
         yield Static(f"❯ {printable(self._question)}", markup=False, classes="question")
@@ -73,7 +75,7 @@ class CompareScreen(Screen[None]):
 
     def action_leave(self) -> None:
         """Stop the answers, or close when none is streaming."""
-        if self._busy and self._asking:
+        if self._asking and not self._asking.is_finished:
             self._asking.cancel()
         else:
             self.dismiss()
@@ -108,6 +110,8 @@ class CompareScreen(Screen[None]):
 
     async def _draw(self, engine_ids: Sequence[str]) -> None:
         views = list(self._views.values())
+        turns = self._session.conversation.turns
+        before = len(turns)
         events = self._session.compare(self._question, engine_ids)
         try:
             async with aclosing(events):
@@ -116,14 +120,14 @@ class CompareScreen(Screen[None]):
                         self._draw_record(event.decision)
                     await draw(event, views[index])
         finally:
-            await self._draw_cancelled()
+            if len(turns) > before:
+                self._turn = turns[-1]
+                await self._draw_stopped(self._turn)
 
-    async def _draw_cancelled(self) -> None:
-        turns = self._session.conversation.turns
-        turn = turns[-1] if turns else None
-        for answer in turn.answers if turn else ():
-            view = self._views.get(answer.engine)
-            if view and not view.is_finished:
+    async def _draw_stopped(self, turn: Turn) -> None:
+        for answer in turn.answers:
+            view = self._views[answer.engine]
+            if not view.is_finished:
                 await view.finish(answer)
 
     def _draw_record(self, decision: Decision) -> None:
@@ -143,20 +147,15 @@ class CompareScreen(Screen[None]):
     def _show_status(self, status: str) -> None:
         self.query_one("#compare-status", Static).update(one_line(status))
 
-    @property
-    def _busy(self) -> bool:
-        return self._asking is not None and not self._asking.is_finished
-
     async def action_export(self) -> None:
-        turns = self._session.conversation.turns
-        if self._busy or not turns:
+        if self._turn is None:
             self._show_status(tr("There is something to export once every engine has answered."))
             return
         from engine.chat.export import turn_as_markdown
 
         stamp = datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
         file = paths.exports_dir() / f"compare-{stamp}.md"
-        page = turn_as_markdown(turns[-1], self._titles)
+        page = turn_as_markdown(self._turn, self._titles)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(file.write_text, page, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Textual's web driver, changed so that `balcao serve` leaves no process behind a dead server."""
+"""Textual's web driver, changed so that a chat exits when `balcao serve` dies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class BrowserDriver(WebDriver):
         """Read input until the app or the server ends."""
         super().run_input_thread()
         if not self.exit_event.is_set():
-            # The pipe has no reader any more: discard what the app draws while it exits.
+            # Nothing reads the pipe: discard what the app draws while it exits.
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno)
             self.send_message(ExitApp())

@@ -123,7 +123,7 @@ class TerminalDriver(LinuxDriver):
 
 
 def driver_for(charset: str, keys: str = "") -> type[Driver] | None:
-    """Choose the driver; None is the one that TEXTUAL_DRIVER names.
+    """Choose the driver; None means that TEXTUAL_DRIVER names it.
 
     `keys` were typed during start-up (tui.textual_patches.typeahead) and come first.
     """

@@ -102,7 +102,7 @@ class PastePlaceholders:
         self._texts: dict[str, str] = {}
 
     def shorten(self, text: str) -> str:
-        """Return `text`, or a placeholder that stands for it from now on."""
+        """Return `text`, or a placeholder that `expand` replaces by it."""
         if len(text) < _MAX_TEXT:
             return text
         placeholder = tr(

@@ -1,6 +1,6 @@
 """The conversation: a virtual list whose turns are widgets only around the visible part.
 
-Turns are mounted a few at a time while the user scrolls. Two spacers stand for the others: a turn
+Turns are mounted a few at a time while the user scrolls. Two spacers replace the others: a turn
 mounted above the visible part takes its lines from the spacer, so that nothing moves.
 """
 
@@ -78,7 +78,7 @@ def _total_height(items: Sequence[TurnItem]) -> int:
 
 
 class Spacer(Widget):
-    """Stands for turns that are not mounted."""
+    """Empty lines in place of turns that are not mounted."""
 
     lines = 0
 
@@ -179,7 +179,7 @@ class VirtualList:
         """Mount the turns from `start` up to the first mounted one."""
         views = [await self._mount(item) for item in reversed(self.items[start : self.first])]
         regions = self.regions()
-        # While the pane is being removed it has no regions.
+        # A pane that is being removed lays nothing out.
         lines = sum(regions[view].height for view in views if view in regions)
         space = max(0, self._above.lines - lines) if start else 0
         moved = space + lines - self._above.lines

@@ -35,7 +35,7 @@ _MARKED = tr(
 _BAR_CELLS = 10
 _MAX_CARD = 200
 _MAX_QUESTION = 2_000
-"""Characters of a question that are drawn: a pasted one may have a million."""
+"""Characters of a question that are drawn: a paste may have a million."""
 
 
 class RecordRequested(Message):
