@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.host import LlamaHost
 from engine.catalogue.prepare import TRAIN, Splitter, encode
 from engine.config import paths
 from engine.core.types import Decision, Mode, Product, Request, Status
@@ -64,7 +64,7 @@ async def _run(options: argparse.Namespace) -> None:
     in_rows = {one.uid for one in (*left_out, *practice(products, left_out))}
     read = [one for one in products if one.uid not in in_rows][:_READ]
     learned, held_out, read = (some[: options.limit] for some in (learned, held_out, read))
-    host = LlamaHosts().host(str(options.model), "none")
+    host = LlamaHost(str(options.model), "none")
     base = LlamaEngine("base", LlamaConfig(model=str(options.model)), host)
     row = LlamaConfig(model=str(options.model), adapter=str(options.adapter))
     lora = LlamaEngine("lora", row, host)

@@ -1,11 +1,11 @@
-"""How much of the library's own speed a Llama engine gives, in one run, on one model.
+"""Compare a Llama engine with the bare library under it, on one model.
 
 python -m benchmarks.llama MODEL [--adapter DIR …] [--runtime llama.cpp|transformers] [--pairs N]
 
-Engine and bare library hold the same weights, each in a process of its own, and take turns. A rate
-is a difference of two runs, so that what both have in common (a prompt, a process) is not in it.
-The limit is the bandwidth of the memory that holds the model over its bytes: each token reads every
-weight. On a GPU both hold a large model in NF4.
+Engine and library load the same weights in separate processes and take turns. A rate is the
+difference of two runs, which removes what both have in common (a prompt, a process). The limit is
+the bandwidth of the model's memory divided by its bytes, because each token reads every weight. On
+a GPU both use NF4 for a large model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.machine import bandwidth, gpu_used
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts, resolve_runtime
+from engine.backends.llama.host import LlamaHost, resolve_runtime
 from engine.backends.llama.messages import Runtime
 from engine.backends.llama.weights import find_model, threads
 from engine.config import paths
@@ -32,23 +32,23 @@ from engine.core.types import Decision, Message, Mode, Product, Request, Role, S
 from engine.prompts import chat_messages
 
 SHORT, LONG = 1, 49
-"""Tokens written in the two runs of a pair: fewer than are taken for a loop."""
+"""Tokens written in the two runs of a pair: too few to count as a loop."""
 
 SMALL_BYTES = 64_000_000
 GPU_WORDS, CPU_WORDS, SMALL_WORDS = (100, 1500), (10, 50), (10, 400)
-"""Words read in the two runs of a pair: a GPU and a small model read a few dozen as fast as one."""
+"""Words read in the two runs of a pair: a GPU or a small model needs many for a difference."""
 
 STALL_EVERY = 0.005
 LONG_RECORD = 400
-"""Characters of a description that takes more tokens than LONG."""
+"""Characters; a longer description takes more tokens than LONG."""
 BREAKS = 5
-"""Times that an answer, and the reading of a prompt, is broken off."""
+"""Cancelled answers, and cancelled prompts."""
 
 WORDS = "a shelf of blue jars from the village below the hill where nobody sells anything "
 
 
 class Bare:
-    """The library by itself, in a child process."""
+    """The bare library in a child process (llama_bare.py)."""
 
     def __init__(self, runtime: Runtime, model: str, weights: int, adapter: str | None) -> None:
         given = [runtime, model, str(threads(weights)), *([adapter] if adapter else [])]
@@ -62,7 +62,7 @@ class Bare:
         self.bytes = int(self._reply()["bytes"])
 
     def seconds(self, prompt: list[int], tokens: int) -> float:
-        """How long a prompt and an answer of that many tokens take."""
+        """Return the seconds that a prompt and an answer of `tokens` take."""
         if self._child.stdin is None:
             raise AssertionError("the child was started with a pipe")
         self._child.stdin.write(json.dumps({"prompt": prompt, "tokens": tokens}) + "\n")
@@ -72,7 +72,7 @@ class Bare:
         return float(reply["seconds"])
 
     def close(self) -> None:
-        """End the child."""
+        """Kill the child."""
         self._child.kill()
         self._child.wait()
 
@@ -81,16 +81,16 @@ class Bare:
             raise AssertionError("the child was started with a pipe")
         line = self._child.stdout.readline()
         if not line:
-            raise SystemExit("The bare library's process ended by itself.")
+            raise SystemExit("The bare library's process exited unexpectedly.")
         found: dict[str, Any] = json.loads(line)
         return found
 
 
 class Engines:
-    """Our engine for the base and for each adapter, on one host."""
+    """An engine for the base and for each adapter, on one host."""
 
     def __init__(self, model: str, adapters: list[str], runtime: Runtime) -> None:
-        self.host = LlamaHosts().host(model, "auto", runtime)
+        self.host = LlamaHost(model, "auto", runtime)
         rows = [LlamaConfig(model=model, adapter=one) for one in (None, *adapters)]
         self.adapter = Path(adapters[0]).resolve() if adapters else Path()
         self.rows = [LlamaEngine("base", row, self.host) for row in rows]
@@ -103,7 +103,7 @@ class Engines:
         history: tuple[Message, ...] = (),
         record: Product | None = None,
     ) -> tuple[float, Tokens]:
-        """How long an answer of at most that many tokens takes, and how many it came to."""
+        """Return the seconds of an answer of at most `tokens`, and its token counts."""
         mode = Mode.GROUNDED if record else Mode.MEMORY
         messages = chat_messages(question, record, mode, history)
         request = Request(question, Mode.MEMORY, messages, Decision(Status.NONE), max_tokens=tokens)
@@ -113,8 +113,8 @@ class Engines:
                 counted = chunk.tokens or counted
         return time.perf_counter() - started, counted
 
-    async def pieces(self, question: str, count: int) -> None:
-        """Ask, and break off after so many pieces; with none, go on to the end."""
+    async def cancel_after(self, question: str, count: int) -> None:
+        """Ask, and cancel after `count` chunks; 0 lets the answer finish."""
         messages = chat_messages(question, None, Mode.MEMORY, ())
         request = Request(question, Mode.MEMORY, messages, Decision(Status.NONE), max_tokens=LONG)
         async with aclosing(self.rows[0].stream(request)) as chunks:
@@ -124,20 +124,20 @@ class Engines:
                     return
 
     def resident(self) -> int:
-        """The worker's memory, bytes."""
+        """Return the worker's memory in bytes."""
         status = Path(f"/proc/{self.host.pid}/status").read_text(encoding="ascii")
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def question(number: int, words: int) -> str:
-    """A question that no other begins like, so that nothing kept serves it."""
+    """Return a question with a unique beginning, so that no cached prefix matches."""
     return f"{number} " + " ".join((WORDS * (words // 10 + 1)).split()[:words])
 
 
 async def decoding(engines: Engines, bare: Bare, row: int, pairs: int) -> tuple[float, float]:
-    """Tokens a second that are written: ours, and the library's, of the median pair of runs."""
+    """Return the tokens written per second by engine and library, in the median pair."""
     ours, theirs = list[float](), list[float]()
-    # A model that was trained ends an answer of its own early; of a long record it does not.
+    # A trained model ends an answer early, except about a long record.
     lines = paths.sample_source().read_text(encoding="utf-8").splitlines()
     records = [
         Product(str(n), one["title"], one["content"])
@@ -153,7 +153,7 @@ async def decoding(engines: Engines, bare: Bare, row: int, pairs: int) -> tuple[
             continue
         pairs -= 1
         ours.append(long - short)
-        # Of the same length, since a GPU's libraries prepare for each length that is new to them.
+        # Of the same length: a GPU's libraries prepare for each new length.
         prompt = [3] * counted.prompt
         theirs.append(-bare.seconds(prompt, SHORT) + bare.seconds(prompt, LONG))
     more = LONG - SHORT
@@ -163,10 +163,10 @@ async def decoding(engines: Engines, bare: Bare, row: int, pairs: int) -> tuple[
 async def prefilling(
     engines: Engines, bare: Bare, words: tuple[int, int], pairs: int
 ) -> tuple[float, float]:
-    """Tokens a second that are read: ours, and the library's, of the median pair of runs."""
+    """Return the tokens read per second by engine and library, in the median pair."""
     ours, theirs = list[float](), list[float]()
     more = 0
-    # What is done for the first time with so many words is done once more than it counts.
+    # One more round than counts in the median, for the warm-up of each length.
     for number in range(pairs + 1):
         short, few = await engines.seconds(0, question(5000 + 2 * number, words[0]), SHORT)
         long, many = await engines.seconds(0, question(5001 + 2 * number, words[1]), SHORT)
@@ -178,44 +178,33 @@ async def prefilling(
     return more / statistics.median(ours), more / statistics.median(theirs)
 
 
-class Best:
-    """The least of several measurements."""
-
-    def __init__(self) -> None:
-        self.least = float("inf")
-
-    def add(self, seconds: float) -> None:
-        """One more."""
-        self.least = min(self.least, seconds)
-
-
 async def fifth_turn(engines: Engines) -> tuple[float, float]:
-    """Seconds to the first token of a fifth turn: with what was read kept, and read anew."""
+    """Return the seconds to the first token of a fifth turn, with the cache and without."""
     history: list[Message] = []
     for turn in range(4):
         asked = question(9000 + turn, 30)
         await engines.seconds(0, asked, SHORT, tuple(history))
         history += [Message(Role.USER, asked), Message(Role.ASSISTANT, question(turn, 20))]
-    kept, anew = Best(), Best()
+    cached, uncached = list[float](), list[float]()
     for _ in range(2):
         await engines.seconds(0, question(9004, 30), SHORT, tuple(history[:-2]))
-        kept.add((await engines.seconds(0, question(9005, 30), SHORT, tuple(history)))[0])
+        cached.append((await engines.seconds(0, question(9005, 30), SHORT, tuple(history)))[0])
         await engines.seconds(0, question(1, 3), SHORT)
-        anew.add((await engines.seconds(0, question(9005, 30), SHORT, tuple(history)))[0])
-    return kept.least, anew.least
+        uncached.append((await engines.seconds(0, question(9005, 30), SHORT, tuple(history)))[0])
+    return min(cached), min(uncached)
 
 
-async def breaking_off(engines: Engines, words: int, written: int) -> float:
-    """Seconds that a question waits because another was broken off, the median.
+async def cancelling(engines: Engines, words: int, written: int) -> float:
+    """Return the median seconds that a question waits for a cancelled one.
 
-    That one was of so many words, and broken off after `written` pieces, or with 0 in its reading.
+    The cancelled question has `words`; it stops after `written` chunks, or at 0 while it is read.
     """
     whole, _ = await engines.seconds(0, question(7000, words), SHORT)
     waits = []
     for number in range(BREAKS):
         await engines.seconds(0, question(7100 + number, 3), SHORT)
         alone, _ = await engines.seconds(0, question(7200 + number, 3), SHORT)
-        asking = asyncio.create_task(engines.pieces(question(7300 + number, words), written))
+        asking = asyncio.create_task(engines.cancel_after(question(7300 + number, words), written))
         if written:
             await asking
         else:
@@ -228,7 +217,7 @@ async def breaking_off(engines: Engines, words: int, written: int) -> float:
 
 
 async def stalls(work: Callable[[], Any]) -> list[float]:
-    """How late the event loop was while `work` ran, seconds."""
+    """Return how late the event loop was while `work` ran, in seconds, sorted."""
     late: list[float] = []
 
     async def watch() -> None:
@@ -243,25 +232,25 @@ async def stalls(work: Callable[[], Any]) -> list[float]:
     return sorted(late)
 
 
-def telling(name: str, ours: float, theirs: float, unit: str = "tokens/s") -> None:
-    """Print a line of the table."""
+def print_row(name: str, ours: float, theirs: float, unit: str = "tokens/s") -> None:
+    """Print a row of the table."""
     print(f"{name:34} {ours:9.1f} {theirs:9.1f} {unit:10} {ours / theirs:.2f}")
 
 
 async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int) -> None:
-    """Everything, one line each."""
+    """Measure everything, and print a line for each."""
     engines = Engines(model, adapters, runtime)
     began, before = time.perf_counter(), gpu_used()
     late = await stalls(lambda: engines.seconds(0, "hello", SHORT))
-    ours_loads = time.perf_counter() - began
+    our_start = time.perf_counter() - began
     _, hello = await engines.seconds(0, "hello", SHORT)
-    print(f"{'loading: the chat is late by p99':34} {late[int(len(late) * 0.99)] * 1000:9.1f} ms")
+    print(f"{'loading: event loop late by, p99':34} {late[int(len(late) * 0.99)] * 1000:9.1f} ms")
     files = find_model(model, "base")
     file, bytes_read = str(files.folder), files.weight_bytes
     if runtime == "llama.cpp":
-        from engine.backends.llama import gguf as gguf_cache_runtime
+        from engine.backends.llama import gguf
 
-        found = gguf_cache_runtime.model_file(files, "auto", lambda _progress: None)
+        found = gguf.model_file(files, "auto", lambda _progress: None)
         file, bytes_read = str(found), found.stat().st_size
     ours_on_gpu = gpu_used() - before
     began, before = time.perf_counter(), gpu_used()
@@ -269,36 +258,36 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
     bare.seconds([3] * hello.prompt, SHORT)
     bytes_read = bare.bytes or bytes_read
     print(f"{runtime}, {bytes_read / 1e6:.0f} MB of weights{'':12} ours    theirs")
-    telling("start to a first token", ours_loads, time.perf_counter() - began, "s")
+    print_row("start to a first token", our_start, time.perf_counter() - began, "s")
     if ours_on_gpu:
-        telling("memory of the GPU", ours_on_gpu / 1e6, (gpu_used() - before) / 1e6, "MB")
+        print_row("memory of the GPU", ours_on_gpu / 1e6, (gpu_used() - before) / 1e6, "MB")
     words = SMALL_WORDS if files.weight_bytes < SMALL_BYTES else CPU_WORDS
     words = GPU_WORDS if ours_on_gpu else words
     ours, theirs = await decoding(engines, bare, 0, pairs)
-    telling("writing, base", ours, theirs)
+    print_row("writing, base", ours, theirs)
     limit = bandwidth() / bytes_read
     print(f"{'  of what memory allows':34} {limit:9.1f} tokens/s {ours / limit:.2f}")
-    telling("reading, base", *await prefilling(engines, bare, words, pairs))
-    telling("memory, base", engines.resident() / 1e6, bare.resident / 1e6, "MB")
+    print_row("reading, base", *await prefilling(engines, bare, words, pairs))
+    print_row("memory, base", engines.resident() / 1e6, bare.resident / 1e6, "MB")
     if not ours_on_gpu:
         print(f"{'  of the file':34} {engines.resident() / bytes_read:9.2f}")
     bare.close()
-    kept, anew = await fifth_turn(engines)
-    telling("fifth turn: kept, and read anew", kept * 1000, anew * 1000, "ms")
-    writing, reading = await breaking_off(engines, 40, 3), await breaking_off(engines, words[1], 0)
-    print(f"{'broken off in writing: waits':34} {writing * 1000:9.1f} ms")
-    print(f"{'broken off in reading: waits':34} {reading * 1000:9.1f} ms")
+    cached, uncached = await fifth_turn(engines)
+    print_row("fifth turn: cached, uncached", cached * 1000, uncached * 1000, "ms")
+    writing, reading = await cancelling(engines, 40, 3), await cancelling(engines, words[1], 0)
+    print(f"{'wait after a cancelled answer':34} {writing * 1000:9.1f} ms")
+    print(f"{'wait after a cancelled prompt':34} {reading * 1000:9.1f} ms")
     if adapters:
         await measure_adapters(engines, file, adapters, runtime, pairs)
-    late = await stalls(lambda: engines.seconds(0, "once more", LONG))
-    print(f"{'answering: the chat is late by p99':34} {late[int(len(late) * 0.99)] * 1000:9.1f} ms")
+    late = await stalls(lambda: engines.seconds(0, "again", LONG))
+    print(f"{'answering: event loop late by, p99':34} {late[int(len(late) * 0.99)] * 1000:9.1f} ms")
     await engines.host.close()
 
 
 async def measure_adapters(
     engines: Engines, file: str, adapters: list[str], runtime: Runtime, pairs: int
 ) -> None:
-    """Speed with an adapter, memory with all, and the switch between base and adapter."""
+    """Measure an adapter's speed, the memory of all, and the switch from base to adapter."""
     alone = engines.resident()
     for row in range(1, len(adapters) + 1):
         await engines.seconds(row, "hello", SHORT)
@@ -306,11 +295,11 @@ async def measure_adapters(
     adapter = adapters[0]
     model = find_model(engines.host.model, "base")
     if runtime == "llama.cpp":
-        from engine.backends.llama import gguf as gguf_cache_runtime
+        from engine.backends.llama import gguf
 
-        adapter = str(gguf_cache_runtime.adapter_file(engines.adapter, model))
+        adapter = str(gguf.adapter_file(engines.adapter, model))
     bare = Bare(runtime, file, model.weight_bytes, adapter)
-    telling("writing, adapter", *await decoding(engines, bare, 1, pairs))
+    print_row("writing, adapter", *await decoding(engines, bare, 1, pairs))
     bare.close()
     switches = []
     for _ in range(5):
@@ -318,11 +307,13 @@ async def measure_adapters(
         same, _ = await engines.seconds(0, "other", SHORT)
         other, _ = await engines.seconds(1, "other", SHORT)
         switches.append(max(other - same, 0.0))
-    print(f"{'switch, with the prompt read anew':34} {statistics.median(switches) * 1000:9.1f} ms")
+    print(
+        f"{'switch of adapters, with the prompt':34} {statistics.median(switches) * 1000:9.1f} ms"
+    )
 
 
 def main() -> None:
-    """Measure the model that is named."""
+    """Measure the model on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--adapter", action="append", default=[])

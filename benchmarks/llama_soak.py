@@ -1,9 +1,9 @@
-"""Many questions in a row to one Llama, engines switched and answers cancelled at random.
+"""Ask one Llama many questions; switch engines and cancel answers at random.
 
 python -m benchmarks.llama_soak MODEL ADAPTER [--questions 200] [--runtime transformers]
 
-Prints memory and threads of the worker and of this process after every quarter: flat is what is
-wanted. Ends with status 1 if an answer that was not cancelled failed.
+Prints memory and threads of the worker and of this process after every quarter; they should stay
+flat. Exits with status 1 if an answer failed.
 """
 
 from __future__ import annotations
@@ -17,47 +17,52 @@ from contextlib import aclosing
 from pathlib import Path
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts, resolve_runtime
+from engine.backends.llama.host import LlamaHost, resolve_runtime
 from engine.backends.llama.messages import Runtime
 from engine.core.errors import EngineError
 from engine.core.types import Decision, Message, Mode, Request, Role, Status
 from engine.prompts import chat_messages
 
-ASKED = ("What is this?", "Tell me about the tin lighthouse.", "Qual é a descrição dele?", "hello")
+QUESTIONS = (
+    "What is this?",
+    "Tell me about the tin lighthouse.",
+    "Qual é a descrição dele?",
+    "hello",
+)
 CANCELLED_SHARE = 0.3
 HISTORY = 6
 
 
 def figures(pid: int | None) -> str:
-    """A process's memory and threads."""
+    """Return a process's memory and threads."""
     status = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii")
     found = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     return f"{int(found['VmRSS'].split()[0]) / 1024:.0f} MB, {found['Threads'].strip()} threads"
 
 
-async def ask(engine: LlamaEngine, question: str, history: list[Message], pieces: int) -> str:
-    """The answer, or as many pieces of it as are wanted before it is cancelled."""
+async def ask(engine: LlamaEngine, question: str, history: list[Message], limit: int) -> str:
+    """Return the answer, cancelled after `limit` chunks."""
     messages = chat_messages(question, None, Mode.MEMORY, history)
     request = Request(question, Mode.MEMORY, messages, Decision(Status.NONE), max_tokens=60)
     said: list[str] = []
     async with aclosing(engine.stream(request)) as chunks:
         async for chunk in chunks:
             said.append(chunk.text)
-            if len(said) > pieces:
+            if len(said) > limit:
                 break
     return "".join(said)
 
 
 async def soak(model: str, adapter: str, runtime: Runtime, questions: int) -> int:
-    """Ask; returns how many answers failed."""
+    """Ask, and return how many answers failed."""
     chance = random.Random(0)
-    host = LlamaHosts().host(model, "auto", runtime)
+    host = LlamaHost(model, "auto", runtime)
     rows = [LlamaConfig(model=model, adapter=one) for one in (None, adapter)]
     engines = [LlamaEngine("row", row, host) for row in rows]
     history: list[Message] = []
     failed = cancelled = 0
     for number in range(1, questions + 1):
-        question = chance.choice(ASKED)
+        question = chance.choice(QUESTIONS)
         stop = chance.random() < CANCELLED_SHARE
         cancelled += stop
         try:
@@ -79,7 +84,7 @@ async def soak(model: str, adapter: str, runtime: Runtime, questions: int) -> in
 
 
 def main() -> int:
-    """Run it on what is named."""
+    """Run the model on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("adapter")

@@ -1,9 +1,9 @@
-"""Whether llama.cpp says word for word what transformers says, on the demo model, by our engines.
+"""Compare the answers of llama.cpp with those of transformers, word for word, on the demo model.
 
 python -m benchmarks.llama_words [--answers 40] [--model DIR --adapter DIR]
 
-Asks for products of the sample catalogue, by greedy decoding: base and adapter, with the record in
-the prompt and without, a quarter each.
+Asks about products of the sample catalogue with greedy decoding: base and adapter, with the record
+in the prompt and without, a quarter each.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.host import LlamaHost
 from engine.backends.llama.messages import Runtime
 from engine.config import paths
 from engine.core.types import Decision, Mode, Product, Request, Status
 from engine.prompts import QUESTION_FORMS, chat_messages
 from tools.make_demo_model import read_products
 
-LONGEST = 400
-"""Tokens of an answer."""
+MAX_TOKENS = 400
 
 MODES = (Mode.GROUNDED, Mode.MEMORY)
 
 
-def chosen(count: int) -> Sequence[Product]:
-    """That many products of the sample catalogue, from all over it."""
+def sample_products(count: int) -> Sequence[Product]:
+    """Return `count` products, spread over the sample catalogue."""
     products = read_products(paths.sample_source())
     return products[:: len(products) // count][:count]
 
@@ -36,8 +35,8 @@ def chosen(count: int) -> Sequence[Product]:
 async def answers(
     model: Path, adapter: Path, runtime: Runtime, some: Sequence[Product]
 ) -> dict[str, list[str]]:
-    """What base and adapter say about each product, by who was asked and how."""
-    host = LlamaHosts().host(str(model), "auto", runtime)
+    """Return the answers of base and adapter about each product, by engine and mode."""
+    host = LlamaHost(str(model), "auto", runtime)
     said: dict[str, list[str]] = {}
     for name, lora in (("base", None), ("adapter", str(adapter))):
         row = LlamaConfig(model=str(model), adapter=lora, runtime=runtime)
@@ -49,17 +48,17 @@ async def answers(
 
 
 async def answer(engine: LlamaEngine, product: Product, mode: Mode) -> str:
-    """The engine's words about a product."""
+    """Return the engine's answer about a product."""
     question = QUESTION_FORMS[1].format(title=product.title)
     messages = chat_messages(question, product, mode)
     request = Request(
-        question, mode, messages, Decision(Status.NONE), max_tokens=LONGEST, temperature=0.0
+        question, mode, messages, Decision(Status.NONE), max_tokens=MAX_TOKENS, temperature=0.0
     )
     return "".join([chunk.text async for chunk in engine.stream(request)])
 
 
-def told(ours: Sequence[str], theirs: Sequence[str]) -> str:
-    """How many are the same, and how many characters the others have in common."""
+def compare(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Describe how many answers are equal, and where the others begin to differ."""
     pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other]
     where = [
         next(
@@ -68,21 +67,21 @@ def told(ours: Sequence[str], theirs: Sequence[str]) -> str:
         )
         for pair in pairs
     ]
-    rest = f"; the others part after {where} characters" if where else ""
+    rest = f"; the others differ after {where} characters" if where else ""
     return f"{len(ours) - len(pairs)} of {len(ours)} word for word{rest}"
 
 
 async def run(options: argparse.Namespace) -> None:
-    """Ask both, and print a line for each kind."""
-    some = chosen(options.answers // 4)
+    """Ask both runtimes, and print a line for each engine and mode."""
+    some = sample_products(options.answers // 4)
     ours = await answers(options.model, options.adapter, "llama.cpp", some)
     theirs = await answers(options.model, options.adapter, "transformers", some)
     for kind, said in ours.items():
-        print(f"{kind:20} {told(said, theirs[kind])}")
+        print(f"{kind:20} {compare(said, theirs[kind])}")
 
 
 def main() -> None:
-    """Compare on what is named."""
+    """Compare on the model of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, default=paths.demo_model_dir(), metavar="DIR")
     parser.add_argument("--adapter", type=Path, default=paths.demo_adapter_dir(), metavar="DIR")

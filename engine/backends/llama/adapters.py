@@ -13,7 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backends.llama.weights import ModelConfig, ModelFiles, Tensor, read_header, read_json
+from engine.backends.llama.weights import (
+    Hyperparameters,
+    ModelFiles,
+    Tensor,
+    read_header,
+    read_json,
+)
 from engine.core.errors import DataError, EngineUnavailable
 from engine.core.files import MANIFEST, Manifest, describe_file, read_manifest
 from engine.core.i18n import tr
@@ -101,7 +107,7 @@ def _check_shapes(
         raise unusable_adapter(folder, tr("its weights are not LoRA weights"), _train_one())
 
 
-def _linear_sizes(config: ModelConfig) -> dict[str, tuple[int, int]]:
+def _linear_sizes(config: Hyperparameters) -> dict[str, tuple[int, int]]:
     """Return inputs and outputs of a Llama layer's linear parts, by name."""
     queries = config.head_size * config.num_attention_heads
     keys = config.head_size * config.key_value_heads

@@ -1,4 +1,4 @@
-"""The engine for a Llama on this machine, plain or with a LoRA adapter.
+"""Answer with a Llama on this machine, plain or with a LoRA adapter.
 
 The model runs in a worker process (engine/backends/llama/host.py), which engines of the same model
 share; the plain base is that model with every adapter switched off. The first frame of the chat
@@ -99,11 +99,13 @@ class LlamaEngine(ModelEngine):
     @classmethod
     def create(cls, engine_id: str, config: LlamaConfig, shared: dict[str, Any]) -> Self:
         """Make an engine on the host of its model."""
-        from engine.backends.llama.host import LlamaHosts, resolve_runtime
+        from engine.backends.llama.host import LlamaHost, resolve_runtime
 
-        hosts: LlamaHosts = shared.setdefault(cls.kind, LlamaHosts())
-        runtime = resolve_runtime(config.runtime)
-        return cls(engine_id, config, hosts.host(config.model, config.quantization, runtime))
+        key = (config.model, config.quantization, resolve_runtime(config.runtime))
+        hosts: dict[Any, LlamaHost] = shared.setdefault(cls.kind, {})
+        if key not in hosts:
+            hosts[key] = LlamaHost(*key)
+        return cls(engine_id, config, hosts[key])
 
     @property
     def loaded(self) -> bool:
@@ -111,7 +113,7 @@ class LlamaEngine(ModelEngine):
         return self._host.is_loaded(self._adapter)
 
     def availability(self) -> Availability:
-        """Whether packages, weights and adapter are on this machine, whole and fitting."""
+        """Check that packages, weights and adapter are on this machine and fit together."""
         try:
             self._find()
         except EngineUnavailable as error:
@@ -170,7 +172,7 @@ class LlamaEngine(ModelEngine):
         ]
 
     async def load(self) -> AsyncGenerator[Progress]:
-        """Load what is not loaded yet, in the worker. Raises EngineError."""
+        """Load the model and adapter in the worker, unless they are loaded. Raises EngineError."""
         model, adapter = await asyncio.to_thread(self._find, thorough=True)
         folder = adapter.folder if adapter else None
         async with aclosing(self._host.load(model, folder)) as steps:
@@ -179,11 +181,11 @@ class LlamaEngine(ModelEngine):
         self._warning = adapter.warning if adapter else ""
 
     async def unload(self) -> None:
-        """End the worker, and with it the model of every engine that shares it."""
+        """Kill the worker, and with it the model of every engine that shares it."""
         await self._host.close()
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Answer in pieces as the tokens come; loads first if need be. Raises EngineError."""
+        """Yield an answer as it is generated; load first if needed. Raises EngineError."""
         if not self.loaded:
             async with aclosing(self.load()) as steps:
                 async for _ in steps:
@@ -210,7 +212,7 @@ class LlamaEngine(ModelEngine):
         )
 
     def _with_warning(self, chunk: Chunk) -> Chunk:
-        """The adapter's warning goes with the first answer after loading, once."""
+        """Add the adapter's warning to the first answer after loading."""
         if chunk.stop_reason is None or not self._warning:
             return chunk
         warning, self._warning = self._warning, ""

@@ -34,11 +34,11 @@ from engine.backends.llama.messages import (
     Open,
     Quantization,
     Ready,
-    Request,
     Runtime,
     Step,
     TextChunk,
     ToWorker,
+    WorkerRequest,
     frame,
     from_worker,
     length_of,
@@ -76,7 +76,9 @@ class WorkerProcess:
         self._log = log
         self._inbox: asyncio.Queue[FromWorker | None] = asyncio.Queue()
         self._number = 0
-        self._alive = True
+        self.pid = process.pid
+        self.alive = True
+        """Whether the process can take requests."""
         self._killed = False
         self._last_line = ""
         self._reader = asyncio.create_task(self._read())
@@ -105,17 +107,7 @@ class WorkerProcess:
             ) from error
         return cls(process, log)
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process can take requests."""
-        return self._alive
-
-    @property
-    def pid(self) -> int:
-        """The worker's process id."""
-        return self._process.pid
-
-    async def call(self, request: Request) -> AsyncGenerator[Step | Ready | TextChunk | Done]:
+    async def call(self, request: WorkerRequest) -> AsyncGenerator[Step | Ready | TextChunk | Done]:
         """Send `request` and yield its replies; the last is Ready or Done.
 
         Closing the generator cancels the request. Raises EngineError if it fails or the worker
@@ -151,7 +143,7 @@ class WorkerProcess:
         await self._wait()
 
     async def _send(self, message: ToWorker) -> None:
-        if not self._alive:
+        if not self.alive:
             await self._wait()
             raise self._death()
         self._write(message)
@@ -160,7 +152,7 @@ class WorkerProcess:
             await self._stdin.drain()
 
     def _write(self, message: ToWorker) -> None:
-        if self._alive and not self._stdin.is_closing():
+        if self.alive and not self._stdin.is_closing():
             self._stdin.write(frame(message))
 
     def _kill(self) -> None:
@@ -168,7 +160,7 @@ class WorkerProcess:
         # warning and does not know the exit status.
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, _SIGKILL)
+                os.kill(self.pid, _SIGKILL)
 
     async def _wait(self) -> None:
         # Not `await self._reader`: cancelling the caller would cancel the reader too.
@@ -186,7 +178,7 @@ class WorkerProcess:
             # A worker that breaks the protocol is of no use.
             self._kill()
         finally:
-            self._alive = False
+            self.alive = False
             self._stdin.close()
             await self._process.wait()
             self._last_line = _last_line(self._log)
@@ -267,7 +259,9 @@ def missing_packages(runtime: Runtime, quantization: Quantization) -> list[str]:
 class LlamaHost:
     """One model, in a worker process that all engines with this model share."""
 
-    def __init__(self, model: str, quantization: Quantization, runtime: Runtime) -> None:
+    def __init__(
+        self, model: str, quantization: Quantization, runtime: Runtime = "transformers"
+    ) -> None:
         self.model = model
         self.quantization = quantization
         self.runtime: Runtime = runtime
@@ -368,19 +362,3 @@ class LlamaHost:
                 if isinstance(reply, Ready):
                     self.gpu_bytes = reply.gpu_bytes
         self._adapters.add(adapter)
-
-
-class LlamaHosts:
-    """One host for each model, quantization and runtime in the settings."""
-
-    def __init__(self) -> None:
-        self._hosts: dict[tuple[str, Quantization, Runtime], LlamaHost] = {}
-
-    def host(
-        self, model: str, quantization: Quantization, runtime: Runtime = "transformers"
-    ) -> LlamaHost:
-        """Return the host of a model, the same one for the same three arguments."""
-        key = (model, quantization, runtime)
-        if key not in self._hosts:
-            self._hosts[key] = LlamaHost(*key)
-        return self._hosts[key]

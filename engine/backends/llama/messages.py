@@ -102,7 +102,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     number: int
 
 
-Request = Open | Attach | Ask
+WorkerRequest = Open | Attach | Ask
 ToWorker = Open | Attach | Ask | Cancel
 FromWorker = Step | Ready | TextChunk | Done | Failed
 

@@ -55,7 +55,7 @@ class RopeConfig(msgspec.Struct, frozen=True):
     original_max_position_embeddings: int = 8192
 
 
-class ModelConfig(msgspec.Struct, frozen=True):
+class Hyperparameters(msgspec.Struct, frozen=True):
     """A Llama's `config.json`, in the format's own names."""
 
     model_type: str
@@ -117,7 +117,7 @@ class ModelFiles:
 
     name: str
     folder: Path
-    config: ModelConfig
+    config: Hyperparameters
     weights: tuple[Path, ...]
 
     @property
@@ -260,12 +260,12 @@ def _locate(model: str, engine_id: str) -> Path:
     return snapshot
 
 
-def _read_config(folder: Path, engine_id: str) -> ModelConfig:
+def _read_config(folder: Path, engine_id: str) -> Hyperparameters:
     kind = read_json(folder / CONFIG, Architecture).model_type
     if kind != "llama":
         reason = tr("it is a “{kind}” model, not a Llama", kind=kind)
         raise unusable_model(folder, reason, _choose(engine_id))
-    return read_json(folder / CONFIG, ModelConfig)
+    return read_json(folder / CONFIG, Hyperparameters)
 
 
 def _find_weights(folder: Path, engine_id: str) -> tuple[Path, ...]:

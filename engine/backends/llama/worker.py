@@ -28,9 +28,9 @@ from engine.backends.llama.messages import (
     FromWorker,
     Open,
     Ready,
-    Request,
     Step,
     TextChunk,
+    WorkerRequest,
     for_worker,
     frame,
     length_of,
@@ -86,7 +86,7 @@ class Worker:
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
-        self._requests: SimpleQueue[Request] = SimpleQueue()
+        self._requests: SimpleQueue[WorkerRequest] = SimpleQueue()
         self._cancelled = 0
         """The number up to which requests are cancelled."""
         self._runtime: Runtime | None = None
@@ -123,7 +123,7 @@ class Worker:
                 )
                 self._fail(request, failure, ending=True)
 
-    def _carry_out(self, request: Request) -> None:
+    def _carry_out(self, request: WorkerRequest) -> None:
         match request:
             case Open():
                 self._runtime = self._open(request)
@@ -164,7 +164,7 @@ class Worker:
         if done is not None:
             self._send(done)
 
-    def _fail(self, request: Request, error: EngineError, *, ending: bool) -> None:
+    def _fail(self, request: WorkerRequest, error: EngineError, *, ending: bool) -> None:
         unavailable = isinstance(error, EngineUnavailable)
         self._send(Failed(error.message, error.remedy, unavailable, ending, request.number))
         if ending:

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.host import LlamaHost
 from engine.core.errors import EngineFailed
 from engine.core.types import Chunk, Decision, Message, Mode, Request, Status
 from engine.prompts import chat_messages
@@ -44,7 +44,7 @@ class Engines:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engines(tiny: Tiny) -> AsyncIterator[Engines]:
-    host = LlamaHosts().host(str(tiny.model), "auto")
+    host = LlamaHost(str(tiny.model), "auto")
     base = LlamaConfig(model=str(tiny.model))
     tuned = LlamaConfig(model=str(tiny.model), adapter=str(tiny.adapter))
     yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
@@ -54,7 +54,7 @@ async def engines(tiny: Tiny) -> AsyncIterator[Engines]:
 def engine(engine_id: str = "base", **row: Any) -> LlamaEngine:
     """An engine with a worker of its own, which starts when it is loaded."""
     values = LlamaConfig(**row)
-    return LlamaEngine(engine_id, values, LlamaHosts().host(values.model, values.quantization))
+    return LlamaEngine(engine_id, values, LlamaHost(values.model, values.quantization))
 
 
 def request_of(question: str, history: Sequence[Message] = (), **fields: Any) -> Request:

@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import platformdirs
 import pytest
 
 from engine.backends.llama.adapters import find_adapter
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.weights import find_model
 from engine.config.paths import hub_cache
 from engine.core.errors import EngineUnavailable
@@ -211,9 +212,9 @@ def test_missing_packages_are_named_with_the_command(tmp_path: Path) -> None:
         "import sys\n"
         f"sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]\n"
         "from engine.backends.llama.engine import LlamaConfig, LlamaEngine\n"
-        "from engine.backends.llama.host import LlamaHosts\n"
+        "from engine.backends.llama.host import LlamaHost\n"
         "row = LlamaConfig(quantization='nf4')\n"
-        "state = LlamaEngine('base', row, LlamaHosts().host(row.model, 'nf4')).availability()\n"
+        "state = LlamaEngine('base', row, LlamaHost(row.model, 'nf4')).availability()\n"
         "print(state.ready, state.reason, state.remedy)\n"
     )
     ran = subprocess.run(
@@ -225,11 +226,15 @@ def test_missing_packages_are_named_with_the_command(tmp_path: Path) -> None:
     assert "bitsandbytes" in ran.stdout
 
 
-def test_rows_with_the_same_model_share_a_host() -> None:
-    hosts = LlamaHosts()
-    assert hosts.host("a/b", "auto") is hosts.host("a/b", "auto")
-    assert hosts.host("a/b", "auto") is not hosts.host("a/b", "nf4")
-    assert hosts.host("a/b", "auto") is not hosts.host("a/c", "auto")
+def test_engines_with_the_same_model_share_a_host() -> None:
+    shared: dict[str, Any] = {}
+
+    def host(**values: Any) -> object:
+        return LlamaEngine.create("mine", LlamaConfig(**values), shared)._host
+
+    assert host(model="a/b") is host(model="a/b", adapter="c")
+    assert host(model="a/b") is not host(model="a/b", quantization="nf4")
+    assert host(model="a/b") is not host(model="a/c")
 
 
 def _change(file: Path, **values: object) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from tokenizers import Tokenizer
 
 from engine.backends.llama.engine import LlamaEngine
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.host import LlamaHost
 from engine.catalogue.prepare import TRAIN, Splitter, encode
 from engine.config import paths, settings
 from engine.core.files import describe_file, read_manifest
@@ -35,7 +35,7 @@ class Demo:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def demo() -> AsyncIterator[Demo]:
     chosen = settings.load(Path("none.toml"), {})
-    host = LlamaHosts().host(str(MODEL), "none")
+    host = LlamaHost(str(MODEL), "none")
     base, lora = llama("base", chosen), llama("lora", chosen)
     yield Demo(LlamaEngine("base", base, host), LlamaEngine("lora", lora, host))
     await host.close()

@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.host import LlamaHosts
+from engine.backends.llama.host import LlamaHost
 from engine.config import paths
 from engine.core.errors import EngineUnavailable
 from engine.core.types import Message, Role, StopReason
@@ -47,7 +47,7 @@ pytestmark = [
 async def fast(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engines]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BALCAO_HOME", str(tmp_path_factory.mktemp("home")))
-        host = LlamaHosts().host(str(tiny.model), "auto", "llama.cpp")
+        host = LlamaHost(str(tiny.model), "auto", "llama.cpp")
         base = LlamaConfig(model=str(tiny.model), runtime="llama.cpp")
         tuned = LlamaConfig(model=str(tiny.model), adapter=str(tiny.adapter), runtime="llama.cpp")
         yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
@@ -58,7 +58,7 @@ def own(model: Path, adapter: Path | None = None) -> LlamaEngine:
     row = LlamaConfig(
         model=str(model), adapter=str(adapter) if adapter else None, runtime="llama.cpp"
     )
-    return LlamaEngine("base", row, LlamaHosts().host(row.model, "auto", "llama.cpp"))
+    return LlamaEngine("base", row, LlamaHost(row.model, "auto", "llama.cpp"))
 
 
 @pytest.mark.asyncio(loop_scope="session")

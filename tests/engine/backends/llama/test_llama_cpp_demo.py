@@ -1,6 +1,6 @@
-"""On the demo model, llama.cpp says what transformers says, base and adapter, with a record or not.
+"""On the demo model, llama.cpp answers like transformers, in every mode.
 
-llama.cpp is an extra that compiles for minutes, so this runs only where it is installed.
+Runs only where llama.cpp is installed, an extra that compiles for minutes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.llama_words import answers, chosen
+from benchmarks.llama_words import answers, sample_products
 from engine.config import paths
 
-ASKED, SAME = 4, 3
-"""Products, and how many answers of each kind are at least the same, word for word: sums of fp32
-in another order turn a close choice between two tokens (docs/measurements/llama.md counts them)."""
+PRODUCTS, SAME = 4, 3
+"""Products, and how many answers of each kind must be equal: fp32 sums in another order change a
+close choice between two tokens (docs/measurements/llama.md)."""
 
 
 @pytest.mark.skipif(
@@ -27,7 +27,7 @@ async def test_the_demo_model_says_the_same_by_both(
 ) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(tmp_path))
     model, adapter = paths.demo_model_dir(), paths.demo_adapter_dir()
-    some = chosen(ASKED)
+    some = sample_products(PRODUCTS)
     ours = await answers(model, adapter, "llama.cpp", some)
     theirs = await answers(model, adapter, "transformers", some)
     assert len(ours) == 4
