@@ -29,7 +29,7 @@ from engine.evaluation.ask import ANSWERS_FILE, AnswerFile, Target, parse_target
 from engine.evaluation.metrics import check_packages
 from engine.evaluation.questions import Question, invent_questions, sample_questions
 from engine.evaluation.report import Report
-from engine.evaluation.run import RunResult, estimate_cost, pending, run
+from engine.evaluation.run import EvaluationResult, estimate_cost, pending, run
 from engine.evaluation.statistics import RESAMPLES
 from engine.prompts import PROMPT_VERSION
 from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, confirm, guarded, say
@@ -182,7 +182,7 @@ def _may_ask(
 
 def _answer(
     jobs: _Jobs, answers: AnswerFile, registry: Registry, catalogue: Retriever, concurrency: int
-) -> RunResult:
+) -> EvaluationResult:
     try:
         return asyncio.run(_answer_all(jobs, answers, registry, catalogue, concurrency))
     except KeyboardInterrupt:
@@ -192,7 +192,7 @@ def _answer(
 
 async def _answer_all(
     jobs: _Jobs, answers: AnswerFile, registry: Registry, catalogue: Retriever, concurrency: int
-) -> RunResult:
+) -> EvaluationResult:
     with ProgressLine(sys.stderr) as line:
 
         async def ask(target: Target, question: Question) -> Answer:
@@ -237,7 +237,9 @@ def _manifest(options: argparse.Namespace, trained: Path | None, made: Report) -
     )
 
 
-def _print_result(made: Report, files: Sequence[Path], result: RunResult, *, as_json: bool) -> None:
+def _print_result(
+    made: Report, files: Sequence[Path], result: EvaluationResult, *, as_json: bool
+) -> None:
     if result.failed or result.skipped:
         say(
             f"{result.failed} answers failed, {result.skipped} questions were skipped:"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -55,10 +56,9 @@ def parse_targets(text: str, registry: Registry, catalogue: dict[str, Any]) -> l
     if not names:
         raise UsageError("No engine is named.", "Add --engines ID,ID; see `balcao engines`.")
     targets = [_target(name, registry, catalogue) for name in names]
-    keys = [target.key for target in targets]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise UsageError(f"“{key}” is named twice.", "Name each engine and mode once.")
+    key, number = Counter(target.key for target in targets).most_common(1)[0]
+    if number > 1:
+        raise UsageError(f"“{key}” is named twice.", "Name each engine and mode once.")
     return targets
 
 
@@ -95,12 +95,10 @@ def _split(name: str, registry: Registry) -> tuple[str, Mode]:
 
 def display_titles(targets: Sequence[Target]) -> dict[str, str]:
     """Return unique titles by key."""
-    titles = [target.title for target in targets]
+    counts = Counter(target.title for target in targets)
     return {
-        target.key: target.title
-        if titles.count(target.title) == 1
-        else f"{target.title} ({target.key})"
-        for target in targets
+        one.key: one.title if counts[one.title] == 1 else f"{one.title} ({one.key})"
+        for one in targets
     }
 
 

@@ -89,27 +89,18 @@ def gather(
     scored = _score_all(targets, questions, answers, on_progress)
     counts = {group: sum(one.group is group for one in questions) for group in Group}
     groups = [group for group in Group if counts[group]]
-    first = targets[0].key
-    figures: list[Figures] = []
-    differences: list[Difference] = []
-    for group in groups:
-        in_group = {
-            key: [one for one in mine if one.question.group is group]
-            for key, mine in scored.items()
-        }
-        figures += [summarize(target, group, in_group[target.key]) for target in targets]
-        if group is not Group.INVENTED:
-            others = [key for key in in_group if key != first]
-            found = [compare(key, in_group[first], in_group[key]) for key in others]
-            differences += [one for one in found if one]
     return Report(
         version=VERSION,
         groups=counts,
         knows_trained=knows_trained,
         titles=display_titles(targets),
         provenance={target.key: target.provenance for target in targets},
-        figures=figures,
-        differences=differences,
+        figures=[
+            summarize(target, group, _in_group(scored[target.key], group))
+            for group in groups
+            for target in targets
+        ],
+        differences=_differences(groups, scored),
         points={key: _points(mine) for key, mine in scored.items()},
         examples=[one for group in groups for one in _examples(group, questions, scored)],
         notices={
@@ -137,6 +128,23 @@ def _score_all(
             label = f"scoring {number:,} of {len(jobs):,}"
             on_progress(Progress(label, number / len(jobs)))
     return scored
+
+
+def _in_group(scored: Sequence[ScoredAnswer], group: Group) -> list[ScoredAnswer]:
+    return [one for one in scored if one.question.group is group]
+
+
+def _differences(
+    groups: Sequence[Group], scored: dict[str, list[ScoredAnswer]]
+) -> list[Difference]:
+    first, *others = scored
+    found = [
+        compare(key, _in_group(scored[first], group), _in_group(scored[key], group))
+        for group in groups
+        if group is not Group.INVENTED
+        for key in others
+    ]
+    return [difference for difference in found if difference]
 
 
 def _points(scored: Sequence[ScoredAnswer]) -> list[PlotPoint]:

@@ -155,7 +155,7 @@ Ask = Callable[[Target, Question], Awaitable[Answer]]
 _Job = tuple[Target, Question]
 
 
-class RunResult(Struct, frozen=True):
+class EvaluationResult(Struct, frozen=True):
     """How many questions of a run were answered, failed and were skipped."""
 
     answered: int
@@ -182,7 +182,7 @@ async def run(
     ask: Ask,
     concurrency: Callable[[Target], int],
     on_progress: Callable[[Progress], None] | None = None,
-) -> RunResult:
+) -> EvaluationResult:
     """Ask all `jobs` and save each answer as it arrives; cancelling keeps the saved ones.
 
     `concurrency` limits the questions to a target at once. Targets that take one at a time wait
@@ -238,6 +238,8 @@ class _Runner:
             self._failures_in_a_row[target.key] = 0
             self._counts["answered"] += 1
 
-    def result(self) -> RunResult:
+    def result(self) -> EvaluationResult:
         counts = self._counts
-        return RunResult(counts["answered"], counts["failed"], counts["skipped"], self._last_error)
+        return EvaluationResult(
+            counts["answered"], counts["failed"], counts["skipped"], self._last_error
+        )

@@ -96,6 +96,23 @@ def read(data: bytes, name: str) -> Sequence[msgspec.Raw]:
 
     Raises DataError.
     """
+    file = _decode_file(data, name)
+    for number, raw in enumerate(file.conversations, 1):
+        try:
+            _check(decode(raw))
+        except (*_INVALID, ValueError) as error:
+            raise DataError(
+                tr(
+                    "{name} is damaged: conversation {number}: {error}.",
+                    name=name,
+                    number=number,
+                    error=_reason(error),
+                )
+            ) from error
+    return file.conversations
+
+
+def _decode_file(data: bytes, name: str) -> _File:
     try:
         file = msgspec.json.decode(data.removeprefix(_BOM), type=_File)
     except _INVALID as error:
@@ -112,19 +129,7 @@ def read(data: bytes, name: str) -> Sequence[msgspec.Raw]:
             ),
             tr("Update this program."),
         )
-    for number, raw in enumerate(file.conversations, 1):
-        try:
-            _check(decode(raw))
-        except (*_INVALID, ValueError) as error:
-            raise DataError(
-                tr(
-                    "{name} is damaged: conversation {number}: {error}.",
-                    name=name,
-                    number=number,
-                    error=_reason(error),
-                )
-            ) from error
-    return file.conversations
+    return file
 
 
 def decode(raw: msgspec.Raw) -> ArchivedConversation:

@@ -18,7 +18,7 @@ from engine.core.errors import BalcaoError
 from engine.core.types import Answer, Answered, Mode, Problem, Progress, Status, StopReason
 from engine.evaluation.ask import Target
 from engine.evaluation.questions import Question
-from engine.evaluation.run import MAX_FAILURES, Ask, ProgressMeter, RunResult, pending, run
+from engine.evaluation.run import MAX_FAILURES, Ask, EvaluationResult, ProgressMeter, pending, run
 from tests.engine.backends.openai.server import Limited, Server
 from tests.engine.evaluation.conftest import Bench, echo, remote
 
@@ -61,7 +61,9 @@ def one_at_once(_: Target) -> int:
     return 1
 
 
-async def go(bench: Bench, ask: Ask, names: str = "base:memory", width: int = 1) -> RunResult:
+async def go(
+    bench: Bench, ask: Ask, names: str = "base:memory", width: int = 1
+) -> EvaluationResult:
     asked = bench.targets(names)
     with bench.answers() as answers:
         jobs = pending(asked, bench.questions, answers)
@@ -70,10 +72,10 @@ async def go(bench: Bench, ask: Ask, names: str = "base:memory", width: int = 1)
 
 async def test_everything_is_asked_once(bench: Bench) -> None:
     ask = Asking()
-    assert await go(bench, ask, "base:memory,lora:memory") == RunResult(200, 0, 0)
+    assert await go(bench, ask, "base:memory,lora:memory") == EvaluationResult(200, 0, 0)
     assert len(set(ask.asked)) == 200
     assert [key for key, _ in ask.asked] == ["base:memory"] * 100 + ["lora:memory"] * 100
-    assert await go(bench, ask, "base:memory,lora:memory,lora") == RunResult(100, 0, 0)
+    assert await go(bench, ask, "base:memory,lora:memory,lora") == EvaluationResult(100, 0, 0)
     assert len(ask.asked) == 300
 
 
@@ -88,17 +90,17 @@ async def test_local_engines_take_turns_and_remote_ones_run_concurrently(bench: 
 
 async def test_failed_questions_are_asked_again(bench: Bench) -> None:
     first = await go(bench, Asking(fails=lambda number: number % 3 == 0))
-    assert first == RunResult(67, 33, 0, "It broke.")
-    assert await go(bench, Asking()) == RunResult(33, 0, 0)
+    assert first == EvaluationResult(67, 33, 0, "It broke.")
+    assert await go(bench, Asking()) == EvaluationResult(33, 0, 0)
 
 
 async def test_an_engine_that_only_fails_is_skipped(bench: Bench) -> None:
     ask = Asking(fails=lambda number: number <= 30)
     outcome = await go(bench, ask, "base:memory,lora:memory")
     fails = 2 * MAX_FAILURES
-    assert outcome == RunResult(0, fails, 200 - fails, "It broke.")
+    assert outcome == EvaluationResult(0, fails, 200 - fails, "It broke.")
     ask = Asking(fails=lambda number: number <= MAX_FAILURES)
-    assert await go(bench, ask, "base:memory,lora:memory") == RunResult(
+    assert await go(bench, ask, "base:memory,lora:memory") == EvaluationResult(
         100, MAX_FAILURES, 90, "It broke."
     )
 
@@ -113,7 +115,7 @@ async def test_cancelling_keeps_saved_answers(bench: Bench) -> None:
     with bench.answers() as answers:
         there = len(answers.answers)
     assert 16 <= there < 100
-    assert await go(bench, Asking(), "openai:memory") == RunResult(100 - there, 0, 0)
+    assert await go(bench, Asking(), "openai:memory") == EvaluationResult(100 - there, 0, 0)
 
 
 async def test_a_full_disk_ends_the_run_and_keeps_saved_answers(bench: Bench) -> None:
@@ -128,7 +130,7 @@ async def test_a_full_disk_ends_the_run_and_keeps_saved_answers(bench: Bench) ->
     with bench.answers() as answers:
         there = len(answers.answers)
     assert 5 <= there <= len(ask.asked) < 40
-    assert await go(bench, Asking(), "openai:memory") == RunResult(100 - there, 0, 0)
+    assert await go(bench, Asking(), "openai:memory") == EvaluationResult(100 - there, 0, 0)
 
 
 async def test_a_hundred_concurrent_questions_respect_the_servers_limit(
@@ -151,7 +153,7 @@ async def test_a_hundred_concurrent_questions_respect_the_servers_limit(
 
         outcome = await go(bench, ask, "openai:memory", width=100)
         await registry.close()
-    assert outcome == RunResult(100, 0, 0)
+    assert outcome == EvaluationResult(100, 0, 0)
     assert limited.most == 25
     assert limited.refused > 0
     with bench.answers() as answers:
