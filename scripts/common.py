@@ -1,4 +1,4 @@
-"""What every command shares: one way to end, in words and in exit codes."""
+"""Shared by all commands: exit codes, messages, progress, confirmation, signals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self, TextIO
 
 from engine.config.settings import load
@@ -18,21 +18,21 @@ from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError
 from engine.core.i18n import tr
 from engine.core.signals import Terminals, not_ignored
-from engine.core.text import one_line, printable
+from engine.core.text import duration, one_line, printable
 from engine.core.types import Progress
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def say(message: str) -> None:
-    """A message for the person: stderr, since stdout is for results."""
+    """Print a message on stderr: stdout is for results."""
     print(message, file=sys.stderr, flush=True)
 
 
 def confirm(question: str, *, yes: bool = False) -> bool:
     """Ask a yes/no question on stderr; `yes` (the option --yes) answers it.
 
-    Raises UsageError if no user is at a terminal.
+    Raise UsageError if stdin or stderr is not a terminal.
     """
     if yes:
         return True
@@ -48,13 +48,13 @@ def can_ask() -> bool:
 
 
 def speak() -> None:
-    """Have the language of the settings in force; where they cannot be read, the locale's."""
+    """Use the language of the settings, or the locale's if the settings are invalid."""
     with suppress(SettingsError):
         i18n.choose(load().language)
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run `command`; an error of ours, Ctrl-C or a closed pipe ends in its exit code."""
+    """Run `command` and return its exit code, also after an error, Ctrl-C or a closed pipe."""
     try:
         return command()
     except BalcaoError as error:
@@ -64,20 +64,17 @@ def guarded(command: Callable[[], int]) -> int:
         say(tr("balcao: stopped."))
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone. stdout is pointed away so that Python's own flush at
-        # exit has nothing to complain about.
+        # The reader (head, less) is gone; Python's flush at exit must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
-_LIVE_EVERY = 0.2
-_PLAIN_EVERY = 10.0
-"""Seconds between two lines."""
-_MINUTE = 60
+_LIVE_INTERVAL, _PLAIN_INTERVAL = 0.2, 10.0
+"""Seconds between two drawings on a terminal, two lines elsewhere."""
 
 
 class ProgressLine:
-    """Shows progress with the time left; leaves a terminal's line clean when it ends."""
+    """Show progress and the time left, in one line of a terminal or in lines of a file."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -89,12 +86,7 @@ class ProgressLine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._write("\r\x1b[K")
 
@@ -103,13 +95,13 @@ class ProgressLine:
         self._write(("\r\x1b[K" if self._live else "") + printable(text) + "\n")
 
     def show(self, progress: Progress) -> None:
-        """Draw, unless the last drawing was a moment ago."""
+        """Draw the progress, unless the last drawing was a moment ago."""
         now = time.monotonic()
         if progress.fraction is not None:
             if progress.fraction < self._fraction:  # another phase, with a time of its own
                 self._began = now
             self._fraction = progress.fraction
-        if now - self._shown < (_LIVE_EVERY if self._live else _PLAIN_EVERY):
+        if now - self._shown < (_LIVE_INTERVAL if self._live else _PLAIN_INTERVAL):
             return
         self._shown = now
         line = _line(progress, now - self._began)
@@ -117,10 +109,10 @@ class ProgressLine:
             width = shutil.get_terminal_size().columns - 1
             self._write(f"\r\x1b[K{one_line(line, width)}")
         else:
-            self._write(f"{line}\n")
+            self._write(f"{one_line(line)}\n")
 
     def _write(self, text: str) -> None:
-        """A terminal that has been closed says EIO: the work that is shown must outlive that."""
+        # A closed terminal raises EIO; the work continues without it.
         try:
             self._stream.write(text)
             self._stream.flush()
@@ -131,16 +123,12 @@ class ProgressLine:
 
 def _line(progress: Progress, seconds: float) -> str:
     if not progress.fraction:
-        return tr("{label}, {time} so far", label=progress.label, time=_span(seconds))
+        return tr("{label}, {time} so far", label=progress.label, time=duration(seconds))
     left = seconds * (1 - progress.fraction) / progress.fraction
     share = f"{progress.fraction:4.0%}"
-    return tr("{share}  {label}, {time} left", share=share, label=progress.label, time=_span(left))
-
-
-def _span(seconds: float) -> str:
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
+    return tr(
+        "{share}  {label}, {time} left", share=share, label=progress.label, time=duration(left)
+    )
 
 
 _ONE_PRESS = 1.0
@@ -170,12 +158,7 @@ class Stopping:
             self._before[number] = signal.signal(number, self._hear)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
 

@@ -189,7 +189,7 @@ def _confirm(plan: JobPlan, client: FineTuningClient, *, yes: bool) -> bool:
 
 def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval: float) -> int:
     with ProgressLine(sys.stderr) as line:
-        report = JobReporter(line.show, line.print_above)
+        report = JobReporter(line.show, lambda text: line.print_above(one_line(text)))
         runner = JobRunner(folder, record, client, report, interval)
         try:
             record = asyncio.run(_closing(client, runner.run))

@@ -21,6 +21,7 @@ from engine.config import edit
 from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.text import json_line, one_line
+from engine.training.runs.control import add_engine, stop_run
 from engine.training.runs.display import (
     curve,
     next_step,
@@ -29,7 +30,7 @@ from engine.training.runs.display import (
     score_line,
     summary,
 )
-from engine.training.runs.folder import add_engine, lock_holder, stop_run
+from engine.training.runs.folder import lock_holder
 from engine.training.runs.view import MetricsReader, RunView, find_run, list_runs, view_run
 from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, confirm, guarded, say
 

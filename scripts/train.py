@@ -118,7 +118,7 @@ def _train(options: argparse.Namespace, processes: Processes, *, check_only: boo
 
 def _detach(options: argparse.Namespace, arguments: list[str]) -> int:
     """Check the run here, where the user sees errors, then start it in the background."""
-    from engine.training.runs.detach import start_detached, wait_until_started
+    from engine.training.runs.control import start_detached, wait_until_started
     from engine.training.runs.folder import LOG_FILE
 
     _train(options, Processes(), check_only=True)

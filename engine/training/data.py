@@ -16,7 +16,7 @@ from engine.core.errors import DataError, EngineUnavailable, UsageError
 from engine.core.files import MANIFEST, read_manifest
 from engine.core.types import Message
 from engine.prompts import PROMPT_VERSION, SYSTEM
-from engine.training.openai.check import CheckedFile, TokenCounter, check_file, shared_rows
+from engine.training.openai.plan import CheckedFile, TokenCounter, check_file, shared_rows
 from engine.training.recipe import Recipe
 
 _REQUIRED = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")

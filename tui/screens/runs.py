@@ -21,6 +21,7 @@ from textual.widgets.option_list import Option
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line
+from engine.training.runs.control import add_engine, stop_run
 from engine.training.runs.display import (
     curve,
     next_step,
@@ -29,7 +30,6 @@ from engine.training.runs.display import (
     score_line,
     summary,
 )
-from engine.training.runs.folder import add_engine, stop_run
 from engine.training.runs.view import MetricsReader, RunView, list_runs
 
 _INTERVAL = 1.0

@@ -1,19 +1,221 @@
-"""Plan a fine-tuning job: check its files, count the tokens, estimate the cost.
+"""Plan a fine-tuning job: check its rows, count their tokens, estimate the cost.
 
 Works offline, except that tiktoken, if installed, may download its tables.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+import msgspec
 
 from engine.backends.openai.engine import base_model, notice, tuning_notice
 from engine.core.errors import UsageError
-from engine.core.files import describe_file
-from engine.training.openai.check import CheckedFile, check_file, counter_for, shared_rows
+from engine.core.files import describe_file, reading
 from engine.training.openai.job import JobRecord, JobSettings
+
+_BYTES_PER_TOKEN = 4
+"""A common rule of thumb for English; it counts plain prose slightly too high."""
+_TOKENS_PER_MESSAGE, _TOKENS_PER_ROW = 4, 3
+"""Tokens around each message and before the answer, from OpenAI's guide to counting tokens."""
+_FALLBACK_ENCODING = "o200k_base"
+_DOWNLOAD_TIMEOUT = 20.0
+"""Seconds for tiktoken to download its tables: it sets itself no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounter:
+    """Count a text's tokens: with the model's own encoding if `exact`, otherwise an estimate."""
+
+    count: Callable[[str], int]
+    exact: bool
+
+    def row(self, texts: Sequence[str]) -> int:
+        """Count the tokens of a row from the texts of its messages."""
+        return _TOKENS_PER_ROW + sum(_TOKENS_PER_MESSAGE + self.count(text) for text in texts)
+
+
+class _Encoding(Protocol):
+    def encode_ordinary(self, text: str) -> list[int]: ...
+
+
+def counter_for(model: str) -> TokenCounter:
+    """Return the best available counter for a model; `ft:…` counts like its base."""
+    encoding = _encoding(base_model(model))
+    if encoding is None:
+        return TokenCounter(
+            lambda text: -(-len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN), exact=False
+        )
+    return TokenCounter(lambda text: len(encoding.encode_ordinary(text)), exact=True)
+
+
+def _encoding(base: str) -> _Encoding | None:
+    if find_spec("tiktoken") is None:
+        return None
+    found: list[_Encoding] = []
+
+    def load() -> None:
+        tiktoken = import_module("tiktoken")
+        try:
+            name = tiktoken.encoding_name_for_model(base)
+        except KeyError:
+            name = _FALLBACK_ENCODING
+        try:
+            found.append(tiktoken.get_encoding(name))
+        except (ImportError, OSError, ValueError):
+            # Offline (requests' errors are OSErrors), or a table with a wrong checksum.
+            return
+
+    thread = threading.Thread(target=load, daemon=True, name="tiktoken")
+    thread.start()
+    thread.join(_DOWNLOAD_TIMEOUT)
+    return found[0] if found else None
+
+
+LEAST_ROWS = 10
+"""OpenAI's minimum for training."""
+MOST_BYTES = 512 * 1024 * 1024
+"""OpenAI's limit for a file."""
+_MAX_PROBLEMS = 5
+"""Problems that are listed; further ones are counted."""
+_BOM = b"\xef\xbb\xbf"
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True):
+    role: Literal["system", "user", "assistant"]
+    content: str
+    name: str = ""
+    weight: Literal[0, 1] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Row(msgspec.Struct, forbid_unknown_fields=True):
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+
+
+_decoder = msgspec.json.Decoder(_Row)
+
+
+class _InvalidRow(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class CheckedFile:
+    """The result of checking a file of rows: `problems` prevent a job, `warnings` do not."""
+
+    rows: int = 0
+    tokens: int = 0
+    longest: int = 0
+    """Tokens of the longest row."""
+    size: int = 0
+    """Bytes."""
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    hidden: int = 0
+    """Problems beyond those listed."""
+    hashes: set[bytes] = field(default_factory=set, repr=False)
+    """A hash of each row, to find it in another file."""
+
+    def add_problem(self, text: str) -> None:
+        """Record a problem."""
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(text)
+        else:
+            self.hidden += 1
+
+
+def check_file(
+    file: Path,
+    counter: TokenCounter,
+    row_limit: int,
+    least: int = LEAST_ROWS,
+    most_bytes: int | None = MOST_BYTES,
+) -> CheckedFile:
+    """Check a JSONL file of rows: `row_limit` tokens a row, at least `least` rows.
+
+    Raise DataError if the file cannot be read.
+    """
+    checked = CheckedFile()
+    answers: dict[bytes, bytes] = {}
+    repeated, contradicting = 0, 0
+    for number, messages in _valid_rows(file, checked, most_bytes):
+        tokens = counter.row([message.content for message in messages])
+        checked.rows += 1
+        checked.tokens += tokens
+        checked.longest = max(checked.longest, tokens)
+        if tokens > row_limit:
+            checked.add_problem(
+                f"line {number}: {tokens:,} tokens; the server cuts rows at {row_limit:,}"
+            )
+        row, question = _hash(messages), _hash(messages[:-1])
+        repeated += row in checked.hashes
+        checked.hashes.add(row)
+        contradicting += answers.setdefault(question, row) != row
+    if checked.rows < least:
+        checked.add_problem(f"{checked.rows} usable rows; at least {least} are needed")
+    if repeated:
+        checked.warnings.append(f"{repeated:,} rows are duplicates")
+    if contradicting:
+        checked.warnings.append(f"{contradicting:,} rows answer a repeated question differently")
+    return checked
+
+
+def shared_rows(one: CheckedFile, other: CheckedFile) -> int:
+    """Count the distinct rows that are in both files."""
+    return len(one.hashes & other.hashes)
+
+
+def _valid_rows(
+    file: Path, checked: CheckedFile, most_bytes: int | None
+) -> Iterator[tuple[int, list[_Message]]]:
+    with reading(file), file.open("rb") as stream:
+        checked.size = file.stat().st_size
+        if most_bytes is not None and checked.size > most_bytes:
+            checked.add_problem(f"{checked.size:,} bytes; the limit is {most_bytes:,}")
+            return
+        for number, line in enumerate(stream, 1):
+            try:
+                messages = _messages(line)
+            except _InvalidRow as error:
+                checked.add_problem(f"line {number}: {error}")
+            else:
+                yield number, messages
+
+
+def _messages(line: bytes) -> list[_Message]:
+    if line.startswith(_BOM):
+        raise _InvalidRow("starts with a byte order mark")
+    if not line.strip():
+        raise _InvalidRow("empty line")
+    try:
+        messages = _decoder.decode(line).messages
+    except msgspec.ValidationError as error:
+        raise _InvalidRow(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _InvalidRow("not valid JSON") from None
+    for number, message in enumerate(messages, 1):
+        if not message.content.strip():
+            raise _InvalidRow(f"message {number} is empty")
+        if message.weight is not msgspec.UNSET and message.role != "assistant":
+            raise _InvalidRow(f"message {number} has a weight; only assistant messages may")
+    if messages[-1].role != "assistant":
+        raise _InvalidRow("the last message is not an assistant message")
+    if all(message.weight == 0 for message in messages if message.role == "assistant"):
+        raise _InvalidRow("every assistant message has weight 0")
+    return messages
+
+
+def _hash(messages: list[_Message]) -> bytes:
+    return hashlib.blake2b(msgspec.json.encode(messages), digest_size=16).digest()
+
 
 PRICES_AS_OF = date(2026, 11, 23)
 _USD_PER_MILLION = {

@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import re
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import edit, paths
-from engine.core.errors import BalcaoError, DataError, UsageError, why
+from engine.core.errors import DataError, UsageError
 from engine.core.files import (
     MANIFEST,
     Input,
@@ -36,7 +34,6 @@ from engine.core.files import (
     write_atomic,
     writing,
 )
-from engine.core.i18n import tr
 from engine.core.text import json_line
 from engine.training.recipe import Recipe, learns_the_same
 from engine.training.runs.status import STATUS_FILE
@@ -174,44 +171,6 @@ def lock_holder(out: Path) -> int | None:
 
 def _busy(out: Path) -> UsageError:
     return UsageError(f"Another `balcao train` is running in {out}.", "Follow it: balcao runs.")
-
-
-def stop_run(out: Path) -> None:
-    """Ask the run in `out` to save and stop after its current step. Raise BalcaoError."""
-    process = lock_holder(out)
-    if process is None:
-        raise UsageError(
-            tr("No run is active in {out}.", out=out), tr("List the runs: balcao runs.")
-        )
-    if not process:
-        raise UsageError(
-            tr("The run in {out} belongs to another machine.", out=out), tr("Stop it there.")
-        )
-    try:
-        # Not SIGINT: children of a shell's `&` ignore it.
-        os.kill(process, signal.SIGTERM)
-    except OSError as error:
-        raise BalcaoError(
-            tr("Cannot stop process {process}: {why}.", process=process, why=why(error))
-        ) from error
-
-
-def add_engine(out: Path, wanted: str = "") -> str:
-    """Add an engine for the finished run in `out` and return its id. Raise BalcaoError.
-
-    The id is `wanted`, or derived from the folder's name.
-    """
-    if not is_done(out):
-        raise UsageError(
-            tr("The run in {out} is not done.", out=out),
-            tr("Wait until it has written an adapter."),
-        )
-    base = read_manifest(out).settings.get("base")
-    if not isinstance(base, str):
-        raise UsageError(tr("The manifest in {out} does not name a base model.", out=out))
-    # The manifest names the demo model by its folder: its path differs between machines.
-    model = paths.DEMO if base == paths.demo_model_dir().name else base
-    return edit.add_adapter(model, out, wanted)
 
 
 class MetricsWriter:

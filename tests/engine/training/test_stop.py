@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.training.runs.folder import last_checkpoint, step_of, stop_run
+from engine.training.runs.control import stop_run
+from engine.training.runs.folder import last_checkpoint, step_of
 from engine.training.runs.view import view_run
 from scripts.train import main
 from tests.engine.backends.llama.tiny import Tiny

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.training.runs.folder import last_checkpoint, lock_holder, step_of, stop_run
+from engine.training.runs.control import stop_run
+from engine.training.runs.folder import last_checkpoint, lock_holder, step_of
 from engine.training.runs.view import list_runs, view_run
 from tests.configs import llama
 from tests.engine.backends.llama.tiny import Tiny

@@ -21,19 +21,18 @@ from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import Manifest, write_manifest
 from engine.prompts import PROMPT_VERSION
 from engine.training.recipe import Recipe
+from engine.training.runs.control import add_engine, stop_run
 from engine.training.runs.folder import (
     ADAPTER_KIND,
     CHECKPOINTS,
     MetricsWriter,
     RunInputs,
-    add_engine,
     check_new,
     check_not_done,
     check_resumable,
     is_done,
     lock_holder,
     lock_run,
-    stop_run,
     write_inputs,
 )
 from engine.training.runs.status import Score, StatusFile, register_run, track_status

@@ -11,16 +11,18 @@ import pytest
 
 from engine.core.errors import DataError
 from engine.prompts import training_messages
-from engine.training.openai.check import (
+from engine.training.openai.job import JobSettings
+from engine.training.openai.plan import (
     MOST_BYTES,
     CheckedFile,
     TokenCounter,
     check_file,
     counter_for,
+    estimate_cost,
+    plan_job,
+    row_limit,
     shared_rows,
 )
-from engine.training.openai.job import JobSettings
-from engine.training.openai.plan import estimate_cost, plan_job, row_limit
 from tests.engine.training.openai.conftest import row, write_rows
 
 COUNTER = TokenCounter(lambda text: len(text.split()), exact=True)

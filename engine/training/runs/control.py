@@ -1,18 +1,21 @@
-"""Start a training run in the background, in a session without a terminal."""
+"""Start a training run in the background, stop one, or use its adapter in the chat."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.core.errors import BalcaoError, UsageError
-from engine.core.files import writing
+from engine.config import edit, paths
+from engine.core.errors import BalcaoError, UsageError, why
+from engine.core.files import read_manifest, writing
+from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.training.runs.folder import LOG_FILE, lock_holder
+from engine.training.runs.folder import LOG_FILE, is_done, lock_holder
 
 _ROOT = Path(__file__).resolve().parents[3]
 _POLL = 0.2
@@ -56,3 +59,41 @@ def wait_until_started(process: subprocess.Popen[bytes], out: Path) -> None:
         if status == 0:
             return
         time.sleep(_POLL)
+
+
+def stop_run(out: Path) -> None:
+    """Ask the run in `out` to save and stop after its current step. Raise BalcaoError."""
+    process = lock_holder(out)
+    if process is None:
+        raise UsageError(
+            tr("No run is active in {out}.", out=out), tr("List the runs: balcao runs.")
+        )
+    if not process:
+        raise UsageError(
+            tr("The run in {out} belongs to another machine.", out=out), tr("Stop it there.")
+        )
+    try:
+        # Not SIGINT: children of a shell's `&` ignore it.
+        os.kill(process, signal.SIGTERM)
+    except OSError as error:
+        raise BalcaoError(
+            tr("Cannot stop process {process}: {why}.", process=process, why=why(error))
+        ) from error
+
+
+def add_engine(out: Path, wanted: str = "") -> str:
+    """Add an engine for the finished run in `out` and return its id. Raise BalcaoError.
+
+    The id is `wanted`, or derived from the folder's name.
+    """
+    if not is_done(out):
+        raise UsageError(
+            tr("The run in {out} is not done.", out=out),
+            tr("Wait until it has written an adapter."),
+        )
+    base = read_manifest(out).settings.get("base")
+    if not isinstance(base, str):
+        raise UsageError(tr("The manifest in {out} does not name a base model.", out=out))
+    # The manifest names the demo model by its folder: its path differs between machines.
+    model = paths.DEMO if base == paths.demo_model_dir().name else base
+    return edit.add_adapter(model, out, wanted)
