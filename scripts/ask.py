@@ -30,7 +30,7 @@ from scripts.common import DONE, FAILED, guarded, say
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="balcao ask",
         description="Answer one question. The answer goes to stdout, its source to stderr.",
@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     arguments = make_parser().parse_args(argv)
     return guarded(lambda: asyncio.run(_answer_all(arguments)))
 
@@ -133,7 +133,7 @@ def _exit_code(answer: Answer, *, batch: bool) -> int:
 
 
 def as_object(answer: Answer) -> dict[str, Any]:
-    """The answer as `ask --json` gives it (docs/guide/command-line.md)."""
+    """Return the answer as `ask --json` prints it (docs/guide/command-line.md)."""
     return {
         "question": answer.question,
         "engine": answer.engine,

@@ -77,7 +77,7 @@ def _print(finding: Finding) -> None:
 
 
 def _findings(*, ask_torch: bool) -> list[Finding]:
-    chosen, wrong = checkup.settings_in_force()
+    chosen, wrong = checkup.load_settings()
     i18n.choose(chosen.language)
     found = checkup.examine("program", checkup.program)
     found += checkup.examine("terminal", lambda: _terminal(chosen))

@@ -151,10 +151,10 @@ def _export(store: ConversationStore, options: argparse.Namespace) -> int:
 
 def _import(store: ConversationStore, options: argparse.Namespace) -> int:
     if options.file == "-":
-        added = export.read_bytes(store, sys.stdin.buffer.read(), tr("Standard input"))
+        added = export.import_bytes(store, sys.stdin.buffer.read(), tr("Standard input"))
     else:
-        added = export.read(store, options.file)
-    say(f"balcao: {export.told(added)}")
+        added = export.import_file(store, options.file)
+    say(f"balcao: {export.import_summary(added)}")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""The application: screens, keys, theme. Importing it loads Textual and nothing heavy."""
+"""The application: session, screens, keys, theme. Importing it loads nothing heavy but Textual."""
 
 from __future__ import annotations
 
@@ -42,10 +42,9 @@ if TYPE_CHECKING:
 
 
 def crash_report() -> str:
-    """Write down the exception that is being handled; returns a sentence about it for a person.
+    """Save the traceback of the current exception and return a sentence about it.
 
-    Textual would print every local variable, and one of them may be a key: the report has the
-    places in the code and the exception's own words.
+    Textual would print all local variables, and one may be an API key.
     """
     report = printable(traceback.format_exc())
     file = paths.crash_file()
@@ -69,8 +68,8 @@ _TEXTUALS = {
     "Quit": (tr("Quit"), tr("Quit the application as soon as possible")),
     "Screenshot": (tr("Screenshot"), tr("Save an SVG 'screenshot' of the current screen")),
 }
-"""Textual's own commands in the palette, by its names for them."""
-_FETCHED_FONT = r"\s*@font-face \{.*?\}|\s*<!--.*?-->"
+"""Translations of Textual's own commands in the palette."""
+_FONT_URLS = r"\s*@font-face \{.*?\}|\s*<!--.*?-->"
 
 
 class BalcaoApp(App[None]):
@@ -79,19 +78,19 @@ class BalcaoApp(App[None]):
     TITLE = "Balcão"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [*keys.APP]
-    # The default and not set later: that would parse all of the CSS once more before it is seen.
+    # As the default: set later, it would make Textual parse all CSS again before the first frame.
     theme = Reactive(themes.DARK.name)
 
     def __init__(self, settings: Settings, typed: str = "", *, go_on: bool = False) -> None:
-        """`typed` has been typed already, keys among it; `go_on` opens the last conversation.
+        """Start with `typed`, text and keys; `go_on` opens the last conversation.
 
-        Raises SettingsError for a theme or a key that does not exist.
+        Raises SettingsError for an unknown theme or key.
         """
-        # The text is there with the first frame; what a key does, Enter too, only after it.
+        # The first frame shows the text; keys, Enter included, are handled after it.
         self._typed, keys_pressed = typeahead.split_at_key(typed)
         super().__init__(
             driver_class=driver_for(glyphs.terminal_charset(settings.unicode), keys_pressed),
-            # Textual's NO_COLOR keeps shades of grey, unless the colours are the terminal's own.
+            # With NO_COLOR Textual draws shades of grey, except in the terminal's own colours.
             ansi_color=True if colour_disabled() else None,
         )
         self._settings = settings
@@ -110,50 +109,49 @@ class BalcaoApp(App[None]):
                     available_themes=", ".join(sorted(self.available_themes)),
                 ),
             )
-        self.theme = self._theme_kept = wanted
+        self.theme = self._saved_theme = wanted
         if settings.motion == "reduced":
             self.animation_level = "none"
 
     @property
     def available_themes(self) -> dict[str, Theme]:
-        """Ours, which are there from the start, and Textual's."""
+        """Our themes and Textual's."""
         return super().available_themes | themes.OURS_BY_NAME
 
     def get_theme(self, theme_name: str) -> Theme | None:
-        """The theme of that name; Textual asks for it at each rule with :light or :dark."""
+        """Return a theme by name; Textual asks at each rule with :light or :dark."""
         return themes.OURS_BY_NAME.get(theme_name) or super().get_theme(theme_name)
 
     def get_default_screen(self) -> Screen[None]:
-        """The chat is the first screen, so that the first frame is already it."""
+        """Make the chat the first screen, and so the first frame."""
         return ChatScreen(self._session, self._typed, go_on=self._go_on)
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
-        """Nothing blinks where motion is reduced."""
+        """Stop the cursor from blinking if motion is reduced."""
         if self._settings.motion == "reduced" and isinstance(event.widget, TextArea | Input):
             event.widget.cursor_blink = False
 
     def on_ready(self) -> None:
-        """The first frame is drawn: what was put off until then is done."""
+        """Start what the first frame does not need."""
         memory.start()
-        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.theme_changed_signal.subscribe(self, self._save_theme)
         if isinstance(self._driver, TerminalDriver):
             from tui.textual_patches.driver import ExitSignals
 
             self._leaving = ExitSignals(self._leave)
 
     def on_unmount(self) -> None:
-        """The chat ends."""
+        """Stop the garbage collector's timer."""
         memory.stop()
 
     def post_display_hook(self) -> None:
-        """Something was drawn: Textual calls it."""
+        """Collect garbage after a drawing."""
         memory.collect_soon()
 
-    def _keep_theme(self, theme: Theme) -> None:
-        """A theme that was chosen from the palette is the person's from here on."""
-        if theme.name == self._theme_kept:
+    def _save_theme(self, theme: Theme) -> None:
+        if theme.name == self._saved_theme:
             return
-        self._theme_kept = theme.name
+        self._saved_theme = theme.name
         from engine.config import edit
 
         try:
@@ -166,7 +164,7 @@ class BalcaoApp(App[None]):
             )
 
     def get_key_display(self, binding: Binding) -> str:
-        """A key as footers name it; Enter by its name where the terminal has no sign for it."""
+        """Return a key as footers show it, by name if the terminal lacks its symbol."""
         shown, driver = super().get_key_display(binding), self._driver
         charset = driver.charset if isinstance(driver, TerminalDriver) else glyphs.UTF8
         return shown if glyphs.replace_glyphs(shown, charset) == shown else binding.key
@@ -179,20 +177,20 @@ class BalcaoApp(App[None]):
             self.push_screen(of_commands())
 
     def search_themes(self) -> None:
-        """Choose a theme, by name."""
+        """Open the palette of themes."""
         from tui.commands.palette import of_themes
 
         self.push_screen(of_themes())
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: what the keys do, each engine by name, and Textual's own."""
+        """Yield the palette's commands: those of the table, one per engine, and Textual's."""
         if isinstance(screen, ChatScreen):
             for command in COMMANDS:
                 if command.in_palette:
                     pressed = keys.pressed(command.name, self._settings.keys)
-                    tell = f"{command.does} ({pressed})" if pressed else command.does
+                    help_text = f"{command.does} ({pressed})" if pressed else command.does
                     action = partial(screen.action_command, command.name)
-                    yield SystemCommand(command.title, tell, action)
+                    yield SystemCommand(command.title, help_text, action)
             bar = screen.query_one(EngineBar)
             for name, title in self._session.titles.items():
                 choose = partial(bar.choose, name)
@@ -201,12 +199,12 @@ class BalcaoApp(App[None]):
                 )
         for own in super().get_system_commands(screen):
             if own.title == "Keys" and i18n.spoken() != "en":
-                continue  # its panel lists Textual's own keys, in English; F1 has ours
+                continue  # its panel is in English and lists Textual's keys; F1 shows ours
             title, does = _TEXTUALS.get(own.title, (own.title, own.help))
             yield own._replace(title=title, help=does)
 
     def on_record_requested(self, event: RecordRequested) -> None:
-        """Open records, over whatever screen asks for them."""
+        """Open the record screen."""
         from tui.screens.record import RecordScreen
 
         resources = self._session.resources
@@ -214,7 +212,7 @@ class BalcaoApp(App[None]):
         self.push_screen(RecordScreen(event.hits, related))
 
     def copy_to_clipboard(self, text: str) -> None:
-        """Copy, by key or after selecting with the mouse, and say where the text is."""
+        """Copy a text and report where it is."""
         self._copy(printable(text))
 
     @work(thread=True, group="copy", exclusive=True)
@@ -223,7 +221,7 @@ class BalcaoApp(App[None]):
 
         where = copy(text)
         if not where:
-            # Whether a terminal heeds OSC 52 cannot be asked: the file is there in any case.
+            # A terminal does not report whether it supports OSC 52, so the text is also in a file.
             self.call_from_thread(super().copy_to_clipboard, text)
             try:
                 where = tr(
@@ -237,18 +235,18 @@ class BalcaoApp(App[None]):
         )
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
-        """The screen as SVG, without the fonts that Rich would have fetched from the network."""
+        """Return the screen as SVG, without the web fonts that Rich links to."""
         picture = super().export_screenshot(title=title, simplify=simplify)
-        return re.sub(_FETCHED_FONT, "", picture, flags=re.DOTALL)
+        return re.sub(_FONT_URLS, "", picture, flags=re.DOTALL)
 
     def _fatal_error(self) -> None:
-        """Leave after a mistake of ours; Textual's own way prints the values of variables."""
+        """Quit after an unexpected exception, without printing the values of variables."""
         from rich.text import Text
 
         self.panic(Text(crash_report()))
 
     async def action_quit(self) -> None:
-        """Leave: stop what is going on, keep what came."""
+        """Stop and save the answer, then quit."""
         await self._leave(0)
 
     async def _leave(self, code: int) -> None:
@@ -259,12 +257,12 @@ class BalcaoApp(App[None]):
 
 
 def run(settings: Settings, typed: str, *, go_on: bool) -> int:
-    """Open the chat, `typed` in the composer; returns the exit code once it is left."""
+    """Run the chat with `typed` in the composer; return the exit code."""
     charset = glyphs.terminal_charset(settings.unicode)
     if sys.__stderr__:
-        glyphs.set_charset(sys.__stderr__, charset)  # that is where Textual draws
+        glyphs.set_charset(sys.__stderr__, charset)  # where Textual draws
     if not colour_disabled():
-        os.environ.pop("NO_COLOR", None)  # set to nothing it says nothing; Textual would heed it
+        os.environ.pop("NO_COLOR", None)  # an empty one does not count, but Textual reads it
     settings = replace(settings, theme=themes.theme_for(settings.theme))
     app = BalcaoApp(settings, typed, go_on=go_on)
     app.run()

@@ -1,4 +1,4 @@
-"""The keys of the chat, by the names that settings and docs/guide/keys.md use for them."""
+"""The keys of the chat, by their names in the settings and in docs/guide/keys.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.core.i18n import tr
 from tui.commands.table import COMMANDS
 
 _NO_KEY = "unbound"
-"""A key that no terminal sends, for a command that has none until settings give it one."""
+"""A key that no terminal sends, for commands without one."""
 
 CHAT = tuple(
     Binding(
@@ -29,7 +29,7 @@ COMPOSER = (
     Binding("down", "newer", tr("Newer question"), id="newer", show=False),
     Binding("tab", "complete", tr("Take what is offered"), id="complete", show=False),
 )
-# The palette is Textual's, and so is its key: here it has a name in the person's language.
+# Textual's own binding, with a translated description.
 PALETTE = "ctrl+p"
 APP = (
     Binding("ctrl+q", "quit", tr("Quit"), id="quit", priority=True),
@@ -44,56 +44,27 @@ DOES = {
     "complete": tr("take the first of what is offered above the question"),
     **{command.name: command.does for command in COMMANDS},
 }
-"""What each does, for the help page, in its order."""
+"""What each key does, in the order of the help page."""
 
-IN_SCREENS = frozenset(
-    {
-        "compare_close",
-        "compare_export",
-        "compare_marks",
-        "compare_scroll_up",
-        "compare_scroll_down",
-        "record_close",
-        "record_previous",
-        "record_next",
-        "record_original",
-        "record_copy",
-        "engines_select",
-        "engines_load",
-        "engines_unload",
-        "engines_parameters",
-        "engines_close",
-        "parameters_close",
-        "parameters_save",
-        "parameters_next_field",
-        "runs_use",
-        "runs_stop",
-        "runs_close",
-        "prompt_submit",
-        "prompt_close",
-        "help_close",
-        "history_submit",
-        "history_rename",
-        "history_delete",
-        "history_undelete",
-        "history_export",
-        "history_import",
-        "history_close",
-        "history_down",
-        "history_up",
-        "history_page_down",
-        "history_page_up",
-        "history_first",
-        "history_last",
-    }
-)
-"""The ids of the screens' own bindings, which their footers show; they are Textual's to look up."""
+_SCREENS = {
+    "compare": "close export marks scroll_up scroll_down",
+    "record": "close previous next original copy",
+    "engines": "select load unload parameters close",
+    "parameters": "close save next_field",
+    "runs": "use stop close",
+    "prompt": "submit close",
+    "help": "close",
+    "history": "submit rename delete undelete export import close"
+    " down up page_down page_up first last",
+}
+IN_SCREENS = frozenset(f"{screen}_{key}" for screen, ids in _SCREENS.items() for key in ids.split())
+"""The ids of the other screens' bindings, which Textual resolves."""
 
 _DEFAULTS = {binding.id: binding.key for binding in (*CHAT, *COMPOSER, *APP) if binding.id}
 
 
 def keymap(chosen: dict[str, str]) -> dict[str, str]:
-    """The person's keys, checked. Raises SettingsError for an action that does not exist."""
+    """Return the user's keys. Raises SettingsError for an unknown name."""
     known = {*_DEFAULTS, *IN_SCREENS}
     unknown = sorted(set(chosen) - known)
     if unknown:
@@ -105,6 +76,6 @@ def keymap(chosen: dict[str, str]) -> dict[str, str]:
 
 
 def pressed(name: str, chosen: dict[str, str]) -> str:
-    """The keys in force for a name, for a person to read; empty where it has none."""
+    """Return the active keys of a name as shown to the user, empty if unbound."""
     keys = chosen.get(name, _DEFAULTS[name])
     return "" if keys == _NO_KEY else keys.replace(",", tr(" or "))

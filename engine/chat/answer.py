@@ -1,4 +1,4 @@
-"""One question from Enter to the stored answer: retrieve, decide, prompt, stream, store, score."""
+"""Answer one question: search the catalogue, build the prompt, stream, score."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from engine.prompts import chat_messages
 
 
 class PendingAnswer:
-    """An answer in progress: search the catalogue, build the prompt, stream, score."""
+    """An answer in progress."""
 
     def __init__(
         self,
@@ -118,48 +118,47 @@ class PendingAnswer:
     async def _look_up(self) -> Request:
         question = self._answer.question
         language = _language([*(turn.question for turn in self._earlier.turns), question])
-        decision, leaned = await self._decide(question)
+        decision, is_followup = await self._decide(question)
         self._retrieval = self._elapsed()
-        history = self._turns_before(decision, leaned=leaned)
+        history = self._messages_before(decision, is_followup=is_followup)
         mode = self._answer.mode
         self._answer = replace(
             self._answer,
             status=decision.status,
             sources=decision.hits,
             nearest=decision.nearest,
-            verbatim=self._engine.verbatim or _has_nothing_to_answer_from(mode, decision),
+            verbatim=self._engine.verbatim or _lacks_record(mode, decision),
         )
         messages = chat_messages(
             question, decision.product, mode, history, self._engine.system_prompt
         )
-        request = Request(question, mode, messages, decision, leaned, language)
+        request = Request(question, mode, messages, decision, is_followup, language)
         return self._engine.with_parameters(request)
 
-    def _turns_before(self, decision: Decision, *, leaned: bool) -> tuple[Message, ...]:
-        """The turns that the model is shown.
+    def _messages_before(self, decision: Decision, *, is_followup: bool) -> tuple[Message, ...]:
+        """Return the earlier messages, none for a question from memory that names its product.
 
-        A question from memory that names its product is asked alone, as a fine-tune has learned it:
-        what another engine said of the product before would be repeated, or thrown in.
+        A fine-tune has learned such questions alone, and would repeat other engines' answers.
         """
-        picked = followup.picked(self._answer.question, self._earlier) is not None
-        alone = decision.product is not None and not leaned and not picked
-        return () if alone and self._answer.mode is Mode.MEMORY else self._earlier.messages()
+        picked = followup.pick_from_list(self._answer.question, self._earlier) is not None
+        is_complete = decision.product is not None and not is_followup and not picked
+        from_memory = self._answer.mode is Mode.MEMORY
+        return () if is_complete and from_memory else self._earlier.messages()
 
     async def _decide(self, question: str) -> tuple[Decision, bool]:
-        chosen = followup.picked(question, self._earlier)
-        if chosen:
-            return chosen, False
+        picked = followup.pick_from_list(question, self._earlier)
+        if picked:
+            return picked, False
         if phrases.courtesy(question, "en"):
             return Decision(Status.NONE), False
         decision = await asyncio.to_thread(self._catalogue.find, question)
         product = self._earlier.product
-        undecided = decision.product is None
-        if undecided and product and followup.leans_back(question):
-            return followup.kept(product), True
+        if decision.product is None and product and followup.is_followup(question):
+            return followup.same_product(product), True
         return decision, False
 
     async def _stream(self, request: Request) -> AsyncGenerator[Event]:
-        if _has_nothing_to_answer_from(request.mode, request.decision):
+        if _lacks_record(request.mode, request.decision):
             # Without a record a model could only invent, so it is not asked.
             chunks = counter_stream(request, for_model=not self._engine.verbatim)
         else:
@@ -200,12 +199,12 @@ class PendingAnswer:
         return (time.perf_counter() - self._started) * 1000
 
 
-def _has_nothing_to_answer_from(mode: Mode, decision: Decision) -> bool:
+def _lacks_record(mode: Mode, decision: Decision) -> bool:
     return mode is Mode.GROUNDED and decision.product is None
 
 
 def _language(questions: Sequence[str]) -> Language:
-    """The language of the last question; where that does not tell, of those before, or ours."""
+    """Return the language of the last question in which it shows, by default the user's."""
     language: Language = i18n.spoken()
     for question in questions:
         language = language_of(question, language)
@@ -213,5 +212,5 @@ def _language(questions: Sequence[str]) -> Language:
 
 
 def _encodable(text: str) -> str:
-    """Without lone surrogates, which neither a database nor a server can take."""
+    """Replace lone surrogates, which databases and servers reject."""
     return text.encode("utf-8", "replace").decode("utf-8")

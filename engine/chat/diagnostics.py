@@ -1,7 +1,7 @@
-"""What `balcao doctor` asks of everything but the terminal, each part for itself.
+"""Check the installation, the settings and the data, for `balcao doctor`.
 
-A part that is broken says so and stops no other: that is when this is needed. Nothing heavy is
-imported, no key's value is read, and nothing is written but a sample catalogue that is out of date.
+Each check runs whether the others fail or not. They import nothing heavy, read no value of a key,
+and write nothing, except that an outdated sample catalogue is built again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from importlib import metadata
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -24,14 +23,15 @@ from engine.catalogue.postgres import is_address
 from engine.chat.open import open_catalogue
 from engine.config import keys, paths, settings
 from engine.config.settings import Settings
+from engine.core import memory
 from engine.core.errors import BalcaoError, SettingsError
+from engine.core.files import free_space, nearest_parent
 from engine.core.i18n import tr, tr_n
 
 _GIB = 2**30
-_LITTLE_DISK = 2 * _GIB
-_SECONDS = 10
-_NEEDED = ("textual", "msgspec", "platformdirs", "tantivy", "rapidfuzz", "isal")
-"""Without one of these there is no chat."""
+_MIN_FREE = 2 * _GIB
+_GPU_TIMEOUT = 10
+_REQUIRED = ("textual", "msgspec", "platformdirs", "tantivy", "rapidfuzz", "isal")
 _EXTRAS = {
     "trl": "train",
     "datasets": "train",
@@ -43,9 +43,9 @@ _EXTRAS = {
 
 
 class Finding(Struct, frozen=True):
-    """One line of the report: `trouble` and `remedy` are sentences, empty where all is well.
+    """One line of the report. `trouble` and `remedy` are sentences, empty if all is well.
 
-    `fatal` means that the chat cannot start with it.
+    With a `fatal` one the chat cannot start.
     """
 
     part: str
@@ -60,20 +60,20 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def examine(part: str, check: Check, *, fatal: bool = False) -> list[Finding]:
-    """What a check finds; one that fails is a finding itself, as `fatal` as is said here."""
+    """Run a check; if it raises, report that as a finding, `fatal` or not."""
     found: list[Finding] = []
     try:
         found.extend(check())
     except BalcaoError as error:
         found.append(Finding(part, part, tr("broken"), error.message, error.remedy, fatal))
-    except Exception as error:  # noqa: BLE001 - whatever is broken, the report tells it and goes on
+    except Exception as error:  # noqa: BLE001 - the report covers whatever is broken
         trouble = f"{type(error).__name__}: {error}."
         found.append(Finding(part, part, tr("broken"), trouble, "", fatal))
     return found
 
 
-def settings_in_force() -> tuple[Settings, SettingsError | None]:
-    """The settings, or where they cannot be understood the defaults and why."""
+def load_settings() -> tuple[Settings, SettingsError | None]:
+    """Load the settings; if they are invalid, return the defaults and the error."""
     try:
         found = settings.load()
         Registry(found)
@@ -83,14 +83,14 @@ def settings_in_force() -> tuple[Settings, SettingsError | None]:
 
 
 def program() -> Iterator[Finding]:
-    """Versions: of this program, Python, the packages. None of them is imported."""
+    """Report the versions of this program, Python and the packages, without importing them."""
     yield Finding(
         "program", "balcao", _version("balcao") or tr("not installed: run from its folder")
     )
     python = f"{platform.python_version()} ({sys.executable})"
     yield Finding("program", "python", python)
     yield Finding("program", "system", platform.platform())
-    for name in _NEEDED:
+    for name in _REQUIRED:
         yield _package(name, tr("the chat"), fatal=True)
     for name, purpose in _purposes().items():
         yield _package(name, purpose)
@@ -105,7 +105,7 @@ def program() -> Iterator[Finding]:
 
 
 def files() -> Iterator[Finding]:
-    """Which settings there are, and which variables go before them (names alone)."""
+    """Report the settings files, and the names of the variables that override them."""
     for name, file in (("settings", paths.settings_file()), ("engines", paths.engines_file())):
         yield Finding(
             "settings", name, str(file) if file.exists() else tr("none ({file})", file=file)
@@ -115,44 +115,42 @@ def files() -> Iterator[Finding]:
 
 
 def engines(chosen: Settings) -> Iterator[Finding]:
-    """Each engine: ready, or what it needs. One that is not ready is no trouble of the chat's."""
+    """Report whether each engine is ready; the chat starts without those that are not."""
     registry = Registry(chosen)
     for engine_id in registry.ids:
         here = tr(", the chat begins with it") if engine_id == chosen.engine else ""
         state = registry.get(engine_id).availability()
-        told = tr("ready") if state.ready else tr("not ready")
-        # A reason is given only where it is not ready.
-        yield Finding("engines", engine_id, f"{told}{here}", state.reason, state.remedy)
+        value = tr("ready") if state.ready else tr("not ready")
+        yield Finding("engines", engine_id, f"{value}{here}", state.reason, state.remedy)
 
 
 def catalogue(chosen: Settings) -> Iterator[Finding]:
-    """Which one it is, whether it opens, and how much it has."""
+    """Open the catalogue and report its size."""
     if chosen.catalogue is None and not paths.sample_catalogue_dir().exists():
-        yield Finding("catalogue", "sample", tr("not built yet: the first chat does so"))
+        yield Finding("catalogue", "sample", tr("not built yet; the first chat builds it"))
         return
     name = chosen.catalogue or "sample"
     if is_address(name):
-        name = name.rpartition("@")[2].partition("?")[0]  # the rest may hold a password
+        name = name.rpartition("@")[2].partition("?")[0]  # the rest may contain a password
     with closing(open_catalogue(chosen)) as opened:
         yield Finding("catalogue", name, _products(len(opened)))
 
 
 def named_keys(chosen: Settings) -> Iterator[Finding]:
-    """Which keys there are and where they lie; never what they are."""
+    """Report which API keys exist and where, never their values."""
     names = {config.key_name() for config in Registry(chosen).configs.values()}
     wanted = {name for name in names if name}
     for name in sorted(wanted | set(keys.stored())):
-        where = keys.source(name)
-        yield Finding("keys", name, _where(where))
+        yield Finding("keys", name, _where(keys.source(name)))
 
 
 def history() -> Iterator[Finding]:
-    """The conversations' file: its size, whether it can be read and written."""
+    """Report the size of the conversations, and whether they can be read and written."""
     file = paths.conversations_file()
-    there = _nearest(file)
-    if not os.access(there, os.W_OK):
-        trouble = tr("{there} cannot be written, so conversations are not kept.", there=there)
-        yield Finding("history", "folder", str(there), trouble, tr("Make it writable."))
+    folder = nearest_parent(file)
+    if not os.access(folder, os.W_OK):
+        trouble = tr("Cannot write {folder}, so conversations are not saved.", folder=folder)
+        yield Finding("history", "folder", str(folder), trouble, tr("Make it writable."))
     if not file.exists():
         yield Finding("history", "conversations", tr("none yet ({file})", file=file))
         return
@@ -160,8 +158,8 @@ def history() -> Iterator[Finding]:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
             (count,) = database.execute("SELECT count(*) FROM conversation").fetchone()
     except sqlite3.Error as error:
-        trouble = tr("{file} cannot be read: {error}.", file=file, error=error)
-        remedy = tr("Put it aside under another name; the chat begins a new one.")
+        trouble = tr("Cannot read {file}: {error}.", file=file, error=error)
+        remedy = tr("Rename it; the chat then creates a new one.")
         yield Finding("history", "conversations", str(file), trouble, remedy)
         return
     size = file.stat().st_size / 2**20
@@ -173,23 +171,21 @@ def history() -> Iterator[Finding]:
 
 
 def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
-    """Disk, memory, cores, GPU; torch, which takes seconds to import, only where asked."""
-    folder = _nearest(paths.data_dir())
-    free = shutil.disk_usage(folder).free
-    short = free < _LITTLE_DISK
-    trouble = (
-        tr("Only {free:.1f} GB are free where conversations are kept.", free=free / _GIB)
-        if short
-        else ""
+    """Report disk, memory, cores and GPU; with `ask_torch`, import torch, which takes seconds."""
+    folder = nearest_parent(paths.data_dir())
+    free = free_space(folder)
+    value = tr("{free:,.1f} GB free ({folder})", free=free / _GIB, folder=folder)
+    trouble = remedy = ""
+    if free < _MIN_FREE:
+        trouble = tr("Only {free:.1f} GB free for conversations.", free=free / _GIB)
+        remedy = tr("Free some space, or set BALCAO_HOME to a folder on another disk.")
+    yield Finding("machine", "disk", value, trouble, remedy)
+    size = tr(
+        "{all:.1f} GB{available}",
+        all=memory.total() / _GIB,
+        available=tr(", {free:.1f} GB available", free=memory.available() / _GIB),
     )
-    yield Finding(
-        "machine",
-        "disk",
-        tr("{free:,.1f} GB free ({folder})", free=free / _GIB, folder=folder),
-        trouble,
-        tr("Make room, or set BALCAO_HOME to a folder on another disk.") if short else "",
-    )
-    yield Finding("machine", "memory", _memory())
+    yield Finding("machine", "memory", size)
     yield Finding("machine", "cores", str(os.cpu_count() or tr("unknown")))
     yield Finding("machine", "GPU", _gpu())
     if ask_torch:
@@ -197,7 +193,7 @@ def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
 
 
 def _purposes() -> dict[str, str]:
-    """What the packages are for without which the chat still starts."""
+    """List the packages that the chat can start without, and what needs them."""
     models = tr("models on this machine")
     return {
         "torch": models,
@@ -214,7 +210,6 @@ def _products(count: int) -> str:
 
 
 def _where(source: keys.Source | None) -> str:
-    """Where a key was found."""
     return {
         None: tr("not found"),
         keys.Source.ENVIRONMENT: tr("found: environment"),
@@ -235,36 +230,8 @@ def _package(name: str, purpose: str, *, fatal: bool = False) -> Finding:
     if version:
         return Finding("program", name, version)
     trouble = tr("The package {name}, for {purpose}, is not installed.", name=name, purpose=purpose)
-    return Finding(
-        "program",
-        name,
-        tr("missing"),
-        trouble,
-        tr("Install it: {remedy}.", remedy="pip install balcao"),
-        fatal,
-    )
-
-
-def _nearest(path: Path) -> Path:
-    """The file or folder, or the nearest folder above it that is there."""
-    return next(place for place in (path, *path.parents) if place.exists())
-
-
-def _memory() -> str:
-    try:
-        page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return tr("unknown")
-    return tr("{all:.1f} GB{available}", all=page * pages / _GIB, available=_available())
-
-
-def _available() -> str:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return ""
-    kib = next((line.split()[1] for line in lines if line.startswith("MemAvailable")), "")
-    return tr(", {free:.1f} GB available", free=int(kib) * 1024 / _GIB) if kib else ""
+    remedy = tr("Install it: {remedy}.", remedy="pip install balcao")
+    return Finding("program", name, tr("missing"), trouble, remedy, fatal)
 
 
 def _gpu() -> str:
@@ -273,13 +240,13 @@ def _gpu() -> str:
         return tr("none found (no nvidia-smi)")
     ask = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        # The program of that name in the person's own PATH.
-        told = subprocess.run(  # noqa: S603
-            ask, capture_output=True, text=True, timeout=_SECONDS, check=True, errors="replace"
+        # The program comes from the user's own PATH.
+        ended = subprocess.run(  # noqa: S603
+            ask, capture_output=True, text=True, timeout=_GPU_TIMEOUT, check=True, errors="replace"
         )
     except (OSError, subprocess.SubprocessError):
-        return tr("nvidia-smi does not answer")
-    return "; ".join(told.stdout.strip().splitlines()) or tr("none")
+        return tr("nvidia-smi failed")
+    return "; ".join(ended.stdout.strip().splitlines()) or tr("none")
 
 
 def _torch() -> str:
@@ -287,8 +254,8 @@ def _torch() -> str:
         "import torch\n"
         "print(torch.__version__, 'CUDA', torch.cuda.is_available(), torch.cuda.device_count())"
     )
-    # In a process of its own: what a broken driver does to it is told and not suffered.
-    told = subprocess.run(  # noqa: S603
+    # In another process, which a broken driver may crash.
+    ended = subprocess.run(  # noqa: S603
         [sys.executable, "-c", ask], capture_output=True, text=True, check=False, errors="replace"
     )
-    return told.stdout.strip() or (told.stderr.strip().splitlines() or [tr("no answer")])[-1]
+    return ended.stdout.strip() or (ended.stderr.strip().splitlines() or [tr("no answer")])[-1]

@@ -1,4 +1,4 @@
-"""A turn or a conversation as Markdown, to be read elsewhere; records stand in it word for word."""
+"""Export conversations as Markdown or JSON, and import them from JSON."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
 from engine.chat.wording import describe, title_of
-from engine.core.errors import BalcaoError, DataError, why
+from engine.core.files import reading, writing
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Turn
@@ -24,10 +24,10 @@ _FENCE = "~~~~"
 
 
 def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -> str:
-    """The question, the record, and every answer with what is told about it.
+    """Format the question, the record, and every answer with its description.
 
-    `titles` are the engines' by id, `level` is the question's as a heading. What engines and
-    records say is fenced, so that no mark in it is taken for one of the page's.
+    `titles` are the engines' by id, `level` is the heading level of the question. Text of engines
+    and records is fenced, so that Markdown in it is not interpreted.
     """
     above, below = "#" * level, "#" * (level + 1)
     product = next((answer.product for answer in turn.answers if answer.product), None)
@@ -41,21 +41,21 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
     for answer in turn.answers:
         title = one_line(titles.get(answer.engine, answer.engine))
         mark = tr(" (chosen)") if answer is chosen and turn.place else ""
-        parts.append(f"{below} {title}{mark}\n\n{_said(answer)}")
+        parts.append(f"{below} {title}{mark}\n\n{_answer(answer)}")
     return "\n\n".join(parts) + "\n"
 
 
 def conversation_as_markdown(
     title: str, when: str, turns: Iterable[Turn], titles: Mapping[str, str]
 ) -> str:
-    """A page of a whole conversation; `when` is told under its title."""
+    """Format a conversation, with `when` below its title."""
     head = f"# {one_line(title)}\n\n{one_line(when)}\n"
     return "\n".join([head, *(turn_as_markdown(turn, titles, level=2) for turn in turns)])
 
 
-def _said(answer: Answer) -> str:
-    said = answer.text or (answer.problem.message if answer.problem else "")
-    return f"{_fenced(said)}\n\n{describe(answer, source=False)}"
+def _answer(answer: Answer) -> str:
+    text = answer.text or (answer.problem.message if answer.problem else "")
+    return f"{_fenced(text)}\n\n{describe(answer, source=False)}"
 
 
 def _fenced(text: str) -> str:
@@ -65,19 +65,19 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{printable(text)}\n{fence}"
 
 
-_NAME_LENGTH = 48
-_NO_NAME = re.compile(r"[^a-z0-9]+")
+_MAX_NAME = 48
+_NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
 
 
 def as_json(store: ConversationStore, numbers: Iterable[int]) -> Iterator[str]:
-    """Those conversations as one JSON file, a piece at a time. Raises StoreError."""
+    """Yield a JSON file of these conversations, in parts. Raises StoreError."""
     return archive.pieces(store.archived(number) for number in numbers)
 
 
 def as_markdown(
     store: ConversationStore, numbers: Iterable[int], titles: Mapping[str, str]
 ) -> Iterator[str]:
-    """A page each; `titles` are the engines' by id. Raises StoreError."""
+    """Yield a Markdown page per conversation; `titles` are the engines' by id."""
     for place, number in enumerate(numbers):
         yield ("\n" if place else "") + _page(store.archived(number), titles)
 
@@ -85,9 +85,9 @@ def as_markdown(
 def write_conversation(
     store: ConversationStore, number: int, titles: Mapping[str, str], folder: Path, kind: str
 ) -> Path:
-    """Export one conversation into a new file; returns it. `kind` is "md" or "json".
+    """Export one conversation to a new file and return it; `kind` is "md" or "json".
 
-    Raises StoreError, or BalcaoError where the file cannot be written.
+    Raises StoreError, or BalcaoError if the file cannot be written.
     """
     kept = store.archived(number)
     day = kept.updated.astimezone().strftime("%Y-%m-%d")
@@ -96,37 +96,33 @@ def write_conversation(
 
 
 def write_all(store: ConversationStore, folder: Path) -> Path:
-    """Export every conversation into a new JSON file; returns it. Raises as the other does."""
+    """Export all conversations to a new JSON file and return it. Raises BalcaoError."""
     stamp = datetime.now().astimezone().strftime("%Y-%m-%d")
     pieces = as_json(store, store.ids())
     return _write_new(folder, f"{stamp}-all-conversations", "json", pieces)
 
 
-def read(store: ConversationStore, name: str) -> ImportResult:
-    """Import what was exported as JSON; what is there already is left as it is.
+def import_file(store: ConversationStore, name: str) -> ImportResult:
+    """Import an exported JSON file, all of it or nothing; `~` in `name` is the home folder.
 
-    `name` is the file's, where `~` is the home folder. Raises DataError for a file that is none, or
-    broken, StoreError where it cannot be kept; then nothing is added.
+    Conversations that the store already has are skipped. Raises DataError, StoreError.
     """
-    try:
+    with reading(name):
         data = Path(os.path.expanduser(name)).read_bytes()  # noqa: PTH111 - the other one raises
-    except (OSError, ValueError) as error:
-        told = tr("{name} cannot be read: {why}.", name=name, why=why(error))
-        raise DataError(told) from error
-    return read_bytes(store, data, name)
+    return import_bytes(store, data, name)
 
 
-def read_bytes(store: ConversationStore, data: bytes, name: str) -> ImportResult:
-    """The same from bytes, which errors call `name`."""
+def import_bytes(store: ConversationStore, data: bytes, name: str) -> ImportResult:
+    """Import exported JSON, which errors call `name`. Raises DataError, StoreError."""
     return store.add(map(archive.decode, archive.read(data, name)))
 
 
-def told(added: ImportResult) -> str:
-    """What an import did, in a sentence."""
+def import_summary(added: ImportResult) -> str:
+    """Return one sentence about an import."""
     new = tr_n("{new:,} conversation imported", "{new:,} conversations imported", added.new)
     known = tr_n("; {known:,} was here already", "; {known:,} were here already", added.known)
-    told = f"{new}{known if added.known else ''}."
-    return told.format(new=added.new, known=added.known)
+    summary = f"{new}{known if added.known else ''}."
+    return summary.format(new=added.new, known=added.known)
 
 
 def _page(kept: ArchivedConversation, titles: Mapping[str, str]) -> str:
@@ -147,18 +143,14 @@ def _turn(kept: ArchivedTurn) -> Turn:
 
 
 def _name(title: str) -> str:
-    """A title as part of a file's name: plain letters, whatever it is made of."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return _NO_NAME.sub("-", plain)[:_NAME_LENGTH].strip("-") or "conversation"
+    return _NOT_IN_NAME.sub("-", plain)[:_MAX_NAME].strip("-") or "conversation"
 
 
 def write_file(file: Path, pieces: Iterable[str]) -> None:
-    """Write a file, whole or not at all; what was there is replaced.
-
-    Raises BalcaoError where it cannot be written.
-    """
+    """Write or replace a file atomically. Raises BalcaoError if that fails."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with _explained(file.parent):
+    with writing(file):
         try:
             with draft.open("w", encoding="utf-8", newline="\n") as stream:
                 stream.writelines(pieces)
@@ -171,10 +163,9 @@ def write_file(file: Path, pieces: Iterable[str]) -> None:
 
 
 def _write_new(folder: Path, name: str, kind: str, pieces: Iterable[str]) -> Path:
-    """Write a file under a name that nothing has yet."""
-    with _explained(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = _reserved(folder, name, kind)
+        file = _reserve(folder, name, kind)
     try:
         write_file(file, pieces)
     except BaseException:
@@ -184,21 +175,11 @@ def _write_new(folder: Path, name: str, kind: str, pieces: Iterable[str]) -> Pat
     return file
 
 
-def _reserved(folder: Path, name: str, kind: str) -> Path:
+def _reserve(folder: Path, name: str, kind: str) -> Path:
+    """Create an empty file under the first free name."""
     for number in count(1):
         file = folder / (f"{name}.{kind}" if number == 1 else f"{name}-{number}.{kind}")
         with suppress(FileExistsError):
             file.open("x").close()
             return file
     raise AssertionError("a free name is always found")
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BalcaoError(
-            tr("Nothing can be written to {folder}: {why}.", folder=folder, why=why(error)),
-            tr("Check that the disk is not full and that the folder can be written."),
-        ) from error

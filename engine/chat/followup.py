@@ -1,7 +1,6 @@
-"""Questions that lean on the turn before: "2", "who wrote it?", "e quem escreveu?".
+"""Recognise questions about the turn before: "2", "who wrote it?", "e quem escreveu?".
 
-Asked only where the catalogue found no title in the question itself, so that a book named "It"
-still wins over the pronoun.
+They count only if the catalogue finds no title in the question, because a book may be named "It".
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ _ASKS = re.compile(
     r"fala|fale|diga|conta|conte|resuma|summari[sz]e|describe|descreva|explain|translate|traduza)\b",
     re.IGNORECASE,
 )
-# Questions without a pronoun that still ask about a product in hand; whole, so that a title that
-# merely begins this way is not taken for one.
+# Whole questions without a pronoun; a title may begin with the same words.
 _BARE = re.compile(
     r"(?:and |e )?(?:"
     r"who (?:wrote|made|is the author|sings|plays|directed|illustrated)"
@@ -38,12 +36,12 @@ _BARE = re.compile(
     r")\s*[?.!]*",
     re.IGNORECASE,
 )
-_LONGEST = 14
-"""Words: a longer question names what it is about."""
+_MAX_WORDS = 14
+"""Longer questions name their product."""
 
 
-def picked(question: str, conversation: Conversation) -> Decision | None:
-    """The product that a bare number picks from the list in the last answer."""
+def pick_from_list(question: str, conversation: Conversation) -> Decision | None:
+    """Return the product that a bare number picks from the list in the last answer."""
     found = _NUMBER.fullmatch(question.strip())
     choices = conversation.choices
     if not found or not 1 <= int(found[1]) <= len(choices):
@@ -51,16 +49,14 @@ def picked(question: str, conversation: Conversation) -> Decision | None:
     return Decision(Status.EXACT, (choices[int(found[1]) - 1],))
 
 
-def leans_back(question: str) -> bool:
-    """Whether the question is about the product of the turn before."""
-    asked = question.strip()
-    if len(asked.split()) > _LONGEST:
+def is_followup(question: str) -> bool:
+    """Whether a question is about the product of the turn before."""
+    text = question.strip()
+    if len(text.split()) > _MAX_WORDS:
         return False
-    if _BARE.fullmatch(asked):
-        return True
-    return bool(_ASKS.match(asked) and _POINTS_BACK.search(asked))
+    return bool(_BARE.fullmatch(text) or (_ASKS.match(text) and _POINTS_BACK.search(text)))
 
 
-def kept(product: Product) -> Decision:
-    """The decision to stay with the product of the turn before."""
+def same_product(product: Product) -> Decision:
+    """Return the decision to stay with a product."""
     return Decision(Status.LIKELY, (Hit(product, 1.0),))

@@ -19,7 +19,7 @@ from engine.store.search import last_questions
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a chat works with. `not_saving` is the reason why conversations cannot be saved."""
+    """The engines, catalogue and store of a chat. `not_saving` says why nothing is saved."""
 
     registry: Registry
     catalogue: Retriever

@@ -28,7 +28,7 @@ _SAVE_EVERY = 0.5
 
 
 class Recorder:
-    """Saves one turn. What it cannot save, the store takes with the conversation's next turn."""
+    """Saves one turn. A turn that cannot be saved is saved with the next one."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Recorder:
         self._writing = threading.Lock()
 
     async def begin(self, answers: Iterable[PendingAnswer]) -> Problem | None:
-        """Create the answers in this order; return what prevented it."""
+        """Create the answers in this order; return the problem if that fails."""
         for answer in answers:
             problem = await self._save(answer)
             if problem:

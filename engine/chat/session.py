@@ -1,4 +1,4 @@
-"""One chat, whatever draws it: the active engine and mode, the conversation, the selected turn."""
+"""Hold the state of one chat: engine, mode, conversation and selected turn."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Asks questions and saves the answers. Importing it loads nothing that needs a catalogue."""
+    """A chat for any front end. Importing it loads neither the catalogue nor the store."""
 
     def __init__(self, settings: Settings, resources: Resources | None = None) -> None:
-        """Begin with an empty conversation; without `resources`, `start` gives them later."""
+        """Begin with an empty conversation; without `resources`, call `start` later."""
         self.settings = settings
         self.titles = {name: one_line(title) for name, title in Registry(settings).titles.items()}
         self.engine = settings.engine
@@ -52,7 +52,7 @@ class Session:
         self.listed: Sequence[ConversationSummary] = ()
         """The conversations that were listed last, to be opened by number."""
         self.answer: Answer | None = None
-        """What the last `ask` or `ask_again` added to the conversation, complete or not."""
+        """The answer that the last `ask` or `ask_again` has added, complete or cancelled."""
         self.is_answering = False
         self.progress: Progress | None = None
         """How far an engine has loaded; None if none is loading."""
@@ -69,7 +69,7 @@ class Session:
         self._started.set()
 
     def fail(self, error: BalcaoError) -> None:
-        """Raise `error` for everybody who waits for the resources."""
+        """Raise `error` in the questions that wait for the resources."""
         self.failure = error
         self._started.set()
 
@@ -81,7 +81,7 @@ class Session:
         return self.resources
 
     async def store(self) -> ConversationStore:
-        """Wait for the conversation store. Raises BalcaoError with the reason if there is none."""
+        """Wait for the conversation store. Raises BalcaoError if conversations are not saved."""
         resources = await self.ready()
         if resources.store is None:
             problem = resources.not_saving or Problem(tr("Conversations are not kept."))

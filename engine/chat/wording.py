@@ -1,4 +1,4 @@
-"""What is told about an answer, in words: the same under a chat's answer and after `balcao ask`."""
+"""Describe answers and engines in a line each, for every front end."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _SECOND = 1000
 
 
 def describe(answer: Answer, *, source: bool = True, bar: str = "") -> str:
-    """One line: what the answer rests on (if `source`), how faithful it is, how fast it came.
+    """Return one line about an answer: source, basis, fidelity, ending and speed.
 
-    `bar` draws how faithful it is, and stands behind the words for that.
+    `bar`, a drawing of the fidelity, follows its words.
     """
     product = title_of(answer.product) if answer.product and source else ""
     faithful = f"{faithfulness(answer)} {bar}".strip()
-    parts = (product, standing(answer), faithful, ending(answer), speed(answer))
+    parts = (product, basis(answer), faithful, ending(answer), speed(answer))
     return " · ".join(part for part in parts if part)
 
 
 def title_of(product: Product, width: int = 0) -> str:
-    """A product's title and number, on one line."""
+    """Return a product's title and number, cut to `width` if that is not 0."""
     return one_line(f"{product.title or tr('(no title)')} ({product.uid})", width)
 
 
-def standing(answer: Answer) -> str:
-    """From what a model spoke, and how the question was understood."""
-    spoke = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}[answer.mode]
+def basis(answer: Answer) -> str:
+    """Return what a model answered from, and how the question was understood."""
+    mode = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}[answer.mode]
     if answer.verbatim:
-        spoke = ""
+        mode = ""
     count = len(answer.sources)
     several = tr_n("{count} product fits", "{count} products fit", count)
     understood = {
@@ -51,11 +51,11 @@ def standing(answer: Answer) -> str:
         Status.SEVERAL: several.format(count=count),
         Status.NONE: tr("not in the catalogue"),
     }[answer.status]
-    return ", ".join(part for part in (spoke, understood) if part)
+    return ", ".join(part for part in (mode, understood) if part)
 
 
 def faithfulness(answer: Answer) -> str:
-    """How much of the answer is the record's words; nothing where there is no record."""
+    """Return how much of the answer comes from the record, empty without a record."""
     if answer.fidelity is None or answer.product is None:
         return ""
     if is_word_for_word(answer.text, answer.product.description):
@@ -69,7 +69,7 @@ def faithfulness(answer: Answer) -> str:
 
 
 def ending(answer: Answer) -> str:
-    """Why the answer stops, where it is not simply whole."""
+    """Return why the answer stops, empty if it is complete."""
     return {
         StopReason.COMPLETE: "",
         StopReason.LENGTH: tr("cut at the length limit"),
@@ -80,12 +80,12 @@ def ending(answer: Answer) -> str:
 
 
 def speed(answer: Answer) -> str:
-    """How long it took; for a model also to its first word, and tokens a second if counted."""
+    """Return how long the answer took, and for a model its first word and tokens per second."""
     timing = answer.timing
     if answer.verbatim or not answer.text:
-        return _spell(timing.total)
-    first = tr("{time} to the first word", time=_spell(timing.first_token))
-    parts = [first, _spell(timing.total)]
+        return _duration(timing.total)
+    first = tr("{time} to the first word", time=_duration(timing.first_token))
+    parts = [first, _duration(timing.total)]
     seconds = (timing.total - timing.first_token) / _SECOND
     if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
         rate = answer.tokens.completion / seconds
@@ -93,7 +93,7 @@ def speed(answer: Answer) -> str:
     return ", ".join(parts)
 
 
-def _spell(milliseconds: float) -> str:
+def _duration(milliseconds: float) -> str:
     if milliseconds < _SECOND:
         return f"{milliseconds:.0f} ms"
     return f"{milliseconds / _SECOND:.1f} s"
@@ -101,11 +101,11 @@ def _spell(milliseconds: float) -> str:
 
 _PERCENT = 100
 _FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, (?:under|em) \[")
-"""Where the first thing to do ends in a remedy, and the particulars begin."""
+"""The end of the first step of a remedy."""
 
 
 def progress_words(progress: Progress) -> str:
-    """How far loading has come."""
+    """Return how far an engine has loaded."""
     share = f" {progress.fraction * _PERCENT:.0f} %" if progress.fraction else ""
     return tr("loading{share}: {label}", share=share, label=progress.label)
 
@@ -116,9 +116,9 @@ def state_words(
     availability: Availability | None,
     progress: Progress | None = None,
 ) -> str:
-    """One line: ready, loading, loaded with what it takes, or not available and why.
+    """Return one line: loading, loaded and its memory, ready, or not available and why.
 
-    `availability` is None until it has been looked up.
+    `availability` is None until it is looked up.
     """
     if facts.loading:
         return progress_words(progress) if progress else tr("loading")
@@ -132,7 +132,7 @@ def state_words(
 
 
 def about_words(engine: Engine, availability: Availability | None) -> list[str]:
-    """All about one engine, a line each; what is wrong and what to do about it comes first."""
+    """Return the lines about an engine, first what is wrong and its remedy."""
     lines = []
     if availability and not availability.ready:
         lines += [one_line(availability.reason), one_line(availability.remedy), ""]
@@ -142,7 +142,7 @@ def about_words(engine: Engine, availability: Availability | None) -> list[str]:
 
 
 def welcome_words(engine: Engine, availability: Availability, products: int) -> str:
-    """One line: what an engine answers from, or what would make it work."""
+    """Return one line: what an engine answers from, or the first step to make it work."""
     if availability.ready:
         return one_line(engine.summary(products))
     first = _FIRST_STEP.split(availability.remedy or availability.reason)[0]

@@ -114,7 +114,7 @@ def test_everything_broken_at_once(
     code, found = examined(capsys)
     assert code == 1
     assert "engines.toml" in found["settings.wrong"]["trouble"]
-    assert "cannot be read" in found["history.conversations"]["trouble"]
+    assert "Cannot read" in found["history.conversations"]["trouble"]
     assert "keys.toml" in found["keys.keys"]["trouble"]
     assert "line by line" in found["terminal.TERM"]["trouble"]
     cli.main(["doctor"])

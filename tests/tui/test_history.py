@@ -265,7 +265,7 @@ async def test_importing(
     async with page(catalogue_dir, (160, 50)) as (pilot, found):
         for file, tells in (
             (tmp_path / "broken.json", "is not an export of conversations"),
-            (tmp_path / "none.json", "cannot be read"),
+            (tmp_path / "none.json", "Cannot read"),
             (exported, "4 conversations imported."),
             (exported, "4 were here already."),
         ):

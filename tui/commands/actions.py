@@ -301,8 +301,8 @@ async def import_file(session: Session, view: ScreenView, file: str) -> None:
     )
     if file:
         view.report(tr("importing…"))
-        added = await asyncio.to_thread(exports.read, store, file)
-        view.report(exports.told(added))
+        added = await asyncio.to_thread(exports.import_file, store, file)
+        view.report(exports.import_summary(added))
 
 
 async def leave(_session: Session, view: View, _: str) -> None:

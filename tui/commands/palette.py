@@ -1,4 +1,4 @@
-"""The palette, which is Textual's, in the person's language. Imported when it is opened."""
+"""Textual's command palette in the user's language."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from textual.widgets.option_list import Option
 from engine.core.i18n import tr
 
 _ID = "--command-palette"
-"""By this Textual knows that it is open."""
-_NOTHING_AFTER = 0.5
-"""Seconds without a match, of which more may still come."""
+"""The id by which Textual recognises an open palette."""
+_NO_MATCH_DELAY = 0.5
+"""Seconds to wait for a first match."""
 
 
 class Palette(CommandPalette):
-    """Says that nothing fits in words of ours; all else that it says it is given."""
+    """Translates the one text that Textual does not take as a parameter."""
 
     def _start_no_matches_countdown(self, search_value: str) -> None:
-        """Textual's own, but for the words."""
         self._stop_no_matches_countdown()
 
-        def tell() -> None:
+        def show() -> None:
             self._list_visible = bool(search_value)
             if search_value:
-                told = Align.center(Text(tr("Nothing fits."), style="not bold"))
+                message = Align.center(Text(tr("Nothing fits."), style="not bold"))
                 self.query_one(CommandList).add_option(
-                    Option(told, disabled=True, id=self._NO_MATCHES)
+                    Option(message, disabled=True, id=self._NO_MATCHES)
                 )
 
-        self._no_matches_timer = self.set_timer(_NOTHING_AFTER, tell)
+        self._no_matches_timer = self.set_timer(_NO_MATCH_DELAY, show)
 
 
 def of_commands() -> Palette:
-    """Every command by name."""
+    """Return the palette of all commands."""
     return Palette(id=_ID, placeholder=tr("Search for commands…"))
 
 
 def of_themes() -> Palette:
-    """The themes; the one that is chosen is put in force."""
+    """Return the palette of themes, which sets the selected one."""
     return Palette([ThemeProvider], id=_ID, placeholder=tr("Search for themes…"))

@@ -28,7 +28,7 @@ class Command(Struct, frozen=True):
     in_footer: bool = False
     in_palette: bool = True
     priority: bool = False
-    """Whether its keys go before those of the composer, which has the focus."""
+    """Whether its keys work before the composer's."""
     called: str = ""
     """Its name after a slash, if that is shorter."""
     takes: str = ""
@@ -38,7 +38,7 @@ class Command(Struct, frozen=True):
     plain: str | None = None
     """What may follow the name in the plain chat; None if the plain chat lacks the command."""
     plain_does: str = ""
-    """For the plain chat's help, where `does` is wrong there."""
+    """For the plain chat's help, if `does` is wrong there."""
     on_screen: bool = True
     """Whether the full-screen chat has the command."""
 
@@ -189,7 +189,7 @@ _TABLE = (
         tr("go on in a copy of the conversation that ends with this turn"),
         actions.fork,
     ),
-    # Ctrl with an arrow is beyond a bare console; Ctrl+T goes round.
+    # A Linux console has no Ctrl with an arrow.
     Command(
         "previous_turn",
         tr("Turn above"),
@@ -274,7 +274,7 @@ _TABLE = (
         in_palette=False,
         priority=True,
     ),
-    # Its key is the app's, so that it works on every screen; the palette has Textual's own.
+    # The app binds its key, for all screens, and the palette has Textual's own entry.
     Command(
         "quit",
         tr("Quit"),

@@ -1,4 +1,4 @@
-"""The plain chat: a question per line, its answer below, commands that begin with a slash."""
+"""Chat line by line: a question, its answer below it, commands after a slash."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class PlainChat:
 
 
 class PlainView:
-    """What the commands do in the plain chat (tui.commands.view.View)."""
+    """The View of the plain chat: writes lines."""
 
     is_answering = False
     """A command runs only after the answer before it."""
@@ -109,15 +109,12 @@ class PlainView:
         await self._write_answer(self._session.ask(question), self._session.engine)
 
     async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:  # noqa: ARG002 - for the screen
-        """Write one more answer to a turn."""
         await self._write_answer(self._session.ask_again(turn, engine_id), engine_id)
 
     def report(self, sentence: str, *, error: bool = False) -> None:  # noqa: ARG002 - no colours here
-        """Write a sentence."""
         self._terminal.report(sentence)
 
     def show_engine(self) -> None:
-        """Write which engine and mode answer next, and why the engine is not ready."""
         session = self._session
         self.report(
             tr(
@@ -139,7 +136,6 @@ class PlainView:
     show_mode = show_engine
 
     async def choose_engine(self) -> None:
-        """List the engines."""
         for engine_id, availability in (await self._session.availability()).items():
             state = (
                 tr("ready")
@@ -150,7 +146,6 @@ class PlainView:
             self.report(f"{engine_id}: {self._session.titles[engine_id]}, {state}{here}")
 
     async def show(self) -> None:
-        """Write the whole conversation."""
         if not self._session.conversation.turns:
             self.report(tr("A new conversation; the one before is kept."))
         for turn in self._session.conversation.turns:
@@ -159,13 +154,11 @@ class PlainView:
                 self._write_whole(answer)
 
     async def show_turn(self, index: int) -> None:
-        """Write the selected answer of a turn."""
         answer = self._session.conversation.turns[index].answer
         if answer:
             self._write_whole(answer)
 
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:
-        """Write the first record."""
         product = hits[0].product
         title = title_of(product)
         self.report(
@@ -175,7 +168,6 @@ class PlainView:
         self._terminal.write(text or tr("(no description)"))
 
     async def compare(self, question: str) -> None:
-        """Write the record, and every answer once it is complete."""
         if not question:
             raise UsageError(tr("There is no question yet."), tr("Write one behind /compare."))
         availability = await self._session.availability()
@@ -196,7 +188,6 @@ class PlainView:
                         pass
 
     async def open_page(self, page: str, argument: str = "") -> None:
-        """Write the commands, the runs, or the conversations that contain `argument`."""
         match page:
             case "history":
                 self._write_history(argument)
@@ -206,7 +197,6 @@ class PlainView:
                 self._write_help()
 
     def copy(self, text: str) -> None:
-        """Copy a text to the clipboard, or to a file."""
         from tui.clipboard import copy, copy_to_file
 
         try:
@@ -217,10 +207,9 @@ class PlainView:
             self.report(tr("Copied: it is in {where}.", where=where))
 
     async def cancel(self) -> None:
-        """Do nothing: no answer arrives while a command runs."""
+        pass  # no answer arrives while a command runs
 
     async def leave(self) -> None:
-        """End the chat after this command."""
         self.left = True
 
     @property

@@ -53,14 +53,12 @@ class ChatScreen(SolidBackground, Screen[None]):
         """Set once the pane has the conversation; on the first frame it is empty."""
 
     def compose(self) -> ComposeResult:
-        """Lay out the screen from top to bottom."""
         yield ConversationView(id="conversation")
         yield ComposerPanel(self.session)
         yield EngineBar(self.session)
         yield Vertical(id="foot")
 
     def on_mount(self) -> None:
-        """Let the user type; load everything else after the first frame."""
         if self._typed:
             self.composer.replace_text(self._typed)
         self.call_after_refresh(self._open)
@@ -97,7 +95,6 @@ class ChatScreen(SolidBackground, Screen[None]):
         self.composer.input_history.add_others(await asyncio.to_thread(resources.last_questions))
 
     async def on_composer_submitted(self, event: Composer.Submitted) -> None:
-        """Take a question; the composer waits with what was typed after it."""
         try:
             await self._take(event.question)
         finally:
@@ -132,7 +129,6 @@ class ChatScreen(SolidBackground, Screen[None]):
         await self._run(call.command, call.argument)
 
     async def action_command(self, name: str) -> None:
-        """Run a command of the table."""
         await self._run(COMMANDS_BY_NAME[name])
 
     async def _run(self, command: Command, argument: str = "") -> None:
@@ -188,7 +184,6 @@ class ChatScreen(SolidBackground, Screen[None]):
 
     @property
     def is_answering(self) -> bool:
-        """Whether an answer is still arriving."""
         return self._answering is not None and not self._answering.is_finished
 
     async def show(self) -> None:
@@ -233,25 +228,18 @@ class ChatScreen(SolidBackground, Screen[None]):
 
     @property
     def bar(self) -> EngineBar:
-        """The engines, and the line about the state of the chat."""
         return self.query_one(EngineBar)
 
     @property
     def composer(self) -> Composer:
-        """The text area for the question."""
         return self.query_one(Composer)
 
     @property
     def pane(self) -> ConversationView:
-        """The drawn conversation."""
         return self.query_one(ConversationView)
 
     async def on_key(self, event: Key) -> None:
-        """What is typed goes into the composer, whatever has the focus.
-
-        The composer keeps its own keys, so what arrives here was typed elsewhere, or before the
-        composer was there to take it.
-        """
+        """Type into the composer while something else has the focus, or before it is mounted."""
         composer = self.composer
         if event.is_printable and event.character:
             event.stop()
@@ -265,65 +253,53 @@ class ChatScreen(SolidBackground, Screen[None]):
                 await self._take(question)
 
     def on_paste(self, event: Paste) -> None:
-        """A paste that found no composer."""
         self.composer.paste(event.text)
 
 
 class ChatView:
-    """What the commands do on the chat's screen (tui.commands.view.ScreenView)."""
+    """The ScreenView of the chat."""
 
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
 
     @property
     def is_answering(self) -> bool:
-        """Whether an answer is still arriving."""
         return self._screen.is_answering
 
     @property
     def draft(self) -> str:
-        """The question in the composer."""
         return self._screen.composer.question
 
     def report(self, sentence: str, *, error: bool = False) -> None:
-        """Show a sentence in the bar."""
         self._screen.bar.report(sentence, error=error)
 
     def show_engine(self) -> None:
-        """Draw the active engine."""
         self._screen.bar.show_engine()
 
     def show_mode(self) -> None:
-        """Draw the active mode."""
         self._screen.bar.show_mode()
 
     async def choose_engine(self) -> None:
-        """Select the next engine."""
         self._screen.session.next_engine()
         self.show_engine()
 
     async def show(self) -> None:
-        """Draw the session's conversation."""
         await self._screen.show()
 
     async def show_turn(self, index: int) -> None:
-        """Draw the selected answer of a turn."""
         session = self._screen.session
         turn = session.conversation.turns[index]
         await self._screen.pane.redraw(index, turn, session.titles)
 
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:  # noqa: ARG002 - a key of the page switches
-        """Open the page of records."""
         from tui.widgets.turns import RecordRequested
 
         self._screen.post_message(RecordRequested(hits))
 
     async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
-        """Begin one more answer to a turn."""
         self._screen.begin_answer(self._screen.answer_again(index, turn, engine_id))
 
     async def compare(self, question: str) -> None:
-        """Open the comparison, then draw the turn it has added."""
         screen, session = self._screen, self._screen.session
         if screen.is_answering:
             self.report(tr("Still answering. Escape stops it."))
@@ -339,7 +315,6 @@ class ChatView:
             await screen.show()
 
     async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
-        """Open a page over the chat."""
         match page:
             case "engines":
                 await _open_engines(self._screen)
@@ -353,25 +328,20 @@ class ChatView:
                 self._screen.app.push_screen(HelpScreen(self._screen.session.settings.keys))
 
     def copy(self, text: str) -> None:
-        """Copy a text to the clipboard."""
         self._screen.app.copy_to_clipboard(text)
 
     async def cancel(self) -> None:
-        """Stop the answer that is arriving."""
         await self._screen.cancel()
 
     async def leave(self) -> None:
-        """Quit the app."""
         await self._screen.app.run_action("quit")
 
     def select(self, index: int | None) -> None:
-        """Mark a turn, or show whether the active engine is ready."""
         self._screen.pane.select(index)
         if index is None:
             self._screen.bar.show_availability()
 
     def edit(self, question: str | None) -> None:
-        """Put a question into the composer; None empties it."""
         if question is None:
             self._screen.composer.clear()
         else:
@@ -379,20 +349,17 @@ class ChatView:
             self._screen.composer.focus()
 
     async def ask_for_line(self, heading: str, example: str) -> str:
-        """Let the user type a line."""
         from tui.screens.dialogs import InputDialog
 
         return await self._screen.app.push_screen_wait(InputDialog(heading, example=example)) or ""
 
     def scroll(self, direction: str) -> None:
-        """Scroll the conversation by a page."""
         if direction == "up":
             self._screen.pane.scroll_page_up(animate=False)
         else:
             self._screen.pane.scroll_page_down(animate=False)
 
     def toggle_marks(self) -> None:
-        """Mark the record's words in the answers, or stop marking them."""
         from tui.widgets.turns import toggle_marks
 
         self.report(toggle_marks(self._screen.pane))

@@ -354,8 +354,8 @@ class ConversationsScreen(ModalScreen[int | None]):
             return
         self._search.show_status(tr("Importing…"))
         with self._search.reporting_errors():
-            added = await asyncio.to_thread(export.read, self._store, name)
-            await self._search.reload(export.told(added))
+            added = await asyncio.to_thread(export.import_file, self._store, name)
+            await self._search.reload(export.import_summary(added))
 
     def action_move(self, where: str) -> None:
         getattr(self._search.results, f"action_{where}")()

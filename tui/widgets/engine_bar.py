@@ -24,7 +24,7 @@ _MODES = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}
 
 
 class EngineBar(Vertical):
-    """Draws what the session says; a click selects an engine or switches the mode."""
+    """Draws the session's engines and mode; a click changes them."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -32,7 +32,6 @@ class EngineBar(Vertical):
         self._reports = 0
 
     def compose(self) -> ComposeResult:
-        """Lay out engines and mode above the state."""
         with Horizontal(id="engines"):
             yield Static(self._names(), id="names", markup=False)
             yield Static(_MODES[self._session.mode], id="grounding", markup=False)
@@ -92,7 +91,6 @@ class EngineBar(Vertical):
         line.update(one_line(sentence))
 
     def on_click(self, event: Click) -> None:
-        """Select the engine that was clicked, or switch the mode."""
         clicked = event.widget.id if event.widget else None
         if clicked == "grounding":
             self._session.set_mode()

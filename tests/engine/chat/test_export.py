@@ -42,7 +42,7 @@ def exported(store: ConversationStore) -> bytes:
 
 
 def brought(store: ConversationStore, data: bytes) -> ImportResult:
-    return history.read_bytes(store, data, "The file")
+    return history.import_bytes(store, data, "The file")
 
 
 def contents(store: ConversationStore) -> list[tuple[object, ...]]:
@@ -230,7 +230,7 @@ def test_a_conversation_as_a_page(store: ConversationStore, tmp_path: Path) -> N
     again = history.write_conversation(store, number, titles, tmp_path / "new", "md")
     assert again.name.endswith("-qual-balcao-2.md")
     everything = history.write_all(store, tmp_path / "new")
-    assert history.read(store, str(everything)) == ImportResult(0, 1)
+    assert history.import_file(store, str(everything)) == ImportResult(0, 1)
     assert {path.suffix for path in (tmp_path / "new").iterdir()} == {".md", ".json"}
     assert len(list((tmp_path / "new").iterdir())) == 3
 
@@ -238,10 +238,10 @@ def test_a_conversation_as_a_page(store: ConversationStore, tmp_path: Path) -> N
 def test_a_folder_that_cannot_be_written_is_told(store: ConversationStore, tmp_path: Path) -> None:
     number = said(store, "q", "a")
     (tmp_path / "file").write_text("")
-    with pytest.raises(BalcaoError, match="Nothing can be written"):
+    with pytest.raises(BalcaoError, match="Cannot write"):
         history.write_conversation(store, number, {}, tmp_path / "file", "md")
-    with pytest.raises(DataError, match="cannot be read"):
-        history.read(store, str(tmp_path / "none.json"))
+    with pytest.raises(DataError, match="Cannot read"):
+        history.import_file(store, str(tmp_path / "none.json"))
     with pytest.raises(StoreError, match="no conversation 99"):
         history.write_conversation(store, 99, {}, tmp_path, "json")
     assert not list(tmp_path.glob(".*"))

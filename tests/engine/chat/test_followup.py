@@ -6,7 +6,7 @@ import pytest
 
 from engine.backends.catalogue import bearing_on
 from engine.catalogue.phrases import language_of
-from engine.chat.followup import leans_back, picked
+from engine.chat.followup import is_followup, pick_from_list
 from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
 
 LIST = tuple(Hit(Product(str(n), f"Title {n}", ""), 1.0) for n in range(1, 4))
@@ -30,18 +30,18 @@ def after(status: Status) -> Conversation:
 @pytest.mark.parametrize("question", ["2", " 2.", "#2", "number 2", "o 2", "número 2"])
 @pytest.mark.parametrize("status", [Status.SEVERAL, Status.NONE])
 def test_a_number_picks_from_the_list(question: str, status: Status) -> None:
-    decision = picked(question, after(status))
+    decision = pick_from_list(question, after(status))
     assert decision is not None
     assert decision.product == LIST[1].product
 
 
 @pytest.mark.parametrize("question", ["0", "4", "12 Angry Hens", "2001", ""])
 def test_other_numbers_do_not(question: str) -> None:
-    assert picked(question, after(Status.SEVERAL)) is None
+    assert pick_from_list(question, after(Status.SEVERAL)) is None
 
 
 def test_nothing_to_pick_from() -> None:
-    assert picked("1", Conversation()) is None
+    assert pick_from_list("1", Conversation()) is None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_nothing_to_pick_from() -> None:
     ],
 )
 def test_follow_ups(question: str) -> None:
-    assert leans_back(question)
+    assert is_followup(question)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_follow_ups(question: str) -> None:
     ],
 )
 def test_questions_that_stand_alone(question: str) -> None:
-    assert not leans_back(question)
+    assert not is_followup(question)
 
 
 RECORD = (

@@ -46,7 +46,7 @@ def test_a_long_import_and_a_chat_do_not_block_each_other(tmp_path: Path) -> Non
         data = "".join(history.as_json(other, other.ids())).encode()
     with closing(ConversationStore(file)) as store:
         chat = busy(file, "a", 20)
-        added = history.read_bytes(store, data, "The file")
+        added = history.import_bytes(store, data, "The file")
         lines = chat.communicate()[0].splitlines()
         assert (added.new, chat.returncode) == (60, 0)
         assert store.count() >= 61
@@ -115,7 +115,7 @@ async def test_a_full_disk_is_reported_and_the_turn_saved_later(
     for change in (
         lambda: store.rename(number, "new"),
         lambda: store.delete(number),
-        lambda: history.read_bytes(store, big, "The file"),
+        lambda: history.import_bytes(store, big, "The file"),
         lambda: store.fork(number, 1),
     ):
         with pytest.raises(StoreError, match=r"Cannot save conversations in .* full"):
