@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from transformers import TrainerCallback
 from engine.core.files import timestamp, write_atomic
 from engine.core.i18n import tr
 from engine.core.types import Progress
-from engine.training.encode import TokenizedAnswer
+from engine.training.encode import TokenizedAnswer, TokenizedRows
 from engine.training.failures import LossDiverged
 from engine.training.processes import Processes
+from engine.training.recipe import Recipe
 from engine.training.runs.folder import WHOLE, MetricsWriter
 from engine.training.runs.status import Score, StatusFile, scores_text
 from engine.training.score import Answerer, is_right
@@ -29,49 +31,42 @@ _FIRST_SAMPLE = 0.1
 """The share of the steps before the first such sample: earlier there is little to see."""
 
 
+@dataclass(eq=False)
 class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
     """Report each step, mark complete checkpoints, and stop the run on request.
 
-    Every process has one; only the first has `metrics` and `status`. `first_step` is the step that
-    the run resumes from.
+    Every process has one; only the first has `metrics` and `status`.
     """
 
-    def __init__(
-        self,
-        processes: Processes,
-        metrics: MetricsWriter | None,
-        status: StatusFile | None,
-        first_step: int,
-        show: Callable[[Progress], None],
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._processes = processes
-        self._metrics = metrics
-        self._status = status
-        self._first_step = first_step
-        self._show = show
-        self._stopping = stopping
-        self._loss = ""
-        self._last = (time.monotonic(), 0.0)
-        self._speed = 0.0
+    processes: Processes
+    metrics: MetricsWriter | None
+    status: StatusFile | None
+    show: Callable[[Progress], None]
+    stopping: Callable[[], bool]
+    _first_step: int = 0
+    _loss: str = ""
+    _last: tuple[float, float] = (0.0, 0.0)
+    _speed: float = 0.0
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
-        """Write the first status."""
-        self._show(Progress("training", 0.0))
-        if self._status:
-            self._status.begin(state.global_step, state.max_steps)
+        """Start the clocks and write the first status."""
+        self._first_step = state.global_step  # not 0 in a resumed run
+        self._last = (time.monotonic(), 0.0)
+        self.show(Progress("training", 0.0))
+        if self.status:
+            self.status.begin(state.global_step, state.max_steps)
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
         """Report the step; save and stop if any process was asked to."""
         left = max(state.max_steps - self._first_step, 1)
         label = f"step {state.global_step} of {state.max_steps}{self._loss}"
-        self._show(Progress(label, (state.global_step - self._first_step) / left))
-        stopping = self._processes.any(self._stopping())
+        self.show(Progress(label, (state.global_step - self._first_step) / left))
+        stopping = self.processes.any(self.stopping())
         control.should_training_stop |= stopping
         # After the last step too: a run killed while scoring then need not train again.
         control.should_save |= stopping or state.global_step >= state.max_steps
-        if self._status:
-            self._status.step(state.global_step)
+        if self.status:
+            self.status.step(state.global_step)
 
     def on_log(
         self,
@@ -89,10 +84,10 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
             raise LossDiverged(loss, state.global_step)
         self._measure_speed(logs.get("num_tokens", 0.0))
         self._loss = f", loss {loss:.4f}, learning rate {rate:.2g}, {self._speed:,.0f} tokens/s"
-        if self._status:
-            self._status.logged(loss)
-        if self._metrics:
-            self._metrics.add(
+        if self.status:
+            self.status.logged(loss)
+        if self.metrics:
+            self.metrics.add(
                 {
                     "step": state.global_step,
                     "epoch": logs["epoch"],
@@ -107,8 +102,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
         """Mark the checkpoint as complete once every process has written its part."""
-        self._processes.wait()
-        if self._processes.first:
+        self.processes.wait()
+        if self.processes.first:
             write_atomic(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, b"")
 
     def _measure_speed(self, tokens: float) -> None:
@@ -118,61 +113,58 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
             self._speed = (tokens - before) / (now - then)
 
 
+@dataclass(eq=False)
 class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
     """Ask a few training and held-out questions during the run, and score the answers.
 
     The first process asks; if the model is sharded, all processes do. `rows` has the names
-    "training" and "held_out"; `every` 0 samples at the ends of epochs, as long as that takes little
-    of the time. Samples do not change the run: a test compares it bit by bit with one without them.
+    "training" and "held_out". Without `sample_every` it asks at the ends of epochs, as long as that
+    takes little of the time. Samples leave no trace in the adapter, as a test shows bit by bit.
     """
 
-    def __init__(
-        self,
-        processes: Processes,
-        metrics: MetricsWriter | None,
-        status: StatusFile | None,
-        rows: Mapping[str, Sequence[TokenizedAnswer]],
-        every: int,
-        answerer: Answerer,
-        say: Callable[[str], None],
-    ) -> None:
-        self._processes = processes
-        self._metrics = metrics
-        self._status = status
-        self._rows = {name: examples for name, examples in rows.items() if examples}
-        self._every = every
-        self._answerer = answerer
-        self._say = say
-        self._last = (0.0, 0.0)
+    processes: Processes
+    metrics: MetricsWriter | None
+    status: StatusFile | None
+    recipe: Recipe
+    rows: Mapping[str, TokenizedRows]
+    answerer: Answerer
+    say: Callable[[str], None]
+    _last: tuple[float, float] = (0.0, 0.0)
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Sample before the step's checkpoint, so that a resumed run has the sample too."""
-        if self._every and not state.global_step % self._every:
+        every = self.recipe.sample_every
+        if every and not state.global_step % every:
             self._sample(state, control, kwargs["model"])
 
     def on_epoch_end(self, _args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Sample after the epoch's last step, before its checkpoint."""
         early = state.global_step < state.max_steps * _FIRST_SAMPLE
-        if not self._every and not early and self._has_time():
+        if not self.recipe.sample_every and not early and self._has_time():
             self._sample(state, control, kwargs["model"])
 
     def _sample(self, state: Any, control: Any, model: Any) -> None:  # noqa: ANN401
         # At the end the adapter is scored anyway; after Ctrl-C nobody wants to wait.
         ending = control.should_training_stop or state.global_step >= state.max_steps
-        asking = self._processes.first or self._processes.sharded
-        if ending or not asking or not self._rows:
+        asking = self.processes.first or self.processes.sharded
+        questions = {
+            name: rows.some(self.recipe.sample_rows)
+            for name, rows in self.rows.items()
+            if self.recipe.sample_rows and rows.answers
+        }
+        if ending or not asking or not questions:
             return
         began = time.monotonic()
         with _evaluating(model):
-            samples = {name: [self._ask(one) for one in rows] for name, rows in self._rows.items()}
+            samples = {name: [self._ask(one) for one in some] for name, some in questions.items()}
         seconds = time.monotonic() - began
         self._last = (time.monotonic(), seconds)
         scores = {
             name: Score(len(asked), sum(bool(one["right"]) for one in asked))
             for name, asked in samples.items()
         }
-        if self._metrics:
-            self._metrics.add(
+        if self.metrics:
+            self.metrics.add(
                 {
                     "step": state.global_step,
                     "epoch": state.epoch,
@@ -182,18 +174,18 @@ class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
                     "time": timestamp(),
                 }
             )
-        if self._status:
-            self._status.sampled(scores)
+        if self.status:
+            self.status.sampled(scores)
         text = scores_text(scores)
-        self._say(tr("step {step}: {scores} word for word", step=state.global_step, scores=text))
+        self.say(tr("step {step}: {scores} word for word", step=state.global_step, scores=text))
 
     def _has_time(self) -> bool:
         ended, seconds = self._last
         due = seconds <= (time.monotonic() - ended) * _SAMPLE_TIME
-        return self._processes.any(due) if self._processes.sharded else due
+        return self.processes.any(due) if self.processes.sharded else due
 
     def _ask(self, example: TokenizedAnswer) -> dict[str, object]:
-        answer = self._answerer(example)
+        answer = self.answerer(example)
         return {
             "question": example.question,
             "said": answer,

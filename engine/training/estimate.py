@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.core import memory
@@ -154,14 +155,14 @@ def probe(
     limit = _limit(numerics, processes)
     steps: list[MeasuredStep] = []
     with _restored(trainer, recipe):
-        optimizer = trainer.create_optimizer()
+        measure = partial(_measure_step, trainer, trainer.create_optimizer(), numerics)
         # The first step also sets things up, so its figures do not count.
-        if processes.any(_try_step(trainer, optimizer, numerics, rows[:1]) is None):
+        if processes.any(_try_step(measure, rows[:1]) is None):
             raise single_row_error(recipe, nf4=numerics.nf4)
         for count in _counts(len(rows)):
             if processes.any(bool(steps) and expected_peak(steps, count) > limit):
                 break
-            step = _try_step(trainer, optimizer, numerics, rows[:count])
+            step = _try_step(measure, rows[:count])
             failed = processes.any(step is None)
             if step is None or failed:
                 break
@@ -174,10 +175,7 @@ def probe(
 
 
 def _try_step(
-    trainer: Any,  # noqa: ANN401 - untyped library
-    optimizer: Any,  # noqa: ANN401 - as above
-    numerics: Numerics,
-    rows: Sequence[Any],
+    measure: Callable[[Sequence[Any]], MeasuredStep], rows: Sequence[Any]
 ) -> MeasuredStep | None:
     """Measure a step on `rows`; None if memory runs out."""
     import torch
@@ -185,13 +183,12 @@ def _try_step(
     from engine.backends.llama.loading import is_out_of_memory
 
     try:
-        return _measure_step(trainer, optimizer, numerics, rows)
+        return measure(rows)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     # The step's tensors are freed only out here.
-    if numerics.on_gpu:
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # does nothing without a GPU
     return None
 
 

@@ -8,8 +8,9 @@ import torch
 from transformers import GenerationConfig
 
 from engine.core.types import Progress
-from engine.training.encode import Encoder, TokenizedAnswer
+from engine.training.encode import Encoder, TokenizedAnswer, TokenizedRows
 from engine.training.processes import Processes
+from engine.training.recipe import Recipe
 from engine.training.runs.status import Score, StatusFile
 from engine.training.trainer import LoraTrainer, Numerics
 
@@ -45,20 +46,23 @@ def is_right(answer: str, example: TokenizedAnswer) -> bool:
 
 
 def score(
-    questions: Mapping[str, Sequence[TokenizedAnswer]],
+    recipe: Recipe,
+    rows: Mapping[str, TokenizedRows],
     answerer: Answerer,
     processes: Processes,
     status: StatusFile | None,
     show: Callable[[Progress], None],
 ) -> dict[str, Score]:
-    """Count the right answers to each set of questions.
+    """Ask some of each file's questions and count the right answers.
 
     Every process calls this and asks its share; if the model is sharded, all ask every question.
     """
     if status:
         status.enter("scoring")
     scores = {
-        name: _score(examples, answerer, processes, show) for name, examples in questions.items()
+        name: _score(found.some(recipe.score_rows), answerer, processes, show)
+        for name, found in rows.items()
+        if found.answers
     }
     if status:
         status.sampled(scores)

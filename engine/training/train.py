@@ -141,15 +141,10 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         metrics = MetricsWriter(out, step_of(checkpoint)) if processes.first else None
         answerer = partial(generate, trainer, encoder, numerics)
         rows_of = {"training": rows, "held_out": held_out}
-        samples = {name: found.some(recipe.sample_rows) for name, found in rows_of.items()}
         with stop_between_steps() as stopping:
+            trainer.add_callback(RunCallback(processes, metrics, status, show, stopping))
             trainer.add_callback(
-                RunCallback(processes, metrics, status, step_of(checkpoint), show, stopping)
-            )
-            trainer.add_callback(
-                SampleCallback(
-                    processes, metrics, status, samples, recipe.sample_every, answerer, say
-                )
+                SampleCallback(processes, metrics, status, recipe, rows_of, answerer, say)
             )
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if trainer.state.global_step < trainer.state.max_steps:
@@ -159,10 +154,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         # Score the adapter as it will be saved.
         round_weights(trainer, recipe)
         trainer.model.eval()
-        questions = {
-            name: found.some(recipe.score_rows) for name, found in rows_of.items() if found.answers
-        }
-        scores = score(questions, answerer, processes, status, show)
+        scores = score(recipe, rows_of, answerer, processes, status, show)
 
         # Write it, with its card and, last of all, its manifest.
         show(Progress("writing the adapter"))
