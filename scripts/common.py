@@ -98,8 +98,9 @@ class ProgressLine:
         """Draw the progress, unless the last drawing was a moment ago."""
         now = time.monotonic()
         if progress.fraction is not None:
-            if progress.fraction < self._fraction:  # another phase, with a time of its own
+            if progress.fraction < self._fraction:  # another phase: time it from here
                 self._began = now
+                self._shown = 0.0 if self._live else now
             self._fraction = progress.fraction
         if now - self._shown < (_LIVE_INTERVAL if self._live else _PLAIN_INTERVAL):
             return

@@ -97,7 +97,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     rows, held_out = encoder.encode(data.train, limit), encoder.encode(data.valid, limit)
     if not rows.answers:
         raise DataError(f"Cannot train on {config.data / TRAIN}: {rows.left_out}.")
-    for line in _plan(inputs, data, rows, processes):
+    for line in _plan(config, inputs, data, rows, processes):
         say(line)
     if config.dry_run and not config.probe:
         return True
@@ -190,7 +190,11 @@ def _check_folder(config: TrainConfig, inputs: RunInputs, processes: Processes) 
 
 
 def _plan(
-    inputs: RunInputs, data: TrainingData, rows: TokenizedRows, processes: Processes
+    config: TrainConfig,
+    inputs: RunInputs,
+    data: TrainingData,
+    rows: TokenizedRows,
+    processes: Processes,
 ) -> Iterator[str]:
     """Yield the lines that describe the run before it starts."""
     recipe = inputs.recipe
@@ -205,6 +209,8 @@ def _plan(
         how = "the model sharded over them" if processes.sharded else "each with the whole model"
         yield f"processes {processes.count}, {how}"
     yield "recipe    " + ", ".join(f"{name} {value}" for name, value in values)
+    if config.resume:
+        yield f"resume    after step {step_of(last_checkpoint(config.out))}"
     for warning in filter(None, (*data.warnings, rows.left_out)):
         yield f"warning   {warning}"
 
