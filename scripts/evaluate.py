@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
@@ -60,19 +60,24 @@ def make_parser() -> argparse.ArgumentParser:
         " The report compares the others with the first",
     )
     add("--out", type=Path, metavar="DIR", required=True, help="folder for answers and reports")
-    add("--limit", type=_positive, metavar="N", help="questions from each group (default: all)")
+    add("--limit", type=_at_least(1), metavar="N", help="questions from each group (default: all)")
     add(
         "--trained",
         type=Path,
         metavar="FILE",
         help="training rows of the adapter (default: train.jsonl in the folder of --data)",
     )
-    add("--invented", type=_count, metavar="N", help="invented titles (default: --limit, or 100)")
+    add(
+        "--invented",
+        type=_at_least(0),
+        metavar="N",
+        help="invented titles (default: --limit, or 100)",
+    )
     add("--seed", type=int, default=0, metavar="S", help="of the sample and the invented titles")
     add("--catalogue", metavar="DIR", help="a folder from `balcao index`")
     add(
         "--concurrency",
-        type=_positive,
+        type=_at_least(1),
         default=8,
         metavar="N",
         help="questions at once to an OpenAI-compatible server (default: 8)",
@@ -257,17 +262,13 @@ def _print_result(
     print("\n".join(str(file) for file in files))
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+def _at_least(minimum: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}")
+        return value
 
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
     return number
 
 

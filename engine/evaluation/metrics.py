@@ -117,7 +117,7 @@ def chrf(text: str, record: str) -> float:
 
 
 class Verdict(StrEnum):
-    """What an engine did with a question."""
+    """How an engine reacted to a question."""
 
     ANSWERED = "answered"
     REFUSED = "refused"

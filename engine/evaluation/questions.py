@@ -224,8 +224,8 @@ Find = Callable[[str], Decision]
 def invent_questions(count: int, titles: Sequence[str], find: Find, seed: int) -> list[Question]:
     """Make up to `count` questions for titles that the catalogue does not have.
 
-    Half of the titles recombine words of `titles`. A title is dropped if it shares more than half
-    of its words with one that `find` returns, because it might then mean that product.
+    Half of the titles recombine words of `titles`. A title is dropped if more than half of its
+    words occur in the title of a product that `find` returns: it might mean that product.
     """
     random = Random(f"invented {seed}")  # noqa: S311 - repeatable, not secret
     made: dict[str, Question] = {}

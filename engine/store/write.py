@@ -25,7 +25,7 @@ def encode_answer(answer: Answer) -> str:
 
 
 def decode_answer(body: str, *, finished: bool) -> Answer:
-    """Decode an answer; one that a killed program left unfinished becomes cancelled.
+    """Decode an answer. If a killed program left it unfinished, it becomes cancelled.
 
     Raises msgspec.MsgspecError.
     """
