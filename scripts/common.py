@@ -132,31 +132,31 @@ def _line(progress: Progress, seconds: float) -> str:
     )
 
 
-_ONE_PRESS = 1.0
+_SAME_PRESS = 1.0
 """Seconds in which a second Ctrl-C is the same press, passed on by `accelerate launch`."""
 
 
-class Stopping:
-    """While it is open, a signal stops the command as Ctrl-C does.
+class StopSignals:
+    """Stop the command on SIGINT, SIGTERM and SIGHUP, by raising KeyboardInterrupt.
 
-    Inside `between_steps()` the first signal only makes the object true, for the command to check
-    after each step; the second one stops at once. `tell`: whether to announce that on stderr.
+    Inside `between_steps()`, the first signal only makes the object's call return True, and the
+    second one stops at once. `announce`: whether to explain that on stderr.
     """
 
-    def __init__(self, *, tell: bool = True) -> None:
-        self._asked = 0.0
-        self._tell = tell
-        self._gently = False
+    def __init__(self, *, announce: bool = True) -> None:
+        self._requested = 0.0
+        self._announce = announce
+        self._deferred = False
         self._before: dict[int, Any] = {}
         self._terminals = Terminals()
 
     def __call__(self) -> bool:
-        """Return whether to stop."""
-        return bool(self._asked)
+        """Return whether to stop after this step."""
+        return bool(self._requested)
 
     def __enter__(self) -> Self:
         for number in not_ignored(("SIGINT", "SIGTERM", "SIGHUP")):
-            self._before[number] = signal.signal(number, self._hear)
+            self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -166,22 +166,22 @@ class Stopping:
     @contextmanager
     def between_steps(self) -> Iterator[Self]:
         """Defer the first signal in the block to the end of a step."""
-        self._gently = True
+        self._deferred = True
         try:
             yield self
         finally:
-            self._gently = False
+            self._deferred = False
 
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         if number == getattr(signal, "SIGHUP", None):
             # Both the shell and the kernel send one: the second must not stop at once.
             signal.signal(number, signal.SIG_IGN)
             self._terminals.detach()
         pressed = time.monotonic()
-        if not self._gently or (self._asked and pressed - self._asked > _ONE_PRESS):
+        if not self._deferred or (self._requested and pressed - self._requested > _SAME_PRESS):
             raise KeyboardInterrupt
-        if not self._asked:
-            self._asked = pressed
-            if self._tell:
+        if not self._requested:
+            self._requested = pressed
+            if self._announce:
                 # Not print(), which may be in the middle of a line and must not be entered twice.
                 os.write(2, b"\nStopping after this step. Press Ctrl-C again to stop now.\n")

@@ -91,32 +91,32 @@ def _run(options: argparse.Namespace) -> int:
     if not 0 < options.every <= _MAX_INTERVAL:
         raise UsageError(f"--every must be above 0 and at most {_MAX_INTERVAL}.")
     settings = load()
-    row = default_provider(settings)
+    provider = default_provider(settings)
     if options.engine and not (options.resume or options.cancel):
         edit.check_free(options.engine, settings)
     if options.dry_run:
-        plan = _plan(options, row)
+        plan = _plan(options, provider)
         print(plan)
         return _check_plan(plan)
     with lock_job(folder):
         record = read_job(folder)
         if options.cancel:
-            return _cancel(folder, record, row, options.every)
+            return _cancel(folder, record, provider, options.every)
         if record is None or not options.resume:
-            return _start(options, record, row)
+            return _start(options, record, provider)
         if record.ended:
             return _print_result(record)
-        client = open_client(record.settings, row, options.every)
+        client = open_client(record.settings, provider, options.every)
         return _follow(folder, record, client, options.every)
 
 
-def _start(options: argparse.Namespace, old: JobRecord | None, row: OpenAIConfig) -> int:
+def _start(options: argparse.Namespace, old: JobRecord | None, provider: OpenAIConfig) -> int:
     folder: Path = options.data
-    plan = _plan(options, row)
+    plan = _plan(options, provider)
     _check_old_job(old, plan, again=options.again)
     if failed := _check_plan(plan):
         return failed
-    client = open_client(plan.settings, row, options.every)
+    client = open_client(plan.settings, provider, options.every)
     if not _confirm(plan, client, yes=options.yes):
         say("balcao: nothing was sent.")
         return FAILED
@@ -127,8 +127,8 @@ def _start(options: argparse.Namespace, old: JobRecord | None, row: OpenAIConfig
     return _follow(folder, record, client, options.every)
 
 
-def _plan(options: argparse.Namespace, row: OpenAIConfig) -> JobPlan:
-    if options.base_url not in (None, row.base_url) and options.api_key_env is None:
+def _plan(options: argparse.Namespace, provider: OpenAIConfig) -> JobPlan:
+    if options.base_url not in (None, provider.base_url) and options.api_key_env is None:
         raise UsageError(
             "Another address needs its own API key.",
             "Name it with --api-key-env NAME, or '' if the server needs none.",
@@ -140,8 +140,8 @@ def _plan(options: argparse.Namespace, row: OpenAIConfig) -> JobPlan:
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        base_url=provider_url(options.base_url, row),
-        api_key_env=row.api_key_env if options.api_key_env is None else options.api_key_env,
+        base_url=provider_url(options.base_url, provider),
+        api_key_env=provider.api_key_env if options.api_key_env is None else options.api_key_env,
         engine=options.engine,
     )
     if options.price is not None and not 0 <= options.price < float("inf"):
@@ -201,10 +201,10 @@ def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval:
     return _print_result(record)
 
 
-def _cancel(folder: Path, record: JobRecord | None, row: OpenAIConfig, interval: float) -> int:
+def _cancel(folder: Path, record: JobRecord | None, provider: OpenAIConfig, interval: float) -> int:
     if record is None:
         raise UsageError(f"{folder} has no job to cancel.")
-    client = open_client(record.settings, row, interval)
+    client = open_client(record.settings, provider, interval)
     runner = JobRunner(folder, record, client, JobReporter(lambda _: None, say), interval)
     record = asyncio.run(_closing(client, runner.cancel))
     if record.status != "cancelled":

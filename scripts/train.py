@@ -22,7 +22,7 @@ from scripts.common import (
     INTERRUPTED,
     USAGE,
     ProgressLine,
-    Stopping,
+    StopSignals,
     guarded,
     say,
 )
@@ -110,9 +110,9 @@ def _train(options: argparse.Namespace, processes: Processes, *, check_only: boo
     with (
         Path(os.devnull).open("w") as nowhere,
         ProgressLine(stream if processes.first else nowhere) as line,
-        Stopping(tell=processes.first) as stopping,
+        StopSignals(announce=processes.first) as signals,
     ):
-        finished = train(config, line.print_above, line.show, stopping.between_steps)
+        finished = train(config, line.print_above, line.show, signals.between_steps)
     return DONE if finished else INTERRUPTED
 
 

@@ -50,15 +50,15 @@ def default_provider(settings: Settings) -> OpenAIConfig:
     return Registry(settings).find("openai", OpenAIConfig) or OpenAIConfig()
 
 
-def provider_url(given: str | None, row: OpenAIConfig) -> str | None:
+def provider_url(given: str | None, provider: OpenAIConfig) -> str | None:
     """Return the server's address; None for OpenAI. Raise UsageError if it is invalid."""
-    base_url = given or row.address
+    base_url = given or provider.address
     if base_url and split(base_url) is None:
         raise UsageError("Invalid server address.", "Write it like https://models.example/v1.")
     return base_url
 
 
-def open_client(settings: JobSettings, row: OpenAIConfig, interval: float) -> FineTuningClient:
+def open_client(settings: JobSettings, provider: OpenAIConfig, interval: float) -> FineTuningClient:
     """Load the openai package (about a second) and make a client, without using the network.
 
     Raise UsageError without a valid key, BalcaoError without the package.
@@ -86,13 +86,13 @@ def open_client(settings: JobSettings, row: OpenAIConfig, interval: float) -> Fi
         model=settings.model,
         key_env=name,
         has_key=bool(stored),
-        connect_timeout=row.connect_timeout,
-        stall_timeout=row.stall_timeout,
+        connect_timeout=provider.connect_timeout,
+        stall_timeout=provider.stall_timeout,
     )
     policy = RetryPolicy(
-        row.connect_timeout,
-        row.stall_timeout,
-        row.max_retries,
+        provider.connect_timeout,
+        provider.stall_timeout,
+        provider.max_retries,
         _READ_RETRIES,
         min(interval, _MAX_SETTLE),
     )
