@@ -136,9 +136,9 @@ class BalcaoApp(App[None]):
         memory.start()
         self.theme_changed_signal.subscribe(self, self._save_theme)
         if isinstance(self._driver, TerminalDriver):
-            from tui.textual_patches.driver import ExitSignals
+            from tui.textual_patches.driver import AsyncExitSignals
 
-            self._leaving = ExitSignals(self._leave)
+            self._leaving = AsyncExitSignals(self._leave)
 
     def on_unmount(self) -> None:
         """Stop the garbage collector's timer."""

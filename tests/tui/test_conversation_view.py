@@ -81,6 +81,10 @@ async def opened(pilot: Pilot[None], turns: int) -> ConversationView:
     return pane
 
 
+def top_turn(pane: ConversationView) -> int:
+    return pane._turns.turn_at(pane.scroll_offset.y)[0]
+
+
 def drawn(pilot: Pilot[None]) -> int:
     return len(pilot.app.query(TurnView))
 
@@ -104,7 +108,7 @@ async def test_scrolling_up_and_down_shows_every_line_once_and_in_order() -> Non
             pages.append(seen(pilot))
         together = list(dict.fromkeys(mark for page in reversed(pages) for mark in page))
         assert together == everything
-        assert pane.top_turn == 0
+        assert top_turn(pane) == 0
         pages = [seen(pilot)]
         while pane.scroll_y < pane.max_scroll_y:
             pane.scroll_page_down(animate=False)
@@ -143,7 +147,7 @@ async def test_go_to_any_turn() -> None:
             assert f"question {place}" in shown
             start = everything.index(shown[0])
             assert shown == everything[start : start + len(shown)]
-            assert pane.top_turn == place or pane.scroll_y == pane.max_scroll_y
+            assert top_turn(pane) == place or pane.scroll_y == pane.max_scroll_y
             assert drawn(pilot) < 60
 
 
@@ -156,7 +160,7 @@ async def test_the_scrollbar_reaches_unmounted_turns() -> None:
             shown = seen(pilot)
             start = written(500).index(shown[0])
             assert shown == written(500)[start : start + len(shown)]
-            assert abs(pane.top_turn - 500 * part) < 60
+            assert abs(top_turn(pane) - 500 * part) < 60
 
 
 async def test_a_resize_keeps_the_top_turn() -> None:
@@ -166,10 +170,10 @@ async def test_a_resize_keeps_the_top_turn() -> None:
         await settle(pilot)
         await pilot.resize_terminal(40, 30)
         await settle(pilot)
-        assert pane.top_turn == 120
+        assert top_turn(pane) == 120
         await pilot.resize_terminal(100, 12)
         await settle(pilot)
-        assert pane.top_turn == 120
+        assert top_turn(pane) == 120
 
 
 async def test_it_follows_the_end_until_the_user_scrolls_up_and_again_at_the_end() -> None:

@@ -19,7 +19,7 @@ from markdown_it.tree import SyntaxTreeNode
 from rich.text import Text
 
 from tui.markdown.layout import Block, MarkdownStyles, Table, TableRow, TextBlock, TextRow
-from tui.markdown.render import BlockRenderer, Prefix, list_start, make_parser
+from tui.markdown.render import BlockRenderer, Prefix, list_start, markdown_parser
 
 _HEADING_LINES = 2
 
@@ -44,7 +44,7 @@ class MarkdownDocument:
 
     def __init__(self, styles: MarkdownStyles) -> None:
         self.styles = styles
-        self._parser = make_parser()
+        self._parser = markdown_parser()
         self._renderer = BlockRenderer(self._parser, styles)
         self._closed: list[Block] = []
         self._tail: list[Block] = []

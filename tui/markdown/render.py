@@ -29,7 +29,7 @@ _MAX_NESTING = 60
 _WHITESPACE = re.compile(r"\s+")
 
 
-def make_parser() -> MarkdownIt:
+def markdown_parser() -> MarkdownIt:
     """Create a parser for CommonMark with tables and strikethrough.
 
     HTML stays text: nothing here renders it. Link reference definitions stay text too: an address

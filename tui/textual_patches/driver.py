@@ -64,7 +64,7 @@ class PasteParser:
                     self._pasted = None
 
 
-class ExitSignals:
+class AsyncExitSignals:
     """Exit cleanly on SIGHUP and SIGTERM, which Textual does not handle."""
 
     def __init__(self, leave: Callable[[int], Awaitable[None]]) -> None:

@@ -222,10 +222,8 @@ class VirtualList:
                 item.height = regions[view].height
                 unmounted.append(view)
                 item.view = None
-            elif view and above:
-                self._pane.move_child(view, before=self._above)
             elif view:
-                self._pane.move_child(view, after=self._pane.children[-1])
+                self._move_beyond_spacer(view, above=above)
         if above:
             self.first = stop
             lines = sum(regions[view].height for view in unmounted)
@@ -235,6 +233,12 @@ class VirtualList:
             self._below.set_lines(self._lines_below())
         await self._pane.remove_children(unmounted)
         return 0
+
+    def _move_beyond_spacer(self, view: TurnView, *, above: bool) -> None:
+        if above:
+            self._pane.move_child(view, before=self._above)
+        else:
+            self._pane.move_child(view, after=self._pane.children[-1])
 
     def count_on_screen(self, items: Sequence[TurnItem]) -> int:
         """Return how many of these turns fill the screen."""
@@ -270,11 +274,6 @@ class ConversationView(AnchoredScroll, can_focus=False):
         self._is_updating = False
         self._reading = (0, 0)
         self._width = 0
-
-    @property
-    def top_turn(self) -> int:
-        """The index of the turn at the top of the visible part."""
-        return self._turns.turn_at(self.scroll_offset.y)[0]
 
     async def show(self, conversation: Conversation, titles: Titles, welcome: Welcome) -> None:
         """Show the end of a conversation, or `welcome`; `titles` are the engines' by id."""
