@@ -1,4 +1,4 @@
-"""A runner that has everything heavy imported, rows, and a first run that others are held to."""
+"""Provide a runner with every heavy import done, rows, and a first run to compare others with."""
 
 from __future__ import annotations
 

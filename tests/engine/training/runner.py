@@ -1,13 +1,12 @@
-"""Imports trl once and runs each `balcao train` as a fork of itself: importing takes 20 seconds.
+"""Import trl once, which takes 20 seconds, and run each `balcao train` as a fork.
 
-Reads one JSON list from stdin for each run: the log's file, the number of processes, then the
-arguments. Answers with the first process's id, and with its exit status once all have ended
-(negative: the signal). A run whose first argument is `tokens` prints what chat and training make of
-the same prompts, and `loss` what the plain base has to learn; `merge` is `balcao merge`. After
-`terminal` and the name of one comes a run that has it as its own; where it detaches, what stays is
-there until the terminal goes away, as a shell is. After `addresses` and a number comes a run that
-can have so many megabytes more. After `launched` comes one that `accelerate launch` has told of
-FSDP, after `sharded` one for which that holds on a CPU.
+Reads one JSON list per run from stdin: the log file, the number of processes, then the arguments.
+Answers with the first process's id, and with its exit status once all have ended (negative: the
+signal). The first argument can choose another job: `tokens` prints the prompts' tokens in the chat
+and in training, `loss` the plain base's loss, `merge` runs `balcao merge`. Or it prepares the run:
+`terminal NAME` runs at that terminal, and stays after --detach as a shell does; `addresses N` adds
+at most N megabytes; `launched` sets what `accelerate launch` sets for FSDP, and `sharded`
+also shards on a CPU.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from engine.prompts import QUESTION_FORMS, chat_messages
 from engine.training.data import RowMessage, TrainingRow, read_data
 from engine.training.encode import Encoder
 from scripts.train import main
-from tests.engine.training.sharding import launched_with_fsdp, shard_on_a_cpu, tell_shares
+from tests.engine.training.sharding import launched_with_fsdp, print_shares, shard_on_a_cpu
 
 PAST = (
     RowMessage("user", "What is it?"),
@@ -46,11 +45,11 @@ PAST = (
 )
 
 _PATIENCE = 1.0
-"""Seconds in which the others may say what they make of the first one's end."""
+"""Seconds for the others to report that the first one ended."""
 
 
 def tokens_of(folder: str) -> None:
-    """Print the prompts' tokens as the chat has them and as training has them."""
+    """Print the prompts' tokens in the chat and in training."""
     chat = TransformersRuntime(Open(folder, "none", 0))
     encoder = Encoder(Path(folder))
     record = Product("1", "Café “A” 2", "Two lines.\n\nDescription: “{odd}” 🐱")
@@ -83,7 +82,7 @@ def print_loss(folder: str, data: str) -> None:
 
 
 def take_terminal(name: str) -> None:
-    """Have the terminal as this process's own: what closes it hangs this process up."""
+    """Make the terminal this process's own: closing it sends SIGHUP."""
     os.setsid()
     terminal = os.open(name, os.O_RDWR)
     for handle in range(3):
@@ -94,7 +93,7 @@ def take_terminal(name: str) -> None:
 
 
 def serve() -> None:
-    """Run what stdin asks for, one after another."""
+    """Run the requests of stdin, one after another."""
     torch.set_num_threads(1)
     for line in sys.stdin:
         log, count, *arguments = json.loads(line)
@@ -107,7 +106,7 @@ def serve() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """What the first argument asks for; `balcao train` if it is an option."""
+    """Run the job that the first argument chooses, by default `balcao train`."""
     match prepared(arguments):
         case ["tokens", folder]:
             tokens_of(folder)
@@ -128,7 +127,7 @@ def run(arguments: list[str]) -> int:
 
 
 def prepared(arguments: list[str]) -> list[str]:
-    """Do what comes before a run; returns its own arguments."""
+    """Prepare a run and return its own arguments."""
     match arguments:
         case ["addresses", megabytes, *others]:
             limit = psutil.Process().memory_info().vms + int(megabytes) * 10**6
@@ -140,14 +139,14 @@ def prepared(arguments: list[str]) -> list[str]:
         case ["sharded", *others]:
             launched_with_fsdp()
             shard_on_a_cpu()
-            tell_shares()
+            print_shares()
             return others
         case _:
             return arguments
 
 
 def end(children: list[int]) -> int:
-    """Wait for the first process; where it fails the others are ended soon, as a launcher does."""
+    """Wait for the first process; if it fails, kill the others, as launchers do."""
     status = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
     until = time.monotonic() + _PATIENCE if status else math.inf
     for child in children[1:]:
@@ -161,7 +160,7 @@ def end(children: list[int]) -> int:
 
 
 def environment(count: int) -> dict[str, str]:
-    """Where the processes of a run meet, as torch's launcher tells them."""
+    """Where the processes of a run meet, in the variables of torch's launcher."""
     if count == 1:
         return {}
     with socket.socket() as free:
@@ -171,7 +170,7 @@ def environment(count: int) -> dict[str, str]:
 
 
 def fork(log: str, environ: dict[str, str], arguments: list[str]) -> int:
-    """Run in a process of its own, whose id is returned."""
+    """Run in a new process and return its id."""
     child = os.fork()
     if child:
         return child

@@ -1,6 +1,6 @@
-"""FSDP on this CPU: torch shards a model there too, but accelerate knows of GPUs alone.
+"""Use FSDP on a CPU: torch can shard there, but accelerate supports it only on GPUs.
 
-It leaves the model whole in every process, without a word. Here it is told otherwise.
+On a CPU it silently keeps the whole model in every process. This module changes that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OTHERWISE = {"fsdp_transformer_layer_cls_to_wrap": "FSDP_TRANSFORMER_CLS_TO_WRA
 
 
 def launched_with_fsdp() -> None:
-    """Tell this process what `accelerate launch` makes of the configuration that is shipped."""
+    """Set the variables that `accelerate launch` sets for the shipped configuration."""
     os.environ["ACCELERATE_USE_FSDP"] = "true"
     for name, value in load_config_from_file(str(_SHIPPED)).fsdp_config.items():
         words = str(value).lower() if isinstance(value, bool) else str(value)
@@ -30,24 +30,24 @@ def launched_with_fsdp() -> None:
 
 
 def shard_on_a_cpu() -> None:
-    """Have accelerate shard among processes on a CPU as it does among those on GPUs."""
+    """Make accelerate shard on a CPU as it does on GPUs."""
     plain = AcceleratorState.__init__
 
-    def told(self: Any, *given: Any, fsdp_plugin: Any = None, **named: Any) -> None:
+    def sharding(self: Any, *given: Any, fsdp_plugin: Any = None, **named: Any) -> None:
         plain(self, *given, fsdp_plugin=fsdp_plugin, **named)
         if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
             self.fsdp_plugin = fsdp_plugin
             self.distributed_type = DistributedType.FSDP
             PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
-    AcceleratorState.__init__ = told
+    AcceleratorState.__init__ = sharding
 
 
-def tell_shares() -> None:
-    """Have every process say, after the first step, which share of the model it has."""
+def print_shares() -> None:
+    """Make every process print its share of the model after the first step."""
     plain = RunCallback.on_step_end
 
-    def told(self: RunCallback, _args: Any, state: Any, control: Any, **kept: Any) -> None:
+    def on_step_end(self: RunCallback, _args: Any, state: Any, control: Any, **kept: Any) -> None:
         if state.global_step == 1:
             weights = list(kept["model"].parameters())
             here = sum(one.to_local().numel() for one in weights)
@@ -55,4 +55,4 @@ def tell_shares() -> None:
             print(f"{share:.3f} of the model is here")  # noqa: T201 - what it is for
         plain(self, _args, state, control, **kept)
 
-    RunCallback.on_step_end = told  # type: ignore[method-assign]
+    RunCallback.on_step_end = on_step_end  # type: ignore[method-assign]

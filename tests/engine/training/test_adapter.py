@@ -1,4 +1,4 @@
-"""What a run leaves: an adapter that the chat's engine takes, and the record of it."""
+"""A run writes an adapter that the chat's engine uses, with its manifest, card and metrics."""
 
 from __future__ import annotations
 

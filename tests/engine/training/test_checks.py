@@ -1,4 +1,4 @@
-"""What is wrong is said before the start, in a sentence, and nothing is written."""
+"""Mistakes are reported before the start, and nothing is written."""
 
 from __future__ import annotations
 

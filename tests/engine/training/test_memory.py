@@ -1,4 +1,4 @@
-"""Memory that runs out in mid-run, for real: what was tried is said, and how to go on with less."""
+"""Memory runs out during a real run: the error names the batch and how to resume with less."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LIMITED = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux holds a process to a limit of its addresses"
 )
 _MEGABYTES = "700"
-"""What training sets up takes some 500 of them, a batch of short rows little more."""
+"""Training itself takes about 500 of them, a batch of short rows a little more."""
 _ROWS, _BATCH, _SEED = 64, 32, 2
 """In the order that is drawn from it the last row is not in the first batch."""
 
@@ -160,7 +160,7 @@ def test_a_run_that_was_killed_may_have_been_so_for_want_of_memory(
     view = view_run(out)
     assert view.state == "killed"
     assert "when memory was full" in next_step(view)
-    # What it takes is measured before it goes on: the same end would come a second time.
+    # The memory is measured again before it resumes: it may have been the cause.
     resumed = runner.run(*given, "--resume")
     assert resumed.status == 0, resumed.log
     assert resumed.log.count("memory    about") == 1

@@ -1,4 +1,4 @@
-"""A merged model answers as base and adapter do, and is there whole or not at all."""
+"""A merged model answers like base and adapter, and is written whole or not at all."""
 
 from __future__ import annotations
 

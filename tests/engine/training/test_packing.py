@@ -1,4 +1,4 @@
-"""Rows that lie end to end in a batch are learned as padded ones are: none sees another."""
+"""Packed rows are learned like padded ones: none sees another."""
 
 from __future__ import annotations
 

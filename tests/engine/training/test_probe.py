@@ -1,4 +1,4 @@
-"""What a run will take is said before it starts, and the trial leaves no trace in the run."""
+"""A run is estimated before it starts, and the probe leaves no trace in it."""
 
 from __future__ import annotations
 

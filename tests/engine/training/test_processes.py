@@ -1,4 +1,4 @@
-"""Several processes (gloo, on this CPU) learn what one does, and one of them speaks and writes."""
+"""Several processes (gloo, on this CPU) learn what one does; the first prints and writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(
     runner: Runner, tiny: Tiny, seven: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    """What two processes made, and said."""
+    """Return the output folder and the log of two processes."""
     out = tmp_path_factory.mktemp("two") / "lora"
     ended = runner.run(*arguments(tiny, seven, out), processes=2)
     assert ended.status == 0, ended.log

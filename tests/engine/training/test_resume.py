@@ -1,4 +1,4 @@
-"""A run that was killed or stopped goes on to the very adapter of one that was not."""
+"""A killed or stopped run resumes to the same adapter as an undisturbed one, bit by bit."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_a_killed_run_comes_to_the_same_adapter(
     runner: Runner, tiny: Tiny, data: Path, tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    # Rows of like length in a batch: transformers' own order for that is not found again. One run
-    # has samples and the other has none: they are to leave no trace.
+    # transformers' own order of grouped rows changes on a resume. Only one run has samples: they
+    # must not leave a trace.
     changes = "length_grouped=true", "sample_rows=0"
     assert runner.run(*arguments(tiny, data, whole, *changes)).status == 0
     assert samples(whole) == []
@@ -76,7 +76,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(
 def interrupted(
     runner: Runner, given: list[str | Path], out: Path, number: signal.Signals
 ) -> Ended:
-    """Begin a run and send it a signal at its first checkpoint."""
+    """Start a run and send it a signal at its first checkpoint."""
     pid = runner.start(*given)
     wait_for(out / "checkpoints" / "checkpoint-10" / "whole")
     os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""Samples while a run trains: what they say, where they go, how often they come."""
+"""Samples during a run: their content, their files, their frequency."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_training_and_held_out_rows_are_asked(sampled: tuple[Path, str]) -> None
         right = sum(one["right"] for one in asked)
         assert line["word_for_word"]["training"] == {"asked": 2, "right": right}
         assert line["word_for_word"]["held_out"] == {"asked": 1, "right": 0}
-    # What the model says changes while it learns.
+    # The answers change as the model learns.
     said = [[one["said"] for one in line["samples"]["training"]] for line in found]
     assert said[0] != said[-1]
 

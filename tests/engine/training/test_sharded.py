@@ -1,4 +1,4 @@
-"""FSDP with the configuration that is shipped: two processes, each with half of the model."""
+"""FSDP with the shipped configuration: two processes, each with half of the model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sharded(
     runner: Runner, tiny: Tiny, seven: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """What two processes made that had half of the model each."""
+    """Return the output folder of two processes with half of the model each."""
     out = tmp_path_factory.mktemp("sharded") / "lora"
     ended = runner.run("sharded", *arguments(tiny, seven, out), processes=2)
     assert ended.status == 0, ended.log

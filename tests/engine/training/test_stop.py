@@ -1,4 +1,4 @@
-"""`balcao runs stop`, of a run in several processes too; `--detach` is for one."""
+"""`balcao runs stop` also stops a run in several processes; `--detach` starts only one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A terminal that goes away: a run saves and stops, a detached one goes on."""
+"""A terminal closes: a run saves and stops, a detached run continues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PATIENCE = 120.0
 
 
 class Terminal:
-    """A pseudo-terminal; what is written to it is kept."""
+    """A pseudo-terminal that stores its output."""
 
     def __init__(self) -> None:
         self._handle, self._other = os.openpty()
@@ -31,7 +31,7 @@ class Terminal:
         self.said = ""
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Read what comes, so that nobody waits for room, until something holds."""
+        """Read output, so that the run is not blocked, until a condition holds."""
         began = time.monotonic()
         while not holds():
             assert time.monotonic() - began < _PATIENCE, self.said
@@ -53,7 +53,7 @@ def terminal() -> Terminal:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a run, which is dead afterwards."""
+    """Provide a folder for a run, which is killed afterwards."""
     folder = tmp_path / "lora"
     yield folder
     if process := lock_holder(folder):
@@ -88,7 +88,7 @@ def test_a_detached_run_outlives_its_terminal(
     terminal.until(lambda: view_run(out).step > 3)
     assert f"balcao runs stop {out}" in terminal.said
     terminal.close()
-    assert runner.end().status == -signal.SIGHUP  # the one that started it
+    assert runner.end().status == -signal.SIGHUP  # the process that started it
     before = view_run(out).step
     wait_until(lambda: view_run(out).step > before)
     monkeypatch.setenv("BALCAO_HOME", str(runner.home))

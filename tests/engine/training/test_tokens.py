@@ -1,4 +1,4 @@
-"""Training shows the model the very tokens that the chat asks with."""
+"""Training and chat give the model the same tokens."""
 
 from __future__ import annotations
 
