@@ -44,7 +44,7 @@ DOES = {
     "complete": tr("take the first of what is offered above the question"),
     **{command.name: command.does for command in COMMANDS},
 }
-"""What each key does, in the order of the help page."""
+"""The description of each key, in the order of the help page."""
 
 _SCREENS = {
     "compare": ("close", "export", "marks", "scroll_up", "scroll_down"),

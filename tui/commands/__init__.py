@@ -1,1 +1,1 @@
-"""What the chat can be told to do: one table, and the functions that do it."""
+"""The commands of the chat: one table, and the functions it runs."""

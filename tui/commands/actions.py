@@ -1,4 +1,4 @@
-"""What the commands do: functions of the session, the front end, and the typed argument."""
+"""Run the commands: functions of the session, the front end and the typed argument."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def compare(session: Session, view: View, question: str) -> None:
 
 
 async def record(session: Session, view: View, number: str) -> None:
-    """Show the records of the selected turn, or of the last one that has some."""
+    """Show the records of the selected turn, or of the last turn with records."""
     _show_record(session, view, number, original=False)
 
 

@@ -45,9 +45,9 @@ def as_question(text: str) -> str:
 
 
 def parse(text: str, commands: Sequence[Command] = COMMANDS) -> Call:
-    """Find the command that “/name argument” calls; the beginning of its name is enough.
+    """Find the command of “/name argument”; the beginning of its name is enough.
 
-    Raises UsageError if there is none, or more than one.
+    Raises UsageError for an unknown or ambiguous name.
     """
     name, _, argument = text.removeprefix(_SLASH).partition(" ")
     found = _named(name, commands)
@@ -93,7 +93,7 @@ def suggestions(text: str, values: Mapping[str, Sequence[str]]) -> list[Suggesti
 
 
 def called(command: Command) -> str:
-    """What a command is called after a slash."""
+    """Return the name of a command after a slash."""
     return command.called or command.name
 
 

@@ -32,11 +32,11 @@ class Command(Struct, frozen=True):
     called: str = ""
     """Its name after a slash, if that is shorter."""
     takes: str = ""
-    """What may follow the name: "engine", "question" or "file"."""
+    """Its argument: "engine", "question" or "file"."""
     waits: bool = False
-    """Whether it waits for the user or the disk; keys are handled meanwhile."""
+    """Whether it waits for the user or the disk, and so runs in the background."""
     plain: str | None = None
-    """What may follow the name in the plain chat; None if the plain chat lacks the command."""
+    """Its argument in the plain chat's help; None if the plain chat lacks the command."""
     plain_does: str = ""
     """For the plain chat's help, if `does` is wrong there."""
     on_screen: bool = True
@@ -189,7 +189,7 @@ _TABLE = (
         tr("go on in a copy of the conversation that ends with this turn"),
         actions.fork,
     ),
-    # A Linux console has no Ctrl with an arrow.
+    # A Linux console cannot send Ctrl with an arrow.
     Command(
         "previous_turn",
         tr("Turn above"),
