@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from engine.backends.registry import Registry
 from engine.catalogue import index as indexing
 from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.catalogue.postgres import PostgresCatalogue, is_address
+from engine.chat.answer import PendingAnswer
+from engine.chat.recorder import Recorder
 from engine.config import paths
 from engine.config.settings import Settings
 from engine.core.errors import StoreError
-from engine.core.types import Conversation, Problem
+from engine.core.types import Availability, Conversation, Mode, Problem, Turn
 from engine.store.conversations import ConversationStore
 from engine.store.search import last_questions
 
@@ -25,6 +29,25 @@ class Resources:
     catalogue: Retriever
     store: ConversationStore | None = None
     not_saving: Problem | None = None
+
+    def pending_answer(
+        self, question: str, engine_id: str, mode: Mode, earlier: Sequence[Turn]
+    ) -> PendingAnswer:
+        """Prepare an answer. Raises UsageError for an unknown engine."""
+        return PendingAnswer(self.registry, self.catalogue, question, engine_id, mode, earlier)
+
+    def recorder(
+        self, conversation: Conversation, turn: Turn, *, regenerated: bool = False
+    ) -> Recorder:
+        """Prepare to save a turn."""
+        return Recorder(self.store, conversation, turn, regenerated=regenerated)
+
+    async def availability(self) -> dict[str, Availability]:
+        """Look up which engines are ready, by id."""
+        return {
+            engine_id: await asyncio.to_thread(self.registry.get(engine_id).availability)
+            for engine_id in self.registry.ids
+        }
 
     def last_conversation(self) -> Conversation | None:
         """Return the conversation of the latest question. Raises StoreError."""

@@ -16,7 +16,6 @@ from engine.core.i18n import tr
 from engine.core.text import one_line
 from engine.core.types import (
     Answer,
-    Availability,
     Conversation,
     Event,
     Loading,
@@ -128,13 +127,6 @@ class Session:
         finally:
             self.progress = None
 
-    async def availability(self) -> dict[str, Availability]:
-        """Look up which engines can answer now, by id."""
-        registry = (await self.ready()).registry
-        return {
-            name: await asyncio.to_thread(registry.get(name).availability) for name in registry.ids
-        }
-
     @property
     def turn(self) -> tuple[int, Turn] | None:
         """The turn that commands act on, with its index: the selected one, otherwise the last."""
@@ -155,9 +147,10 @@ class Session:
         self, question: str, engine_id: str, mode: Mode, conversation: Conversation
     ) -> AsyncGenerator[Event]:
         self.answer = None
-        pending = await self._pending(question, engine_id, mode, conversation.turns)
+        resources = await self.ready()
+        pending = resources.pending_answer(question, engine_id, mode, conversation.turns)
         turn = Turn(pending.answer.question)
-        recorder = await self._recorder(conversation, turn)
+        recorder = resources.recorder(conversation, turn)
         conversation.turns.append(turn)
         try:
             async with aclosing(self._record(recorder, pending)) as events:
@@ -178,9 +171,11 @@ class Session:
         self, turn: Turn, engine_id: str, mode: Mode, conversation: Conversation
     ) -> AsyncGenerator[Event]:
         self.answer = None
+        resources = await self.ready()
         index = next(at for at, one in enumerate(conversation.turns) if one is turn)
-        pending = await self._pending(turn.question, engine_id, mode, conversation.turns[:index])
-        recorder = await self._recorder(conversation, turn, regenerated=True)
+        earlier = conversation.turns[:index]
+        pending = resources.pending_answer(turn.question, engine_id, mode, earlier)
+        recorder = resources.recorder(conversation, turn, regenerated=True)
         try:
             async with aclosing(self._record(recorder, pending)) as events:
                 async for event in events:
@@ -207,12 +202,10 @@ class Session:
 
         if not engine_ids:
             return
-        answers = [
-            await self._pending(question, engine_id, mode, conversation.turns)
-            for engine_id in engine_ids
-        ]
+        resources, earlier = await self.ready(), conversation.turns
+        answers = [resources.pending_answer(question, each, mode, earlier) for each in engine_ids]
         turn = Turn(answers[0].answer.question)
-        recorder = await self._recorder(conversation, turn)
+        recorder = resources.recorder(conversation, turn)
         try:
             problem = await recorder.begin(answers)
             if problem:
@@ -249,24 +242,6 @@ class Session:
         store = (await self.ready()).store
         if store and turn.id is not None:
             await asyncio.to_thread(store.choose, turn.id, turn.place)
-
-    async def _pending(
-        self, question: str, engine_id: str, mode: Mode, earlier: Sequence[Turn]
-    ) -> PendingAnswer:
-        from engine.chat.answer import PendingAnswer
-
-        resources = await self.ready()
-        return PendingAnswer(
-            resources.registry, resources.catalogue, question, engine_id, mode, earlier
-        )
-
-    async def _recorder(
-        self, conversation: Conversation, turn: Turn, *, regenerated: bool = False
-    ) -> Recorder:
-        from engine.chat.recorder import Recorder
-
-        store = (await self.ready()).store
-        return Recorder(store, conversation, turn, regenerated=regenerated)
 
     async def _record(self, recorder: Recorder, answer: PendingAnswer) -> AsyncGenerator[Event]:
         self.is_answering = True

@@ -136,7 +136,7 @@ class PlainView:
     show_mode = show_engine
 
     async def choose_engine(self) -> None:
-        for engine_id, availability in (await self._session.availability()).items():
+        for engine_id, availability in (await self._resources.availability()).items():
             state = (
                 tr("ready")
                 if availability.ready
@@ -170,7 +170,7 @@ class PlainView:
     async def compare(self, question: str) -> None:
         if not question:
             raise UsageError(tr("There is no question yet."), tr("Write one behind /compare."))
-        availability = await self._session.availability()
+        availability = await self._resources.availability()
         ready = [name for name, state in availability.items() if state.ready]
         for name, state in availability.items():
             if not state.ready:

@@ -87,7 +87,7 @@ class CompareScreen(Screen[None]):
         getattr(self.query_one("#compare-body"), f"scroll_{how}")(animate=False)
 
     async def _ask_all(self) -> None:
-        availability = await self._session.availability()
+        availability = await (await self._session.ready()).availability()
         ready = [engine_id for engine_id, found in availability.items() if found.ready]
         self._views = {each: AnswerView(self._titles[each], source=False) for each in ready}
         await self.query_one("#compare-answers").mount_all(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
-from engine.chat import answer as answering
 from engine.core.types import Answer, Answered, NotSaved, Piece, StopReason
+from engine.fidelity.measure import fidelity
 from engine.store.conversations import ConversationStore
 from tests.engine.chat.test_answer import OneEngine, open_session
 from tests.scripted import ScriptedEngine
@@ -38,13 +38,12 @@ async def test_fidelity_is_computed_once(
     catalogue: Catalogue, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored: list[str] = []
-    compute = answering.fidelity
 
     def note(text: str, record: str) -> float | None:
         scored.append(text)
-        return compute(text, record)
+        return fidelity(text, record)
 
-    monkeypatch.setattr(answering, "fidelity", note)
+    monkeypatch.setattr("engine.chat.answer.fidelity", note)
     engine = ScriptedEngine(("One ", 0.6, "two ", 0.6, "three"))
     session = open_session(OneEngine(engine), catalogue, store)
     session.engine = "base"
