@@ -1,4 +1,4 @@
-"""`balcao serve`: the real server and its chats, asked as a browser would ask them."""
+"""Use the real server and its chats like a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECONDS = 20
 async def serving(
     catalogue: Path, **environ: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """The server as a process, and the address that it has printed."""
+    """Start the server as a process; yield it and the address it prints."""
     code = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code, "serve", "--port", "0", "--catalogue", str(catalogue)),
@@ -49,7 +49,7 @@ async def serving(
 
 
 async def drawn_until(tab: aiohttp.ClientWebSocketResponse, wanted: str) -> str:
-    """What the tab is sent until it holds `wanted`, without what only moves and colours."""
+    """Return the text sent to the tab until it contains `wanted`, without escape sequences."""
     drawn = b""
     while wanted not in (text := re.sub(r"\x1b\[[0-9;?$]*[a-zA-Z]", "", drawn.decode("utf-8"))):
         message = await tab.receive()
@@ -68,7 +68,7 @@ async def ended(process: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_tab_is_a_chat_of_its_own_and_ends_with_it(catalogue_dir: Path) -> None:
+async def test_each_tab_is_a_separate_chat(catalogue_dir: Path) -> None:
     async with serving(catalogue_dir) as (process, address), aiohttp.ClientSession() as browser:
         async with browser.ws_connect(f"{address}ws?width=100&height=30") as tab:
             await drawn_until(tab, "ready · 10 products")
@@ -85,7 +85,7 @@ async def test_a_tab_is_a_chat_of_its_own_and_ends_with_it(catalogue_dir: Path) 
     store.close()
 
 
-async def test_closing_a_tab_in_mid_answer_keeps_what_came(catalogue_dir: Path) -> None:
+async def test_closing_a_tab_keeps_the_text_so_far(catalogue_dir: Path) -> None:
     async with scripted.running() as server:
         server.always = scripted.stalled(scripted.words("Half an answer"))
         remote = {
@@ -109,7 +109,7 @@ async def test_closing_a_tab_in_mid_answer_keeps_what_came(catalogue_dir: Path) 
     assert (answer.text, answer.stop_reason) == ("Half an answer", StopReason.CANCELLED)
 
 
-async def test_the_page_is_for_who_knows_the_address_and_fetches_nothing_else(
+async def test_the_page_is_private_and_fetches_nothing_else(
     catalogue_dir: Path,
 ) -> None:
     async with serving(catalogue_dir) as (_, address), aiohttp.ClientSession() as browser:
@@ -120,7 +120,7 @@ async def test_the_page_is_for_who_knows_the_address_and_fetches_nothing_else(
             text = await page.text()
         fetched = set(re.findall(r"(?:https?|wss?):(//[^/\"']+)", text)) - {"//www.w3.org"}
         assert fetched == {origin.removeprefix("http:")}
-        # What the page gives the keys to is what textual-serve's script makes.
+        # The element that the page focuses comes from textual-serve's script.
         assert ".xterm-helper-textarea" in text
         async with browser.get(f"{address}static/js/textual.js") as script:
             assert "xterm-helper-textarea" in await script.text()

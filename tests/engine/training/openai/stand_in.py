@@ -65,7 +65,7 @@ def error(status: int, message: str, code: str = "", **headers: str) -> Reply:
 
 @dataclass
 class StandIn:
-    """What the provider has, and what it was asked."""
+    """The provider's files and jobs, and the requests it got."""
 
     fate: tuple[str, ...] = SUCCESS
     """The states that a job goes through, one for each time it is looked at."""
@@ -75,7 +75,7 @@ class StandIn:
     """Every request, as `METHOD /path`."""
     keys: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
-    """What the package's types say against the requests."""
+    """Requests that do not match the package's types."""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -191,7 +191,7 @@ class StandIn:
         self.events[job_id].append(made.model_dump(mode="json"))
 
     def listed(self, rows: list[dict[str, Any]], query: dict[str, list[str]]) -> Reply:
-        """A page of `rows`, a list of its own, newest first."""
+        """Return a page of `rows`, newest first."""
         rows.reverse()
         if after := query.get("after"):
             ids = [row["id"] for row in rows]

@@ -1,4 +1,4 @@
-"""`balcao finetune` against a provider that keeps files and jobs: what is sent, told, recorded."""
+"""Run `balcao finetune` against a stateful stand-in: requests, messages, records."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from engine.training.openai.job import JOB_FILE, JobRecord, lock_job, read_job
 from tests.configs import openai
 from tests.engine.training.openai.conftest import CANARY, KEY_ENV, Run, write_rows
 from tests.engine.training.openai.stand_in import Reply, StandIn, Trap, error
+from tests.test_imports import HEAVY, loaded_after
 
 UPLOAD, CREATE, LOOK = "POST /files", "POST /fine_tuning/jobs", "GET /fine_tuning/jobs/"
 BALCAO = str(Path(sys.executable).parent / "balcao")
@@ -104,12 +105,12 @@ def test_a_dry_run_needs_no_key_and_sends_nothing(
     assert "12 rows" in ran.out
     assert "at 10 USD a million tokens" in ran.out
     assert "in 2 epochs\n" in ran.out
-    assert "2027-01-06" in ran.out  # OpenAI's own address: its dates are told
+    assert "2027-01-06" in ran.out  # OpenAI's shutdown dates are shown
     assert provider.lines == []
     assert not (data / JOB_FILE).exists()
 
 
-def test_wrong_rows_are_told_and_nothing_is_sent(
+def test_invalid_rows_are_reported_and_not_sent(
     run: Run, provider: StandIn, data: Path, arguments: list[str]
 ) -> None:
     with (data / "train.jsonl").open("a") as stream:
@@ -172,7 +173,7 @@ def test_the_packages_address_variable_counts(
     assert openai("openai").base_url == provider.url  # the model is there and nowhere else
 
 
-def test_nobody_to_ask(run: Run, provider: StandIn, arguments: list[str]) -> None:
+def test_confirmation_needs_a_terminal(run: Run, provider: StandIn, arguments: list[str]) -> None:
     arguments.remove("--yes")
     ran = run(*arguments)
     assert ran.code == 2
@@ -180,7 +181,7 @@ def test_nobody_to_ask(run: Run, provider: StandIn, arguments: list[str]) -> Non
     assert provider.count(UPLOAD) == 0
 
 
-def test_a_person_is_asked_before_anything_is_sent(
+def test_the_user_confirms_before_anything_is_sent(
     provider: StandIn, data: Path, arguments: list[str]
 ) -> None:
     arguments.remove("--yes")
@@ -198,7 +199,7 @@ def test_a_person_is_asked_before_anything_is_sent(
     assert provider.count(CREATE) == 1
 
 
-def test_a_failed_job_is_told_by_its_state(
+def test_a_failed_job_shows_its_error(
     run: Run, provider: StandIn, data: Path, arguments: list[str]
 ) -> None:
     provider.fate = ("queued", "failed")
@@ -245,9 +246,7 @@ def test_a_job_that_is_done_cannot_be_cancelled(
     assert provider.count("POST /fine_tuning/jobs/ftjob-0001/cancel") == 0
 
 
-def test_a_pause_is_told_and_waited_through(
-    run: Run, provider: StandIn, arguments: list[str]
-) -> None:
+def test_a_paused_job_is_reported_once(run: Run, provider: StandIn, arguments: list[str]) -> None:
     provider.fate = ("running", "paused", "paused", "running", "succeeded")
     provider.fate = ("queued", *provider.fate)
     ran = run(*arguments)
@@ -270,7 +269,7 @@ def test_another_job_of_the_same_data_is_not_started_by_accident(
     assert run(*arguments, "--resume").out.startswith("model   ft:gpt-4o-mini")
     assert provider.count(CREATE) == 1
 
-    # Once more, or with other rows: a job of its own, and an engine of its own.
+    # With --again, or with other rows: another job and another engine.
     assert run(*arguments, "--again").code == 0
     write_rows(data / "train.jsonl", 20)
     ran = run(*arguments)
@@ -278,7 +277,7 @@ def test_another_job_of_the_same_data_is_not_started_by_accident(
     assert provider.count(CREATE) == 3
 
 
-def test_rows_that_changed_in_between(
+def test_rows_changed_before_resuming(
     run: Run, provider: StandIn, data: Path, arguments: list[str]
 ) -> None:
     provider.traps = [Trap(UPLOAD, error(401, "Revoked"))]
@@ -291,7 +290,7 @@ def test_rows_that_changed_in_between(
     assert run(*arguments, "--again").code == 0
 
 
-def test_an_engine_of_ones_own_name(run: Run, provider: StandIn, arguments: list[str]) -> None:
+def test_the_engine_id_can_be_chosen(run: Run, provider: StandIn, arguments: list[str]) -> None:
     ran = run(*arguments, "--engine", "shop")
     assert ran.out.splitlines()[1] == "engine  shop"
     assert run(*arguments, "--engine", "shop", "--resume").out == ran.out
@@ -313,7 +312,7 @@ def test_only_one_at_a_time(run: Run, provider: StandIn, data: Path, arguments: 
     assert provider.lines == []
 
 
-def test_a_record_of_nonsense_is_told(run: Run, data: Path, arguments: list[str]) -> None:
+def test_an_invalid_record_is_reported(run: Run, data: Path, arguments: list[str]) -> None:
     for text in ("{", '{"kind": "robot", "settings": {"model": "m"}}'):
         (data / JOB_FILE).write_text(text)
         ran = run(*arguments, "--resume")
@@ -321,7 +320,7 @@ def test_a_record_of_nonsense_is_told(run: Run, data: Path, arguments: list[str]
         assert JOB_FILE in ran.err
 
 
-def test_a_key_that_is_kept_is_used(
+def test_a_stored_key_is_used(
     run: Run, provider: StandIn, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(KEY_ENV)
@@ -333,7 +332,7 @@ def test_a_key_that_is_kept_is_used(
 def test_the_key_is_in_no_output_and_no_file(
     run: Run, provider: StandIn, tmp_path: Path, arguments: list[str]
 ) -> None:
-    """A provider that repeats the key wherever it can."""
+    """The provider repeats the key wherever it can."""
     provider.say = f"Bearer {CANARY}"
     provider.failure = f"bad {CANARY}"
     said = []
@@ -362,3 +361,12 @@ def test_the_key_is_in_no_output_and_no_file(
     assert not any(CANARY.encode() in file.read_bytes() for file in written)
     record = json.loads((tmp_path / "rows4" / "finetune.json").read_text())
     assert record["status"] == "succeeded"
+
+
+def test_no_heavy_import_without_a_job() -> None:
+    script = (
+        "import scripts.finetune, scripts.keys\n"
+        "scripts.finetune.make_parser(); scripts.keys.main(['list'])"
+    )
+    loaded = loaded_after(script)
+    assert not loaded & (HEAVY | {"tiktoken", "keyring", "textual", "tui"})

@@ -1,4 +1,4 @@
-"""`balcao finetune` killed with SIGKILL at every step, and picked up: one upload, one job."""
+"""Kill `balcao finetune` at every step and resume it: one upload, one job."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_one_upload_and_one_job(provider: StandIn, data: Path, begin: Begin) -> 
     assert openai("openai").model == run.model
 
 
-def test_ctrl_c_leaves_the_job_and_says_so(provider: StandIn, data: Path, begin: Begin) -> None:
+def test_ctrl_c_leaves_the_job_running(provider: StandIn, data: Path, begin: Begin) -> None:
     child = begin()
 
     def interrupt() -> None:

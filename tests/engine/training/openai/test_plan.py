@@ -1,4 +1,4 @@
-"""Rows are checked before anything is sent: each fault is told with its line."""
+"""Check rows, count tokens and estimate the cost, without a server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def checked(tmp_path: Path, *lines: str, good: int = 10, limit: int = 100) -> Ch
     return check_file(file, COUNTER, limit)
 
 
-def test_our_own_rows_are_right(tmp_path: Path) -> None:
+def test_our_own_rows_are_valid(tmp_path: Path) -> None:
     file = tmp_path / "train.jsonl"
     with file.open("w") as stream:
         for number in range(10):
@@ -54,7 +54,7 @@ def test_our_own_rows_are_right(tmp_path: Path) -> None:
     assert found.size == file.stat().st_size
 
 
-WRONG: dict[str, tuple[str, str]] = {
+INVALID: dict[str, tuple[str, str]] = {
     "no JSON": ("{no", "not valid JSON"),
     "nested too deep": ("[" * 5000, "Expected `object`, got `array`"),
     "empty line": ("", "empty line"),
@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "messages of another kind": ('{"messages": "x"}', "Expected `array`, got `str`"),
     "no message": (line_of(), "length >= 1 - at `$.messages`"),
     "more fields": (line_of(message("user"), message(), tools=[]), "unknown field `tools`"),
-    "a message that is none": (line_of("x"), "Expected `object`, got `str` - at `$.messages[0]`"),
+    "message of another kind": (line_of("x"), "Expected `object`, got `str` - at `$.messages[0]`"),
     "role": (line_of(message("shop"), message()), "'shop' - at `$.messages[0].role`"),
     "no role": (line_of({"content": "x"}), "missing required field `role`"),
     "role of another kind": (line_of(message(["user"]), message()), "at `$.messages[0].role`"),
@@ -85,14 +85,14 @@ WRONG: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("line", "told"), WRONG.values(), ids=WRONG.keys())
-def test_a_fault_is_told_with_its_line(tmp_path: Path, line: str, told: str) -> None:
-    (problem,) = checked(tmp_path, line).problems
-    assert problem.startswith("line 11")
-    assert told in problem
+@pytest.mark.parametrize(("line", "problem"), INVALID.values(), ids=INVALID.keys())
+def test_an_invalid_row_is_reported_with_its_line(tmp_path: Path, line: str, problem: str) -> None:
+    (found,) = checked(tmp_path, line).problems
+    assert found.startswith("line 11")
+    assert problem in found
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", 10)
     wrong = b'{"messages": [{"role": "user", "content": "\xff"}]}\n'
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes() + wrong)
@@ -103,18 +103,18 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     ]
 
 
-def test_several_turns_and_weights_are_right(tmp_path: Path) -> None:
+def test_several_turns_and_weights_are_valid(tmp_path: Path) -> None:
     turns = line_of(message("user"), message(weight=0), message("user", name="ann"), message())
     assert checked(tmp_path, turns).problems == []
 
 
-def test_ten_rows_at_least_and_many_faults_are_counted(tmp_path: Path) -> None:
+def test_few_rows_and_many_problems(tmp_path: Path) -> None:
     assert checked(tmp_path, good=9).problems == ["9 usable rows; at least 10 are needed"]
     found = checked(tmp_path, *["{no"] * 20)
     assert (len(found.problems), found.hidden) == (5, 15)
 
 
-def test_what_is_shown_in_vain_is_a_warning(tmp_path: Path) -> None:
+def test_repeated_rows_are_warnings(tmp_path: Path) -> None:
     again = json.dumps(row("Lamp 1", "Lamp 1 shines. Café!"))
     other = json.dumps(row("Lamp 2", "Something else."))
     found = checked(tmp_path, again, other)
@@ -134,12 +134,12 @@ def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     assert "536,870,913 bytes" in check_file(file, COUNTER, 100).problems[0]
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot read"):
         check_file(tmp_path, COUNTER, 100)
 
 
-def test_tokens_by_characters_where_nothing_else_is_at_hand() -> None:
+def test_tokens_are_estimated_without_tiktoken() -> None:
     counter = counter_for("ft:gpt-4.1-mini-2025-04-14:org::id")
     assert not counter.exact
     assert counter.count("12345678") == 2
@@ -162,7 +162,7 @@ def test_the_price() -> None:
     assert row_limit("gpt-4o-mini") == 65_536
 
 
-def test_the_ends_are_told(tmp_path: Path) -> None:
+def test_shutdown_dates_are_shown(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", 10)
     write_rows(tmp_path / "valid.jsonl", 2)
 

@@ -1,4 +1,4 @@
-"""What a provider can get wrong: what is told, what is tried again, and that nothing is doubled."""
+"""Failures of a provider: messages, retries, and no request that takes effect twice."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
     [(CREATE, *final) for final in FINAL.values()]
     + [(UPLOAD, *FINAL[name]) for name in ("401", "403", "413", "HTML with 200")],
 )
-def test_what_no_repetition_helps_is_told_at_once(
+def test_final_errors_are_not_retried(
     run: Run, provider: StandIn, arguments: list[str], line: str, reply: Reply, told: str,
     remedy: str,
 ) -> None:  # fmt: skip
@@ -91,7 +91,7 @@ PASSING: dict[str, Trap] = {
     [(CREATE, trap) for trap in PASSING.values()]
     + [(UPLOAD, PASSING[name]) for name in PASSING if "after" in name],
 )
-def test_what_passes_is_tried_again_and_nothing_is_doubled(
+def test_passing_errors_are_retried_without_duplicates(
     run: Run, provider: StandIn, arguments: list[str], line: str, trap: Trap,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -107,7 +107,7 @@ def test_what_passes_is_tried_again_and_nothing_is_doubled(
     assert provider.count(line) == (2 if line == UPLOAD else 1) + (not trap.after)
 
 
-def test_silence_before_it_was_done_is_told_and_resumed(
+def test_a_stalled_request_is_reported_and_resumed(
     run: Run, provider: StandIn, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BALCAO_ENGINES__OPENAI__STALL_TIMEOUT", "0.3")
@@ -131,9 +131,7 @@ def test_a_server_that_is_gone_for_a_while_is_followed_again(
     assert "Fine-tuning job is at work: succeeded" in ran.err
 
 
-def test_it_is_told_that_the_server_is_gone(
-    run: Run, provider: StandIn, arguments: list[str]
-) -> None:
+def test_an_outage_is_reported(run: Run, provider: StandIn, arguments: list[str]) -> None:
     provider.traps = [Trap(LOOK, HANG_UP) for _ in range(2)]
     ran = run(*arguments)
     assert ran.code == 0
@@ -146,16 +144,16 @@ def test_a_file_that_is_not_ready_yet(run: Run, provider: StandIn, arguments: li
     assert len(provider.jobs) == 1
 
 
-def test_an_unknown_model_is_told_before_anything_is_sent_to_openai(
+def test_other_providers_need_not_list_their_models(
     run: Run, provider: StandIn, arguments: list[str]
 ) -> None:
-    """Other providers need not list their models: there, the job itself is refused."""
+    """Such a provider refuses the job itself."""
     ran = run(*arguments, "--model", "no-such-model")
     assert ran.code == 0
     assert provider.created[0]["model"] == "no-such-model"
 
 
-def test_what_was_made_is_found_among_much_else(
+def test_files_and_jobs_are_found_among_others(
     run: Run, provider: StandIn, arguments: list[str]
 ) -> None:
     provider.page = 2
@@ -207,7 +205,9 @@ def test_a_slow_upload_is_no_stall(
     assert provider.contents["file-0001"] == (data / "train.jsonl").read_bytes()
 
 
-def test_nobody_listens(run: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server(
+    run: Run, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BALCAO_ENGINES__OPENAI__MAX_RETRIES", "1")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -218,9 +218,7 @@ def test_nobody_listens(run: Run, arguments: list[str], monkeypatch: pytest.Monk
     assert "secret" not in ran.err
 
 
-def test_what_another_provider_does_not_know_is_left_out(
-    run: Run, provider: StandIn, arguments: list[str]
-) -> None:
+def test_refused_fields_are_left_out(run: Run, provider: StandIn, arguments: list[str]) -> None:
     extra = {"detail": [{"loc": ["body", "metadata"], "msg": "Extra inputs are not permitted"}]}
     provider.traps = [
         Trap(CREATE, Reply(422, extra)),

@@ -1,4 +1,4 @@
-"""The curve in braille: its size, its figures, its shape."""
+"""The braille curve: size, labels, shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ losses = some.lists(
 
 
 @given(losses, some.integers(1, 200), some.integers(1, 40))
-def test_it_keeps_to_its_room(values: list[float], width: int, height: int) -> None:
+def test_it_keeps_to_its_size(values: list[float], width: int, height: int) -> None:
     lines = curve(list(enumerate(values)), width, height)
     assert len(lines) == max(height, 2)
     assert max(map(len, lines)) <= max(width, 16)
@@ -45,5 +45,5 @@ def test_figures_are_short(value: float, figure: str) -> None:
     assert curve([(1, value)], 30, 3)[0].split(" ┤")[0].strip() == figure
 
 
-def test_nothing_is_drawn_of_nothing() -> None:
+def test_without_points_it_is_empty() -> None:
     assert curve([], 80, 24) == []

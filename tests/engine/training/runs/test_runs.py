@@ -1,4 +1,4 @@
-"""Runs seen from outside: which there are, whether they live, how they ended. Without a model."""
+"""List, view, lock and stop runs, without a model."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_run_of_another_machine_is_not_stopped_by_its_number_here(tmp_path: Pa
         assert process.poll() is None
 
 
-def test_whoever_looks_does_not_keep_a_run_from_beginning(tmp_path: Path) -> None:
+def test_looking_does_not_prevent_a_run_from_starting(tmp_path: Path) -> None:
     over = threading.Event()
 
     def look_on() -> None:
@@ -159,7 +159,7 @@ def test_whoever_looks_does_not_keep_a_run_from_beginning(tmp_path: Path) -> Non
         (ValueError("a bug\x1b[2J"), "failed", "a bug[2J"),
     ],
 )
-def test_how_a_run_ended_is_told(
+def test_how_a_run_ended_is_recorded(
     tmp_path: Path, error: BaseException, state: str, words: str
 ) -> None:
     out = begun(tmp_path / "lora")
@@ -174,7 +174,7 @@ def test_a_done_run_has_the_scores_of_its_manifest(tmp_path: Path) -> None:
     assert view.word_for_word == {"training": Score(4, 3), "held_out": Score(2, 0)}
 
 
-def test_broken_files_are_no_end(tmp_path: Path) -> None:
+def test_invalid_files_do_not_end_a_run(tmp_path: Path) -> None:
     out = finished(tmp_path / "lora")
     for name in ("status.json", "manifest.json", "metrics.jsonl"):
         (out / name).write_bytes(b"\xff{")
@@ -227,7 +227,7 @@ def test_a_run_is_found_by_folder_or_by_name(tmp_path: Path) -> None:
         find_run("nowhere")
 
 
-def test_metrics_are_read_on(tmp_path: Path) -> None:
+def test_metrics_are_read_while_they_grow(tmp_path: Path) -> None:
     metrics, written = MetricsReader(tmp_path), MetricsWriter(tmp_path, 0)
     assert not metrics.refresh()
     written.add({"step": 1, "loss": 3.0})
@@ -264,9 +264,7 @@ def test_runs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (found["state"], found["folder"]) == ("done", str(out))
 
 
-def test_what_is_no_run_is_said_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_arguments_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["follow", str(tmp_path)], ["stop", "x"], ["follow"], ["a", "b"], ["list", "a"]):
         assert main(["runs", *words]) == 2
         said = capsys.readouterr()
@@ -372,13 +370,13 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
         assert lock_holder(out) is not None
 
 
-def test_nothing_heavy_is_loaded_to_look_at_runs() -> None:
+def test_no_heavy_import_to_look_at_runs() -> None:
     assert not loaded_after("import scripts.runs, tui.screens.runs, tui.commands.actions") & HEAVY
 
 
 def test_a_full_disk_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:
     out = begun(tmp_path / "lora")
-    # What the status is written to before it takes the old one's place.
+    # The draft that replaces the status.
     (out / f".status.json.{os.getpid()}.draft").symlink_to("/dev/full")
     StatusFile(out).end("failed", "The disk is full.")
     assert (view_run(out).state, view_run(out).error) == ("failed", "The disk is full.")
