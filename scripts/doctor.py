@@ -57,11 +57,7 @@ def _report(*, as_json: bool, ask_torch: bool) -> int:
             _print(finding)
         print()
     troubles = sum(1 for finding in found if finding.trouble)
-    marked = (
-        tr(" What is marked with ! does not work yet ({troubles}).", troubles=troubles)
-        if troubles
-        else ""
-    )
+    marked = tr(" Problems, marked with !: {troubles}.", troubles=troubles) if troubles else ""
     print((tr("The chat can start.") if can_start else tr("The chat cannot start.")) + marked)
     return DONE if can_start else FAILED
 
@@ -125,7 +121,7 @@ def _terminal(chosen: Settings) -> Iterator[Finding]:
         "TERM",
         os.environ.get("TERM") or tr("not set"),
         trouble if dumb else "",
-        tr("If it can do more, set TERM, for instance to xterm-256color.") if dumb else "",
+        tr("If it supports more, set TERM, for example to xterm-256color.") if dumb else "",
     )
     size = shutil.get_terminal_size()
     small = size.columns < terminal.COLUMNS or size.lines < terminal.LINES
@@ -133,9 +129,9 @@ def _terminal(chosen: Settings) -> Iterator[Finding]:
         "terminal",
         "size",
         tr("{columns} columns, {lines} lines", columns=size.columns, lines=size.lines),
-        tr("That is little: not everything fits.") if small else "",
+        tr("Not everything fits.") if small else "",
         tr(
-            "From {columns} columns and {lines} lines on it does.",
+            "Use at least {columns} columns and {lines} lines.",
             columns=terminal.COLUMNS,
             lines=terminal.LINES,
         )
@@ -143,7 +139,7 @@ def _terminal(chosen: Settings) -> Iterator[Finding]:
         else "",
     )
     colours = terminal.colour_count()
-    wanted = tr("none wanted (NO_COLOR)") if terminal.colour_disabled() else f"{colours:,}"
+    wanted = tr("off (NO_COLOR)") if terminal.colour_disabled() else f"{colours:,}"
     yield Finding("terminal", "colours", wanted)
     charset = glyphs.terminal_charset(chosen.unicode)
     yield Finding("terminal", "characters", charset)
@@ -190,7 +186,7 @@ def _called(name: str) -> str:
 
 def _streams() -> str:
     both = sys.stdin.isatty() and sys.stdout.isatty()
-    return tr("a terminal") if both else tr("not a terminal here: balcao ask, or balcao --plain")
+    return tr("a terminal") if both else tr("not a terminal: use balcao ask or balcao --plain")
 
 
 def _fold() -> None:

@@ -50,8 +50,8 @@ def _run(words: list[str], *, in_file: bool) -> int:
         case ["remove", name]:
             return _remove(name)
     raise UsageError(
-        tr("The ways to say it: balcao keys list, or balcao keys set NAME, or … remove NAME."),
-        tr("A key is asked for, and never given on the command line, where others can see it."),
+        tr("Use: balcao keys list, balcao keys set NAME, or balcao keys remove NAME."),
+        tr("The command asks for the key: on the command line, others could see it."),
     )
 
 
@@ -59,9 +59,9 @@ def _set(name: str, *, in_file: bool) -> int:
     keys.check_name(name)
     where = keys.store(name, _ask(name), in_file=in_file)
     place = tr("the keyring") if where is keys.Source.KEYRING else str(paths.keys_file())
-    say(tr("{name} is kept in {place}.", name=name, place=place))
+    say(tr("Stored {name} in {place}.", name=name, place=place))
     if os.environ.get(name, "").strip():
-        told = tr("The variable {name} is set as well, and goes before it.")
+        told = tr("The variable {name} is set too, and overrides it.")
         say(told.format(name=name))
     return DONE
 
@@ -95,9 +95,9 @@ def _told(where: keys.Source | None) -> str:
 
 def _remove(name: str) -> int:
     if keys.remove(name):
-        say(tr("{name} is removed.", name=name))
+        say(tr("Removed {name}.", name=name))
         return DONE
-    told = tr("balcao: there is no key {name} in the file or the keyring.")
+    told = tr("balcao: {name} is neither in the file nor in the keyring.")
     say(told.format(name=name))
     return FAILED
 

@@ -97,7 +97,7 @@ def store(name: str, key: str, *, in_file: bool = False) -> Source:
     """
     check_name(name)
     if not key or not is_sendable(key):
-        raise UsageError(tr("That cannot be a key: it is empty, or has characters that none has."))
+        raise UsageError(tr("Invalid API key: empty, or contains invalid characters."))
     kept = _read()
     if not in_file and _put_into_keyring(name, key):
         left = {other: text for other, text in kept.keys.items() if other != name}
@@ -127,8 +127,8 @@ def check_name(name: str) -> None:
     """Raises UsageError for what is no variable's name, without repeating it: it may be a key."""
     if not _NAME.match(name):
         raise UsageError(
-            tr("A key's name is that of a variable: letters, digits and underscores."),
-            tr("The key itself is asked for, and never given on the command line."),
+            tr("Invalid key name: use letters, digits and underscores."),
+            tr("The command asks for the key itself: never type it on the command line."),
         )
 
 
@@ -153,11 +153,9 @@ def _read() -> _Kept:
 def _understood(file: Path, raw: Mapping[str, Any]) -> _Kept:
     keys, names = raw.get("keys", {}), raw.get("in_keyring", [])
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
-        raise SettingsError(
-            tr("{file}: [keys] holds names with strings, and nothing else.", file=file)
-        )
+        raise SettingsError(tr("{file}: [keys] must contain only names and strings.", file=file))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise SettingsError(tr("{file}: `in_keyring` is a list of names.", file=file))
+        raise SettingsError(tr("{file}: `in_keyring` must be a list of names.", file=file))
     return _Kept(keys, tuple(names))
 
 
@@ -166,8 +164,8 @@ def _check_private(file: Path, status: os.stat_result) -> None:
         return
     if status.st_mode & _OTHERS or status.st_uid not in (os.getuid(), 0):
         raise SettingsError(
-            tr("{file} is open to others, so what it holds is not used.", file=file),
-            tr("Make it yours alone: chmod 600 '{file}'.", file=file),
+            tr("Other users can read {file}, so its keys are not used.", file=file),
+            tr("Restrict it: chmod 600 '{file}'.", file=file),
         )
 
 
@@ -216,9 +214,12 @@ def _from_keyring(name: str) -> str:
     keyring = _keyring()
     if keyring is None:
         raise BalcaoError(
-            tr("The key {name} is in the keyring, and the keyring package is missing.", name=name),
             tr(
-                "Install it (pip install keyring), or run `balcao keys set {name}` once more.",
+                "The key {name} is in the keyring, but the keyring package is not installed.",
+                name=name,
+            ),
+            tr(
+                "Run `pip install keyring`, or store the key again: balcao keys set {name}.",
                 name=name,
             ),
         )
@@ -227,24 +228,24 @@ def _from_keyring(name: str) -> str:
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
         raise BalcaoError(
             tr(
-                "The keyring did not give the key {name} ({name2}).",
+                "Cannot read the key {name} from the keyring: {error}.",
                 name=name,
-                name2=type(error).__name__,
+                error=type(error).__name__,
             ),
-            tr("Unlock it, or put the key into the variable {name}.", name=name),
+            tr("Unlock the keyring, or set the variable {name}.", name=name),
         ) from None
     if not found:
         raise BalcaoError(
-            tr("The keyring has no key {name} any more.", name=name),
-            tr("Run `balcao keys set {name}`.", name=name),
+            tr("The key {name} is not in the keyring any more.", name=name),
+            tr("Store it again: balcao keys set {name}.", name=name),
         )
     if not is_sendable(str(found).strip()):
         raise BalcaoError(
             tr(
-                "What the keyring has as {name} cannot be a key: it has characters that none has.",
+                "Invalid API key {name} in the keyring: it contains invalid characters.",
                 name=name,
             ),
-            tr("Put it there once more: balcao keys set {name}.", name=name),
+            tr("Store it again: balcao keys set {name}.", name=name),
         )
     return str(found).strip()
 
@@ -261,9 +262,9 @@ def _delete_from_keyring(name: str) -> None:
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
         raise BalcaoError(
             tr(
-                "The keyring did not remove the key {name} ({name2}).",
+                "Cannot remove the key {name} from the keyring: {error}.",
                 name=name,
-                name2=type(error).__name__,
+                error=type(error).__name__,
             ),
-            tr("Unlock it and try again."),
+            tr("Unlock the keyring and try again."),
         ) from None

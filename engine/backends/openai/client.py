@@ -1,6 +1,6 @@
-"""Talks to an OpenAI-compatible server by the openai package; imported late, by openai_chat alone.
+"""A client for OpenAI-compatible servers: requests, streamed answers, and the package's errors.
 
-Importing this module takes about a second: do it off the event loop.
+Imports the openai package, which takes about a second: import this module in a thread.
 """
 
 from __future__ import annotations
@@ -15,24 +15,17 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import openai
-from openai import (
-    AsyncOpenAI,
-    AsyncStream,
-    omit,
-)
-from openai.types.chat import (
-    ChatCompletionChunk,
-    ChatCompletionMessageParam,
-)
+from openai import AsyncOpenAI, AsyncStream, omit
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from engine.backends.openai.failures import (
-    FIRST_WAIT,
-    Asked,
+    FIRST_DELAY,
+    Endpoint,
     Failure,
-    Trouble,
+    FailureKind,
     explain,
-    server_words,
-    wait_before_retry,
+    parse_error,
+    retry_delay,
 )
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
@@ -43,65 +36,62 @@ if TYPE_CHECKING:
 
 
 _LIMITS = httpx2.Limits(max_keepalive_connections=0)
-"""A connection for each question: one kept open is stale by the next (a server that was started
-again, another event loop), and a handshake is little beside an answer."""
+"""One connection a question: an open one may be stale by the next (a restarted server, another
+event loop), and a handshake is short compared with an answer."""
 
 
 def make_client(
     server: str, base_url: str | None, key: str, *, connect: float, stall: float
 ) -> AsyncOpenAI:
-    """A client for the server, whose name is for errors. `connect` and `stall` are seconds.
+    """Make a client; `server` is its name for errors, `connect` and `stall` are seconds.
 
-    The package's own retries are off, since they would also repeat what no repetition helps (an
-    empty account), and what must not be done twice. Raises EngineUnavailable if none can be made.
+    The package's own retries are off: they would also repeat requests that cannot succeed, as with
+    an empty account, and those that must not run twice. Raises EngineUnavailable.
     """
     timeout = httpx2.Timeout(stall, connect=connect)
     try:
-        # The package's own HTTP client closes itself in `__del__`, which logs an error on the
-        # terminal if it was never made whole: after a proxy that is no address, for example.
+        # An HTTP client made by the package closes itself in `__del__`, which logs an error on
+        # the terminal if its own `__init__` failed, as with an invalid proxy.
         http = openai.DefaultAsyncHttpx2Client(timeout=timeout, limits=_LIMITS)
         return AsyncOpenAI(
             api_key=key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
         )
     except (httpx2.InvalidURL, ValueError, ImportError, OSError):
-        # A strange address or proxy, SOCKS without its package, certificates that are not there.
+        # An invalid address or proxy, SOCKS without its package, missing certificates.
         raise EngineUnavailable(
-            tr("No connection to {server} can be set up.", server=server),
-            tr(
-                "Check `base_url` of this engine, and the proxy and certificates of the "
-                "environment."
-            ),
+            tr("Cannot set up a connection to {server}.", server=server),
+            tr("Check the engine's `base_url`, and the environment's proxy and certificates."),
         ) from None
 
 
-Words = Callable[[Failure, Asked], tuple[str, str]]
-"""What a failure is told as: the message, and what to do."""
+Explain = Callable[[Failure, Endpoint], tuple[str, str]]
+"""Returns the message and the remedy for a failure."""
 
 
-class Broken(Exception):
-    """A failure that the package does not see as one."""
+class StreamError(Exception):
+    """A failure that is not an error to the package."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.trouble)
+        super().__init__(failure.kind)
         self.failure = failure
 
 
-class Edge:
-    """A context in which the package is used; raises EngineUnavailable, or EngineFailed once begun.
+class ErrorBoundary:
+    """Convert the package's errors: to EngineUnavailable, or EngineFailed if the answer `began`.
 
-    A traceback that shows local variables, as the chat's does, must not show the key. So the
-    package's error, whose frames hold it, is no cause of ours (`from None`), and neither it nor a
-    server's words that repeat the key are left in a local here.
+    A traceback that shows local variables must not show the key. The package's error, whose frames
+    have it, is therefore not chained (`from None`), and no local here refers to it.
     """
 
-    def __init__(self, asked: Asked, key: str, *, began: bool, words: Words = explain) -> None:
-        self._asked = asked
+    def __init__(
+        self, endpoint: Endpoint, key: str, *, began: bool, explain: Explain = explain
+    ) -> None:
+        self._endpoint = endpoint
         self._key = key
         self._began = began
-        self._words = words
+        self._explain = explain
 
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
+    def __enter__(self) -> None: ...
 
     def __exit__(
         self,
@@ -109,41 +99,39 @@ class Edge:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Raises ours for the package's; what else was raised goes on, cancelling above all."""
-        failure = _any_failure(error, began=self._began)
+        failure = _failure_from(error, began=self._began)
         del error, trace
         if failure is None:
             return
         failure = replace(failure, words=failure.words.replace(self._key, "…"))
-        message, remedy = self._words(failure, self._asked)
+        message, remedy = self._explain(failure, self._endpoint)
         raise (EngineFailed if self._began else EngineUnavailable)(message, remedy) from None
 
 
-def failure_of(error: openai.APIError, *, began: bool = False) -> Failure:
-    """The package's error in plain values; `began`: the stream was open already."""
+def to_failure(error: openai.APIError, *, began: bool = False) -> Failure:
+    """Convert the package's error; `began` says that the stream was open."""
     match error:
         case openai.APIStatusError():
             return _refusal(error)
         case openai.APITimeoutError():
             connecting = isinstance(error.__cause__, httpx2.ConnectTimeout)
-            return Failure(Trouble.CONNECT_TIMEOUT if connecting else Trouble.SILENT)
+            return Failure(FailureKind.CONNECT_TIMEOUT if connecting else FailureKind.SILENT)
         case openai.APIConnectionError():
             return _no_connection(error.__cause__, began=began)
         case _:
-            code, param, words = server_words(error.body)
-            return Failure(Trouble.ERROR_EVENT, 0, code, param, words)
+            code, param, words = parse_error(error.body)
+            return Failure(FailureKind.ERROR_EVENT, 0, code, param, words)
 
 
-def _any_failure(error: BaseException | None, *, began: bool) -> Failure | None:
-    """The same for all that can come out of the package; None for what is not the server's."""
+def _failure_from(error: BaseException | None, *, began: bool) -> Failure | None:
     match error:
         case openai.APIError():
-            return failure_of(error, began=began)
-        case Broken():
+            return to_failure(error, began=began)
+        case StreamError():
             return error.failure
         case ValueError() | RecursionError():
-            # The package reads each event as UTF-8 and JSON and lets what that raises through.
-            return Failure(Trouble.GARBLED)
+            # The package does not catch errors of decoding an event.
+            return Failure(FailureKind.GARBLED)
         case httpx2.HTTPError() | httpx2.StreamError() | OSError():
             return _no_connection(error, began=began)
         case _:
@@ -152,9 +140,9 @@ def _any_failure(error: BaseException | None, *, began: bool) -> Failure | None:
 
 def _refusal(error: openai.APIStatusError) -> Failure:
     headers = error.response.headers
-    code, param, words = server_words(error.body)
+    code, param, words = parse_error(error.body)
     return Failure(
-        Trouble.REFUSED,
+        FailureKind.REFUSED,
         error.status_code,
         code,
         param,
@@ -166,14 +154,14 @@ def _refusal(error: openai.APIStatusError) -> Failure:
 
 def _no_connection(cause: BaseException | None, *, began: bool) -> Failure:
     if began:
-        return Failure(Trouble.CUT)
+        return Failure(FailureKind.CUT)
     answered_nothing = isinstance(cause, (httpx2.RemoteProtocolError, httpx2.ReadError))
-    trouble = Trouble.HUNG_UP if answered_nothing else Trouble.UNREACHABLE
+    trouble = FailureKind.HUNG_UP if answered_nothing else FailureKind.UNREACHABLE
     return Failure(trouble, words=str(cause or ""))
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
-    """Seconds, from Azure's milliseconds or the standard header; a date there is not read."""
+    # Azure sends milliseconds. The standard header may also be a date, which is ignored.
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             wait = float(headers.get(name, "")) * unit
@@ -188,18 +176,18 @@ _NEW, _OLD = "max_completion_tokens", "max_tokens"
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
-    """What a request carries besides model, messages and `stream`."""
+class RequestFields:
+    """The optional fields of a request: servers differ in what they accept."""
 
     new_limit: bool
-    """Whether the answer is limited by the new name; OpenAI's own servers begin with it."""
+    """Whether to limit the answer by `max_completion_tokens`, as OpenAI's newer models need."""
     limit_changed: bool = False
     temperature: bool = True
     top_p: bool = True
     usage: bool = True
 
-    def without(self, failure: Failure) -> Fields | None:
-        """The fields to try instead, or None if the failure is not about one that can go."""
+    def without(self, failure: Failure) -> RequestFields | None:
+        """Return the fields to try instead; None if the failure is not about one of them."""
         if self.usage and failure.refuses("stream_options"):
             return replace(self, usage=False)
         if self.temperature and failure.refuses("temperature"):
@@ -215,40 +203,42 @@ _USAGE_WAIT = 2.0
 """Seconds that a finished answer waits for its token counts."""
 
 _EXCERPT_BYTES = 64 * 1024
-"""How much is read of an answer that is no stream, to find an error message in it."""
+"""Read of a body that is not a stream, to find an error message in it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds to connect, seconds without a byte, and how often to ask again."""
+class Timeouts:
+    """Seconds to connect, seconds without data, and the number of retries."""
 
     connect: float
     stall: float
     retries: int
 
 
-class Session:
-    """One client and what it has learned of its server. Made in a thread, used on one loop."""
+class OpenAIClient:
+    """A client that remembers which fields its server refuses. Use it on one event loop."""
 
-    def __init__(self, asked: Asked, base_url: str | None, key: str, limits: Limits) -> None:
-        self._asked = asked
-        self._limits = limits
-        self._fields = Fields(new_limit=base_url is None)
+    def __init__(
+        self, endpoint: Endpoint, base_url: str | None, key: str, timeouts: Timeouts
+    ) -> None:
+        self._endpoint = endpoint
+        self._timeouts = timeouts
+        self._fields = RequestFields(new_limit=base_url is None)
         self._client = make_client(
-            asked.server, base_url, key, connect=limits.connect, stall=limits.stall
+            endpoint.server, base_url, key, connect=timeouts.connect, stall=timeouts.stall
         )
 
     async def close(self) -> None:
-        """Close the client; streams that are still open break off."""
+        """Close the client and its open streams."""
         await self._client.close()
 
     async def answer(self, request: Request) -> AsyncGenerator[Chunk]:
-        """The answer as it comes. Raises EngineUnavailable before it, EngineFailed within it."""
-        with Edge(self._asked, self._client.api_key, began=False):
+        """Stream the answer. Raises EngineUnavailable before its start, EngineFailed after it."""
+        with ErrorBoundary(self._endpoint, self._client.api_key, began=False):
             stream = await self._open(request)
-        reading = _Reading()
+        reading = _StreamReader()
         try:
-            with Edge(self._asked, self._client.api_key, began=True):
+            with ErrorBoundary(self._endpoint, self._client.api_key, began=True):
                 await _check_is_stream(stream)
                 async with aclosing(_chunks(stream, reading)) as chunks:
                     async for chunk in chunks:
@@ -261,40 +251,41 @@ class Session:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """What the server's model has refused to take, in words."""
+        """The parameters that the model has refused."""
         taken = {tr("temperature"): self._fields.temperature, "top-p": self._fields.top_p}
         return tuple(name for name, still in taken.items() if not still)
 
     async def _open(self, request: Request) -> AsyncStream[ChatCompletionChunk]:
-        """Ask until there is a stream, as often and with as long pauses as makes sense."""
-        fields, tried, patience = self._fields, 0, self._limits.stall
+        fields, tried, patience = self._fields, 0, self._timeouts.stall
         while True:
             try:
                 stream = await self._ask(request, fields)
             except openai.APIError as error:
-                failure = failure_of(error)
+                failure = to_failure(error)
                 left = fields.without(failure)
-                retries = self._limits.retries
-                wait = 0.0 if left else wait_before_retry(failure, tried, retries, patience)
+                retries = self._timeouts.retries
+                wait = 0.0 if left else retry_delay(failure, tried, retries, patience)
                 if wait is None:
                     raise
                 fields = left or fields
             else:
-                # For the next question too: a field is refused once, not every time.
+                # The next question starts with the fields that the server accepts.
                 self._fields = fields
                 return stream
             await asyncio.sleep(wait)
-            # A wait of next to nothing counts for more, so that the tries come to an end.
-            tried, patience = tried + (not left), patience - max(wait, FIRST_WAIT)
+            # At least FIRST_DELAY: a server that asks for no delay must not be endpoint forever.
+            tried, patience = tried + (not left), patience - max(wait, FIRST_DELAY)
 
-    async def _ask(self, request: Request, fields: Fields) -> AsyncStream[ChatCompletionChunk]:
+    async def _ask(
+        self, request: Request, fields: RequestFields
+    ) -> AsyncStream[ChatCompletionChunk]:
         return await self._client.chat.completions.create(
-            model=self._asked.model,
+            model=self._endpoint.model,
             messages=[_message(message) for message in request.messages],
             stream=True,
             stream_options={"include_usage": True} if fields.usage else omit,
             temperature=request.temperature if fields.temperature else omit,
-            # 1 is every server's own: a reasoning model, which takes none, need not refuse it.
+            # 1 is the default: reasoning models, which refuse the field, then get no field.
             top_p=request.top_p if fields.top_p and request.top_p < 1 else omit,
             max_completion_tokens=request.max_tokens if fields.new_limit else omit,
             max_tokens=omit if fields.new_limit else request.max_tokens,
@@ -306,15 +297,15 @@ class Session:
         refused = tr(" and no ").join(self.refused)
         return tr(
             "“{model}” takes no {refused}: the server's own was used.",
-            model=self._asked.model,
+            model=self._endpoint.model,
             refused=refused,
         )
 
 
-class _Reading:
-    """What an answer's chunks have told so far. Nothing in them is taken for granted.
+class _StreamReader:
+    """Collect text, end and token counts of an answer.
 
-    The package builds its types without checking, so any field may be missing or of another type.
+    The package does not validate chunks: any field may be missing or of another type.
     """
 
     def __init__(self) -> None:
@@ -322,7 +313,7 @@ class _Reading:
         self.tokens: Tokens | None = None
 
     def take(self, chunk: ChatCompletionChunk) -> str:
-        """Note a chunk; returns its words."""
+        """Read a chunk and return its text."""
         self._count(chunk)
         choices = getattr(chunk, "choices", None)
         if not isinstance(choices, list) or not choices:
@@ -332,21 +323,21 @@ class _Reading:
         if isinstance(finish, str) and finish:
             self.finish = finish
         delta = getattr(choice, "delta", None)
-        # A refusal is an answer too: the model says that it won't.
+        # A refusal is an answer as well.
         words = getattr(delta, "content", None) or getattr(delta, "refusal", None)
         return words if isinstance(words, str) else ""
 
     def end(self) -> StopReason:
-        """How the answer ended. Raises Broken if it did not, or not with an answer."""
+        """Return how the answer ended. Raises StreamError if it did not end properly."""
         match self.finish:
             case "":
-                raise Broken(Failure(Trouble.CUT))
+                raise StreamError(Failure(FailureKind.CUT))
             case "length":
                 return StopReason.LENGTH
             case "content_filter":
-                raise Broken(Failure(Trouble.FILTERED))
+                raise StreamError(Failure(FailureKind.FILTERED))
             case "tool_calls" | "function_call":
-                raise Broken(Failure(Trouble.WANTED_TOOL))
+                raise StreamError(Failure(FailureKind.WANTED_TOOL))
         return StopReason.COMPLETE
 
     def _count(self, chunk: ChatCompletionChunk) -> None:
@@ -358,9 +349,9 @@ class _Reading:
 
 
 async def _chunks(
-    stream: AsyncStream[ChatCompletionChunk], reading: _Reading
+    stream: AsyncStream[ChatCompletionChunk], reading: _StreamReader
 ) -> AsyncGenerator[ChatCompletionChunk]:
-    """The stream's chunks. An answer that is whole does not fail for want of its token counts."""
+    # A complete answer must not fail because its token counts are late.
     while True:
         finished = bool(reading.finish)
         try:
@@ -376,12 +367,12 @@ async def _chunks(
 
 
 async def _check_is_stream(stream: AsyncStream[ChatCompletionChunk]) -> None:
-    """Raises Broken for a page or an object: the package would read it as an empty stream."""
+    # The package would read an HTML page or a JSON object as an empty stream.
     kind = stream.response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/html" and not kind.endswith(("json", "xml")):
         return
-    _, _, words = server_words(await _body(stream) if kind.endswith("json") else None)
-    raise Broken(Failure(Trouble.NOT_A_STREAM, words=words or kind))
+    _, _, words = parse_error(await _body(stream) if kind.endswith("json") else None)
+    raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=words or kind))
 
 
 async def _body(stream: AsyncStream[ChatCompletionChunk]) -> object:
@@ -395,7 +386,7 @@ async def _body(stream: AsyncStream[ChatCompletionChunk]) -> object:
 
 
 def _message(message: Message) -> ChatCompletionMessageParam:
-    # A lone surrogate, from a record's JSON, cannot be sent.
+    # A record's JSON may contain lone surrogates, which UTF-8 cannot encode.
     content = message.content.encode("utf-8", "replace").decode("utf-8")
     match message.role:
         case Role.SYSTEM:

@@ -1,7 +1,7 @@
-"""The engine for OpenAI and every server that speaks its chat language: vLLM, Ollama, and more.
+"""The engine for OpenAI and compatible servers: vLLM, Ollama and others (docs/guide/openai.md).
 
-Light: the openai package is imported by openai_runtime, in a thread, when the engine is first used.
-docs/guide/openai.md has the settings for each server.
+The first frame of the chat waits for this module: the openai package is imported by client.py, in
+a thread, when the engine is first used.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from engine.core.i18n import tr
 from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
 
 if TYPE_CHECKING:
-    from engine.backends.openai.client import Session
-    from engine.backends.openai.failures import Asked
+    from engine.backends.openai.client import OpenAIClient
+    from engine.backends.openai.failures import Endpoint
 
 
 _WARN_AHEAD = timedelta(days=183)
-"""Half a year: time enough to train or deploy something else."""
+"""Half a year, enough to train or deploy another model."""
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
@@ -42,24 +42,21 @@ _SHUT_DOWN: dict[str, date | None] = {
     "gpt-4.1-mini": date(2027, 1, 14),
     "gpt-4.1-nano": None,
 }
-"""By base model; None: shut already."""
+"""By base model; None is in the past."""
 
 LAST_JOBS = date(2027, 1, 6)
-"""The last day on which anybody can start a fine-tuning job at OpenAI."""
+"""The last day on which OpenAI accepts fine-tuning jobs."""
 
 
 def base_model(model: str) -> str:
-    """The base that a model id stands on: without `ft:`, the owner's parts and the snapshot date.
-
-    `ft:gpt-4o-mini-2024-07-18:org::id` gives `gpt-4o-mini`.
-    """
+    """Return a model id's base: `gpt-4o-mini` for `ft:gpt-4o-mini-2024-07-18:org::id`."""
     if model.startswith("ft:"):
         model = model.removeprefix("ft:").partition(":")[0]
     return _SNAPSHOT.sub("", model)
 
 
-def notice(model: str, today: date) -> str:
-    """A sentence about the end of one of OpenAI's models, or nothing while it is far off."""
+def shutdown_notice(model: str, today: date) -> str:
+    """Return a sentence about the shutdown of an OpenAI model; empty if that is far away."""
     base = base_model(model)
     if base not in _SHUT_DOWN:
         return ""
@@ -79,7 +76,7 @@ def notice(model: str, today: date) -> str:
 
 
 def tuning_notice(today: date) -> str:
-    """A sentence about the end of fine-tuning at OpenAI."""
+    """Return a sentence about the end of fine-tuning at OpenAI."""
     if today > LAST_JOBS:
         return tr(
             "OpenAI is said to take no fine-tuning jobs since {last_jobs}.", last_jobs=LAST_JOBS
@@ -92,12 +89,12 @@ def tuning_notice(today: date) -> str:
     )
 
 
-def split(base_url: str | None) -> SplitResult | None:
-    """The parts of a web address; None for none, and for what is not one."""
+def parse_address(base_url: str | None) -> SplitResult | None:
+    """Split a web address into its parts; None if it is missing or invalid."""
     try:
         parts = urlsplit(base_url or "")
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        # The path of a request is put behind it, where a query would swallow that path.
+        # The request's path is appended, and would become a part of a query.
         usable = usable and not parts.query and not parts.fragment
     except ValueError:
         return None
@@ -105,16 +102,16 @@ def split(base_url: str | None) -> SplitResult | None:
 
 
 def server_name(base_url: str | None) -> str:
-    """The server for a sentence: host and port without user and password; OpenAI for none."""
-    address = split(base_url)
+    """Return the server's host and port, without user and password; OpenAI for None."""
+    address = parse_address(base_url)
     return address.netloc.rpartition("@")[2] if address else "OpenAI"
 
 
-def is_here(base_url: str | None) -> bool:
-    """Whether the address is this machine."""
+def is_local(base_url: str | None) -> bool:
+    """Return whether the address is this machine."""
     import ipaddress
 
-    address = split(base_url)
+    address = parse_address(base_url)
     host = (address.hostname if address else None) or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -123,11 +120,11 @@ def is_here(base_url: str | None) -> bool:
 
 
 _NO_KEY = "no-key-needed"
-"""Sent to a server of one's own that asks for none: the package insists on sending something."""
+"""Sent to servers that need no key: the openai package insists on one."""
 
 
 class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
-    """The values of a model behind an OpenAI-compatible address."""
+    """The values of a model on an OpenAI-compatible server."""
 
     title: str = "OpenAI"
     model: str = ""
@@ -154,7 +151,7 @@ class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
 
 
 class OpenAIEngine(ModelEngine):
-    """One model behind one address. Holds the key's name, never the key."""
+    """A model on a server. Stores the key's name, never the key."""
 
     kind = "openai"
     config_type = OpenAIConfig
@@ -163,8 +160,8 @@ class OpenAIEngine(ModelEngine):
 
     def __init__(self, engine_id: str, config: OpenAIConfig) -> None:
         self._base_url = config.address
-        super().__init__(engine_id, config, remote=not is_here(self._base_url))
-        self._session: Session | None = None
+        super().__init__(engine_id, config, remote=not is_local(self._base_url))
+        self._session: OpenAIClient | None = None
 
     @property
     def loaded(self) -> bool:
@@ -172,26 +169,26 @@ class OpenAIEngine(ModelEngine):
         return self._session is not None
 
     def availability(self) -> Availability:
-        """Whether model, address, package and key are there; no network is used."""
+        """Check the model, the address, the package and the key, without using the network."""
         table = f"[engines.{self.info.id}]"
         if not self.config.model:
             return _not_ready(
                 tr("No model is set for “{title}”.", title=self.info.title),
                 tr("Set `model` under {table}.", table=table),
             )
-        if self._base_url and split(self._base_url) is None:
+        if self._base_url and parse_address(self._base_url) is None:
             return _not_ready(
-                tr("The address of “{title}” is no plain web address.", title=self.info.title),
-                tr("Write `base_url` under {table} like http://localhost:8000/v1.", table=table),
+                tr("The address of “{title}” is not a web address.", title=self.info.title),
+                tr("Write `base_url` in {table} like http://localhost:8000/v1.", table=table),
             )
         if find_spec("openai") is None:
             return _not_ready(
-                tr("The openai package is missing."), tr("Install it: pip install openai.")
+                tr("The openai package is not installed."), tr("Run: pip install openai.")
             )
         return self._key_availability()
 
     def facts(self) -> EngineFacts:
-        """The model's name, the server without user and password, and what the model refused."""
+        """Return the model, the server, and the parameters that the model has refused."""
         return EngineFacts(
             model=self.config.model,
             address=server_name(self._base_url),
@@ -237,7 +234,7 @@ class OpenAIEngine(ModelEngine):
         return found
 
     async def load(self) -> AsyncGenerator[Progress]:
-        """Import the package and make the client; no network is used. Raises EngineError."""
+        """Import the package and make the client, without using the network. Raises EngineError."""
         yield Progress(tr("loading the openai package"))
         await self._ready()
         yield Progress(tr("ready"), 1.0)
@@ -249,7 +246,7 @@ class OpenAIEngine(ModelEngine):
             await session.close()
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Answer in chunks as they come. Raises EngineError; what came before stays valid."""
+        """Answer. Raises EngineError."""
         session = await self._ready()
         async with aclosing(session.answer(request)) as chunks:
             async for chunk in chunks:
@@ -257,12 +254,12 @@ class OpenAIEngine(ModelEngine):
 
     def _with_notice(self, chunk: Chunk) -> Chunk:
         if chunk.stop_reason is None or self._base_url:
-            # Another server's model of the same name has a life of its own.
+            # Another server's model of the same name is not shut down with OpenAI's.
             return chunk
-        lifetime = notice(self.config.model, datetime.now(UTC).date())
+        lifetime = shutdown_notice(self.config.model, datetime.now(UTC).date())
         return replace(chunk, notice=f"{chunk.notice} {lifetime}".strip())
 
-    async def _ready(self) -> Session:
+    async def _ready(self) -> OpenAIClient:
         if self._session is None:
             state = self.availability()
             if not state.ready:
@@ -270,29 +267,29 @@ class OpenAIEngine(ModelEngine):
             return self._keep(await asyncio.to_thread(self._open))
         return self._session
 
-    def _keep(self, session: Session) -> Session:
-        """The first client that was made, should several questions have asked for it at once."""
+    def _keep(self, session: OpenAIClient) -> OpenAIClient:
+        # Several questions may have asked for a client at once: the first one wins.
         if self._session is None:
             self._session = session
         return self._session
 
-    def _open(self) -> Session:
+    def _open(self) -> OpenAIClient:
         try:
-            from engine.backends.openai.client import Limits, Session
+            from engine.backends.openai.client import OpenAIClient, Timeouts
         except ImportError as error:
             raise EngineUnavailable(
-                tr("The openai package cannot be loaded: {error}.", error=error),
-                tr("Install it again: pip install --force-reinstall openai."),
+                tr("Cannot load the openai package: {error}.", error=error),
+                tr("Reinstall it: pip install --force-reinstall openai."),
             ) from error
         config = self.config
-        limits = Limits(config.connect_timeout, config.stall_timeout, config.max_retries)
-        return Session(self._asked(), self._base_url, self._key() or _NO_KEY, limits)
+        timeouts = Timeouts(config.connect_timeout, config.stall_timeout, config.max_retries)
+        return OpenAIClient(self._endpoint(), self._base_url, self._key() or _NO_KEY, timeouts)
 
-    def _asked(self) -> Asked:
-        from engine.backends.openai.failures import Asked
+    def _endpoint(self) -> Endpoint:
+        from engine.backends.openai.failures import Endpoint
 
         config = self.config
-        return Asked(
+        return Endpoint(
             engine_id=self.info.id,
             server=server_name(self._base_url),
             model=config.model,
@@ -310,41 +307,34 @@ class OpenAIEngine(ModelEngine):
             return _not_ready(error.message, error.remedy)
         if found is None:
             return self._no_key_availability()
-        # A key in the keyring is looked at when it is needed: opening one may take its time.
+        # Not a key in the keyring: opening one may take seconds.
         if found is not keys.Source.KEYRING and not keys.is_sendable(keys.value(variable)):
-            # It could not be sent, and the error of trying would show it.
+            # Sending it would raise an error that shows it.
             return _not_ready(
                 tr(
-                    "What {variable} holds cannot be a key: it has characters that none has.",
+                    "Invalid API key in {variable}: it contains invalid characters.",
                     variable=variable,
                 ),
-                tr("Put the key into {variable} once more, by itself.", variable=variable),
+                tr("Set {variable} to the key alone.", variable=variable),
             )
         return Availability(ready=True)
 
     def _no_key_availability(self) -> Availability:
-        variable = self.config.api_key_env
+        name = self.config.api_key_env
         if self._base_url is not None:
             return Availability(ready=True)
-        named = (
-            tr("{variable} is not set", variable=variable)
-            if variable
-            else tr("`api_key_env` names no variable")
-        )
-        keeping = (
-            tr(", or keep it: balcao keys set {variable}", variable=variable) if variable else ""
-        )
+        title, table = self.info.title, f"[engines.{self.info.id}]"
+        if not name:
+            return _not_ready(
+                tr("“{title}” needs an API key.", title=title),
+                tr("Set `api_key_env` in {table} to its name.", table=table),
+            )
         return _not_ready(
-            tr("“{title}” needs a key, and {named}.", title=self.info.title, named=named),
-            tr(
-                "Put the key into {variable} before starting the program{keeping}.",
-                variable=variable or tr("a variable"),
-                keeping=keeping,
-            ),
+            tr("“{title}” needs an API key, but {name} is not set.", title=title, name=name),
+            tr("Store it with `balcao keys set {name}`, or set the variable.", name=name),
         )
 
     def _key(self) -> str:
-        """The key, or nothing. Raises EngineUnavailable if the keyring keeps it to itself."""
         try:
             return keys.value(self.config.api_key_env) if self.config.api_key_env else ""
         except BalcaoError as error:

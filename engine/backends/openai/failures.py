@@ -1,7 +1,6 @@
-"""What can go wrong with an OpenAI-compatible server, in plain values.
+"""Failures of an OpenAI-compatible server: their kinds, whether to retry, how to explain them.
 
-Knows no library: the edge fills a `Failure` from what was caught; callers ask here whether to
-try again, and `explaining` has what to tell the person.
+Imports no library: client.py makes a `Failure` of the openai package's errors.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _REFUSAL_WORDS = re.compile(
     r"|extra (inputs|fields)|not permitted|not allowed",
     re.IGNORECASE,
 )
-_AGAIN = {
+_RETRYABLE = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.CONFLICT,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -42,41 +41,41 @@ _AGAIN = {
 }
 
 
-class Trouble(StrEnum):
-    """The kinds of failure that a person has to tell apart."""
+class FailureKind(StrEnum):
+    """Failures that need different remedies."""
 
     UNREACHABLE = auto()
-    """No connection came about."""
+    """The connection failed."""
     CONNECT_TIMEOUT = auto()
-    """No connection came about in time."""
+    """The connection took too long."""
     HUNG_UP = auto()
-    """The connection ended without a word of an answer."""
+    """The connection ended before any answer."""
     SILENT = auto()
-    """Nothing came for too long."""
+    """No data arrived for too long."""
     REFUSED = auto()
-    """An error status."""
+    """The server answered with an error status."""
     NOT_A_STREAM = auto()
-    """Something else than a stream of events, with a status that says all is well."""
+    """The status is 200, but the body is not a stream of events."""
     ERROR_EVENT = auto()
-    """An error in the midst of the stream."""
+    """The stream contains an error."""
     CUT = auto()
     """The stream ended before the answer did."""
     GARBLED = auto()
-    """The stream holds what is no event."""
+    """The stream contains an invalid event."""
     FILTERED = auto()
     """The server's content filter ended the answer."""
     WANTED_TOOL = auto()
-    """The model called a tool; none was offered."""
+    """The model called a tool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failure. `status` is 0 where there was none; `words` are the server's, of any length.
+    """A failure. `status` is the HTTP status or 0, `words` the server's message of any length.
 
-    `retry_after` is in seconds; `may_retry` is the server's own word on it, if it gave one.
+    `retry_after` is in seconds; `may_retry` is the server's `x-should-retry` header.
     """
 
-    trouble: Trouble
+    kind: FailureKind
     status: int = 0
     code: str = ""
     param: str = ""
@@ -86,12 +85,12 @@ class Failure:
 
     @property
     def quota(self) -> bool:
-        """Whether the account has run dry: no waiting helps."""
+        """Whether the account has no credit."""
         return self.status == HTTPStatus.PAYMENT_REQUIRED or self.code in _QUOTA_CODES
 
     @property
     def too_long(self) -> bool:
-        """Whether prompt and answer do not fit the model's context."""
+        """Whether prompt and answer exceed the model's context."""
         if self.code in _CONTEXT_CODES or self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return True
         bad = self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -99,15 +98,15 @@ class Failure:
 
     @property
     def retryable(self) -> bool:
-        """Whether asking again may help. A time limit that ran out is not stretched by that."""
+        """Whether a retry may help."""
         if self.quota:
             return False
-        if self.trouble is Trouble.REFUSED:
-            return self.status in _AGAIN if self.may_retry is None else self.may_retry
-        return self.trouble in (Trouble.UNREACHABLE, Trouble.HUNG_UP)
+        if self.kind is FailureKind.REFUSED:
+            return self.status in _RETRYABLE if self.may_retry is None else self.may_retry
+        return self.kind in (FailureKind.UNREACHABLE, FailureKind.HUNG_UP)
 
     def refuses(self, field: str) -> bool:
-        """Whether it is the request's field of that name that the server will not have."""
+        """Return whether the server rejected the request because of that field."""
         bad = self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
         refused = self.code in _REFUSAL_CODES or _REFUSAL_WORDS.search(self.words)
         if not bad or self.too_long or not refused:
@@ -117,17 +116,17 @@ class Failure:
         return bool(re.search(rf"\b{field}\b", self.words))
 
 
-def server_words(body: object) -> tuple[str, str, str]:
-    """Code, parameter and message from an error's body, in any of the shapes that servers use.
+def parse_error(body: object) -> tuple[str, str, str]:
+    """Return code, parameter and message from an error's body; empty strings where missing.
 
-    OpenAI's `{"error": {…}}`, a bare string under `error`, FastAPI's `{"detail": …}` and vLLM's
-    flat object. Each is an empty string where it is missing.
+    Reads OpenAI's `{"error": {…}}`, a bare string under `error`, FastAPI's `{"detail": …}` and
+    vLLM's flat object.
     """
     if isinstance(body, Mapping):
         inner = body.get("error", body)
         if not isinstance(inner, Mapping):
             return "", "", _words(inner)
-        # vLLM and llama.cpp repeat the status as a numeric code; their `type` tells more.
+        # vLLM and llama.cpp repeat the status as a numeric code: their `type` is more specific.
         code = inner.get("code")
         code = code if isinstance(code, str) else inner.get("type")
         message = inner.get("message") or inner.get("detail") or ""
@@ -141,7 +140,7 @@ def _text(value: object) -> str:
 
 def _words(value: object) -> str:
     if isinstance(value, str):
-        # An error page says nothing to a person.
+        # Not an HTML error page.
         return "" if value.lstrip().startswith("<") else value
     if isinstance(value, list):
         return "; ".join(_detail(part) for part in value)
@@ -149,7 +148,6 @@ def _words(value: object) -> str:
 
 
 def _detail(part: object) -> str:
-    """One of FastAPI's complaints: where, and what."""
     if not isinstance(part, Mapping):
         return str(part)
     where = part.get("loc")
@@ -157,15 +155,15 @@ def _detail(part: object) -> str:
     return f"{path}: {part.get('msg', '')}".strip(": ")
 
 
-FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
-"""Seconds between tries where the server names no time: doubled each time, as openai's own."""
+FIRST_DELAY, MAX_DELAY = 0.5, 8.0
+"""Seconds between tries if the server does not name a time: doubled each time, as openai does."""
 
 
-def wait_before_retry(failure: Failure, tried: int, retries: int, patience: float) -> float | None:
-    """Seconds until the next try; None: leave it.
+def retry_delay(failure: Failure, tried: int, retries: int, patience: float) -> float | None:
+    """Return the seconds until the next try; None to give up.
 
-    `tried` counts the tries that `retries` limits. A server that names a time is asked again for
-    as long as `patience` (seconds left) allows, so that many questions at once are paced by it.
+    `retries` limits `tried`, but not if the server names a time: then `patience`, in seconds, is
+    the limit, so that the server can pace many questions at once.
     """
     if not failure.retryable or not retries:
         return None
@@ -174,16 +172,16 @@ def wait_before_retry(failure: Failure, tried: int, retries: int, patience: floa
     if tried >= retries:
         return None
     jitter = random.uniform(0.75, 1.0)  # noqa: S311 - spreads the load, guards nothing
-    return min(FIRST_WAIT * 2.0**tried, LONGEST_WAIT) * jitter
+    return min(FIRST_DELAY * 2.0**tried, MAX_DELAY) * jitter
 
 
 _QUOTE_WIDTH = 300
-"""Characters of a server's own words that an error quotes."""
+"""Characters of a server's message that an error quotes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Who was asked, for the sentences: the engine's id, the server's name, the model, limits."""
+class Endpoint:
+    """What an explanation names: the engine, its server, model and key, and its time limits."""
 
     engine_id: str
     server: str
@@ -194,100 +192,99 @@ class Asked:
     stall_timeout: float
 
 
-def explain(failure: Failure, asked: Asked) -> tuple[str, str]:
-    """What happened and what to do about it, as two sentences for a person."""
+def explain(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
+    """Return the message and the remedy for the user."""
     if failure.too_long:
         return (
             tr(
                 "The conversation is too long for “{model}”{quoted}.",
-                model=asked.model,
+                model=endpoint.model,
                 quoted=_quoted(failure),
             ),
-            tr("Begin a new conversation, or lower `max_tokens` of this engine."),
+            tr("Start a new conversation, or lower the engine's `max_tokens`."),
         )
     if failure.quota:
         return (
             tr(
                 "The account at {server} has no credit left{quoted}.",
-                server=asked.server,
+                server=endpoint.server,
                 quoted=_quoted(failure),
             ),
-            tr("Add credit or raise the limit in that account, or switch to another engine."),
+            tr("Add credit, raise the account's limit, or switch to another engine."),
         )
-    if failure.trouble is not Trouble.REFUSED:
-        return _explain_trouble(failure, asked)
+    if failure.kind is not FailureKind.REFUSED:
+        return _explain_kind(failure, endpoint)
     if failure.status == HTTPStatus.UNAUTHORIZED:
-        # The server's words are not quoted: some repeat a part of the key.
-        return _explain_key(asked)
-    return _explain_status(failure, asked)
+        # Without the server's message: some repeat a part of the key.
+        return _explain_key(endpoint)
+    return _explain_status(failure, endpoint)
 
 
-def _explain_trouble(failure: Failure, asked: Asked) -> tuple[str, str]:
-    server, quoted = asked.server, _quoted(failure)
-    again = tr("Ask again; what came is kept.")
+def _explain_kind(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
+    server, quoted = endpoint.server, _quoted(failure)
+    again = tr("Ask again. The text so far is saved.")
     return {
-        Trouble.UNREACHABLE: (
-            tr("{server} cannot be reached{quoted}.", server=server, quoted=quoted),
-            tr("Check the network, that the server is running, and `base_url` of this engine."),
+        FailureKind.UNREACHABLE: (
+            tr("Cannot reach {server}{quoted}.", server=server, quoted=quoted),
+            tr("Check the network, the server, and the engine's `base_url`."),
         ),
-        Trouble.CONNECT_TIMEOUT: (
+        FailureKind.CONNECT_TIMEOUT: (
             tr(
-                "{server} took no connection within {connect_timeout:g} seconds.",
+                "{server} did not accept a connection within {connect_timeout:g} seconds.",
                 server=server,
-                connect_timeout=asked.connect_timeout,
+                connect_timeout=endpoint.connect_timeout,
             ),
-            tr("Check the network and `base_url`, or raise `connect_timeout` of this engine."),
+            tr("Check the network and `base_url`, or raise the engine's `connect_timeout`."),
         ),
-        Trouble.HUNG_UP: (
-            tr("{server} hung up without an answer{quoted}.", server=server, quoted=quoted),
-            tr("Ask again."),
-        ),
-        Trouble.SILENT: (
+        FailureKind.HUNG_UP: (
             tr(
-                "Nothing came from {server} for {stall_timeout:g} seconds.",
-                server=server,
-                stall_timeout=asked.stall_timeout,
-            ),
-            tr("Ask again, or raise `stall_timeout` of this engine for a server that is slow."),
-        ),
-        Trouble.NOT_A_STREAM: (
-            tr(
-                "{server} answered, but not with a stream of words{quoted}.",
+                "{server} closed the connection without an answer{quoted}.",
                 server=server,
                 quoted=quoted,
             ),
+            tr("Ask again."),
+        ),
+        FailureKind.SILENT: (
             tr(
-                "Check `base_url` (it mostly ends in /v1), and whether the network asks for a "
-                "log-in."
+                "{server} sent nothing for {stall_timeout:g} seconds.",
+                server=server,
+                stall_timeout=endpoint.stall_timeout,
             ),
+            tr("Ask again. For a slow server, raise the engine's `stall_timeout`."),
         ),
-        Trouble.ERROR_EVENT: (
+        FailureKind.NOT_A_STREAM: (
             tr(
-                "{server} broke the answer off with an error{quoted}.", server=server, quoted=quoted
+                "{server} did not answer with a stream of events{quoted}.",
+                server=server,
+                quoted=quoted,
             ),
+            tr("Check `base_url` (most end in /v1), and whether the network needs a log-in."),
+        ),
+        FailureKind.ERROR_EVENT: (
+            tr("{server} ended the answer with an error{quoted}.", server=server, quoted=quoted),
             again,
         ),
-        Trouble.CUT: (
-            tr("The connection to {server} broke before the answer was whole.", server=server),
+        FailureKind.CUT: (
+            tr("The connection to {server} broke before the end of the answer.", server=server),
             again,
         ),
-        Trouble.GARBLED: (
-            tr("{server} sent something that is no part of an answer.", server=server),
+        FailureKind.GARBLED: (
+            tr("{server} sent an invalid event.", server=server),
             again,
         ),
-        Trouble.FILTERED: (
+        FailureKind.FILTERED: (
             tr("The content filter of {server} ended the answer.", server=server),
-            tr("Put the question in other words, or switch to another engine."),
+            tr("Rephrase the question, or switch to another engine."),
         ),
-        Trouble.WANTED_TOOL: (
-            tr("“{model}” called for a tool, and this program offers none.", model=asked.model),
-            tr("Choose a model that answers in words."),
+        FailureKind.WANTED_TOOL: (
+            tr("“{model}” called a tool, which this program does not offer.", model=endpoint.model),
+            tr("Choose a model that answers in text."),
         ),
-    }[failure.trouble]
+    }[failure.kind]
 
 
-def _explain_status(failure: Failure, asked: Asked) -> tuple[str, str]:
-    server, model, quoted = asked.server, asked.model, _quoted(failure)
+def _explain_status(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
+    server, model, quoted = endpoint.server, endpoint.model, _quoted(failure)
     match failure.status:
         case HTTPStatus.FORBIDDEN:
             return (
@@ -297,20 +294,20 @@ def _explain_status(failure: Failure, asked: Asked) -> tuple[str, str]:
                     model=model,
                     quoted=quoted,
                 ),
-                tr("Check the account's rights and region there, or switch to another engine."),
+                tr("Check the account's permissions and region, or switch to another engine."),
             )
         case HTTPStatus.TOO_MANY_REQUESTS:
             wait = (
-                tr(", and asks to wait {retry_after:g} s", retry_after=failure.retry_after)
+                tr(", which asks to wait {retry_after:g} s", retry_after=failure.retry_after)
                 if failure.retry_after
                 else ""
             )
             return tr(
-                "{server} is asked too often{wait}{quoted}.",
+                "Too many requests to {server}{wait}{quoted}.",
                 server=server,
                 wait=wait,
                 quoted=quoted,
-            ), tr("Wait a while and ask again.")
+            ), tr("Wait a moment, then ask again.")
         case status if _names_model(failure, model):
             return (
                 tr(
@@ -320,22 +317,26 @@ def _explain_status(failure: Failure, asked: Asked) -> tuple[str, str]:
                     quoted=quoted,
                 ),
                 tr(
-                    "Set `model` of [engines.{engine_id}] to one that it serves.",
-                    engine_id=asked.engine_id,
+                    "Set `model` in [engines.{engine_id}] to a model that it serves.",
+                    engine_id=endpoint.engine_id,
                 ),
             )
         case HTTPStatus.NOT_FOUND:
             return (
-                tr("{server} has no chat at this address{quoted}.", server=server, quoted=quoted),
-                tr("Check `base_url` of this engine: it mostly ends in /v1."),
+                tr(
+                    "{server} does not offer chat completions at this address{quoted}.",
+                    server=server,
+                    quoted=quoted,
+                ),
+                tr("Check the engine's `base_url`: most end in /v1."),
             )
         case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return tr(
-                "{server} is in trouble (status {status}){quoted}.",
+                "{server} failed (status {status}){quoted}.",
                 server=server,
                 status=status,
                 quoted=quoted,
-            ), tr("Ask again in a while.")
+            ), tr("Ask again later.")
         case status:
             return (
                 tr(
@@ -344,33 +345,33 @@ def _explain_status(failure: Failure, asked: Asked) -> tuple[str, str]:
                     status=status,
                     quoted=quoted,
                 ),
-                tr("Check the settings under [engines.{engine_id}].", engine_id=asked.engine_id),
+                tr("Check the settings in [engines.{engine_id}].", engine_id=endpoint.engine_id),
             )
 
 
-def _explain_key(asked: Asked) -> tuple[str, str]:
-    if not asked.key_env:
+def _explain_key(endpoint: Endpoint) -> tuple[str, str]:
+    if not endpoint.key_env:
         return (
-            tr("{server} asks for a key.", server=asked.server),
+            tr("{server} needs an API key.", server=endpoint.server),
             tr(
-                "Name the variable that holds it: `api_key_env` of [engines.{engine_id}].",
-                engine_id=asked.engine_id,
+                "Set `api_key_env` in [engines.{engine_id}] to the key's name.",
+                engine_id=endpoint.engine_id,
             ),
         )
-    if asked.has_key:
+    if endpoint.has_key:
         told = tr(
-            "{server} does not accept the key in {key_env}.",
-            server=asked.server,
-            key_env=asked.key_env,
+            "{server} rejected the API key in {key_env}.",
+            server=endpoint.server,
+            key_env=endpoint.key_env,
         )
     else:
         told = tr(
-            "{server} asks for a key, and {key_env} is not set.",
-            server=asked.server,
-            key_env=asked.key_env,
+            "{server} needs an API key, but {key_env} is not set.",
+            server=endpoint.server,
+            key_env=endpoint.key_env,
         )
     return told, tr(
-        "Put a valid key into {key_env} and start the program again.", key_env=asked.key_env
+        "Set {key_env} to a valid key and start the program again.", key_env=endpoint.key_env
     )
 
 

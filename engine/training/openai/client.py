@@ -20,15 +20,15 @@ import httpx2
 import openai
 from openai import omit
 
-from engine.backends.openai.client import Broken, Edge, failure_of, make_client
+from engine.backends.openai.client import ErrorBoundary, StreamError, make_client, to_failure
 from engine.backends.openai.failures import (
-    FIRST_WAIT,
-    Asked,
+    FIRST_DELAY,
+    Endpoint,
     Failure,
-    Trouble,
+    FailureKind,
     explain,
-    server_words,
-    wait_before_retry,
+    parse_error,
+    retry_delay,
 )
 from engine.core.files import reading
 from engine.core.text import one_line
@@ -50,7 +50,7 @@ _LOOKUPS = 3
 _READY_TRIES = 60
 _REPORT_AFTER = 1
 """Failed tries before the user sees a message."""
-_TIMED_OUT = (Trouble.SILENT, Trouble.CONNECT_TIMEOUT, Trouble.CUT)
+_TIMED_OUT = (FailureKind.SILENT, FailureKind.CONNECT_TIMEOUT, FailureKind.CUT)
 
 T = TypeVar("T")
 Reply = Awaitable["LegacyAPIResponse[Any]"]
@@ -87,15 +87,15 @@ class Retrier:
             try:
                 return json_object(await send())
             except openai.APIError as error:
-                failure = failure_of(error)
-                again = Failure(Trouble.HUNG_UP) if failure.trouble in _TIMED_OUT else failure
-                wait = wait_before_retry(again, tried, retries, patience)
+                failure = to_failure(error)
+                again = Failure(FailureKind.HUNG_UP) if failure.kind in _TIMED_OUT else failure
+                wait = retry_delay(again, tried, retries, patience)
                 if wait is None:
                     raise
                 if tried == _REPORT_AFTER:
                     self.on_outage(f"no answer from {self._server}; trying again")
             await asyncio.sleep(wait)
-            tried, patience = tried + 1, patience - max(wait, FIRST_WAIT)
+            tried, patience = tried + 1, patience - max(wait, FIRST_DELAY)
 
     async def pages(self, send: Callable[[str], Reply]) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the objects of a list; `send` requests the page after an id."""
@@ -126,17 +126,17 @@ class Retrier:
             try:
                 return await act()
             except openai.APIError as error:
-                failure = failure_of(error)
+                failure = to_failure(error)
                 if _may_have_worked(failure) and (found := await self.look_up(find)) is not None:
                     return found
                 wait: float | None
                 if change(failure):
                     wait = 0.0
                 elif _is_not_ready(failure) and waits:
-                    waits, wait = waits - 1, max(self._policy.settle, FIRST_WAIT)
+                    waits, wait = waits - 1, max(self._policy.settle, FIRST_DELAY)
                 else:
-                    wait = wait_before_retry(failure, tried, self._policy.retries, patience)
-                    tried, patience = tried + 1, patience - max(wait or 0.0, FIRST_WAIT)
+                    wait = retry_delay(failure, tried, self._policy.retries, patience)
+                    tried, patience = tried + 1, patience - max(wait or 0.0, FIRST_DELAY)
                 if wait is None:
                     raise
             await asyncio.sleep(wait)
@@ -151,19 +151,19 @@ class Retrier:
 
 
 def json_object(raw: LegacyAPIResponse[Any]) -> Mapping[str, Any]:
-    """Return the reply's JSON object. Raise Broken for any other reply with a good status."""
+    """Return the reply's JSON object. Raise StreamError for any other reply with a good status."""
     try:
         body = raw.http_response.json()
     except ValueError:
         kind = raw.http_response.headers.get("content-type", "").partition(";")[0]
-        raise Broken(Failure(Trouble.NOT_A_STREAM, words=kind)) from None
+        raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=kind)) from None
     if not isinstance(body, Mapping):
-        raise Broken(Failure(Trouble.NOT_A_STREAM))
+        raise StreamError(Failure(FailureKind.NOT_A_STREAM))
     return body
 
 
 def id_of(raw: Mapping[str, Any]) -> str:
-    """Return the object's id. Raise Broken if it is missing."""
+    """Return the object's id. Raise StreamError if it is missing."""
     found = raw.get("id")
     if not isinstance(found, str) or not found:
         raise _wrong_object(raw)
@@ -171,16 +171,16 @@ def id_of(raw: Mapping[str, Any]) -> str:
 
 
 def state_of(raw: Mapping[str, Any]) -> JobState:
-    """Return the job's state. Raise Broken if the object is not a job."""
+    """Return the job's state. Raise StreamError if the object is not a job."""
     state = parse_state(raw)
     if state is None:
         raise _wrong_object(raw)
     return state
 
 
-def _wrong_object(raw: Mapping[str, Any]) -> Broken:
-    words = server_words(raw)[2] if "error" in raw else ""
-    return Broken(Failure(Trouble.NOT_A_STREAM, HTTPStatus.OK, words=words))
+def _wrong_object(raw: Mapping[str, Any]) -> StreamError:
+    words = parse_error(raw)[2] if "error" in raw else ""
+    return StreamError(Failure(FailureKind.NOT_A_STREAM, HTTPStatus.OK, words=words))
 
 
 class _ProgressFile(io.BufferedReader):
@@ -206,7 +206,9 @@ _SLOWEST_UPLOAD = 100_000
 class FineTuningClient:
     """The files and fine-tuning jobs of one server. Every call may raise EngineUnavailable."""
 
-    def __init__(self, asked: Asked, base_url: str | None, key: str, policy: RetryPolicy) -> None:
+    def __init__(
+        self, asked: Endpoint, base_url: str | None, key: str, policy: RetryPolicy
+    ) -> None:
         self._asked = asked
         self._is_openai = base_url is None
         self._policy = policy
@@ -331,8 +333,8 @@ class FineTuningClient:
                 found.append(event)
         return found[::-1]
 
-    def _errors(self) -> Edge:
-        return Edge(self._asked, self._client.api_key, began=False, words=_explain)
+    def _errors(self) -> ErrorBoundary:
+        return ErrorBoundary(self._asked, self._client.api_key, began=False, explain=_explain)
 
     async def _find_file(self, name: str, began: int) -> str | None:
         call = self._client.files.with_raw_response.list
@@ -380,17 +382,17 @@ _RESUME = "Nothing is lost: add --resume to continue."
 _QUOTE_WIDTH = 300
 
 
-def _explain(failure: Failure, asked: Asked) -> tuple[str, str]:
+def _explain(failure: Failure, asked: Endpoint) -> tuple[str, str]:
     """Return the message and the remedy for a failed request about a job."""
     quoted = _quoted(failure)
     if failure.quota:
         return explain(failure, asked)[0], f"Add credit or raise the limit there. {_RESUME}"
-    if failure.trouble in (Trouble.NOT_A_STREAM, Trouble.GARBLED):
+    if failure.kind in (FailureKind.NOT_A_STREAM, FailureKind.GARBLED):
         return (
             f"{asked.server} sent an unexpected answer{quoted}.",
             "Check the address (it usually ends in /v1), and whether the network needs a log-in.",
         )
-    if failure.trouble is not Trouble.REFUSED:
+    if failure.kind is not FailureKind.REFUSED:
         return explain(failure, asked)[0], f"Check the network. {_RESUME}"
     if _is_closed(failure):
         return (
@@ -400,7 +402,7 @@ def _explain(failure: Failure, asked: Asked) -> tuple[str, str]:
     return _explain_status(failure, asked, quoted)
 
 
-def _explain_status(failure: Failure, asked: Asked, quoted: str) -> tuple[str, str]:
+def _explain_status(failure: Failure, asked: Endpoint, quoted: str) -> tuple[str, str]:
     status = failure.status
     if status == HTTPStatus.UNAUTHORIZED:
         return explain(failure, asked)[0], f"Run: balcao keys set {asked.key_env}. {_RESUME}"
@@ -444,7 +446,7 @@ def _is_not_ready(failure: Failure) -> bool:
 
 def _may_have_worked(failure: Failure) -> bool:
     """Return whether the request may have taken effect in spite of the failure."""
-    if failure.trouble is Trouble.REFUSED:
+    if failure.kind is FailureKind.REFUSED:
         unclear = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT)
         return failure.status in unclear or failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return failure.trouble is not Trouble.CONNECT_TIMEOUT
+    return failure.kind is not FailureKind.CONNECT_TIMEOUT

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Protocol
 
 import msgspec
 
-from engine.backends.openai.engine import base_model, notice, tuning_notice
+from engine.backends.openai.engine import base_model, shutdown_notice, tuning_notice
 from engine.core.errors import UsageError
 from engine.core.files import describe_file, reading
 from engine.training.openai.job import JobRecord, JobSettings
@@ -372,4 +372,6 @@ def plan_job(folder: Path, settings: JobSettings, price: float | None, today: da
 def _notices(settings: JobSettings, today: date) -> tuple[str, ...]:
     if settings.base_url:
         return ()  # OpenAI's shutdown dates do not concern other providers
-    return tuple(text for text in (tuning_notice(today), notice(settings.model, today)) if text)
+    return tuple(
+        text for text in (tuning_notice(today), shutdown_notice(settings.model, today)) if text
+    )

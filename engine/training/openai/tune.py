@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.backends.openai.engine import OpenAIConfig, base_model, server_name, split
-from engine.backends.openai.failures import Asked
+from engine.backends.openai.engine import OpenAIConfig, base_model, parse_address, server_name
+from engine.backends.openai.failures import Endpoint
 from engine.backends.registry import Registry
 from engine.config import keys
 from engine.config.edit import add_tuned
@@ -53,7 +53,7 @@ def default_provider(settings: Settings) -> OpenAIConfig:
 def provider_url(given: str | None, provider: OpenAIConfig) -> str | None:
     """Return the server's address; None for OpenAI. Raise UsageError if it is invalid."""
     base_url = given or provider.address
-    if base_url and split(base_url) is None:
+    if base_url and parse_address(base_url) is None:
         raise UsageError("Invalid server address.", "Write it like https://models.example/v1.")
     return base_url
 
@@ -80,7 +80,7 @@ def open_client(settings: JobSettings, provider: OpenAIConfig, interval: float) 
         )
     from engine.training.openai.client import FineTuningClient, RetryPolicy
 
-    asked = Asked(
+    asked = Endpoint(
         engine_id="openai",
         server=server_name(settings.base_url),
         model=settings.model,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine, base_model, notice
+from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine, base_model, shutdown_notice
 from engine.core.errors import EngineUnavailable
 from tests.engine.backends.openai.conftest import KEY_ENV, Make, gather, text_of
 from tests.engine.backends.openai.server import HELLO, Server, hello
@@ -44,11 +44,11 @@ def test_ready(row: dict[str, object]) -> None:
     [
         ({"model": ""}, "No model", "`model` under [engines.remote]"),
         ({"api_key_env": "BALCAO_TEST_UNSET_KEY"}, "is not set", "BALCAO_TEST_UNSET_KEY"),
-        ({"api_key_env": ""}, "names no variable", "key"),
-        ({"base_url": "localhost:8000/v1"}, "no plain web address", "http://localhost:8000/v1"),
-        ({"base_url": "http://[::1/v1"}, "no plain web address", "base_url"),
-        ({"base_url": "http://localhost:99999/v1"}, "no plain web address", "base_url"),
-        ({"base_url": "https://a.example/v1?api-version=1"}, "no plain web address", "base_url"),
+        ({"api_key_env": ""}, "needs an API key", "key"),
+        ({"base_url": "localhost:8000/v1"}, "not a web address", "http://localhost:8000/v1"),
+        ({"base_url": "http://[::1/v1"}, "not a web address", "base_url"),
+        ({"base_url": "http://localhost:99999/v1"}, "not a web address", "base_url"),
+        ({"base_url": "https://a.example/v1?api-version=1"}, "not a web address", "base_url"),
     ],
 )
 async def test_not_ready(row: dict[str, object], reason: str, remedy: str) -> None:
@@ -57,7 +57,7 @@ async def test_not_ready(row: dict[str, object], reason: str, remedy: str) -> No
     assert not state.ready
     assert reason in state.reason
     assert remedy in state.remedy
-    with pytest.raises(EngineUnavailable, match=r"Write|Set|Put"):
+    with pytest.raises(EngineUnavailable, match=r"Write|Set|Store"):
         await gather(engine)
     assert not engine.loaded
 
@@ -67,7 +67,7 @@ def test_a_key_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch, key: str) ->
     monkeypatch.setenv(KEY_ENV, key)
     state = engine_of().availability()
     assert not state.ready
-    assert "cannot be a key" in state.reason
+    assert "Invalid API key" in state.reason
     assert key not in str(state)
 
 
@@ -76,7 +76,7 @@ def test_an_address_that_the_client_refuses() -> None:
         async for _ in engine_of(base_url="http://exämple..test/v1").load():
             pass
 
-    with pytest.raises(EngineUnavailable, match="can be set up"):
+    with pytest.raises(EngineUnavailable, match="Cannot set up"):
         asyncio.run(load())
 
 
@@ -202,7 +202,7 @@ def test_base_of_a_model(model: str, base: str) -> None:
     ],
 )
 def test_the_end_of_a_model_is_told_in_time(model: str, today: date, told: str) -> None:
-    told_now = notice(model, today)
+    told_now = shutdown_notice(model, today)
     assert told in told_now
     assert bool(told) == bool(told_now)
 

@@ -50,7 +50,7 @@ async def test_words_then_reason_and_counts(server: Server, make: Make) -> None:
             [sse('{"choices": [{"delta": {}, "finish_reason": "eos_token"}]}'), DONE],
             Chunk(stop_reason=StopReason.COMPLETE),
         ),
-        # Broken off, or an error, after the answer was whole: it is whole.
+        # StreamError off, or an error, after the answer was whole: it is whole.
         ([words("", "stop"), sse("{")], Chunk(stop_reason=StopReason.COMPLETE)),
         ([words("", "stop"), sse('{"error": "x"}')], Chunk(stop_reason=StopReason.COMPLETE)),
     ],

@@ -151,19 +151,19 @@ def test_a_keyring_that_gives_nothing_back(
     keys.store(NAME, KEY)
     keyring.locked = True
     for attempt in (keys.value, keys.remove):
-        with pytest.raises(BalcaoError, match="Unlock it") as caught:
+        with pytest.raises(BalcaoError, match="Unlock the keyring") as caught:
             attempt(NAME)
         assert KEY not in str(caught.value)
     keyring.locked = False
     keyring.kept["balcao", NAME] = f"{KEY}\n{KEY}"
-    with pytest.raises(BalcaoError, match="cannot be a key") as caught:
+    with pytest.raises(BalcaoError, match="Invalid API key") as caught:
         keys.value(NAME)
     assert KEY not in str(caught.value)
     keyring.kept.clear()
-    with pytest.raises(BalcaoError, match="no key"):
+    with pytest.raises(BalcaoError, match="not in the keyring"):
         keys.value(NAME)
     monkeypatch.setitem(sys.modules, "keyring", None)
-    with pytest.raises(BalcaoError, match="package is missing"):
+    with pytest.raises(BalcaoError, match="not installed"):
         keys.value(NAME)
 
 
@@ -183,7 +183,7 @@ async def test_the_engine_takes_the_key_from_where_it_is(keyring: Keyring) -> No
     keyring.locked = True
     # Availability opens no keyring; what needs the key does, and says what is wrong.
     assert engine.availability().ready
-    with pytest.raises(EngineUnavailable, match="Unlock it"):
+    with pytest.raises(EngineUnavailable, match="Unlock the keyring"):
         _ = [step async for step in engine.load()]
     keyring.locked = False
     assert [step.label async for step in engine.load()][-1] == "ready"
@@ -203,7 +203,7 @@ def test_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "environment" in said[2].out
     pipe(monkeypatch, KEY)
     said.append(run("keys", "set", "OPENAI_API_KEY"))
-    assert "goes before it" in said[3].err
+    assert "overrides it" in said[3].err
     said.append(run("keys", "remove", NAME))
     assert said[4].code == 0
     assert run("keys", "remove", NAME).code == 1
@@ -233,7 +233,7 @@ def test_what_cannot_be_a_key(run: Run, key: str, monkeypatch: pytest.MonkeyPatc
     pipe(monkeypatch, key + "\n")
     ran = run("keys", "set", NAME)
     assert ran.code == 2
-    assert "cannot be a key" in ran.err
+    assert "Invalid API key" in ran.err
     assert key.strip() == "" or key not in ran.err
 
 
@@ -244,7 +244,7 @@ def test_typed_at_a_terminal_it_is_not_shown() -> None:
     child.expect("not shown")
     child.waitnoecho()
     child.sendline(KEY)
-    child.expect("is kept in")
+    child.expect("Stored ")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0

@@ -18,7 +18,7 @@ HANG_UP = Reply(0)
 STALL = Reply(0, seconds=0.6)
 
 FINAL: dict[str, tuple[Reply, str, str]] = {
-    "401": (error(401, "Incorrect key"), "does not accept the key in SHOP_TEST_KEY", "keys set"),
+    "401": (error(401, "Incorrect key"), "rejected the API key in SHOP_TEST_KEY", "keys set"),
     "403": (
         error(403, "Your organization is not allowed"),
         "does not let this account fine-tune “gpt-4o-mini”",
@@ -40,7 +40,7 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
         "no credit left",
         "--resume",
     ),
-    "429 for an hour": (error(429, "Slow down", retry_after="3600"), "asked too often", "Wait"),
+    "429 for an hour": (error(429, "Slow down", retry_after="3600"), "Too many requests", "Wait"),
     "413": (Reply(413, "too big", kind="text/plain"), "too large", "fewer rows"),
     "400": (error(400, "Invalid suffix"), "refused the job (status 400): “Invalid suffix”", ""),
     "HTML with 200": (Reply(200, LOG_IN, kind="text/html"), "unexpected answer", "log-in"),
@@ -115,7 +115,7 @@ def test_a_stalled_request_is_reported_and_resumed(
         provider.traps = [Trap(line, STALL)]
         ran = run(*arguments, "--resume")
         assert ran.code == 1
-        assert "Nothing came" in ran.err
+        assert "sent nothing" in ran.err
         assert "--resume" in ran.err
     assert run(*arguments, "--resume").code == 0
     assert (len(provider.files), len(provider.jobs)) == (2, 1)
@@ -214,7 +214,7 @@ def test_an_unreachable_server(
         url = f"http://user:secret@127.0.0.1:{taken.getsockname()[1]}/v1"
         ran = run(*arguments, "--base-url", url)
     assert ran.code == 1
-    assert "cannot be reached" in ran.err
+    assert "Cannot reach" in ran.err
     assert "secret" not in ran.err
 
 
