@@ -183,7 +183,7 @@ def _wrong_object(raw: Mapping[str, Any]) -> StreamError:
     return StreamError(Failure(FailureKind.NOT_A_STREAM, HTTPStatus.OK, words=words))
 
 
-class _ProgressFile(io.BufferedReader):
+class _UploadFile(io.BufferedReader):
     """Report the bytes read so far to `on_read`."""
 
     def __init__(self, file: Path, on_read: Callable[[int], None]) -> None:
@@ -260,7 +260,7 @@ class FineTuningClient:
 
         async def act() -> str:
             with reading(file):
-                stream = _ProgressFile(file, on_read)
+                stream = _UploadFile(file, on_read)
             with stream:
                 sent = (name, stream, "application/jsonl")
                 raw = await create(file=sent, purpose="fine-tune", timeout=limit)

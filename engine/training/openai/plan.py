@@ -89,18 +89,18 @@ _MAX_PROBLEMS = 5
 _BOM = b"\xef\xbb\xbf"
 
 
-class _Message(msgspec.Struct, forbid_unknown_fields=True):
+class _CheckedMessage(msgspec.Struct, forbid_unknown_fields=True):
     role: Literal["system", "user", "assistant"]
     content: str
     name: str = ""
     weight: Literal[0, 1] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Row(msgspec.Struct, forbid_unknown_fields=True):
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+class _CheckedRow(msgspec.Struct, forbid_unknown_fields=True):
+    messages: Annotated[list[_CheckedMessage], msgspec.Meta(min_length=1)]
 
 
-_decoder = msgspec.json.Decoder(_Row)
+_decoder = msgspec.json.Decoder(_CheckedRow)
 
 
 class _InvalidRow(Exception):
@@ -175,7 +175,7 @@ def shared_rows(one: CheckedFile, other: CheckedFile) -> int:
 
 def _valid_rows(
     file: Path, checked: CheckedFile, most_bytes: int | None
-) -> Iterator[tuple[int, list[_Message]]]:
+) -> Iterator[tuple[int, list[_CheckedMessage]]]:
     with reading(file), file.open("rb") as stream:
         checked.size = file.stat().st_size
         if most_bytes is not None and checked.size > most_bytes:
@@ -190,7 +190,7 @@ def _valid_rows(
                 yield number, messages
 
 
-def _messages(line: bytes) -> list[_Message]:
+def _messages(line: bytes) -> list[_CheckedMessage]:
     if line.startswith(_BOM):
         raise _InvalidRow("starts with a byte order mark")
     if not line.strip():
@@ -213,7 +213,7 @@ def _messages(line: bytes) -> list[_Message]:
     return messages
 
 
-def _hash(messages: list[_Message]) -> bytes:
+def _hash(messages: list[_CheckedMessage]) -> bytes:
     return hashlib.blake2b(msgspec.json.encode(messages), digest_size=16).digest()
 
 
