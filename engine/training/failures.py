@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,26 +18,25 @@ from engine.training.runs.folder import RUN_FILE, last_checkpoint, step_of
 
 # The last two are safetensors' and torch's, which finds its file shorter than what it wrote.
 _DISK_FULL = ("no space left", "file write failed", "inline_container")
+_SYSTEM_ERRORS = (RuntimeError, MemoryError, OSError, SafetensorError)
 _DISCONNECTED = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
 
+@dataclass(eq=False)
 class LossDiverged(Exception):
     """The loss is infinite or not a number."""
 
-    def __init__(self, loss: float, step: int) -> None:
-        super().__init__(loss, step)
-        self.loss = loss
-        self.step = step
+    loss: float
+    step: int
 
 
+@dataclass(eq=False)
 class StepOutOfMemory(Exception):
     """Memory ran out in a step, on a batch of `rows` rows padded to `tokens` tokens."""
 
-    def __init__(self, step: int, rows: int, tokens: int) -> None:
-        super().__init__(step, rows, tokens)
-        self.step = step
-        self.rows = rows
-        self.tokens = tokens
+    step: int
+    rows: int
+    tokens: int
 
 
 @contextlib.contextmanager
@@ -53,8 +53,8 @@ def explain_errors(recipe: Recipe, out: Path) -> Iterator[None]:
             tr("A package is missing: {error}.", error=one_line(str(error), 200).rstrip(".")),
             tr("Install it with `make train-env`, or pip install 'balcao[train]'."),
         ) from error
-    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
-        if explained := _system_error(error, out):
+    except _SYSTEM_ERRORS as error:
+        if explained := _system_error(error, _resuming(out)):
             raise explained from error
         raise
 
@@ -62,21 +62,11 @@ def explain_errors(recipe: Recipe, out: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def explain_merge_errors() -> Iterator[None]:
     """Raise a BalcaoError with a remedy in place of a library's error while merging."""
-    from engine.backends.llama.loading import is_out_of_memory
-
     try:
         yield
-    except (RuntimeError, MemoryError, OSError, SafetensorError) as error:
-        if _is_disk_full(error):
-            raise BalcaoError(
-                tr("The disk is full: no model was written."),
-                tr("Free some space, or choose a folder on another disk."),
-            ) from error
-        if is_out_of_memory(error):
-            raise BalcaoError(
-                tr("Memory ran out while merging: no model was written."),
-                tr("Close other programs, or merge on a machine with more memory."),
-            ) from error
+    except _SYSTEM_ERRORS as error:
+        if explained := _system_error(error, resuming=""):
+            raise explained from error
         raise
 
 
@@ -127,24 +117,17 @@ def _use_less_memory(recipe: Recipe, out: Path) -> str:
     )
 
 
-def _system_error(error: Exception, out: Path) -> BalcaoError | None:
+def _system_error(error: Exception, resuming: str) -> BalcaoError | None:
     from engine.backends.llama.loading import is_out_of_memory
 
-    resuming = _resuming(out)
     if _is_disk_full(error):
         return BalcaoError(
-            tr("The disk is full: the run has stopped."),
-            tr("Free some space.{resuming}", resuming=resuming),
+            tr("The disk is full."), tr("Free some space.{resuming}", resuming=resuming)
         )
     # Before the lost connection: NCCL's errors include running out of memory.
     if is_out_of_memory(error):
-        return BalcaoError(
-            tr("Memory ran out outside a training step."),
-            tr(
-                'Close other programs, set `quantization = "nf4"` or use a smaller base.{resuming}',
-                resuming=resuming,
-            ),
-        )
+        remedy = tr("Close other programs, or use a smaller base.{resuming}", resuming=resuming)
+        return BalcaoError(tr("Memory ran out."), remedy)
     if any(phrase in str(error).lower() for phrase in _DISCONNECTED):
         return BalcaoError(
             tr("The connection to another process of this run was lost."),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.backends.llama.weights import ModelFiles
 from engine.core.errors import DataError
 from engine.core.files import describe_file
 from engine.core.types import Progress
@@ -85,7 +84,14 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     check_packages(recipe)
     base = find_base(config.base)
     data = read_data(config.data)
-    inputs = _describe_inputs(base, data, recipe, processes)
+    inputs = RunInputs(
+        base=base.name,
+        weights={file.name: file.stat().st_size for file in base.weights},
+        data=[describe_file(file) for file in data.files],
+        recipe=recipe,
+        prompt_version=PROMPT_VERSION,
+        processes=processes.count,
+    )
     _check_folder(config, inputs, processes)
 
     # Tokenize the rows; from here on the libraries load.
@@ -165,19 +171,6 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
             )
             publish(out, manifest)
     return True
-
-
-def _describe_inputs(
-    base: ModelFiles, data: TrainingData, recipe: Recipe, processes: Processes
-) -> RunInputs:
-    return RunInputs(
-        base=base.name,
-        weights={file.name: file.stat().st_size for file in base.weights},
-        data=[describe_file(file) for file in data.files],
-        recipe=recipe,
-        prompt_version=PROMPT_VERSION,
-        processes=processes.count,
-    )
 
 
 def _check_folder(config: TrainConfig, inputs: RunInputs, processes: Processes) -> None:
