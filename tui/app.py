@@ -116,11 +116,11 @@ class BalcaoApp(App[None]):
     @property
     def available_themes(self) -> dict[str, Theme]:
         """Our themes and Textual's."""
-        return super().available_themes | themes.OURS_BY_NAME
+        return super().available_themes | themes.THEMES
 
     def get_theme(self, theme_name: str) -> Theme | None:
         """Return a theme by name; Textual asks at each rule with :light or :dark."""
-        return themes.OURS_BY_NAME.get(theme_name) or super().get_theme(theme_name)
+        return themes.THEMES.get(theme_name) or super().get_theme(theme_name)
 
     def get_default_screen(self) -> Screen[None]:
         """Make the chat the first screen, and so the first frame."""

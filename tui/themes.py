@@ -111,9 +111,8 @@ HIGH_CONTRAST_LIGHT = Theme(
         "scrollbar-background": "#d0d0d0",
     },
 )
-OURS = (DARK, LIGHT, HIGH_CONTRAST, HIGH_CONTRAST_LIGHT)
-OURS_BY_NAME = {theme.name: theme for theme in OURS}
-IN_SIXTEEN_COLOURS = "ansi-dark"
+THEMES = {theme.name: theme for theme in (DARK, LIGHT, HIGH_CONTRAST, HIGH_CONTRAST_LIGHT)}
+_TERMINAL_COLOURS = "ansi-dark"
 """Textual's theme in the terminal's own colours."""
 
 
@@ -126,4 +125,4 @@ def theme_for(chosen: str, environ: Mapping[str, str] | None = None) -> str:
     if chosen != AUTO:
         return chosen
     few = colour_disabled(environ) or colour_count(environ) <= SIXTEEN
-    return IN_SIXTEEN_COLOURS if few else DARK.name
+    return _TERMINAL_COLOURS if few else DARK.name

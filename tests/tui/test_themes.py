@@ -60,7 +60,7 @@ def letters(app: App[None]) -> Iterator[tuple[str, Style]]:
 async def look(pilot: Pilot[None], where: str) -> int:
     """Assert the contrast of all text in each of the chat's themes; return how many."""
     seen = 0
-    for theme in themes.OURS:
+    for theme in themes.THEMES.values():
         pilot.app.theme = theme.name
         wanted = AAA if theme.name.startswith("high-contrast") else AA
         for _ in range(100):  # until the screen is drawn in this theme

@@ -107,7 +107,6 @@ class TextBlock:
         self._lines: list[RenderedLine] = []
 
     def height(self, width: int) -> int:
-        """Return the number of lines."""
         if width != self._width:
             self._width = width
             self._lines = [
@@ -116,7 +115,6 @@ class TextBlock:
         return len(self._lines)
 
     def line(self, width: int, index: int) -> RenderedLine:
-        """Return one line."""
         self.height(width)
         return self._lines[index]
 
@@ -166,7 +164,6 @@ class TableRow:
         return [cell[index] if index < len(cell) else blank for cell in self._wrap(widths)]
 
     def invalidate(self) -> None:
-        """Wrap again at the next call."""
         self._widths = ()
 
     def _fits(self, widths: tuple[int, ...]) -> bool:
@@ -207,7 +204,6 @@ class Table:
         self._width = -1
 
     def height(self, width: int) -> int:
-        """Return the number of lines."""
         self._lay_out(width)
         return self._list.height(width) if self._list else self._ends[-1] + 1
 
@@ -226,14 +222,12 @@ class Table:
         return RenderedLine(self._join(cells), index, 0)
 
     def rows(self, width: int) -> list[str]:
-        """Return the text to copy."""
         height = self.height(width)
         if self._list:
             return self._list.rows(width)
         return [self.line(width, index).text.plain.rstrip() for index in range(height)]
 
     def row_count(self, width: int) -> int:
-        """Return the number of rows to copy."""
         height = self.height(width)
         return self._list.row_count(width) if self._list else height
 
@@ -245,11 +239,9 @@ class Table:
         return self._ends[len(self._closed)] + 1, self._columns
 
     def texts(self) -> list[Text]:
-        """Return all text of the author, in order."""
         return [cell for row in self._rows for cell in row.cells]
 
     def invalidate(self) -> None:
-        """Wrap again at the next call."""
         self._width = -1
         for row in self._rows:
             row.invalidate()
