@@ -16,6 +16,7 @@ from engine.core.errors import DataError, UsageError
 from engine.core.files import read_manifest
 from engine.training.processes import Processes
 from engine.training.recipe import read_recipe
+from engine.training.runs.folder import LOG_FILE, is_done
 from scripts.common import (
     DONE,
     FAILED,
@@ -75,7 +76,7 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
             "--detach starts a single process.", "Use `nohup accelerate launch … &` instead."
         )
     try:
-        if options.detach:
+        if options.detach and not is_done(options.out):
             return _detach(options, arguments)
         status = _train(options, processes)
     except (UsageError, DataError) as error:
@@ -119,7 +120,6 @@ def _train(options: argparse.Namespace, processes: Processes, *, check_only: boo
 def _detach(options: argparse.Namespace, arguments: list[str]) -> int:
     """Check the run here, where the user sees errors, then start it in the background."""
     from engine.training.runs.control import start_detached, wait_until_started
-    from engine.training.runs.folder import LOG_FILE
 
     _train(options, Processes(), check_only=True)
     process = start_detached([one for one in arguments if one != "--detach"], options.out)

@@ -80,7 +80,7 @@ def _without_batches(recipe: Recipe) -> Recipe:
 
 def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `changes`, each NAME=VALUE. Raise UsageError for a wrong value."""
-    with reading(file, UsageError):
+    with reading(file, UsageError, "Name a TOML file, or a recipe of `balcao train --help`."):
         text = file.read_text(encoding="utf-8")
     try:
         values: dict[str, Any] = tomllib.loads(text)
@@ -96,7 +96,8 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     except msgspec.ValidationError as error:
         reason = str(error).replace(" - at `$.", ": `").replace("Object contains u", "u")
         raise UsageError(
-            f"The recipe {file.name} has a wrong value: {reason}.", "See docs/guide/training.md."
+            f"Invalid value in the recipe {file.name} or in --set: {reason}.",
+            "See docs/guide/training.md.",
         ) from error
 
 
