@@ -1,7 +1,6 @@
-"""The one place that words a prompt: chat, training and evaluation all call it.
+"""Word the prompts, for chat, training and evaluation alike: the three must not differ.
 
-Whatever a model is shown while it learns and while it is asked comes from here, so the two cannot
-differ. `PROMPT_VERSION` goes into every manifest; raise it with any change to what is produced.
+`PROMPT_VERSION` is part of every manifest; raise it with any change of the output.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ SYSTEM = (
 )
 _RECORD = "The catalogue's record:\nTitle: {title}\nDescription: {description}\n\n{question}"
 
-# How people ask. Training takes every form in turn, since an adapter that has seen one wording
-# answers no other (0 of 24 measured); `{title}` stands for the product's title as people type it.
-# A wording more changes no prompt that there was, and so not the version.
+# How users ask. Training uses each form in turn: an adapter trained on one form answers none of the
+# others (0 of 24 measured). Adding a form does not change the version, since it changes no prompt.
 QUESTION_FORMS: tuple[str, ...] = (
     "{title}",
     "What is the description of “{title}”?",
@@ -53,12 +51,12 @@ LLAMA2_TEMPLATE = (
     "{{ ' ' }}{% generation %}{{ message['content'] + ' ' + eos_token }}{% endgeneration %}"
     "{% endif %}{% endfor %}"
 )
-"""Llama 2's chat template (Jinja), for models that bring none. The `generation` marks tell a
-trainer which words are the assistant's."""
+"""Llama 2's chat template (Jinja), for models without one. The `generation` marks show a trainer
+which tokens are the assistant's."""
 
 
 def question_text(question: str, product: Product | None, mode: Mode) -> str:
-    """The user's message: the question alone, or with the record in front when grounded."""
+    """Return the user's message: the question, in grounded mode after the record."""
     if mode is Mode.MEMORY or product is None:
         return question
     return _RECORD.format(
@@ -73,9 +71,9 @@ def chat_messages(
     history: Sequence[Message] = (),
     system: str = "",
 ) -> tuple[Message, ...]:
-    """The whole prompt for one question. `history` is the turns before, oldest first.
+    """Return the prompt for a question; `history` has the earlier messages, oldest first.
 
-    `system` is a system prompt of the person's own, in place of the one that training uses.
+    `system` is the user's own system prompt; empty for the one that training uses.
     """
     return (
         Message(Role.SYSTEM, system or SYSTEM),
@@ -87,7 +85,7 @@ def chat_messages(
 def training_messages(
     title: str, description: str, form: str, product: Product | None = None
 ) -> tuple[Message, ...]:
-    """One training row: `form` is one of QUESTION_FORMS; with `product` it is a grounded row."""
+    """Return a training row for a form of QUESTION_FORMS; `product` makes it a grounded row."""
     mode = Mode.MEMORY if product is None else Mode.GROUNDED
     asked = chat_messages(form.format(title=title), product, mode)
     return (*asked, Message(Role.ASSISTANT, description))

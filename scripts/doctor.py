@@ -1,4 +1,4 @@
-"""Say what is there, what is not, and what to do about it. Works when half of it is broken.
+"""Check the installation, the settings and the machine, and say how to fix what is wrong.
 
 balcao doctor
 """
@@ -26,19 +26,19 @@ _WIDE = 14
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """Define the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="balcao doctor",
         description=__doc__.splitlines()[0],
         epilog="Exit status: 0 if the chat can start, 1 if it cannot.",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--torch", action="store_true", help="ask torch for its GPU too (slow)")
+    parser.add_argument("--torch", action="store_true", help="also ask torch for a GPU (slow)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command and return its exit code."""
     arguments = make_parser().parse_args(argv)
     return guarded(lambda: _report(as_json=arguments.json, ask_torch=arguments.torch))
 
@@ -64,7 +64,7 @@ def _report(*, as_json: bool, ask_torch: bool) -> int:
 
 def _print(finding: Finding) -> None:
     mark = "!" if finding.trouble else " "
-    # An engine is called by its id, in any language.
+    # Engine ids are not translated.
     name = finding.name if finding.part == "engines" else _called(finding.name)
     print(f"{mark} {name:{_WIDE}} {one_line(finding.value)}")
     for line in (finding.trouble, finding.remedy):
@@ -92,7 +92,7 @@ def _findings(*, ask_torch: bool) -> list[Finding]:
 
 
 def _chat(chosen: Settings) -> Iterator[Finding]:
-    """Whether the chat takes the settings: it alone knows its themes and keys."""
+    # Only the chat can check its themes and keys.
     from tui.app import BalcaoApp
     from tui.themes import theme_for
 
@@ -101,8 +101,8 @@ def _chat(chosen: Settings) -> Iterator[Finding]:
         "settings",
         "chat",
         tr_n(
-            "takes them; theme {theme}, {count} own key",
-            "takes them; theme {theme}, {count} own keys",
+            "valid; theme {theme}, {count} key of your own",
+            "valid; theme {theme}, {count} keys of your own",
             len(chosen.keys),
             theme=theme,
             count=len(chosen.keys),
@@ -157,7 +157,6 @@ def _yes(variable: str) -> str:
 
 
 def _called(name: str) -> str:
-    """What a part, or a thing in it, is called on the page; --json has it as it is."""
     return {
         "program": tr("program"),
         "system": tr("system"),
@@ -190,7 +189,6 @@ def _streams() -> str:
 
 
 def _fold() -> None:
-    """Let the report be read where there is no Unicode."""
     from tui import terminal as glyphs
 
     if sys.stdout.isatty():

@@ -1,4 +1,4 @@
-"""Keep the keys of the engines: asked for without showing them, never given on a command line.
+"""Store the engines' API keys; the command asks for a key without showing it.
 
 balcao keys set OPENAI_API_KEY
 """
@@ -20,22 +20,22 @@ from scripts.common import DONE, FAILED, guarded, say, speak
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of `balcao keys`."""
+    """Define the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="balcao keys",
         usage="balcao keys [-h] [--file] {set,list,remove} [NAME]",
-        description="Keep keys in the system's keyring, or in a file that only you can read.",
-        epilog="NAME is the variable that would hold the key, such as OPENAI_API_KEY. The key is"
-        " asked for, or read from standard input; it is never an argument.",
+        description="Store API keys in the system's keyring, or in a file that only you can read.",
+        epilog="NAME is that of an environment variable, such as OPENAI_API_KEY. The command"
+        " asks for the key, or reads it from standard input; it is never an argument.",
     )
-    # Words are checked by hand: argparse would repeat a wrong one, and it may be a key.
+    # Not subcommands: argparse would repeat a wrong word, which may be a key.
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--file", action="store_true", help="keep it in the file, not the keyring")
+    parser.add_argument("--file", action="store_true", help="store it in the file, not the keyring")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; 0 when done, 1 if there is no such key, 2 for wrong usage, 130 on Ctrl-C."""
+    """Run the command and return its exit code; 1 for a key that is not stored."""
     options, unknown = make_parser().parse_known_args(argv)
     speak()
     return guarded(lambda: _run([*options.words, *unknown], in_file=options.file))
@@ -61,13 +61,11 @@ def _set(name: str, *, in_file: bool) -> int:
     place = tr("the keyring") if where is keys.Source.KEYRING else str(paths.keys_file())
     say(tr("Stored {name} in {place}.", name=name, place=place))
     if os.environ.get(name, "").strip():
-        told = tr("The variable {name} is set too, and overrides it.")
-        say(told.format(name=name))
+        say(tr("The variable {name} is set too, and overrides it.", name=name))
     return DONE
 
 
 def _ask(name: str) -> str:
-    """The key, typed without being shown, or the first line of a pipe."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().strip()
     from getpass import getpass
@@ -97,8 +95,7 @@ def _remove(name: str) -> int:
     if keys.remove(name):
         say(tr("Removed {name}.", name=name))
         return DONE
-    told = tr("balcao: {name} is neither in the file nor in the keyring.")
-    say(told.format(name=name))
+    say(tr("balcao: {name} is neither in the file nor in the keyring.", name=name))
     return FAILED
 
 

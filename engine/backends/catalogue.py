@@ -1,4 +1,4 @@
-"""The catalogue as an engine: answers with the record's own words, or says that it has none."""
+"""The catalogue as an engine: it quotes the record, or reports that nothing was found."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from engine.core.types import Chunk, Request, StopReason
 _SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|$)", re.DOTALL)
 _WORD = re.compile(r"\w+")
 _SHORTEST = 4
-"""Letters: words below this carry no topic ("the", "it", "que")."""
+"""Letters; shorter words ("the", "it", "que") do not name a topic."""
 _STEM = 5
-"""Letters that two forms of one word share: illustrated, illustrations."""
+"""Letters that the forms of a word share: illustrated, illustrations."""
 
-# What a question word asks for, as beginnings of words that such a sentence holds.
-# Keys and values without accents; a record may be in the other language than the question.
+# Question words, with the beginnings of words in a sentence that answers. Without accents, and in
+# both languages: a record may be in another language than the question.
 _AUTHOR = ("by", "autho", "writt", "illus", "direc", "sung", "escri", "autor", "ilust", "por")
 _AGE = ("ages", "age", "aged", "years", "month", "anos", "idade", "meses")
 _MEASURE: tuple[str, ...] = (
@@ -92,10 +92,10 @@ def _bears(sentence: str, stems: frozenset[str]) -> bool:
 
 
 def bearing_on(question: str, description: str) -> str:
-    """The sentences of `description` that share a topic with `question`, in order, untouched.
+    """Return the sentences of `description` that answer `question`, unchanged and in order.
 
-    Empty if there is none: the record does not say. Words are compared by their first five
-    letters, accents aside; a question word stands for what it asks for (who: by, author, written).
+    Compares the first five letters of words, without accents; a question word matches what it asks
+    for (who: by, author, written).
     """
     stems = _stems(question)
     sentences = [found.strip() for found in _SENTENCE.findall(description)]
@@ -124,7 +124,7 @@ class CatalogueEngine(Engine):
         return tr("{products:,} products, in their own words", products=products)
 
     def details(self) -> list[tuple[str, str]]:
-        """Return that there is no model."""
+        """Return that the engine works without a model."""
         return [
             (tr("model"), tr("none: the record's own words")),
             (tr("address"), tr("this machine")),
@@ -132,9 +132,9 @@ class CatalogueEngine(Engine):
 
 
 async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncGenerator[Chunk]:
-    """What the counter answers from the request's decision: a record's words, or its own.
+    """Answer from the catalogue's decision: quote the record, or use a sentence of our own.
 
-    `for_model`: in place of a model, whose name stands under the answer, so that it is told.
+    `for_model` adds a notice that the model, which the user chose, was not asked.
     """
     quote = _quote(request)
     if quote:
@@ -150,7 +150,6 @@ async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncG
 
 
 def _quote(request: Request) -> str:
-    """The record's words that answer, or nothing where there are none."""
     product = request.decision.product
     if product is None:
         return ""

@@ -1,9 +1,8 @@
-"""Where a key comes from: the environment, a file that only its owner can read, or the keyring.
+"""Read and store API keys: in the environment, in a file of mode 0600, or in the system's keyring.
 
-A key has the name of the environment variable that would hold it (`OPENAI_API_KEY`): that is what
-an engine's `api_key_env` says. The variable goes first, then `keys.toml` in the config folder,
-then the system's keyring, for which the optional keyring package must be installed. A keyring
-cannot be asked what it holds, so the names of the keys in it stand in `keys.toml` as well.
+A key has the name of an environment variable (`OPENAI_API_KEY`), which overrides `keys.toml` in the
+config folder, which overrides the keyring. The keyring needs the optional keyring package; it
+cannot list its keys, so `keys.toml` has their names as well.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from engine.core.files import reading, write_atomic, writing
 from engine.core.i18n import tr
 
 _SERVICE = "balcao"
-"""Under which name the keyring keeps our keys."""
+"""The program's name in the keyring."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HEADER = "# Keys, written by `balcao keys set`. Only its owner may read this file.\n"
 
 
 class Source(StrEnum):
-    """Where a key lies."""
+    """Where a key is stored."""
 
     ENVIRONMENT = "environment"
     FILE = "file"
@@ -42,30 +41,30 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What keys.toml holds: keys by name, and the names of those in the keyring."""
+class _KeysFile:
+    """The content of keys.toml: keys by name, and the names of keys in the keyring."""
 
     keys: dict[str, str] = field(default_factory=dict, repr=False)
     in_keyring: tuple[str, ...] = ()
 
 
 def source(name: str) -> Source | None:
-    """Where the key of that name lies, or None; cheap, no keyring is opened.
+    """Return where the key of that name is stored, without opening the keyring.
 
-    Raises SettingsError if keys.toml can be read by others or not understood.
+    Raises SettingsError if keys.toml is invalid, or readable by other users.
     """
     if name and os.environ.get(name, "").strip():
         return Source.ENVIRONMENT
-    kept = _read()
-    if kept.keys.get(name, ""):
+    found = _read()
+    if found.keys.get(name, ""):
         return Source.FILE
-    return Source.KEYRING if name in kept.in_keyring else None
+    return Source.KEYRING if name in found.in_keyring else None
 
 
 def value(name: str) -> str:
-    """The key of that name, or an empty string. May open the keyring: call it off the UI thread.
+    """Return the key of that name, or an empty string. May block on the keyring.
 
-    Raises SettingsError as `source` does, BalcaoError if the keyring does not give the key.
+    Raises SettingsError as `source` does, BalcaoError if the keyring fails.
     """
     match source(name):
         case Source.ENVIRONMENT:
@@ -79,52 +78,52 @@ def value(name: str) -> str:
 
 
 def is_sendable(key: str) -> bool:
-    """Whether it can be put into a header: the error of trying would show it."""
+    """Return whether a header can contain the key: else, the error of sending would show it."""
     return key.isascii() and key.isprintable() and " " not in key
 
 
 def stored() -> dict[str, Source]:
-    """The keys in the file and in the keyring, by name. Raises SettingsError as `source` does."""
-    kept = _read()
-    return dict.fromkeys(kept.in_keyring, Source.KEYRING) | dict.fromkeys(kept.keys, Source.FILE)
+    """Return the names of all stored keys. Raises SettingsError as `source` does."""
+    found = _read()
+    return dict.fromkeys(found.in_keyring, Source.KEYRING) | dict.fromkeys(found.keys, Source.FILE)
 
 
 def store(name: str, key: str, *, in_file: bool = False) -> Source:
-    """Keep a key in the keyring, or where there is none (or `in_file`) in keys.toml.
+    """Store a key in the keyring, or in keys.toml (`in_file`, or without a keyring).
 
-    Returns where it is now; it is nowhere else but there (and in the environment, if it was).
-    Raises UsageError if that is no name or no key, without repeating either.
+    Returns where it is now, and deletes it elsewhere. Raises UsageError if the name or the key is
+    invalid, without repeating either.
     """
     check_name(name)
     if not key or not is_sendable(key):
         raise UsageError(tr("Invalid API key: empty, or contains invalid characters."))
-    kept = _read()
+    found = _read()
     if not in_file and _put_into_keyring(name, key):
-        left = {other: text for other, text in kept.keys.items() if other != name}
-        _write(_Kept(left, tuple(dict.fromkeys((*kept.in_keyring, name)))))
+        left = {other: text for other, text in found.keys.items() if other != name}
+        _write(_KeysFile(left, tuple(dict.fromkeys((*found.in_keyring, name)))))
         return Source.KEYRING
-    if name in kept.in_keyring:
+    if name in found.in_keyring:
         _delete_from_keyring(name)
-    others = tuple(other for other in kept.in_keyring if other != name)
-    _write(_Kept(kept.keys | {name: key}, others))
+    others = tuple(other for other in found.in_keyring if other != name)
+    _write(_KeysFile(found.keys | {name: key}, others))
     return Source.FILE
 
 
 def remove(name: str) -> bool:
-    """Forget a key, wherever it is kept; False if it was nowhere. Raises as `store` does."""
+    """Delete a key; return False if it is not stored. Raises as `store` does."""
     check_name(name)
-    kept = _read()
-    if name not in kept.keys and name not in kept.in_keyring:
+    found = _read()
+    if name not in found.keys and name not in found.in_keyring:
         return False
-    if name in kept.in_keyring:
+    if name in found.in_keyring:
         _delete_from_keyring(name)
-    left = {other: text for other, text in kept.keys.items() if other != name}
-    _write(_Kept(left, tuple(other for other in kept.in_keyring if other != name)))
+    left = {other: text for other, text in found.keys.items() if other != name}
+    _write(_KeysFile(left, tuple(other for other in found.in_keyring if other != name)))
     return True
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError for what is no variable's name, without repeating it: it may be a key."""
+    """Raise UsageError for an invalid name, without repeating it: it may be a key."""
     if not _NAME.match(name):
         raise UsageError(
             tr("Invalid key name: use letters, digits and underscores."),
@@ -132,7 +131,7 @@ def check_name(name: str) -> None:
         )
 
 
-def _read() -> _Kept:
+def _read() -> _KeysFile:
     file = paths.keys_file()
     import tomllib
 
@@ -143,20 +142,20 @@ def _read() -> _Kept:
                 _check_private(file, os.fstat(stream.fileno()))
                 raw = tomllib.load(stream)
         except FileNotFoundError:
-            return _Kept()
+            return _KeysFile()
         except tomllib.TOMLDecodeError:
             # Without the cause, which shows the line and with it a key.
             raise SettingsError(tr("{file} is not valid TOML.", file=file), remedy) from None
     return _understood(file, raw)
 
 
-def _understood(file: Path, raw: Mapping[str, Any]) -> _Kept:
+def _understood(file: Path, raw: Mapping[str, Any]) -> _KeysFile:
     keys, names = raw.get("keys", {}), raw.get("in_keyring", [])
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
         raise SettingsError(tr("{file}: [keys] must contain only names and strings.", file=file))
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SettingsError(tr("{file}: `in_keyring` must be a list of names.", file=file))
-    return _Kept(keys, tuple(names))
+    return _KeysFile(keys, tuple(names))
 
 
 def _check_private(file: Path, status: os.stat_result) -> None:
@@ -169,12 +168,11 @@ def _check_private(file: Path, status: os.stat_result) -> None:
         )
 
 
-def _write(kept: _Kept) -> None:
-    # A link of the person's own stays one.
-    file = paths.keys_file().resolve()
-    values: dict[str, Any] = {"in_keyring": list(kept.in_keyring)} if kept.in_keyring else {}
-    if kept.keys:
-        values["keys"] = kept.keys
+def _write(found: _KeysFile) -> None:
+    file = paths.keys_file().resolve()  # a link, as into a folder of dotfiles, stays one
+    values: dict[str, Any] = {"in_keyring": list(found.in_keyring)} if found.in_keyring else {}
+    if found.keys:
+        values["keys"] = found.keys
     import tomlkit
 
     with writing(file), _private_files():
@@ -184,7 +182,7 @@ def _write(kept: _Kept) -> None:
 
 @contextmanager
 def _private_files() -> Iterator[None]:
-    """Files that are made here are their owner's alone from their first moment on."""
+    # chmod after writing would leave a moment in which others can read the file.
     before = os.umask(0o077)
     try:
         yield
@@ -193,18 +191,16 @@ def _private_files() -> Iterator[None]:
 
 
 def _keyring() -> ModuleType | None:
-    """The keyring package, or None where it is not installed: it is optional."""
     return import_module("keyring") if find_spec("keyring") else None
 
 
 def _put_into_keyring(name: str, key: str) -> bool:
-    """Whether there is a keyring that took the key."""
     keyring = _keyring()
     if keyring is None:
         return False
     try:
         keyring.set_password(_SERVICE, name, key)
-        # Some backends take everything and keep nothing.
+        # Some backends accept a key without storing it.
         return bool(keyring.get_password(_SERVICE, name) == key)
     except (keyring.errors.KeyringError, RuntimeError, OSError):
         return False
@@ -251,7 +247,6 @@ def _from_keyring(name: str) -> str:
 
 
 def _delete_from_keyring(name: str) -> None:
-    """What is gone already is gone; a keyring that refuses is told."""
     keyring = _keyring()
     if keyring is None:
         return

@@ -1,17 +1,17 @@
-"""Every error of ours, as one tree.
+"""The program's errors.
 
     BalcaoError
     ├── UsageError             wrong arguments, settings or question     (exit 2)
     │   └── SettingsError      the settings file or an environment variable is wrong
-    ├── DataError              the input is no data set, or cannot be read
+    ├── DataError              the input is not a data set, or cannot be read
     ├── CatalogueError         the index is missing, foreign, or broken
     ├── StoreError             conversations cannot be read or written
     └── EngineError            an engine cannot answer
-        ├── EngineUnavailable  it could, once the remedy is carried out
-        └── EngineFailed       it began and broke off
+        ├── EngineUnavailable  it is not ready
+        └── EngineFailed       it stopped in the middle of an answer
 
-Each carries a message for a person and, where there is one, what to do next. A library's error is
-turned into one of these where its cause is known, never further up.
+Each has a message and a remedy for the user. A library's error is converted into one of these where
+its cause is known, never further up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.core.types import Problem
 
 
 class BalcaoError(Exception):
-    """The root: `message` says what happened, `remedy` what to do (may be empty)."""
+    """The base of all errors; `remedy`, what to do, may be empty."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class BalcaoError(Exception):
 
     @property
     def problem(self) -> Problem:
-        """The same, as a value that can be stored and drawn."""
+        """Message and remedy as a value to store and draw."""
         return Problem(self.message, self.remedy)
 
     def __str__(self) -> str:
@@ -40,11 +40,11 @@ class BalcaoError(Exception):
 
 
 class UsageError(BalcaoError):
-    """The command or question cannot be understood."""
+    """Wrong arguments, settings or question."""
 
 
 class SettingsError(UsageError):
-    """The settings cannot be understood."""
+    """The settings are invalid."""
 
 
 class DataError(BalcaoError):
@@ -56,23 +56,23 @@ class CatalogueError(BalcaoError):
 
 
 class StoreError(BalcaoError):
-    """Conversations cannot be kept or read."""
+    """Conversations cannot be read or written."""
 
 
 class EngineError(BalcaoError):
-    """An engine gave no answer."""
+    """An engine cannot answer."""
 
 
 class EngineUnavailable(EngineError):
-    """The engine is not ready; the remedy makes it so."""
+    """The engine is not ready."""
 
 
 class EngineFailed(EngineError):
-    """The engine broke off; what came before stays."""
+    """The engine stopped in the middle of an answer, whose text so far stays valid."""
 
 
 def why(error: Exception) -> str:
-    """What the system says of it; in the person's language where that is not rare."""
+    """Return the reason of an error; the common ones are translated."""
     if isinstance(error, UnicodeDecodeError):
         return tr("it is not UTF-8")
     told = {

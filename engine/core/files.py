@@ -88,7 +88,7 @@ _POLL = 0.05
 def lock(file: IO[Any], *, wait: float = 0.0, shared: bool = False) -> bool:
     """Lock an open file until it is closed; return False if another process has it after `wait` s.
 
-    Windows has no such locks: there it always returns True.
+    On Windows, which does not have such locks, always return True.
     """
     try:
         import fcntl

@@ -1,7 +1,7 @@
-"""The program's own sentences in the person's language: gettext, English and Portuguese.
+"""Translate the program's messages with gettext: English and Portuguese.
 
-English is what stands in the code; `locale/` has the rest (tools/translations.py makes it). What
-a question is answered in depends on the question (engine/catalogue/phrases.py).
+English is in the code, Portuguese in `locale/` (tools/translations.py). The language of an answer
+depends on the question instead (engine/catalogue/phrases.py).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Choice = Literal["auto", "en", "pt"]
 LOCALE = Path(__file__).resolve().parent.with_name("locale")
 DOMAIN = "balcao"
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
-"""In the order in which gettext itself looks at them."""
+"""In gettext's order."""
 
 _chosen: GNUTranslations | Literal[False] | None = None
-"""None before a language was chosen; False for English, which needs no gettext."""
+"""None before the choice; False for English, which does not need gettext."""
 
 
 def choose(language: Choice = "auto", environ: Mapping[str, str] | None = None) -> None:
-    """Speak `language` from here on; `auto` goes by the locale, English where it says neither.
+    """Set the language; `auto` follows the locale, with English as the default.
 
-    Called before what has sentences at its top level is imported.
+    Call it before importing modules that translate at their top level.
     """
     global _chosen  # noqa: PLW0603 - a process speaks one language
     wanted = of_locale(os.environ if environ is None else environ)
@@ -44,18 +44,18 @@ def choose(language: Choice = "auto", environ: Mapping[str, str] | None = None) 
 
 
 def of_locale(environ: Mapping[str, str]) -> Literal["en", "pt"]:
-    """The language that the environment asks for."""
+    """Return the environment's language."""
     said = next((environ[name] for name in _VARIABLES if environ.get(name)), "")
     return "pt" if said.casefold().startswith("pt") else "en"
 
 
 def mo_file(language: str) -> Path:
-    """Where the compiled sentences of a language lie."""
+    """Return the file of a language's compiled messages."""
     return LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.mo"
 
 
 def spoken() -> Literal["en", "pt"]:
-    """The language that the program speaks."""
+    """Return the program's language."""
     return "pt" if _translations() else "en"
 
 
@@ -80,7 +80,7 @@ def tr_n(one: str, many: str, count: int, /, **values: object) -> str:
 
 
 def numeral(value: float, form: str) -> str:
-    """`value` in that format, written as in the person's language: 1,234.5 or 1.234,5."""
+    """Format a number in the program's language: 1,234.5 or 1.234,5."""
     text = format(value, form)
     return text.translate(_TURNED) if _translations() else text
 
@@ -92,7 +92,7 @@ def _filled(message: str, values: dict[str, object]) -> str:
 
 
 class _Numbers(Formatter):
-    """Writes numbers as Portuguese does: 1.234,5."""
+    """Format numbers as in Portuguese: 1.234,5."""
 
     def format_field(self, value: object, format_spec: str) -> str:
         text: str = super().format_field(value, format_spec)

@@ -1,4 +1,4 @@
-"""Text that comes from data, models and servers, made safe to show; used by every face."""
+"""Make text from data, models and servers safe to show, and format sizes and durations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _STEPS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def printable(text: str) -> str:
-    """`text` without any character that a terminal would act upon instead of showing.
+    """Remove every character that a terminal would obey instead of showing.
 
-    An escape sequence loses its escape character and stays as harmless letters, so that text cut
-    into pieces at any point is as safe as the whole.
+    An escape sequence loses only its escape character, so that any piece of a text is as safe as
+    the whole.
     """
     return _UNSAFE.sub("", text)
 
 
 def one_line(text: str, width: int = 0) -> str:
-    """`text` printable, on one line, cut to `width` characters with an ellipsis (0: not cut)."""
+    """Put `text` on one line, made printable; cut to `width` characters unless that is 0."""
     line = _BLANKS.sub(" ", printable(text)).strip()
     if width and len(line) > width:
         return line[: width - 1].rstrip() + "…"
@@ -37,7 +37,7 @@ def one_line(text: str, width: int = 0) -> str:
 
 
 def json_line(value: object) -> str:
-    """`value` as one line of JSON, readable, with every unsafe character escaped."""
+    """Write `value` as a line of JSON with all unsafe characters escaped."""
     import json
 
     text = json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
@@ -45,14 +45,14 @@ def json_line(value: object) -> str:
 
 
 def json_safe(text: str) -> str:
-    """JSON with every character escaped that a terminal would act upon."""
+    """Escape every character in JSON that a terminal would obey."""
     import json
 
     return _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def byte_count(count: float) -> str:
-    """A number of bytes for a person, in powers of ten."""
+    """Return a size in short form, in powers of ten: `4.1 GB`."""
     for step, unit in _STEPS:
         if count >= step:
             return f"{numeral(count / step, '.1f')} {unit}"

@@ -1,8 +1,8 @@
-"""The values that pass between the parts of the engine: frozen, typed, without behaviour.
+"""Values that pass between the parts of the engine, and the events of an answer.
 
-msgspec's structs and not dataclasses: the chat's first frame waits for this module, and two dozen
-dataclasses take 10 ms to make, a twentieth of the start. `msgspec.structs.replace` and `asdict` do
-what the functions of those names do in dataclasses.
+They are msgspec structs, not dataclasses: the chat's first frame waits for this module, and two
+dozen dataclasses take 10 ms to create, a twentieth of the start. `msgspec.structs` has `replace`
+and `asdict`.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ Language = Literal["en", "pt"]
 
 
 class Mode(StrEnum):
-    """What an engine gets to see of the catalogue."""
+    """Whether a model sees the catalogue."""
 
     GROUNDED = "grounded"
-    """The record that retrieval found is part of the prompt."""
+    """The prompt contains the record that the search found."""
     MEMORY = "memory"
-    """The question alone: what the model says, it has learned."""
+    """The prompt is the question alone: the answer shows what the model has learned."""
 
 
 class Status(StrEnum):
-    """What the catalogue makes of a question."""
+    """The result of searching the catalogue for a question."""
 
     EXACT = "exact"
-    """This product, beyond doubt."""
+    """One product, without doubt."""
     LIKELY = "likely"
-    """This product, and the person is told which one was understood."""
+    """One product, named in the answer so that the user can check it."""
     SEVERAL = "several"
-    """More than one product fits: the person picks."""
+    """Several products fit: the user picks one."""
     NONE = "none"
-    """Not in the catalogue."""
+    """The product is not in the catalogue."""
 
 
 class StopReason(StrEnum):
@@ -44,13 +44,13 @@ class StopReason(StrEnum):
     COMPLETE = "complete"
     LENGTH = "length"
     REPEATED = "repeated"
-    """Stopped, since the model said the same again and again."""
+    """The model repeated itself."""
     CANCELLED = "cancelled"
     ERROR = "error"
 
 
 class Role(StrEnum):
-    """Who speaks in a prompt."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -58,10 +58,10 @@ class Role(StrEnum):
 
 
 class Product(Struct, frozen=True):
-    """One record of the catalogue.
+    """A record of the catalogue.
 
-    `description` is the cleaned text; `original` is the text as the data set has it, kept so that
-    nothing that cleaning does is beyond checking. Either may be empty.
+    `description` is the cleaned text, `original` that of the data set, so that users can check the
+    cleaning. Either may be empty.
     """
 
     uid: str
@@ -71,16 +71,16 @@ class Product(Struct, frozen=True):
 
 
 class Hit(Struct, frozen=True):
-    """A product that a search found; `score` is 0..1, 1 for a title that was asked for in full."""
+    """A product that a search found; `score` is 0..1, with 1 for its full title."""
 
     product: Product
     score: float
 
 
 class Decision(Struct, frozen=True):
-    """What a question rests on: `hits` are the products meant, `nearest` the closest of the others.
+    """The products that a question is about: `hits`, and the closest others, `nearest`.
 
-    `hits` holds one product for EXACT and LIKELY, two or more for SEVERAL, none for NONE.
+    `hits` has one product for EXACT and LIKELY, several for SEVERAL, and is empty for NONE.
     """
 
     status: Status
@@ -89,19 +89,19 @@ class Decision(Struct, frozen=True):
 
     @property
     def product(self) -> Product | None:
-        """The one product meant, if the decision names one."""
+        """The product, if the decision is for one."""
         return self.hits[0].product if self.status in (Status.EXACT, Status.LIKELY) else None
 
 
 class Completion(Struct, frozen=True):
-    """A title that a text may become: it stands instead of what follows the character `start`."""
+    """A suggested title, which replaces the text from the character `start` on."""
 
     start: int
     title: str
 
 
 class Message(Struct, frozen=True):
-    """One message of a prompt."""
+    """A message of a prompt."""
 
     role: Role
     content: str
@@ -115,14 +115,13 @@ class Tokens(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """What an engine is asked to answer.
+    """A question for an engine.
 
-    `messages` is the whole prompt, ready for a chat template, oldest first, ending with the
-    question; `decision` is what the catalogue found (engines with a model have it in the prompt
-    already, the catalogue engine answers from it); `followup` says that the product was kept from
-    the turn before; `language` ("en" or "pt") is the one to answer in; `max_tokens` limits the
-    answer and `temperature` 0 means greedy decoding; above it the next token is drawn among the
-    likeliest ones that make up the share `top_p`.
+    `messages` is the whole prompt, oldest message first, ending with the question. `decision` is
+    the search result: in grounded mode the prompt contains its record, and the catalogue engine
+    answers from it. `followup` says that the product is that of the turn before. `language` is the
+    answer's. `temperature` 0 is greedy decoding; above it, the next token is sampled from the
+    likeliest tokens with the total probability `top_p`.
     """
 
     question: str
@@ -137,10 +136,10 @@ class Request(Struct, frozen=True):
 
 
 class Chunk(Struct, frozen=True):
-    """A piece of a streamed answer. The last one carries `stop_reason`, and counts if known.
+    """A piece of a streamed answer; the last one has `stop_reason`, and `tokens` if known.
 
-    `notice` is a sentence for the person about how this answer came to be (older turns dropped).
-    `by_counter` marks the counter's own sentences, which quote no record.
+    `notice` is a sentence for the user about the answer, such as that older turns were dropped.
+    `by_counter` marks the program's own sentences, which do not quote a record.
     """
 
     text: str = ""
@@ -151,12 +150,11 @@ class Chunk(Struct, frozen=True):
 
 
 class EngineFacts(Struct, frozen=True):
-    """What an engine is made of, and what it takes at this moment. Empty where it does not apply.
+    """What an engine consists of, and its memory at this moment; empty values do not apply.
 
-    `model` is a hub id, a folder or a server's name for it; `adapter` a folder; `runtime` the
-    library that runs it here; `address` the server. `memory` is what the model's process has
-    resident, in bytes, and `gpu_memory` what it held of a GPU's once loaded; `loading` says that
-    the model is on its way into it. `refused` are the parameters that the model will not take.
+    `model` is a hub id, a folder or a server's name for it; `adapter` is a folder, `runtime` the
+    library that runs the model here, `address` the server. `memory` and `gpu_memory` are the bytes
+    of the model's process, `refused` the parameters that the model does not accept.
     """
 
     model: str = ""
@@ -171,7 +169,7 @@ class EngineFacts(Struct, frozen=True):
 
 
 class EngineInfo(Struct, frozen=True):
-    """What an engine is. `remote` engines send the question to another machine."""
+    """An engine's names. `remote` engines send the question to another machine."""
 
     id: str
     title: str
@@ -180,7 +178,7 @@ class EngineInfo(Struct, frozen=True):
 
 
 class Availability(Struct, frozen=True):
-    """Whether an engine can answer; if not, why and what to do about it (a sentence each)."""
+    """Whether an engine can answer; if not, the reason and the remedy, a sentence each."""
 
     ready: bool
     reason: str = ""
@@ -188,14 +186,14 @@ class Availability(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """How far a long step has come: `fraction` 0..1, or None where it cannot be known."""
+    """The progress of a long step: `fraction` is 0..1, or None if it is unknown."""
 
     label: str
     fraction: float | None = None
 
 
 class Timing(Struct, frozen=True):
-    """Milliseconds: the search, the first words after asking, the whole answer."""
+    """Milliseconds from the question to the search result, the first text and the end."""
 
     retrieval: float = 0.0
     first_token: float = 0.0
@@ -203,20 +201,19 @@ class Timing(Struct, frozen=True):
 
 
 class Problem(Struct, frozen=True):
-    """What went wrong with an answer, and what to do about it."""
+    """The message and the remedy of an error."""
 
     message: str
     remedy: str = ""
 
 
 class Answer(Struct, frozen=True):
-    """An answer with all that is told about it.
+    """An answer with its sources and figures.
 
-    `fidelity` is the share (0..1) of the answer's words that stand in the record, in order, or
-    None where there is no record to compare with. `sources` are the records that the answer rests
-    on, or that it is compared with; `nearest` the titles that were offered instead. `by_counter`
-    says that the text is the counter's own sentence ("I don't have that"), not an engine's answer
-    about a record; `verbatim` that no model has worded it, so that it is shown letter by letter and
+    `fidelity` is the share (0..1) of the answer's words that are in the record, in order; None
+    without a record. `sources` are the records that the answer is based on or compared with,
+    `nearest` the products offered instead. `by_counter` marks the program's own sentence ("I don't
+    have that"). `verbatim` marks text that was not written by a model, to be shown as it is and
     not as Markdown.
     """
 
@@ -238,17 +235,16 @@ class Answer(Struct, frozen=True):
 
     @property
     def product(self) -> Product | None:
-        """The one product that the answer is about, if there is one."""
+        """The product, if the answer is about one."""
         return self.sources[0].product if self.status in (Status.EXACT, Status.LIKELY) else None
 
 
 class Turn(Struct):
-    """A question and its answer; `answer` is None while it is being given.
+    """A question and its answers; `answer`, from which the conversation continues, may be pending.
 
-    `others` are further answers to the same question, by other engines or by another try; the
-    conversation goes on from `answer`. `place` is where that one stands among all of them, in the
-    order in which they were given; `id` is the store's, once it has taken the question; `unsaved`
-    says that an answer to it could not be kept, until the store takes it with a later question.
+    `others` are the other answers to the question, and `place` the index of `answer` among all of
+    them, in the order of their creation. `id` is the store's. `unsaved` says that saving an answer
+    failed, until it is saved with a later question.
     """
 
     question: str
@@ -260,38 +256,38 @@ class Turn(Struct):
 
     @property
     def answers(self) -> list[Answer]:
-        """All answers, in the order in which they were given."""
+        """All answers, in the order of their creation."""
         if self.answer is None:
             return list(self.others)
         return [*self.others[: self.place], self.answer, *self.others[self.place :]]
 
     def add(self, answer: Answer) -> None:
-        """One more answer, from which the conversation goes on."""
+        """Add an answer, and continue the conversation from it."""
         answers = self.answers
         self.answer, self.others, self.place = answer, answers, len(answers)
 
     def choose(self, place: int) -> None:
-        """Go on from the answer at that place of `answers`."""
+        """Continue the conversation from the answer at that index of `answers`."""
         answers = self.answers
         self.answer, self.place = answers.pop(place), place
         self.others = answers
 
 
 class Conversation(Struct):
-    """Turns, oldest first. `id` is None until the store has taken the first question."""
+    """Turns, oldest first. `id` is None until the first question is saved."""
 
     id: int | None = None
     turns: list[Turn] = []
 
     @property
     def product(self) -> Product | None:
-        """The product that was last spoken of."""
+        """The product of the latest answer about one."""
         answers = (turn.answer for turn in reversed(self.turns) if turn.answer)
         return next((answer.product for answer in answers if answer.product), None)
 
     @property
     def choices(self) -> tuple[Hit, ...]:
-        """What the last answer listed to pick from by number."""
+        """The products that the last answer lists by number."""
         answers = [turn.answer for turn in self.turns if turn.answer]
         if not answers:
             return ()
@@ -299,7 +295,7 @@ class Conversation(Struct):
         return last.sources if last.status is Status.SEVERAL else last.nearest
 
     def messages(self) -> tuple[Message, ...]:
-        """The turns with words in them, as a prompt's history."""
+        """Return the questions and answers as messages of a prompt."""
         history: list[Message] = []
         for turn in self.turns:
             if turn.answer and turn.answer.text:
@@ -309,32 +305,32 @@ class Conversation(Struct):
 
 
 class Found(Struct, frozen=True):
-    """The catalogue has been searched; `verbatim` as in Answer, of the words to come."""
+    """The search has ended; `verbatim` is that of the coming answer."""
 
     decision: Decision
     verbatim: bool
 
 
 class Loading(Struct, frozen=True):
-    """The engine is being made ready."""
+    """The engine is loading."""
 
     progress: Progress
 
 
 class Piece(Struct, frozen=True):
-    """More words of the answer."""
+    """More text of the answer."""
 
     text: str
 
 
 class NotSaved(Struct, frozen=True):
-    """The conversation goes on, but this part of it is not on disk."""
+    """Saving this part of the conversation failed."""
 
     problem: Problem
 
 
 class Answered(Struct, frozen=True):
-    """The answer is whole, or broke off with a problem. Always the last event."""
+    """The answer has ended, perhaps with a problem. Always the last event."""
 
     answer: Answer
 

@@ -119,7 +119,7 @@ def test_everything_broken_at_once(
     assert "line by line" in found["terminal.TERM"]["trouble"]
     cli.main(["doctor"])
     said = capsys.readouterr().out
-    assert said.endswith(f"({sum(bool(row['trouble']) for row in found.values())}).\n")
+    assert said.endswith(f": {sum(bool(row['trouble']) for row in found.values())}.\n")
     assert "The chat cannot start." in said
     assert "\x1b" not in said
 

@@ -1,4 +1,4 @@
-"""F9: every engine with its state, what it is made of and what it takes; to choose one."""
+"""F9: list the engines with their state, model and memory; choose, load and configure them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class ParametersScreen(ModalScreen[str | None]):
-    """Ends with what became of it, a sentence; None where nothing was changed."""
+    """A form of an engine's parameters; returns a sentence about the change, or None."""
 
     CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,7 +47,6 @@ class ParametersScreen(ModalScreen[str | None]):
         self._parameters = engine.config.parameters()
 
     def compose(self) -> ComposeResult:
-        """A line for each, and the long one below."""
         with VerticalScroll(id="parameters", can_focus=False):
             title = one_line(self._engine.info.title)
             yield Static(tr("Parameters of {title}", title=title), markup=False, classes="heading")
@@ -57,23 +56,22 @@ class ParametersScreen(ModalScreen[str | None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Tell what is known of what is in force."""
         self.query_one("#parameters-about", Static).update("\n".join(self._config.warnings()))
 
     def on_input_changed(self) -> None:
-        """Look at what is typed, while it is."""
+        """Check the values while the user types."""
         self._check()
 
     def on_text_area_changed(self) -> None:
-        """Look at what is typed, while it is."""
+        """Check the values while the user types."""
         self._check()
 
     def on_input_submitted(self) -> None:
-        """Enter in a field of one line."""
+        """Save on Enter."""
         self.action_save()
 
     def action_save(self) -> None:
-        """Put it in force, if every field fits, and keep it in the settings."""
+        """Apply the values to the engine and save them, if all are valid."""
         values = self._check()
         if values is not None:
             self._save(values)
@@ -104,7 +102,7 @@ class ParametersScreen(ModalScreen[str | None]):
         )
 
     def _check(self) -> dict[str, Value | None] | None:
-        """The values, or None if one does not fit; each field says so beside it."""
+        """Show the error of each field; return the values if there is none."""
         typed = {each.name: self._typed(each) for each in self._parameters}
         values, wrong = parameters.read(self._parameters, typed)
         for parameter in self._parameters:
@@ -136,11 +134,11 @@ class ParametersScreen(ModalScreen[str | None]):
 
 
 _LOOK_EVERY = 0.5
-"""Seconds between two looks at what the engines take."""
+"""Seconds between two updates of state and memory."""
 
 
 class _Engines(OptionList):
-    """A list whose Enter is told in the footer."""
+    """A list that shows Enter in the footer."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", tr("Choose"), id="engines_select")
@@ -148,7 +146,7 @@ class _Engines(OptionList):
 
 
 class EnginesScreen(ModalScreen[str | None]):
-    """A list of engines, and all about the one under the cursor; ends with the chosen one's id."""
+    """A list of engines, with details of the highlighted one; returns the chosen engine's id."""
 
     CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -171,7 +169,6 @@ class EnginesScreen(ModalScreen[str | None]):
         self._told = ""
 
     def compose(self) -> ComposeResult:
-        """The list, and below it the one under the cursor."""
         with Vertical(id="engine-page"):
             yield Static(tr("Engines"), classes="heading")
             yield _Engines(*(self._option(name) for name in self._registry.ids))
@@ -181,22 +178,22 @@ class EnginesScreen(ModalScreen[str | None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Begin at the engine in force, and look again now and then."""
+        """Highlight the active engine, and update the page regularly."""
         self._list.highlighted = self._registry.ids.index(self._session.engine)
         self._look_afresh()
         self.set_interval(_LOOK_EVERY, self._draw)
 
     def on_option_list_option_highlighted(self) -> None:
-        """Tell about the one under the cursor."""
+        """Show the highlighted engine."""
         self._told = ""
         self._draw()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """That one answers from here on."""
+        """Return the chosen engine."""
         self.dismiss(event.option.id)
 
     def action_load(self) -> None:
-        """Load the one under the cursor; it goes on loading when the page is closed."""
+        """Load the highlighted engine, even if the page is closed meanwhile."""
         availability = self._availability.get(self._here)
         if availability is None or self._is_loading:
             return
@@ -212,7 +209,7 @@ class EnginesScreen(ModalScreen[str | None]):
         self._draw()
 
     async def action_unload(self) -> None:
-        """Free what the one under the cursor takes, or stop loading it."""
+        """Unload the highlighted engine, or stop loading it."""
         if self._session.is_answering:
             self._told = tr("An answer is coming. Escape in the chat stops it.")
             self._draw()
@@ -230,7 +227,7 @@ class EnginesScreen(ModalScreen[str | None]):
 
     @work
     async def action_parameters(self) -> None:
-        """Change the parameters of the one under the cursor."""
+        """Open the form of the highlighted engine."""
         engine = self._registry.get(self._here)
         if not engine.config.parameters():
             self._told = tr("The catalogue answers as it is: there is nothing to set.")
@@ -241,7 +238,7 @@ class EnginesScreen(ModalScreen[str | None]):
 
     @work(exclusive=True)
     async def _look_afresh(self) -> None:
-        """Whether each can answer: files are looked at, so not on the way of the keys."""
+        # In a thread: it reads files, and keys must not wait.
         for name in self._registry.ids:
             engine = self._registry.get(name)
             self._availability[name] = await asyncio.to_thread(engine.availability)
@@ -253,7 +250,6 @@ class EnginesScreen(ModalScreen[str | None]):
 
     @property
     def _here(self) -> str:
-        """The id of the engine under the cursor."""
         place = self._list.highlighted
         return self._registry.ids[place or 0]
 
