@@ -198,8 +198,6 @@ class Session:
     async def _compare(
         self, question: str, engine_ids: Sequence[str], mode: Mode, conversation: Conversation
     ) -> AsyncGenerator[tuple[int, Event]]:
-        from engine.chat.compare import side_by_side
-
         if not engine_ids:
             return
         resources, earlier = await self.ready(), conversation.turns
@@ -211,7 +209,7 @@ class Session:
             if problem:
                 yield 0, NotSaved(problem)
             streams = [recorder.record(answer) for answer in answers]
-            async with aclosing(side_by_side(streams)) as events:
+            async with aclosing(_side_by_side(streams)) as events:
                 async for event in events:
                     yield event
         finally:
@@ -263,3 +261,32 @@ def _fork(store: ConversationStore | None, conversation: Conversation, turns: in
         except StoreError:
             pass
     return Conversation(turns=[replace(turn, id=None, others=[*turn.others]) for turn in first])
+
+
+async def _side_by_side(
+    streams: Sequence[AsyncGenerator[Event]],
+) -> AsyncGenerator[tuple[int, Event]]:
+    """Yield the events of every stream as they happen, each with the stream's place.
+
+    Closing the generator closes the streams that are still running.
+    """
+    queue: asyncio.Queue[tuple[int, Event] | None] = asyncio.Queue()
+
+    async def read(place: int) -> None:
+        async with aclosing(streams[place]) as events:
+            async for event in events:
+                queue.put_nowait((place, event))
+
+    tasks = [asyncio.create_task(read(place)) for place in range(len(streams))]
+    ended = asyncio.gather(*tasks, return_exceptions=True)
+    ended.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while (event := await queue.get()) is not None:
+            yield event
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+    for task in tasks:
+        task.result()

@@ -100,6 +100,14 @@ def test_one_more_answer_to_the_last_question(catalogue_dir: Path) -> None:
     assert said[-1] == "That is none of markdown, json."
 
 
+def test_answers_are_switched_and_names_may_be_cut_short(catalogue_dir: Path) -> None:
+    said = transcript(catalogue_dir, "canvas stool blue", "/prev", "/regen", "/prev", "/copy_r")
+    assert said[4] == "You: /prev"
+    assert said[5] == "This question has one answer. /regenerate asks it again."
+    assert said.count("Catalogue: Folds flat and floats.") == 3
+    assert said[-1].startswith("Copied: it is in ")
+
+
 def test_slips_are_told_and_do_no_harm(catalogue_dir: Path) -> None:
     said = transcript(
         catalogue_dir, "/nonsense", "/open 1", "/record", "/copy", "/export", "/compare", "",

@@ -155,7 +155,7 @@ async def _switch_answer(session: Session, view: View, step: int) -> None:
         return
     index, turn = session.turn
     if not turn.others:
-        view.report(tr("This question has one answer. Ctrl+R asks it again, of the engine chosen."))
+        view.report(view.only_answer)
         return
     try:
         await session.switch_answer(turn, step)

@@ -11,6 +11,10 @@ class View(Protocol):
     """A front end of one session: the full-screen chat, or the plain one."""
 
     @property
+    def only_answer(self) -> str:
+        """The sentence for a turn without another answer to switch to."""
+
+    @property
     def is_answering(self) -> bool:
         """Whether an answer is still arriving."""
 

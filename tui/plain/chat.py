@@ -95,6 +95,7 @@ class PlainChat:
 class PlainView:
     """The View of the plain chat: writes lines."""
 
+    only_answer = tr("This question has one answer. /regenerate asks it again.")
     is_answering = False
     """A command runs only after the answer before it."""
     draft = ""

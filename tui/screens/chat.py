@@ -259,6 +259,8 @@ class ChatScreen(SolidBackground, Screen[None]):
 class ChatView:
     """The ScreenView of the chat."""
 
+    only_answer = tr("This question has one answer. Ctrl+R asks it again, of the engine chosen.")
+
     def __init__(self, screen: ChatScreen) -> None:
         self._screen = screen
 

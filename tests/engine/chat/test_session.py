@@ -1,4 +1,4 @@
-"""Several answers to one question, and other ways on from a turn."""
+"""Ask a question again, and fork a conversation."""
 
 from __future__ import annotations
 
