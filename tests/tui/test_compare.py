@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from engine.chat.session import Session
 from engine.config import paths
+from engine.core.types import Event, NotSaved, Problem
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, said, until, words
@@ -118,3 +121,21 @@ async def test_the_last_question_is_compared_where_there_is_no_draft(
         await pilot.press("f3")
         await until(lambda: len(views(pilot)) == 2 and all(v.is_finished for v in views(pilot)))
         assert words(pilot, ".question") == [f"❯ {ROWS[0][1]}"]
+
+
+async def test_a_comparison_stopped_before_its_turn_shows_no_other_turn(
+    catalogue_dir: Path, server: scripted.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> AsyncGenerator[tuple[int, Event]]:
+        await asyncio.Event().wait()
+        yield 0, NotSaved(Problem(""))
+
+    monkeypatch.setattr(Session, "compare", never)
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await ask(pilot, TITLE)
+        await compare(pilot, TITLE)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not any(view.is_finished for view in views(pilot))
+        await pilot.press("e")
+        assert words(pilot, "#compare-status")[0].startswith("There is something to export once")
