@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
             "--detach starts a single process.", "Use `nohup accelerate launch … &` instead."
         )
     try:
-        if options.detach and not is_done(options.out):
+        if options.detach and not (options.dry_run or is_done(options.out)):
             return _detach(options, arguments)
         status = _train(options, processes)
     except (UsageError, DataError) as error:
