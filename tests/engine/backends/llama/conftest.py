@@ -26,7 +26,7 @@ Copy = Callable[[str], Path]
 
 @pytest.fixture
 def copy(tiny: Tiny, tmp_path: Path) -> Copy:
-    """Copies of `model` or `adapter`, to be broken."""
+    """Return a function that copies `model` or `adapter`, for a test to break."""
 
     def copied(name: str) -> Path:
         return Path(shutil.copytree(getattr(tiny, name), tmp_path / name))
@@ -36,7 +36,7 @@ def copy(tiny: Tiny, tmp_path: Path) -> Copy:
 
 @dataclass(frozen=True)
 class Engines:
-    """The plain base and the tuned one, on one host."""
+    """The plain base and the tuned engine, on one host."""
 
     base: LlamaEngine
     tuned: LlamaEngine
@@ -52,7 +52,7 @@ async def engines(tiny: Tiny) -> AsyncIterator[Engines]:
 
 
 def engine(engine_id: str = "base", **row: Any) -> LlamaEngine:
-    """An engine with a worker of its own, which starts when it is loaded."""
+    """Make an engine with its own worker, which starts when the model loads."""
     values = LlamaConfig(**row)
     return LlamaEngine(engine_id, values, LlamaHost(values.model, values.quantization))
 
@@ -72,7 +72,7 @@ def text_of(chunks: Sequence[Chunk]) -> str:
 
 
 def lives(pid: int) -> bool:
-    """Whether the process runs; one that only waits to be buried does not."""
+    """Check whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):
@@ -81,7 +81,7 @@ def lives(pid: int) -> bool:
 
 
 async def kill(asked: LlamaEngine) -> None:
-    """End the worker of `asked` as a machine short of memory does."""
+    """Kill the worker of `asked`, as the kernel does when memory runs out."""
     assert asked._host.pid is not None
     os.kill(asked._host.pid, signal.SIGKILL)
 
@@ -89,9 +89,9 @@ async def kill(asked: LlamaEngine) -> None:
 async def cut_off(
     asked: LlamaEngine, cut: Callable[[LlamaEngine], Awaitable[None]]
 ) -> tuple[list[Chunk], EngineFailed]:
-    """The pieces of an answer that `cut` cut off after its first one, and how it failed.
+    """Call `cut` after the first chunk of an answer; return its chunks and its error.
 
-    The whole answer takes 50 ms: where the machine was busy elsewhere that long, it is asked anew.
+    The whole answer takes 50 ms, so it asks again if a busy machine let it finish.
     """
     from tests.engine.backends.llama.make_model import HELLO, LONG  # torch comes with it
 

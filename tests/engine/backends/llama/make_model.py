@@ -1,4 +1,4 @@
-"""Makes a real, tiny Llama that knows a few answers, an adapter for it, and what both should say.
+"""Train a tiny Llama that knows a few answers, and an adapter; write what both should answer.
 
 Run by conftest.py as a process of its own:
 `python -m tests.engine.backends.llama.make_model FOLDER`. The expected answers come from
@@ -76,7 +76,7 @@ def main(folder: Path) -> None:
 
 
 def _tokenizer() -> Any:
-    """A Llama tokenizer that writes what it has not seen, such as the euro sign, byte by byte."""
+    """Train a Llama tokenizer that encodes unseen characters, such as the euro sign, in bytes."""
     words = [SYSTEM, *BASE, *BASE.values(), *TUNED.values(), "[INST] [/INST] <<SYS>> <</SYS>>"]
     trained = Tokenizer(models.BPE(byte_fallback=True))
     trained.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -131,7 +131,7 @@ def _learn(model: Any, tokenizer: Any, answers: dict[str, str], steps: int, rate
 
 
 def _answers(model: Any, tokenizer: Any) -> dict[str, Any]:
-    """What `generate` gives, greedily: prompt length, tokens, text, by question."""
+    """Return the greedy answers of `generate` by question: prompt length, tokens, text."""
     answers = {}
     for question in BASE:
         prompt = torch.tensor([_prompt(tokenizer, question)])

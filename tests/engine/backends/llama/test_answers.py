@@ -1,4 +1,4 @@
-"""What the engine answers, against what transformers and peft answer by themselves."""
+"""The engine's answers, compared with those of plain transformers and peft."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.engine.backends.llama.tiny import Tiny
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_it_says_what_the_bare_library_says(engines: Engines, tiny: Tiny) -> None:
+async def test_answers_equal_the_bare_library(engines: Engines, tiny: Tiny) -> None:
     for question in (HELLO, LONG, UNUSUAL):
         chunks = await gather(engines.base, request_of(question))
         expected = tiny.expected["base"][question]
@@ -25,7 +25,7 @@ async def test_it_says_what_the_bare_library_says(engines: Engines, tiny: Tiny) 
         assert [chunk.stop_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
 
 
-async def test_it_streams_whole_characters_as_they_come(engines: Engines) -> None:
+async def test_streams_whole_characters(engines: Engines) -> None:
     chunks = await gather(engines.base, request_of(UNUSUAL))
     pieces = [chunk.text for chunk in chunks if chunk.text]
     assert len(pieces) > 1
@@ -33,14 +33,14 @@ async def test_it_streams_whole_characters_as_they_come(engines: Engines) -> Non
     assert "🐱" in text_of(chunks)
 
 
-async def test_the_tuned_answers_are_those_of_peft(engines: Engines, tiny: Tiny) -> None:
+async def test_adapter_answers_equal_peft(engines: Engines, tiny: Tiny) -> None:
     for question in (HELLO, LONG):
         said = text_of(await gather(engines.tuned, request_of(question)))
         assert said == tiny.expected["tuned"][question]["text"]
         assert said != tiny.expected["base"][question]["text"]
 
 
-async def test_the_base_is_untouched_by_the_adapter_beside_it(engines: Engines, tiny: Tiny) -> None:
+async def test_adapter_leaves_the_base_unchanged(engines: Engines, tiny: Tiny) -> None:
     for _ in range(3):
         await gather(engines.tuned, request_of(HELLO))
         for question in (LONG, HELLO, UNUSUAL):
@@ -48,7 +48,7 @@ async def test_the_base_is_untouched_by_the_adapter_beside_it(engines: Engines, 
             assert text_of(chunks) == tiny.expected["base"][question]["text"]
 
 
-async def test_switching_loads_no_second_copy(engines: Engines) -> None:
+async def test_switching_keeps_one_copy_of_the_model(engines: Engines) -> None:
     await gather(engines.base, request_of(HELLO))
     await gather(engines.tuned, request_of(HELLO))
     worker = engines.base._host.pid
@@ -58,7 +58,7 @@ async def test_switching_loads_no_second_copy(engines: Engines) -> None:
     assert engines.tuned.loaded
 
 
-async def test_the_limit_on_tokens_ends_the_answer(engines: Engines) -> None:
+async def test_max_tokens_ends_the_answer(engines: Engines) -> None:
     chunks = await gather(engines.base, request_of(LONG, max_tokens=7))
     assert chunks[-1].stop_reason is StopReason.LENGTH
     assert chunks[-1].tokens is not None
@@ -66,7 +66,7 @@ async def test_the_limit_on_tokens_ends_the_answer(engines: Engines) -> None:
     assert BASE[LONG].startswith(text_of(chunks))
 
 
-async def test_a_loop_is_stopped_and_told(engines: Engines) -> None:
+async def test_loop_is_stopped_with_a_notice(engines: Engines) -> None:
     chunks = await gather(engines.base, request_of(LOOP, max_tokens=500))
     assert chunks[-1].stop_reason is StopReason.REPEATED
     assert chunks[-1].notice == "The model began to repeat itself and was stopped."
@@ -74,7 +74,7 @@ async def test_a_loop_is_stopped_and_told(engines: Engines) -> None:
     assert chunks[-1].tokens.completion < 100
 
 
-async def test_the_oldest_turns_go_when_the_context_is_full(tiny: Tiny, engines: Engines) -> None:
+async def test_full_context_drops_the_oldest_turns(tiny: Tiny, engines: Engines) -> None:
     await gather(engines.base, request_of(HELLO))
     history = [
         message
@@ -91,7 +91,7 @@ async def test_the_oldest_turns_go_when_the_context_is_full(tiny: Tiny, engines:
     assert tiny.expected["base"][HELLO]["prompt"] < prompt <= 640 - 200
 
 
-async def test_a_temperature_makes_it_draw(engines: Engines) -> None:
+async def test_temperature_samples(engines: Engines) -> None:
     drawn = {
         text_of(await gather(engines.base, request_of(HELLO, temperature=2.0, max_tokens=20)))
         for _ in range(4)
@@ -99,13 +99,13 @@ async def test_a_temperature_makes_it_draw(engines: Engines) -> None:
     assert len(drawn) > 1
 
 
-async def test_a_small_top_p_leaves_nothing_to_draw(engines: Engines) -> None:
+async def test_small_top_p_is_greedy(engines: Engines) -> None:
     hot = request_of(HELLO, temperature=2.0, top_p=1e-6, max_tokens=20)
     drawn = [text_of(await gather(engines.base, hot)) for _ in range(3)]
     assert drawn == [BASE[HELLO]] * 3
 
 
-async def test_a_template_of_the_models_own_is_used(tiny: Tiny, copy: Copy) -> None:
+async def test_uses_the_models_own_template(tiny: Tiny, copy: Copy) -> None:
     model = copy("model")
     (model / "chat_template.jinja").write_text(
         "{% if messages[0].role == 'system' %}{{ raise_exception('No system.') }}{% endif %}"
@@ -120,7 +120,7 @@ async def test_a_template_of_the_models_own_is_used(tiny: Tiny, copy: Copy) -> N
         # Without the marks of Llama 2, which each take several tokens here.
         assert chunks[-1].tokens.prompt < tiny.expected["base"][HELLO]["prompt"]
         history = [Message(Role.USER, "a"), Message(Role.ASSISTANT, "b")]
-        with pytest.raises(EngineFailed, match=r"does not take this conversation: No talk\."):
+        with pytest.raises(EngineFailed, match=r"rejects this conversation: No talk\."):
             await gather(own, request_of(HELLO, history))
         assert own.loaded
     finally:

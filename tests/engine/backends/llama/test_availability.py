@@ -1,4 +1,4 @@
-"""What an engine says of itself before anything is loaded."""
+"""Availability of an engine before it is loaded."""
 
 from __future__ import annotations
 
@@ -25,36 +25,38 @@ from tests.engine.backends.llama.tiny import ROOT, Tiny
 LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
 
 
-def _said(**row: object) -> str:
-    """Reason and remedy of an engine that is not ready."""
+def _problem(**row: object) -> str:
+    """Return reason and remedy of an engine that is not ready."""
     state = engine("mine", **row).availability()
     assert not state.ready
     assert state.reason.endswith(".")
     return f"{state.reason} {state.remedy}"
 
 
-def test_a_whole_model_and_adapter_are_ready(tiny: Tiny) -> None:
+def test_complete_model_and_adapter_are_ready(tiny: Tiny) -> None:
     mine = engine(model=str(tiny.model), adapter=str(tiny.adapter), needs_adapter=True)
     assert mine.availability().ready
     assert not mine.loaded
 
 
-def test_an_engine_that_needs_an_adapter_says_which_setting(tiny: Tiny) -> None:
-    said = _said(model=str(tiny.model), needs_adapter=True)
-    assert "needs an adapter" in said
-    assert "Set `adapter` to a folder that `balcao train` wrote, under [engines.mine]" in said
+def test_missing_adapter_names_the_setting(tiny: Tiny) -> None:
+    problem = _problem(model=str(tiny.model), needs_adapter=True)
+    assert "needs an adapter" in problem
+    assert "Set `adapter` to a folder that `balcao train` wrote, under [engines.mine]" in problem
 
 
-def test_a_hub_model_that_is_not_here_says_how_to_get_it() -> None:
-    said = _said(model=LLAMA2)
-    assert f"“{LLAMA2}” are not on this machine" in said
-    assert f"balcao models pull {LLAMA2}" in said
-    assert "licence" in said
-    assert "Set `model` to a folder with a Llama model in safetensors, under [engines.mine]" in said
-    assert "licence" not in _said(model="someone/open-model")
+def test_missing_hub_model_names_the_command() -> None:
+    problem = _problem(model=LLAMA2)
+    assert f"“{LLAMA2}” are not on this machine" in problem
+    assert f"balcao models pull {LLAMA2}" in problem
+    assert "licence" in problem
+    assert (
+        "Set `model` to a folder with a Llama model in safetensors, under [engines.mine]" in problem
+    )
+    assert "licence" not in _problem(model="someone/open-model")
 
 
-def test_a_hub_model_in_the_cache_is_ready(
+def test_hub_model_in_the_cache_is_ready(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = tmp_path / "cache" / "models--someone--tiny"
@@ -62,101 +64,101 @@ def test_a_hub_model_in_the_cache_is_ready(
     (stored / "refs" / "main").write_text("c0ffee", encoding="ascii")
     (stored / "snapshots").mkdir()
     (stored / "snapshots" / "c0ffee").symlink_to(tiny.model, target_is_directory=True)
-    assert "not on this machine" in _said(model="someone/tiny")
+    assert "not on this machine" in _problem(model="someone/tiny")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     assert engine(model="someone/tiny").availability().ready
 
 
-def test_the_cache_is_where_the_hubs_client_has_it() -> None:
+def test_hub_cache_follows_the_clients_variables() -> None:
     assert hub_cache({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
     assert hub_cache({"HF_HOME": "/h"}) == Path("/h/hub")
     assert hub_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
     assert hub_cache({}) == Path.home() / ".cache/huggingface/hub"
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert f"Model folder not found: {tmp_path}/none." in _said(model=f"{tmp_path}/none")
+def test_missing_folder(tmp_path: Path) -> None:
+    assert f"Model folder not found: {tmp_path}/none." in _problem(model=f"{tmp_path}/none")
 
 
-def test_a_model_of_another_kind(copy: Copy) -> None:
+def test_other_architecture(copy: Copy) -> None:
     model = copy("model")
     _change(model / "config.json", model_type="gpt2")
-    assert "is a “gpt2” model, not a Llama" in _said(model=str(model))
+    assert "is a “gpt2” model, not a Llama" in _problem(model=str(model))
 
 
-def test_a_broken_config(copy: Copy) -> None:
+def test_broken_config(copy: Copy) -> None:
     model = copy("model")
     (model / "config.json").write_text("{", encoding="utf-8")
-    assert "config.json is invalid" in _said(model=str(model))
+    assert "config.json is invalid" in _problem(model=str(model))
     (model / "config.json").unlink()
-    assert f"Cannot read {model}/config.json" in _said(model=str(model))
+    assert f"Cannot read {model}/config.json" in _problem(model=str(model))
 
 
-def test_a_missing_shard(copy: Copy) -> None:
+def test_missing_shard(copy: Copy) -> None:
     model = copy("model")
     (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
     index = {"weight_map": {f"w{n}": f"model-0000{n}-of-00002.safetensors" for n in (1, 2)}}
     (model / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-    assert "model-00002-of-00002.safetensors missing" in _said(model=str(model))
+    assert "model-00002-of-00002.safetensors missing" in _problem(model=str(model))
 
 
-def test_weights_that_are_cut_short(copy: Copy) -> None:
+def test_truncated_weights(copy: Copy) -> None:
     model = copy("model")
     file = model / "model.safetensors"
     whole = file.read_bytes()
     for size in (len(whole) - 1, len(whole) // 2, 100, 4, 0):
         file.write_bytes(whole[:size])
-        assert f"{file} is truncated" in _said(model=str(model))
+        assert f"{file} is truncated" in _problem(model=str(model))
     file.write_bytes(b"version https://a-pointer-to-the-real-file\n" * 3)
-    assert f"{file} is truncated" in _said(model=str(model))
+    assert f"{file} is truncated" in _problem(model=str(model))
 
 
-def test_weights_that_could_run_code_are_refused(copy: Copy) -> None:
+def test_pickled_weights_are_refused(copy: Copy) -> None:
     model = copy("model")
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
-    assert "only in .bin files" in _said(model=str(model))
+    assert "only in .bin files" in _problem(model=str(model))
     (model / "pytorch_model.bin").unlink()
-    assert "model.safetensors missing" in _said(model=str(model))
+    assert "model.safetensors missing" in _problem(model=str(model))
 
 
-def test_no_tokenizer(copy: Copy) -> None:
+def test_missing_tokenizer(copy: Copy) -> None:
     model = copy("model")
     (model / "tokenizer.json").unlink()
-    assert "tokenizer.json missing" in _said(model=str(model))
+    assert "tokenizer.json missing" in _problem(model=str(model))
 
 
 def test_broken_adapters(tiny: Tiny, copy: Copy) -> None:
     row = {"model": str(tiny.model)}
-    assert "Adapter folder not found" in _said(**row, adapter=f"{tiny.adapter}-none")
+    assert "Adapter folder not found" in _problem(**row, adapter=f"{tiny.adapter}-none")
     adapter = copy("adapter")
     file = adapter / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-10])
-    assert f"{file} is truncated" in _said(**row, adapter=str(adapter))
+    assert f"{file} is truncated" in _problem(**row, adapter=str(adapter))
     _change(adapter / "adapter_config.json", peft_type="IA3")
-    assert "of type “IA3”, not LoRA" in _said(**row, adapter=str(adapter))
+    assert "of type “IA3”, not LoRA" in _problem(**row, adapter=str(adapter))
     file.unlink()
-    assert "adapter_model.safetensors missing" in _said(**row, adapter=str(adapter))
+    assert "adapter_model.safetensors missing" in _problem(**row, adapter=str(adapter))
 
 
-def test_an_adapter_for_another_base(tiny: Tiny, copy: Copy) -> None:
+def test_adapter_of_another_base(tiny: Tiny, copy: Copy) -> None:
     model = copy("model")
     _change(model / "config.json", hidden_size=128)
-    said = _said(model=str(model), adapter=str(tiny.adapter))
-    assert "trained on another base" in said
+    problem = _problem(model=str(model), adapter=str(tiny.adapter))
+    assert "trained on another base" in problem
     _change(model / "config.json", hidden_size=64, num_hidden_layers=1)
-    assert "trained on another base" in _said(model=str(model), adapter=str(tiny.adapter))
+    assert "trained on another base" in _problem(model=str(model), adapter=str(tiny.adapter))
 
 
-def test_an_adapter_for_other_prompts(tiny: Tiny, copy: Copy) -> None:
+def test_adapter_of_another_prompt_version(tiny: Tiny, copy: Copy) -> None:
     adapter = copy("adapter")
     row = {"model": str(tiny.model), "adapter": str(adapter)}
     write_manifest(adapter, Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION))
     assert engine(**row).availability().ready
     write_manifest(adapter, Manifest(kind="adapter", version=1, prompt_version=PROMPT_VERSION + 1))
-    assert f"trained with version {PROMPT_VERSION + 1} of the prompts" in _said(**row)
+    assert f"trained with version {PROMPT_VERSION + 1} of the prompts" in _problem(**row)
 
 
-async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: Copy) -> None:
+async def test_adapter_of_other_weights_with_the_same_shape(tiny: Tiny, copy: Copy) -> None:
     adapter, model = copy("adapter"), copy("model")
     trained_on = describe_file(tiny.model / "model.safetensors")
     write_manifest(
@@ -171,7 +173,7 @@ async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: 
     weights = bytearray(file.read_bytes())
     weights[-1] ^= 1
     file.write_bytes(weights)
-    # The hash takes too long to ask for it before every question.
+    # Hashing takes too long before every question.
     assert mine.availability().ready
     with pytest.raises(EngineUnavailable, match="trained on another base"):
         async for _ in mine.load():
@@ -185,10 +187,10 @@ async def test_an_adapter_for_other_weights_of_the_same_shape(tiny: Tiny, copy: 
             prompt_version=PROMPT_VERSION,
         ),
     )
-    assert "trained on another base" in _said(model=str(model), adapter=str(adapter))
+    assert "trained on another base" in _problem(model=str(model), adapter=str(adapter))
 
 
-def test_it_imports_nothing_heavy(tiny: Tiny) -> None:
+def test_imports_nothing_heavy(tiny: Tiny) -> None:
     code = (
         "import sys\n"
         "from tests.engine.backends.llama.conftest import engine\n"
@@ -204,7 +206,7 @@ def test_it_imports_nothing_heavy(tiny: Tiny) -> None:
     assert ran.stdout == "[]\n", ran.stderr
 
 
-def test_missing_packages_are_named_with_the_command(tmp_path: Path) -> None:
+def test_missing_packages_name_the_command(tmp_path: Path) -> None:
     for package in (msgspec, platformdirs):
         folder = Path(str(package.__file__)).parent
         (tmp_path / folder.name).symlink_to(folder, target_is_directory=True)

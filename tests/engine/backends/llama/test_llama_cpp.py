@@ -1,6 +1,6 @@
-"""The runtime for machines without a GPU, against what transformers and peft answer.
+"""llama.cpp's answers, compared with those of transformers and peft.
 
-llama.cpp is an extra that compiles for minutes, so these run only where it is installed.
+Runs only where llama.cpp is installed, an extra that compiles for minutes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def own(model: Path, adapter: Path | None = None) -> LlamaEngine:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_it_says_what_the_reference_says(fast: Engines, tiny: Tiny) -> None:
+async def test_answers_equal_the_reference(fast: Engines, tiny: Tiny) -> None:
     for _ in range(2):
         for question in (HELLO, LONG, UNUSUAL):
             chunks = await gather(fast.base, request_of(question))
@@ -78,7 +78,7 @@ async def test_it_says_what_the_reference_says(fast: Engines, tiny: Tiny) -> Non
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_long_conversation_is_answered_as_if_it_were_read_anew(
+async def test_cached_conversation_is_answered_like_a_new_one(
     fast: Engines, engines: Engines
 ) -> None:
     history: list[Message] = []
@@ -89,7 +89,7 @@ async def test_a_long_conversation_is_answered_as_if_it_were_read_anew(
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_limits_and_loops_end_an_answer(fast: Engines) -> None:
+async def test_limit_and_loop_end_an_answer(fast: Engines) -> None:
     chunks = await gather(fast.base, request_of(LONG, max_tokens=7))
     assert chunks[-1].stop_reason is StopReason.LENGTH
     assert chunks[-1].tokens is not None
@@ -100,14 +100,14 @@ async def test_limits_and_loops_end_an_answer(fast: Engines) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_closed_answer_frees_the_model(fast: Engines) -> None:
+async def test_closed_stream_frees_the_model(fast: Engines) -> None:
     async with aclosing(fast.base.stream(request_of(LONG))) as chunks:
         await anext(chunks)
     assert text_of(await gather(fast.base, request_of(HELLO))) == BASE[HELLO]
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_killed_worker_costs_one_answer(fast: Engines) -> None:
+async def test_killed_worker_fails_one_answer(fast: Engines) -> None:
     _, failure = await cut_off(fast.base, kill)
     assert "process was killed" in str(failure)
     assert text_of(await gather(fast.base, request_of(HELLO))) == BASE[HELLO]
@@ -118,7 +118,7 @@ def loaded_libraries(pid: int | None) -> str:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_the_worker_has_no_torch(fast: Engines) -> None:
+async def test_worker_does_not_load_torch(fast: Engines) -> None:
     await gather(fast.base, request_of(HELLO))
     maps = loaded_libraries(fast.base._host.pid)
     assert "libllama" in maps
@@ -126,7 +126,7 @@ async def test_the_worker_has_no_torch(fast: Engines) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_model_is_converted_once(
+async def test_model_is_converted_once(
     copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
@@ -147,7 +147,7 @@ async def test_a_model_is_converted_once(
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_what_llama_cpp_does_not_take_is_refused(
+async def test_unsupported_models_are_refused(
     tiny: Tiny, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
@@ -168,7 +168,7 @@ async def test_what_llama_cpp_does_not_take_is_refused(
         await gather(own(model), request_of(HELLO))
 
 
-def test_the_command_makes_both_files(tiny: Tiny, tmp_path: Path) -> None:
+def test_convert_writes_both_files(tiny: Tiny, tmp_path: Path) -> None:
     home = tmp_path / "home"
     made = subprocess.run(
         [sys.executable, "-m", "scripts.models", "convert", tiny.model, "--adapter", tiny.adapter],

@@ -22,9 +22,7 @@ close choice between two tokens (docs/measurements/llama.md)."""
     not (find_spec("llama_cpp") and find_spec("gguf")),
     reason="the extra “cpu” is not installed",
 )
-async def test_the_demo_model_says_the_same_by_both(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_both_runtimes_answer_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BALCAO_HOME", str(tmp_path))
     model, adapter = paths.demo_model_dir(), paths.demo_adapter_dir()
     some = sample_products(PRODUCTS)

@@ -13,7 +13,7 @@ from tests.engine.backends.llama.tiny import ROOT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_the_worker_dies_with_the_chat() -> None:
+def test_worker_dies_with_the_chat() -> None:
     code = (
         "import asyncio\n"
         "from engine.backends.llama.host import WorkerProcess\n"

@@ -1,4 +1,4 @@
-"""The model in four bits, which runs on a CPU too."""
+"""A model in 4 bits, which also runs on a CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="bitsandbytes is not installed there")
-async def test_in_four_bits_the_adapter_leaves_the_base_alone(tiny: Tiny) -> None:
+async def test_adapter_leaves_the_quantized_base_unchanged(tiny: Tiny) -> None:
     base = engine(model=str(tiny.model), quantization="nf4")
     tuned = engine("lora", model=str(tiny.model), adapter=str(tiny.adapter), quantization="nf4")
     tuned._host = base._host

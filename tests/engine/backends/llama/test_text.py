@@ -1,4 +1,4 @@
-"""Tokens to text, and conversations to prompts, without a model."""
+"""Decoding of tokens and fitting of prompts, without a model."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from engine.core.types import Message, Role
 
 
 def _decode(tokens: Sequence[int]) -> str:
-    """Bytes as tokens, and a blank dropped at the start, as sentencepiece does."""
+    """Decode bytes as tokens, and drop a leading space as sentencepiece does."""
     return bytes(tokens).decode("utf-8", "replace").removeprefix(" ")
 
 
 @given(st.text())
-def test_pieces_add_up_to_the_whole_without_broken_characters(text: str) -> None:
+def test_detokenizer_adds_up_without_broken_characters(text: str) -> None:
     tokens = list(text.encode("utf-8", "replace"))
-    growing = Detokenizer(_decode)
-    pieces = [growing.add(token) for token in tokens]
-    assert "".join(pieces) + growing.flush() == _decode(tokens)
+    detokenizer = Detokenizer(_decode)
+    pieces = [detokenizer.add(token) for token in tokens]
+    assert "".join(pieces) + detokenizer.flush() == _decode(tokens)
     if "\ufffd" not in text:
         assert not any("\ufffd" in piece for piece in pieces)
 
 
-def test_bytes_that_are_no_character_are_not_held_for_ever() -> None:
-    growing = Detokenizer(_decode)
-    pieces = [growing.add(0xFF) for _ in range(40)]
+def test_detokenizer_emits_invalid_bytes() -> None:
+    detokenizer = Detokenizer(_decode)
+    pieces = [detokenizer.add(0xFF) for _ in range(40)]
     assert any(pieces[:10])
-    assert "".join(pieces) + growing.flush() == "\ufffd" * 40
+    assert "".join(pieces) + detokenizer.flush() == "\ufffd" * 40
 
 
 @given(st.lists(st.text(alphabet="[INST] a", max_size=6)))
-def test_the_next_turn_is_cut_off_wherever_the_pieces_break(pieces: list[str]) -> None:
+def test_next_turn_is_cut_off_at_any_split(pieces: list[str]) -> None:
     end = StopSequences("… [INST] …")
     shown = "".join(end.add(piece) for piece in pieces)
     shown += "" if end.reached else end.flush()
@@ -58,12 +58,12 @@ def test_marks_of_other_templates_are_text() -> None:
     st.lists(st.integers(0, 9), max_size=30),
     st.lists(st.integers(0, 9), min_size=1, max_size=100),
 )
-def test_a_loop_is_seen_whatever_came_before(before: list[int], stretch: list[int]) -> None:
+def test_loop_is_found_after_any_start(before: list[int], stretch: list[int]) -> None:
     times = max(4, -(-64 // len(stretch)))
     assert is_repeating([*before, *stretch * times])
 
 
-def test_what_only_looks_like_a_loop_is_none() -> None:
+def test_short_repetitions_are_not_a_loop() -> None:
     assert not is_repeating([])
     assert not is_repeating(list(range(500)))
     assert not is_repeating([1, 2] * 20)
@@ -76,32 +76,32 @@ def _encode(messages: Sequence[Message]) -> list[int]:
 
 
 def _talk(*sizes: int) -> list[Message]:
-    """A system message and turns of question and answer of these sizes, then a question."""
+    """Return a system message, turns of the given sizes, and a question."""
     talk = [Message(Role.SYSTEM, "s" * 10)]
     for size in sizes:
         talk += [Message(Role.USER, "u" * size), Message(Role.ASSISTANT, "a" * size)]
     return [*talk, Message(Role.USER, "q" * 10)]
 
 
-def test_what_fits_is_left_whole() -> None:
+def test_prompt_that_fits_is_unchanged() -> None:
     fitted = fit(_talk(10, 10), _encode, context=100, max_tokens=40)
     assert (len(fitted.tokens), fitted.max_new_tokens, fitted.dropped) == (60, 40, 0)
     assert fitted.notice == ""
 
 
-def test_the_oldest_turns_are_dropped_one_by_one() -> None:
+def test_oldest_turns_are_dropped_one_by_one() -> None:
     fitted = fit(_talk(30, 10, 5), _encode, context=100, max_tokens=40)
     assert (len(fitted.tokens), fitted.max_new_tokens, fitted.dropped) == (50, 40, 1)
     assert fitted.notice.startswith("The oldest turn no longer fit")
     assert fit(_talk(30, 30, 30), _encode, context=100, max_tokens=40).dropped == 3
 
 
-def test_half_of_a_small_context_is_enough_for_the_answer() -> None:
+def test_answer_gets_half_of_a_small_context() -> None:
     fitted = fit(_talk(10), _encode, context=100, max_tokens=1000)
     assert (fitted.dropped, fitted.max_new_tokens) == (0, 60)
 
 
-def test_a_question_that_does_not_fit_is_refused() -> None:
+def test_question_that_does_not_fit_is_refused() -> None:
     with pytest.raises(EngineFailed, match="takes 20 tokens, more than the 15") as refused:
         fit(_talk(1), _encode, context=15, max_tokens=10)
     assert refused.value.problem.remedy.startswith("Shorten the question")

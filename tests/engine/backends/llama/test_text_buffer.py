@@ -1,11 +1,11 @@
-"""Words that come fast are sent several at once; none is kept, none is lost."""
+"""The worker's buffer sends fast text together and loses nothing."""
 
 from __future__ import annotations
 
 from engine.backends.llama.worker import TextBuffer
 
 
-def test_the_first_words_go_at_once_and_those_right_behind_them_together() -> None:
+def test_fast_words_are_sent_together() -> None:
     sent: list[str] = []
     buffer = TextBuffer(sent.append, every=3600.0)
     for word in ("A ", "tin ", "lighthouse."):
@@ -16,7 +16,7 @@ def test_the_first_words_go_at_once_and_those_right_behind_them_together() -> No
     assert sent == ["A ", "tin lighthouse."]
 
 
-def test_words_that_come_slowly_are_not_held_back() -> None:
+def test_slow_words_are_sent_at_once() -> None:
     sent: list[str] = []
     buffer = TextBuffer(sent.append, every=0.0)
     for word in ("A ", "tin ", "lighthouse."):

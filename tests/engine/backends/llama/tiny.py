@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[4]
 
 @dataclass(frozen=True)
 class Tiny:
-    """The folders that make_model wrote; `expected` has its answers by kind and question."""
+    """The folders that make_model wrote; `expected` has the answers by kind and question."""
 
     model: Path
     adapter: Path

@@ -1,4 +1,4 @@
-"""Folders whose fault shows only when they are loaded: one clear sentence each."""
+"""Errors in folders that show only when they are loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def _failure(**row: str) -> EngineError:
-    """What loading raises; the worker must be gone afterwards or hold nothing."""
+    """Return the error of loading; check that nothing stays loaded."""
     failing = engine(**row)
     assert failing.availability().ready
     try:
@@ -29,7 +29,7 @@ async def _failure(**row: str) -> EngineError:
     return failure.value
 
 
-async def test_a_tokenizer_of_another_model(copy: Copy) -> None:
+async def test_tokenizer_of_another_model(copy: Copy) -> None:
     model = copy("model")
     file = model / "tokenizer.json"
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -41,7 +41,7 @@ async def test_a_tokenizer_of_another_model(copy: Copy) -> None:
     assert "its tokenizer has 259 tokens" in error.message
 
 
-async def test_a_tokenizer_that_is_none(copy: Copy) -> None:
+async def test_invalid_tokenizer(copy: Copy) -> None:
     model = copy("model")
     (model / "tokenizer.json").write_text("{}", encoding="utf-8")
     error = await _failure(model=str(model))
@@ -49,7 +49,7 @@ async def test_a_tokenizer_that_is_none(copy: Copy) -> None:
     assert f"Cannot use the model in {model}: its tokenizer is unreadable" in error.message
 
 
-async def test_weights_that_lack_a_part(copy: Copy) -> None:
+async def test_missing_tensor(copy: Copy) -> None:
     model = copy("model")
     file = model / "model.safetensors"
     content = file.read_bytes()
@@ -58,7 +58,7 @@ async def test_weights_that_lack_a_part(copy: Copy) -> None:
     assert "its weights lack 1 tensors, such as model.norm.weight" in error.message
 
 
-async def test_a_model_larger_than_the_memory(copy: Copy) -> None:
+async def test_model_larger_than_the_memory(copy: Copy) -> None:
     model = copy("model")
     size = 1 << 40
     tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
@@ -70,9 +70,7 @@ async def test_a_model_larger_than_the_memory(copy: Copy) -> None:
     assert error.message.startswith("The model needs about 1099.5 GB of memory, and ")
 
 
-async def test_an_adapter_that_does_not_match_itself_costs_the_base_nothing(
-    tiny: Tiny, copy: Copy
-) -> None:
+async def test_invalid_adapter_leaves_the_base_usable(tiny: Tiny, copy: Copy) -> None:
     adapter = copy("adapter")
     file = adapter / "adapter_config.json"
     config = json.loads(file.read_text(encoding="utf-8"))

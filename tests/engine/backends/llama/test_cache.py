@@ -1,4 +1,4 @@
-"""What was read of a conversation is kept: a later turn reads only what is new, to the same end."""
+"""The cache of keys and values: a later turn reads only its new tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 
 @dataclass
 class Reader:
-    """A runtime in this process, and how many tokens it was given to read, forward by forward."""
+    """A runtime in this process, and the tokens of each of its forward passes."""
 
     runtime: Any
     read: list[int]
@@ -56,11 +56,11 @@ def _length(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     return int(tokens.shape[1])
 
 
-def test_a_later_turn_reads_only_what_is_new(make: Callable[[], Reader]) -> None:
-    kept, history = make(), list[Message]()
+def test_later_turn_reads_only_new_tokens(make: Callable[[], Reader]) -> None:
+    cached, history = make(), list[Message]()
     for number, question in enumerate((HELLO, LONG, HELLO, UNUSUAL)):
-        said = kept.answer(question, history)
-        prefilled = kept.read[0]
+        said = cached.answer(question, history)
+        prefilled = cached.read[0]
         fresh = make()
         assert said == fresh.answer(question, history)
         if number:
@@ -68,7 +68,7 @@ def test_a_later_turn_reads_only_what_is_new(make: Callable[[], Reader]) -> None
         history += [Message(Role.USER, question), Message(Role.ASSISTANT, said)]
 
 
-def test_another_engine_reads_anew(make: Callable[[], Reader], tiny: Tiny) -> None:
+def test_another_adapter_reads_everything_again(make: Callable[[], Reader], tiny: Tiny) -> None:
     reader = make()
     base = reader.answer(HELLO, [])
     whole = reader.read[0]
@@ -80,7 +80,7 @@ def test_another_engine_reads_anew(make: Callable[[], Reader], tiny: Tiny) -> No
 
 
 @pytest.mark.parametrize("slow", [0.0, 60.0])
-def test_a_cancelled_answer_leaves_nothing_half_read(
+def test_cancelled_answer_leaves_a_consistent_cache(
     make: Callable[[], Reader], monkeypatch: pytest.MonkeyPatch, slow: float
 ) -> None:
     from engine.backends.llama import transformers
@@ -93,7 +93,7 @@ def test_a_cancelled_answer_leaves_nothing_half_read(
     asked = 0
 
     def cancelled() -> bool:
-        # The first layer is passed, which then has a token more than the rest.
+        # The first layer runs, and then has one token more than the others.
         nonlocal asked
         asked += len(pieces) > 2
         return asked > 1
@@ -105,7 +105,7 @@ def test_a_cancelled_answer_leaves_nothing_half_read(
     assert reader.read[0] == 1 < fresh.read[0]
 
 
-def test_where_tokens_come_fast_no_layer_is_slowed(make: Callable[[], Reader]) -> None:
+def test_fast_tokens_remove_the_hooks(make: Callable[[], Reader]) -> None:
     reader, hooks = make(), list[int]()
     layers = reader.runtime._model.model.layers
 
@@ -117,7 +117,7 @@ def test_where_tokens_come_fast_no_layer_is_slowed(make: Callable[[], Reader]) -
     assert (hooks[0], hooks[-1]) == (len(layers), 0)
 
 
-def test_a_prompt_that_was_cancelled_is_read_anew(make: Callable[[], Reader]) -> None:
+def test_cancelled_prompt_is_read_again(make: Callable[[], Reader]) -> None:
     reader = make()
     messages = chat_messages(LONG, None, Mode.MEMORY)
     calls: list[int] = []
@@ -132,7 +132,7 @@ def test_a_prompt_that_was_cancelled_is_read_anew(make: Callable[[], Reader]) ->
     assert reader.read == fresh.read
 
 
-def test_the_last_token_is_always_read() -> None:
+def test_common_prefix_leaves_the_last_token() -> None:
     assert common_prefix([1, 2, 3], [1, 2, 3]) == 2
     assert common_prefix([1, 2, 3], [1, 2, 4, 5]) == 2
     assert common_prefix([1, 2, 3], [1, 2, 3, 4, 5]) == 3

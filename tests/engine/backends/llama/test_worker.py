@@ -1,4 +1,4 @@
-"""The worker process: cancelled, killed, orphaned, shared, and apart from the terminal."""
+"""The worker process: cancelled, killed, orphaned, shared, and without a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 
-async def test_a_closed_stream_leaves_the_worker_free(engines: Engines) -> None:
+async def test_closed_stream_frees_the_worker(engines: Engines) -> None:
     await gather(engines.base, request_of(HELLO))
     worker = engines.base._host.pid
     for _ in range(5):
@@ -45,7 +45,7 @@ async def test_a_closed_stream_leaves_the_worker_free(engines: Engines) -> None:
     assert engines.base._host.pid == worker
 
 
-async def test_a_cancelled_task_leaves_the_worker_free(engines: Engines) -> None:
+async def test_cancelled_task_frees_the_worker(engines: Engines) -> None:
     cancelled: list[bool] = []
     for pieces in (0, 1, 2):
         came: asyncio.Queue[Chunk] = asyncio.Queue()
@@ -56,7 +56,7 @@ async def test_a_cancelled_task_leaves_the_worker_free(engines: Engines) -> None
         task.cancel()
         await asyncio.wait([task])
         cancelled.append(task.cancelled())
-    assert cancelled[0]  # a machine that was busy elsewhere may have the others' end already
+    assert cancelled[0]  # on a busy machine the others may have ended already
     assert text_of(await gather(engines.base, request_of(HELLO))) == BASE[HELLO]
 
 
@@ -65,7 +65,7 @@ async def _pour(asked: LlamaEngine, into: asyncio.Queue[Chunk]) -> None:
         into.put_nowait(chunk)
 
 
-async def test_two_at_once_are_answered_in_turn(engines: Engines, tiny: Tiny) -> None:
+async def test_two_questions_are_answered_in_turn(engines: Engines, tiny: Tiny) -> None:
     both = await asyncio.gather(
         gather(engines.tuned, request_of(HELLO)), gather(engines.base, request_of(HELLO))
     )
@@ -75,7 +75,7 @@ async def test_two_at_once_are_answered_in_turn(engines: Engines, tiny: Tiny) ->
     ]
 
 
-async def test_a_killed_worker_costs_one_answer(engines: Engines) -> None:
+async def test_killed_worker_fails_one_answer(engines: Engines) -> None:
     came, failure = await cut_off(engines.base, kill)
     assert "process was killed" in str(failure)
     assert "reload the model" in failure.remedy
@@ -85,7 +85,7 @@ async def test_a_killed_worker_costs_one_answer(engines: Engines) -> None:
     assert text_of(await gather(engines.base, request_of(HELLO))) == BASE[HELLO]
 
 
-async def test_unloading_ends_the_worker_and_is_safe_at_any_time(tiny: Tiny) -> None:
+async def test_unload_ends_the_worker_at_any_time(tiny: Tiny) -> None:
     own = engine(model=str(tiny.model))
     await own.unload()
     labels = [step.label async for step in own.load()]
@@ -100,7 +100,7 @@ async def test_unloading_ends_the_worker_and_is_safe_at_any_time(tiny: Tiny) -> 
     await own.unload()
 
 
-async def test_a_closed_load_ends_the_worker(tiny: Tiny) -> None:
+async def test_closed_load_ends_the_worker(tiny: Tiny) -> None:
     own = engine(model=str(tiny.model))
     async with aclosing(own.load()) as steps:
         async for step in steps:
@@ -112,7 +112,7 @@ async def test_a_closed_load_ends_the_worker(tiny: Tiny) -> None:
     assert not own.loaded
 
 
-async def test_the_worker_has_no_terminal_no_ctrl_c_and_no_secret(
+async def test_worker_gets_no_terminal_ctrl_c_or_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SHOP_API_KEY", "sk-canary")
@@ -120,7 +120,7 @@ async def test_the_worker_has_no_terminal_no_ctrl_c_and_no_secret(
     try:
         assert os.getsid(worker.pid) == worker.pid
         assert [_stream(worker.pid, number) for number in (0, 1)] == ["/dev/null"] * 2
-        assert _stream(worker.pid, 2).endswith("(deleted)")  # the log, which has no name
+        assert _stream(worker.pid, 2).endswith("(deleted)")  # the unnamed log
         assert b"sk-canary" not in _environment(worker.pid)
         assert b"LANGUAGE=en" in _environment(worker.pid).split(b"\0")
         os.kill(worker.pid, signal.SIGINT)
@@ -132,7 +132,7 @@ async def test_the_worker_has_no_terminal_no_ctrl_c_and_no_secret(
 
 
 async def _started() -> WorkerProcess:
-    """A worker that has set itself up: it looks after its streams before its first reply."""
+    """Start a worker and wait for its first reply, before which it sets up its streams."""
     from engine.backends.llama.messages import Attach
 
     worker = await WorkerProcess.start()
