@@ -191,11 +191,11 @@ class PlainView:
     async def open_page(self, page: str, argument: str = "") -> None:
         match page:
             case "history":
-                self._write_history(argument)
+                _write_history(self._terminal, self._session, argument)
             case "runs":
-                self._write_runs()
+                _write_runs(self._terminal)
             case _:
-                self._write_help()
+                _write_help(self._terminal)
 
     def copy(self, text: str) -> None:
         from tui.clipboard import copy, copy_to_file
@@ -254,41 +254,6 @@ class PlainView:
             self.report(tr("The catalogue's record, {title_of}:", title_of=title))
             self._terminal.write(decision.product.description or tr("(no description)"))
 
-    def _write_help(self) -> None:
-        self._terminal.write(
-            tr("Anything else than a command is a question. A line that ends in a backslash")
-        )
-        self._terminal.write(tr("goes on with the next. Ctrl-C stops an answer; Ctrl-D leaves."))
-        for command in PLAIN_COMMANDS:
-            usage = f"/{slash.called(command)} {command.takes}".strip()
-            self._terminal.write(f"{usage}: {command.does}.")
-
-    def _write_history(self, words: str) -> None:
-        store = self._resources.store
-        listed = (store.search(words) if words else store.latest()) if store else []
-        self._session.listed = listed
-        if not listed:
-            self.report(
-                tr("There is none with these words.") if words else tr("There is none yet.")
-            )
-        for number, entry in enumerate(listed, 1):
-            when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
-            turns = tr_n("{turns} question", "{turns} questions", entry.turns, turns=entry.turns)
-            self.report(f"{number}. {when} {entry.title} ({turns})")
-        if listed:
-            self.report(tr("/open and a number goes on with one."))
-
-    def _write_runs(self) -> None:
-        from engine.training.runs.display import score_line, summary
-        from engine.training.runs.view import list_runs
-
-        views = list_runs()
-        for view in views:
-            words = ", ".join(filter(None, (summary(view), score_line(view))))
-            self.report(f"{view.name}: {words}")
-        if not views:
-            self.report(tr("There is no training run yet."))
-
 
 class AnswerWriter:
     """Writes the events of one answer, the engine's title before its first word."""
@@ -324,6 +289,44 @@ class AnswerWriter:
         if self._begun:
             self._begun = False
             self._terminal.end_stream()
+
+
+def _write_help(terminal: LineTerminal) -> None:
+    terminal.write(
+        tr("Anything else than a command is a question. A line that ends in a backslash")
+    )
+    terminal.write(tr("goes on with the next. Ctrl-C stops an answer; Ctrl-D leaves."))
+    for command in PLAIN_COMMANDS:
+        usage = f"/{slash.called(command)} {command.takes}".strip()
+        terminal.write(f"{usage}: {command.does}.")
+
+
+def _write_history(terminal: LineTerminal, session: Session, words: str) -> None:
+    store = session.resources.store if session.resources else None
+    listed = (store.search(words) if words else store.latest()) if store else []
+    session.listed = listed
+    if not listed:
+        terminal.report(
+            tr("There is none with these words.") if words else tr("There is none yet.")
+        )
+    for number, entry in enumerate(listed, 1):
+        when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
+        turns = tr_n("{turns} question", "{turns} questions", entry.turns, turns=entry.turns)
+        terminal.report(f"{number}. {when} {entry.title} ({turns})")
+    if listed:
+        terminal.report(tr("/open and a number goes on with one."))
+
+
+def _write_runs(terminal: LineTerminal) -> None:
+    from engine.training.runs.display import score_line, summary
+    from engine.training.runs.view import list_runs
+
+    views = list_runs()
+    for view in views:
+        words = ", ".join(filter(None, (summary(view), score_line(view))))
+        terminal.report(f"{view.name}: {words}")
+    if not views:
+        terminal.report(tr("There is no training run yet."))
 
 
 def _source(hits: tuple[Hit, ...]) -> str:
