@@ -1,7 +1,8 @@
-"""What an engine is: the base class of every kind, and of its table in the settings.
+"""The base classes of every kind of engine, and of its table in the settings.
 
-To add a kind, write a subclass of `Engine` with a config of its own, and register it in
-engine/backends/registry.py. tests/engine/backends/test_contract.py tests these rules for each kind:
+To add a kind, write a subclass of `Engine` and one of `EngineConfig`, and register the former in
+engine/backends/registry.py. The first frame of the chat waits for this module.
+tests/engine/backends/test_contract.py tests these rules for each kind:
 
 - `availability` and `facts` answer in milliseconds, import nothing heavy and use no network.
 - `load` may be called again; after it, `stream` starts without a wait. Closing it cancels.
@@ -14,12 +15,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
-from engine.config.parameters import Parameter, sampling_parameters
 from engine.config.settings import Settings
 from engine.core.i18n import tr
 from engine.core.text import byte_count
@@ -32,8 +32,11 @@ from engine.core.types import (
     Request,
 )
 
+if TYPE_CHECKING:
+    from engine.config.parameters import Parameter
+
 DEMO_SUFFIX = " (demo)"
-"""Ends the title of an engine that the demo model stands in for."""
+"""Ends the title of an engine that runs the demo model for want of another."""
 
 
 class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,6 +161,8 @@ class ModelConfig(EngineConfig, frozen=True, forbid_unknown_fields=True):
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Return the sampling parameters and the system prompt."""
+        from engine.config.parameters import sampling_parameters
+
         return sampling_parameters()
 
     def warnings(self) -> list[str]:

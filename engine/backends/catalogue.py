@@ -10,8 +10,9 @@ from engine.backends.base import Engine, EngineConfig
 from engine.core.i18n import tr
 from engine.core.types import Chunk, Request, StopReason
 
-_SENTENCE = re.compile(r".+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|$)", re.DOTALL)
-_WORD = re.compile(r"\w+")
+# Not compiled here: the first frame of the chat waits for this module.
+_SENTENCE = r"(?s).+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|$)"
+_WORD = r"\w+"
 _SHORTEST = 4
 """Letters; shorter words ("the", "it", "que") do not name a topic."""
 _STEM = 5
@@ -80,14 +81,14 @@ def _folded(word: str) -> str:
 
 
 def _stems(question: str) -> frozenset[str]:
-    words = [_folded(word) for word in _WORD.findall(question)]
+    words = [_folded(word) for word in re.findall(_WORD, question)]
     wanted = {stem for word in words for stem in _ASKED_FOR.get(word, ())}
     wanted |= {word[:_STEM] for word in words if len(word) >= _SHORTEST}
     return frozenset(wanted)
 
 
 def _bears(sentence: str, stems: frozenset[str]) -> bool:
-    words = {_folded(word) for word in _WORD.findall(sentence)}
+    words = {_folded(word) for word in re.findall(_WORD, sentence)}
     return any(word in stems or word[:_STEM] in stems for word in words)
 
 
@@ -98,7 +99,7 @@ def bearing_on(question: str, description: str) -> str:
     for (who: by, author, written).
     """
     stems = _stems(question)
-    sentences = [found.strip() for found in _SENTENCE.findall(description)]
+    sentences = [found.strip() for found in re.findall(_SENTENCE, description)]
     return " ".join(sentence for sentence in sentences if sentence and _bears(sentence, stems))
 
 
@@ -132,7 +133,7 @@ class CatalogueEngine(Engine):
 
 
 async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncGenerator[Chunk]:
-    """Answer from the catalogue's decision: quote the record, or use a sentence of our own.
+    """Answer from the catalogue's decision: quote the record, or reply that it has nothing.
 
     `for_model` adds a notice that the model, which the user chose, was not asked.
     """

@@ -102,7 +102,7 @@ def _edited(
 def _table(document: tomlkit.TOMLDocument, engine_id: str) -> Any:  # noqa: ANN401 - any of its tables
     engines = document.get("engines")
     if engines is None:
-        # Without a header of its own: only the tables below it have one.
+        # Without a header: only the tables below it have one.
         engines = document["engines"] = tomlkit.table(is_super_table=True)
     if engine_id not in engines:
         table = tomlkit.table()

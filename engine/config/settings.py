@@ -4,7 +4,7 @@ Each source overrides the ones before it. `engines.toml`, which the program writ
 models and adapters, is read first of all.
 
 The settings hold engines as raw tables: engine/backends/registry.py decodes them, because each kind
-of engine has values of its own. API keys are never among the settings.
+of engine has other values. API keys are never among the settings.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: i18n.Choice = "auto"
     """Language of the program; answers follow the language of the question."""
     demo: bool = True
-    """Whether the demo model stands in for a Llama that is not set up."""
+    """Whether to use the demo model where no other Llama is set up."""
     theme: str = "auto"
-    """A theme of ours (docs/guide/terminals.md) or of Textual's. `auto` is dark if the terminal has
+    """The name of a theme (docs/guide/terminals.md). `auto` is dark if the terminal has
     enough colours, else the terminal's own colours."""
     motion: Literal["full", "reduced"] = "full"
     """`reduced` neither slides nor blinks."""
@@ -116,7 +116,7 @@ def unknown_engine(name: str, known: Mapping[str, object]) -> SettingsError:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Parse a TOML file; return an empty table if there is none. Raises SettingsError."""
+    """Parse a TOML file; a missing one is empty. Raises SettingsError."""
     try:
         text = file.read_bytes().decode()
     except FileNotFoundError:

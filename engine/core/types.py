@@ -150,7 +150,7 @@ class Chunk(Struct, frozen=True):
 
 
 class EngineFacts(Struct, frozen=True):
-    """What an engine consists of, and its memory at this moment; empty values do not apply.
+    """An engine's parts, and its memory at this moment; empty values do not apply.
 
     `model` is a hub id, a folder or a server's name for it; `adapter` is a folder, `runtime` the
     library that runs the model here, `address` the server. `memory` and `gpu_memory` are the bytes

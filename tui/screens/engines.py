@@ -102,7 +102,7 @@ class ParametersScreen(ModalScreen[str | None]):
         )
 
     def _check(self) -> dict[str, Value | None] | None:
-        """Show the error of each field; return the values if there is none."""
+        """Show the error of each field; return the values if all are valid."""
         typed = {each.name: self._typed(each) for each in self._parameters}
         values, wrong = parameters.read(self._parameters, typed)
         for parameter in self._parameters:
@@ -193,7 +193,7 @@ class EnginesScreen(ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
     def action_load(self) -> None:
-        """Load the highlighted engine, even if the page is closed meanwhile."""
+        """Load the highlighted engine, even if the page is closed then."""
         availability = self._availability.get(self._here)
         if availability is None or self._is_loading:
             return

@@ -12,7 +12,6 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -20,7 +19,6 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from engine.backends.base import ModelConfig, ModelEngine
-from engine.config import keys
 from engine.core.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.core.i18n import tr
 from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
@@ -181,6 +179,8 @@ class OpenAIEngine(ModelEngine):
                 tr("The address of “{title}” is not a web address.", title=self.info.title),
                 tr("Write `base_url` in {table} like http://localhost:8000/v1.", table=table),
             )
+        from importlib.util import find_spec
+
         if find_spec("openai") is None:
             return _not_ready(
                 tr("The openai package is not installed."), tr("Run: pip install openai.")
@@ -287,6 +287,7 @@ class OpenAIEngine(ModelEngine):
 
     def _endpoint(self) -> Endpoint:
         from engine.backends.openai.failures import Endpoint
+        from engine.config import keys
 
         config = self.config
         return Endpoint(
@@ -300,6 +301,8 @@ class OpenAIEngine(ModelEngine):
         )
 
     def _key_availability(self) -> Availability:
+        from engine.config import keys
+
         variable = self.config.api_key_env
         try:
             found = keys.source(variable) if variable else None
@@ -335,6 +338,8 @@ class OpenAIEngine(ModelEngine):
         )
 
     def _key(self) -> str:
+        from engine.config import keys
+
         try:
             return keys.value(self.config.api_key_env) if self.config.api_key_env else ""
         except BalcaoError as error:

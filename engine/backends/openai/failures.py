@@ -85,7 +85,7 @@ class Failure:
 
     @property
     def quota(self) -> bool:
-        """Whether the account has no credit."""
+        """Whether the account is out of credit."""
         return self.status == HTTPStatus.PAYMENT_REQUIRED or self.code in _QUOTA_CODES
 
     @property
@@ -181,7 +181,7 @@ _QUOTE_WIDTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What an explanation names: the engine, its server, model and key, and its time limits."""
+    """The engine, server, model, key and time limits that an explanation names."""
 
     engine_id: str
     server: str
