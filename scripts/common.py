@@ -17,7 +17,7 @@ from engine.config.settings import load
 from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError
 from engine.core.i18n import tr
-from engine.core.signals import Terminals, not_ignored
+from engine.core.process import Terminals, not_ignored
 from engine.core.text import duration, one_line, printable
 from engine.core.types import Progress
 

@@ -171,14 +171,14 @@ class BalcaoApp(App[None]):
 
     def action_command_palette(self) -> None:
         """Open the palette."""
-        from tui.commands.palette import Palette, of_commands
+        from tui.screens.dialogs import Palette, of_commands
 
         if not isinstance(self.screen, Palette):
             self.push_screen(of_commands())
 
     def search_themes(self) -> None:
         """Open the palette of themes."""
-        from tui.commands.palette import of_themes
+        from tui.screens.dialogs import of_themes
 
         self.push_screen(of_themes())
 

@@ -23,10 +23,10 @@ from engine.catalogue.postgres import is_address
 from engine.chat.open import open_catalogue
 from engine.config import keys, paths, settings
 from engine.config.settings import Settings
-from engine.core import memory
 from engine.core.errors import BalcaoError, SettingsError
 from engine.core.files import free_space, nearest_parent
 from engine.core.i18n import tr, tr_n
+from engine.core.process import available_memory, total_memory
 
 _GIB = 2**30
 _MIN_FREE = 2 * _GIB
@@ -182,8 +182,8 @@ def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
     yield Finding("machine", "disk", value, trouble, remedy)
     size = tr(
         "{all:.1f} GB{available}",
-        all=memory.total() / _GIB,
-        available=tr(", {free:.1f} GB available", free=memory.available() / _GIB),
+        all=total_memory() / _GIB,
+        available=tr(", {free:.1f} GB available", free=available_memory() / _GIB),
     )
     yield Finding("machine", "memory", size)
     yield Finding("machine", "cores", str(os.cpu_count() or tr("unknown")))

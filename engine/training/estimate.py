@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine.core import memory
 from engine.core.errors import BalcaoError
+from engine.core.process import limit_memory, peak_memory, used_memory
 from engine.core.text import byte_count, duration
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, smaller_batch
@@ -207,11 +207,11 @@ def _measure_step(
     with numerics.autocast():
         # As trl's compute_loss does, but without metrics and without the other processes.
         found = trainer.model(**inputs, use_cache=False, fused_lm_head=True)
-    held = memory.used() or 0
+    held = used_memory() or 0
     (-found.log_probs.sum() / found.label_mask.sum().clamp(min=1)).backward()
     optimizer.step()
     optimizer.zero_grad()
-    peak = memory.peak()
+    peak = peak_memory()
     if numerics.on_gpu:
         torch.cuda.synchronize()
         held, peak = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
@@ -276,7 +276,7 @@ def _batches(trainer: Any, recipe: Recipe, processes: Processes) -> list[int]:  
 
 def _limit(numerics: Numerics, processes: Processes) -> int:
     if not numerics.on_gpu:
-        return memory.limit(processes.local_count)
+        return limit_memory(processes.local_count)
     import torch
 
     return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())

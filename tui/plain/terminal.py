@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TextIO
 
 from engine.core.i18n import tr
-from engine.core.signals import Terminals, not_ignored
+from engine.core.process import Terminals, not_ignored
 from engine.core.text import one_line, printable
 from tui.terminal import UTF8, set_charset, terminal_charset
 from tui.textual_patches.driver import EXIT_TIMEOUT

@@ -143,7 +143,7 @@ class ChatScreen(SolidBackground, Screen[None]):
         self._answering = self.run_worker(work)
 
     async def _answer(self, question: str) -> None:
-        from tui.widgets.drawing import draw_answer
+        from tui.widgets.turns import draw_answer
 
         session, title = self.session, self.session.titles[self.session.engine]
         events = session.ask(question)
@@ -161,8 +161,7 @@ class ChatScreen(SolidBackground, Screen[None]):
 
     async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
         """Draw one more answer to a turn; if no text arrives, the answer before and the reason."""
-        from tui.widgets.drawing import draw_answer
-        from tui.widgets.turns import answer_title
+        from tui.widgets.turns import answer_title, draw_answer
 
         session, number = self.session, len(turn.answers) + 1
         events, problem = session.ask_again(turn, engine_id), ""

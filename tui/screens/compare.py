@@ -24,8 +24,7 @@ from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Decision, Found, Turn
 from tui.textual_patches.widgets import FittingFooter
-from tui.widgets.drawing import draw
-from tui.widgets.turns import AnswerView, toggle_marks
+from tui.widgets.turns import AnswerView, draw, toggle_marks
 
 _MIN_COLUMN = 38
 """Columns that a side-by-side answer needs."""

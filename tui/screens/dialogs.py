@@ -1,15 +1,19 @@
-"""Dialogs over any screen: an input, a choice, and the help page."""
+"""Dialogs over any screen: an input, a choice, the help page and the command palette."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
+from rich.align import Align
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.command import CommandList, CommandPalette
 from textual.containers import Grid, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.theme import ThemeProvider
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -133,3 +137,36 @@ class HelpScreen(ModalScreen[None]):
     def _keys(self) -> list[tuple[str, str]]:
         lines = [(keys.pressed(name, self._user_keys), does) for name, does in keys.DOES.items()]
         return [*(line for line in lines if line[0]), (keys.PALETTE, tr("every command, by name"))]
+
+
+_PALETTE_ID = "--command-palette"
+"""The id by which Textual recognises an open palette."""
+_NO_MATCH_DELAY = 0.5
+"""Seconds to wait for a first match."""
+
+
+class Palette(CommandPalette):
+    """Translates the one text that Textual does not take as a parameter."""
+
+    def _start_no_matches_countdown(self, search_value: str) -> None:
+        self._stop_no_matches_countdown()
+
+        def show() -> None:
+            self._list_visible = bool(search_value)
+            if search_value:
+                message = Align.center(Text(tr("Nothing fits."), style="not bold"))
+                self.query_one(CommandList).add_option(
+                    Option(message, disabled=True, id=self._NO_MATCHES)
+                )
+
+        self._no_matches_timer = self.set_timer(_NO_MATCH_DELAY, show)
+
+
+def of_commands() -> Palette:
+    """Return the palette of all commands."""
+    return Palette(id=_PALETTE_ID, placeholder=tr("Search for commands…"))
+
+
+def of_themes() -> Palette:
+    """Return the palette of themes, which sets the selected one."""
+    return Palette([ThemeProvider], id=_PALETTE_ID, placeholder=tr("Search for themes…"))

@@ -22,7 +22,7 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Paste
 
-from engine.core.signals import Terminals, not_ignored
+from engine.core.process import Terminals, not_ignored
 from tui.textual_patches.typeahead import as_terminal_input
 
 EXIT_TIMEOUT = 10

@@ -44,9 +44,9 @@ from engine.backends.llama.messages import (
     length_of,
 )
 from engine.backends.llama.weights import ModelFiles
-from engine.core import memory
 from engine.core.errors import EngineFailed, EngineUnavailable, why
 from engine.core.i18n import spoken, tr
+from engine.core.process import used_memory
 from engine.core.text import one_line
 from engine.core.types import Chunk, Progress, Tokens
 
@@ -286,7 +286,7 @@ class LlamaHost:
         """Return the worker's resident bytes, or None without a worker."""
         if self._worker is None or not self._worker.alive:
             return None
-        return memory.used(self._worker.pid)
+        return used_memory(self._worker.pid)
 
     def is_loaded(self, adapter: Path | None = None) -> bool:
         """Check whether the model is loaded, with `adapter` if one is named."""

@@ -17,9 +17,9 @@ from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from engine.backends.llama.messages import Open, Quantization
 from engine.backends.llama.tokens import read_tokenizer, wrong_tokenizer_remedy
 from engine.backends.llama.weights import FP32_UP_TO, resolve_quantization, threads, unusable_model
-from engine.core import memory
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
+from engine.core.process import available_memory
 
 _SIZE = {"nf4": 0.4, "int8": 0.7, "none": 1.0}
 """Memory of a loaded model as a share of its 16-bit weights; embeddings are never quantized."""
@@ -118,7 +118,7 @@ def explain_out_of_memory(message: str) -> Iterator[None]:
 
 def check_memory(needed: float, *, on_gpu: bool) -> None:
     """Raise EngineUnavailable if `needed` bytes are not free: swapping would stall the machine."""
-    free = torch.cuda.mem_get_info()[0] if on_gpu else memory.available()
+    free = torch.cuda.mem_get_info()[0] if on_gpu else available_memory()
     if needed > free:
         raise EngineUnavailable(
             tr(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core import memory
+from engine.core import process
 from engine.core.errors import BalcaoError
 from engine.training.failures import StepOutOfMemory, explain_errors
 from engine.training.recipe import Recipe, learns_the_same, smaller_batch
@@ -135,9 +135,9 @@ def test_what_the_groups_leave(
     prefix: str,
 ) -> None:
     (tmp_path / "own").write_text(own, encoding="ascii")
-    monkeypatch.setattr(memory, "_OWN", tmp_path / "own")
-    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
-    assert list(memory._left_in_groups()) == []
+    monkeypatch.setattr(process, "_OWN", tmp_path / "own")
+    monkeypatch.setattr(process, "_GROUPS", tmp_path)
+    assert list(process._left_in_groups()) == []
     for name, most in (("box", "1000"), ("box/run", "5000")):
         group = tmp_path / root / name
         group.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def test_what_the_groups_leave(
         (group / used).write_text("800\n", encoding="ascii")
         stat = f"shmem 90\n{prefix}inactive_file 70\n{prefix}active_file 30\n"
         (group / "memory.stat").write_text(stat, encoding="ascii")
-    assert list(memory._left_in_groups()) == [4300, 300]
+    assert list(process._left_in_groups()) == [4300, 300]
 
 
 def test_a_run_that_was_killed_may_have_been_so_for_want_of_memory(

@@ -1,8 +1,11 @@
-"""Measure the memory of this machine, and of this process and its container."""
+"""This process: its memory, its memory limit, its signals and its terminals."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _Names = tuple[str, str, tuple[str, str]]
@@ -16,21 +19,21 @@ _OLD = (
 """A control group's files: its limit, its use, and the fields of `memory.stat` that are caches."""
 
 
-def total() -> int:
+def total_memory() -> int:
     """Return the machine's memory in bytes."""
     import psutil
 
     return int(psutil.virtual_memory().total)
 
 
-def available() -> int:
+def available_memory() -> int:
     """Return the bytes that programs can still take without swapping."""
     import psutil
 
     return int(psutil.virtual_memory().available)
 
 
-def used(process: int | None = None) -> int | None:
+def used_memory(process: int | None = None) -> int | None:
     """Return the resident bytes of a process, by default this one; None if it has ended."""
     import psutil
 
@@ -40,7 +43,7 @@ def used(process: int | None = None) -> int | None:
         return None
 
 
-def peak() -> int:
+def peak_memory() -> int:
     """Return the most bytes that this process has had resident; 0 on systems other than Linux."""
     # Not getrusage: its figure includes the parent's memory from before the exec.
     try:
@@ -50,13 +53,13 @@ def peak() -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def limit(processes: int = 1) -> int:
+def limit_memory(processes: int = 1) -> int:
     """Return the bytes that this process may use, if `processes` share what is free equally."""
     import psutil
 
-    free = available() + int(psutil.swap_memory().free)
+    free = available_memory() + int(psutil.swap_memory().free)
     left = [free // processes, *(room // processes for room in _left_in_groups())]
-    return (used() or 0) + min([*left, *_left_of_addresses()])
+    return (used_memory() or 0) + min([*left, *_left_of_addresses()])
 
 
 def _left_of_addresses() -> Iterator[int]:
@@ -107,3 +110,27 @@ def _left_of(group: Path, names: _Names) -> int | None:
 
 def _number(file: Path) -> int:
     return int(file.read_text(encoding="ascii"))
+
+
+def not_ignored(names: Iterable[str]) -> list[int]:
+    """Return the numbers of the signals that this system has and that nobody has set to ignored.
+
+    `nohup` ignores SIGHUP and a shell's `&` ignores SIGINT: neither may be handled after all.
+    """
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+class Terminals:
+    """The standard streams that are terminals, noted early: a closed one no longer says it is."""
+
+    def __init__(self) -> None:
+        streams = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
+        self._handles = [one.fileno() for one in streams if one and one.isatty()]
+
+    def detach(self) -> None:
+        """Point them to the null device: writing to a terminal that is gone fails."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for handle in self._handles:
+            os.dup2(nowhere, handle)
+        os.close(nowhere)
