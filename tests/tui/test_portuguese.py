@@ -93,7 +93,9 @@ def test_the_plain_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> No
     assert "catalogue: Catálogo, pronto, responde agora" in lines
     assert any(line.startswith("base: Llama base, não está pronto: Os pesos de") for line in lines)
     assert "OpenAI responde. Os modelos veem o registro." in lines
-    assert any("precisa de uma chave, e OPENAI_API_KEY não está definida" in one for one in lines)
+    assert any(
+        "precisa de uma chave de API, mas OPENAI_API_KEY não está definida" in one for one in lines
+    )
     assert lines[-1] == "Isso não é um número de 1 a 1."
 
 
