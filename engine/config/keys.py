@@ -47,6 +47,12 @@ class _KeysFile:
     keys: dict[str, str] = field(default_factory=dict, repr=False)
     in_keyring: tuple[str, ...] = ()
 
+    def without(self, name: str) -> _KeysFile:
+        return _KeysFile(
+            {other: key for other, key in self.keys.items() if other != name},
+            tuple(other for other in self.in_keyring if other != name),
+        )
+
 
 def source(name: str) -> Source | None:
     """Return where the key of that name is stored, without opening the keyring.
@@ -99,13 +105,13 @@ def store(name: str, key: str, *, in_file: bool = False) -> Source:
         raise UsageError(tr("Invalid API key: empty, or contains invalid characters."))
     found = _read()
     if not in_file and _put_into_keyring(name, key):
-        left = {other: text for other, text in found.keys.items() if other != name}
-        _write(_KeysFile(left, tuple(dict.fromkeys((*found.in_keyring, name)))))
+        left = found.without(name)
+        _write(_KeysFile(left.keys, (*left.in_keyring, name)))
         return Source.KEYRING
     if name in found.in_keyring:
         _delete_from_keyring(name)
-    others = tuple(other for other in found.in_keyring if other != name)
-    _write(_KeysFile(found.keys | {name: key}, others))
+    left = found.without(name)
+    _write(_KeysFile(left.keys | {name: key}, left.in_keyring))
     return Source.FILE
 
 
@@ -117,8 +123,7 @@ def remove(name: str) -> bool:
         return False
     if name in found.in_keyring:
         _delete_from_keyring(name)
-    left = {other: text for other, text in found.keys.items() if other != name}
-    _write(_KeysFile(left, tuple(other for other in found.in_keyring if other != name)))
+    _write(found.without(name))
     return True
 
 

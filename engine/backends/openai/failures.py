@@ -194,184 +194,134 @@ class Endpoint:
 
 def explain(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
     """Return the message and the remedy for the user."""
+    values = _values(failure, endpoint)
     if failure.too_long:
         return (
-            tr(
-                "The conversation is too long for “{model}”{quoted}.",
-                model=endpoint.model,
-                quoted=_quoted(failure),
-            ),
+            tr("The conversation is too long for “{model}”{quoted}.", **values),
             tr("Start a new conversation, or lower the engine's `max_tokens`."),
         )
     if failure.quota:
         return (
-            tr(
-                "The account at {server} has no credit left{quoted}.",
-                server=endpoint.server,
-                quoted=_quoted(failure),
-            ),
+            tr("The account at {server} has no credit left{quoted}.", **values),
             tr("Add credit, raise the account's limit, or switch to another engine."),
         )
     if failure.kind is not FailureKind.REFUSED:
-        return _explain_kind(failure, endpoint)
+        return _explain_kind(failure.kind, values)
     if failure.status == HTTPStatus.UNAUTHORIZED:
-        # Without the server's message: some repeat a part of the key.
-        return _explain_key(endpoint)
-    return _explain_status(failure, endpoint)
+        return _explain_key(endpoint, values)
+    return _explain_status(failure, endpoint, values)
 
 
-def _explain_kind(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
-    server, quoted = endpoint.server, _quoted(failure)
+def _values(failure: Failure, endpoint: Endpoint) -> dict[str, object]:
+    words = one_line(failure.words, _QUOTE_WIDTH).rstrip(".")
+    return {
+        "server": endpoint.server,
+        "model": endpoint.model,
+        "engine_id": endpoint.engine_id,
+        "key_env": endpoint.key_env,
+        "connect_timeout": endpoint.connect_timeout,
+        "stall_timeout": endpoint.stall_timeout,
+        "status": failure.status,
+        "quoted": f": “{words}”" if words else "",
+    }
+
+
+def _explain_kind(kind: FailureKind, values: dict[str, object]) -> tuple[str, str]:
     again = tr("Ask again. The text so far is saved.")
     return {
         FailureKind.UNREACHABLE: (
-            tr("Cannot reach {server}{quoted}.", server=server, quoted=quoted),
+            tr("Cannot reach {server}{quoted}.", **values),
             tr("Check the network, the server, and the engine's `base_url`."),
         ),
         FailureKind.CONNECT_TIMEOUT: (
             tr(
                 "{server} did not accept a connection within {connect_timeout:g} seconds.",
-                server=server,
-                connect_timeout=endpoint.connect_timeout,
+                **values,
             ),
             tr("Check the network and `base_url`, or raise the engine's `connect_timeout`."),
         ),
         FailureKind.HUNG_UP: (
-            tr(
-                "{server} closed the connection without an answer{quoted}.",
-                server=server,
-                quoted=quoted,
-            ),
+            tr("{server} closed the connection without an answer{quoted}.", **values),
             tr("Ask again."),
         ),
         FailureKind.SILENT: (
-            tr(
-                "{server} sent nothing for {stall_timeout:g} seconds.",
-                server=server,
-                stall_timeout=endpoint.stall_timeout,
-            ),
+            tr("{server} sent nothing for {stall_timeout:g} seconds.", **values),
             tr("Ask again. For a slow server, raise the engine's `stall_timeout`."),
         ),
         FailureKind.NOT_A_STREAM: (
-            tr(
-                "{server} did not answer with a stream of events{quoted}.",
-                server=server,
-                quoted=quoted,
-            ),
+            tr("{server} did not answer with a stream of events{quoted}.", **values),
             tr("Check `base_url` (most end in /v1), and whether the network needs a log-in."),
         ),
         FailureKind.ERROR_EVENT: (
-            tr("{server} ended the answer with an error{quoted}.", server=server, quoted=quoted),
+            tr("{server} ended the answer with an error{quoted}.", **values),
             again,
         ),
         FailureKind.CUT: (
-            tr("The connection to {server} broke before the end of the answer.", server=server),
+            tr("The connection to {server} broke before the end of the answer.", **values),
             again,
         ),
-        FailureKind.GARBLED: (
-            tr("{server} sent an invalid event.", server=server),
-            again,
-        ),
+        FailureKind.GARBLED: (tr("{server} sent an invalid event.", **values), again),
         FailureKind.FILTERED: (
-            tr("The content filter of {server} ended the answer.", server=server),
+            tr("The content filter of {server} ended the answer.", **values),
             tr("Rephrase the question, or switch to another engine."),
         ),
         FailureKind.WANTED_TOOL: (
-            tr("“{model}” called a tool, which this program does not offer.", model=endpoint.model),
+            tr("“{model}” called a tool, which this program does not offer.", **values),
             tr("Choose a model that answers in text."),
         ),
-    }[failure.kind]
+    }[kind]
 
 
-def _explain_status(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
-    server, model, quoted = endpoint.server, endpoint.model, _quoted(failure)
+def _explain_status(
+    failure: Failure, endpoint: Endpoint, values: dict[str, object]
+) -> tuple[str, str]:
     match failure.status:
         case HTTPStatus.FORBIDDEN:
             return (
-                tr(
-                    "{server} does not let this account use “{model}”{quoted}.",
-                    server=server,
-                    model=model,
-                    quoted=quoted,
-                ),
+                tr("{server} does not let this account use “{model}”{quoted}.", **values),
                 tr("Check the account's permissions and region, or switch to another engine."),
             )
         case HTTPStatus.TOO_MANY_REQUESTS:
-            wait = (
-                tr(", which asks to wait {retry_after:g} s", retry_after=failure.retry_after)
-                if failure.retry_after
-                else ""
-            )
-            return tr(
-                "Too many requests to {server}{wait}{quoted}.",
-                server=server,
-                wait=wait,
-                quoted=quoted,
-            ), tr("Wait a moment, then ask again.")
-        case status if _names_model(failure, model):
+            after = failure.retry_after
+            wait = tr(", which asks to wait {retry_after:g} s", retry_after=after) if after else ""
             return (
-                tr(
-                    "{server} does not serve a model “{model}”{quoted}.",
-                    server=server,
-                    model=model,
-                    quoted=quoted,
-                ),
-                tr(
-                    "Set `model` in [engines.{engine_id}] to a model that it serves.",
-                    engine_id=endpoint.engine_id,
-                ),
+                tr("Too many requests to {server}{wait}{quoted}.", wait=wait, **values),
+                tr("Wait a moment, then ask again."),
+            )
+        case status if _names_model(failure, endpoint.model):
+            return (
+                tr("{server} does not serve a model “{model}”{quoted}.", **values),
+                tr("Set `model` in [engines.{engine_id}] to a model that it serves.", **values),
             )
         case HTTPStatus.NOT_FOUND:
             return (
-                tr(
-                    "{server} does not offer chat completions at this address{quoted}.",
-                    server=server,
-                    quoted=quoted,
-                ),
+                tr("{server} does not offer chat completions at this address{quoted}.", **values),
                 tr("Check the engine's `base_url`: most end in /v1."),
             )
         case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return tr(
-                "{server} failed (status {status}){quoted}.",
-                server=server,
-                status=status,
-                quoted=quoted,
-            ), tr("Ask again later.")
+            return (
+                tr("{server} failed (status {status}){quoted}.", **values),
+                tr("Ask again later."),
+            )
         case status:
             return (
-                tr(
-                    "{server} refused the request (status {status}){quoted}.",
-                    server=server,
-                    status=status,
-                    quoted=quoted,
-                ),
-                tr("Check the settings in [engines.{engine_id}].", engine_id=endpoint.engine_id),
+                tr("{server} refused the request (status {status}){quoted}.", **values),
+                tr("Check the settings in [engines.{engine_id}].", **values),
             )
 
 
-def _explain_key(endpoint: Endpoint) -> tuple[str, str]:
+def _explain_key(endpoint: Endpoint, values: dict[str, object]) -> tuple[str, str]:
+    # Without the server's message: some repeat a part of the key.
     if not endpoint.key_env:
         return (
-            tr("{server} needs an API key.", server=endpoint.server),
-            tr(
-                "Set `api_key_env` in [engines.{engine_id}] to the key's name.",
-                engine_id=endpoint.engine_id,
-            ),
+            tr("{server} needs an API key.", **values),
+            tr("Set `api_key_env` in [engines.{engine_id}] to the key's name.", **values),
         )
-    if endpoint.has_key:
-        told = tr(
-            "{server} rejected the API key in {key_env}.",
-            server=endpoint.server,
-            key_env=endpoint.key_env,
-        )
-    else:
-        told = tr(
-            "{server} needs an API key, but {key_env} is not set.",
-            server=endpoint.server,
-            key_env=endpoint.key_env,
-        )
-    return told, tr(
-        "Set {key_env} to a valid key and start the program again.", key_env=endpoint.key_env
+    return (
+        tr("{server} rejected the API key in {key_env}.", **values)
+        if endpoint.has_key
+        else tr("{server} needs an API key, but {key_env} is not set.", **values),
+        tr("Set {key_env} to a valid key and start the program again.", **values),
     )
 
 
@@ -379,8 +329,3 @@ def _names_model(failure: Failure, model: str) -> bool:
     if failure.code in {"model_not_found", "DeploymentNotFound"}:
         return True
     return any(f"{mark}{model}{mark}" in failure.words for mark in "'`\"")
-
-
-def _quoted(failure: Failure) -> str:
-    words = one_line(failure.words, _QUOTE_WIDTH).rstrip(".")
-    return f": “{words}”" if words else ""
