@@ -61,14 +61,17 @@ def shutdown_notice(model: str, today: date) -> str:
     day = _SHUT_DOWN[base]
     tuned = tr(", and with it this fine-tuned model") if model.startswith("ft:") else ""
     if day is None:
-        return tr("OpenAI is said to have shut down {base} already{tuned}.", base=base, tuned=tuned)
+        return tr("OpenAI has reportedly shut down {base}{tuned}.", base=base, tuned=tuned)
     if today >= day:
         return tr(
-            "OpenAI was to shut down {base} on {day}{tuned}.", base=base, day=day, tuned=tuned
+            "OpenAI planned to shut down {base} on {day}{tuned}.", base=base, day=day, tuned=tuned
         )
     if today >= day - _WARN_AHEAD:
         return tr(
-            "OpenAI is said to shut down {base} on {day}{tuned}.", base=base, day=day, tuned=tuned
+            "OpenAI will reportedly shut down {base} on {day}{tuned}.",
+            base=base,
+            day=day,
+            tuned=tuned,
         )
     return ""
 
@@ -77,12 +80,13 @@ def tuning_notice(today: date) -> str:
     """Return a sentence about the end of fine-tuning at OpenAI."""
     if today > LAST_JOBS:
         return tr(
-            "OpenAI is said to take no fine-tuning jobs since {last_jobs}.", last_jobs=LAST_JOBS
+            "OpenAI has reportedly not accepted fine-tuning jobs since {last_jobs}.",
+            last_jobs=LAST_JOBS,
         )
     return tr(
-        "OpenAI is closing self-serve fine-tuning: organisations new to it are said to be "
-        "shut out since 2026-05-07, those without a tuned model in use since 2026-07-02, and "
-        "everybody after {last_jobs}.",
+        "OpenAI is closing self-serve fine-tuning: reportedly since 2026-05-07 "
+        "to new organisations, since 2026-07-02 to those without a tuned model "
+        "in use, and after {last_jobs} to all.",
         last_jobs=LAST_JOBS,
     )
 
