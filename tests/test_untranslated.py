@@ -43,7 +43,7 @@ _DATA = {
     "standard input", "archive cut or broken", "repeated uid", "line too long", "wrong type",
     "field missing", "no uid", "no title and no description",  # in a catalogue's manifest
     "llama.cpp model", "llama.cpp adapter",  # in that of a copy
-    "Base Llama", "LoRA Llama",  # translated by `settings.shown_title`
+    "Base Llama", "LoRA Llama",  # translated by `EngineConfig.shown_title`
     "# Engines that the program has added. settings.toml goes over this file: change them there.\n",
     "# Keys, written by `balcao keys set`. Only its owner may read this file.\n",
     "pip install balcao", "balcao models pull ", "pip install 'balcao[",  # commands

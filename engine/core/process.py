@@ -53,7 +53,7 @@ def peak_memory() -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def limit_memory(processes: int = 1) -> int:
+def memory_limit(processes: int = 1) -> int:
     """Return the bytes that this process may use, if `processes` share what is free equally."""
     import psutil
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.core.errors import BalcaoError
-from engine.core.process import limit_memory, peak_memory, used_memory
+from engine.core.process import memory_limit, peak_memory, used_memory
 from engine.core.text import byte_count, duration
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, smaller_batch
@@ -276,7 +276,7 @@ def _batches(trainer: Any, recipe: Recipe, processes: Processes) -> list[int]:  
 
 def _limit(numerics: Numerics, processes: Processes) -> int:
     if not numerics.on_gpu:
-        return limit_memory(processes.local_count)
+        return memory_limit(processes.local_count)
     import torch
 
     return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved())

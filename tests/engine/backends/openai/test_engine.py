@@ -196,7 +196,7 @@ def test_base_of_a_model(model: str, base: str) -> None:
         ("gpt-4o-mini", date(2026, 7, 15), "reportedly shut down gpt-4o-mini on 2027-01-14."),
         ("ft:gpt-4.1-mini-2025-04-14:s::a", date(2026, 11, 23), "with it this fine-tuned model."),
         ("gpt-4.1", date(2027, 1, 14), "planned to shut down gpt-4.1 on 2027-01-14."),
-        ("gpt-4.1-nano", date(2026, 11, 23), "already"),
+        ("gpt-4.1-nano", date(2026, 11, 23), "has reportedly shut down"),
         ("gpt-4o-audio-preview", date(2026, 11, 23), ""),
         ("gpt-9", date(2026, 11, 23), ""),
     ],
