@@ -29,8 +29,8 @@ _NO_PART_OF_IT = {
     "scripts/": "commands with a terminal of their own (but see _THE_CHATS)",
 }
 _SEEN_IN_F10 = {
-    *(ROOT / "engine/training").glob("run_*.py"),
-    ROOT / "engine/training/failures.py",  # why a run has failed
+    ROOT / "engine/training/failures.py",
+    *(ROOT / "engine/training/runs" / f"{name}.py" for name in ("display", "status", "view")),
 }
 _THE_CHATS = {
     ROOT / "scripts" / f"{name}.py"
@@ -48,6 +48,7 @@ _DATA = {
     "# Keys, written by `balcao keys set`. Only its owner may read this file.\n",
     "pip install balcao", "balcao models pull ", "pip install 'balcao[",  # commands
     "pip install 'balcao[serve]'",
+    "--no-cache-dir llama-cpp-python", "torch transformers peft",  # packages, after `pip install`
     "every conversation, the latest first", "the conversations that have these words",  # --help
     *(what for _, what in cli.COMMANDS.values()),  # --help
     "copy for ",  # a kind, in `balcao models`

@@ -118,7 +118,6 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _ROWS, _COLUMNS = 4, 2
 _LABEL_WIDTH = 8
 _MIN_WIDTH = 8
-_SCALE_NOTE = "log scale"
 _LOG_RATIO = 50
 """Highest over lowest value: from here on a linear scale would flatten half of the curve."""
 
@@ -146,7 +145,8 @@ def curve(points: Sequence[tuple[float, float]], width: int, height: int) -> lis
     ]
     first, last = f"{points[0][0]:,g}", f"{points[-1][0]:,g}"
     room = max(across - len(first) - len(last), 0)
-    scale = _SCALE_NOTE if logarithmic and room > len(_SCALE_NOTE) else ""
+    note = tr("log scale")
+    scale = note if logarithmic and room > len(note) else ""
     return [*lines, f"{'':{_LABEL_WIDTH}}{first}{scale:^{room}}{last}"]
 
 
