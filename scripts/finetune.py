@@ -28,7 +28,6 @@ from engine.training.openai.job import (
 )
 from engine.training.openai.plan import JobPlan, plan_job
 from engine.training.openai.tune import (
-    JobReporter,
     JobRunner,
     default_provider,
     open_client,
@@ -189,8 +188,11 @@ def _confirm(plan: JobPlan, client: FineTuningClient, *, yes: bool) -> bool:
 
 def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval: float) -> int:
     with ProgressLine(sys.stderr) as line:
-        report = JobReporter(line.show, lambda text: line.print_above(one_line(text)))
-        runner = JobRunner(folder, record, client, report, interval)
+
+        def print_line(text: str) -> None:
+            line.print_above(one_line(text))
+
+        runner = JobRunner(folder, record, client, line.show, print_line, interval)
         try:
             record = asyncio.run(_closing(client, runner.run))
         except KeyboardInterrupt:
@@ -205,7 +207,7 @@ def _cancel(folder: Path, record: JobRecord | None, provider: OpenAIConfig, inte
     if record is None:
         raise UsageError(f"{folder} has no job to cancel.")
     client = open_client(record.settings, provider, interval)
-    runner = JobRunner(folder, record, client, JobReporter(lambda _: None, say), interval)
+    runner = JobRunner(folder, record, client, lambda _: None, say, interval)
     record = asyncio.run(_closing(client, runner.cancel))
     if record.status != "cancelled":
         raise BalcaoError(f"Cannot cancel the job: it has {one_line(record.status)} already.")

@@ -159,6 +159,11 @@ class ModelConfig(EngineConfig, frozen=True, forbid_unknown_fields=True):
     system_prompt: str = ""
     """Empty for the program's own, which training uses."""
 
+    def sampling(self) -> dict[str, Any]:
+        """Return the values that a request takes over."""
+        names = ("max_tokens", "temperature", "top_p")
+        return {name: getattr(self, name) for name in names}
+
     def parameters(self) -> tuple[Parameter, ...]:
         """Return the sampling parameters and the system prompt."""
         from engine.config.parameters import sampling_parameters
@@ -189,25 +194,14 @@ class ModelEngine(Engine):
 
     def with_parameters(self, request: Request) -> Request:
         """Return the request with this engine's parameters."""
-        config = self.config
-        return replace(
-            request,
-            max_tokens=config.max_tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-        )
+        return replace(request, **self.config.sampling())
 
     def parameter_details(self) -> list[tuple[str, str]]:
         """Return the rows of the engine's page about its parameters."""
         config = self.config
-        drawn = tr(
-            "temperature {temperature:g}, top-p {top_p:g}",
-            temperature=config.temperature,
-            top_p=config.top_p,
-        )
-        limits = tr(
-            "{drawn}, at most {max_tokens:,} tokens", drawn=drawn, max_tokens=config.max_tokens
-        )
+        values = config.sampling()
+        drawn = tr("temperature {temperature:g}, top-p {top_p:g}", **values)
+        limits = tr("{drawn}, at most {max_tokens:,} tokens", drawn=drawn, **values)
         prompt = config.system_prompt or tr("the program's own, as in training")
         return [(tr("answers with"), limits), (tr("system prompt"), prompt)]
 

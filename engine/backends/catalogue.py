@@ -20,59 +20,23 @@ _STEM = 5
 
 # Question words, with the beginnings of words in a sentence that answers. Without accents, and in
 # both languages: a record may be in another language than the question.
-_AUTHOR = ("by", "autho", "writt", "illus", "direc", "sung", "escri", "autor", "ilust", "por")
-_AGE = ("ages", "age", "aged", "years", "month", "anos", "idade", "meses")
-_MEASURE: tuple[str, ...] = (
-    "inch",
-    "inche",
-    "cm",
-    "mm",
-    "size",
-    "metre",
-    "meter",
-    "feet",
-    "tall",
-    "wide",
-    "long",
-)
-_MEASURE += ("tamanh", "altura", "largu", "metro", "litre", "litro")
-_PAGES = ("page", "pages", "pagin")
-_TIME = ("year", "publi", "first", "since", "centu", "desde", "secul")
-_MATERIAL: tuple[str, ...] = (
-    "cotto",
-    "wool",
-    "steel",
-    "wood",
-    "woode",
-    "plast",
-    "leath",
-    "made",
-    "algod",
-)
-_MATERIAL += ("madei", "aco", "couro", "vidro", "glass", "linen")
-_ASKED_FOR: dict[str, tuple[str, ...]] = {
-    "who": _AUTHOR,
-    "quem": _AUTHOR,
-    "wrote": _AUTHOR,
-    "escreveu": _AUTHOR,
-    "author": _AUTHOR,
-    "autor": _AUTHOR,
-    "autora": _AUTHOR,
-    "old": _AGE,
-    "age": _AGE,
-    "idade": _AGE,
-    "big": _MEASURE,
-    "large": _MEASURE,
-    "size": _MEASURE,
-    "tamanho": _MEASURE,
-    "heavy": ("kg", "gram", "grams", "poun", "pound", "ounce", "weigh"),
-    "pages": _PAGES,
-    "paginas": _PAGES,
-    "when": _TIME,
-    "quando": _TIME,
-    "material": _MATERIAL,
-    "made": _MATERIAL,
+_TOPICS = {
+    "who quem wrote escreveu author autor autora": (
+        "by autho writt illus direc sung escri autor ilust por"
+    ),
+    "old age idade": "ages age aged years month anos idade meses",
+    "big large size tamanho": (
+        "inch inche cm mm size metre meter feet tall wide long"
+        " tamanh altura largu metro litre litro"
+    ),
+    "heavy": "kg gram grams poun pound ounce weigh",
+    "pages paginas": "page pages pagin",
+    "when quando": "year publi first since centu desde secul",
+    "material made": (
+        "cotto wool steel wood woode plast leath made algod madei aco couro vidro glass linen"
+    ),
 }
+_ASKED_FOR = {word: stems.split() for words, stems in _TOPICS.items() for word in words.split()}
 
 
 def _folded(word: str) -> str:

@@ -14,7 +14,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -81,29 +81,26 @@ def hub_errors(request: HubRequest) -> Iterator[None]:
 
 def gated(request: HubRequest, *, by_hand: bool = False) -> BalcaoError:
     """Return the error for a gated model; `by_hand`: its makers review each request."""
-    open_models = tr(
-        "Open models need none of this: {models}.", models=tr(" or ").join(OPEN_MODELS)
-    )
+    models = tr(" or ").join(OPEN_MODELS)
+    open_models = tr("Open models need none of this: {models}.", models=models)
+    values = {**asdict(request), "token": TOKEN, "open_models": open_models}
     if request.has_token:
         wait = tr(" Its makers review each request, which can take days.") if by_hand else ""
         return BalcaoError(
-            tr("“{model}” is gated, and your token cannot read it.", model=request.model),
+            tr("“{model}” is gated, and your token cannot read it.", **values),
             tr(
                 "Accept its licence at {page} with the token's account, and let the token read "
                 "gated models.{wait} {open_models}",
-                page=request.page,
                 wait=wait,
-                open_models=open_models,
+                **values,
             ),
         )
     return BalcaoError(
-        tr("“{model}” is gated and needs a token.", model=request.model),
+        tr("“{model}” is gated and needs a token.", **values),
         tr(
             "Accept its licence at {page}, create a token with read access there, and store it: "
             "balcao keys set {token}. {open_models}",
-            page=request.page,
-            token=TOKEN,
-            open_models=open_models,
+            **values,
         ),
     )
 
@@ -128,12 +125,9 @@ def _explain(error: Exception, request: HubRequest) -> BalcaoError:
         case HfHubHTTPError():
             return _explain_refusal(error, request)
         case httpx2.HTTPError():
+            reason = f"{type(error).__name__}: {one_line(str(error), 120).rstrip('.')}"
             return BalcaoError(
-                tr(
-                    "Cannot reach the hub, or the connection was lost ({kind}: {error}).",
-                    kind=type(error).__name__,
-                    error=one_line(str(error), 120).rstrip("."),
-                ),
+                tr("Cannot reach the hub, or the connection was lost ({error}).", error=reason),
                 tr("Check the network, the proxy and HF_ENDPOINT. {resume}", resume=resume),
             )
         case OSError() if error.errno in _DISK_FULL:
@@ -148,38 +142,30 @@ def _explain(error: Exception, request: HubRequest) -> BalcaoError:
 
 
 def _explain_refusal(error: HfHubHTTPError, request: HubRequest) -> BalcaoError:
+    values = {**asdict(request), "token": TOKEN}
     status = error.response.status_code
     forbidden = status == HTTPStatus.FORBIDDEN and not isinstance(error, DisabledRepoError)
     if forbidden or isinstance(error, GatedRepoError):
         return gated(request)
     if isinstance(error, RevisionNotFoundError):
         return BalcaoError(
-            tr(
-                "Revision “{revision}” of “{model}” not found.",
-                revision=request.revision,
-                model=request.model,
-            ),
-            tr("Its branches and tags are listed at {page}.", page=request.page),
+            tr("Revision “{revision}” of “{model}” not found.", **values),
+            tr("Its branches and tags are listed at {page}.", **values),
         )
     if isinstance(error, RepositoryNotFoundError):
         private = tr("your token cannot read it") if request.has_token else tr("it is private")
         return BalcaoError(
-            tr(
-                "Model “{model}” not found on the hub, or {private}.",
-                model=request.model,
-                private=private,
-            ),
+            tr("Model “{model}” not found on the hub, or {private}.", private=private, **values),
             tr(
                 "Check its name at {page}. For a private model, store a token with read access: "
                 "balcao keys set {token}.",
-                page=request.page,
-                token=TOKEN,
+                **values,
             ),
         )
     if status == HTTPStatus.UNAUTHORIZED:
         return BalcaoError(
             tr("The hub rejected the token."),
-            tr("Create a new one and store it: balcao keys set {token}.", token=TOKEN),
+            tr("Create a new one and store it: balcao keys set {token}.", **values),
         )
     words = one_line(error.server_message or error.response.reason_phrase, 120).rstrip(".")
     return BalcaoError(
@@ -323,15 +309,11 @@ class _Download:
 
     def _check_space(self) -> None:
         missing = self._model.bytes - self._done
-        check_space(
-            self._hub.cache,
-            missing + _SPARE if missing else 0,
-            tr("the download"),
-            remedy=tr(
-                "Free some space (balcao models remove), or choose another folder with "
-                "HF_HUB_CACHE."
-            ),
+        remedy = tr(
+            "Free some space (balcao models remove), or choose another folder with HF_HUB_CACHE."
         )
+        needed = missing + _SPARE if missing else 0
+        check_space(self._hub.cache, needed, tr("the download"), remedy=remedy)
 
     def _fetch(self, file: RemoteFile) -> None:
         resumable = _RESUMABLE <= file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE

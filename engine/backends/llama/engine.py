@@ -145,9 +145,7 @@ class LlamaEngine(ModelEngine):
             "adapter_manifest": _manifest(config.adapter),
             "quantization": config.quantization,
             "context": config.context,
-            "max_tokens": config.max_tokens,
-            "temperature": config.temperature,
-            "top_p": config.top_p,
+            **config.sampling(),
             "system_prompt": config.system_prompt,
         }
 

@@ -40,26 +40,28 @@ _LIMITS = httpx2.Limits(max_keepalive_connections=0)
 event loop), and a handshake is short compared with an answer."""
 
 
-def make_client(
-    server: str, base_url: str | None, key: str, *, connect: float, stall: float
-) -> AsyncOpenAI:
-    """Make a client; `server` is its name for errors, `connect` and `stall` are seconds.
+def make_client(endpoint: Endpoint, key: str) -> AsyncOpenAI:
+    """Make a client. Raises EngineUnavailable.
 
     The package's own retries are off: they would also repeat requests that cannot succeed, as with
-    an empty account, and those that must not run twice. Raises EngineUnavailable.
+    an empty account, and those that must not run twice.
     """
-    timeout = httpx2.Timeout(stall, connect=connect)
+    timeout = httpx2.Timeout(endpoint.stall_timeout, connect=endpoint.connect_timeout)
     try:
         # An HTTP client made by the package closes itself in `__del__`, which logs an error on
         # the terminal if its own `__init__` failed, as with an invalid proxy.
         http = openai.DefaultAsyncHttpx2Client(timeout=timeout, limits=_LIMITS)
         return AsyncOpenAI(
-            api_key=key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
+            api_key=key,
+            base_url=endpoint.base_url,
+            timeout=timeout,
+            max_retries=0,
+            http_client=http,
         )
     except (httpx2.InvalidURL, ValueError, ImportError, OSError):
         # An invalid address or proxy, SOCKS without its package, missing certificates.
         raise EngineUnavailable(
-            tr("Cannot set up a connection to {server}.", server=server),
+            tr("Cannot set up a connection to {server}.", server=endpoint.server),
             tr("Check the engine's `base_url`, and the environment's proxy and certificates."),
         ) from None
 
@@ -206,27 +208,13 @@ _EXCERPT_BYTES = 64 * 1024
 """Read of a body that is not a stream, to find an error message in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds to connect, seconds without data, and the number of retries."""
-
-    connect: float
-    stall: float
-    retries: int
-
-
 class OpenAIClient:
     """A client that remembers which fields its server refuses. Use it on one event loop."""
 
-    def __init__(
-        self, endpoint: Endpoint, base_url: str | None, key: str, timeouts: Timeouts
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, key: str) -> None:
         self._endpoint = endpoint
-        self._timeouts = timeouts
-        self._fields = RequestFields(new_limit=base_url is None)
-        self._client = make_client(
-            endpoint.server, base_url, key, connect=timeouts.connect, stall=timeouts.stall
-        )
+        self._fields = RequestFields(new_limit=endpoint.base_url is None)
+        self._client = make_client(endpoint, key)
 
     async def close(self) -> None:
         """Close the client and its open streams."""
@@ -256,14 +244,14 @@ class OpenAIClient:
         return tuple(name for name, still in taken.items() if not still)
 
     async def _open(self, request: Request) -> AsyncStream[ChatCompletionChunk]:
-        fields, tried, patience = self._fields, 0, self._timeouts.stall
+        fields, tried, patience = self._fields, 0, self._endpoint.stall_timeout
         while True:
             try:
                 stream = await self._ask(request, fields)
             except openai.APIError as error:
                 failure = to_failure(error)
                 left = fields.without(failure)
-                retries = self._timeouts.retries
+                retries = self._endpoint.max_retries
                 wait = 0.0 if left else retry_delay(failure, tried, retries, patience)
                 if wait is None:
                     raise
@@ -273,7 +261,7 @@ class OpenAIClient:
                 self._fields = fields
                 return stream
             await asyncio.sleep(wait)
-            # At least FIRST_DELAY: a server that asks for no delay must not be endpoint forever.
+            # At least FIRST_DELAY: a server that asks for no delay must not be asked forever.
             tried, patience = tried + (not left), patience - max(wait, FIRST_DELAY)
 
     async def _ask(

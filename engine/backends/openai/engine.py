@@ -60,19 +60,13 @@ def shutdown_notice(model: str, today: date) -> str:
         return ""
     day = _SHUT_DOWN[base]
     tuned = tr(", and with it this fine-tuned model") if model.startswith("ft:") else ""
+    values = {"base": base, "day": day, "tuned": tuned}
     if day is None:
-        return tr("OpenAI has reportedly shut down {base}{tuned}.", base=base, tuned=tuned)
+        return tr("OpenAI has reportedly shut down {base}{tuned}.", **values)
     if today >= day:
-        return tr(
-            "OpenAI planned to shut down {base} on {day}{tuned}.", base=base, day=day, tuned=tuned
-        )
+        return tr("OpenAI planned to shut down {base} on {day}{tuned}.", **values)
     if today >= day - _WARN_AHEAD:
-        return tr(
-            "OpenAI will reportedly shut down {base} on {day}{tuned}.",
-            base=base,
-            day=day,
-            tuned=tuned,
-        )
+        return tr("OpenAI will reportedly shut down {base} on {day}{tuned}.", **values)
     return ""
 
 
@@ -121,7 +115,7 @@ def is_local(base_url: str | None) -> bool:
         return host == "localhost"
 
 
-_NO_KEY = "no-key-needed"
+NO_KEY = "no-key-needed"
 """Sent to servers that need no key: the openai package insists on one."""
 
 
@@ -150,6 +144,23 @@ class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
         """The server's address; None for OpenAI's own."""
         # The package reads that variable too: without it here, the chat would name another server.
         return self.base_url or os.environ.get("OPENAI_BASE_URL") or None
+
+    def endpoint(self, engine_id: str, address: str | None) -> Endpoint:
+        """Return the model at `address`, for a client."""
+        from engine.backends.openai.failures import Endpoint
+        from engine.config import keys
+
+        return Endpoint(
+            engine_id=engine_id,
+            server=server_name(address),
+            base_url=address,
+            model=self.model,
+            key_env=self.api_key_env,
+            has_key=bool(self.api_key_env and keys.source(self.api_key_env)),
+            connect_timeout=self.connect_timeout,
+            stall_timeout=self.stall_timeout,
+            max_retries=self.max_retries,
+        )
 
 
 class OpenAIEngine(ModelEngine):
@@ -201,15 +212,12 @@ class OpenAIEngine(ModelEngine):
 
     def provenance(self) -> dict[str, Any]:
         """Return all that decides an answer, to compare evaluations of different days."""
-        config = self.config
         return {
             "kind": self.kind,
-            "model": config.model,
+            "model": self.config.model,
             "server": server_name(self._base_url),
-            "max_tokens": config.max_tokens,
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-            "system_prompt": config.system_prompt,
+            **self.config.sampling(),
+            "system_prompt": self.system_prompt,
         }
 
     def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
@@ -229,12 +237,8 @@ class OpenAIEngine(ModelEngine):
         """Return a sentence for each thing to know before asking."""
         found = super().warnings()
         if refused := self.facts().refused:
-            found.append(
-                tr(
-                    "The model takes no {refused}: the server's own holds.",
-                    refused=tr(" and no ").join(refused),
-                )
-            )
+            names = tr(" and no ").join(refused)
+            found.append(tr("The model takes no {refused}: the server's own holds.", refused=names))
         return found
 
     async def load(self) -> AsyncGenerator[Progress]:
@@ -268,41 +272,22 @@ class OpenAIEngine(ModelEngine):
             state = self.availability()
             if not state.ready:
                 raise EngineUnavailable(state.reason, state.remedy)
-            return self._keep(await asyncio.to_thread(self._open))
-        return self._session
-
-    def _keep(self, session: OpenAIClient) -> OpenAIClient:
-        # Several questions may have asked for a client at once: the first one wins.
-        if self._session is None:
-            self._session = session
+            session = await asyncio.to_thread(self._open)
+            # Several questions may have asked for a client at once: the first one wins.
+            if self._session is None:
+                self._session = session
         return self._session
 
     def _open(self) -> OpenAIClient:
         try:
-            from engine.backends.openai.client import OpenAIClient, Timeouts
+            from engine.backends.openai.client import OpenAIClient
         except ImportError as error:
             raise EngineUnavailable(
                 tr("Cannot load the openai package: {error}.", error=error),
                 tr("Reinstall it: pip install --force-reinstall openai."),
             ) from error
-        config = self.config
-        timeouts = Timeouts(config.connect_timeout, config.stall_timeout, config.max_retries)
-        return OpenAIClient(self._endpoint(), self._base_url, self._key() or _NO_KEY, timeouts)
-
-    def _endpoint(self) -> Endpoint:
-        from engine.backends.openai.failures import Endpoint
-        from engine.config import keys
-
-        config = self.config
-        return Endpoint(
-            engine_id=self.info.id,
-            server=server_name(self._base_url),
-            model=config.model,
-            key_env=config.api_key_env,
-            has_key=bool(self.config.api_key_env and keys.source(self.config.api_key_env)),
-            connect_timeout=config.connect_timeout,
-            stall_timeout=config.stall_timeout,
-        )
+        endpoint = self.config.endpoint(self.info.id, self._base_url)
+        return OpenAIClient(endpoint, self._key() or NO_KEY)
 
     def _key_availability(self) -> Availability:
         from engine.config import keys

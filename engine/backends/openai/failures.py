@@ -8,9 +8,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum, auto
 from http import HTTPStatus
+from typing import Any
 
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -130,11 +131,12 @@ def parse_error(body: object) -> tuple[str, str, str]:
         code = inner.get("code")
         code = code if isinstance(code, str) else inner.get("type")
         message = inner.get("message") or inner.get("detail") or ""
-        return _text(code), _text(inner.get("param")), _words(message)
+        return text_of(code), text_of(inner.get("param")), _words(message)
     return "", "", _words(body)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return a JSON value that is a string; empty for any other."""
     return value if isinstance(value, str) else ""
 
 
@@ -181,20 +183,22 @@ _QUOTE_WIDTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The engine, server, model, key and time limits that an explanation names."""
+    """A model on a server, for one engine; `base_url` None is OpenAI. Timeouts are in seconds."""
 
     engine_id: str
     server: str
+    base_url: str | None
     model: str
     key_env: str
     has_key: bool
     connect_timeout: float
     stall_timeout: float
+    max_retries: int
 
 
 def explain(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
     """Return the message and the remedy for the user."""
-    values = _values(failure, endpoint)
+    values = {**asdict(endpoint), **asdict(failure), "quoted": quoted(failure)}
     if failure.too_long:
         return (
             tr("The conversation is too long for “{model}”{quoted}.", **values),
@@ -208,25 +212,12 @@ def explain(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
     if failure.kind is not FailureKind.REFUSED:
         return _explain_kind(failure.kind, values)
     if failure.status == HTTPStatus.UNAUTHORIZED:
+        # Without the server's message: some repeat a part of the key.
         return _explain_key(endpoint, values)
-    return _explain_status(failure, endpoint, values)
+    return _explain_status(failure, values)
 
 
-def _values(failure: Failure, endpoint: Endpoint) -> dict[str, object]:
-    words = one_line(failure.words, _QUOTE_WIDTH).rstrip(".")
-    return {
-        "server": endpoint.server,
-        "model": endpoint.model,
-        "engine_id": endpoint.engine_id,
-        "key_env": endpoint.key_env,
-        "connect_timeout": endpoint.connect_timeout,
-        "stall_timeout": endpoint.stall_timeout,
-        "status": failure.status,
-        "quoted": f": “{words}”" if words else "",
-    }
-
-
-def _explain_kind(kind: FailureKind, values: dict[str, object]) -> tuple[str, str]:
+def _explain_kind(kind: FailureKind, values: dict[str, Any]) -> tuple[str, str]:
     again = tr("Ask again. The text so far is saved.")
     return {
         FailureKind.UNREACHABLE: (
@@ -272,9 +263,7 @@ def _explain_kind(kind: FailureKind, values: dict[str, object]) -> tuple[str, st
     }[kind]
 
 
-def _explain_status(
-    failure: Failure, endpoint: Endpoint, values: dict[str, object]
-) -> tuple[str, str]:
+def _explain_status(failure: Failure, values: dict[str, Any]) -> tuple[str, str]:
     match failure.status:
         case HTTPStatus.FORBIDDEN:
             return (
@@ -282,50 +271,54 @@ def _explain_status(
                 tr("Check the account's permissions and region, or switch to another engine."),
             )
         case HTTPStatus.TOO_MANY_REQUESTS:
-            after = failure.retry_after
-            wait = tr(", which asks to wait {retry_after:g} s", retry_after=after) if after else ""
+            asks = failure.retry_after
+            wait = tr(", which asks to wait {retry_after:g} s", **values) if asks else ""
             return (
                 tr("Too many requests to {server}{wait}{quoted}.", wait=wait, **values),
                 tr("Wait a moment, then ask again."),
             )
-        case status if _names_model(failure, endpoint.model):
+        case _ if _names_model(failure, values["model"]):
             return (
                 tr("{server} does not serve a model “{model}”{quoted}.", **values),
                 tr("Set `model` in [engines.{engine_id}] to a model that it serves.", **values),
             )
         case HTTPStatus.NOT_FOUND:
             return (
-                tr("{server} does not offer chat completions at this address{quoted}.", **values),
+                tr(
+                    "{server} does not offer chat completions at this address{quoted}.",
+                    **values,
+                ),
                 tr("Check the engine's `base_url`: most end in /v1."),
             )
         case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return (
-                tr("{server} failed (status {status}){quoted}.", **values),
-                tr("Ask again later."),
-            )
-        case status:
-            return (
-                tr("{server} refused the request (status {status}){quoted}.", **values),
-                tr("Check the settings in [engines.{engine_id}].", **values),
-            )
+            message = tr("{server} failed (status {status}){quoted}.", **values)
+            return message, tr("Ask again later.")
+    return (
+        tr("{server} refused the request (status {status}){quoted}.", **values),
+        tr("Check the settings in [engines.{engine_id}].", **values),
+    )
 
 
-def _explain_key(endpoint: Endpoint, values: dict[str, object]) -> tuple[str, str]:
-    # Without the server's message: some repeat a part of the key.
+def _explain_key(endpoint: Endpoint, values: dict[str, Any]) -> tuple[str, str]:
     if not endpoint.key_env:
         return (
             tr("{server} needs an API key.", **values),
             tr("Set `api_key_env` in [engines.{engine_id}] to the key's name.", **values),
         )
-    return (
-        tr("{server} rejected the API key in {key_env}.", **values)
-        if endpoint.has_key
-        else tr("{server} needs an API key, but {key_env} is not set.", **values),
-        tr("Set {key_env} to a valid key and start the program again.", **values),
-    )
+    if endpoint.has_key:
+        message = tr("{server} rejected the API key in {key_env}.", **values)
+    else:
+        message = tr("{server} needs an API key, but {key_env} is not set.", **values)
+    return message, tr("Set {key_env} to a valid key and start the program again.", **values)
 
 
 def _names_model(failure: Failure, model: str) -> bool:
     if failure.code in {"model_not_found", "DeploymentNotFound"}:
         return True
     return any(f"{mark}{model}{mark}" in failure.words for mark in "'`\"")
+
+
+def quoted(failure: Failure) -> str:
+    """Return the server's message to append to an error; empty without one."""
+    words = one_line(failure.words, _QUOTE_WIDTH).rstrip(".")
+    return f": “{words}”" if words else ""

@@ -11,7 +11,6 @@ import functools
 import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,10 +27,10 @@ from engine.backends.openai.failures import (
     FailureKind,
     explain,
     parse_error,
+    quoted,
     retry_delay,
 )
 from engine.core.files import reading
-from engine.core.text import one_line
 from engine.training.openai.job import (
     OPTIONAL_FIELDS,
     JobEvent,
@@ -48,6 +47,8 @@ if TYPE_CHECKING:
 _LOOKUPS = 3
 """How often to look for a new file or job: the server's lists lag."""
 _READY_TRIES = 60
+_READ_RETRIES = 30
+"""For requests that change nothing: with growing pauses, about four minutes without an answer."""
 _REPORT_AFTER = 1
 """Failed tries before the user sees a message."""
 _TIMED_OUT = (FailureKind.SILENT, FailureKind.CONNECT_TIMEOUT, FailureKind.CUT)
@@ -56,33 +57,21 @@ T = TypeVar("T")
 Reply = Awaitable["LegacyAPIResponse[Any]"]
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Time limits and retries. `connect`, `stall` (without a byte) and `settle` are in seconds.
+class Retrier:
+    """Send requests to one server again after failures; report long outages to `on_outage`.
 
-    `retries` applies to requests that change something, `read_retries` to the others; `settle` is
-    the pause between two lookups of a new file or job.
+    `settle` is the pause in seconds between two lookups of a new file or job.
     """
 
-    connect: float
-    stall: float
-    retries: int
-    read_retries: int
-    settle: float
-
-
-class Retrier:
-    """Send requests to one server again after failures; report long outages to `on_outage`."""
-
-    def __init__(self, server: str, policy: RetryPolicy) -> None:
-        self._server = server
-        self._policy = policy
+    def __init__(self, endpoint: Endpoint, settle: float) -> None:
+        self._endpoint = endpoint
+        self._settle = settle
         self.on_outage: Callable[[str], None] = lambda _: None
 
     async def read(self, send: Callable[[], Reply], *, patient: bool = True) -> Mapping[str, Any]:
         """Send an idempotent request until it succeeds; return the reply's JSON object."""
-        retries = self._policy.read_retries if patient else self._policy.retries
-        tried, patience = 0, self._policy.stall
+        retries = _READ_RETRIES if patient else self._endpoint.max_retries
+        tried, patience = 0, self._endpoint.stall_timeout
         while True:
             try:
                 return json_object(await send())
@@ -93,7 +82,7 @@ class Retrier:
                 if wait is None:
                     raise
                 if tried == _REPORT_AFTER:
-                    self.on_outage(f"no answer from {self._server}; trying again")
+                    self.on_outage(f"no answer from {self._endpoint.server}; trying again")
             await asyncio.sleep(wait)
             tried, patience = tried + 1, patience - max(wait, FIRST_DELAY)
 
@@ -121,7 +110,7 @@ class Retrier:
         After an unclear failure, `find` looks for its result before it is sent again. `change` may
         alter the request after a refusal, and returns whether it did.
         """
-        tried, patience, waits = 0, self._policy.stall, _READY_TRIES
+        tried, patience, waits = 0, self._endpoint.stall_timeout, _READY_TRIES
         while True:
             try:
                 return await act()
@@ -133,9 +122,9 @@ class Retrier:
                 if change(failure):
                     wait = 0.0
                 elif _is_not_ready(failure) and waits:
-                    waits, wait = waits - 1, max(self._policy.settle, FIRST_DELAY)
+                    waits, wait = waits - 1, max(self._settle, FIRST_DELAY)
                 else:
-                    wait = retry_delay(failure, tried, self._policy.retries, patience)
+                    wait = retry_delay(failure, tried, self._endpoint.max_retries, patience)
                     tried, patience = tried + 1, patience - max(wait or 0.0, FIRST_DELAY)
                 if wait is None:
                     raise
@@ -144,7 +133,7 @@ class Retrier:
     async def look_up(self, find: Callable[[], Awaitable[T | None]]) -> T | None:
         """Call `find` a few times, for a file or job that may appear with a delay."""
         for number in range(_LOOKUPS):
-            await asyncio.sleep(number * self._policy.settle)
+            await asyncio.sleep(number * self._settle)
             if (found := await find()) is not None:
                 return found
         return None
@@ -206,16 +195,10 @@ _SLOWEST_UPLOAD = 100_000
 class FineTuningClient:
     """The files and fine-tuning jobs of one server. Every call may raise EngineUnavailable."""
 
-    def __init__(
-        self, asked: Endpoint, base_url: str | None, key: str, policy: RetryPolicy
-    ) -> None:
-        self._asked = asked
-        self._is_openai = base_url is None
-        self._policy = policy
-        self._retrier = Retrier(asked.server, policy)
-        self._client = make_client(
-            asked.server, base_url, key, connect=policy.connect, stall=policy.stall
-        )
+    def __init__(self, endpoint: Endpoint, key: str, settle: float) -> None:
+        self._endpoint = endpoint
+        self._retrier = Retrier(endpoint, settle)
+        self._client = make_client(endpoint, key)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -239,7 +222,7 @@ class FineTuningClient:
             try:
                 found = await self._retrier.read(lambda: get(model), patient=False)
             except openai.APIStatusError as error:
-                if self._is_openai or isinstance(error, openai.AuthenticationError):
+                if self._endpoint.base_url is None or isinstance(error, openai.AuthenticationError):
                     raise
                 return ""
         day = found.get("shutdown_date")
@@ -252,10 +235,10 @@ class FineTuningClient:
 
         `on_read` gets the bytes sent so far; `began` is the Unix time of the job's start.
         """
-        policy = self._policy
+        stall = self._endpoint.stall_timeout
         # Buffers on the way may still hold the file when the wait for an answer begins.
-        wait = policy.stall + size / _SLOWEST_UPLOAD
-        limit = httpx2.Timeout(policy.stall, connect=policy.connect, read=wait)
+        wait = stall + size / _SLOWEST_UPLOAD
+        limit = httpx2.Timeout(stall, connect=self._endpoint.connect_timeout, read=wait)
         create = self._client.files.with_raw_response.create
 
         async def act() -> str:
@@ -293,7 +276,7 @@ class FineTuningClient:
             refused = [name for name in OPTIONAL_FIELDS - left_out if failure.refuses(name)]
             left_out.update(refused)
             for name in refused:
-                self._retrier.on_outage(f"{self._asked.server} refuses `{name}`: left out")
+                self._retrier.on_outage(f"{self._endpoint.server} refuses `{name}`: left out")
             return bool(refused)
 
         with self._errors():
@@ -334,7 +317,7 @@ class FineTuningClient:
         return found[::-1]
 
     def _errors(self) -> ErrorBoundary:
-        return ErrorBoundary(self._asked, self._client.api_key, began=False, explain=_explain)
+        return ErrorBoundary(self._endpoint, self._client.api_key, began=False, explain=_explain)
 
     async def _find_file(self, name: str, began: int) -> str | None:
         call = self._client.files.with_raw_response.list
@@ -379,56 +362,50 @@ _CLOSED = re.compile(
 )
 _NOT_READY = re.compile(r"not ready|still (being )?process|being processed", re.IGNORECASE)
 _RESUME = "Nothing is lost: add --resume to continue."
-_QUOTE_WIDTH = 300
 
 
 def _explain(failure: Failure, asked: Endpoint) -> tuple[str, str]:
     """Return the message and the remedy for a failed request about a job."""
-    quoted = _quoted(failure)
+    words = quoted(failure)
     if failure.quota:
         return explain(failure, asked)[0], f"Add credit or raise the limit there. {_RESUME}"
     if failure.kind in (FailureKind.NOT_A_STREAM, FailureKind.GARBLED):
         return (
-            f"{asked.server} sent an unexpected answer{quoted}.",
+            f"{asked.server} sent an unexpected answer{words}.",
             "Check the address (it usually ends in /v1), and whether the network needs a log-in.",
         )
     if failure.kind is not FailureKind.REFUSED:
         return explain(failure, asked)[0], f"Check the network. {_RESUME}"
     if _is_closed(failure):
         return (
-            f"{asked.server} does not let this account fine-tune “{asked.model}”{quoted}.",
+            f"{asked.server} does not let this account fine-tune “{asked.model}”{words}.",
             f"OpenAI is closing self-serve fine-tuning (docs/guide/fine-tuning.md). {_OTHER_WAYS}",
         )
-    return _explain_status(failure, asked, quoted)
+    return _explain_status(failure, asked, words)
 
 
-def _explain_status(failure: Failure, asked: Endpoint, quoted: str) -> tuple[str, str]:
+def _explain_status(failure: Failure, asked: Endpoint, words: str) -> tuple[str, str]:
     status = failure.status
     if status == HTTPStatus.UNAUTHORIZED:
         return explain(failure, asked)[0], f"Run: balcao keys set {asked.key_env}. {_RESUME}"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return f"The file is too large for {asked.server}{quoted}.", "Prepare fewer rows."
+        return f"The file is too large for {asked.server}{words}.", "Prepare fewer rows."
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return explain(failure, asked)[0], f"Wait a while. {_RESUME}"
     if status == HTTPStatus.NOT_FOUND and asked.model in failure.words:
         return (
-            f"{asked.server} does not serve the model “{asked.model}”{quoted}.",
+            f"{asked.server} does not serve the model “{asked.model}”{words}.",
             f"Choose another model with --model. {_OTHER_WAYS}",
         )
     if status == HTTPStatus.NOT_FOUND:
         return (
-            f"{asked.server} did not find the file or job{quoted}.",
+            f"{asked.server} did not find the file or job{words}.",
             "It may belong to another account or project, or the server does not fine-tune.",
         )
     return (
-        f"{asked.server} refused the job (status {status}){quoted}.",
+        f"{asked.server} refused the job (status {status}){words}.",
         f"Change the settings that it names. {_RESUME}",
     )
-
-
-def _quoted(failure: Failure) -> str:
-    words = one_line(failure.words, _QUOTE_WIDTH).rstrip(".")
-    return f": “{words}”" if words else ""
 
 
 def _is_closed(failure: Failure) -> bool:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import msgspec
 
+from engine.backends.openai.failures import text_of
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Input, locked, reading, timestamp, write_atomic, writing
 from engine.prompts import PROMPT_VERSION
@@ -181,21 +182,21 @@ _STEP = re.compile(
 
 def parse_state(raw: Mapping[str, Any]) -> JobState | None:
     """Return the job that a server's JSON object describes, or None if it is not a job."""
-    job_id, status = _text(raw.get("id")), _text(raw.get("status"))
+    job_id, status = text_of(raw.get("id")), text_of(raw.get("status"))
     if not job_id or not status:
         return None
     tokens = raw.get("trained_tokens")
     error = raw.get("error")
     if isinstance(error, Mapping):
         # OpenAI sends an object full of nulls for a job without an error.
-        parts = [_text(error.get(name)) for name in ("code", "param", "message")]
+        parts = [text_of(error.get(name)) for name in ("code", "param", "message")]
         error = ": ".join(filter(None, parts))
     return JobState(
         job_id,
         status,
-        _text(raw.get("fine_tuned_model")),
+        text_of(raw.get("fine_tuned_model")),
         tokens if isinstance(tokens, int) else None,
-        _text(error),
+        text_of(error),
     )
 
 
@@ -204,7 +205,7 @@ def parse_event(raw: Mapping[str, Any]) -> JobEvent:
 
     The loss comes from the object's data, or else from its message.
     """
-    message = _text(raw.get("message"))
+    message = text_of(raw.get("message"))
     try:
         metrics = msgspec.convert(raw.get("data"), _Metrics)
     except msgspec.ValidationError:
@@ -217,11 +218,7 @@ def parse_event(raw: Mapping[str, Any]) -> JobEvent:
     point = None
     if metrics.step is not None and metrics.train_loss is not None:
         point = CurvePoint(metrics.step, metrics.train_loss, metrics.valid_loss)
-    return JobEvent(_text(raw.get("id")), message, point, metrics.total_steps)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return JobEvent(text_of(raw.get("id")), message, point, metrics.total_steps)
 
 
 OPTIONAL_FIELDS = frozenset({"method", "suffix", "seed", "metadata"})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.backends.openai.engine import OpenAIConfig, base_model, parse_address, server_name
-from engine.backends.openai.failures import Endpoint
+from engine.backends.openai.engine import NO_KEY, OpenAIConfig, base_model, parse_address
 from engine.backends.registry import Registry
 from engine.config import keys
 from engine.config.edit import add_tuned
@@ -38,11 +36,8 @@ if TYPE_CHECKING:
     from engine.training.openai.client import FineTuningClient
 
 
-_NO_KEY = "no-key-needed"
-"""Sent to servers that need no key: the openai package insists on one."""
-_READ_RETRIES = 30
-"""With growing pauses, about four minutes without an answer."""
 _MAX_SETTLE = 2.0
+"""Seconds."""
 
 
 def default_provider(settings: Settings) -> OpenAIConfig:
@@ -78,25 +73,11 @@ def open_client(settings: JobSettings, provider: OpenAIConfig, interval: float) 
             f"Invalid API key in {name}: it contains invalid characters.",
             f"Store it again: balcao keys set {name}.",
         )
-    from engine.training.openai.client import FineTuningClient, RetryPolicy
+    from engine.training.openai.client import FineTuningClient
 
-    asked = Endpoint(
-        engine_id="openai",
-        server=server_name(settings.base_url),
-        model=settings.model,
-        key_env=name,
-        has_key=bool(stored),
-        connect_timeout=provider.connect_timeout,
-        stall_timeout=provider.stall_timeout,
-    )
-    policy = RetryPolicy(
-        provider.connect_timeout,
-        provider.stall_timeout,
-        provider.max_retries,
-        _READ_RETRIES,
-        min(interval, _MAX_SETTLE),
-    )
-    return FineTuningClient(asked, settings.base_url, key or _NO_KEY, policy)
+    config = msgspec.structs.replace(provider, model=settings.model, api_key_env=name)
+    endpoint = config.endpoint("openai", settings.base_url)
+    return FineTuningClient(endpoint, key or NO_KEY, min(interval, _MAX_SETTLE))
 
 
 _JOB = "job"
@@ -104,30 +85,26 @@ _FIRST_PAUSE = 1.0
 """Seconds between the first two requests for a job's state."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobReporter:
-    """Report a job: `progress` repeatedly, `say` each message once."""
-
-    progress: Callable[[Progress], None]
-    say: Callable[[str], None]
-
-
 class JobRunner:
-    """Run the job in `folder`, which holds its rows and its record, on one server."""
+    """Run the job in `folder`, which holds its rows and its record, on one server.
+
+    `show` draws progress, `say` prints a message that stays.
+    """
 
     def __init__(
         self,
         folder: Path,
         record: JobRecord,
         client: FineTuningClient,
-        report: JobReporter,
+        show: Callable[[Progress], None],
+        say: Callable[[str], None],
         interval: float,
     ) -> None:
         self._folder = folder
         self._record = record
         self._client = client
-        self._report = report
-        client.report_outages(report.say)
+        self._draw, self._say = show, say
+        client.report_outages(say)
         self._interval = interval
         self._total = 0
         self._paused = False
@@ -166,7 +143,7 @@ class JobRunner:
         record = self._record
         files = [record.files[given.name] for given in record.inputs]
         self._save_job(await self._client.create(record.settings, files, record.run, self._began))
-        self._report.say(f"job {self._record.job} has started; --resume follows it at any time")
+        self._say(f"job {self._record.job} has started; --resume follows it at any time")
 
     async def _find_job(self) -> None:
         """Look for a job that an earlier process may have started."""
@@ -192,11 +169,11 @@ class JobRunner:
             self._mark_begun(file)
 
             def sent(count: int) -> None:
-                self._report.progress(Progress(f"uploading {file}", count / max(size, 1)))
+                self._draw(Progress(f"uploading {file}", count / max(size, 1)))
 
             found = await self._client.upload(path, size, name, self._began, sent)
         self._save(files=self._record.files | {file: found})
-        self._report.say(f"{file} is uploaded as {found}")
+        self._say(f"{file} is uploaded as {found}")
 
     async def _follow(self) -> None:
         # Files are checked within seconds; training then takes minutes or hours.
@@ -217,7 +194,7 @@ class JobRunner:
         for event in events:
             self._total = event.total_steps or self._total
             if event.point is None:
-                self._report.say(self._client.without_key(event.message))
+                self._say(self._client.without_key(event.message))
         points = [event.point for event in events if event.point is not None]
         self._save(curve=[*self._record.curve, *points], last_event=events[-1].id)
 
@@ -230,10 +207,10 @@ class JobRunner:
             if point.valid_loss is not None:
                 label += f", validation {point.valid_loss:.3f}"
             fraction = min(point.step / self._total, 1.0) if self._total else None
-        self._report.progress(Progress(self._client.without_key(label), fraction))
+        self._draw(Progress(self._client.without_key(label), fraction))
         paused = status == "paused"
         if paused and not self._paused:
-            self._report.say("the job is paused; resume it on the server")
+            self._say("the job is paused; resume it on the server")
         self._paused = paused
 
     def _add_engine(self) -> None:
