@@ -131,7 +131,7 @@ def _stop(folder: Path) -> int:
 def check_engine(out: Path, wanted: str) -> None:
     """Raise UsageError if the run in `out` cannot become the engine `wanted`."""
     if edit.engine_of(out) != wanted:
-        edit.check_unused(wanted, load())
+        edit.check_free(wanted, load(), adapter=True)
 
 
 def offer_engine(out: Path, wanted: str) -> None:

@@ -54,11 +54,7 @@ class Catalogue:
 
     @classmethod
     def open(cls, folder: Path, thresholds: Thresholds = DEFAULT) -> Catalogue:
-        """Open the catalogue in `folder`.
-
-        Raise CatalogueError, with the command that builds it, if it is missing, damaged or from
-        another version of the program.
-        """
+        """Open the catalogue in `folder`. A CatalogueError names the command that builds it."""
         records.read_manifest(folder)
         try:
             return cls(folder, thresholds)

@@ -57,10 +57,7 @@ _CONTROL = re.compile(
 
 
 def clean_rows(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
-    """Yield a product for each row that has a title or a description after cleaning.
-
-    Count the products and the rejected rows in `counts`.
-    """
+    """Yield and count a product for each row with a title or a description after cleaning."""
     for row in rows:
         content = row.content or ""
         title = clean(row.title or "", counts.changed)
@@ -77,8 +74,7 @@ def clean_rows(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
 def clean(text: str, changed: Counter[str] | None = None) -> str:
     """Remove entities (by HTML5 rules), tags, edition sentences and extra spaces.
 
-    Clean text is returned unchanged, so cleaning twice is safe. `changed` counts texts by the rule
-    that changed them.
+    `changed` counts texts by the rule that changed them. Cleaning twice is safe.
     """
     # These tests are far cheaper than the rules, and most texts pass them.
     dirty = "&" in text or "<" in text or "  " in text or _EDITION_MARK in text

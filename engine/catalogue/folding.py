@@ -103,10 +103,7 @@ def tokenise(text: str) -> list[str]:
 
 
 def title_key(tokens: Sequence[str], title: str = "") -> int:
-    """Hash a title's tokens to a signed 64-bit key that ignores spaces and "and".
-
-    A title without tokens ("!!!") is hashed as it is written.
-    """
+    """Hash a title, as it is if it has no tokens ("!!!"), else ignoring spaces and "and"."""
     joined = "".join(token for token in tokens if token not in _AMPERSAND_WORDS)
     joined = joined or "".join(tokens) or "".join(title.split())
     digest = blake2b(joined.encode(errors="replace"), digest_size=8).digest()
@@ -138,10 +135,7 @@ def quoted_spans(question: str) -> list[list[str]]:
 
 
 def inner_spans(tokens: list[str]) -> Iterator[list[str]]:
-    """Yield the spans that may be a title, longest first, without `tokens` as a whole.
-
-    A span leaves out stop words at the beginning and at the end of the question only.
-    """
+    """Yield `tokens` without stop words at either end, longest first; not `tokens` as a whole."""
     leading = _count_stop_words(tokens, _MAX_LEADING)
     trailing = _count_stop_words(tokens[::-1], _MAX_TRAILING)
     count = len(tokens)

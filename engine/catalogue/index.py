@@ -53,12 +53,7 @@ INSERT INTO total SELECT count(*), coalesce(max(id) + 1, 0) FROM product;
 
 
 def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
-    """Index the data set `source` (`-` is standard input) into the folder `out`.
-
-    Related products are stored if `lbl.json` is in the same folder or zip. Raise DataError if
-    `source` is not a data set, CatalogueError if the index cannot be written, UsageError if `out`
-    contains something else.
-    """
+    """Index the data set `source` into `out`, with related products if `lbl.json` is there."""
     counts = Counts()
     labels = labels_file(source)
 
@@ -72,29 +67,18 @@ def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = No
 
 
 def update_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
-    """Add the data set `source` to the catalogue in `out`, replacing products by uid.
-
-    Raise DataError if `source` is not a data set, CatalogueError if the catalogue is missing or
-    cannot be written.
-    """
+    """Add the data set `source` to the catalogue in `out`, replacing products by uid."""
     counts = Counts()
     return update_index(_read_products(source, counts, on_progress), out, (source, counts))
 
 
 def fill_server(source: Path, address: str, on_progress: OnProgress | None = None) -> int:
-    """Fill the server at `address` with the data set `source`, and return the number of products.
-
-    Raise DataError if `source` is not a data set, CatalogueError if the server fails.
-    """
+    """Fill the server at `address` with the data set `source`; return the number of products."""
     return fill_postgres(_read_products(source, Counts(), on_progress), address)
 
 
 def ensure_sample() -> Path:
-    """Return the folder of the sample catalogue; build it if it is missing or outdated.
-
-    Safe if two processes start at once: the second waits for the first. Raise CatalogueError or
-    DataError as `build_catalogue` does.
-    """
+    """Return the folder of the sample catalogue; build it if it is missing or outdated."""
     out = paths.sample_catalogue_dir()
     source = paths.sample_source()
     if _is_current(out, source):
@@ -142,12 +126,10 @@ def build_index(
     source: tuple[Path, Counts] | None = None,
     add_files: Callable[[Path], None] | None = None,
 ) -> Manifest:
-    """Write the index of `products`, each uid once, into the folder `out`.
+    """Write the index of `products`, each uid once, into the folder `out`, all or nothing.
 
-    `source` is the file that the products are read from, with the counters of its reading, for the
-    manifest. `add_files` writes more files into the folder before it is published.
-    The folder is replaced as a whole: a crash leaves the previous one or none. Raise CatalogueError
-    if the index cannot be written, UsageError if `out` contains something else.
+    `source` is the file of the products with the counters of its reading, for the manifest.
+    `add_files` writes more files into the folder before it is published.
     """
     with atomic_folder(out, records.KIND) as draft:
         count = _fill(products, draft)
@@ -174,9 +156,8 @@ def update_index(
 ) -> Manifest:
     """Add `products` to the index in `folder`, replacing those with the same uids.
 
-    Each batch takes effect at once. A crash leaves every product old or new, and running the update
-    again completes it. Open readers see new texts and whole titles immediately, new words after
-    opening the index again. Raise CatalogueError if the index cannot be read or written.
+    A crash leaves every product old or new; running the update again completes it. Open readers see
+    new texts and whole titles immediately, new words after opening the index again.
     """
     with locked(folder_lock(folder)):
         before = records.read_manifest(folder)
@@ -312,10 +293,7 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def _reserve_rows(database: sqlite3.Connection, count: int) -> int:
-    """Reserve `count` rows that no product has had, and return the first.
-
-    A row is never used twice, so that index entries of a replaced product lead nowhere.
-    """
+    """Reserve `count` rows that no product has had, so that old index entries lead nowhere."""
     with _transaction(database):
         row = database.execute("SELECT next_row FROM total").fetchone()[0]
         database.execute("UPDATE total SET next_row = next_row + ?", [count])

@@ -30,10 +30,7 @@ _MAX_CHARACTERS = 4_000
 
 
 def language_of(question: str, before: Language = "en") -> Language:
-    """Detect the language of a question, or return `before`, that of the previous turn.
-
-    Quoted parts are ignored, since a title may be in another language than the question.
-    """
+    """Detect the language of a question outside its quotes (a title); else return `before`."""
     asked = re.sub(r"[\"“”«»].*?[\"“”«»]", " ", question[:_MAX_CHARACTERS])
     words = _WORD.findall(asked.lower())
     english = sum(word in _ENGLISH for word in words)

@@ -92,11 +92,7 @@ def redact_address(address: str) -> str:
 
 
 def fill_postgres(products: Iterable[Product], address: str) -> int:
-    """Replace the catalogue on the server by `products`, and return their number.
-
-    Readers see the previous catalogue until the new one is complete. Raise CatalogueError if the
-    server cannot be reached or refuses a statement.
-    """
+    """Replace the catalogue on the server, all or nothing; return the number of products."""
     with _server_errors(address), _connect(address) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         _drop_drafts(connection)

@@ -60,12 +60,7 @@ def prepare(
     config: PrepareConfig,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
-    """Write train.jsonl, valid.jsonl, test.jsonl and a manifest into the folder `out`.
-
-    The folder is replaced as a whole: a crash leaves the previous one or none. Raise UsageError if
-    the options are invalid or `out` contains something else, DataError if `source` is not a data
-    set or does not contain a usable row.
-    """
+    """Write train.jsonl, valid.jsonl, test.jsonl and a manifest into `out`, all or nothing."""
     _check(config)
     counts = Counts()
 
@@ -133,10 +128,7 @@ def _write_splits(
 def _select(
     rows: Iterator[RawRow], counts: Counts, draft: Path, config: PrepareConfig
 ) -> Iterator[tuple[bool, _Texts]]:
-    """Select all usable products or a sample of them, in the order of the file.
-
-    The first value is False for those that get a grounded row.
-    """
+    """Select usable products in the file's order; those with False get a grounded row."""
     if config.limit is None:
         return ((True, texts) for row in rows if (texts := _clean_row(row, counts)))
     sampler = Sampler(config.limit + config.grounded, config.seed)
@@ -249,7 +241,6 @@ class RowTemplates:
         """Format the rows of a product, one per line. `title` and `description` are JSON strings.
 
         The uid selects the first wording, so that over many products all are equally frequent.
-        After the last wording they repeat with the title in lower case.
         """
         first = zlib.crc32(uid.encode(errors="replace"))
         title, description = title[1:-1], description[1:-1]

@@ -147,11 +147,10 @@ def _reject(line: bytes, error: Exception, counts: Counts) -> None:
 
 
 def read_lines(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[list[bytes]]:
-    """Yield the lines of `source` without line ends, one list per block.
+    """Yield the lines of `source`, or of `member` in a zip, without line ends, a list per block.
 
-    `member` is the file to read from a zip, itself plain or gzipped. A line over the limit is
-    counted as rejected and replaced by an empty one. A truncated or damaged archive ends early and
-    is counted. Raise DataError if nothing can be read.
+    A line over the limit is counted as rejected and replaced by an empty one. A damaged archive
+    ends early and is counted.
     """
     rest = b""
     skipping = False

@@ -33,11 +33,7 @@ _WHITESPACE = "whitespace"
 
 
 def read_manifest(folder: Path) -> files.Manifest:
-    """Read the manifest of the catalogue in `folder`.
-
-    Raise CatalogueError, with the command that builds it, if it is missing or from another version
-    of the program.
-    """
+    """Read the manifest of a catalogue. A CatalogueError names the command that builds it."""
     try:
         manifest = files.read_manifest(folder)
     except DataError as error:

@@ -52,10 +52,7 @@ def labels_file(source: Path) -> Path | None:
 
 
 def write_related(folder: Path, labels: Path, source: Path) -> None:
-    """Store the titles in `labels` and each product's references to them.
-
-    Raise CatalogueError if they cannot be stored, DataError if a file cannot be read.
-    """
+    """Store the titles in `labels` and each product's references to them."""
     with _sqlite_errors():
         connection = sqlite3.connect(folder / _FILE, isolation_level=None)
         connection.executescript(

@@ -80,10 +80,7 @@ class TantivyIndex:
     def rows_with(
         self, groups: Sequence[Sequence[str]], optional: Iterable[str], limit: int
     ) -> list[int]:
-        """Return the rows with a token of every group, or else of some groups.
-
-        The `optional` tokens raise a row's rank.
-        """
+        """Return rows with a token of every group, or else of some; `optional` raises the rank."""
         occur, any_of = self._tantivy.Occur, self._tantivy.Query.disjunction_max_query
         required = [any_of([self._term(token) for token in group]) for group in groups]
         query = self._tantivy.Query.boolean_query(
@@ -187,10 +184,7 @@ def match_title(
     weights: Mapping[str, float],
     frequency: Callable[[str], int],
 ) -> TitleMatch:
-    """Match the tokens of a title to those of a question: equal ones, similar ones, compounds.
-
-    `weights` must have every token of both; `frequency` counts the titles that contain a token.
-    """
+    """Match the tokens of a title to those of a question: equal ones, similar ones, compounds."""
     extra = list(question)
     missing: list[str] = []
     for token in title:

@@ -53,10 +53,7 @@ class PendingAnswer:
         mode: Mode,
         earlier: Sequence[Turn] = (),
     ) -> None:
-        """Prepare to answer `question`, asked after the turns `earlier`.
-
-        Raises UsageError for an unknown engine.
-        """
+        """Prepare to answer `question`, asked after `earlier`. Raises UsageError for the engine."""
         self._engine = registry.get(engine_id)
         self._catalogue = catalogue
         self._earlier = Conversation(turns=list(earlier))
@@ -84,10 +81,7 @@ class PendingAnswer:
         return replace(self._answer, text=self._text.strip(), timing=timing)
 
     async def events(self) -> AsyncGenerator[Event]:
-        """Yield what happens, ending with Answered. Closing the generator cancels the answer.
-
-        An engine that cannot answer ends in `Answered` with a problem.
-        """
+        """Yield what happens, ending with Answered, perhaps with a problem. Closing cancels."""
         try:
             async with aclosing(self._answer_question()) as events:
                 async for event in events:

@@ -85,10 +85,7 @@ def as_markdown(
 def write_conversation(
     store: ConversationStore, number: int, titles: Mapping[str, str], folder: Path, kind: str
 ) -> Path:
-    """Export one conversation to a new file and return it; `kind` is "md" or "json".
-
-    Raises StoreError, or BalcaoError if the file cannot be written.
-    """
+    """Export one conversation to a new file and return it; `kind` is "md" or "json"."""
     kept = store.archived(number)
     day = kept.updated.astimezone().strftime("%Y-%m-%d")
     pieces = iter([_page(kept, titles)]) if kind == "md" else archive.pieces([kept])
@@ -103,10 +100,7 @@ def write_all(store: ConversationStore, folder: Path) -> Path:
 
 
 def import_file(store: ConversationStore, name: str) -> ImportResult:
-    """Import an exported JSON file, all of it or nothing; `~` in `name` is the home folder.
-
-    Conversations that the store already has are skipped. Raises DataError, StoreError.
-    """
+    """Import an exported JSON file, all of it or nothing, but for conversations already here."""
     with reading(name):
         data = Path(os.path.expanduser(name)).read_bytes()  # noqa: PTH111 - the other one raises
     return import_bytes(store, data, name)

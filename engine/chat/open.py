@@ -67,10 +67,7 @@ class Resources:
 
 
 def open_catalogue(settings: Settings) -> Retriever:
-    """Open the catalogue named in the settings, building the sample first if necessary.
-
-    Raises CatalogueError, DataError.
-    """
+    """Open the catalogue named in the settings, building the sample first if necessary."""
     if settings.catalogue is None:
         return Catalogue.open(indexing.ensure_sample())
     if is_address(settings.catalogue):
@@ -79,10 +76,7 @@ def open_catalogue(settings: Settings) -> Retriever:
 
 
 def open_resources(settings: Settings) -> Resources:
-    """Open everything a chat needs; an unusable store does not prevent it.
-
-    Raises CatalogueError, DataError.
-    """
+    """Open everything a chat needs; an unusable store does not prevent it."""
     catalogue = open_catalogue(settings)
     registry = Registry(settings)
     try:

@@ -38,10 +38,7 @@ class Recorder:
         *,
         regenerated: bool = False,
     ) -> None:
-        """Save to `store`, if there is one.
-
-        A `regenerated` answer joins the turn's other answers once it has text, and is selected.
-        """
+        """A `regenerated` answer joins the turn's others once it has text, and is selected."""
         self._store = store
         self._conversation = conversation
         self._turn = turn
@@ -61,10 +58,7 @@ class Recorder:
         return None
 
     async def record(self, answer: PendingAnswer) -> AsyncGenerator[Event]:
-        """Yield the answer's events; save its text twice a second and the whole at its end.
-
-        Closing the generator cancels the answer and saves the text so far.
-        """
+        """Yield the answer's events; save its text twice a second, and the rest on closing."""
         try:
             async with aclosing(answer.events()) as events:
                 async for event in events:

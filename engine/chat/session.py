@@ -266,10 +266,7 @@ def _fork(store: ConversationStore | None, conversation: Conversation, turns: in
 async def _side_by_side(
     streams: Sequence[AsyncGenerator[Event]],
 ) -> AsyncGenerator[tuple[int, Event]]:
-    """Yield the events of every stream as they happen, each with the stream's place.
-
-    Closing the generator closes the streams that are still running.
-    """
+    """Yield the events of every stream as they happen, each with the stream's place."""
     queue: asyncio.Queue[tuple[int, Event] | None] = asyncio.Queue()
 
     async def read(place: int) -> None:

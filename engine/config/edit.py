@@ -40,16 +40,8 @@ _TITLE_WIDTH = 24
 
 
 def save_engine(engine_id: str, values: Mapping[str, Value | None]) -> None:
-    """Set values in the engine's table of settings.toml; None removes one.
-
-    Raises SettingsError if the file is not valid TOML, BalcaoError if it cannot be written.
-    """
-    _save(("engines", engine_id), values)
-
-
-def save(values: Mapping[str, Value | None]) -> None:
-    """Set values outside any table, such as `theme`; else like `save_engine`."""
-    _save((), values)
+    """Set values in the engine's table of settings.toml; None removes one."""
+    save(values, ("engines", engine_id))
 
 
 def overriding(engine_id: str, names: Mapping[str, Value | None]) -> list[str]:
@@ -58,7 +50,8 @@ def overriding(engine_id: str, names: Mapping[str, Value | None]) -> list[str]:
     return sorted(name for name in os.environ if name.lower() in wanted)
 
 
-def _save(table: tuple[str, ...], values: Mapping[str, Value | None]) -> None:
+def save(values: Mapping[str, Value | None], table: tuple[str, ...] = ()) -> None:
+    """Set values in a table of settings.toml, by default outside any; None removes one."""
     file = paths.settings_file().resolve()  # a link, as into a folder of dotfiles, stays one
     settings = read_toml(file)
     with writing(file):
@@ -128,27 +121,26 @@ def _changed(
     return settings
 
 
-def check_free(engine_id: str, settings: Settings) -> None:
-    """Raise UsageError if a fine-tuned model cannot become the engine of that id."""
-    _check_id(engine_id)
-    if not _is_free(engine_id, settings):
-        raise _taken(engine_id)
-
-
-def check_unused(engine_id: str, settings: Settings) -> None:
-    """Raise UsageError if an adapter cannot become the engine of that id."""
-    _check_id(engine_id)
-    if engine_id in settings.engines:
-        raise _taken(engine_id)
+def check_free(engine_id: str, settings: Settings, *, adapter: bool = False) -> None:
+    """Raise UsageError if a fine-tuned model, or an adapter, cannot be the engine of that id."""
+    if not _ID.match(engine_id):
+        raise UsageError(
+            tr("Invalid engine id “{engine_id}”.", engine_id=engine_id),
+            tr("Use at most 40 small letters, digits, - and _."),
+        )
+    if engine_id in settings.engines and (adapter or not _is_free(engine_id, settings)):
+        raise UsageError(
+            tr("There is already an engine named “{engine_id}”.", engine_id=engine_id),
+            tr("Choose another name: --engine."),
+        )
 
 
 def add_tuned(
     model: str, base: str, base_url: str | None, api_key_env: str, wanted: str = ""
 ) -> str:
-    """Make an engine of `model`, fine-tuned from `base`, and return its id.
+    """Make an engine of `model`, fine-tuned from `base`, if it is none yet, and return its id.
 
-    The id is `wanted` if that is free, else `openai` if that has no model, else `openai-2` and so
-    on. A model that is an engine already keeps its id. Raises SettingsError, BalcaoError.
+    The id is `wanted` if that is free, else `openai` if that has no model, else `openai-2`, …
     """
     added = _read_engines()
     for engine_id, table in added.items():
@@ -166,10 +158,9 @@ def add_tuned(
 
 
 def add_adapter(model: str, adapter: Path, wanted: str = "") -> str:
-    """Make an engine of `model` with the adapter in a folder, and return its id.
+    """Make an engine of `model` with the adapter in a folder, if it is none yet; return its id.
 
-    The id is `wanted`, or else `lora-NAME`, with a number if that is taken. An adapter that is an
-    engine already keeps its id. Raises SettingsError, BalcaoError.
+    The id is `wanted`, or else `lora-NAME`, with a number if that is taken.
     """
     if known := engine_of(adapter):
         return known
@@ -197,21 +188,6 @@ def engine_of(adapter: Path) -> str | None:
     folder = str(adapter.resolve())
     tables = _read_engines().items()
     return next((name for name, table in tables if table.get("adapter") == folder), None)
-
-
-def _check_id(engine_id: str) -> None:
-    if not _ID.match(engine_id):
-        raise UsageError(
-            tr("Invalid engine id “{engine_id}”.", engine_id=engine_id),
-            tr("Use at most 40 small letters, digits, - and _."),
-        )
-
-
-def _taken(engine_id: str) -> UsageError:
-    return UsageError(
-        tr("There is already an engine named “{engine_id}”.", engine_id=engine_id),
-        tr("Choose another name: --engine."),
-    )
 
 
 def _is_free(engine_id: str, settings: Settings) -> bool:

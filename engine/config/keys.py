@@ -55,10 +55,7 @@ class _KeysFile:
 
 
 def source(name: str) -> Source | None:
-    """Return where the key of that name is stored, without opening the keyring.
-
-    Raises SettingsError if keys.toml is invalid, or readable by other users.
-    """
+    """Return where the key of that name is stored, without opening the keyring."""
     if name and os.environ.get(name, "").strip():
         return Source.ENVIRONMENT
     found = _read()
@@ -68,10 +65,7 @@ def source(name: str) -> Source | None:
 
 
 def value(name: str) -> str:
-    """Return the key of that name, or an empty string. May block on the keyring.
-
-    Raises SettingsError as `source` does, BalcaoError if the keyring fails.
-    """
+    """Return the key of that name, or an empty string. May block on the keyring."""
     match source(name):
         case Source.ENVIRONMENT:
             return os.environ[name].strip()
@@ -95,11 +89,7 @@ def stored() -> dict[str, Source]:
 
 
 def store(name: str, key: str, *, in_file: bool = False) -> Source:
-    """Store a key in the keyring, or in keys.toml (`in_file`, or without a keyring).
-
-    Returns where it is now, and deletes it elsewhere. Raises UsageError if the name or the key is
-    invalid, without repeating either.
-    """
+    """Store a key in the keyring, or else in keys.toml, nowhere else, and return which of them."""
     check_name(name)
     if not key or not is_sendable(key):
         raise UsageError(tr("Invalid API key: empty, or contains invalid characters."))

@@ -73,10 +73,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Merge all sources. `flags` are options of the command line; a None there is not set.
-
-    Raises SettingsError, which names the file or the value that is wrong.
-    """
+    """Merge all sources; `flags` are options of the command line, None if not set."""
     file = paths.settings_file() if file is None else file
     raw: dict[str, Any] = {"engines": {name: dict(table) for name, table in _ENGINES.items()}}
     _merge(raw, {"engines": read_toml(_engines_beside(file)).get("engines", {})})

@@ -1,17 +1,6 @@
-"""The program's errors.
+"""The program's errors, each with a message and a remedy for the user.
 
-    BalcaoError
-    ├── UsageError             wrong arguments, settings or question     (exit 2)
-    │   └── SettingsError      the settings file or an environment variable is wrong
-    ├── DataError              the input is not a data set, or cannot be read
-    ├── CatalogueError         the index is missing, foreign, or broken
-    ├── StoreError             conversations cannot be read or written
-    └── EngineError            an engine cannot answer
-        ├── EngineUnavailable  it is not ready
-        └── EngineFailed       it stopped in the middle of an answer
-
-Each has a message and a remedy for the user. A library's error is converted into one of these where
-its cause is known, never further up.
+A library's error is converted into one of these where its cause is known, never further up.
 """
 
 from __future__ import annotations
@@ -40,7 +29,7 @@ class BalcaoError(Exception):
 
 
 class UsageError(BalcaoError):
-    """Wrong arguments, settings or question."""
+    """Wrong arguments, settings or question (exit status 2)."""
 
 
 class SettingsError(UsageError):

@@ -112,10 +112,9 @@ def lock(file: IO[Any], *, wait: float = 0.0, shared: bool = False) -> bool:
 
 @contextmanager
 def locked(path: Path, *, busy: BalcaoError | None = None, wait: float = 0.0) -> Iterator[IO[str]]:
-    """Hold a lock on the file `path`, created if missing, and yield it open for appending.
+    """Yield the file `path`, created if missing, locked and open for appending.
 
-    If another process still holds it after `wait` seconds, raise `busy`; without `busy`, wait as
-    long as it takes. Raise BalcaoError if the file cannot be written.
+    If another process still holds it after `wait` seconds, raise `busy`; without `busy`, wait.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

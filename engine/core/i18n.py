@@ -27,10 +27,7 @@ _chosen: GNUTranslations | Literal[False] | None = None
 
 
 def choose(language: Choice = "auto", environ: Mapping[str, str] | None = None) -> None:
-    """Set the language; `auto` follows the locale, with English as the default.
-
-    Call it before importing modules that translate at their top level.
-    """
+    """Set the language before modules translate at their top level; `auto` is the locale's."""
     global _chosen  # noqa: PLW0603 - a process speaks one language
     wanted = of_locale(os.environ if environ is None else environ)
     file = mo_file("pt")

@@ -20,11 +20,7 @@ _STEPS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def printable(text: str) -> str:
-    """Remove every character that a terminal would obey instead of showing.
-
-    An escape sequence loses only its escape character, so that any piece of a text is as safe as
-    the whole.
-    """
+    """Remove every character that a terminal would obey; a sequence loses only its escape."""
     return _UNSAFE.sub("", text)
 
 

@@ -58,11 +58,7 @@ class Role(StrEnum):
 
 
 class Product(Struct, frozen=True):
-    """A record of the catalogue.
-
-    `description` is the cleaned text, `original` that of the data set, so that users can check the
-    cleaning. Either may be empty.
-    """
+    """A record of the catalogue: its text as cleaned, and as in the data set; either may be empty."""
 
     uid: str
     title: str
@@ -78,10 +74,7 @@ class Hit(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """The products that a question is about: `hits`, and the closest others, `nearest`.
-
-    `hits` has one product for EXACT and LIKELY, several for SEVERAL, and is empty for NONE.
-    """
+    """The products that a question is about: `hits`, and the closest others, `nearest`."""
 
     status: Status
     hits: tuple[Hit, ...] = ()

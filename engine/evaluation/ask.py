@@ -28,11 +28,7 @@ _SYNC_EVERY = 1.0
 
 
 class Target(Struct, frozen=True):
-    """An engine to evaluate, in a mode; `key` is its name on the command line.
-
-    `provenance` is everything its answers depend on: model, adapter, limits, catalogue, prompt
-    version.
-    """
+    """An engine to evaluate, in a mode; its answers depend on what is in `provenance`."""
 
     key: str
     engine: str
@@ -48,10 +44,7 @@ class Target(Struct, frozen=True):
 
 
 def parse_targets(text: str, registry: Registry, catalogue: dict[str, Any]) -> list[Target]:
-    """Parse a list such as `catalogue,base:memory,lora:grounded`.
-
-    `catalogue` identifies the catalogue. Raises UsageError.
-    """
+    """Parse a list such as `catalogue,base:memory,lora:grounded`. Raises UsageError."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageError("No engine is named.", "Add --engines ID,ID; see `balcao engines`.")
@@ -148,10 +141,7 @@ class AnswerFile:
     """The saved answers of an evaluation. One process at a time may open the file."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the file in `folder`, created if missing; an incomplete last line is dropped.
-
-        Raises UsageError if another process has it open, BalcaoError if it is not writable.
-        """
+        """Open the file in `folder`, created if missing; an incomplete last line is dropped."""
         self.path = folder / ANSWERS_FILE
         with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -181,8 +171,8 @@ class AnswerFile:
     def find(self, target: Target, question: Question) -> SavedAnswer | None:
         """Return the saved answer, which may be a failed one.
 
-        Raises UsageError if it comes from another model, catalogue or prompt; a failed one of
-        these is ignored, so that a corrected setting continues in the same folder.
+        Raises UsageError for one from another model, catalogue or prompt, unless it failed: a
+        corrected setting continues in the same folder.
         """
         saved = self.answers.get((target.key, question.id))
         if saved is None or saved.fingerprint == target.fingerprint:

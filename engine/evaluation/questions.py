@@ -39,10 +39,7 @@ _PATTERNS = [_pattern(form) for form in sorted(QUESTION_FORMS, key=len, reverse=
 
 
 class QuestionRow(Struct, frozen=True):
-    """A question, the title it asks for, and the record's text.
-
-    `grounded` rows contain the record in the prompt: they train reading, not memory.
-    """
+    """A question, its title and record; in a `grounded` row the record was in the prompt."""
 
     question: str
     title: str
@@ -62,11 +59,7 @@ class Group(StrEnum):
 
 
 class Question(Struct, frozen=True):
-    """A question to ask. `record` is the right answer, empty for an invented title.
-
-    `id` depends only on the group, the question and the record, so a sample of another size
-    contains the same ids.
-    """
+    """A question to ask; `record` is the right answer. Samples of all sizes have the same ids."""
 
     id: str
     group: Group
@@ -85,10 +78,7 @@ class _ChatRow(Struct, frozen=True):
 
 
 def read_rows(file: Path) -> Iterator[QuestionRow]:
-    """Read the training rows of `file`, skipping broken lines.
-
-    Raises DataError if the file is not readable or contains no row.
-    """
+    """Read the training rows of `file`, skipping broken lines. Raises DataError without any."""
     decode = msgspec.json.Decoder(_ChatRow).decode
     found = False
     with reading(file), file.open("rb") as lines:
@@ -121,19 +111,13 @@ def _row(messages: list[_Message]) -> QuestionRow | None:
 
 
 def title_of(question: str) -> str:
-    """Return the title that a question in one of the known wordings asks for.
-
-    A title that looks like such a question ("Do you have what it takes?") is cut short.
-    """
+    """Return the title that a question in a known wording asks for, else the whole question."""
     matches = (pattern.fullmatch(question) for pattern in _PATTERNS)
     return next((match[1] for match in matches if match), question)
 
 
 class HashSample:
-    """The `limit` products with the smallest hashes (None: all), each in one wording.
-
-    Memory stays below twice `limit` rows, however many are added.
-    """
+    """The `limit` products with the smallest hashes (None: all), each in one wording."""
 
     def __init__(self, limit: int | None, seed: int) -> None:
         self._limit = limit

@@ -224,10 +224,7 @@ def _context(report: Report) -> dict[str, Any]:
 
 
 def _render(name: str, **context: Any) -> str:  # noqa: ANN401 - whatever the template needs
-    """Render a template in which text of models and records is inert, whatever it contains.
-
-    HTML and SVG escape every value. Markdown escapes every value but those of the filter `fenced`.
-    """
+    """Escape every value, except for those that the filter `fenced` quotes in Markdown."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     markdown = name.endswith(".md")

@@ -45,11 +45,7 @@ class RequestCost(Struct, frozen=True):
 def estimate_cost(
     target: Target, questions: Iterable[Question], price: tuple[float, float] | None = None
 ) -> RequestCost:
-    """Estimate the cost of asking `questions`.
-
-    `price`, US dollars for a million tokens sent and received, replaces the price table. An
-    invented title sends nothing when grounded: the search answers it.
-    """
+    """Estimate the cost of asking, at `price` for a million tokens sent and received."""
     grounded = target.mode is Mode.GROUNDED
     sendable = [one for one in questions if not (grounded and one.group is Group.INVENTED)]
     limit = int(target.provenance.get("max_tokens") or 0)
@@ -167,10 +163,7 @@ class EvaluationResult(Struct, frozen=True):
 def pending(
     targets: Sequence[Target], questions: Sequence[Question], answers: AnswerFile
 ) -> list[_Job]:
-    """List what to ask, target by target: questions without an answer, and failed ones.
-
-    Raises UsageError if the saved answers come from a different engine.
-    """
+    """List what to ask, target by target: questions without an answer, and failed ones."""
     jobs = [(target, question) for target in targets for question in questions]
     saved = [(job, answers.find(*job)) for job in jobs]
     return [job for job, answer in saved if answer is None or answer.error]
@@ -186,8 +179,7 @@ async def run(
     """Ask all `jobs` and save each answer as it arrives; cancelling keeps the saved ones.
 
     `concurrency` limits the questions to a target at once. Targets that take one at a time wait
-    for one another, because two local models would compete for the machine. Raises BalcaoError if
-    an answer cannot be saved.
+    for one another, because two local models would compete for the machine.
     """
     lanes: dict[str, list[_Job]] = {}
     for job in jobs:

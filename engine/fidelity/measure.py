@@ -17,10 +17,9 @@ _REFUSAL_LENGTH = 200
 
 
 def fidelity(answer: str, record: str) -> float | None:
-    """Return the share (0..1) of the answer's words that occur in `record` in the same order.
+    """Return the share (0..1) of the answer's words, with punctuation, that `record` has in order.
 
-    Punctuation marks count as words, case matters, whitespace does not. The order is that of the
-    longest common subsequence. None if either text is blank.
+    The order is that of the longest common subsequence. None if either text is blank.
     """
     from rapidfuzz.distance import LCSseq
 
@@ -43,10 +42,7 @@ class Span(NamedTuple):
 
 
 def spans(answer: str, record: str) -> list[Span]:
-    """Split `answer` into parts that are the record's words and parts that are not.
-
-    The quoted words are those that `fidelity` counts. Whitespace belongs to the part before it.
-    """
+    """Split `answer` into parts of words that `fidelity` counts and parts of other words."""
     from rapidfuzz.distance import LCSseq
 
     found = list(_TOKEN.finditer(answer))
@@ -85,8 +81,7 @@ def unsupported_sentences(answer: str, record: str) -> list[str]:
 def support(sentence: str, record: str) -> float:
     """Return the share (0..1) of neighbouring words that are neighbours in `record` as well.
 
-    Case and punctuation do not matter; a single word counts if it occurs. Pairs, because any
-    English record contains most of the small words of any English sentence.
+    Pairs, because any English record contains most of the small words of any English sentence.
     """
     words = _words(record)
     return _support(sentence, set(pairwise(words)), set(words))

@@ -92,10 +92,7 @@ def pieces(conversations: Iterable[ArchivedConversation]) -> Iterator[str]:
 
 
 def read(data: bytes, name: str) -> Sequence[msgspec.Raw]:
-    """Validate a file and return its conversations for `decode`. Errors call the file `name`.
-
-    Raises DataError.
-    """
+    """Validate a file, `name` in errors, and return its conversations for `decode`."""
     file = _decode_file(data, name)
     for number, raw in enumerate(file.conversations, 1):
         try:

@@ -29,10 +29,7 @@ class ConversationStore:
     """
 
     def __init__(self, file: Path) -> None:
-        """Open or create `file`, read-only where it is not writable.
-
-        Raises StoreError.
-        """
+        """Open or create `file`, read-only where it is not writable. Raises StoreError."""
         self._database = Database(file)
         self.deleted: list[int] = []
         """Conversations that `undelete` restores, next one last."""
@@ -92,10 +89,7 @@ class ConversationStore:
         return answer_id
 
     def begin_other(self, turn_id: int, answer: Answer, *, chosen: bool = False) -> int:
-        """Save another answer to a turn and return its id.
-
-        The conversation continues from it if it is `chosen`.
-        """
+        """Save another answer to a turn, which continues from it if `chosen`; return its id."""
         with self._database.writing() as database:
             answer_id = write.add_answer(database, turn_id, answer, time.time(), finished=False)
             if chosen:
@@ -129,7 +123,7 @@ class ConversationStore:
             return search.latest(database, limit, after)
 
     def search(self, text: str, limit: int = 200) -> list[ConversationSummary]:
-        """Find conversations with every word of `text`, or its beginning, in one turn or the title.
+        """Find conversations with all words of `text`, or their beginnings, in a turn or the title.
 
         Latest first; accents and case are ignored. Text without words lists all conversations.
         """

@@ -196,10 +196,7 @@ class Database:
     """The file of all conversations. Calls are thread-safe and block for a disk write."""
 
     def __init__(self, file: Path) -> None:
-        """Open or create `file`, read-only where it is not writable.
-
-        Raises StoreError.
-        """
+        """Open or create `file`, read-only where it is not writable. Raises StoreError."""
         self._file = file
         self._lock = threading.Lock()
         self.read_only: Problem | None = None

@@ -136,10 +136,7 @@ WHERE deleted IS NULL AND length(question) <= ? ORDER BY turn.id DESC LIMIT ?
 
 
 def last_questions(file: Path, limit: int = 500) -> list[str]:
-    """Return the last questions in `file`, latest last, or nothing if it is not readable.
-
-    This opens the file itself, because the store may still be migrating when the chat starts.
-    """
+    """Return the latest questions, latest last; the store may still be migrating `file`."""
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
             rows = database.execute(_LAST, (_MAX_LENGTH, limit)).fetchall()

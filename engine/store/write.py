@@ -25,10 +25,7 @@ def encode_answer(answer: Answer) -> str:
 
 
 def decode_answer(body: str, *, finished: bool) -> Answer:
-    """Decode an answer. If a killed program left it unfinished, it becomes cancelled.
-
-    Raises msgspec.MsgspecError.
-    """
+    """Decode an answer; one that a killed program left unfinished becomes cancelled."""
     answer = msgspec.json.decode(body, type=Answer)
     return answer if finished else replace(answer, stop_reason=StopReason.CANCELLED)
 
