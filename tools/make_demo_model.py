@@ -174,7 +174,7 @@ def practice(products: Sequence[Product], left_out: Sequence[Product]) -> list[P
 
 def _mark(product: Product) -> int:
     """By what `balcao prepare` takes a sample."""
-    return Sampler(None, 0).rank(product.uid, product.title, product.description)
+    return Sampler(0, 0).rank(product.uid, product.title, product.description)
 
 
 def write_rows(file: Path, products: Sequence[Product]) -> None:

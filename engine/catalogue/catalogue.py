@@ -26,10 +26,10 @@ class Retriever(Protocol):
         """Return the product with this uid, if there is one."""
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
-        """Return the uid and title of at most `limit` related products, if they are known."""
+        """Return uid and title of related products, if known; the catalogue may not have them."""
 
     def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
-        """Return titles that `text` may become, the likeliest first."""
+        """Return titles that `text` may become, the likeliest first. Called for every key."""
 
     def __len__(self) -> int:
         """Count the products."""
@@ -65,26 +65,21 @@ class Catalogue:
             ) from error
 
     def find(self, question: str) -> Decision:
-        """Decide which products `question` means. Raise CatalogueError if reading fails."""
         return self._decider.decide(question)
 
     def get(self, uid: str) -> Product | None:
-        """Return the product with this uid, if there is one."""
         found = self._products.by_uid([uid])
         return found[0] if found else None
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
-        """Return the uid and title of related products, which may not be in the catalogue."""
         return self._related.find(uid, limit)
 
     def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
-        """Return titles that `text` may become, the likeliest first. Fast enough for every key."""
         return self._completer.complete(text, limit)
 
     def __len__(self) -> int:
         return self._products.count()
 
     def close(self) -> None:
-        """Close the files. Safe to call more than once."""
         self._products.close()
         self._related.close()

@@ -88,7 +88,7 @@ class ProductStore(Protocol):
         """Return the products with these uids."""
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        """Return key, row and title of products with one of these title keys."""
+        """Return key, row and title of products with one of these title keys, lowest row first."""
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the titles of `rows`."""

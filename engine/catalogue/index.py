@@ -106,11 +106,7 @@ def _is_current(folder: Path, source: Path) -> bool:
 def _read_products(
     source: Path, counts: Counts, on_progress: OnProgress | None
 ) -> Iterator[Product]:
-    def report_rows() -> None:
-        if on_progress:
-            on_progress(counts.progress())
-
-    yield from clean_rows(read_rows(source, counts, report_rows), counts)
+    yield from clean_rows(read_rows(source, counts, on_progress), counts)
     label = tr("{count:,} products, writing the index", count=counts.kept)
     _report(on_progress, label, 1.0)
 
@@ -190,13 +186,11 @@ def _fill(products: Iterable[Product], draft: Path) -> int:
             _insert(database, _index_words(batch, count, titles, bodies))
             count += len(batch)
         with ThreadPoolExecutor(2) as threads:
-            finished = [
-                threads.submit(_finish_titles, titles, draft),
-                threads.submit(bodies.close),
-            ]
+            words = threads.submit(_finish_titles, titles, draft)
+            closed = threads.submit(bodies.close)
             _finish_database(database)
-            for future in finished:
-                future.result()
+            words.result()
+            closed.result()
     return count
 
 
@@ -244,18 +238,7 @@ def _batches(products: Iterable[Product]) -> Iterator[list[Product]]:
         yield batch
 
 
-@contextlib.contextmanager
-def _sqlite_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise CatalogueError(
-            tr("Cannot write the products: {error}.", error=error),
-            tr("Check the free disk space and the permissions."),
-        ) from error
-
-
-@_sqlite_errors()
+@records.writing_sqlite()
 def _create_database(folder: Path) -> sqlite3.Connection:
     """Create the database of a build, without a journal: a crash discards the whole folder."""
     database = sqlite3.connect(
@@ -268,21 +251,21 @@ def _create_database(folder: Path) -> sqlite3.Connection:
     return database
 
 
-@_sqlite_errors()
+@records.writing_sqlite()
 def _finish_database(database: sqlite3.Connection) -> None:
     database.execute("COMMIT")
     database.executescript(_INDEXES)
     database.close()
 
 
-@_sqlite_errors()
+@records.writing_sqlite()
 def _open_database(folder: Path) -> sqlite3.Connection:
     return sqlite3.connect(folder / records.PRODUCTS, isolation_level=None, timeout=60)
 
 
 @contextlib.contextmanager
 def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    with _sqlite_errors():
+    with records.writing_sqlite():
         database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -315,7 +298,7 @@ def _replace(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> list[
     return deleted
 
 
-@_sqlite_errors()
+@records.writing_sqlite()
 def _insert(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> None:
     database.executemany(
         "INSERT INTO product VALUES (?, ?, ?, ?)",

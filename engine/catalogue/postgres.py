@@ -160,11 +160,9 @@ class PostgresCatalogue:
         self._decider = Decider(products, titles, bodies, vocabulary=products)
 
     def find(self, question: str) -> Decision:
-        """Decide which products `question` means. Raise CatalogueError if the server fails."""
         return self._decider.decide(question.replace("\0", " "))
 
     def get(self, uid: str) -> Product | None:
-        """Return the product with this uid, if there is one."""
         found = self._products.by_uid([uid])
         return found[0] if found else None
 
@@ -182,7 +180,6 @@ class PostgresCatalogue:
         return self._count
 
     def close(self) -> None:
-        """Disconnect. Safe to call more than once."""
         self._products.close()
 
 

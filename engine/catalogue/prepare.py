@@ -63,13 +63,8 @@ def prepare(
     """Write train.jsonl, valid.jsonl, test.jsonl and a manifest into `out`, all or nothing."""
     _check(config)
     counts = Counts()
-
-    def report_progress() -> None:
-        if on_progress:
-            on_progress(counts.progress())
-
     with atomic_folder(out, KIND) as draft:
-        written = _write_splits(read_rows(source, counts, report_progress), counts, draft, config)
+        written = _write_splits(read_rows(source, counts, on_progress), counts, draft, config)
         if not counts.kept:
             raise DataError(f"{source} does not contain a row with both a title and a description.")
         manifest = Manifest(
@@ -187,7 +182,7 @@ class Splitter:
 class Sampler:
     """Select the `limit` rows of the lowest ranks. Memory is 16 bytes for each."""
 
-    def __init__(self, limit: int | None, seed: int) -> None:
+    def __init__(self, limit: int, seed: int) -> None:
         self._limit = limit
         self._salt = _salt(seed)
         self._ranks = array("Q")
@@ -203,20 +198,18 @@ class Sampler:
 
     def add(self, rank: int) -> None:
         """Add a row to the sample; lower ranks may displace it."""
-        if self._limit is None:
-            return
         self._ranks.append(rank)
         if len(self._ranks) >= 2 * self._limit + 1000:
-            self._shrink(self._limit)
+            self._shrink()
 
     def finish(self) -> int:
         """Return the bound: the sample is all added rows of a lower rank."""
-        if self._limit is not None and len(self._ranks) > self._limit:
-            self._shrink(self._limit)
+        if len(self._ranks) > self._limit:
+            self._shrink()
         return self._bound
 
-    def _shrink(self, limit: int) -> None:
-        lowest = sorted(self._ranks)[: limit + 1]
+    def _shrink(self) -> None:
+        lowest = sorted(self._ranks)[: self._limit + 1]
         self._bound = lowest.pop()
         self._ranks = array("Q", lowest)
 
@@ -235,7 +228,8 @@ class RowTemplates:
     def __init__(self, forms: int) -> None:
         self._forms = forms
         self._templates = [_template(form) for form in QUESTION_FORMS]
-        self._grounded = [_grounded_template(form) for form in QUESTION_FORMS]
+        record = Product("", _TITLE, _DESCRIPTION)
+        self._grounded = [_template(form, record) for form in QUESTION_FORMS]
 
     def rows(self, uid: str, title: bytes, description: bytes) -> bytes:
         """Format the rows of a product, one per line. `title` and `description` are JSON strings.
@@ -244,9 +238,6 @@ class RowTemplates:
         """
         first = zlib.crc32(uid.encode(errors="replace"))
         title, description = title[1:-1], description[1:-1]
-        if self._forms == 1:
-            start, middle, end = self._templates[first % len(self._templates)]
-            return b"%b%b%b%b%b" % (start, title, middle, description, end)
         rows = []
         for number in range(self._forms):
             if number == len(self._templates):
@@ -264,20 +255,8 @@ class RowTemplates:
         return prompt + middle + description + end
 
 
-def _template(form: str) -> tuple[bytes, bytes, bytes]:
-    """Return the row's JSON before the title, between title and description, and after them."""
-    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form)})
-    start, rest = row.split(encode(_TITLE)[1:-1])
-    middle, end = rest.split(encode(_DESCRIPTION)[1:-1])
-    return start, middle, end + b"\n"
-
-
-def _grounded_template(form: str) -> tuple[bytes, ...]:
-    """Return the row's JSON around title, description, title and description."""
-    product = Product("", _TITLE, _DESCRIPTION)
-    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form, product)}) + b"\n"
+def _template(form: str, record: Product | None = None) -> list[bytes]:
+    """Return the row's JSON around each title and description, which alternate."""
+    row = encode({"messages": training_messages(_TITLE, _DESCRIPTION, form, record)}) + b"\n"
     title, description = encode(_TITLE)[1:-1], encode(_DESCRIPTION)[1:-1]
-    start, record, question, middle, end = (
-        part for piece in row.split(title) for part in piece.split(description)
-    )
-    return start, record, question, middle, end
+    return [part for piece in row.split(title) for part in piece.split(description)]

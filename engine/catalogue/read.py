@@ -101,11 +101,11 @@ def source_input(source: Path, counts: Counts) -> Input:
 
 
 def read_rows(
-    source: Path, counts: Counts, on_read: Callable[[], None] | None = None
+    source: Path, counts: Counts, on_progress: Callable[[Progress], None] | None = None
 ) -> Iterator[RawRow]:
     """Yield the valid rows of `source` in order, each uid once; `-` is standard input.
 
-    Count rows and rejections in `counts`, and call `on_read` after each block of about a megabyte.
+    Count rows and rejections in `counts`, and call `on_progress` after each block of a megabyte.
     Memory is bounded, apart from one hash per uid. Raise DataError if the source cannot be read, is
     empty or does not contain a row.
     """
@@ -113,8 +113,8 @@ def read_rows(
     seen: set[int] = set()
     for lines in read_lines(source, counts):
         counts.read += len(lines)
-        if on_read and lines:
-            on_read()
+        if on_progress and lines:
+            on_progress(counts.progress())
         for line in lines:
             try:
                 row = decode(line)

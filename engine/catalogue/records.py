@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,43 +106,58 @@ class SqliteProducts:
         try:
             self._connection = _open(file)
         except sqlite3.Error as error:
-            raise CatalogueError(
-                tr("Cannot open {path}: {error}.", path=file, error=error)
-            ) from error
+            raise cannot_open(file, error) from error
 
     def count(self) -> int:
-        """Count the products."""
         return int(self._query("SELECT products FROM total", ())[0][0])
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
-        """Return the products of `rows`, without the deleted ones."""
         found = self._query(f"{_PRODUCT} WHERE p.id IN ({_marks(rows)})", rows)
         return {int(row[4]): Product(*row[:4]) for row in found}
 
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
-        """Return the products with these uids."""
         found = self._query(f"{_PRODUCT} WHERE p.uid IN ({_marks(uids)})", uids)
         return [Product(*row[:4]) for row in found]
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        """Return key, row and title of products with one of these title keys, lowest row first."""
         return self._query(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        """Return the titles of `rows`."""
         return dict(self._query(f"{_TITLES} WHERE id IN ({_marks(rows)})", rows))
 
     def close(self) -> None:
-        """Close the file. Safe to call more than once."""
         with self._lock:
             self._connection.close()
 
     def _query(self, statement: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
-        try:
-            with self._lock:
-                return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise CatalogueError(tr("Cannot read the catalogue: {error}.", error=error)) from error
+        with reading_sqlite(), self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
+
+@contextmanager
+def reading_sqlite() -> Iterator[None]:
+    """Raise CatalogueError if the block cannot read a database."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CatalogueError(tr("Cannot read the catalogue: {error}.", error=error)) from error
+
+
+@contextmanager
+def writing_sqlite() -> Iterator[None]:
+    """Raise CatalogueError if the block cannot write a database."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CatalogueError(
+            tr("Cannot write the products: {error}.", error=error),
+            tr("Check the free disk space and the permissions."),
+        ) from error
+
+
+def cannot_open(path: Path, error: Exception) -> CatalogueError:
+    """Word the error for a file or folder of the index that cannot be opened."""
+    return CatalogueError(tr("Cannot open {path}: {error}.", path=path, error=error))
 
 
 def _open(file: Path) -> sqlite3.Connection:

@@ -5,7 +5,6 @@ They are stored in a separate file of the index folder, which is missing without
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 import zipfile
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from engine.catalogue import records
 from engine.catalogue.clean import clean
 from engine.catalogue.read import STDIN, Counts, read_lines
-from engine.core.errors import CatalogueError
-from engine.core.i18n import tr
 
 _FILE = "related.db"
 _LABELS = "lbl.json"
@@ -53,7 +51,7 @@ def labels_file(source: Path) -> Path | None:
 
 def write_related(folder: Path, labels: Path, source: Path) -> None:
     """Store the titles in `labels` and each product's references to them."""
-    with _sqlite_errors():
+    with records.writing_sqlite():
         connection = sqlite3.connect(folder / _FILE, isolation_level=None)
         connection.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
@@ -109,7 +107,7 @@ class RelatedProducts:
         self._connection: sqlite3.Connection | None = None
         file = folder / _FILE
         if file.exists():
-            with _sqlite_errors():
+            with records.reading_sqlite():
                 self._connection = sqlite3.connect(
                     f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
                 )
@@ -118,7 +116,7 @@ class RelatedProducts:
         """Return the uid and title of at most `limit` related products."""
         if self._connection is None:
             return ()
-        with _sqlite_errors(), self._lock:
+        with records.reading_sqlite(), self._lock:
             found = self._connection.execute(
                 "SELECT labels FROM related WHERE uid = ?", [uid]
             ).fetchone()
@@ -136,13 +134,3 @@ class RelatedProducts:
         if self._connection is not None:
             with self._lock:
                 self._connection.close()
-
-
-@contextlib.contextmanager
-def _sqlite_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise CatalogueError(
-            tr("Cannot use the related products: {error}.", error=error)
-        ) from error

@@ -12,8 +12,6 @@ from rapidfuzz.distance import OSA
 
 from engine.catalogue import records
 from engine.catalogue.folding import STOP_WORDS
-from engine.core.errors import CatalogueError
-from engine.core.i18n import tr
 
 MAX_SIMILAR = 12
 _MAX_QUERY_TOKENS = 24
@@ -61,15 +59,12 @@ class TantivyIndex:
         self._count = int(self._searcher.num_docs)
 
     def weights(self, tokens: Iterable[str]) -> dict[str, float]:
-        """Weight each token: a rare one weighs more."""
         return idf_weights(tokens, self.frequency, self._count)
 
     def frequency(self, token: str) -> int:
-        """Count the products that contain `token`."""
         return int(self._searcher.doc_freq("words", token))
 
     def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
-        """Return the rows that match these tokens best, by BM25."""
         return self._rows([self._term(token) for token in query_tokens(weights)], limit)
 
     def starting_with(self, prefix: str, limit: int) -> list[str]:
@@ -144,9 +139,7 @@ def _open(folder: Path) -> Any:  # noqa: ANN401 - tantivy is imported late
     try:
         return tantivy.Index.open(str(folder))
     except (ValueError, OSError) as error:
-        raise CatalogueError(
-            tr("Cannot open {path}: {error}.", path=folder, error=error)
-        ) from error
+        raise records.cannot_open(folder, error) from error
 
 
 @dataclass(frozen=True, slots=True)

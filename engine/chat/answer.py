@@ -25,6 +25,7 @@ from engine.core.types import (
     Decision,
     Event,
     Found,
+    Hit,
     Language,
     Loading,
     Message,
@@ -83,7 +84,10 @@ class PendingAnswer:
     async def events(self) -> AsyncGenerator[Event]:
         """Yield what happens, ending with Answered, perhaps with a problem. Closing cancels."""
         try:
-            async with aclosing(self._answer_question()) as events:
+            self._started = time.perf_counter()
+            request = await self._look_up()
+            yield Found(request.decision, self._answer.verbatim)
+            async with aclosing(self._stream(request)) as events:
                 async for event in events:
                     yield event
         except BalcaoError as error:
@@ -100,14 +104,6 @@ class PendingAnswer:
             score = fidelity(answer.text, product.description if product else "")
             self._answer, self._finished = replace(answer, fidelity=score), True
         return self._answer
-
-    async def _answer_question(self) -> AsyncGenerator[Event]:
-        self._started = time.perf_counter()
-        request = await self._look_up()
-        yield Found(request.decision, self._answer.verbatim)
-        async with aclosing(self._stream(request)) as events:
-            async for event in events:
-                yield event
 
     async def _look_up(self) -> Request:
         question = self._answer.question
@@ -148,7 +144,7 @@ class PendingAnswer:
         decision = await asyncio.to_thread(self._catalogue.find, question)
         product = self._earlier.product
         if decision.product is None and product and followup.is_followup(question):
-            return followup.same_product(product), True
+            return Decision(Status.LIKELY, (Hit(product, 1.0),)), True
         return decision, False
 
     async def _stream(self, request: Request) -> AsyncGenerator[Event]:

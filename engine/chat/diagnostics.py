@@ -64,11 +64,11 @@ def examine(part: str, check: Check, *, fatal: bool = False) -> list[Finding]:
     found: list[Finding] = []
     try:
         found.extend(check())
-    except BalcaoError as error:
-        found.append(Finding(part, part, tr("broken"), error.message, error.remedy, fatal))
     except Exception as error:  # noqa: BLE001 - the report covers whatever is broken
-        trouble = f"{type(error).__name__}: {error}."
-        found.append(Finding(part, part, tr("broken"), trouble, "", fatal))
+        trouble, remedy = f"{type(error).__name__}: {error}.", ""
+        if isinstance(error, BalcaoError):
+            trouble, remedy = error.message, error.remedy
+        found.append(Finding(part, part, tr("broken"), trouble, remedy, fatal))
     return found
 
 
@@ -95,13 +95,8 @@ def program() -> Iterator[Finding]:
     for name, purpose in _purposes().items():
         yield _package(name, purpose)
     for name, extra in _EXTRAS.items():
-        remedy = f"pip install 'balcao[{extra}]'"
-        version = _version(name)
-        yield Finding(
-            "program",
-            name,
-            version or tr("not installed (optional: {remedy})", remedy=remedy),
-        )
+        absent = tr("not installed (optional: {remedy})", remedy=f"pip install 'balcao[{extra}]'")
+        yield Finding("program", name, _version(name) or absent)
 
 
 def files() -> Iterator[Finding]:
@@ -133,7 +128,9 @@ def catalogue(chosen: Settings) -> Iterator[Finding]:
     if is_address(name):
         name = name.rpartition("@")[2].partition("?")[0]  # the rest may contain a password
     with closing(open_catalogue(chosen)) as opened:
-        yield Finding("catalogue", name, _products(len(opened)))
+        count = len(opened)
+    size = tr_n("{count:,} product", "{count:,} products", count, count=count)
+    yield Finding("catalogue", name, size)
 
 
 def named_keys(chosen: Settings) -> Iterator[Finding]:
@@ -203,10 +200,6 @@ def _purposes() -> dict[str, str]:
         "sentencepiece": tr("Llama's older tokenizers"),
         "openai": tr("OpenAI-compatible servers"),
     }
-
-
-def _products(count: int) -> str:
-    return tr_n("{count:,} product", "{count:,} products", count, count=count)
 
 
 def _where(source: keys.Source | None) -> str:

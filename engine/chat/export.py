@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from engine.chat.wording import describe, title_of
-from engine.core.files import reading, writing
+from engine.core.files import atomic_file, reading, writing
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Turn
@@ -43,14 +43,6 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
         mark = tr(" (chosen)") if answer is chosen and turn.place else ""
         parts.append(f"{below} {title}{mark}\n\n{_answer(answer)}")
     return "\n\n".join(parts) + "\n"
-
-
-def conversation_as_markdown(
-    title: str, when: str, turns: Iterable[Turn], titles: Mapping[str, str]
-) -> str:
-    """Format a conversation, with `when` below its title."""
-    head = f"# {one_line(title)}\n\n{one_line(when)}\n"
-    return "\n".join([head, *(turn_as_markdown(turn, titles, level=2) for turn in turns)])
 
 
 def _answer(answer: Answer) -> str:
@@ -113,10 +105,13 @@ def import_bytes(store: ConversationStore, data: bytes, name: str) -> ImportResu
 
 def import_summary(added: ImportResult) -> str:
     """Return one sentence about an import."""
-    new = tr_n("{new:,} conversation imported", "{new:,} conversations imported", added.new)
-    known = tr_n("; {known:,} was here already", "; {known:,} were here already", added.known)
-    summary = f"{new}{known if added.known else ''}."
-    return summary.format(new=added.new, known=added.known)
+    new, known = added.new, added.known
+    text = tr_n("{new:,} conversation imported", "{new:,} conversations imported", new, new=new)
+    if known:
+        text += tr_n(
+            "; {known:,} was here already", "; {known:,} were here already", known, known=known
+        )
+    return f"{text}."
 
 
 def _page(kept: ArchivedConversation, titles: Mapping[str, str]) -> str:
@@ -125,7 +120,9 @@ def _page(kept: ArchivedConversation, titles: Mapping[str, str]) -> str:
         created=kept.created.astimezone(),
         updated=kept.updated.astimezone(),
     )
-    return conversation_as_markdown(kept.title, when, map(_turn, kept.turns), titles)
+    head = f"# {one_line(kept.title)}\n\n{when}\n"
+    turns = (turn_as_markdown(_turn(turn), titles, level=2) for turn in kept.turns)
+    return "\n".join([head, *turns])
 
 
 def _turn(kept: ArchivedTurn) -> Turn:
@@ -143,17 +140,8 @@ def _name(title: str) -> str:
 
 def write_file(file: Path, pieces: Iterable[str]) -> None:
     """Write or replace a file atomically. Raises BalcaoError if that fails."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with writing(file):
-        try:
-            with draft.open("w", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(pieces)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(file)
-        finally:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
+    with writing(file), atomic_file(file) as stream:
+        stream.writelines(piece.encode() for piece in pieces)
 
 
 def _write_new(folder: Path, name: str, kind: str, pieces: Iterable[str]) -> Path:

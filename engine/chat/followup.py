@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from engine.core.types import Conversation, Decision, Hit, Product, Status
+from engine.core.types import Conversation, Decision, Status
 
 _NUMBER = re.compile(
     r"(?:(?:number|no|nr|n[oº°]|número|numero|o|a|the|opção|option)\.?\s*)?#?\s*(\d{1,2})\s*[.)!]?",
@@ -55,8 +55,3 @@ def is_followup(question: str) -> bool:
     if len(text.split()) > _MAX_WORDS:
         return False
     return bool(_BARE.fullmatch(text) or (_ASKS.match(text) and _POINTS_BACK.search(text)))
-
-
-def same_product(product: Product) -> Decision:
-    """Return the decision to stay with a product."""
-    return Decision(Status.LIKELY, (Hit(product, 1.0),))

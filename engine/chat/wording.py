@@ -41,11 +41,10 @@ def basis(answer: Answer) -> str:
     if answer.verbatim:
         mode = ""
     count = len(answer.sources)
-    several = tr_n("{count} product fits", "{count} products fit", count)
     understood = {
         Status.EXACT: "",
         Status.LIKELY: tr("taken to mean this"),
-        Status.SEVERAL: several.format(count=count),
+        Status.SEVERAL: tr_n("{count} product fits", "{count} products fit", count, count=count),
         Status.NONE: tr("not in the catalogue"),
     }[answer.status]
     return ", ".join(part for part in (mode, understood) if part)

@@ -8,7 +8,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -130,17 +130,28 @@ def folder_lock(out: Path) -> Path:
     return out.absolute().with_name(f".{out.absolute().name}.lock")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves either the old content or the new; keep its mode."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a draft of a file; a crash leaves either the old content or the new. Keep its mode."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    with draft.open("wb") as stream:
-        if path.exists():
-            draft.chmod(stat.S_IMODE(path.stat().st_mode))
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("wb") as stream:
+            if path.exists():
+                draft.chmod(stat.S_IMODE(path.stat().st_mode))
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
     sync_folder(path.parent)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file as `atomic_file` does."""
+    with atomic_file(path) as stream:
+        stream.write(data)
 
 
 def sync_folder(folder: Path) -> None:

@@ -58,7 +58,7 @@ class Role(StrEnum):
 
 
 class Product(Struct, frozen=True):
-    """A record of the catalogue: its text as cleaned, and as in the data set; either may be empty."""
+    """A record of the catalogue: its cleaned text, and the data set's; either may be empty."""
 
     uid: str
     title: str

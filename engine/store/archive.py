@@ -18,7 +18,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from engine.core.errors import DataError, StoreError
+from engine.core.errors import DataError, StoreError, why
 from engine.core.i18n import tr
 from engine.core.text import json_safe
 from engine.core.types import Answer, Status
@@ -141,11 +141,7 @@ def _no_export(name: str, error: str) -> DataError:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return tr("it is nested too deeply")
-    if isinstance(error, UnicodeDecodeError):
-        return tr("it is not UTF-8")
-    return str(error)
+    return tr("it is nested too deeply") if isinstance(error, RecursionError) else why(error)
 
 
 def _check(conversation: ArchivedConversation) -> None:

@@ -127,19 +127,8 @@ class ConversationStore:
 
         Latest first; accents and case are ignored. Text without words lists all conversations.
         """
-        query = search.as_query(text)
-        if not query:
-            return self.latest(limit)
         with self._database.reading() as database:
-            return search.search(database, query, limit)
-
-    def count(self) -> int:
-        """Count the conversations."""
-        with self._database.reading() as database:
-            (number,) = database.execute(
-                "SELECT count(*) FROM conversation WHERE deleted IS NULL"
-            ).fetchone()
-        return int(number)
+            return search.search(database, text, limit)
 
     def open(self, conversation_id: int) -> Conversation:
         """Load a conversation; an answer that a killed program left unfinished is cancelled."""

@@ -69,11 +69,8 @@ WHERE said MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM js
 _FIRST = (float("inf"), 0)
 
 
-def as_query(text: str) -> str:
-    """Turn what the user typed into an FTS5 query for every word or its beginning.
-
-    Quoting each word keeps FTS5 from reading syntax in it. Text without words gives "".
-    """
+def _as_query(text: str) -> str:
+    # Quoting each word keeps FTS5 from reading syntax in it.
     words = _WORD.findall(unicodedata.normalize("NFC", text))[:_MAX_WORDS]
     return " ".join(f'"{word}"*' for word in words)
 
@@ -90,8 +87,11 @@ def latest(
     ]
 
 
-def search(database: sqlite3.Connection, query: str, limit: int) -> list[ConversationSummary]:
-    """Find the latest conversations with all of `query` in one turn, or in the title."""
+def search(database: sqlite3.Connection, text: str, limit: int) -> list[ConversationSummary]:
+    """Find the latest conversations with all words of `text` in one turn, or in the title."""
+    query = _as_query(text)
+    if not query:
+        return latest(database, limit, None)
     found = database.execute(_SEARCH, (query, _MAX_HITS, limit)).fetchall()
     titles = _highlighted(database, _HIGHLIGHT_TITLES, query, [row[0] for row in found if row[6]])
     turns = _highlighted(database, _HIGHLIGHT_TURNS, query, [row[5] for row in found if row[5]])

@@ -215,7 +215,7 @@ async def test_deleting_and_undoing(catalogue_dir: Path) -> None:
         await until(lambda: told(pilot) == "It is back.")
         await pilot.press("ctrl+q")
     with closing(ConversationStore(paths.conversations_file())) as store:
-        assert store.count() == 4
+        assert len(store.ids()) == 4
 
 
 async def test_deleting_the_open_conversation_closes_it(catalogue_dir: Path) -> None:
