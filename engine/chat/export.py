@@ -17,7 +17,7 @@ from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Turn
 from engine.store import archive
-from engine.store.archive import ArchivedConversation, ArchivedTurn, ImportResult
+from engine.store.archive import ArchivedConversation, ImportResult
 from engine.store.conversations import ConversationStore
 
 _FENCE = "~~~~"
@@ -121,16 +121,8 @@ def _page(kept: ArchivedConversation, titles: Mapping[str, str]) -> str:
         updated=kept.updated.astimezone(),
     )
     head = f"# {one_line(kept.title)}\n\n{when}\n"
-    turns = (turn_as_markdown(_turn(turn), titles, level=2) for turn in kept.turns)
+    turns = (turn_as_markdown(archive.as_turn(turn), titles, level=2) for turn in kept.turns)
     return "\n".join([head, *turns])
-
-
-def _turn(kept: ArchivedTurn) -> Turn:
-    turn = Turn(kept.question)
-    if kept.answers:
-        turn.answer, *turn.others = [one.answer for one in kept.answers]
-        turn.choose(kept.chosen)
-    return turn
 
 
 def _name(title: str) -> str:

@@ -14,14 +14,16 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import islice
 from typing import Annotated
+from uuid import uuid4
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from engine.core.errors import DataError, StoreError, why
 from engine.core.i18n import tr
 from engine.core.text import json_safe
-from engine.core.types import Answer, Status
+from engine.core.types import Answer, Status, Turn
 from engine.store import write
 from engine.store.database import Database
 
@@ -182,27 +184,49 @@ def load(database: sqlite3.Connection, conversation_id: int) -> ArchivedConversa
     if found is None:
         raise write.missing(conversation_id)
     uid, title, created, updated, parent = found
-    turns = database.execute(
-        "SELECT id, question, asked, chosen FROM turn WHERE conversation_id = ? ORDER BY id",
-        (conversation_id,),
-    ).fetchall()
-    archived = [_load_turn(database, *turn) for turn in turns]
-    return ArchivedConversation(uid, title, _time(created), _time(updated), archived, parent)
+    turns = list(load_turns(database, conversation_id).values())
+    return ArchivedConversation(uid, title, _time(created), _time(updated), turns, parent)
 
 
-def _load_turn(
-    database: sqlite3.Connection, turn_id: int, question: str, asked: float, chosen: int | None
-) -> ArchivedTurn:
+def load_turns(database: sqlite3.Connection, conversation_id: int) -> dict[int, ArchivedTurn]:
+    """Read a conversation's turns by id; answers that a killed program left become cancelled."""
     rows = database.execute(
-        "SELECT id, body, finished, updated FROM answer WHERE turn_id = ? ORDER BY id", (turn_id,)
-    ).fetchall()
-    answers = [
-        ArchivedAnswer(_time(updated), write.decode_answer(body, finished=bool(finished)))
-        for _, body, finished, updated in rows
-    ]
-    ids = [row[0] for row in rows]
-    place = ids.index(chosen) if chosen in ids else 0
-    return ArchivedTurn(question, _time(asked), answers, place)
+        "SELECT turn.id, question, asked, chosen, answer.id, body, finished, updated FROM turn"
+        " LEFT JOIN answer ON answer.turn_id = turn.id"
+        " WHERE conversation_id = ? ORDER BY turn.id, answer.id",
+        (conversation_id,),
+    )
+    turns: dict[int, ArchivedTurn] = {}
+    for turn_id, question, asked, chosen, answer_id, body, finished, updated in rows:
+        if turn_id not in turns:
+            turns[turn_id] = ArchivedTurn(question, _time(asked), [])
+        turn = turns[turn_id]
+        if answer_id is not None:
+            if answer_id == chosen:
+                turn.chosen = len(turn.answers)
+            answer = write.decode_answer(body, finished=bool(finished))
+            turn.answers.append(ArchivedAnswer(_time(updated), answer))
+    return turns
+
+
+def as_turn(archived: ArchivedTurn, turn_id: int | None = None) -> Turn:
+    """Convert a turn for the chat."""
+    turn = Turn(archived.question, id=turn_id)
+    if archived.answers:
+        turn.answer, *turn.others = [one.answer for one in archived.answers]
+        turn.choose(archived.chosen)
+    return turn
+
+
+def fork(database: sqlite3.Connection, conversation_id: int, turns: int) -> int:
+    """Copy a conversation's first turns into a new one and return its id. Raises StoreError."""
+    found = "SELECT 1 FROM conversation WHERE id = ? AND deleted IS NULL"
+    if not database.execute(found, (conversation_id,)).fetchone():
+        raise write.missing(conversation_id)
+    origin, now = load(database, conversation_id), datetime.now(UTC)
+    first = origin.turns[:turns]
+    copy = replace(origin, created=now, updated=now, turns=first, parent=origin.uid)
+    return _insert(database, copy, uuid4().hex)
 
 
 def _time(seconds: float) -> datetime:
@@ -243,7 +267,7 @@ def _add(database: sqlite3.Connection, conversation: ArchivedConversation) -> in
             "SELECT id, deleted IS NOT NULL FROM conversation WHERE uid = ?", (uid,)
         ).fetchone()
         if found is None:
-            return _insert(database, conversation, uid)
+            return _insert(database, conversation, uid, deleted=time.time())
         conversation_id, deleted = found
         if _covers(load(database, conversation_id), conversation):
             return conversation_id if deleted else None
@@ -267,14 +291,19 @@ def _alternative_uid(conversation: ArchivedConversation) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 
-def _insert(database: sqlite3.Connection, conversation: ArchivedConversation, uid: str) -> int:
+def _insert(
+    database: sqlite3.Connection,
+    conversation: ArchivedConversation,
+    uid: str,
+    deleted: float | None = None,
+) -> int:
     values = (
         uid,
         write.title_from(conversation.title),
         conversation.created.timestamp(),
         conversation.updated.timestamp(),
         conversation.parent,
-        time.time(),
+        deleted,
     )
     added = database.execute(
         "INSERT INTO conversation (uid, title, created, updated, parent, deleted)"

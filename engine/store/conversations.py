@@ -133,13 +133,10 @@ class ConversationStore:
     def open(self, conversation_id: int) -> Conversation:
         """Load a conversation; an answer that a killed program left unfinished is cancelled."""
         with self._database.reading() as database:
-            rows = database.execute(
-                "SELECT turn.id, question, chosen, answer.id, body, finished FROM turn"
-                " LEFT JOIN answer ON answer.turn_id = turn.id"
-                " WHERE conversation_id = ? ORDER BY turn.id, answer.id",
-                (conversation_id,),
-            ).fetchall()
-            return Conversation(conversation_id, _turns(rows))
+            turns = archive.load_turns(database, conversation_id)
+        return Conversation(
+            conversation_id, [archive.as_turn(turn, turn_id) for turn_id, turn in turns.items()]
+        )
 
     def rename(self, conversation_id: int, title: str) -> None:
         """Change the title; the conversation keeps its place in the list."""
@@ -166,7 +163,7 @@ class ConversationStore:
     def fork(self, conversation_id: int, turns: int) -> int:
         """Copy a conversation's first turns into a new one and return its id."""
         with self._database.writing() as database:
-            return write.fork(database, conversation_id, turns)
+            return archive.fork(database, conversation_id, turns)
 
     def ids(self) -> list[int]:
         """Return the ids of all conversations, oldest first."""
@@ -193,19 +190,3 @@ class ConversationStore:
             ).rowcount
             if not changed:
                 raise write.missing(conversation_id)
-
-
-def _turns(
-    rows: list[tuple[int, str, int | None, int | None, str | None, int | None]],
-) -> list[Turn]:
-    turns: dict[int, Turn] = {}
-    for turn_id, question, chosen, answer_id, body, finished in rows:
-        turn = turns.get(turn_id)
-        answer = None if body is None else write.decode_answer(body, finished=bool(finished))
-        if turn is None:
-            turns[turn_id] = Turn(question, answer, id=turn_id)
-        elif answer is not None:
-            turn.others.append(answer)
-            if answer_id == chosen:
-                turn.choose(len(turn.others))
-    return list(turns.values())

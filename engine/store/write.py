@@ -135,43 +135,6 @@ def exists(database: sqlite3.Connection, conversation_id: int) -> bool:
     return found.fetchone() is not None
 
 
-def fork(database: sqlite3.Connection, conversation_id: int, turns: int) -> int:
-    """Copy a conversation's first turns into a new one and return its id. Raises StoreError."""
-    now = time.time()
-    fork_id = _insert(
-        database,
-        "INSERT INTO conversation (title, created, updated, parent)"
-        " SELECT title, ?, ?, uid FROM conversation WHERE id = ? AND deleted IS NULL",
-        (now, now, conversation_id),
-    )
-    if not fork_id:
-        raise missing(conversation_id)
-    rows = database.execute(
-        "SELECT id, question, asked, chosen FROM turn WHERE conversation_id = ?"
-        " ORDER BY id LIMIT ?",
-        (conversation_id, turns),
-    ).fetchall()
-    for turn_id, question, asked, chosen in rows:
-        copy_id = add_turn(database, fork_id, question, asked)
-        _copy_answers(database, turn_id, copy_id, chosen)
-    return fork_id
-
-
-def _copy_answers(
-    database: sqlite3.Connection, source: int, target: int, chosen: int | None
-) -> None:
-    rows = database.execute("SELECT id FROM answer WHERE turn_id = ? ORDER BY id", (source,))
-    for (answer_id,) in rows.fetchall():
-        copy_id = _insert(
-            database,
-            "INSERT INTO answer (turn_id, engine, finished, body, updated)"
-            " SELECT ?, engine, finished, body, updated FROM answer WHERE id = ?",
-            (target, answer_id),
-        )
-        if answer_id == chosen:
-            choose_answer(database, target, copy_id)
-
-
 def purge(database: sqlite3.Connection, conversation_ids: Iterable[int]) -> None:
     """Erase those conversations that are marked as deleted."""
     database.executemany(
@@ -194,6 +157,4 @@ def missing(conversation_id: int) -> StoreError:
 
 
 def _insert(database: sqlite3.Connection, sql: str, values: Sequence[object]) -> int:
-    """Return the id of the new row, 0 if the statement added none."""
-    added = database.execute(sql, values)
-    return (added.lastrowid or 0) if added.rowcount == 1 else 0
+    return database.execute(sql, values).lastrowid or 0
