@@ -27,9 +27,13 @@ class Retriever(Protocol):
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
         """Return uid and title of related products, if known; the catalogue may not have them."""
+        del uid, limit
+        return ()
 
     def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
         """Return titles that `text` may become, the likeliest first. Called for every key."""
+        del text, limit
+        return ()
 
     def __len__(self) -> int:
         """Count the products."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.catalogue.folding import STOP_WORDS, count_stop_words, tokenise
 from engine.catalogue.records import SqliteProducts
 from engine.catalogue.search import TantivyIndex, TantivyVocabulary
 from engine.core.types import Completion
@@ -106,9 +106,7 @@ def _parse(text: str) -> _Input:
         positions += [position] * len(found)
         position += len(word)
     unfinished = bool(tokens) and text[-1:].isalnum()
-    stop_words = 0
-    while stop_words < len(tokens) and tokens[stop_words] in STOP_WORDS:
-        stop_words += 1
+    stop_words = count_stop_words(tokens)
     return _Input(
         tuple(tokens), tuple(positions), stop_words, tuple(tokens[stop_words:]), unfinished
     )

@@ -121,6 +121,10 @@ class _Candidate:
     main_title: tuple[str, ...]
     """The content words before the subtitle; empty without a subtitle."""
 
+    @property
+    def scored(self) -> tuple[int, float]:
+        return self.row, self.match.score
+
 
 class Decider:
     """Decide over an open index. Safe to use from several threads if its parts are."""
@@ -177,10 +181,8 @@ class Decider:
         by_key: dict[int, list[tuple[int, str]]] = {}
         for key, row, title in self._products.rows_by_key(list(dict.fromkeys(keys)), _MAX_TITLES):
             by_key.setdefault(key, []).append((row, title))
-        for key in keys:
-            if key in by_key:
-                return self._named(by_key[key], question)
-        return None
+        found = next((by_key[key] for key in keys if key in by_key), None)
+        return self._named(found, question) if found else None
 
     def _named(self, rows: list[tuple[int, str]], question: str) -> Decision:
         """Decide among titles with the same key; those written as in the question come first."""
@@ -199,11 +201,7 @@ class Decider:
             meant = self._described(content)
         if meant:
             return meant
-        nearest = [
-            (candidate.row, candidate.match.score)
-            for candidate in ranked
-            if _is_near(candidate.match, self._thresholds)
-        ]
+        nearest = [one.scored for one in ranked if _is_near(one.match, self._thresholds)]
         return Decision(Status.NONE, nearest=self._hits(nearest[:_MAX_NEAREST]))
 
     def _query_weights(self, content: list[str]) -> dict[str, float]:
@@ -219,28 +217,24 @@ class Decider:
         tokenised = {row: tokenise(title) for row, title in titles.items()}
         weights = self._titles.weights(itertools.chain(tokens, *tokenised.values()))
         frequency = self._titles.frequency
-        candidates = []
-        for row, title in tokenised.items():
-            match = match_title(tokens, title, weights, frequency)
-            candidates.append(_Candidate(row, match, _main_title(titles[row])))
+        candidates = [
+            _Candidate(
+                row, match_title(tokens, title, weights, frequency), _main_title(titles[row])
+            )
+            for row, title in tokenised.items()
+        ]
         return sorted(candidates, key=lambda candidate: candidate.match.score, reverse=True)
 
     def _fitting(self, ranked: list[_Candidate], content: list[str]) -> Decision | None:
         limits = self._thresholds
         most_edits = limits.edit_share * sum(map(len, content))
         fitting = [
-            candidate
-            for candidate in ranked
-            if _fits(candidate.match, limits) and candidate.match.edits <= most_edits
+            one for one in ranked if _fits(one.match, limits) and one.match.edits <= most_edits
         ]
         if not fitting:
             return None
         best = fitting[0].match
-        rivals = [
-            (candidate.row, candidate.match.score)
-            for candidate in fitting
-            if _is_rival(best, candidate.match, limits)
-        ]
+        rivals = [one.scored for one in fitting if _is_rival(best, one.match, limits)]
         return self._decision(rivals, Status.LIKELY)
 
     def _by_main_title(self, ranked: list[_Candidate], tokens: list[str]) -> Decision | None:
@@ -248,11 +242,7 @@ class Decider:
         content = _content_words(tokens)
         if len(content) < _MIN_MAIN_TITLE:
             return None
-        found = [
-            (candidate.row, candidate.match.score)
-            for candidate in ranked
-            if candidate.main_title == content
-        ]
+        found = [one.scored for one in ranked if one.main_title == content]
         return self._decision(found, Status.LIKELY)
 
     def _described(self, content: list[str]) -> Decision | None:

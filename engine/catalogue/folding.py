@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -136,8 +137,8 @@ def quoted_spans(question: str) -> list[list[str]]:
 
 def inner_spans(tokens: list[str]) -> Iterator[list[str]]:
     """Yield `tokens` without stop words at either end, longest first; not `tokens` as a whole."""
-    leading = _count_stop_words(tokens, _MAX_LEADING)
-    trailing = _count_stop_words(tokens[::-1], _MAX_TRAILING)
+    leading = count_stop_words(tokens, _MAX_LEADING)
+    trailing = count_stop_words(tokens[::-1], _MAX_TRAILING)
     count = len(tokens)
     for left_out in range(1, min(leading + trailing, count - 1) + 1):
         for start in range(min(left_out, leading), max(0, left_out - trailing) - 1, -1):
@@ -151,10 +152,6 @@ def is_capitalised(span: Sequence[str], question: str) -> bool:
     return bool(span) and span[0] in capitalised
 
 
-def _count_stop_words(tokens: list[str], limit: int) -> int:
-    count = 0
-    for token in tokens[:limit]:
-        if token not in STOP_WORDS:
-            break
-        count += 1
-    return count
+def count_stop_words(tokens: Sequence[str], limit: int | None = None) -> int:
+    """Count the stop words at the beginning, up to `limit`."""
+    return len(list(itertools.takewhile(STOP_WORDS.__contains__, tokens[:limit])))

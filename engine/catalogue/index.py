@@ -360,8 +360,8 @@ class TantivyWriter:
 
     def close(self) -> None:
         """Commit, and wait for the merging of segments."""
+        self.commit()
         with _tantivy_errors():
-            self._writer.commit()
             self._writer.wait_merging_threads()
 
     def known(self, tokens: Iterable[str]) -> set[str]:

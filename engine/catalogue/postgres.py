@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from rapidfuzz.distance import OSA
 
+from engine.catalogue.catalogue import Retriever
 from engine.catalogue.decide import Decider
 from engine.catalogue.folding import FOLD_VERSION, title_key, tokenise
 from engine.catalogue.records import BODY_LIMIT
 from engine.catalogue.search import MAX_SIMILAR, idf_weights, max_edits, query_tokens
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
-from engine.core.types import Completion, Decision, Product
+from engine.core.types import Decision, Product
 
 if TYPE_CHECKING:
     import psycopg
@@ -144,8 +145,8 @@ def _rows(products: Iterable[Product]) -> Iterator[tuple[object, ...]]:
         )
 
 
-class PostgresCatalogue:
-    """A Retriever over a server. Safe to use from several threads."""
+class PostgresCatalogue(Retriever):
+    """A Retriever over a server: no completions, since each key would need a round trip."""
 
     def __init__(self, address: str) -> None:
         """Connect. Raise CatalogueError if the server fails or does not have a catalogue."""
@@ -165,16 +166,6 @@ class PostgresCatalogue:
     def get(self, uid: str) -> Product | None:
         found = self._products.by_uid([uid])
         return found[0] if found else None
-
-    def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
-        """Return nothing: a server stores products only."""
-        del uid, limit
-        return ()
-
-    def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
-        """Return nothing: each keystroke would need a round trip to the server."""
-        del text, limit
-        return ()
 
     def __len__(self) -> int:
         return self._count

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -15,27 +15,24 @@ import platformdirs
 _APP = "balcao"
 
 
-def _home() -> Path | None:
+def _folder(name: str, default: Callable[[str], str]) -> Path:
     home = os.environ.get("BALCAO_HOME")
-    return Path(home).expanduser() if home else None
+    return Path(home).expanduser() / name if home else Path(default(_APP))
 
 
 def config_dir() -> Path:
     """Return the folder of the user's settings."""
-    home = _home()
-    return home / "config" if home else Path(platformdirs.user_config_dir(_APP))
+    return _folder("config", platformdirs.user_config_dir)
 
 
 def data_dir() -> Path:
     """Return the folder of the user's conversations, and of the sample catalogue's index."""
-    home = _home()
-    return home / "data" if home else Path(platformdirs.user_data_dir(_APP))
+    return _folder("data", platformdirs.user_data_dir)
 
 
 def cache_dir() -> Path:
     """Return the folder of files that can be made again: models converted for llama.cpp."""
-    home = _home()
-    return home / "cache" if home else Path(platformdirs.user_cache_dir(_APP))
+    return _folder("cache", platformdirs.user_cache_dir)
 
 
 def settings_file() -> Path:
@@ -121,16 +118,14 @@ def split_id(model: str) -> tuple[str, str] | None:
     return found[1], found[2] or MAIN
 
 
-def hub_cache(environ: Mapping[str, str] | None = None) -> Path:
+def hub_cache() -> Path:
     """Return the folder into which huggingface_hub downloads, without importing it."""
-    values = os.environ if environ is None else environ
-    named = values.get("HF_HUB_CACHE") or values.get("HUGGINGFACE_HUB_CACHE")
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
         return Path(os.path.expandvars(named)).expanduser()
-    home = values.get("HF_HOME")
+    home = os.environ.get("HF_HOME")
     if home is None:
-        cache = values.get("XDG_CACHE_HOME") or "~/.cache"
-        home = f"{cache}/huggingface"
+        home = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
     return Path(os.path.expandvars(home)).expanduser() / "hub"
 
 

@@ -76,7 +76,8 @@ def load(
     """Merge all sources; `flags` are options of the command line, None if not set."""
     file = paths.settings_file() if file is None else file
     raw: dict[str, Any] = {"engines": {name: dict(table) for name, table in _ENGINES.items()}}
-    _merge(raw, {"engines": read_toml(_engines_beside(file)).get("engines", {})})
+    added = read_toml(file.with_name(paths.engines_file().name))
+    _merge(raw, {"engines": added.get("engines", {})})
     _merge(raw, read_toml(file))
     _merge(raw, _from_environ(os.environ if environ is None else environ))
     _merge(raw, {name: _plain(value) for name, value in (flags or {}).items() if value is not None})
@@ -132,10 +133,6 @@ def read_toml(file: Path) -> dict[str, Any]:
             tr("{file} is not valid TOML: {error}.", file=file, error=error),
             tr("Correct that line."),
         ) from error
-
-
-def _engines_beside(file: Path) -> Path:
-    return file.with_name(paths.engines_file().name)
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:

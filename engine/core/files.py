@@ -95,9 +95,6 @@ def lock(file: IO[Any], *, wait: float = 0.0, shared: bool = False) -> bool:
     except ImportError:
         return True
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    if wait == math.inf:
-        fcntl.flock(file, mode)
-        return True
     deadline = time.monotonic() + wait
     while True:
         try:
