@@ -30,7 +30,6 @@ _ALL = sys.maxsize >> 1
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Define the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="balcao history",
         description="Work with saved conversations. Results go to stdout.",
@@ -59,22 +58,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
     options = make_parser().parse_args(argv)
     speak()
     return guarded(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> int:
-    action = {
-        "list": _list,
-        "search": _list,
-        "export": _export,
-        "import": _import,
-        "delete": _delete,
-    }[options.action]
     with closing(ConversationStore(paths.conversations_file())) as store:
-        return action(store, options)
+        return _ACTIONS.get(options.action, _list)(store, options)
 
 
 def _list(store: ConversationStore, options: argparse.Namespace) -> int:
@@ -182,6 +173,8 @@ def _delete(store: ConversationStore, options: argparse.Namespace) -> int:
     )
     return DONE
 
+
+_ACTIONS = {"export": _export, "import": _import, "delete": _delete}
 
 if __name__ == "__main__":
     sys.exit(main())

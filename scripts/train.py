@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from engine.core.errors import DataError, UsageError
@@ -34,7 +33,6 @@ _DEFAULT = "exact"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Build the parser of `balcao train`."""
     names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
     parser = argparse.ArgumentParser(
         prog="balcao train",
@@ -61,7 +59,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; return 0 when done, 1 on failure, 2 for wrong usage, 130 on Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = make_parser().parse_args(arguments)
     return guarded(lambda: _run(options, arguments))
@@ -102,11 +99,9 @@ def _train(options: argparse.Namespace, processes: Processes, *, check_only: boo
         out=options.out,
         recipe=read_recipe(recipe if recipe.exists() else Path(options.recipe), options.set),
         resume=options.resume,
-        probe=not options.no_probe,
-        dry_run=options.dry_run,
+        probe=not (options.no_probe or check_only),
+        dry_run=options.dry_run or check_only,
     )
-    if check_only:
-        config = replace(config, dry_run=True, probe=False)
     stream = sys.stdout if options.dry_run else sys.stderr
     with (
         Path(os.devnull).open("w") as nowhere,

@@ -26,26 +26,15 @@ The front end is a ScreenView, or a View if the plain chat has the command too.
 """
 
 
-def page(name: str) -> Action:
-    """Make a command that opens a page."""
-
-    async def open_page(_session: Session, view: View, argument: str) -> None:
-        await view.open_page(name, argument)
-
-    return open_page
+async def open_page(_session: Session, view: View, argument: str, *, page: str) -> None:
+    await view.open_page(page, argument)
 
 
-def scroll(direction: str) -> Action:
-    """Make a command that scrolls by a page."""
-
-    async def scroll_page(_session: Session, view: ScreenView, _: str) -> None:
-        view.scroll(direction)
-
-    return scroll_page
+async def scroll(_session: Session, view: ScreenView, _: str, *, direction: str) -> None:
+    view.scroll(direction)
 
 
 async def next_engine(session: Session, view: View, _: str) -> None:
-    """Select the next engine; draft and conversation stay."""
     session.next_engine()
     view.show_engine()
 
@@ -60,7 +49,6 @@ async def engine(session: Session, view: View, name: str) -> None:
 
 
 async def mode(session: Session, view: View, name: str) -> None:
-    """Switch between grounded and from memory, or to the mode of that name."""
     if name and name not in list(Mode):
         raise UsageError(
             tr("There is no mode “{name}”: it is grounded, or memory.", name=one_line(name, 40))
@@ -75,17 +63,8 @@ async def compare(session: Session, view: View, question: str) -> None:
     await view.compare(question or view.draft or (turn[1].question if turn else ""))
 
 
-async def record(session: Session, view: View, number: str) -> None:
+async def record(session: Session, view: View, number: str, *, original: bool = False) -> None:
     """Show the records of the selected turn, or of the last turn with records."""
-    _show_record(session, view, number, original=False)
-
-
-async def original(session: Session, view: View, number: str) -> None:
-    """Show the same records as the data set has them."""
-    _show_record(session, view, number, original=True)
-
-
-def _show_record(session: Session, view: View, number: str, *, original: bool) -> None:
     turns = session.conversation.turns
     if session.selected is not None:
         turns = [turns[session.selected]]
@@ -107,12 +86,10 @@ def index_of(number: str, count: int) -> int:
 
 
 async def marks(_session: Session, view: ScreenView, _: str) -> None:
-    """Mark which words of the answers come from the record."""
     view.toggle_marks()
 
 
 async def copy(session: Session, view: View, _: str) -> None:
-    """Copy the answer of the selected turn, or the last answer."""
     answers = [turn.answer for turn in session.conversation.turns if turn.answer]
     if session.selected is not None:
         answer = session.conversation.turns[session.selected].answer
@@ -124,7 +101,6 @@ async def copy(session: Session, view: View, _: str) -> None:
 
 
 async def copy_record(session: Session, view: View, _: str) -> None:
-    """Copy the description that the answer is based on."""
     answer = session.turn[1].answer if session.turn else None
     if answer and answer.sources:
         view.copy(answer.sources[0].product.description)
@@ -140,17 +116,7 @@ async def regenerate(session: Session, view: View, name: str) -> None:
         await view.answer_again(*turn, engine_id)
 
 
-async def next_answer(session: Session, view: View, _: str) -> None:
-    """Continue from the turn's next answer."""
-    await _switch_answer(session, view, 1)
-
-
-async def previous_answer(session: Session, view: View, _: str) -> None:
-    """Continue from the turn's previous answer."""
-    await _switch_answer(session, view, -1)
-
-
-async def _switch_answer(session: Session, view: View, step: int) -> None:
+async def switch_answer(session: Session, view: View, _: str, *, step: int) -> None:
     if session.turn is None or view.is_answering:
         return
     index, turn = session.turn
@@ -192,7 +158,6 @@ def _turn_to_change(session: Session, view: View) -> tuple[int, Turn] | None:
 
 
 async def fork(session: Session, view: View, _: str) -> None:
-    """Continue in a copy of the conversation that ends with the turn."""
     if session.turn is None:
         view.report(_NO_QUESTION)
         return
@@ -208,17 +173,13 @@ async def fork(session: Session, view: View, _: str) -> None:
     )
 
 
-async def previous_turn(session: Session, view: ScreenView, _: str) -> None:
-    """Select the turn above, from none the last; from the first none."""
-    last = len(session.conversation.turns) - 1
-    index = last if session.selected is None else session.selected - 1
-    _walk_to(session, view, index if index >= 0 else None)
-
-
-async def next_turn(session: Session, view: ScreenView, _: str) -> None:
-    """Select the turn below, from none the first; from the last none."""
-    index = 0 if session.selected is None else session.selected + 1
-    _walk_to(session, view, index if index < len(session.conversation.turns) else None)
+async def select_turn(session: Session, view: ScreenView, _: str, *, step: int) -> None:
+    """Select the turn above (-1) or below (1): from none the last or first, from that none."""
+    count = len(session.conversation.turns)
+    # No selection is a place of its own, between the last turn and the first.
+    place = (count if session.selected is None else session.selected) + step
+    index = place % (count + 1)
+    _walk_to(session, view, index if index < count else None)
 
 
 async def cancel(session: Session, view: ScreenView, _: str) -> None:
@@ -250,7 +211,6 @@ def _select(session: Session, view: ScreenView, index: int | None) -> None:
 
 
 async def new_conversation(session: Session, view: View, _: str) -> None:
-    """Start a conversation; the one so far stays saved."""
     await view.cancel()
     session.new()
     await view.show()
@@ -287,7 +247,6 @@ async def export(session: Session, view: View, kind: str) -> None:
 
 
 async def export_json(session: Session, view: View, _: str) -> None:
-    """Write this conversation to a new JSON file."""
     await export(session, view, "json")
 
 
@@ -306,5 +265,4 @@ async def import_file(session: Session, view: ScreenView, file: str) -> None:
 
 
 async def leave(_session: Session, view: View, _: str) -> None:
-    """End the chat; the conversation stays saved."""
     await view.leave()

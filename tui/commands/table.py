@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -48,7 +50,7 @@ _TABLE = (
         "help",
         tr("Help"),
         tr("this page"),
-        actions.page("help"),
+        partial(actions.open_page, page="help"),
         "f1",
         in_footer=True,
         plain="",
@@ -76,7 +78,7 @@ _TABLE = (
         "engines",
         tr("Engines"),
         tr("the engines: state, model, memory; choose, load, unload, set parameters"),
-        actions.page("engines"),
+        partial(actions.open_page, page="engines"),
         "f9",
         waits=True,
     ),
@@ -84,7 +86,7 @@ _TABLE = (
         "runs",
         tr("Runs"),
         tr("the training runs: how far they are, and their loss"),
-        actions.page("runs"),
+        partial(actions.open_page, page="runs"),
         "f10",
         waits=True,
         plain="",
@@ -115,7 +117,7 @@ _TABLE = (
         "original",
         "",
         tr("the same as the data set has it"),
-        actions.original,
+        partial(actions.record, original=True),
         plain="[N]",
         on_screen=False,
     ),
@@ -165,7 +167,7 @@ _TABLE = (
         "next_answer",
         tr("Next answer"),
         tr("another answer to the question: the conversation goes on from it"),
-        actions.next_answer,
+        partial(actions.switch_answer, step=1),
         "ctrl+s",
         plain="",
     ),
@@ -173,7 +175,7 @@ _TABLE = (
         "previous_answer",
         tr("Previous answer"),
         tr("the same the other way round"),
-        actions.previous_answer,
+        partial(actions.switch_answer, step=-1),
         plain="",
     ),
     Command(
@@ -194,11 +196,15 @@ _TABLE = (
         "previous_turn",
         tr("Turn above"),
         tr("select the turn above: commands act on it; Escape lets it go"),
-        actions.previous_turn,
+        partial(actions.select_turn, step=-1),
         "ctrl+up,ctrl+t",
     ),
     Command(
-        "next_turn", tr("Turn below"), tr("select the turn below"), actions.next_turn, "ctrl+down"
+        "next_turn",
+        tr("Turn below"),
+        tr("select the turn below"),
+        partial(actions.select_turn, step=1),
+        "ctrl+down",
     ),
     # Not in the footer, which is full at 80 columns.
     Command(
@@ -214,7 +220,7 @@ _TABLE = (
         "conversations",
         tr("History"),
         tr("the conversations so far, to go on with one"),
-        actions.page("history"),
+        partial(actions.open_page, page="history"),
         "ctrl+o",
         in_footer=True,
         called="history",
@@ -260,7 +266,7 @@ _TABLE = (
         "scroll_up",
         tr("Scroll up"),
         tr("a page up"),
-        actions.scroll("up"),
+        partial(actions.scroll, direction="up"),
         "pageup",
         in_palette=False,
         priority=True,
@@ -269,7 +275,7 @@ _TABLE = (
         "scroll_down",
         tr("Scroll down"),
         tr("a page down"),
-        actions.scroll("down"),
+        partial(actions.scroll, direction="down"),
         "pagedown",
         in_palette=False,
         priority=True,

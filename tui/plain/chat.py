@@ -27,6 +27,7 @@ from engine.core.types import (
     Mode,
     NotSaved,
     Piece,
+    Product,
     Turn,
 )
 from tui.commands import slash
@@ -67,7 +68,6 @@ class PlainChat:
                 return
 
     def close(self) -> None:
-        """Close the session's resources."""
         with self._runner as runner:
             if self._session.resources:
                 runner.run(self._session.resources.close())
@@ -106,7 +106,6 @@ class PlainView:
         self.left = False
 
     async def ask(self, question: str) -> None:
-        """Write the answer to a question while it arrives."""
         await self._write_answer(self._session.ask(question), self._session.engine)
 
     async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:  # noqa: ARG002 - for the screen
@@ -180,9 +179,11 @@ class PlainView:
         async with aclosing(self._session.compare(question, ready)) as events:
             async for _, event in events:
                 match event:
-                    case Found(decision) if decision.product and not record_written:
+                    case Found(Decision(product=Product() as product)) if not record_written:
                         record_written = True
-                        self._write_record(decision)
+                        title = title_of(product)
+                        self.report(tr("The catalogue's record, {title_of}:", title_of=title))
+                        self._terminal.write(product.description or tr("(no description)"))
                     case Answered(answer):
                         self._write_whole(answer)
                     case _:
@@ -248,12 +249,6 @@ class PlainView:
         if answer.sources:
             self.report(_source(answer.sources))
 
-    def _write_record(self, decision: Decision) -> None:
-        if decision.product:
-            title = title_of(decision.product)
-            self.report(tr("The catalogue's record, {title_of}:", title_of=title))
-            self._terminal.write(decision.product.description or tr("(no description)"))
-
 
 class AnswerWriter:
     """Writes the events of one answer, the engine's title before its first word."""
@@ -265,7 +260,6 @@ class AnswerWriter:
         self._loading = ""
 
     def write(self, event: Event) -> None:
-        """Write one event."""
         match event:
             case Piece(text):
                 # The title already ends with a blank.

@@ -40,11 +40,9 @@ class LineTerminal:
         self._word = ""
 
     def write(self, text: str = "") -> None:
-        """Write one or more lines."""
         self._write(printable(text) + "\n")
 
     def report(self, sentence: str) -> None:
-        """Write a sentence on one line."""
         self.write(one_line(sentence))
 
     def stream(self, text: str) -> None:

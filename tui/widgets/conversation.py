@@ -44,7 +44,6 @@ class TurnItem(Struct, eq=False):
     selected: bool = False
 
     def make_view(self, titles: Titles) -> TurnView:
-        """Create the widget."""
         from tui.widgets.turns import TurnView
 
         self.view = TurnView(self.question, self.turn, titles)
@@ -52,13 +51,11 @@ class TurnItem(Struct, eq=False):
         return self.view
 
     def select(self, selected: bool) -> None:
-        """Set whether the turn is marked, mounted or not."""
         self.selected = selected
         if self.view:
             self.view.select(selected)
 
     def estimate_height(self, width: int) -> None:
-        """Estimate the lines of a turn that is not mounted."""
         if self.view is not None:
             return
         inside = max(1, min(_MAX_COLUMNS, width - 3))
@@ -83,7 +80,6 @@ class Spacer(Widget):
     lines = 0
 
     def set_lines(self, lines: int) -> None:
-        """Set the height."""
         if lines != self.lines:
             self.lines = max(0, lines)
             self.styles.height = self.lines
@@ -107,7 +103,6 @@ class VirtualList:
         self.first = self.last = len(items)
 
     async def open(self) -> None:
-        """Mount the spacers in the empty pane."""
         await self._pane.mount(self._above, self._below)
         self.estimate_heights()
 
@@ -118,7 +113,6 @@ class VirtualList:
 
     @property
     def has_more_below(self) -> bool:
-        """Whether there are unmounted turns below."""
         return any(item.view is None for item in self.items[self.last :])
 
     @property
@@ -171,7 +165,6 @@ class VirtualList:
         return self._above.lines - before
 
     def append(self, item: TurnItem) -> None:
-        """Add a turn that was mounted at the end."""
         self.items.append(item)
         self.last = len(self.items)
 
@@ -222,8 +215,10 @@ class VirtualList:
                 item.height = regions[view].height
                 unmounted.append(view)
                 item.view = None
+            elif view and above:
+                self._pane.move_child(view, before=self._above)
             elif view:
-                self._move_beyond_spacer(view, above=above)
+                self._pane.move_child(view, after=self._pane.children[-1])
         if above:
             self.first = stop
             lines = sum(regions[view].height for view in unmounted)
@@ -233,12 +228,6 @@ class VirtualList:
             self._below.set_lines(self._lines_below())
         await self._pane.remove_children(unmounted)
         return 0
-
-    def _move_beyond_spacer(self, view: TurnView, *, above: bool) -> None:
-        if above:
-            self._pane.move_child(view, before=self._above)
-        else:
-            self._pane.move_child(view, after=self._pane.children[-1])
 
     def count_on_screen(self, items: Sequence[TurnItem]) -> int:
         """Return how many of these turns fill the screen."""
@@ -253,10 +242,7 @@ class VirtualList:
             view = item.make_view(self._titles)
             await self._pane.mount(view, before=before, after=after)
             return view
-        if before:
-            self._pane.move_child(item.view, before=before)
-        else:
-            self._pane.move_child(item.view, after=self._above)
+        self._pane.move_child(item.view, before=before, after=after)
         return item.view
 
     def _lines_below(self) -> int:
@@ -316,7 +302,6 @@ class ConversationView(AnchoredScroll, can_focus=False):
         return await view.begin_answer(engine_title)
 
     async def redraw(self, index: int, turn: Turn, titles: Titles) -> None:
-        """Draw a turn's chosen answer again."""
         view = self._turns.items[index].view
         if view:
             await view.show(turn, titles)
@@ -332,7 +317,6 @@ class ConversationView(AnchoredScroll, can_focus=False):
             self.run_worker(self.go_to(index), group="select", exclusive=True)
 
     async def go_to(self, index: int) -> TurnView:
-        """Scroll a turn to the top."""
         async with self._changing:
             turns = self._turns
             self.stop_following()

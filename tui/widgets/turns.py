@@ -136,13 +136,7 @@ class AnswerView(SolidBackground, Vertical):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the answer is complete."""
         return self.answer is not None
-
-    @property
-    def hits(self) -> tuple[Hit, ...]:
-        """The records that a complete answer is based on."""
-        return self.answer.sources if self.answer else ()
 
     @property
     def problem(self) -> str:
@@ -161,11 +155,9 @@ class AnswerView(SolidBackground, Vertical):
         self._mark_if_requested()
 
     def show_status(self, status: str) -> None:
-        """Show progress in the line below the text."""
         self.query_one(".about", Static).update(f"{self._engine_title} · {one_line(status)}")
 
     async def append(self, text: str) -> None:
-        """Draw more text."""
         mounted = None if self._body else self._mount_above_about([self._make_body("")])
         # Before the await: Escape cancels that, and the text must not be lost.
         if self._body:
@@ -183,7 +175,6 @@ class AnswerView(SolidBackground, Vertical):
         self._mark_if_requested()
 
     def mark(self, marked: bool) -> None:
-        """Mark the words that come from the record, or remove the marks."""
         if self._body and self.answer and self.answer.product and self.answer.fidelity is not None:
             self._body.mark(self.answer.product.description if marked else None)
 
@@ -227,7 +218,6 @@ class TurnView(SolidBackground, Vertical):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the answer is complete."""
         return all(view.is_finished for view in self.query(AnswerView))
 
     def compose(self) -> ComposeResult:
@@ -236,15 +226,12 @@ class TurnView(SolidBackground, Vertical):
             yield _answer_view(self._turn, self._titles).set_class(self._selected, SELECTED)
 
     async def begin_answer(self, engine_title: str) -> AnswerView:
-        """Replace the answer by an empty one."""
         return await self._replace(AnswerView(engine_title))
 
     async def show(self, turn: Turn, titles: Titles) -> None:
-        """Draw the turn's chosen answer."""
         await self._replace(_answer_view(turn, titles))
 
     def select(self, selected: bool) -> None:
-        """Mark the turn that commands act on."""
         self._selected = selected
         for part in self.children:
             part.set_class(selected, SELECTED)
