@@ -30,7 +30,6 @@ from scripts.common import DONE, FAILED, guarded, say
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="balcao ask",
         description="Answer one question. The answer goes to stdout, its source to stderr.",
@@ -46,7 +45,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
     arguments = make_parser().parse_args(argv)
     return guarded(lambda: asyncio.run(_answer_all(arguments)))
 

@@ -37,7 +37,6 @@ COMMANDS = {
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the chat's options."""
     import argparse
 
     commands = "\n".join(f"  {name:10} {what}" for name, (_, what) in COMMANDS.items())
@@ -58,7 +57,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command or the chat and return the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given and given[0] in COMMANDS:
         module = import_module(COMMANDS[given[0]][0])

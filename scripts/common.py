@@ -43,7 +43,6 @@ def confirm(question: str, *, yes: bool = False) -> bool:
 
 
 def can_ask() -> bool:
-    """Return whether a user can read a question and type the answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

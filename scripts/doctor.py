@@ -26,7 +26,6 @@ _WIDE = 14
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Define the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="balcao doctor",
         description=__doc__.splitlines()[0],
@@ -38,7 +37,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
     arguments = make_parser().parse_args(argv)
     return guarded(lambda: _report(as_json=arguments.json, ask_torch=arguments.torch))
 

@@ -19,14 +19,12 @@ from scripts.common import DONE, guarded, speak
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Define the command's arguments."""
     parser = argparse.ArgumentParser(prog="balcao engines", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
     arguments = make_parser().parse_args(argv)
     speak()
     return guarded(lambda: _list(as_json=arguments.json))

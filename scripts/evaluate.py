@@ -42,7 +42,6 @@ _Jobs = list[tuple[Target, Question]]
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Define the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="balcao evaluate",
         description="Ask engines the questions that `balcao prepare` wrote and measure how faithful"
@@ -89,7 +88,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 

@@ -43,7 +43,6 @@ _MAX_INTERVAL = 3600
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of `balcao finetune`."""
     parser = argparse.ArgumentParser(
         prog="balcao finetune",
         description="Fine-tune a model at OpenAI on the rows that `balcao prepare` wrote: check"
@@ -78,7 +77,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 

@@ -22,7 +22,6 @@ from scripts.common import DONE, ProgressLine, guarded
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of `balcao index`."""
     parser = argparse.ArgumentParser(
         prog="balcao index", description="Build the catalogue that answers questions."
     )
@@ -50,7 +49,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build the catalogue, and return the exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 

@@ -20,7 +20,6 @@ from scripts.common import DONE, FAILED, guarded, say, speak
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Define the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="balcao keys",
         usage="balcao keys [-h] [--file] {set,list,remove} [NAME]",

@@ -17,7 +17,6 @@ from scripts.common import DONE, ProgressLine, guarded, say
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Build the parser of `balcao merge`."""
     parser = argparse.ArgumentParser(
         prog="balcao merge",
         description="Merge a LoRA adapter into its base: one model, for vLLM or llama.cpp.",
@@ -37,7 +36,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run; return 0 when done, 1 on failure, 2 for wrong usage, 130 on Ctrl-C."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 

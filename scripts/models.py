@@ -30,7 +30,6 @@ _WIDTH = 44
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Define the command's arguments."""
     parser = argparse.ArgumentParser(prog="balcao models", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     commands = parser.add_subparsers(dest="command", metavar="{pull,remove,convert}")
@@ -53,7 +52,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0 if done, 1 if it failed, 2 for wrong usage, 130 on Ctrl-C."""
     options = make_parser().parse_args(argv)
     speak()
     match options.command:

@@ -18,7 +18,6 @@ from scripts.common import DONE, ProgressLine, guarded
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of `balcao prepare`."""
     parser = argparse.ArgumentParser(
         prog="balcao prepare",
         description="Clean, sample and split a data set into training rows.",
@@ -54,7 +53,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the training rows, and return the exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 

@@ -43,7 +43,6 @@ _OTHER_LINES = 4
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of `balcao runs`."""
     parser = argparse.ArgumentParser(
         prog="balcao runs",
         usage="balcao runs [-h] [--json] [list | [follow] RUN | stop RUN | use RUN [--engine ID]]",
@@ -63,7 +62,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
     options = make_parser().parse_args(argv)
     return guarded(lambda: _run(options))
 

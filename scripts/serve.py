@@ -22,7 +22,6 @@ _TERMINAL_VARIABLES = ("TMUX", "TERM", "COLORTERM", "NO_COLOR")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of `balcao serve`."""
     parser = argparse.ArgumentParser(
         prog="balcao serve",
         description="Serve the chat to a browser on this machine; each tab is a separate chat."

@@ -123,7 +123,6 @@ class BalcaoApp(App[None]):
         return themes.THEMES.get(theme_name) or super().get_theme(theme_name)
 
     def get_default_screen(self) -> Screen[None]:
-        """Make the chat the first screen, and so the first frame."""
         return ChatScreen(self._session, self._typed, go_on=self._go_on)
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
@@ -141,11 +140,9 @@ class BalcaoApp(App[None]):
             self._leaving = AsyncExitSignals(self._leave)
 
     def on_unmount(self) -> None:
-        """Stop the garbage collector's timer."""
         memory.stop()
 
     def post_display_hook(self) -> None:
-        """Collect garbage after a drawing."""
         memory.collect_soon()
 
     def _save_theme(self, theme: Theme) -> None:
@@ -170,14 +167,12 @@ class BalcaoApp(App[None]):
         return shown if glyphs.replace_glyphs(shown, charset) == shown else binding.key
 
     def action_command_palette(self) -> None:
-        """Open the palette."""
         from tui.screens.dialogs import Palette, of_commands
 
         if not isinstance(self.screen, Palette):
             self.push_screen(of_commands())
 
     def search_themes(self) -> None:
-        """Open the palette of themes."""
         from tui.screens.dialogs import of_themes
 
         self.push_screen(of_themes())
@@ -204,7 +199,6 @@ class BalcaoApp(App[None]):
             yield own._replace(title=title, help=does)
 
     def on_record_requested(self, event: RecordRequested) -> None:
-        """Open the record screen."""
         from tui.screens.record import RecordScreen
 
         resources = self._session.resources
@@ -246,7 +240,6 @@ class BalcaoApp(App[None]):
         self.panic(Text(crash_report()))
 
     async def action_quit(self) -> None:
-        """Stop and save the answer, then quit."""
         await self._leave(0)
 
     async def _leave(self, code: int) -> None:

@@ -72,7 +72,6 @@ class TextRow:
     """A character that fills the line instead of text."""
 
     def lines(self, width: int, row: int) -> list[RenderedLine]:
-        """Wrap to `width` cells."""
         first, rest = _shorten(self.first, width), _shorten(self.rest, width)
         room = max(1, width - cell_len(first))
         if self.rule:
@@ -119,11 +118,9 @@ class TextBlock:
         return self._lines[index]
 
     def rows(self, width: int) -> list[str]:  # noqa: ARG002 - a table's depend on it
-        """Return the text to copy."""
         return [row.first + row.text.plain for row in self._text_rows]
 
     def row_count(self, width: int) -> int:  # noqa: ARG002 - as above
-        """Return the number of rows to copy."""
         return len(self._text_rows)
 
     def stable_lines(self, width: int) -> tuple[int, object]:  # noqa: ARG002 - as above
@@ -157,7 +154,6 @@ class TableRow:
         return max(len(cell) for cell in self._wrap(widths))
 
     def line(self, index: int, widths: tuple[int, ...]) -> list[Text]:
-        """Return one line of each cell."""
         if self._fits(widths):
             return list(self.cells)
         blank = Text(end="")
@@ -346,7 +342,6 @@ class BlockLayout:
         self._forget_from(0)
 
     def height(self, width: int) -> int:
-        """Return the number of lines."""
         if width != self._width:
             self._forget_from(0)
             self._width = width
@@ -364,7 +359,6 @@ class BlockLayout:
         return line._replace(row=line.row + self._rows[which])
 
     def plain_text(self, width: int) -> str:
-        """Return the text to copy."""
         return "\n".join(row for block in self.blocks for row in block.rows(width))
 
     def _forget_from(self, which: int) -> None:

@@ -52,7 +52,6 @@ class Prefix:
     rest: str = ""
 
     def nest(self, first: str, rest: str) -> Prefix:
-        """Return the prefix of a block inside this one."""
         return Prefix(self.first + first, self.rest + rest)
 
     @property
@@ -104,7 +103,6 @@ class BlockRenderer:
         return Table(self.table_row(head), aligns, self._styles)
 
     def table_row(self, node: SyntaxTreeNode) -> TableRow:
-        """Render a row of a table."""
         style = self._styles.strong if node.children[0].type == "th" else None
         lines = [self._inline(cell, style) for cell in node.children]
         return TableRow([cell[0] if cell else Text(end="") for cell in lines])

@@ -206,7 +206,6 @@ class ChatScreen(SolidBackground, Screen[None]):
                 await self._answering.wait()
 
     async def close(self) -> None:
-        """Stop and save the answer, and close the resources."""
         await self.cancel()
         if self.session.resources:
             await self.session.resources.close()

@@ -63,7 +63,6 @@ class ConversationList(OptionList, can_focus=False):
         self._with_time = False
 
     def show(self, entries: Sequence[ConversationSummary], *, highlighted: int = 0) -> None:
-        """Replace the conversations, and highlight one."""
         self.clear_options()
         self.entries = []
         self.extend(entries)
@@ -71,14 +70,12 @@ class ConversationList(OptionList, can_focus=False):
             self.highlighted = max(0, min(highlighted, len(self.entries) - 1))
 
     def extend(self, entries: Sequence[ConversationSummary]) -> None:
-        """Append conversations."""
         self.entries += entries
         self._with_time = self.size.width >= _MIN_WIDTH_FOR_TIME
         self.add_options(Option(_entry(entry, with_time=self._with_time)) for entry in entries)
 
     @property
     def selected(self) -> ConversationSummary | None:
-        """The highlighted conversation."""
         index = self.highlighted
         return None if index is None or index >= len(self.entries) else self.entries[index]
 
@@ -159,7 +156,6 @@ class ConversationSearch(Vertical):
 
     @property
     def results(self) -> ConversationList:
-        """The conversations found so far."""
         return self.query_one(ConversationList)
 
     async def wait(self) -> None:
@@ -182,7 +178,6 @@ class ConversationSearch(Vertical):
             self.show_status(status or self._count(text, len(entries), total))
 
     def show_status(self, status: str) -> None:
-        """Show a line above the list."""
         self.query_one("#conversations-status", Static).update(one_line(status))
 
     @contextmanager

@@ -59,15 +59,12 @@ class ParametersScreen(ModalScreen[str | None]):
         self.query_one("#parameters-about", Static).update("\n".join(self._config.warnings()))
 
     def on_input_changed(self) -> None:
-        """Check the values while the user types."""
         self._check()
 
     def on_text_area_changed(self) -> None:
-        """Check the values while the user types."""
         self._check()
 
     def on_input_submitted(self) -> None:
-        """Save on Enter."""
         self.action_save()
 
     def action_save(self) -> None:
@@ -178,18 +175,15 @@ class EnginesScreen(ModalScreen[str | None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Highlight the active engine, and update the page regularly."""
         self._list.highlighted = self._registry.ids.index(self._session.engine)
         self._look_afresh()
         self.set_interval(_LOOK_EVERY, self._draw)
 
     def on_option_list_option_highlighted(self) -> None:
-        """Show the highlighted engine."""
         self._told = ""
         self._draw()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Return the chosen engine."""
         self.dismiss(event.option.id)
 
     def action_load(self) -> None:
@@ -227,7 +221,6 @@ class EnginesScreen(ModalScreen[str | None]):
 
     @work
     async def action_parameters(self) -> None:
-        """Open the form of the highlighted engine."""
         engine = self._registry.get(self._here)
         if not engine.config.parameters():
             self._told = tr("The catalogue answers as it is: there is nothing to set.")

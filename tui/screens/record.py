@@ -61,7 +61,6 @@ class RecordScreen(ModalScreen[None]):
         self._draw()
 
     def action_original(self, wanted: bool) -> None:
-        """Show the text of the data set, or the cleaned one."""
         self._original = wanted
         self.refresh_bindings()
         self._draw()

@@ -45,7 +45,6 @@ class LossCurve(Widget):
         self._points: Sequence[tuple[int, float]] = ()
 
     def show(self, points: Sequence[tuple[int, float]]) -> None:
-        """Draw points of step and loss."""
         self._points = points
         self.refresh()
 
@@ -114,7 +113,6 @@ class RunsScreen(ModalScreen[str | None]):
 
     @work(exclusive=True, group="use")
     async def action_use(self) -> None:
-        """Add the run's adapter as an engine."""
         view = self._highlighted_run
         if view is None:
             return

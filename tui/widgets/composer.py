@@ -112,7 +112,6 @@ class PastePlaceholders:
         return placeholder
 
     def are_in(self, text: str) -> bool:
-        """Whether `text` contains a placeholder."""
         return any(placeholder in text for placeholder in self._texts)
 
     def expand(self, text: str) -> str:
@@ -214,7 +213,6 @@ class Composer(TextArea):
         self.paste(event.text)
 
     def action_paste(self) -> None:
-        """Paste what was copied in the chat."""
         self.paste(self.app.clipboard)
 
     def paste(self, text: str) -> None:
@@ -227,7 +225,6 @@ class Composer(TextArea):
         self.move_cursor(result.end_location)
 
     def replace_text(self, text: str) -> None:
-        """Replace the whole text; undo restores the old one."""
         end = self.document.end
         self.replace(self._pastes.shorten(text), (0, 0), end, maintain_selection_offset=False)
         self.move_cursor(self.document.end)
@@ -243,7 +240,6 @@ class Composer(TextArea):
             self.screen.focus_next()
 
     def action_cursor_right(self, select: bool = False) -> None:
-        """Accept a suggestion at the end of the text."""
         at_end = self.cursor_location == self.document.end
         if at_end and not select and self._suggestions.are_for(self.text):
             self.replace_text(self._suggestions.accept())
@@ -251,7 +247,6 @@ class Composer(TextArea):
             super().action_cursor_right(select)
 
     def action_dismiss_suggestions(self) -> None:
-        """Close the suggestions for this question."""
         self._suggestions.dismiss()
 
     def action_older(self) -> None:

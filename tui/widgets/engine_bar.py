@@ -38,7 +38,6 @@ class EngineBar(Vertical):
         yield Static(tr("opening the catalogue…"), id="state", markup=False)
 
     def choose(self, engine_id: str) -> None:
-        """Select an engine."""
         self._session.engine = engine_id
         self.show_engine()
 
@@ -48,7 +47,6 @@ class EngineBar(Vertical):
         self.show_availability()
 
     def show_mode(self) -> None:
-        """Draw the active mode."""
         self.query_one("#grounding", Static).update(_MODES[self._session.mode])
 
     def show_availability(self) -> None:
@@ -78,13 +76,11 @@ class EngineBar(Vertical):
         return tr("ready · {count:,} products", count=len(resources.catalogue)), True
 
     def show_progress(self, progress: Progress) -> None:
-        """Draw how far an engine has loaded."""
         from engine.chat.wording import progress_words
 
         self.report(progress_words(progress))
 
     def report(self, sentence: str, *, error: bool = False) -> None:
-        """Draw a sentence about the state of the chat."""
         self._reports += 1
         line = self.query_one("#state", Static)
         line.set_class(error, "bad")

@@ -59,7 +59,6 @@ class MarkdownView(Widget):
 
     @property
     def source(self) -> str:
-        """The Markdown text."""
         return "".join(self._pieces)
 
     def append(self, text: str) -> None:

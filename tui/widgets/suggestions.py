@@ -43,12 +43,10 @@ class Suggestions(Static):
 
     @property
     def is_open(self) -> bool:
-        """Whether any suggestions are shown."""
         return bool(self._suggestions)
 
     @property
     def has_highlight(self) -> bool:
-        """Whether the user has moved into the list."""
         return self._highlighted != _NOT_HIGHLIGHTED
 
     def are_for(self, text: str) -> bool:
@@ -86,12 +84,10 @@ class Suggestions(Static):
         return self._accept_on_arrival and self.is_open
 
     def close(self) -> None:
-        """Close the list until the text changes."""
         self._suggestions, self._highlighted = [], _NOT_HIGHLIGHTED
         self._draw()
 
     def dismiss(self) -> None:
-        """Close the list until the next question."""
         self.close()
         self._dismissed = True
 
