@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import io
 import sys
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, closing
 from typing import Any, TextIO
 
@@ -26,7 +26,7 @@ from engine.core.errors import UsageError
 from engine.core.i18n import tr
 from engine.core.text import json_line, one_line, printable
 from engine.core.types import Answer, Answered, Event, Hit, Loading, Mode, Piece, Status
-from scripts.common import DONE, FAILED, guarded, say
+from scripts.common import DONE, FAILED, command, say
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -44,9 +44,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = make_parser().parse_args(argv)
-    return guarded(lambda: asyncio.run(_answer_all(arguments)))
+@command(make_parser)
+def main(arguments: argparse.Namespace) -> int:
+    return asyncio.run(_answer_all(arguments))
 
 
 async def _answer_all(arguments: argparse.Namespace) -> int:

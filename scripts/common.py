@@ -8,10 +8,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from engine.config.settings import load
 from engine.core import i18n
@@ -20,6 +20,9 @@ from engine.core.i18n import tr
 from engine.core.process import Terminals, not_ignored
 from engine.core.text import duration, one_line, printable
 from engine.core.types import Progress
+
+if TYPE_CHECKING:
+    import argparse
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -66,6 +69,26 @@ def guarded(command: Callable[[], int]) -> int:
         # The reader (head, less) is gone; Python's flush at exit must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def command(
+    make_parser: Callable[[], argparse.ArgumentParser], *, speaks: bool = False
+) -> Callable[[Callable[[argparse.Namespace], int]], Callable[..., int]]:
+    """Let a function of parsed options take the arguments of a command line.
+
+    `speaks` is whether it writes in the user's language.
+    """
+
+    def decorate(run: Callable[[argparse.Namespace], int]) -> Callable[..., int]:
+        def main(argv: Sequence[str] | None = None) -> int:
+            options = make_parser().parse_args(argv)
+            if speaks:
+                speak()
+            return guarded(lambda: run(options))
+
+        return main
+
+    return decorate
 
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.2, 10.0

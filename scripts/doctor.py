@@ -9,7 +9,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 
 from msgspec.structs import asdict, replace
@@ -20,7 +20,7 @@ from engine.config.settings import Settings
 from engine.core import i18n
 from engine.core.i18n import tr, tr_n
 from engine.core.text import json_line, one_line
-from scripts.common import DONE, FAILED, guarded
+from scripts.common import DONE, FAILED, command
 
 _WIDE = 14
 
@@ -36,15 +36,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = make_parser().parse_args(argv)
-    return guarded(lambda: _report(as_json=arguments.json, ask_torch=arguments.torch))
-
-
-def _report(*, as_json: bool, ask_torch: bool) -> int:
-    found = _findings(ask_torch=ask_torch)
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
+    found = _findings(ask_torch=options.torch)
     can_start = not any(finding.fatal for finding in found)
-    if as_json:
+    if options.json:
         rows = [asdict(finding) for finding in found]
         print(json_line({"can_start": can_start, "findings": rows}))
         return DONE if can_start else FAILED

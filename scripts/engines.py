@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 from msgspec.structs import asdict
 
@@ -15,7 +14,7 @@ from engine.backends.registry import Registry
 from engine.config.settings import load
 from engine.core.i18n import tr
 from engine.core.text import json_line, one_line
-from scripts.common import DONE, guarded, speak
+from scripts.common import DONE, command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,17 +23,12 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = make_parser().parse_args(argv)
-    speak()
-    return guarded(lambda: _list(as_json=arguments.json))
-
-
-def _list(*, as_json: bool) -> int:
+@command(make_parser, speaks=True)
+def main(options: argparse.Namespace) -> int:
     registry = Registry(load())
     for engine in map(registry.get, registry.ids):
         availability = engine.availability()
-        if as_json:
+        if options.json:
             print(json_line(asdict(engine.info) | asdict(availability)))
             continue
         state = tr("ready") if availability.ready else tr("not ready")

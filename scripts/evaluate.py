@@ -32,7 +32,7 @@ from engine.evaluation.report import Report
 from engine.evaluation.run import EvaluationResult, estimate_cost, pending, run
 from engine.evaluation.statistics import RESAMPLES
 from engine.prompts import PROMPT_VERSION
-from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, confirm, guarded, say
+from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, command, confirm, say
 
 _KIND = "evaluation"
 _INVENTED = 100
@@ -87,12 +87,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    return guarded(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     check_packages()
     _check_out(options.out)
     settings = load(flags={"catalogue": options.catalogue})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from engine.training.openai.tune import (
     open_client,
     provider_url,
 )
-from scripts.common import DONE, FAILED, ProgressLine, confirm, guarded, say
+from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say
 
 if TYPE_CHECKING:
     from engine.training.openai.client import FineTuningClient
@@ -76,12 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    return guarded(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     folder: Path = options.data
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", "Set --data to a folder of rows.")

@@ -24,7 +24,7 @@ from engine.core.text import json_line, one_line
 from engine.store import write
 from engine.store.conversations import ConversationStore
 from engine.store.search import ConversationSummary, Highlighted
-from scripts.common import DONE, FAILED, confirm, guarded, say, speak
+from scripts.common import DONE, FAILED, command, confirm, say
 
 _ALL = sys.maxsize >> 1
 
@@ -57,13 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    speak()
-    return guarded(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+@command(make_parser, speaks=True)
+def main(options: argparse.Namespace) -> int:
     with closing(ConversationStore(paths.conversations_file())) as store:
         return _ACTIONS.get(options.action, _list)(store, options)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +17,7 @@ from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, read_manifest
-from scripts.common import DONE, ProgressLine, guarded
+from scripts.common import DONE, ProgressLine, command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -48,12 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    return guarded(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     if options.to:
         result, text = _fill_server(options)
     else:

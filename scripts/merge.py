@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from engine.backends.llama.adapters import find_adapter
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.training.data import find_base, go_offline
-from scripts.common import DONE, ProgressLine, guarded, say
+from scripts.common import DONE, ProgressLine, command, say
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,12 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    return guarded(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     base = find_base(options.base)
     try:
         adapter = find_adapter(options.adapter, base)

@@ -23,7 +23,7 @@ from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import byte_count, json_line, one_line
 from engine.models.local import disk_usage, engines_of, list_models, remove
-from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, confirm, guarded, say, speak
+from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, command, confirm, say
 
 _TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 _WIDTH = 44
@@ -51,18 +51,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    speak()
+@command(make_parser, speaks=True)
+def main(options: argparse.Namespace) -> int:
     match options.command:
         case "pull":
-            return guarded(lambda: _pull(options.model, options.revision))
+            return _pull(options.model, options.revision)
         case "remove":
-            return guarded(lambda: _remove(options.model, yes=options.yes))
+            return _remove(options.model, yes=options.yes)
         case "convert":
-            return guarded(lambda: _convert(options.model, options.adapter, options.quantization))
+            return _convert(options.model, options.adapter, options.quantization)
         case _:
-            return guarded(lambda: _list(as_json=options.json))
+            return _list(as_json=options.json)
 
 
 def _list(*, as_json: bool) -> int:

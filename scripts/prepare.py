@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.core.files import Manifest
-from scripts.common import DONE, ProgressLine, guarded
+from scripts.common import DONE, ProgressLine, command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,12 +51,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    return guarded(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     config = PrepareConfig(
         options.limit,
         options.seed,

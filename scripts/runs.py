@@ -32,7 +32,7 @@ from engine.training.runs.display import (
 )
 from engine.training.runs.folder import lock_holder
 from engine.training.runs.view import MetricsReader, RunView, find_run, list_runs, view_run
-from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, confirm, guarded, say
+from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, command, confirm, say
 
 _ACTIONS = ("list", "follow", "stop", "use")
 _LIVE_INTERVAL, _PLAIN_INTERVAL, _POLL_INTERVAL = 1.0, 10.0, 0.5
@@ -61,12 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    options = make_parser().parse_args(argv)
-    return guarded(lambda: _run(options))
-
-
-def _run(options: argparse.Namespace) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     words: list[str] = options.words
     action = words.pop(0) if words and words[0] in _ACTIONS else ("follow" if words else "list")
     if len(words) > 1 or (action == "list" and words):

@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 
 from engine.config.settings import load
 from engine.core.errors import UsageError, why
 from engine.core.i18n import tr
-from scripts.common import INTERRUPTED, guarded, say, speak
+from scripts.common import INTERRUPTED, command, say
 
 _DEFAULT_PORT = 8000
 _MAX_PORT = 65535
@@ -39,14 +38,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 130 after Ctrl-C."""
-    arguments = make_parser().parse_args(argv)
-    speak()
-    return guarded(lambda: _serve(arguments))
-
-
-def _serve(arguments: argparse.Namespace) -> int:
+@command(make_parser, speaks=True)
+def main(arguments: argparse.Namespace) -> int:
     load(flags={"engine": arguments.engine, "catalogue": arguments.catalogue})
     if not 0 <= arguments.port <= _MAX_PORT:
         raise UsageError(

@@ -242,7 +242,10 @@ class VirtualList:
             view = item.make_view(self._titles)
             await self._pane.mount(view, before=before, after=after)
             return view
-        self._pane.move_child(item.view, before=before, after=after)
+        if before:
+            self._pane.move_child(item.view, before=before)
+        else:
+            self._pane.move_child(item.view, after=self._above)
         return item.view
 
     def _lines_below(self) -> int:
