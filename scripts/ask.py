@@ -61,7 +61,8 @@ async def _answer_all(arguments: argparse.Namespace) -> int:
             for question in _lines(sys.stdin) if batch else [arguments.question]:
                 session.new()
                 answer = await _answer(session.ask(question), as_json=arguments.json)
-                code = max(code, _exit_code(answer, batch=batch))
+                if answer.problem or (answer.status is Status.NONE and not batch):
+                    code = FAILED
         finally:
             await registry.close()
     return code
@@ -122,12 +123,6 @@ def _show(event: Event) -> None:
                 say(describe(answer))
         case _:
             pass
-
-
-def _exit_code(answer: Answer, *, batch: bool) -> int:
-    if answer.problem:
-        return FAILED
-    return FAILED if answer.status is Status.NONE and not batch else DONE
 
 
 def as_object(answer: Answer) -> dict[str, Any]:

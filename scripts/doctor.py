@@ -44,7 +44,10 @@ def main(options: argparse.Namespace) -> int:
         rows = [asdict(finding) for finding in found]
         print(json_line({"can_start": can_start, "findings": rows}))
         return DONE if can_start else FAILED
-    _fold()
+    if sys.stdout.isatty():
+        from tui.terminal import set_charset, terminal_charset
+
+        set_charset(sys.stdout, terminal_charset())
     for part, findings in groupby(found, lambda finding: finding.part):
         print(_called(part).capitalize())
         for finding in findings:
@@ -106,7 +109,6 @@ def _chat(chosen: Settings) -> Iterator[Finding]:
 
 def _terminal(chosen: Settings) -> Iterator[Finding]:
     from tui import clipboard, terminal
-    from tui import terminal as glyphs
 
     dumb = terminal.is_dumb()
     trouble = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
@@ -135,9 +137,10 @@ def _terminal(chosen: Settings) -> Iterator[Finding]:
     colours = terminal.colour_count()
     wanted = tr("off (NO_COLOR)") if terminal.colour_disabled() else f"{colours:,}"
     yield Finding("terminal", "colours", wanted)
-    charset = glyphs.terminal_charset(chosen.unicode)
-    yield Finding("terminal", "characters", charset)
-    yield Finding("terminal", "input", _streams())
+    yield Finding("terminal", "characters", terminal.terminal_charset(chosen.unicode))
+    both = sys.stdin.isatty() and sys.stdout.isatty()
+    streams = tr("a terminal") if both else tr("not a terminal: use balcao ask or balcao --plain")
+    yield Finding("terminal", "input", streams)
     yield Finding("terminal", "tmux", _yes("TMUX"))
     yield Finding("terminal", "SSH", _yes("SSH_CONNECTION"))
     ways = ", ".join(clipboard.programs()) or tr(
@@ -175,18 +178,6 @@ def _called(name: str) -> str:
         "memory": tr("memory"),
         "cores": tr("cores"),
     }.get(name, name)
-
-
-def _streams() -> str:
-    both = sys.stdin.isatty() and sys.stdout.isatty()
-    return tr("a terminal") if both else tr("not a terminal: use balcao ask or balcao --plain")
-
-
-def _fold() -> None:
-    from tui import terminal as glyphs
-
-    if sys.stdout.isatty():
-        glyphs.set_charset(sys.stdout, glyphs.terminal_charset())
 
 
 if __name__ == "__main__":

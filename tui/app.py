@@ -167,15 +167,17 @@ class BalcaoApp(App[None]):
         return shown if glyphs.replace_glyphs(shown, charset) == shown else binding.key
 
     def action_command_palette(self) -> None:
-        from tui.screens.dialogs import Palette, of_commands
+        from tui.screens.dialogs import Palette
 
         if not isinstance(self.screen, Palette):
-            self.push_screen(of_commands())
+            self.push_screen(Palette(tr("Search for commands…")))
 
     def search_themes(self) -> None:
-        from tui.screens.dialogs import of_themes
+        from textual.theme import ThemeProvider
 
-        self.push_screen(of_themes())
+        from tui.screens.dialogs import Palette
+
+        self.push_screen(Palette(tr("Search for themes…"), ThemeProvider))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the palette's commands: those of the table, one per engine, and Textual's."""

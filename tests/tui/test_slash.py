@@ -13,14 +13,14 @@ from tui.commands.table import COMMANDS
 def test_every_command_is_called_by_its_name(command: object) -> None:
     name = getattr(command, "name", "")
     called = parse(f"/{name}")
-    assert called.command is command
+    assert called[0] is command
     called = parse(suggestions(f"/{name}", {})[0].text)
-    assert called.command is command
+    assert called[0] is command
 
 
 def test_a_name_may_be_cut_short_while_it_means_one() -> None:
     called = parse("/ENG lora ")
-    assert (called.command.name, called.argument) == ("engine", "lora")
+    assert (called[0].name, called[1]) == ("engine", "lora")
     assert parse("/conv") == parse("/history")
     with pytest.raises(UsageError, match="“/co” may be /co"):
         parse("/co")
@@ -61,5 +61,5 @@ def test_arguments_are_offered() -> None:
 
 
 def test_dashes_stand_for_underscores_and_parts_are_found() -> None:
-    assert parse("/next-engine").command.name == "next_engine"
+    assert parse("/next-engine")[0].name == "next_engine"
     assert "/new" in [offer.text for offer in suggestions("/conve", {})]

@@ -19,13 +19,6 @@ _SHOWN = 40
 """Characters of a wrong name that the error repeats."""
 
 
-class Call(Struct, frozen=True):
-    """A command and its argument, which may be empty."""
-
-    command: Command
-    argument: str
-
-
 class Suggestion(Struct, frozen=True):
     """A completion of the draft: its whole text, its label, and what it does."""
 
@@ -44,8 +37,8 @@ def as_question(text: str) -> str:
     return text.removeprefix(_SLASH) if text.startswith(_SLASH * 2) else text
 
 
-def parse(text: str, commands: Sequence[Command] = COMMANDS) -> Call:
-    """Find the command of “/name argument”; the beginning of its name is enough.
+def parse(text: str, commands: Sequence[Command] = COMMANDS) -> tuple[Command, str]:
+    """Return the command of “/name argument” and its argument; a name's beginning is enough.
 
     Raises UsageError for an unknown or ambiguous name.
     """
@@ -67,7 +60,7 @@ def parse(text: str, commands: Sequence[Command] = COMMANDS) -> Call:
                 called=called(found[0]),
             )
         )
-    return Call(found[0], argument.strip())
+    return found[0], argument.strip()
 
 
 def suggestions(text: str, values: Mapping[str, Sequence[str]]) -> list[Suggestion]:

@@ -75,10 +75,9 @@ class PlainChat:
     def _answer(self, line: str) -> None:
         try:
             if slash.is_command(line):
-                call = slash.parse(line, PLAIN_COMMANDS)
-                self.run_until_stopped(
-                    run_command(call.command, self._session, self.view, call.argument)
-                )
+                command, argument = slash.parse(line, PLAIN_COMMANDS)
+                work = run_command(command, self._session, self.view, argument)
+                self.run_until_stopped(work)
             else:
                 self.run_until_stopped(self.view.ask(slash.as_question(line)))
         except BalcaoError as error:

@@ -121,12 +121,12 @@ class ChatScreen(SolidBackground, Screen[None]):
 
     async def _run_slash(self, typed: str) -> None:
         try:
-            call = slash.parse(typed)
+            command, argument = slash.parse(typed)
         except UsageError as error:
             self.bar.report(str(error), error=True)
             return
         self.composer.accept()
-        await self._run(call.command, call.argument)
+        await self._run(command, argument)
 
     async def action_command(self, name: str) -> None:
         await self._run(COMMANDS_BY_NAME[name])
@@ -354,10 +354,7 @@ class ChatView:
         return await self._screen.app.push_screen_wait(InputDialog(heading, example=example)) or ""
 
     def scroll(self, direction: str) -> None:
-        if direction == "up":
-            self._screen.pane.scroll_page_up(animate=False)
-        else:
-            self._screen.pane.scroll_page_down(animate=False)
+        getattr(self._screen.pane, f"scroll_page_{direction}")(animate=False)
 
     def toggle_marks(self) -> None:
         from tui.widgets.turns import toggle_marks

@@ -168,7 +168,7 @@ class ConversationSearch(Vertical):
         """Fetch the list again; show `status`, or else the number of matches."""
         text, old = self._text, self.results
         highlighted = old.highlighted or 0 if status else 0
-        wanted = max(self._page_size, len(old.entries) if status else 0)
+        wanted = max(page_size(self.app.size.height), len(old.entries) if status else 0)
         with self.reporting_errors():
             entries, total = await asyncio.to_thread(
                 lambda: (self._fetch(text, wanted), self._store.count())
@@ -199,10 +199,12 @@ class ConversationSearch(Vertical):
         entries, text = self.results.entries, self._text
         with self.reporting_errors():
             if text.strip():
-                wanted = len(entries) + self._page_size
+                wanted = len(entries) + page_size(self.app.size.height)
                 more = (await asyncio.to_thread(self._fetch, text, wanted))[len(entries) :]
             else:
-                more = await asyncio.to_thread(self._store.latest, self._page_size, entries[-1])
+                more = await asyncio.to_thread(
+                    self._store.latest, page_size(self.app.size.height), entries[-1]
+                )
             if self.results.entries is entries and text == self._text:
                 self._has_more = bool(more)
                 self.results.extend(more)
@@ -224,10 +226,6 @@ class ConversationSearch(Vertical):
             if self._has_more
             else tr("{shown} of {total:,} have it", shown=shown, total=total)
         )
-
-    @property
-    def _page_size(self) -> int:
-        return page_size(self.app.size.height)
 
 
 class ConversationsScreen(ModalScreen[int | None]):

@@ -9,19 +9,17 @@ from rich.align import Align
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.command import CommandList, CommandPalette
+from textual.command import CommandList, CommandPalette, Provider
 from textual.containers import Grid, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.theme import ThemeProvider
-from textual.widgets import Footer, OptionList, Static
+from textual.widget import Widget
+from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.core.i18n import tr
 from tui import keys
 from tui.textual_patches.widgets import LineInput
-
-_CLOSE = Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
 
 
 class _DialogInput(LineInput):
@@ -40,48 +38,45 @@ class _DialogChoices(OptionList):
     ]
 
 
-class InputDialog(ModalScreen[str | None]):
-    """Returns the line that was typed, or None."""
+class _Dialog(ModalScreen[str | None]):
+    """A heading and one field; Escape returns None."""
 
     CSS_PATH = "../pages.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [_CLOSE]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
+    ]
+
+    def __init__(self, heading: str, field: Widget) -> None:
+        super().__init__()
+        self._heading = heading
+        self._field = field
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="prompt"):
+            yield Static(self._heading, markup=False, classes="heading")
+            yield self._field
+        yield Footer(compact=True)
+
+
+class InputDialog(_Dialog):
+    """Returns the line that was typed, or None."""
 
     def __init__(self, heading: str, text: str = "", example: str = "") -> None:
         """`text` is the initial text, `example` the placeholder of an empty input."""
-        super().__init__()
-        self._heading = heading
-        self._input = _DialogInput(text, placeholder=example, select_on_focus=False, compact=True)
+        field = _DialogInput(text, placeholder=example, select_on_focus=False, compact=True)
+        super().__init__(heading, field)
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="prompt"):
-            yield Static(self._heading, markup=False, classes="heading")
-            yield self._input
-        yield Footer(compact=True)
-
-    def on_input_submitted(self) -> None:
-        self.dismiss(self._input.value.strip() or None)
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip() or None)
 
 
-class ChoiceDialog(ModalScreen[str | None]):
+class ChoiceDialog(_Dialog):
     """Returns the key of the choice, or None."""
-
-    CSS_PATH = "../pages.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [_CLOSE]
 
     def __init__(self, heading: str, choices: Mapping[str, str]) -> None:
         """`choices` are the lines to show, by key."""
-        super().__init__()
-        self._heading = heading
-        self._choices = choices
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="prompt"):
-            yield Static(self._heading, markup=False, classes="heading")
-            yield _DialogChoices(
-                *(Option(Content(line), id=key) for key, line in self._choices.items()),
-                compact=True,
-            )
-        yield Footer(compact=True)
+        options = (Option(Content(line), id=key) for key, line in choices.items())
+        super().__init__(heading, _DialogChoices(*options, compact=True))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
@@ -148,6 +143,10 @@ _NO_MATCH_DELAY = 0.5
 class Palette(CommandPalette):
     """Translates the one text that Textual does not take as a parameter."""
 
+    def __init__(self, placeholder: str, *providers: type[Provider]) -> None:
+        """Search these providers, by default all commands."""
+        super().__init__(providers or None, id=_PALETTE_ID, placeholder=placeholder)
+
     def _start_no_matches_countdown(self, search_value: str) -> None:
         self._stop_no_matches_countdown()
 
@@ -160,13 +159,3 @@ class Palette(CommandPalette):
                 )
 
         self._no_matches_timer = self.set_timer(_NO_MATCH_DELAY, show)
-
-
-def of_commands() -> Palette:
-    """Return the palette of all commands."""
-    return Palette(id=_PALETTE_ID, placeholder=tr("Search for commands…"))
-
-
-def of_themes() -> Palette:
-    """Return the palette of themes, which sets the selected one."""
-    return Palette([ThemeProvider], id=_PALETTE_ID, placeholder=tr("Search for themes…"))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -58,15 +58,7 @@ class ParametersScreen(ModalScreen[str | None]):
     def on_mount(self) -> None:
         self.query_one("#parameters-about", Static).update("\n".join(self._config.warnings()))
 
-    def on_input_changed(self) -> None:
-        self._check()
-
-    def on_text_area_changed(self) -> None:
-        self._check()
-
-    def on_input_submitted(self) -> None:
-        self.action_save()
-
+    @on(Input.Submitted)
     def action_save(self) -> None:
         """Apply the values to the engine and save them, if all are valid."""
         values = self._check()
@@ -98,6 +90,8 @@ class ParametersScreen(ModalScreen[str | None]):
             tr("In force from the next question, and kept in the settings.{kept}", kept=kept)
         )
 
+    @on(Input.Changed)
+    @on(TextArea.Changed)
     def _check(self) -> dict[str, Value | None] | None:
         """Show the error of each field; return the values if all are valid."""
         typed = {each.name: self._typed(each) for each in self._parameters}
@@ -168,7 +162,7 @@ class EnginesScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="engine-page"):
             yield Static(tr("Engines"), classes="heading")
-            yield _Engines(*(self._option(name) for name in self._registry.ids))
+            yield _Engines(*(Option(self._prompt(name), id=name) for name in self._registry.ids))
             with VerticalScroll(id="engine-body"):
                 yield Static(id="engine-about", markup=False)
             yield Static(id="engine-told", markup=False)
@@ -188,12 +182,12 @@ class EnginesScreen(ModalScreen[str | None]):
 
     def action_load(self) -> None:
         """Load the highlighted engine, even if the page is closed then."""
-        availability = self._availability.get(self._here)
-        if availability is None or self._is_loading:
+        availability, engine = self._availability.get(self._here), self._registry.get(self._here)
+        if availability is None or (self._loading and not self._loading.is_finished):
             return
-        if self._registry.get(self._here).verbatim:
+        if engine.verbatim:
             self._told = tr("The catalogue needs no loading.")
-        elif self._registry.get(self._here).loaded:
+        elif engine.loaded:
             self._told = tr("It is loaded already.")
         elif not availability.ready:
             self._told = tr("It cannot be loaded as it is: above stands why, and what to do.")
@@ -222,11 +216,11 @@ class EnginesScreen(ModalScreen[str | None]):
     @work
     async def action_parameters(self) -> None:
         engine = self._registry.get(self._here)
-        if not engine.config.parameters():
-            self._told = tr("The catalogue answers as it is: there is nothing to set.")
-        else:
+        if engine.config.parameters():
             told = await self.app.push_screen_wait(ParametersScreen(engine))
             self._told = told or ""
+        else:
+            self._told = tr("The catalogue answers as it is: there is nothing to set.")
         self._draw()
 
     @work(exclusive=True)
@@ -243,21 +237,14 @@ class EnginesScreen(ModalScreen[str | None]):
 
     @property
     def _here(self) -> str:
-        place = self._list.highlighted
-        return self._registry.ids[place or 0]
-
-    @property
-    def _is_loading(self) -> bool:
-        return self._loading is not None and not self._loading.is_finished
+        return self._registry.ids[self._list.highlighted or 0]
 
     def _draw(self) -> None:
         for name in self._registry.ids:
             self._list.replace_option_prompt(name, self._prompt(name))
-        self.query_one("#engine-about", Static).update("\n".join(self._about(self._here)))
+        about = about_words(self._registry.get(self._here), self._availability.get(self._here))
+        self.query_one("#engine-about", Static).update("\n".join(about))
         self.query_one("#engine-told", Static).update(one_line(self._told))
-
-    def _option(self, name: str) -> Option:
-        return Option(self._prompt(name), id=name)
 
     def _prompt(self, name: str) -> Content:
         here = name == self._session.engine
@@ -273,6 +260,3 @@ class EnginesScreen(ModalScreen[str | None]):
         facts = engine.facts()
         progress = self._session.progress if facts.loading else None
         return state_words(engine.loaded, facts, self._availability.get(name), progress)
-
-    def _about(self, name: str) -> list[str]:
-        return about_words(self._registry.get(name), self._availability.get(name))

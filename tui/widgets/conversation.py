@@ -43,13 +43,6 @@ class TurnItem(Struct, eq=False):
     """Lines: as last drawn, or estimated."""
     selected: bool = False
 
-    def make_view(self, titles: Titles) -> TurnView:
-        from tui.widgets.turns import TurnView
-
-        self.view = TurnView(self.question, self.turn, titles)
-        self.view.select(self.selected)
-        return self.view
-
     def select(self, selected: bool) -> None:
         self.selected = selected
         if self.view:
@@ -237,9 +230,12 @@ class VirtualList:
 
     async def _mount(self, item: TurnItem, before: Spacer | None = None) -> TurnView:
         """Mount or move a turn `before` a spacer, or after the upper one."""
+        from tui.widgets.turns import TurnView
+
         after = None if before else self._above
         if item.view is None:
-            view = item.make_view(self._titles)
+            view = item.view = TurnView(item.question, item.turn, self._titles)
+            view.select(item.selected)
             await self._pane.mount(view, before=before, after=after)
             return view
         if before:
