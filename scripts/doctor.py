@@ -102,7 +102,6 @@ def _chat(chosen: Settings) -> Iterator[Finding]:
             "valid; theme {theme}, {count} keys of your own",
             len(chosen.keys),
             theme=theme,
-            count=len(chosen.keys),
         ),
     )
 

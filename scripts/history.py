@@ -129,7 +129,6 @@ def _export(store: ConversationStore, options: argparse.Namespace) -> int:
             "balcao: {count} conversation exported.",
             "balcao: {count} conversations exported.",
             count,
-            count=count,
         )
     )
     return DONE
@@ -152,7 +151,6 @@ def _delete(store: ConversationStore, options: argparse.Namespace) -> int:
         "Delete {count} conversation permanently?",
         "Delete {count} conversations permanently?",
         count,
-        count=count,
     )
     if not confirm(question, yes=options.yes):
         return FAILED
@@ -163,7 +161,6 @@ def _delete(store: ConversationStore, options: argparse.Namespace) -> int:
             "balcao: {count} conversation deleted.",
             "balcao: {count} conversations deleted.",
             count,
-            count=count,
         )
     )
     return DONE

@@ -98,7 +98,6 @@ def _pull(name: str, revision: str) -> int:
             "{model}: {count} files, {size}.",
             len(model.files),
             model=f"{name}, {revision}",
-            count=len(model.files),
             size=byte_count(model.bytes),
         )
     )

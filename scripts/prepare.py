@@ -18,8 +18,7 @@ from scripts.common import DONE, ProgressLine, command
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="balcao prepare",
-        description="Clean, sample and split a data set into training rows.",
+        prog="balcao prepare", description="Clean, sample and split a data set into training rows."
     )
     parser.add_argument(
         "source",
@@ -54,12 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
     config = PrepareConfig(
-        options.limit,
-        options.seed,
-        options.valid,
-        options.test,
-        options.forms,
-        options.grounded,
+        options.limit, options.seed, options.valid, options.test, options.forms, options.grounded
     )
     with ProgressLine(sys.stderr) as progress:
         manifest = prepare(options.source, options.out, config, progress.show)

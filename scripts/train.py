@@ -16,16 +16,7 @@ from engine.core.files import read_manifest
 from engine.training.processes import Processes
 from engine.training.recipe import read_recipe
 from engine.training.runs.folder import LOG_FILE, is_done
-from scripts.common import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    USAGE,
-    ProgressLine,
-    StopSignals,
-    guarded,
-    say,
-)
+from scripts.common import DONE, FAILED, INTERRUPTED, USAGE, ProgressLine, StopSignals, guarded, say
 from scripts.runs import check_engine, offer_engine
 
 RECIPES = Path(__file__).resolve().parent / "recipes"

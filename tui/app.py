@@ -155,9 +155,7 @@ class BalcaoApp(App[None]):
             edit.save({"theme": theme.name})
         except BalcaoError as error:
             self.notify(
-                tr("The theme is not kept. {error}", error=error),
-                severity="warning",
-                markup=False,
+                tr("The theme is not kept. {error}", error=error), severity="warning", markup=False
             )
 
     def get_key_display(self, binding: Binding) -> str:

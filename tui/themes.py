@@ -75,6 +75,15 @@ HIGH_CONTRAST = Theme(
         "scrollbar-background": "#303030",
     },
 )
+_ON_WHITE = {
+    "#ffffff": "#000000",
+    "#000000": "#ffffff",
+    "#ffff00": "#00008b",
+    "#e0e0e0": "#303030",
+    "#202020": "#f8f8f8",
+    "#303030": "#d0d0d0",
+}
+"""The colours of the light theme, by those that have the same use in the dark one."""
 HIGH_CONTRAST_LIGHT = Theme(
     name="high-contrast-light",
     dark=False,
@@ -89,26 +98,7 @@ HIGH_CONTRAST_LIGHT = Theme(
     surface="#ffffff",
     panel="#ffffff",
     variables={
-        "text": "#000000",
-        "text-muted": "#000000",
-        "text-disabled": "#303030",
-        "block-cursor-foreground": "#ffffff",
-        "block-cursor-background": "#00008b",
-        "block-cursor-blurred-foreground": "#000000",
-        "block-cursor-blurred-background": "#f8f8f8",
-        "block-cursor-blurred-text-style": "bold underline",
-        "border": "#00008b",
-        "border-blurred": "#000000",
-        "footer-key-foreground": "#00008b",
-        "footer-description-foreground": "#000000",
-        "input-selection-background": "#00008b",
-        "input-selection-foreground": "#ffffff",
-        "screen-selection-background": "#00008b",
-        "screen-selection-foreground": "#ffffff",
-        "scrollbar": "#000000",
-        "scrollbar-hover": "#00008b",
-        "scrollbar-active": "#00008b",
-        "scrollbar-background": "#d0d0d0",
+        name: _ON_WHITE.get(value, value) for name, value in HIGH_CONTRAST.variables.items()
     },
 )
 THEMES = {theme.name: theme for theme in (DARK, LIGHT, HIGH_CONTRAST, HIGH_CONTRAST_LIGHT)}

@@ -23,7 +23,10 @@ _SECOND = 1000
 
 
 def describe(answer: Answer, *, source: bool = True, bar: str = "") -> str:
-    """Return one line about an answer: source, basis, fidelity and its `bar`, ending and speed."""
+    """Return one line about an answer: source, basis, fidelity, ending and speed.
+
+    `bar`, a drawing of the fidelity, follows its words.
+    """
     product = title_of(answer.product) if answer.product and source else ""
     faithful = f"{faithfulness(answer)} {bar}".strip()
     parts = (product, basis(answer), faithful, ending(answer), speed(answer))
@@ -44,7 +47,7 @@ def basis(answer: Answer) -> str:
     understood = {
         Status.EXACT: "",
         Status.LIKELY: tr("taken to mean this"),
-        Status.SEVERAL: tr_n("{count} product fits", "{count} products fit", count, count=count),
+        Status.SEVERAL: tr_n("{count} product fits", "{count} products fit", count),
         Status.NONE: tr("not in the catalogue"),
     }[answer.status]
     return ", ".join(part for part in (mode, understood) if part)
@@ -112,7 +115,10 @@ def state_words(
     availability: Availability | None,
     progress: Progress | None = None,
 ) -> str:
-    """Return one line: loading, loaded and its memory, ready, or not available and why."""
+    """Return one line: loading, loaded and its memory, ready, or not available and why.
+
+    `availability` is None until it is looked up.
+    """
     if facts.loading:
         return progress_words(progress) if progress else tr("loading")
     if loaded and facts.memory is not None:

@@ -69,8 +69,8 @@ def tr_of(context: str, message: str, /, **values: object) -> str:
 
 
 def tr_n(one: str, many: str, count: int, /, **values: object) -> str:
-    """Translate the singular or the plural sentence, chosen by `count`."""
-    found = _translations()
+    """Translate the singular or the plural sentence, chosen by `count`, and fill it in."""
+    found, values = _translations(), {"count": count, **values}
     if found:
         return _filled(found.ngettext(one, many, count), values)
     return _filled(one if count == 1 else many, values)

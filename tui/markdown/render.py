@@ -14,16 +14,7 @@ from rich.style import Style
 from rich.text import Text
 
 from engine.core.text import printable
-from tui.markdown.layout import (
-    BAR,
-    BULLET,
-    COLUMN,
-    RULE,
-    MarkdownStyles,
-    Table,
-    TableRow,
-    TextRow,
-)
+from tui.markdown.layout import BAR, BULLET, COLUMN, RULE, MarkdownStyles, Table, TableRow, TextRow
 
 _MAX_NESTING = 60
 _WHITESPACE = re.compile(r"\s+")

@@ -115,32 +115,19 @@ class PlainView:
 
     def show_engine(self) -> None:
         session = self._session
-        self.report(
-            tr(
-                "{titles} answers. {modes}",
-                titles=session.titles[session.engine],
-                modes=_MODES[session.mode],
-            )
-        )
-        availability = self._resources.registry.get(session.engine).availability()
-        if not availability.ready:
-            self.report(
-                tr(
-                    "Not available: {reason} {remedy}",
-                    reason=availability.reason,
-                    remedy=availability.remedy,
-                )
-            )
+        titles, modes = session.titles[session.engine], _MODES[session.mode]
+        self.report(tr("{titles} answers. {modes}", titles=titles, modes=modes))
+        state = self._resources.registry.get(session.engine).availability()
+        if not state.ready:
+            reason, remedy = state.reason, state.remedy
+            self.report(tr("Not available: {reason} {remedy}", reason=reason, remedy=remedy))
 
     show_mode = show_engine
 
     async def choose_engine(self) -> None:
-        for engine_id, availability in (await self._resources.availability()).items():
-            state = (
-                tr("ready")
-                if availability.ready
-                else tr("not ready: {reason}", reason=availability.reason)
-            )
+        for engine_id, found in (await self._resources.availability()).items():
+            not_ready = tr("not ready: {reason}", reason=found.reason)
+            state = tr("ready") if found.ready else not_ready
             here = tr(", answers now") if engine_id == self._session.engine else ""
             self.report(f"{engine_id}: {self._session.titles[engine_id]}, {state}{here}")
 
@@ -160,10 +147,10 @@ class PlainView:
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:
         product = hits[0].product
         title = title_of(product)
-        self.report(
-            tr("{title_of}, as in the data set:", title_of=title) if original else f"{title}:"
-        )
-        text = product.original if original else product.description
+        text, heading = product.description, f"{title}:"
+        if original:
+            text, heading = product.original, tr("{title_of}, as in the data set:", title_of=title)
+        self.report(heading)
         self._terminal.write(text or tr("(no description)"))
 
     async def compare(self, question: str) -> None:
@@ -356,14 +343,9 @@ def _converse(settings: Settings, typed: str, signals: ExitSignals, *, go_on: bo
         terminal.report(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
         terminal.report(tr("The catalogue has {count:,} products.", count=len(resources.catalogue)))
         chat.view.show_engine()
-        if resources.not_saving:
-            terminal.report(
-                tr(
-                    "Not saving: {why} {remedy}",
-                    why=resources.not_saving.message,
-                    remedy=resources.not_saving.remedy,
-                )
-            )
+        if problem := resources.not_saving:
+            message, remedy = problem.message, problem.remedy
+            terminal.report(tr("Not saving: {why} {remedy}", why=message, remedy=remedy))
         last = resources.last_conversation() if go_on else None
         if last:
             session.use(last)

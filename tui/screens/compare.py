@@ -130,10 +130,8 @@ class CompareScreen(Screen[None]):
                 await view.finish(answer)
 
     def _draw_record(self, decision: Decision) -> None:
-        product = decision.product
-        title = tr("The catalogue's record")
-        text = tr("There is none for this question.")
-        if product:
+        title, text = tr("The catalogue's record"), tr("There is none for this question.")
+        if product := decision.product:
             title = title_of(product)
             text = printable(product.description) or tr("(no description)")
         self.query_one("#compare-record .heading", Static).update(one_line(title))
