@@ -23,10 +23,7 @@ _SECOND = 1000
 
 
 def describe(answer: Answer, *, source: bool = True, bar: str = "") -> str:
-    """Return one line about an answer: source, basis, fidelity, ending and speed.
-
-    `bar`, a drawing of the fidelity, follows its words.
-    """
+    """Return one line about an answer: source, basis, fidelity and its `bar`, ending and speed."""
     product = title_of(answer.product) if answer.product and source else ""
     faithful = f"{faithfulness(answer)} {bar}".strip()
     parts = (product, basis(answer), faithful, ending(answer), speed(answer))
@@ -115,10 +112,7 @@ def state_words(
     availability: Availability | None,
     progress: Progress | None = None,
 ) -> str:
-    """Return one line: loading, loaded and its memory, ready, or not available and why.
-
-    `availability` is None until it is looked up.
-    """
+    """Return one line: loading, loaded and its memory, ready, or not available and why."""
     if facts.loading:
         return progress_words(progress) if progress else tr("loading")
     if loaded and facts.memory is not None:

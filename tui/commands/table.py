@@ -11,8 +11,7 @@ from engine.chat.session import Session
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from tui.commands import actions
-from tui.commands.actions import Action
-from tui.commands.view import View
+from tui.commands.actions import Action, View
 
 
 class Command(Struct, frozen=True):

@@ -173,11 +173,7 @@ class Composer(TextArea):
         self._suggestions.reset()
 
     async def _on_key(self, event: Key) -> None:
-        """Run the composer's own bindings in the order in which the keys were typed.
-
-        Textual runs a binding only after its key has bubbled to the app, when letters typed later
-        are already inserted: over SSH, "abc", two backspaces and "xy" in one packet give "abc".
-        """
+        """Run the composer's own bindings in the order of their keys, as LineInput does."""
         action = self._actions.get(event.key)
         if event.key == "escape" and self._suggestions.is_open:
             action = "dismiss_suggestions"

@@ -312,7 +312,8 @@ async def draw_answer(
         async with aclosing(events):
             async for event in events:
                 await draw(event, view)
-                saved = _report(event, bar) and saved
+                _report(event, bar)
+                saved = saved and not isinstance(event, NotSaved)
     except asyncio.CancelledError:
         # The bar still shows how far loading was, or that it has to wait.
         bar.show_availability()
@@ -324,19 +325,15 @@ async def draw_answer(
     return saved
 
 
-def _report(event: Event, bar: EngineBar) -> bool:
-    """Show loading and saving problems in the bar; return whether saving works."""
+def _report(event: Event, bar: EngineBar) -> None:
+    """Show loading and saving problems in the bar."""
     match event:
         case Loading(progress) if progress.fraction == _LOADED:
             bar.report(progress.label)
         case Loading(progress):
             bar.show_progress(progress)
         case NotSaved(problem):
-            bar.report(
-                tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy),
-                error=True,
-            )
-            return False
+            sentence = tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy)
+            bar.report(sentence, error=True)
         case _:
             pass
-    return True
