@@ -171,7 +171,7 @@ class ConversationSearch(Vertical):
         wanted = max(page_size(self.app.size.height), len(old.entries) if status else 0)
         with self.reporting_errors():
             entries, total = await asyncio.to_thread(
-                lambda: (self._fetch(text, wanted), self._store.count())
+                lambda: (self._fetch(text, wanted), len(self._store.ids()))
             )
             self._has_more = len(entries) >= wanted
             self.results.show(entries, highlighted=highlighted)
