@@ -131,5 +131,5 @@ def _own_words(request: Request) -> str:
         courtesy = phrases.courtesy(request.question, language)
         return courtesy or phrases.undecided(request.decision, language)
     if not product.description:
-        return phrases.no_description(product, language)
-    return phrases.not_said(product, language)
+        return phrases.missing("no_description", product, language)
+    return phrases.missing("not_said", product, language)

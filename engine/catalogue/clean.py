@@ -100,7 +100,7 @@ def _apply_rules(text: str, rules: set[str]) -> str:
 
 def _strip_markup(text: str, rules: set[str]) -> str:
     if "&" in text:
-        cleaned = _REFERENCE.sub(_unescape_match, _AMPERSANDS.sub("&", text))
+        cleaned = _REFERENCE.sub(lambda found: _unescape(found[0]), _AMPERSANDS.sub("&", text))
         text = _note_change(text, cleaned, _ENTITIES, rules)
     if "<" in text:
         cleaned = _INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", text))
@@ -126,10 +126,6 @@ def _note_change(before: str, after: str, rule: str, rules: set[str]) -> str:
     if after != before:
         rules.add(rule)
     return after
-
-
-def _unescape_match(found: re.Match[str]) -> str:
-    return _unescape(found[0])
 
 
 # A few dozen entities are nearly all of those in a data set.

@@ -305,15 +305,9 @@ def _insert(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> None:
         [(row, product.uid, product.title, key) for row, product, key in rows],
     )
     database.executemany(
-        "INSERT INTO text VALUES (?, ?, ?)",
-        [
-            (
-                row,
-                product.description,
-                None if product.original == product.description else product.original,
-            )
-            for row, product, _ in rows
-        ],
+        # The original is NULL if cleaning has not changed it.
+        "INSERT INTO text VALUES (?1, ?2, nullif(?3, ?2))",
+        [(row, product.description, product.original) for row, product, _ in rows],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from engine.core.text import one_line
 from engine.core.types import Decision, Hit, Language, Product, Status
@@ -91,14 +92,11 @@ def undecided(decision: Decision, language: Language) -> str:
     return f"{phrases['none']} {phrases['nearest']}\n\n{_numbered(decision.nearest, language)}"
 
 
-def no_description(product: Product, language: Language) -> str:
-    """Word the answer for a product without a description."""
-    return PHRASES[language]["no_description"].format(title=one_line(product.title))
-
-
-def not_said(product: Product, language: Language) -> str:
-    """Word the answer to a follow-up that the record does not answer."""
-    return PHRASES[language]["not_said"].format(title=one_line(product.title))
+def missing(
+    what: Literal["no_description", "not_said"], product: Product, language: Language
+) -> str:
+    """Word the answer for a product without a description, or one that does not answer."""
+    return PHRASES[language][what].format(title=one_line(product.title))
 
 
 def _numbered(hits: Sequence[Hit], language: Language) -> str:

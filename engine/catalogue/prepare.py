@@ -110,13 +110,10 @@ def _write_splits(
         for from_memory, (uid, title, description) in _select(rows, counts, draft, config):
             answer = encode(description)
             split = splitter.split(answer)
-            if from_memory:
-                writers[split](templates.rows(uid, encode(title), answer))
-                written[split] += config.forms
-            else:
-                writers[split](templates.grounded_row(uid, encode(title), answer))
-                written[split] += 1
-                grounded[split] += 1
+            format_rows = templates.rows if from_memory else templates.grounded_row
+            writers[split](format_rows(uid, encode(title), answer))
+            written[split] += config.forms if from_memory else 1
+            grounded[split] += not from_memory
         return {"splits": written, "grounded": grounded}
 
 

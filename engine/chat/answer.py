@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -15,8 +16,8 @@ from engine.catalogue import phrases
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.phrases import language_of
 from engine.chat import followup
-from engine.core import i18n
 from engine.core.errors import BalcaoError, EngineUnavailable
+from engine.core.i18n import spoken
 from engine.core.types import (
     Answer,
     Answered,
@@ -195,10 +196,7 @@ def _lacks_record(mode: Mode, decision: Decision) -> bool:
 
 def _language(questions: Sequence[str]) -> Language:
     """Return the language of the last question in which it shows, by default the user's."""
-    language: Language = i18n.spoken()
-    for question in questions:
-        language = language_of(question, language)
-    return language
+    return functools.reduce(lambda before, asked: language_of(asked, before), questions, spoken())
 
 
 def _encodable(text: str) -> str:

@@ -43,10 +43,7 @@ _EXTRAS = {
 
 
 class Finding(Struct, frozen=True):
-    """One line of the report. `trouble` and `remedy` are sentences, empty if all is well.
-
-    With a `fatal` one the chat cannot start.
-    """
+    """One line of the report; with a `fatal` one the chat cannot start."""
 
     part: str
     name: str

@@ -24,10 +24,9 @@ _FENCE = "~~~~"
 
 
 def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -> str:
-    """Format the question, the record, and every answer with its description.
+    """Format the question, the record, and every answer with its description, all of them fenced.
 
-    `titles` are the engines' by id, `level` is the heading level of the question. Text of engines
-    and records is fenced, so that Markdown in it is not interpreted.
+    `titles` are the engines' by id, `level` is the heading level of the question.
     """
     above, below = "#" * level, "#" * (level + 1)
     product = next((answer.product for answer in turn.answers if answer.product), None)

@@ -137,10 +137,7 @@ class Session:
         return index, turns[index]
 
     def ask(self, question: str) -> AsyncGenerator[Event]:
-        """Ask the active engine, as the conversation's next turn.
-
-        Closing the generator cancels; the text so far stays, in the conversation and on disk.
-        """
+        """Ask the active engine, as the next turn; closing the generator keeps the text so far."""
         return self._ask(question, self.engine, self.mode, self.conversation)
 
     async def _ask(
@@ -161,10 +158,7 @@ class Session:
             self.answer = turn.answer = pending.answer
 
     def ask_again(self, turn: Turn, engine_id: str | None = None) -> AsyncGenerator[Event]:
-        """Ask a turn's question again, by default the active engine, as if nothing came after it.
-
-        The turn gets one more answer, which is selected, unless no text arrives.
-        """
+        """Ask a turn's question again; an answer with text is added to the turn and selected."""
         return self._ask_again(turn, engine_id or self.engine, self.mode, self.conversation)
 
     async def _ask_again(
@@ -190,8 +184,7 @@ class Session:
     ) -> AsyncGenerator[tuple[int, Event]]:
         """Ask several engines at once; yield events with the engine's place in `engine_ids`.
 
-        Each engine sees the conversation so far and no other answer. The answers become the next
-        turn, which continues from the first; closing the generator cancels those still running.
+        The answers become the next turn, which continues from the first.
         """
         return self._compare(question, engine_ids, self.mode, self.conversation)
 

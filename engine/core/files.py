@@ -86,13 +86,10 @@ _POLL = 0.05
 
 
 def lock(file: IO[Any], *, wait: float = 0.0, shared: bool = False) -> bool:
-    """Lock an open file until it is closed; return False if another process has it after `wait` s.
-
-    On Windows, which does not have such locks, always return True.
-    """
+    """Lock an open file until it is closed; return False if that takes more than `wait` s."""
     try:
         import fcntl
-    except ImportError:
+    except ImportError:  # Windows, which does not have such locks
         return True
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     deadline = time.monotonic() + wait

@@ -281,10 +281,9 @@ class Conversation(Struct):
     @property
     def choices(self) -> tuple[Hit, ...]:
         """The products that the last answer lists by number."""
-        answers = [turn.answer for turn in self.turns if turn.answer]
-        if not answers:
+        last = next((turn.answer for turn in reversed(self.turns) if turn.answer), None)
+        if last is None:
             return ()
-        last = answers[-1]
         return last.sources if last.status is Status.SEVERAL else last.nearest
 
     def messages(self) -> tuple[Message, ...]:

@@ -261,9 +261,8 @@ def _fenced(text: str) -> str:
 
 def write(report: Report, folder: Path) -> list[Path]:
     """Write report.json, report.md and report.html atomically and return their paths."""
-    as_json = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
     files = {
-        "report.json": as_json,
+        "report.json": msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n",
         "report.md": as_markdown(report).encode(errors="replace"),
         "report.html": as_html(report).encode(errors="replace"),
     }

@@ -160,21 +160,14 @@ def _examples(
     group: Group, questions: Sequence[Question], scored: dict[str, list[ScoredAnswer]]
 ) -> list[ExampleQuestion]:
     """Take the first questions of the group, which are in random order."""
-    by_id = {(key, one.question.id): one for key, mine in scored.items() for one in mine}
-    chosen = [question for question in questions if question.group is group][:EXAMPLES]
+    answers: dict[str, list[ExampleAnswer]] = {}
+    for key, mine in scored.items():
+        for one in _in_group(mine, group):
+            answers.setdefault(one.question.id, []).append(_example_answer(key, one))
+    chosen = [one for one in questions if one.group is group][:EXAMPLES]
     return [
-        ExampleQuestion(
-            group,
-            question.question,
-            question.title,
-            question.record,
-            [
-                _example_answer(key, by_id[key, question.id])
-                for key in scored
-                if (key, question.id) in by_id
-            ],
-        )
-        for question in chosen
+        ExampleQuestion(group, one.question, one.title, one.record, answers.get(one.id, []))
+        for one in chosen
     ]
 
 

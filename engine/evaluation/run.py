@@ -138,10 +138,10 @@ class ProgressMeter:
     def _fraction(self) -> float | None:
         left = [lane.seconds_left() for lane in self._lanes.values()]
         known = [seconds for seconds in left if seconds is not None]
-        if len(known) < len(left) or not known:
-            return None
         passed = self._clock() - self._began
-        return passed / (passed + max(known)) if passed else None
+        if len(known) < len(left) or not passed:
+            return None
+        return passed / (passed + max(known))
 
 
 MAX_FAILURES = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import NamedTuple
@@ -171,11 +172,8 @@ def compare(
 
 def measure_speed(target: str, scored: Sequence[ScoredAnswer]) -> Speed:
     """Compute how fast a target's model answered."""
-    answers = [
-        one.answer
-        for one in scored
-        if one.verdict is not Verdict.FAILED and not one.answer.by_counter
-    ]
+    good = [one.answer for one in scored if one.verdict is not Verdict.FAILED]
+    answers = [answer for answer in good if not answer.by_counter]
     streamed = [
         (one.tokens.completion, one.timing.total - one.timing.first_token)
         for one in answers
@@ -194,10 +192,8 @@ def measure_speed(target: str, scored: Sequence[ScoredAnswer]) -> Speed:
 
 
 def _histogram(values: Sequence[float]) -> list[int]:
-    counts = [0] * BINS
-    for value in values:
-        counts[min(int(value * BINS), BINS - 1)] += 1
-    return counts
+    counts = Counter(min(int(value * BINS), BINS - 1) for value in values)
+    return [counts[place] for place in range(BINS)]
 
 
 def _quantile(values: Sequence[float], share: float) -> float | None:

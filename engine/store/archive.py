@@ -297,18 +297,12 @@ def _insert(
     uid: str,
     deleted: float | None = None,
 ) -> int:
-    values = (
-        uid,
-        write.title_from(conversation.title),
-        conversation.created.timestamp(),
-        conversation.updated.timestamp(),
-        conversation.parent,
-        deleted,
-    )
+    title = write.title_from(conversation.title)
+    created, updated = conversation.created.timestamp(), conversation.updated.timestamp()
     added = database.execute(
         "INSERT INTO conversation (uid, title, created, updated, parent, deleted)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        values,
+        (uid, title, created, updated, conversation.parent, deleted),
     )
     conversation_id = added.lastrowid or 0
     for turn in conversation.turns:
