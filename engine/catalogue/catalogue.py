@@ -46,7 +46,6 @@ class Catalogue:
     """A Retriever over an index folder. Any number of processes may open the same one."""
 
     def __init__(self, folder: Path, thresholds: Thresholds = DEFAULT) -> None:
-        """Use `Catalogue.open`."""
         self.folder = folder
         self._products = SqliteProducts(folder)
         self._related = RelatedProducts(folder)

@@ -126,22 +126,15 @@ class _Candidate:
         return self.row, self.match.score
 
 
+@dataclass(frozen=True, slots=True)
 class Decider:
     """Decide over an open index. Safe to use from several threads if its parts are."""
 
-    def __init__(
-        self,
-        products: ProductStore,
-        titles: TokenIndex,
-        bodies: TokenIndex,
-        vocabulary: SimilarTokens,
-        thresholds: Thresholds = DEFAULT,
-    ) -> None:
-        self._products = products
-        self._titles = titles
-        self._bodies = bodies
-        self._vocabulary = vocabulary
-        self._thresholds = thresholds
+    products: ProductStore
+    titles: TokenIndex
+    bodies: TokenIndex
+    vocabulary: SimilarTokens
+    thresholds: Thresholds = DEFAULT
 
     def decide(self, question: str) -> Decision:
         """Decide which products `question` means, by uid, by whole title, or by its tokens."""
@@ -162,7 +155,7 @@ class Decider:
             return None
         if not _UID_WORDS.issuperset(tokenise(question.replace(uids[0], " "))):
             return None
-        found = self._products.by_uid([uids[0], uids[0].upper()])
+        found = self.products.by_uid([uids[0], uids[0].upper()])
         return Decision(Status.EXACT, (Hit(found[0], 1.0),)) if found else None
 
     def _by_title(self, question: str, tokens: list[str]) -> Decision | None:
@@ -179,7 +172,7 @@ class Decider:
         if not keys:
             return None
         by_key: dict[int, list[tuple[int, str]]] = {}
-        for key, row, title in self._products.rows_by_key(list(dict.fromkeys(keys)), _MAX_TITLES):
+        for key, row, title in self.products.rows_by_key(list(dict.fromkeys(keys)), _MAX_TITLES):
             by_key.setdefault(key, []).append((row, title))
         found = next((by_key[key] for key in keys if key in by_key), None)
         return self._named(found, question) if found else None
@@ -194,29 +187,29 @@ class Decider:
         return self._decision(((row, 1.0) for row in chosen), Status.EXACT) or _NONE
 
     def _by_tokens(self, tokens: list[str], content: list[str]) -> Decision:
-        rows = self._titles.rows(self._query_weights(content), _MAX_CANDIDATES)
+        rows = self.titles.rows(self._query_weights(content), _MAX_CANDIDATES)
         ranked = self._rank(tokens, rows)
         meant = self._by_main_title(ranked, tokens) or self._fitting(ranked, content)
-        if not meant and not _names_title(ranked, self._thresholds):
+        if not meant and not _names_title(ranked, self.thresholds):
             meant = self._described(content)
         if meant:
             return meant
-        nearest = [one.scored for one in ranked if _is_near(one.match, self._thresholds)]
+        nearest = [one.scored for one in ranked if _is_near(one.match, self.thresholds)]
         return Decision(Status.NONE, nearest=self._hits(nearest[:_MAX_NEAREST]))
 
     def _query_weights(self, content: list[str]) -> dict[str, float]:
         """Weight the content words and, for a rare one, the words that it may be a typo of."""
         wanted = list(content)
         for token in content:
-            if self._titles.frequency(token) < _RARE:
-                wanted.extend(self._vocabulary.similar(token))
-        return self._titles.weights(wanted)
+            if self.titles.frequency(token) < _RARE:
+                wanted.extend(self.vocabulary.similar(token))
+        return self.titles.weights(wanted)
 
     def _rank(self, tokens: list[str], rows: list[int]) -> list[_Candidate]:
-        titles = self._products.titles(rows)
+        titles = self.products.titles(rows)
         tokenised = {row: tokenise(title) for row, title in titles.items()}
-        weights = self._titles.weights(itertools.chain(tokens, *tokenised.values()))
-        frequency = self._titles.frequency
+        weights = self.titles.weights(itertools.chain(tokens, *tokenised.values()))
+        frequency = self.titles.frequency
         candidates = [
             _Candidate(
                 row, match_title(tokens, title, weights, frequency), _main_title(titles[row])
@@ -226,7 +219,7 @@ class Decider:
         return sorted(candidates, key=lambda candidate: candidate.match.score, reverse=True)
 
     def _fitting(self, ranked: list[_Candidate], content: list[str]) -> Decision | None:
-        limits = self._thresholds
+        limits = self.thresholds
         most_edits = limits.edit_share * sum(map(len, content))
         fitting = [
             one for one in ranked if _fits(one.match, limits) and one.match.edits <= most_edits
@@ -247,11 +240,11 @@ class Decider:
 
     def _described(self, content: list[str]) -> Decision | None:
         """Find products whose record contains the content words of a description."""
-        limits = self._thresholds
+        limits = self.thresholds
         if len(content) < limits.body_words:
             return None
-        weights = self._bodies.weights(content)
-        products = self._products.by_row(self._bodies.rows(weights, _MAX_HITS))
+        weights = self.bodies.weights(content)
+        products = self.products.by_row(self.bodies.rows(weights, _MAX_HITS))
         scored = sorted(
             (Hit(product, _record_share(product, weights)) for product in products.values()),
             key=lambda hit: hit.score,
@@ -276,7 +269,7 @@ class Decider:
     def _hits(self, scored: list[tuple[int, float]]) -> tuple[Hit, ...]:
         if not scored:
             return ()
-        products = self._products.by_row([row for row, _ in scored])
+        products = self.products.by_row([row for row, _ in scored])
         return tuple(Hit(products[row], score) for row, score in scored if row in products)
 
 

@@ -80,7 +80,8 @@ def load(
     _merge(raw, {"engines": added.get("engines", {})})
     _merge(raw, read_toml(file))
     _merge(raw, _from_environ(os.environ if environ is None else environ))
-    _merge(raw, {name: _plain(value) for name, value in (flags or {}).items() if value is not None})
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    _merge(raw, {name: str(one) if isinstance(one, Path) else one for name, one in given.items()})
     settings = _convert(raw)
     if settings.engine not in settings.engines:
         raise unknown_engine(settings.engine, settings.engines)
@@ -162,7 +163,3 @@ def _convert(raw: dict[str, Any]) -> Settings:
         return msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise invalid(str(error).replace("$.", "")) from error
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value

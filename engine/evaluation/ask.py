@@ -65,15 +65,14 @@ def _target(name: str, registry: Registry, catalogue: dict[str, Any]) -> Target:
         "catalogue": catalogue,
         **engine.provenance(),
     }
-    title = engine.config.title
+    key, title = f"{engine_id}:{mode}", f"{engine.config.title}, {_MODE_TITLES[mode]}"
     if engine.verbatim:
+        key, title = engine_id, engine.config.title
         if mode is Mode.MEMORY:
             raise UsageError(
                 f"“{engine_id}” cannot answer from memory.", f"Write {engine_id} without a mode."
             )
-        return Target(engine_id, engine_id, mode, title, provenance)
-    title = f"{title}, {_MODE_TITLES[mode]}"
-    return Target(f"{engine_id}:{mode}", engine_id, mode, title, provenance)
+    return Target(key, engine_id, mode, title, provenance)
 
 
 def _split(name: str, registry: Registry) -> tuple[str, Mode]:

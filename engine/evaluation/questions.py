@@ -179,13 +179,10 @@ def make_question(group: Group, row: QuestionRow) -> Question:
     )
 
 
-def _digests(row: QuestionRow) -> tuple[bytes, bytes]:
+def _digests(row: QuestionRow) -> list[bytes]:
     """Shorten title and description to 8 bytes each: there may be a million of them."""
-    return _digest(f"t{row.title}"), _digest(f"d{row.record}")
-
-
-def _digest(text: str) -> bytes:
-    return blake2b(text.encode(errors="replace"), digest_size=8).digest()
+    texts = (f"t{row.title}", f"d{row.record}")
+    return [blake2b(text.encode(errors="replace"), digest_size=8).digest() for text in texts]
 
 
 _WORD = re.compile(r"\w+")
