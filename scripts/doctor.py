@@ -109,30 +109,19 @@ def _chat(chosen: Settings) -> Iterator[Finding]:
 def _terminal(chosen: Settings) -> Iterator[Finding]:
     from tui import clipboard, terminal
 
-    dumb = terminal.is_dumb()
-    trouble = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
-    yield Finding(
-        "terminal",
-        "TERM",
-        os.environ.get("TERM") or tr("not set"),
-        trouble if dumb else "",
-        tr("If it supports more, set TERM, for example to xterm-256color.") if dumb else "",
-    )
-    size = shutil.get_terminal_size()
-    small = size.columns < terminal.COLUMNS or size.lines < terminal.LINES
-    yield Finding(
-        "terminal",
-        "size",
-        tr("{columns} columns, {lines} lines", columns=size.columns, lines=size.lines),
-        tr("Not everything fits.") if small else "",
-        tr(
-            "Use at least {columns} columns and {lines} lines.",
-            columns=terminal.COLUMNS,
-            lines=terminal.LINES,
-        )
-        if small
-        else "",
-    )
+    trouble, remedy = "", ""
+    if terminal.is_dumb():
+        trouble = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
+        remedy = tr("If it supports more, set TERM, for example to xterm-256color.")
+    yield Finding("terminal", "TERM", os.environ.get("TERM") or tr("not set"), trouble, remedy)
+    columns, lines = shutil.get_terminal_size()
+    size = tr("{columns} columns, {lines} lines", columns=columns, lines=lines)
+    trouble, remedy = "", ""
+    if columns < terminal.COLUMNS or lines < terminal.LINES:
+        least = {"columns": terminal.COLUMNS, "lines": terminal.LINES}
+        trouble = tr("Not everything fits.")
+        remedy = tr("Use at least {columns} columns and {lines} lines.", **least)
+    yield Finding("terminal", "size", size, trouble, remedy)
     colours = terminal.colour_count()
     wanted = tr("off (NO_COLOR)") if terminal.colour_disabled() else f"{colours:,}"
     yield Finding("terminal", "colours", wanted)

@@ -157,10 +157,6 @@ class VirtualList:
         self._below.set_lines(self._lines_below())
         return self._above.lines - before
 
-    def append(self, item: TurnItem) -> None:
-        self.items.append(item)
-        self.last = len(self.items)
-
     async def mount_above(self, start: int) -> int:
         """Mount the turns from `start` up to the first mounted one."""
         views = [await self._mount(item) for item in reversed(self.items[start : self.first])]
@@ -285,7 +281,8 @@ class ConversationView(AnchoredScroll, can_focus=False):
             if turns.last < len(turns.items):
                 await turns.jump_to(len(turns.items) - 1)
             view = TurnView(question)
-            turns.append(TurnItem(question, None, view))
+            turns.items.append(TurnItem(question, None, view))
+            turns.last = len(turns.items)
             await self.mount(view)
             answer = await view.begin_answer(engine_title)
             self.anchor()

@@ -39,7 +39,6 @@ class Welcome(Vertical):
     def __init__(self, session: Session) -> None:
         super().__init__(classes="welcome")
         self._session = session
-        self._settings = session.settings
 
     def compose(self) -> ComposeResult:
         yield Static(_ABOUT, markup=False)
@@ -49,7 +48,7 @@ class Welcome(Vertical):
             markup=False,
         )
         yield Static(_KEYS, markup=False)
-        if self._settings.catalogue is None:
+        if self._session.settings.catalogue is None:
             yield Static(SAMPLE, id="examples", markup=False)
 
     def on_mount(self) -> None:
