@@ -24,10 +24,9 @@ from engine.core.types import Decision, Hit, Product, Status
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The limits that `Decider` applies; shares and scores are 0 to 1.
+    """The limits of `Decider`, set with `benchmarks/catalogue_calibrate.py`; shares are by weight.
 
-    `benchmarks/catalogue_calibrate.py` measures the effect of each. Content words are all tokens
-    but stop words; a share is by weight unless it says otherwise.
+    Content words are all tokens but stop words.
     """
 
     title_words: float = 0.5

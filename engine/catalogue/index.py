@@ -276,7 +276,7 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def _reserve_rows(database: sqlite3.Connection, count: int) -> int:
-    """Reserve `count` rows that no product has had, so that old index entries lead nowhere."""
+    """Reserve `count` rows, never used before because of old index entries; return the first."""
     with _transaction(database):
         row = database.execute("SELECT next_row FROM total").fetchone()[0]
         database.execute("UPDATE total SET next_row = next_row + ?", [count])

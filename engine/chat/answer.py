@@ -55,7 +55,7 @@ class PendingAnswer:
         mode: Mode,
         earlier: Sequence[Turn] = (),
     ) -> None:
-        """Prepare to answer `question`, asked after `earlier`. Raises UsageError for the engine."""
+        """Prepare to answer `question` after `earlier`. Raises UsageError for an unknown engine."""
         self._engine = registry.get(engine_id)
         self._catalogue = catalogue
         self._earlier = Conversation(turns=list(earlier))
@@ -127,10 +127,8 @@ class PendingAnswer:
         return self._engine.with_parameters(request)
 
     def _messages_before(self, decision: Decision, *, is_followup: bool) -> tuple[Message, ...]:
-        """Return the earlier messages, none for a question from memory that names its product.
-
-        A fine-tune has learned such questions alone, and would repeat other engines' answers.
-        """
+        # A fine-tune has learned questions that name their product alone: with earlier messages it
+        # would repeat other engines' answers.
         picked = followup.pick_from_list(self._answer.question, self._earlier) is not None
         is_complete = decision.product is not None and not is_followup and not picked
         from_memory = self._answer.mode is Mode.MEMORY

@@ -138,7 +138,7 @@ def check_free(engine_id: str, settings: Settings, *, adapter: bool = False) -> 
 def add_tuned(
     model: str, base: str, base_url: str | None, api_key_env: str, wanted: str = ""
 ) -> str:
-    """Make an engine of `model`, fine-tuned from `base`, if it is none yet, and return its id.
+    """Make an engine of `model`, fine-tuned from `base`, unless it is one; return its id.
 
     The id is `wanted` if that is free, else `openai` if that has no model, else `openai-2`, …
     """
@@ -158,7 +158,7 @@ def add_tuned(
 
 
 def add_adapter(model: str, adapter: Path, wanted: str = "") -> str:
-    """Make an engine of `model` with the adapter in a folder, if it is none yet; return its id.
+    """Make an engine of `model` with the adapter in a folder, unless it is one; return its id.
 
     The id is `wanted`, or else `lora-NAME`, with a number if that is taken.
     """

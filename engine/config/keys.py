@@ -89,7 +89,7 @@ def stored() -> dict[str, Source]:
 
 
 def store(name: str, key: str, *, in_file: bool = False) -> Source:
-    """Store a key in the keyring, or else in keys.toml, nowhere else, and return which of them."""
+    """Store a key in the keyring, or without one or `in_file` in keys.toml; return where it is."""
     check_name(name)
     if not key or not is_sendable(key):
         raise UsageError(tr("Invalid API key: empty, or contains invalid characters."))

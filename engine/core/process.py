@@ -113,10 +113,7 @@ def _number(file: Path) -> int:
 
 
 def not_ignored(names: Iterable[str]) -> list[int]:
-    """Return the numbers of the signals that this system has and that nobody has set to ignored.
-
-    `nohup` ignores SIGHUP and a shell's `&` ignores SIGINT: neither may be handled after all.
-    """
+    """Return the numbers of those signals that exist here and that `nohup` or `&` do not ignore."""
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 

@@ -82,7 +82,7 @@ def score_text(text: str, record: str) -> AnswerScores:
 
 
 def is_cut_off(text: str, record: str) -> bool:
-    """Return whether `text` is a beginning of the record, except for whitespace, of five words."""
+    """Return whether `text` is a beginning of the record, at least five words long."""
     beginning, whole = " ".join(text.split()), " ".join(record.split())
     long_enough = len(beginning.split()) >= _MIN_CUT_WORDS
     return long_enough and len(beginning) < len(whole) and whole.startswith(beginning)

@@ -224,7 +224,7 @@ def _context(report: Report) -> dict[str, Any]:
 
 
 def _render(name: str, **context: Any) -> str:  # noqa: ANN401 - whatever the template needs
-    """Escape every value, except for those that the filter `fenced` quotes in Markdown."""
+    """Render a template; escape every value but those that `fenced` quotes in Markdown."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     markdown = name.endswith(".md")

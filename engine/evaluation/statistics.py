@@ -52,10 +52,8 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> ConfidenceInterval | No
 
 
 def wilson(values: Sequence[bool]) -> ConfidenceInterval | None:
-    """Compute the share of True and its Wilson score interval (1927); None without values.
-
-    Twenty of twenty give 84 to 100 %, where a bootstrap would give 100 %.
-    """
+    """Compute the share of True and its Wilson score interval (1927); None without values."""
+    # Twenty of twenty give 84 to 100 %, where a bootstrap would give 100 %.
     count = len(values)
     if not count:
         return None
