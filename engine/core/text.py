@@ -47,6 +47,11 @@ def json_safe(text: str) -> str:
     return _UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
+def last_part(path: str) -> str:
+    """Return the last part of a folder's path or a hub id."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
 def byte_count(count: float) -> str:
     """Return a size in short form, in powers of ten: `4.1 GB`."""
     for step, unit in _STEPS:

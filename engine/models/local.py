@@ -109,7 +109,6 @@ def not_a_hub_id(name: str, remedy: str) -> UsageError:
 
 
 def _configured(settings: Settings) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    """Yield each engine that runs a model on this machine, with its model and adapter."""
     for engine_id, config in Registry(settings).configs.items():
         if local := config.local_model():
             yield engine_id, local
@@ -128,7 +127,6 @@ def _removable(name: str) -> list[Path]:
 
 
 def _conversions() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield the folders of conversions for llama.cpp, and what each was made from."""
     for file in sorted((paths.cache_dir() / _LLAMA_CPP).glob(f"*/{MANIFEST}")):
         try:
             made_from = read_manifest(file.parent).settings
@@ -167,7 +165,6 @@ def _adapter(name: str, base: str, engine_ids: Sequence[str]) -> LocalModel:
 
 
 def _cached(name: str) -> LocalModel:
-    """Describe a model in the cache that no engine uses, of any kind."""
     folder = find_snapshot(name)
     if folder and (folder / ADAPTER_CONFIG).exists():
         return _checked(
@@ -200,7 +197,6 @@ def _checked(model: LocalModel, check: Callable[[], tuple[str, Path]]) -> LocalM
 
 
 def _precision(weights: Sequence[Path]) -> str:
-    """Return the precision of most weights. Raises EngineUnavailable for a broken file."""
     sizes: Counter[str] = Counter()
     for file in weights:
         for tensor in read_header(file).values():

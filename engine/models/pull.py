@@ -257,15 +257,11 @@ def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
 
 
 def pull(hub: Hub, model: RemoteModel, show: Callable[[Progress], None]) -> Path:
-    """Download the missing files and return the model's folder. Raises BalcaoError.
-
-    A later call resumes a download that was interrupted at any moment.
-    """
+    """Download the missing parts of files and return the folder. Raises BalcaoError."""
     return _Download(hub, model, show).run()
 
 
 def _select_files(model: str, files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """Return the files to download, small ones first. Raises BalcaoError without weights."""
     by_name = {file.name: file for file in files}
     one_file = next((name for name in (_WEIGHTS, ADAPTER_WEIGHTS) if name in by_name), None)
     shards = [file for file in files if _SHARD.fullmatch(file.name)]
@@ -381,7 +377,6 @@ class _Download:
             write_atomic(ref, self._model.commit.encode())
 
     def _part(self, file: RemoteFile) -> Path:
-        """Return where a file's start is stored, named after its content."""
         name = f"{self._model.commit}/{file.name}"
         digest = file.sha256 or hashlib.sha256(name.encode()).hexdigest()
         return self._stored / "blobs" / f"{digest}.incomplete"

@@ -18,7 +18,7 @@ from engine.core.files import timestamp, write_atomic
 from engine.core.i18n import tr
 from engine.core.types import Progress
 from engine.training.encode import TokenizedAnswer, TokenizedRows
-from engine.training.failures import LossDiverged
+from engine.training.failures import diverged
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs.folder import WHOLE, MetricsWriter
@@ -68,20 +68,14 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         if self.status:
             self.status.step(state.global_step)
 
-    def on_log(
-        self,
-        _args: Any,  # noqa: ANN401 - untyped library
-        state: Any,  # noqa: ANN401 - as above
-        _control: Any,  # noqa: ANN401 - as above
-        logs: dict[str, float] | None = None,
-        **_: Any,  # noqa: ANN401 - as above
-    ) -> None:
-        """Record a logged step. Raise LossDiverged if its loss is not finite."""
-        if logs is None or "loss" not in logs:
+    def on_log(self, args: Any, state: Any, _control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Record a logged step. Raise BalcaoError if its loss is not finite."""
+        logs: dict[str, float] = kwargs["logs"]
+        if "loss" not in logs:
             return
         loss, rate = logs["loss"], logs["learning_rate"]
         if not math.isfinite(loss):
-            raise LossDiverged(loss, state.global_step)
+            raise diverged(state.global_step, loss, args.learning_rate)
         self._measure_speed(logs.get("num_tokens", 0.0))
         self._loss = f", loss {loss:.4f}, learning rate {rate:.2g}, {self._speed:,.0f} tokens/s"
         if self.status:

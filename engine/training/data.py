@@ -14,9 +14,18 @@ from engine.backends.llama.weights import ModelFiles, find_model
 from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable, UsageError
 from engine.core.files import MANIFEST, read_manifest
-from engine.core.types import Message
+from engine.core.types import Message, Role
 from engine.prompts import PROMPT_VERSION, SYSTEM
-from engine.training.openai.plan import CheckedFile, TokenCounter, check_file, shared_rows
+from engine.training.openai.plan import (
+    TRAIN,
+    VALID,
+    CheckedFile,
+    RowMessage,
+    TokenCounter,
+    TrainingRow,
+    check_file,
+    shared_rows,
+)
 from engine.training.recipe import Recipe
 
 _REQUIRED = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")
@@ -76,24 +85,9 @@ def find_base(model: str) -> ModelFiles:
     return replace(found, name=str(found.folder) if Path(model).expanduser().is_dir() else model)
 
 
-TRAIN, VALID = "train.jsonl", "valid.jsonl"
 _MIN_ROWS = 2
 _UNLIMITED = 2**62
 _REMEDY = "`balcao prepare` writes such rows."
-
-
-class RowMessage(msgspec.Struct, frozen=True):
-    """A message of a row; `weight` 0 excludes it from training."""
-
-    role: str
-    content: str
-    weight: int = 1
-
-
-class TrainingRow(msgspec.Struct, frozen=True):
-    """A line of train.jsonl or valid.jsonl."""
-
-    messages: tuple[RowMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +108,7 @@ class TrainingData:
 
 def as_messages(messages: tuple[RowMessage, ...]) -> list[Message]:
     """Convert a row's messages to those of a prompt."""
-    return msgspec.convert([msgspec.to_builtins(one) for one in messages], list[Message])
+    return [Message(Role(one.role), one.content) for one in messages]
 
 
 def read_data(folder: Path) -> TrainingData:

@@ -16,8 +16,9 @@ from jinja2 import TemplateError
 from engine.backends.llama.tokens import PromptTokens, read_tokenizer
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.text import one_line
-from engine.core.types import Message, Role
-from engine.training.data import TrainingRow, as_messages
+from engine.core.types import Message
+from engine.training.data import as_messages
+from engine.training.openai.plan import TrainingRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Encoder:
         found = TokenizedRows(limit)
         for line, row in enumerate(rows, 1):
             for place, message in enumerate(row.messages):
-                if message.role != Role.ASSISTANT or not message.weight or not place:
+                if message.role != "assistant" or message.weight == 0 or not place:
                     continue
                 answer = self._tokenize(as_messages(row.messages[: place + 1]))
                 if answer.length > limit:

@@ -17,7 +17,9 @@ from engine.training.processes import Processes
 from engine.training.recipe import Recipe, smaller_batch
 
 if TYPE_CHECKING:
-    from engine.training.trainer import Numerics
+    from torch.optim import Optimizer
+
+    from engine.training.trainer import LoraTrainer, Numerics
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,6 @@ def _remedy(rows: int, recipe: Recipe, *, nf4: bool) -> str:
 
 
 def _fit_line(steps: Sequence[MeasuredStep]) -> tuple[float, float]:
-    """Return the seconds that each batch takes and those that each token adds."""
     first, last = steps[0], steps[-1]
     if first.tokens == last.tokens:
         return 0.0, last.seconds / last.tokens
@@ -142,10 +143,7 @@ def _fit_line(steps: Sequence[MeasuredStep]) -> tuple[float, float]:
 
 
 def probe(
-    trainer: Any,  # noqa: ANN401 - untyped library
-    recipe: Recipe,
-    numerics: Numerics,
-    processes: Processes,
+    trainer: LoraTrainer, recipe: Recipe, numerics: Numerics, processes: Processes
 ) -> RunEstimate:
     """Try 1, 2, 4, … of the longest rows up to the recipe's batch, and restore the trainer.
 
@@ -177,7 +175,6 @@ def probe(
 def _try_step(
     measure: Callable[[Sequence[Any]], MeasuredStep], rows: Sequence[Any]
 ) -> MeasuredStep | None:
-    """Measure a step on `rows`; None if memory runs out."""
     import torch
 
     from engine.backends.llama.loading import is_out_of_memory
@@ -193,10 +190,7 @@ def _try_step(
 
 
 def _measure_step(
-    trainer: Any,  # noqa: ANN401 - untyped library
-    optimizer: Any,  # noqa: ANN401 - as above
-    numerics: Numerics,
-    rows: Sequence[Any],
+    trainer: LoraTrainer, optimizer: Optimizer, numerics: Numerics, rows: Sequence[Any]
 ) -> MeasuredStep:
     import torch
 
@@ -220,7 +214,7 @@ def _measure_step(
 
 
 @contextmanager
-def _restored(trainer: Any, recipe: Recipe) -> Iterator[None]:  # noqa: ANN401 - untyped library
+def _restored(trainer: LoraTrainer, recipe: Recipe) -> Iterator[None]:
     """Restore everything that steps change: weights, gradients, optimizer, mode, random states."""
     import numpy as np
     import torch
@@ -248,7 +242,7 @@ def _restored(trainer: Any, recipe: Recipe) -> Iterator[None]:  # noqa: ANN401 -
             np.random.set_state(numbers)  # noqa: NPY002 - as above
 
 
-def _longest(trainer: Any, count: int) -> list[Any]:  # noqa: ANN401 - untyped library
+def _longest(trainer: LoraTrainer, count: int) -> list[Any]:
     rows = trainer.train_dataset
     lengths = [len(tokens) for tokens in rows["input_ids"]]
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
@@ -256,7 +250,6 @@ def _longest(trainer: Any, count: int) -> list[Any]:  # noqa: ANN401 - untyped l
 
 
 def _counts(most: int) -> Iterator[int]:
-    """Yield 1, 2, 4, … and `most`."""
     count = 1
     while count < most:
         yield count
@@ -264,7 +257,7 @@ def _counts(most: int) -> Iterator[int]:
     yield most
 
 
-def _batches(trainer: Any, recipe: Recipe, processes: Processes) -> list[int]:  # noqa: ANN401 - untyped library
+def _batches(trainer: LoraTrainer, recipe: Recipe, processes: Processes) -> list[int]:
     """Return the padded tokens of an epoch's batches; of simultaneous batches, the largest."""
     lengths = trainer.sampler.ordered_lengths()
     size = recipe.batch_size

@@ -23,14 +23,6 @@ _DISCONNECTED = ("gloo", "nccl", "connection closed by peer", "connection reset 
 
 
 @dataclass(eq=False)
-class LossDiverged(Exception):
-    """The loss is infinite or not a number."""
-
-    loss: float
-    step: int
-
-
-@dataclass(eq=False)
 class StepOutOfMemory(Exception):
     """Memory ran out in a step, on a batch of `rows` rows padded to `tokens` tokens."""
 
@@ -43,9 +35,8 @@ class StepOutOfMemory(Exception):
 def explain_errors(recipe: Recipe, out: Path) -> Iterator[None]:
     """Raise a BalcaoError with a remedy in place of a library's error in the run in `out`."""
     try:
-        yield
-    except LossDiverged as error:
-        raise _diverged(error, recipe) from error
+        with explain_system_errors(out):
+            yield
     except StepOutOfMemory as error:
         raise _step_out_of_memory(error, recipe, out) from error
     except ImportError as error:
@@ -53,30 +44,24 @@ def explain_errors(recipe: Recipe, out: Path) -> Iterator[None]:
             tr("A package is missing: {error}.", error=one_line(str(error), 200).rstrip(".")),
             tr("Install it with `make train-env`, or pip install 'balcao[train]'."),
         ) from error
-    except _SYSTEM_ERRORS as error:
-        if explained := _system_error(error, _resuming(out)):
-            raise explained from error
-        raise
 
 
 @contextlib.contextmanager
-def explain_merge_errors() -> Iterator[None]:
-    """Raise a BalcaoError with a remedy in place of a library's error while merging."""
+def explain_system_errors(out: Path | None = None) -> Iterator[None]:
+    """Raise a BalcaoError with a remedy when memory, disk or connection fails, in a run's `out`."""
     try:
         yield
     except _SYSTEM_ERRORS as error:
-        if explained := _system_error(error, resuming=""):
+        if explained := _system_error(error, _resuming(out) if out else ""):
             raise explained from error
         raise
 
 
-def _diverged(error: LossDiverged, recipe: Recipe) -> BalcaoError:
+def diverged(step: int, loss: float, rate: float) -> BalcaoError:
+    """Return the error for a loss that is infinite or not a number."""
     return BalcaoError(
-        tr("Training failed at step {step}: the loss is {loss}.", step=error.step, loss=error.loss),
-        tr(
-            "Lower `learning_rate` (now {learning_rate:g}) or `max_grad_norm`.",
-            learning_rate=recipe.learning_rate,
-        ),
+        tr("Training failed at step {step}: the loss is {loss}.", step=step, loss=loss),
+        tr("Lower `learning_rate` (now {learning_rate:g}) or `max_grad_norm`.", learning_rate=rate),
     )
 
 
@@ -88,8 +73,7 @@ def _step_out_of_memory(error: StepOutOfMemory, recipe: Recipe, out: Path) -> Ba
             "with {rows:,} row of {tokens:,} tokens at once",
             "with {rows:,} rows of {tokens:,} tokens at once",
             error.rows,
-            rows=error.rows,
-            tokens=error.tokens,
+            **vars(error),
         )
     return BalcaoError(
         tr("Memory ran out at step {step}, {at_once}.", step=error.step, at_once=batch),

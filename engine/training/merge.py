@@ -25,10 +25,15 @@ from engine.backends.llama.tokens import PromptTokens, read_tokenizer
 from engine.backends.llama.weights import ModelFiles
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, check_space, describe_file, write_manifest
+from engine.core.text import last_part
 from engine.core.types import Message, Mode, Progress, Role
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
 from engine.training.data import as_messages, read_data
-from engine.training.failures import explain_merge_errors
+from engine.training.failures import explain_system_errors
+
+_Model = Any
+"""transformers has no types."""
+Show = Callable[[Progress], None]
 
 KIND, VERSION = "merged-model", 1
 _QUESTIONS = 8
@@ -100,10 +105,7 @@ class Agreement:
 
 
 def choose_prompts(data: Path | None) -> list[list[Message]]:
-    """Choose a few prompts to compare answers to: from the rows in `data`, or made up.
-
-    Raise UsageError or DataError if the rows cannot be read.
-    """
+    """Choose a few prompts to compare answers to: from the rows in `data`, or made up."""
     if data is None:
         questions = (form.format(title=_INVENTED_TITLE) for form in QUESTION_FORMS[:_QUESTIONS])
         return [list(chat_messages(question, None, Mode.MEMORY)) for question in questions]
@@ -122,7 +124,7 @@ def merge(
     out: Path,
     precision: str,
     prompts: Sequence[Sequence[Message]],
-    show: Callable[[Progress], None],
+    show: Show,
 ) -> Manifest:
     """Write the merged model to `out` atomically. `precision` is "auto" or a dtype's name.
 
@@ -133,7 +135,7 @@ def merge(
     disable_progress_bar()  # it would share the line with ours
     with (
         atomic_folder(out, KIND) as draft,
-        explain_merge_errors(),
+        explain_system_errors(),
         warnings.catch_warnings(action="ignore"),
     ):
         show(Progress("loading the model"))
@@ -195,10 +197,7 @@ def _add_adapter(model: Any, adapter: Path) -> Any:  # noqa: ANN401 - untyped li
 
 
 def _ask(
-    model: Any,  # noqa: ANN401 - untyped library
-    base: Path,
-    prompts: Sequence[Sequence[Message]],
-    show: Callable[[Progress], None],
+    model: _Model, base: Path, prompts: Sequence[Sequence[Message]], show: Show
 ) -> list[TracedAnswer]:
     tokens = PromptTokens(read_tokenizer(base))
     answers = []
@@ -231,7 +230,6 @@ def _logits(model: Any, prompt: list[int], tokens: list[int]) -> torch.Tensor:  
 
 
 def _write(model: Any, base: Path, folder: Path, precision: str) -> str:  # noqa: ANN401 - as above
-    """Merge the adapter, write model and tokenizer, and return the precision of the weights."""
     merged = model.merge_and_unload(safe_merge=True)
     dtype = _choose_dtype(merged, precision)
     preset = merged.generation_config
@@ -280,11 +278,7 @@ def _check_tokenizer(folder: Path, base: Path, prompts: Sequence[Sequence[Messag
         )
 
 
-def _compare(
-    model: Any,  # noqa: ANN401 - untyped library
-    answers: Sequence[TracedAnswer],
-    show: Callable[[Progress], None],
-) -> Agreement:
+def _compare(model: _Model, answers: Sequence[TracedAnswer], show: Show) -> Agreement:
     same, agreed, difference = 0, 0, 0.0
     for number, answer in enumerate(answers):
         show(Progress("asking the merged model", number / len(answers)))
@@ -318,7 +312,7 @@ def _card(manifest: Manifest) -> str:
     base = str(settings["base"])
     return _CARD.format(
         base_json=json.dumps(base, ensure_ascii=False),
-        base=base.replace("\\", "/").rstrip("/").rpartition("/")[2],
+        base=last_part(base),
         adapter=PurePath(settings["adapter"]).name,
         created=manifest.created,
         precision=settings["precision"],

@@ -18,7 +18,6 @@ from engine.core.files import describe_file
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
 from engine.training.data import (
-    TRAIN,
     TrainingData,
     check_packages,
     find_base,
@@ -26,6 +25,7 @@ from engine.training.data import (
     read_data,
 )
 from engine.training.failures import explain_errors
+from engine.training.openai.plan import TRAIN
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs.folder import (
@@ -189,7 +189,6 @@ def _plan(
     rows: TokenizedRows,
     processes: Processes,
 ) -> Iterator[str]:
-    """Yield the lines that describe the run before it starts."""
     recipe = inputs.recipe
     batch = recipe.batch_size * recipe.accumulate * processes.count
     steps = -(-len(rows.answers) // batch) * recipe.epochs

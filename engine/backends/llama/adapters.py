@@ -23,6 +23,7 @@ from engine.backends.llama.weights import (
 from engine.core.errors import DataError, EngineUnavailable
 from engine.core.files import MANIFEST, Manifest, describe_file, read_manifest
 from engine.core.i18n import tr
+from engine.core.text import last_part
 from engine.prompts import PROMPT_VERSION
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -46,16 +47,11 @@ class AdapterFiles:
 
 
 def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> AdapterFiles:
-    """Return the adapter in the folder `adapter` for `model`; `thorough` hashes a small base.
-
-    Raises EngineUnavailable if something is missing, broken, or does not fit.
-    """
+    """Return the adapter for `model`; `thorough` hashes a small base. Raises EngineUnavailable."""
     folder = Path(adapter).expanduser().resolve()
     if not folder.is_dir():
-        raise EngineUnavailable(
-            tr("Adapter folder not found: {adapter}.", adapter=adapter),
-            _train_one(),
-        )
+        message = tr("Adapter folder not found: {adapter}.", adapter=adapter)
+        raise EngineUnavailable(message, _train_one())
     missing = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise unusable_adapter(folder, tr("{files} missing", files=", ".join(missing)))
@@ -108,7 +104,6 @@ def _check_shapes(
 
 
 def _linear_sizes(config: Hyperparameters) -> dict[str, tuple[int, int]]:
-    """Return inputs and outputs of a Llama layer's linear parts, by name."""
     queries = config.head_size * config.num_attention_heads
     keys = config.head_size * config.key_value_heads
     hidden, inner = config.hidden_size, config.intermediate_size
@@ -169,14 +164,11 @@ def _has_other_weights(manifest: Manifest, model: ModelFiles, *, thorough: bool)
 
 def _name_warning(config: _AdapterConfig, model: ModelFiles) -> str:
     base = config.base_model_name_or_path or ""
-    if _last_part(base) in ("", _last_part(model.name), _last_part(str(model.folder))):
+    names = (last_part(name).casefold() for name in ("", model.name, str(model.folder)))
+    if last_part(base).casefold() in names:
         return ""
     return tr(
         "This adapter names {base} as its base, but the model here is {name}.",
         base=base,
         name=model.name,
     )
-
-
-def _last_part(path: str) -> str:
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2].casefold()

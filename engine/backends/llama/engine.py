@@ -23,6 +23,7 @@ from engine.config.paths import find_snapshot
 from engine.config.settings import Settings
 from engine.core.errors import DataError, EngineUnavailable
 from engine.core.i18n import tr
+from engine.core.text import last_part
 from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
 
 if TYPE_CHECKING:
@@ -152,8 +153,8 @@ class LlamaEngine(ModelEngine):
     def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
         """Return the names of the model and its adapter."""
         config = self.config
-        tuned = tr(", tuned by {last}", last=_last(config.adapter)) if config.adapter else ""
-        return tr("{last} on this machine{tuned}", last=_last(config.model), tuned=tuned)
+        tuned = tr(", tuned by {last}", last=last_part(config.adapter)) if config.adapter else ""
+        return tr("{last} on this machine{tuned}", last=last_part(config.model), tuned=tuned)
 
     def details(self) -> list[tuple[str, str]]:
         """Return the model's files, its quantization, its memory and the parameters."""
@@ -263,13 +264,8 @@ def _quantized(facts: EngineFacts) -> str:
     }.get(facts.quantization, facts.quantization)
 
 
-def _last(path: str) -> str:
-    """Return the last part of a folder or hub id."""
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-
 def _short(folder: str | None) -> str | None:
-    """Shorten the demo model's and adapter's path, which depends on the installation."""
+    # The demo model's and adapter's path depends on the installation.
     bundled = (paths.demo_model_dir(), paths.demo_adapter_dir())
     return Path(folder).name if folder and Path(folder) in bundled else folder
 

@@ -11,7 +11,7 @@ import ctypes
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from math import pi, sqrt
 from pathlib import Path
@@ -37,6 +37,7 @@ from engine.config import paths
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.files import Manifest, atomic_folder, check_space, write_manifest
 from engine.core.i18n import tr
+from engine.core.text import last_part
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
 
@@ -46,6 +47,7 @@ Show = Callable[[Progress], None]
 _STORED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 """numpy's types for those of safetensors; bf16, which it lacks, is read as integers."""
 
+_ARCHITECTURE = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA]
 _FP32 = gguf.GGMLQuantizationType.F32
 _LORA = re.compile(r"(?:base_model\.model\.)?(model\.layers\.\d+\.[\w.]+)\.lora_([AB])\.weight")
 
@@ -91,10 +93,7 @@ def model_file(model: ModelFiles, quantization: Quantization, show: Show) -> Pat
 
 
 def adapter_file(adapter: Path, model: ModelFiles) -> Path:
-    """Return the GGUF file of the adapter in a folder; convert it first if needed.
-
-    Raises EngineError.
-    """
+    """Return an adapter's GGUF file; convert it first if needed. Raises EngineError."""
     files = [adapter / name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)]
     out = _cache_folder(adapter.name, (_ADAPTER_KIND, model.name), files)
     if not (out / _ADAPTER).exists():
@@ -116,7 +115,7 @@ def _cache_folder(name: str, labels: Iterable[str], files: Iterable[Path]) -> Pa
     for file in files:
         path, state = file.resolve(), file.stat()
         digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
-    short = re.sub(r"[^\w.-]+", "-", name.rstrip("/").rpartition("/")[2])[:_MAX_NAME]
+    short = re.sub(r"[^\w.-]+", "-", last_part(name))[:_MAX_NAME]
     return paths.cache_dir() / "llama.cpp" / f"{short}-{digest.hexdigest()[:16]}"
 
 
@@ -197,14 +196,9 @@ class _Source:
 def _write_model(
     model: ModelFiles, file: Path, *, full: bool, show: Callable[[float], None]
 ) -> None:
-    """Write `model` to `file`: matrices in their own precision or, if `full`, in fp32.
-
-    Passes the finished share to `show`. Raises EngineUnavailable for a model that llama.cpp does
-    not run, OSError for a full disk.
-    """
+    """Write `model` to `file`: matrices in their own precision or, if `full`, in fp32."""
     sources = list(_sources(model))
-    writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
-    try:
+    with closing(gguf.GGUFWriter(file, _ARCHITECTURE)) as writer:
         _add_metadata(writer, model)
         factors = _add_rope_scaling(writer, model)
         for source in sources:
@@ -225,8 +219,6 @@ def _write_model(
             show(number / len(sources))
         if factors is not None:
             writer.write_tensor_data(factors)
-    finally:
-        writer.close()
 
 
 def _sources(model: ModelFiles) -> Iterator[_Source]:
@@ -239,11 +231,8 @@ def _sources(model: ModelFiles) -> Iterator[_Source]:
                 continue
             known = names.get_name(name, try_suffixes=(".weight", ".bias"))
             if known is None or tensor.dtype not in _STORED:
-                reason = tr(
-                    "llama.cpp does not support its tensor {name} ({dtype})",
-                    name=name,
-                    dtype=tensor.dtype,
-                )
+                what = {"name": name, "dtype": tensor.dtype}
+                reason = tr("llama.cpp does not support its tensor {name} ({dtype})", **what)
                 raise unusable_model(model.folder, reason, _use_transformers())
             yield _Source(file, start, tensor, known, _heads(name, model))
 
@@ -357,18 +346,13 @@ class _LoraConfig(msgspec.Struct, frozen=True):
 
 
 def _write_adapter(adapter: Path, model: ModelFiles, file: Path) -> None:
-    """Write the adapter in the folder `adapter`, made for `model`, to `file`.
-
-    Raises EngineUnavailable for an adapter that llama.cpp does not run, OSError for a full disk.
-    """
     config = read_json(adapter / ADAPTER_CONFIG, _LoraConfig)
     _check_adapter(config, adapter)
     weights = adapter / ADAPTER_WEIGHTS
     tensors = read_header(weights)
     start = _values_start(weights, tensors)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
-    writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
-    try:
+    with closing(gguf.GGUFWriter(file, _ARCHITECTURE)) as writer:
         writer.add_type(gguf.GGUFType.ADAPTER)
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
         # llama.cpp scales an adapter by alpha / rank; rsLoRA by alpha / sqrt(rank).
@@ -389,8 +373,6 @@ def _write_adapter(adapter: Path, model: ModelFiles, file: Path) -> None:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
-    finally:
-        writer.close()
 
 
 def _check_adapter(config: _LoraConfig, adapter: Path) -> None:

@@ -63,11 +63,8 @@ def load_base(
     missing = report["missing_keys"]
     if missing:
         # transformers fills them with random numbers.
-        reason = tr(
-            "its weights lack {count} tensors, such as {example}",
-            count=len(missing),
-            example=min(missing),
-        )
+        found = {"count": len(missing), "example": min(missing)}
+        reason = tr("its weights lack {count} tensors, such as {example}", **found)
         raise unusable_model(Path(folder), reason)
     return model
 
@@ -131,10 +128,7 @@ def check_memory(needed: float, *, on_gpu: bool) -> None:
 
 
 def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
-    """Load the model that the chat asks for, on the GPU if there is one.
-
-    Raises EngineError if the weights are incomplete or do not fit into memory.
-    """
+    """Load the model that the chat asks for, on the GPU if there is one. Raises EngineError."""
     on_gpu = torch.cuda.is_available()
     quantization = resolve_quantization(
         request.quantization, request.weight_bytes, supported=on_gpu
@@ -162,11 +156,8 @@ def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped l
     tokenizer = read_tokenizer(folder)
     rows: int = model.get_input_embeddings().num_embeddings
     if not rows * _MIN_VOCABULARY <= tokenizer.vocab_size <= rows:
-        reason = tr(
-            "its tokenizer has {size} tokens, its weights {rows}",
-            size=tokenizer.vocab_size,
-            rows=rows,
-        )
+        size = tokenizer.vocab_size
+        reason = tr("its tokenizer has {size} tokens, its weights {rows}", size=size, rows=rows)
         raise unusable_model(folder, reason, wrong_tokenizer_remedy())
     return tokenizer
 

@@ -102,7 +102,6 @@ class StopSequences:
 
 
 def _overlap(text: str, mark: str) -> int:
-    """Count the characters at the end of `text` that begin `mark`."""
     for size in range(min(len(text), len(mark) - 1), 0, -1):
         if mark.startswith(text[-size:]):
             return size
@@ -127,10 +126,7 @@ def is_repeating(tokens: Sequence[int]) -> bool:
 def stop_tokens(
     configured: Iterable[int | Sequence[int] | None], special: Mapping[str, int]
 ) -> set[int]:
-    """Return the ids of the tokens that end an answer.
-
-    `configured` are the EOS ids of the model's files, `special` the tokenizer's special tokens.
-    """
+    """Return the ids that end an answer: the model's own, and known ones of the tokenizer."""
     ids = {one for some in configured for one in (some if isinstance(some, Sequence) else [some])}
     return {one for one in ids | {special.get(token) for token in _TURN_TOKENS} if one is not None}
 

@@ -65,18 +65,13 @@ class PromptTokens:
             return self._apply(_without_system(messages), ask=ask)
 
     def encode_question(self, messages: Sequence[Message], rows: int) -> list[int]:
-        """Encode a conversation for a model with `rows` embeddings to answer.
-
-        Raises EngineFailed if the template or the tokenizer does not match.
-        """
+        """Encode a conversation for a model with `rows` embeddings. Raises EngineFailed."""
         try:
             tokens = self.encode(messages, ask=True)
         except TemplateError as error:
+            reason = one_line(str(error), 200).rstrip(".")
             raise EngineFailed(
-                tr(
-                    "The model's chat template rejects this conversation: {error}.",
-                    error=one_line(str(error), 200).rstrip("."),
-                ),
+                tr("The model's chat template rejects this conversation: {error}.", error=reason),
                 tr(
                     "Start a new conversation, or replace chat_template.jinja in the model's "
                     "folder."
@@ -183,7 +178,6 @@ def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: i
 
 
 def _split(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
-    """Split off the system message, and group the rest by turns that begin with the user."""
     system = [message for message in messages[:1] if message.role is Role.SYSTEM]
     turns: list[list[Message]] = []
     for message in messages[len(system) :]:

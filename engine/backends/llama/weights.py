@@ -131,10 +131,7 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 def find_model(model: str, engine_id: str) -> ModelFiles:
-    """Return the files of `model`, a folder or a hub id.
-
-    Raises EngineUnavailable if something is missing or broken; the remedy names `engine_id`.
-    """
+    """Return the files of a folder or hub id. Raises EngineUnavailable, naming `engine_id`."""
     folder = _locate(model, engine_id)
     config = _read_config(folder, engine_id)
     weights = _find_weights(folder, engine_id)
@@ -194,10 +191,7 @@ def pull_command(model: str) -> str:
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name, without their values.
-
-    Raises EngineUnavailable for a truncated file or another format.
-    """
+    """Return a safetensors file's tensors by name. Raises EngineUnavailable if it is broken."""
     with reading(file, EngineUnavailable, _copy_again()), file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")

@@ -196,12 +196,9 @@ def _importing(library: str, packages: str, alternative: str = "") -> Iterator[N
     try:
         yield
     except (ImportError, OSError, RuntimeError) as error:
+        reason = one_line(str(error), 200).rstrip(".")
         raise EngineUnavailable(
-            tr(
-                "Cannot load {library}: {error}.",
-                library=library,
-                error=one_line(str(error), 200).rstrip("."),
-            ),
+            tr("Cannot load {library}: {error}.", library=library, error=reason),
             tr(
                 "Reinstall it: {executable} -m pip install --force-reinstall --no-deps {packages}. "
                 "{alternative}",

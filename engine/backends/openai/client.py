@@ -174,31 +174,25 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
     return None
 
 
-_NEW, _OLD = "max_completion_tokens", "max_tokens"
+_NEW_LIMIT, _OLD_LIMIT = "max_completion_tokens", "max_tokens"
+_OPTIONAL = ("stream_options", "temperature", "top_p")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFields:
     """The optional fields of a request: servers differ in what they accept."""
 
-    new_limit: bool
-    """Whether to limit the answer by `max_completion_tokens`, as OpenAI's newer models need."""
-    limit_changed: bool = False
-    temperature: bool = True
-    top_p: bool = True
-    usage: bool = True
+    limits: tuple[str, ...]
+    """The names of the answer's limit that are left to try, the first one in use."""
+    refused: frozenset[str] = frozenset()
 
     def without(self, failure: Failure) -> RequestFields | None:
         """Return the fields to try instead; None if the failure is not about one of them."""
-        if self.usage and failure.refuses("stream_options"):
-            return replace(self, usage=False)
-        if self.temperature and failure.refuses("temperature"):
-            return replace(self, temperature=False)
-        if self.top_p and failure.refuses("top_p"):
-            return replace(self, top_p=False)
-        if not self.limit_changed and failure.refuses(_NEW if self.new_limit else _OLD):
-            return replace(self, new_limit=not self.new_limit, limit_changed=True)
-        return None
+        for name in _OPTIONAL:
+            if name not in self.refused and failure.refuses(name):
+                return replace(self, refused=self.refused | {name})
+        limit, *others = self.limits
+        return replace(self, limits=tuple(others)) if others and failure.refuses(limit) else None
 
 
 _USAGE_WAIT = 2.0
@@ -213,7 +207,9 @@ class OpenAIClient:
 
     def __init__(self, endpoint: Endpoint, key: str) -> None:
         self._endpoint = endpoint
-        self._fields = RequestFields(new_limit=endpoint.base_url is None)
+        # OpenAI's newer models need the new name, and most other servers know the old one.
+        limits = (_OLD_LIMIT, _NEW_LIMIT) if endpoint.base_url else (_NEW_LIMIT, _OLD_LIMIT)
+        self._fields = RequestFields(limits)
         self._client = make_client(endpoint, key)
 
     async def close(self) -> None:
@@ -240,8 +236,8 @@ class OpenAIClient:
     @property
     def refused(self) -> tuple[str, ...]:
         """The parameters that the model has refused."""
-        taken = {tr("temperature"): self._fields.temperature, "top-p": self._fields.top_p}
-        return tuple(name for name, still in taken.items() if not still)
+        shown = {"temperature": tr("temperature"), "top_p": "top-p"}
+        return tuple(words for name, words in shown.items() if name in self._fields.refused)
 
     async def _open(self, request: Request) -> AsyncStream[ChatCompletionChunk]:
         fields, tried, patience = self._fields, 0, self._endpoint.stall_timeout
@@ -267,27 +263,25 @@ class OpenAIClient:
     async def _ask(
         self, request: Request, fields: RequestFields
     ) -> AsyncStream[ChatCompletionChunk]:
+        new_limit = fields.limits[0] == _NEW_LIMIT
+        sends_top_p = "top_p" not in fields.refused and request.top_p < 1
         return await self._client.chat.completions.create(
             model=self._endpoint.model,
             messages=[_message(message) for message in request.messages],
             stream=True,
-            stream_options={"include_usage": True} if fields.usage else omit,
-            temperature=request.temperature if fields.temperature else omit,
+            stream_options=omit if "stream_options" in fields.refused else {"include_usage": True},
+            temperature=omit if "temperature" in fields.refused else request.temperature,
             # 1 is the default: reasoning models, which refuse the field, then get no field.
-            top_p=request.top_p if fields.top_p and request.top_p < 1 else omit,
-            max_completion_tokens=request.max_tokens if fields.new_limit else omit,
-            max_tokens=omit if fields.new_limit else request.max_tokens,
+            top_p=request.top_p if sends_top_p else omit,
+            max_completion_tokens=request.max_tokens if new_limit else omit,
+            max_tokens=omit if new_limit else request.max_tokens,
         )
 
     def _notice(self) -> str:
         if not self.refused:
             return ""
-        refused = tr(" and no ").join(self.refused)
-        return tr(
-            "“{model}” takes no {refused}: the server's own was used.",
-            model=self._endpoint.model,
-            refused=refused,
-        )
+        values = {"model": self._endpoint.model, "refused": tr(" and no ").join(self.refused)}
+        return tr("“{model}” takes no {refused}: the server's own was used.", **values)
 
 
 class _StreamReader:

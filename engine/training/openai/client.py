@@ -173,8 +173,6 @@ def _wrong_object(raw: Mapping[str, Any]) -> StreamError:
 
 
 class _UploadFile(io.BufferedReader):
-    """Report the bytes read so far to `on_read`."""
-
     def __init__(self, file: Path, on_read: Callable[[int], None]) -> None:
         super().__init__(io.FileIO(file))
         self._on_read = on_read
@@ -365,7 +363,6 @@ _RESUME = "Nothing is lost: add --resume to continue."
 
 
 def _explain(failure: Failure, asked: Endpoint) -> tuple[str, str]:
-    """Return the message and the remedy for a failed request about a job."""
     words = quoted(failure)
     if failure.quota:
         return explain(failure, asked)[0], f"Add credit or raise the limit there. {_RESUME}"
@@ -409,7 +406,6 @@ def _explain_status(failure: Failure, asked: Endpoint, words: str) -> tuple[str,
 
 
 def _is_closed(failure: Failure) -> bool:
-    """Return whether the account may not fine-tune at all."""
     if failure.status == HTTPStatus.FORBIDDEN:
         return True
     refused = failure.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
@@ -417,7 +413,6 @@ def _is_closed(failure: Failure) -> bool:
 
 
 def _is_not_ready(failure: Failure) -> bool:
-    """Return whether the server is still processing an uploaded file."""
     return failure.status == HTTPStatus.BAD_REQUEST and bool(_NOT_READY.search(failure.words))
 
 

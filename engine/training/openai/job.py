@@ -201,10 +201,7 @@ def parse_state(raw: Mapping[str, Any]) -> JobState | None:
 
 
 def parse_event(raw: Mapping[str, Any]) -> JobEvent:
-    """Return the event that a server's JSON object describes.
-
-    The loss comes from the object's data, or else from its message.
-    """
+    """Return a server's event; its loss comes from the data, or else from the message."""
     message = text_of(raw.get("message"))
     try:
         metrics = msgspec.convert(raw.get("data"), _Metrics)

@@ -89,18 +89,22 @@ _MAX_PROBLEMS = 5
 _BOM = b"\xef\xbb\xbf"
 
 
-class _CheckedMessage(msgspec.Struct, forbid_unknown_fields=True):
+class RowMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A message of a row; `weight` 0 excludes it from training."""
+
     role: Literal["system", "user", "assistant"]
     content: str
     name: str = ""
     weight: Literal[0, 1] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _CheckedRow(msgspec.Struct, forbid_unknown_fields=True):
-    messages: Annotated[list[_CheckedMessage], msgspec.Meta(min_length=1)]
+class TrainingRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of train.jsonl or valid.jsonl."""
+
+    messages: Annotated[tuple[RowMessage, ...], msgspec.Meta(min_length=1)]
 
 
-_decoder = msgspec.json.Decoder(_CheckedRow)
+_decoder = msgspec.json.Decoder(TrainingRow)
 
 
 class _InvalidRow(Exception):
@@ -139,10 +143,7 @@ def check_file(
     least: int = LEAST_ROWS,
     most_bytes: int | None = MOST_BYTES,
 ) -> CheckedFile:
-    """Check a JSONL file of rows: `row_limit` tokens a row, at least `least` rows.
-
-    Raise DataError if the file cannot be read.
-    """
+    """Check a JSONL file of at least `least` rows, of `row_limit` tokens. Raise DataError."""
     checked = CheckedFile()
     answers: dict[bytes, bytes] = {}
     repeated, contradicting = 0, 0
@@ -175,7 +176,7 @@ def shared_rows(one: CheckedFile, other: CheckedFile) -> int:
 
 def _valid_rows(
     file: Path, checked: CheckedFile, most_bytes: int | None
-) -> Iterator[tuple[int, list[_CheckedMessage]]]:
+) -> Iterator[tuple[int, tuple[RowMessage, ...]]]:
     with reading(file), file.open("rb") as stream:
         checked.size = file.stat().st_size
         if most_bytes is not None and checked.size > most_bytes:
@@ -190,7 +191,7 @@ def _valid_rows(
                 yield number, messages
 
 
-def _messages(line: bytes) -> list[_CheckedMessage]:
+def _messages(line: bytes) -> tuple[RowMessage, ...]:
     if line.startswith(_BOM):
         raise _InvalidRow("starts with a byte order mark")
     if not line.strip():
@@ -213,7 +214,7 @@ def _messages(line: bytes) -> list[_CheckedMessage]:
     return messages
 
 
-def _hash(messages: list[_CheckedMessage]) -> bytes:
+def _hash(messages: tuple[RowMessage, ...]) -> bytes:
     return hashlib.blake2b(msgspec.json.encode(messages), digest_size=16).digest()
 
 
@@ -348,10 +349,7 @@ class JobPlan:
 
 
 def plan_job(folder: Path, settings: JobSettings, price: float | None, today: date) -> JobPlan:
-    """Check the files in `folder` and estimate the cost; `price` overrides the table.
-
-    Raise UsageError if the training file is missing, DataError if a file is unreadable.
-    """
+    """Check the files in `folder` and estimate the cost; `price` overrides the table."""
     settings.check()
     if not (folder / TRAIN).is_file():
         raise UsageError(f"{folder} has no {TRAIN}.", "Write one: balcao prepare TRN --out DIR.")

@@ -54,10 +54,7 @@ def provider_url(given: str | None, provider: OpenAIConfig) -> str | None:
 
 
 def open_client(settings: JobSettings, provider: OpenAIConfig, interval: float) -> FineTuningClient:
-    """Load the openai package (about a second) and make a client, without using the network.
-
-    Raise UsageError without a valid key, BalcaoError without the package.
-    """
+    """Load the openai package and make a client. Raise UsageError without a valid key."""
     if find_spec("openai") is None:
         raise BalcaoError("The openai package is not installed.", "Run: pip install openai.")
     name = settings.api_key_env
@@ -146,7 +143,6 @@ class JobRunner:
         self._say(f"job {self._record.job} has started; --resume follows it at any time")
 
     async def _find_job(self) -> None:
-        """Look for a job that an earlier process may have started."""
         record = self._record
         if not record.job and _JOB in record.begun:
             training_file = record.files[record.inputs[0].name]

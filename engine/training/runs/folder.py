@@ -34,7 +34,7 @@ from engine.core.files import (
     write_atomic,
     writing,
 )
-from engine.core.text import json_line
+from engine.core.text import json_line, last_part
 from engine.training.recipe import Recipe, learns_the_same
 from engine.training.runs.status import STATUS_FILE
 
@@ -239,7 +239,7 @@ def model_card(made: Manifest) -> str:
     )
     return _CARD.format(
         base=json.dumps(base, ensure_ascii=False),
-        name=base.replace("\\", "/").rstrip("/").rpartition("/")[2],
+        name=last_part(base),
         created=made.created,
         kept=made.counts["kept"],
         read=made.counts["read"],

@@ -167,10 +167,7 @@ class StatusFile:
 
 @contextlib.contextmanager
 def track_status(out: Path, is_done: Callable[[], bool]) -> Iterator[StatusFile]:
-    """List the run and record how it ends: `is_done` separates done from stopped.
-
-    Raise BalcaoError if the status cannot be written.
-    """
+    """List the run and record how it ends: `is_done` separates done from stopped."""
     status = StatusFile(out)
     with writing(out):
         status.enter("starting")

@@ -32,8 +32,9 @@ from engine.backends.llama.messages import Open
 from engine.backends.llama.transformers import TransformersRuntime
 from engine.core.types import Mode, Product
 from engine.prompts import QUESTION_FORMS, chat_messages
-from engine.training.data import RowMessage, TrainingRow, read_data
+from engine.training.data import read_data
 from engine.training.encode import Encoder
+from engine.training.openai.plan import RowMessage, TrainingRow
 from scripts.train import main
 from tests.engine.training.sharding import launched_with_fsdp, print_shares, shard_on_a_cpu
 
