@@ -23,14 +23,7 @@ from msgspec.structs import asdict, replace
 from engine.config.settings import Settings
 from engine.core.i18n import tr
 from engine.core.text import byte_count
-from engine.core.types import (
-    Availability,
-    Chunk,
-    EngineFacts,
-    EngineInfo,
-    Progress,
-    Request,
-)
+from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Progress, Request
 
 if TYPE_CHECKING:
     from engine.config.parameters import Parameter
@@ -212,8 +205,5 @@ def memory_words(facts: EngineFacts) -> str:
         return ""
     if not facts.gpu_memory:
         return byte_count(facts.memory)
-    return tr(
-        "{memory} and {gpu} of the GPU",
-        memory=byte_count(facts.memory),
-        gpu=byte_count(facts.gpu_memory),
-    )
+    memory, gpu = byte_count(facts.memory), byte_count(facts.gpu_memory)
+    return tr("{memory} and {gpu} of the GPU", memory=memory, gpu=gpu)

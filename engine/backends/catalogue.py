@@ -97,21 +97,13 @@ class CatalogueEngine(Engine):
 
 
 async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncGenerator[Chunk]:
-    """Answer from the catalogue's decision: quote the record, or reply that it has nothing.
-
-    `for_model` adds a notice that the model, which the user chose, was not asked.
-    """
-    quote = _quote(request)
-    if quote:
+    """Quote the record, or reply that there is none; `for_model` adds that no model was asked."""
+    if quote := _quote(request):
         yield Chunk(quote, StopReason.COMPLETE)
-    else:
-        told = tr("Said by the counter: the model has no record to answer from, and was not asked.")
-        yield Chunk(
-            _own_words(request),
-            StopReason.COMPLETE,
-            notice=told if for_model else "",
-            by_counter=True,
-        )
+        return
+    told = tr("Said by the counter: the model has no record to answer from, and was not asked.")
+    notice = told if for_model else ""
+    yield Chunk(_own_words(request), StopReason.COMPLETE, notice=notice, by_counter=True)
 
 
 def _quote(request: Request) -> str:

@@ -82,11 +82,8 @@ class Registry:
 def _kind_of(engine_id: str, table: EngineTable) -> type[Engine]:
     kind = table.get("kind")
     if kind not in KINDS:
-        wrong = tr(
-            "`kind` is {kind}, not one of {kinds}",
-            kind=f"“{kind}”" if kind else tr("not set"),
-            kinds=", ".join(KINDS),
-        )
+        given, kinds = f"“{kind}”" if kind else tr("not set"), ", ".join(KINDS)
+        wrong = tr("`kind` is {kind}, not one of {kinds}", kind=given, kinds=kinds)
         raise invalid(f"engines.{engine_id}: {wrong}")
     return KINDS[kind]
 

@@ -33,10 +33,7 @@ _FIRST_SAMPLE = 0.1
 
 @dataclass(eq=False)
 class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
-    """Report each step, mark complete checkpoints, and stop the run on request.
-
-    Every process has one; only the first has `metrics` and `status`.
-    """
+    """Report each step, mark complete checkpoints, and stop the run on request."""
 
     processes: Processes
     metrics: MetricsWriter | None

@@ -78,10 +78,7 @@ def estimate_run(
     *,
     nf4: bool = False,
 ) -> RunEstimate:
-    """Extrapolate from measured steps, smallest first, to the run.
-
-    `batches` are the tokens of each batch of an epoch, padding included.
-    """
+    """Extrapolate from measured steps, smallest first, to an epoch's padded tokens by batch."""
     last = steps[-1]
     fixed, per_token = _fit_line(steps)
     epoch = sum(fixed + per_token * tokens for tokens in batches)

@@ -94,10 +94,9 @@ def _use_less_memory(recipe: Recipe, out: Path) -> str:
             '"nf4"` or a smaller base.{resuming}',
             resuming=_resuming(out),
         )
+    values = {"change": change, "where": _resume_point(out)}
     return tr(
-        "`--resume --set {change}` takes less memory and learns the same: it {where}.",
-        change=change,
-        where=_resume_point(out),
+        "`--resume --set {change}` takes less memory and learns the same: it {where}.", **values
     )
 
 

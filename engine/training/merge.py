@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-import msgspec
 import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
+from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from engine.backends.llama.loading import load_base
 from engine.backends.llama.tokens import PromptTokens, read_tokenizer
-from engine.backends.llama.weights import ModelFiles
+from engine.backends.llama.weights import CONFIG, Architecture, ModelFiles, read_json
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, check_space, describe_file, write_manifest
 from engine.core.text import last_part
@@ -75,10 +75,6 @@ temperature 0 and this system prompt:
 Serve this folder with vLLM: `vllm serve FOLDER`. For llama.cpp, convert it into one file:
 `python convert_hf_to_gguf.py FOLDER`.
 """
-
-
-class _QuantizedConfig(msgspec.Struct):
-    quantization_config: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +166,7 @@ def merge_summary(out: Path, manifest: Manifest) -> str:
 
 
 def _check_precision(base: ModelFiles) -> None:
-    config = msgspec.json.decode((base.folder / "config.json").read_bytes(), type=_QuantizedConfig)
-    if config.quantization_config is not None:
+    if read_json(base.folder / CONFIG, Architecture).quantization_config is not None:
         raise UsageError(
             f"The base {base.name} is quantized: merging into it would change its answers.",
             "Use the same model with weights of 16 or 32 bits.",
@@ -291,8 +286,8 @@ def _compare(model: _Model, answers: Sequence[TracedAnswer], show: Show) -> Agre
 
 
 def _describe(base: ModelFiles, adapter: Path, precision: str, agreement: Agreement) -> Manifest:
-    weights = [base.folder / "config.json", *base.weights]
-    trained = [adapter / "adapter_config.json", adapter / "adapter_model.safetensors"]
+    weights = [base.folder / CONFIG, *base.weights]
+    trained = [adapter / ADAPTER_CONFIG, adapter / ADAPTER_WEIGHTS]
     return Manifest(
         kind=KIND,
         version=VERSION,

@@ -17,13 +17,7 @@ from engine.core.errors import DataError
 from engine.core.files import describe_file
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
-from engine.training.data import (
-    TrainingData,
-    check_packages,
-    find_base,
-    go_offline,
-    read_data,
-)
+from engine.training.data import TrainingData, check_packages, find_base, go_offline, read_data
 from engine.training.failures import explain_errors
 from engine.training.openai.plan import TRAIN
 from engine.training.processes import Processes

@@ -88,10 +88,7 @@ class Numerics:
 
 
 def make_arguments(recipe: Recipe, numerics: Numerics, checkpoints: Path) -> SFTConfig:
-    """Translate the recipe into trl's names, and join the other processes.
-
-    FSDP needs them joined before the base loads.
-    """
+    """Translate the recipe into trl's names, and join the other processes before the base loads."""
     if TENSORBOARD in recipe.report_to:
         # By default its files go among the checkpoints, which are deleted at the end.
         folder = checkpoints.parent / TENSORBOARD

@@ -119,11 +119,8 @@ def _linear_sizes(config: Hyperparameters) -> dict[str, tuple[int, int]]:
 
 
 def _wrong_base(folder: Path, config: _AdapterConfig, model: ModelFiles) -> EngineUnavailable:
-    reason = tr(
-        "it was trained on another base ({base}) than “{model}”",
-        base=config.base_model_name_or_path or tr("unknown"),
-        model=model.name,
-    )
+    names = {"base": config.base_model_name_or_path or tr("unknown"), "model": model.name}
+    reason = tr("it was trained on another base ({base}) than “{model}”", **names)
     return unusable_adapter(folder, reason, choose_its_base())
 
 
@@ -167,8 +164,5 @@ def _name_warning(config: _AdapterConfig, model: ModelFiles) -> str:
     names = (last_part(name).casefold() for name in ("", model.name, str(model.folder)))
     if last_part(base).casefold() in names:
         return ""
-    return tr(
-        "This adapter names {base} as its base, but the model here is {name}.",
-        base=base,
-        name=model.name,
-    )
+    values = {"base": base, "name": model.name}
+    return tr("This adapter names {base} as its base, but the model here is {name}.", **values)

@@ -238,17 +238,11 @@ class LlamaEngine(ModelEngine):
 
         missing = missing_packages(self._host.runtime, self.config.quantization)
         if missing:
+            title, names = self.info.title, ", ".join(missing)
+            install = {"executable": sys.executable, "missing": " ".join(missing)}
             raise EngineUnavailable(
-                tr(
-                    "“{row}” needs packages that are missing: {missing}.",
-                    row=self.info.title,
-                    missing=", ".join(missing),
-                ),
-                tr(
-                    "Install them: {executable} -m pip install {missing}",
-                    executable=sys.executable,
-                    missing=" ".join(missing),
-                ),
+                tr("“{row}” needs packages that are missing: {missing}.", row=title, missing=names),
+                tr("Install them: {executable} -m pip install {missing}", **install),
             )
 
 

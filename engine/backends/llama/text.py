@@ -53,7 +53,7 @@ class Detokenizer:
     def add(self, token: int) -> str:
         """Return the text that `token` completes; empty within a character."""
         self._tokens.append(token)
-        text = self._pending()
+        text = self.flush()
         if text.endswith(_REPLACEMENT) and len(self._tokens) - self._read < _MAX_PENDING:
             return ""
         if text:
@@ -61,12 +61,7 @@ class Detokenizer:
         return text
 
     def flush(self) -> str:
-        """Return the pending text, complete or not. Call once, at the end."""
-        text = self._pending()
-        self._start = self._read = len(self._tokens)
-        return text
-
-    def _pending(self) -> str:
+        """Return the text that is not given out yet, complete or not."""
         before = self._decode(self._tokens[self._start : self._read])
         return self._decode(self._tokens[self._start :])[len(before) :]
 

@@ -47,10 +47,7 @@ class TransformersRuntime:
         self.damaged = False
 
     def attach(self, folder: str) -> None:
-        """Load the adapter in `folder`, unless it is loaded, and activate it.
-
-        Raises EngineError; `damaged` then says that the base may contain half of it.
-        """
+        """Load the adapter in `folder` and activate it. Raises EngineError, perhaps `damaged`."""
         if folder in self._adapters:
             return
         self.damaged = True

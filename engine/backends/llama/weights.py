@@ -242,14 +242,11 @@ def _locate(model: str, engine_id: str) -> Path:
     snapshot = find_snapshot(model)
     if snapshot is None:
         gated = model.startswith("meta-llama/")
+        gate = tr(" (accept its licence first: the command says how)") if gated else ""
+        ways = {"pull_command": pull_command(model), "gate": gate, "choose": choose}
         raise EngineUnavailable(
             tr("The weights of “{model}” are not on this machine.", model=model),
-            tr(
-                "Run: {pull_command}{gate}. Or: {choose}",
-                pull_command=pull_command(model),
-                gate=tr(" (accept its licence first: the command says how)") if gated else "",
-                choose=choose,
-            ),
+            tr("Run: {pull_command}{gate}. Or: {choose}", **ways),
         )
     return snapshot
 

@@ -302,12 +302,10 @@ class OpenAIEngine(ModelEngine):
         # Not a key in the keyring: opening one may take seconds.
         if found is not keys.Source.KEYRING and not keys.is_sendable(keys.value(variable)):
             # Sending it would raise an error that shows it.
+            names = {"variable": variable}
             return _not_ready(
-                tr(
-                    "Invalid API key in {variable}: it contains invalid characters.",
-                    variable=variable,
-                ),
-                tr("Set {variable} to the key alone.", variable=variable),
+                tr("Invalid API key in {variable}: it contains invalid characters.", **names),
+                tr("Set {variable} to the key alone.", **names),
             )
         return Availability(ready=True)
 

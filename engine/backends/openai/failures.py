@@ -284,10 +284,7 @@ def _explain_status(failure: Failure, values: dict[str, Any]) -> tuple[str, str]
             )
         case HTTPStatus.NOT_FOUND:
             return (
-                tr(
-                    "{server} does not offer chat completions at this address{quoted}.",
-                    **values,
-                ),
+                tr("{server} does not offer chat completions at this address{quoted}.", **values),
                 tr("Check the engine's `base_url`: most end in /v1."),
             )
         case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -103,10 +103,6 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         """Whether nothing is left to do or to wait for."""
         return self.status in ENDED and (self.status != "succeeded" or bool(self.engine))
 
-    def upload_name(self, file: str) -> str:
-        """Return the name of an uploaded file, which identifies this job on the server."""
-        return f"balcao-{self.run}-{Path(file).stem}.jsonl"
-
 
 def read_job(folder: Path) -> JobRecord | None:
     """Return the job of the data in `folder`, or None. Raise DataError if the file is invalid."""

@@ -23,14 +23,7 @@ from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import describe_file, reading
 from engine.core.types import Progress
-from engine.training.openai.job import (
-    ENDED,
-    JobEvent,
-    JobRecord,
-    JobSettings,
-    JobState,
-    write_job,
-)
+from engine.training.openai.job import ENDED, JobEvent, JobRecord, JobSettings, JobState, write_job
 
 if TYPE_CHECKING:
     from engine.training.openai.client import FineTuningClient
@@ -149,7 +142,8 @@ class JobRunner:
             self._save_job(await self._client.find_job(training_file, record.run, self._began))
 
     async def _upload(self, file: str, size: int, sha256: str) -> None:
-        name = self._record.upload_name(file)
+        # The name identifies this job on the server.
+        name = f"balcao-{self._record.run}-{Path(file).stem}.jsonl"
         found = None
         if file in self._record.begun:
             found = await self._client.find_file(name, self._began)

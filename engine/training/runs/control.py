@@ -82,10 +82,7 @@ def stop_run(out: Path) -> None:
 
 
 def add_engine(out: Path, wanted: str = "") -> str:
-    """Add an engine for the finished run in `out` and return its id. Raise BalcaoError.
-
-    The id is `wanted`, or derived from the folder's name.
-    """
+    """Add an engine for the finished run in `out`, called `wanted` if given; return its id."""
     if not is_done(out):
         raise UsageError(
             tr("The run in {out} is not done.", out=out),
