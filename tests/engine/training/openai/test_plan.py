@@ -172,7 +172,7 @@ def test_shutdown_dates_are_shown(tmp_path: Path) -> None:
 
     assert "after 2027-01-06" in text(None, date(2026, 11, 23))
     assert "shut down gpt-4o-mini on 2027-01-14" in text(None, date(2026, 11, 23))
-    assert "takes no" not in text(None, date(2027, 1, 6))
-    assert "take no fine-tuning jobs since 2027-01-06" in text(None, date(2027, 1, 7))
+    assert "not accepted" not in text(None, date(2027, 1, 6))
+    assert "not accepted fine-tuning jobs since 2027-01-06" in text(None, date(2027, 1, 7))
     assert "2027" not in text("https://models.example/v1", date(2026, 11, 23))
     assert "2 rows are also in train.jsonl" in text(None, date(2026, 11, 23))
