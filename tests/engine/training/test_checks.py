@@ -29,9 +29,9 @@ _OTHER = row(("user", "Apron?"), ("assistant", "Navy twill."))
         ([], "at least 2"),
         ([_GOOD], "1 usable rows; at least 2"),
         ([_GOOD, row(("user", "Apron?"))], "line 2: the last message is not an assistant message"),
-        ([_GOOD, row(("user", "Apron?"), ("assistant", " "))], "its content is empty"),
+        ([_GOOD, row(("user", "Apron?"), ("assistant", " "))], "line 2: message 3 is empty"),
         ([_GOOD, '{"messages": ['], "line 2: not valid JSON"),
-        ([_GOOD, row(("seller", "x"), ("assistant", "y"))], "its role is none of"),
+        ([_GOOD, row(("seller", "x"), ("assistant", "y"))], "Invalid enum value .seller."),
     ],
 )
 def test_rows_that_cannot_be_trained_on(tmp_path: Path, lines: list[str], words: str) -> None:
@@ -47,8 +47,8 @@ def test_rows_worth_a_warning(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "valid.jsonl").write_text(_GOOD, encoding="utf-8")
     repeated, contradicting, system, shared = read_data(tmp_path).warnings
-    assert "1 rows repeat" in repeated
-    assert "1 rows ask" in contradicting
+    assert "1 rows are duplicates" in repeated
+    assert "1 rows answer a repeated question" in contradicting
     assert "1 rows do not begin with the chat's system prompt" in system
     assert "1 rows of valid.jsonl are also in train.jsonl" in shared
 
