@@ -1,1 +1,1 @@
-"""The chat in the terminal: draws what the engine says, and holds no logic of its own."""
+"""The chat in the terminal: draws what the engine says, without any logic."""

@@ -250,7 +250,7 @@ async def fork(session: Session, view: View, _: str) -> None:
 async def select_turn(session: Session, view: ScreenView, _: str, *, step: int) -> None:
     """Select the turn above (-1) or below (1): from none the last or first, from that none."""
     count = len(session.conversation.turns)
-    # No selection is a place of its own, between the last turn and the first.
+    # Without a selection: one more place, between the last turn and the first.
     place = (count if session.selected is None else session.selected) + step
     index = place % (count + 1)
     _walk_to(session, view, index if index < count else None)
