@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 1
             saved += len(lines)
         with closing(ConversationStore(file)) as store:
-            count = store.count()
+            count = len(store.ids())
     print(f"{options.kills} kills: {saved:,} saved, nothing lost; {count} conversations.")
     return 0
 

@@ -124,7 +124,7 @@ def _run(options: argparse.Namespace) -> int:
 def read_products(source: Path) -> list[Product]:
     """Every product with a title and a description, cleaned."""
     products = []
-    for row in read_rows(source, Counts(), lambda: None):
+    for row in read_rows(source, Counts(), lambda _: None):
         title, description = clean(row.title or ""), clean(row.content or "")
         if title and description:
             products.append(Product(row.uid, title, description))
