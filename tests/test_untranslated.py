@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backends import catalogue
 from scripts import cli
 from tools import translations
 
@@ -40,6 +41,7 @@ _THE_CHATS = {
 }  # fmt: skip
 
 _DATA = {
+    *catalogue._TOPICS, *catalogue._TOPICS.values(),  # words to look for in a record
     "standard input", "archive cut or broken", "repeated uid", "line too long", "wrong type",
     "field missing", "no uid", "no title and no description",  # in a catalogue's manifest
     "llama.cpp model", "llama.cpp adapter",  # in that of a copy

@@ -20,9 +20,12 @@ _HALF = (
     "tests/tui",
     "tests/scripts",
     "tests/engine/backends/openai",
+    "tests/engine/chat",
+    "tests/engine/evaluation",
     "tests/engine/models",
     "tests/engine/store",
-    "tests/engine/chat",
+    "tests/engine/training/openai",
+    "tests/engine/training/runs",
 )
 """These take about as long as all other tests. Both halves wait for processes half of the time,
 so two at once also save time on one core."""

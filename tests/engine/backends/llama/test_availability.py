@@ -69,11 +69,23 @@ def test_hub_model_in_the_cache_is_ready(
     assert engine(model="someone/tiny").availability().ready
 
 
-def test_hub_cache_follows_the_clients_variables() -> None:
-    assert hub_cache({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}) == Path("/c")
-    assert hub_cache({"HF_HOME": "/h"}) == Path("/h/hub")
-    assert hub_cache({"XDG_CACHE_HOME": "/x"}) == Path("/x/huggingface/hub")
-    assert hub_cache({}) == Path.home() / ".cache/huggingface/hub"
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}, "/c"),
+        ({"HF_HOME": "/h"}, "/h/hub"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/huggingface/hub"),
+        ({}, "~/.cache/huggingface/hub"),
+    ],
+)
+def test_hub_cache_follows_the_clients_variables(
+    variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert hub_cache() == Path(folder).expanduser()
 
 
 def test_missing_folder(tmp_path: Path) -> None:
