@@ -18,6 +18,7 @@ from engine.catalogue.phrases import language_of
 from engine.chat import followup
 from engine.core.errors import BalcaoError, EngineUnavailable
 from engine.core.i18n import spoken
+from engine.core.text import mend
 from engine.core.types import (
     Answer,
     Answered,
@@ -65,7 +66,7 @@ class PendingAnswer:
         self._text = ""
         self._finished = False
         self._answer = Answer(
-            _encodable(question),
+            mend(question),
             engine_id,
             # The catalogue engine answers from the record in every mode.
             Mode.GROUNDED if self._engine.verbatim else mode,
@@ -195,8 +196,3 @@ def _lacks_record(mode: Mode, decision: Decision) -> bool:
 def _language(questions: Sequence[str]) -> Language:
     """Return the language of the last question in which it shows, by default the user's."""
     return functools.reduce(lambda before, asked: language_of(asked, before), questions, spoken())
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which databases and servers reject."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import shutil
@@ -18,6 +19,9 @@ import msgspec
 from engine.core.errors import BalcaoError, DataError, UsageError, why
 from engine.core.i18n import tr
 from engine.core.text import byte_count
+
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for a file or message that is not what it should be."""
 
 
 @contextmanager
@@ -124,13 +128,31 @@ def folder_lock(out: Path) -> Path:
     return out.absolute().with_name(f".{out.absolute().name}.lock")
 
 
+def private_folder(folder: Path) -> None:
+    """Create a folder and its missing parents for this user alone (mode 0700)."""
+    for parent in reversed((folder, *folder.parents)):
+        if not parent.exists():
+            parent.mkdir(mode=0o700, exist_ok=True)
+
+
+_PRIVATE = 0o600
+
+
 @contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a draft of a file; a crash leaves either the old content or the new. Keep its mode."""
+def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """Yield a draft of a file; a crash leaves either the old content or the new.
+
+    Keep the mode of the file, or make it and its folder `private` to this user. Delete the drafts
+    of processes that were killed.
+    """
+    if private:
+        private_folder(path.parent)
+    _delete_drafts(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
-        with draft.open("wb") as stream:
-            if path.exists():
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(draft, flags, _PRIVATE if private else 0o666), "wb") as stream:
+            if path.exists() and not private:
                 draft.chmod(stat.S_IMODE(path.stat().st_mode))
             yield stream
             stream.flush()
@@ -142,9 +164,19 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def _delete_drafts(path: Path) -> None:
+    import psutil
+
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.draft"):
+        process = draft.name.removesuffix(".draft").rpartition(".")[2]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            with suppress(OSError):
+                draft.unlink()
+
+
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write a file as `atomic_file` does."""
-    with atomic_file(path) as stream:
+    with atomic_file(path, private=private) as stream:
         stream.write(data)
 
 
@@ -163,10 +195,11 @@ def sync_folder(folder: Path) -> None:
 def atomic_folder(out: Path, kind: str) -> Iterator[Path]:
     """Yield a new folder to fill; rename it to `out` at the end, or delete it on an error.
 
-    Replace an artefact of the same kind at `out`, and hold back other processes that would write
-    there. Raise UsageError if `out` holds something else, BalcaoError if it cannot be written.
+    Replace an artefact of the same kind at `out`, where a link is followed, and hold back other
+    processes that would write there. Raise UsageError if `out` holds something else, BalcaoError
+    if it cannot be written.
     """
-    out = out.absolute()
+    out = out.resolve()
     _check_target(out, kind)
     with locked(folder_lock(out)), writing(out):
         _check_target(out, kind)
@@ -209,9 +242,15 @@ def _check_target(out: Path, kind: str) -> None:
 
 def _delete_leftovers(out: Path) -> None:
     # Of processes that were killed: the caller holds the lock, so none of them is still running.
-    for left in out.parent.glob(f".{out.name}.*-*"):
-        if left.name.startswith((f".{out.name}.{_DRAFT}-", f".{out.name}.{_OLD}-")):
-            shutil.rmtree(left, ignore_errors=True)
+    olds = _leftovers(out, _OLD)
+    if olds and not out.exists():  # killed between the two renames
+        max(olds, key=lambda old: old.stat().st_mtime).rename(out)
+    for left in (*_leftovers(out, _DRAFT), *_leftovers(out, _OLD)):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _leftovers(out: Path, purpose: str) -> list[Path]:
+    return list(out.parent.glob(f".{glob.escape(out.name)}.{purpose}-*"))
 
 
 def _sync(folder: Path) -> None:
@@ -277,7 +316,7 @@ def read_manifest(folder: Path) -> Manifest:
             return msgspec.json.decode(path.read_bytes(), type=Manifest)
         except FileNotFoundError as error:
             raise DataError(tr("{folder} has no {name}.", folder=folder, name=MANIFEST)) from error
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise DataError(tr("{path} is not a manifest: {why}.", path=path, why=error)) from error
 
 

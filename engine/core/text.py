@@ -15,6 +15,9 @@ _UNSAFE = re.compile(
     "\ud800-\udfff"  # lone surrogates cannot be encoded
     "]"
 )
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_DENSITY = 20
+"""Characters that are read for each one that a line shows: the others are blanks or unsafe."""
 _BLANKS = re.compile(r"\s+")
 _STEPS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -24,12 +27,24 @@ def printable(text: str) -> str:
     return _UNSAFE.sub("", text)
 
 
+def mend(text: str) -> str:
+    """Join surrogate pairs and replace lone surrogates, which cannot be encoded as UTF-8."""
+    if text.isascii() or not _SURROGATES.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def clip(text: str, limit: int) -> str:
+    """Cut `text` to `limit` characters, the last one an ellipsis if anything is missing."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
 def one_line(text: str, width: int = 0) -> str:
     """Put `text` on one line, made printable; cut to `width` characters unless that is 0."""
+    if width:  # what is dropped should cost nothing, and may be a server's 300 MB
+        text = text[: width * _DENSITY]
     line = _BLANKS.sub(" ", printable(text)).strip()
-    if width and len(line) > width:
-        return line[: width - 1].rstrip() + "…"
-    return line
+    return clip(line, width) if width else line
 
 
 def json_line(value: object) -> str:

@@ -131,8 +131,10 @@ class Request(Struct, frozen=True):
 class Chunk(Struct, frozen=True):
     """A piece of a streamed answer; the last one has `stop_reason`, and `tokens` if known.
 
-    `notice` is a sentence for the user about the answer, such as that older turns were dropped.
-    `by_counter` marks the program's own sentences, which do not quote a record.
+    `thinking` is a model's reasoning, which is no part of the answer; `logprobs` has one value for
+    each token of the chunk, where a server gives them. `notice` is a sentence for the user about
+    the answer, such as that older turns were dropped. `by_counter` marks the program's own
+    sentences, which do not quote a record.
     """
 
     text: str = ""
@@ -140,6 +142,8 @@ class Chunk(Struct, frozen=True):
     tokens: Tokens | None = None
     notice: str = ""
     by_counter: bool = False
+    thinking: str = ""
+    logprobs: tuple[float, ...] = ()
 
 
 class EngineFacts(Struct, frozen=True):
@@ -207,7 +211,8 @@ class Answer(Struct, frozen=True):
     without a record. `sources` are the records that the answer is based on or compared with,
     `nearest` the products offered instead. `by_counter` marks the program's own sentence ("I don't
     have that"). `verbatim` marks text that was not written by a model, to be shown as it is and
-    not as Markdown.
+    not as Markdown. `thinking` is the model's reasoning, `thinking_ms` how long it took, and
+    `logprobs` the natural logarithms of the answer's token probabilities.
     """
 
     question: str
@@ -225,6 +230,9 @@ class Answer(Struct, frozen=True):
     tokens: Tokens | None = None
     notice: str = ""
     problem: Problem | None = None
+    thinking: str = ""
+    thinking_ms: float = 0.0
+    logprobs: tuple[float, ...] = ()
 
     @property
     def product(self) -> Product | None:
@@ -315,6 +323,12 @@ class Piece(Struct, frozen=True):
     text: str
 
 
+class Thought(Struct, frozen=True):
+    """More text of the model's reasoning."""
+
+    text: str
+
+
 class NotSaved(Struct, frozen=True):
     """Saving this part of the conversation failed."""
 
@@ -327,4 +341,4 @@ class Answered(Struct, frozen=True):
     answer: Answer
 
 
-Event = Found | Loading | Piece | NotSaved | Answered
+Event = Found | Loading | Piece | Thought | NotSaved | Answered

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,18 @@ import pytest
 
 from engine.core import process
 from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageError
-from engine.core.files import check_space, locked, nearest_parent, reading, writing
+from engine.core.files import (
+    Manifest,
+    atomic_folder,
+    check_space,
+    locked,
+    nearest_parent,
+    read_manifest,
+    reading,
+    write_atomic,
+    write_manifest,
+    writing,
+)
 
 BUSY = UsageError("Another process is at work.", "Wait for it.")
 HOLDER = """
@@ -77,3 +90,58 @@ def test_memory_figures_are_plausible() -> None:
     assert 0 < used <= process.memory_limit()
     assert process.memory_limit(2) <= process.memory_limit()
     assert process.used_memory(2**22 + 1) is None
+
+
+def test_a_private_file_and_its_folders_are_the_users_alone(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "folder" / "keys"
+    write_atomic(file, b"secret", private=True)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (file.parents[1], file.parent, file)]
+    assert modes == [0o700, 0o700, 0o600]
+    file.chmod(0o644)
+    write_atomic(file, b"secret", private=True)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_drafts_of_killed_processes_are_deleted(tmp_path: Path) -> None:
+    file = tmp_path / "keys[1]"
+    dead = tmp_path / f".keys[1].{2**22 + 1}.draft"
+    alive = tmp_path / f".keys[1].{os.getppid()}.draft"
+    dead.touch()
+    alive.touch()
+    write_atomic(file, b"new")
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def _publish(out: Path, text: str) -> None:
+    with atomic_folder(out, "made") as draft:
+        (draft / "text").write_text(text)
+        write_manifest(draft, Manifest(kind="made", version=1, prompt_version=1))
+
+
+def test_a_folder_moved_away_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    out = tmp_path / "catalogue"
+    _publish(out, "old")
+    out.rename(tmp_path / ".catalogue.old-12345678")  # as between the two renames
+    with pytest.raises(RuntimeError), atomic_folder(out, "made"):
+        raise RuntimeError
+    assert (out / "text").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["catalogue"]
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    place, link = tmp_path / "disk" / "catalogue", tmp_path / "catalogue"
+    place.parent.mkdir()
+    _publish(place, "old")
+    link.symlink_to(place)
+    _publish(link, "new")
+    assert link.is_symlink()
+    assert (place / "text").read_text() == "new"
+    assert sorted(path.name for path in place.parent.iterdir() if path.is_dir()) == ["catalogue"]
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"kind": "\xff"}', b"{"])
+def test_a_damaged_manifest_is_one_error(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(text)
+    with pytest.raises(DataError):
+        read_manifest(tmp_path)

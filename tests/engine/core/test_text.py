@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.text import json_line, one_line, printable
+from engine.core.text import json_line, mend, one_line, printable
 
 NASTY = [
     "\x1b]0;title\x07",
@@ -51,3 +51,20 @@ def test_words_markup_and_accents_stay() -> None:
     assert printable(text) == text
     assert one_line(" a\n\n b\tc ") == "a b c"
     assert one_line("abcdefgh", 5) == "abcd…"
+
+
+def test_surrogates_are_joined_or_replaced() -> None:
+    assert mend("caf\u00e9 \U0001f600") == "caf\u00e9 \U0001f600"
+    assert mend("\ud83d\ude00 and \ud83d alone \ude00") == "\U0001f600 and \ufffd alone \ufffd"
+
+
+def test_a_long_text_is_cut_before_it_is_read() -> None:
+    class Counting(str):
+        __slots__ = ()
+
+        def __getitem__(self, key: object) -> str:
+            assert isinstance(key, slice)
+            assert key.stop <= 2000
+            return str.__getitem__(self, key)
+
+    assert one_line(Counting("a b\n" * 500_000), 10) == "a b a b a…"
