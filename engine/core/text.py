@@ -47,6 +47,96 @@ def one_line(text: str, width: int = 0) -> str:
     return clip(line, width) if width else line
 
 
+_ESCAPE = (  # %73, %2573, \x73, \u0073 and \n, written out; a terminal's colours
+    r"(?:%(?:25)*|\\x|\\u00)([\da-f]{2})|\\(?:u.{4}|[nrtbf0])|\x1b\[[\d;?]*[@-~]"
+)
+_PLAIN, _DECODED = re.compile(r".", re.DOTALL), re.compile(rf"(?is:{_ESCAPE}|.)")
+_UNFINISHED = re.compile(r"(?is)(?:%(?:25)*[\da-f]?|\\(?:x[\da-f]?|u.{0,3})?|\x1b(?:\[[\d;?]*)?)\Z")
+_SHORTEST_SECRET = 6
+"""Characters. A shorter key is a placeholder ("x", "none"), and may be a word of the answer."""
+_MOST_HELD = 1000
+"""Characters of a text that wait for its next piece, besides two for each of a secret's."""
+
+
+class Redactor:
+    """Replace secrets in a text, which may arrive in pieces.
+
+    Finds them in any case, percent-encoded or escaped, and with blanks, control and invisible
+    characters between their letters, which `printable` would remove.
+    """
+
+    def __init__(self, *secrets: str) -> None:
+        forms = {_letters(secret, form)[0] for secret in secrets for form in (_PLAIN, _DECODED)}
+        self._secrets = sorted((s for s in forms if len(s) >= _SHORTEST_SECRET), key=len)
+        self._any = re.compile("|".join(map(re.escape, self._secrets[::-1])))
+        firsts = re.escape("".join({secret[0] for secret in self._secrets}))
+        self._first = re.compile(rf"[%\\\x1b{firsts}]", re.IGNORECASE)
+        self._most_held = _MOST_HELD + 2 * max(map(len, self._secrets), default=0)
+        self._held = ""
+
+    def add(self, text: str, *, last: bool = False) -> str:
+        """Return the text without secrets; unless `last`, hold back what may be half of one."""
+        text, self._held = self._held + text, ""
+        if not self._secrets or not self._first.search(text):
+            return text
+        for form in (_PLAIN, _DECODED):
+            if self._any.search(_visible(text, form)):
+                text = self._replace(*_letters(text, form), text)
+        if not last:
+            begin = min(self._begin(text, form) for form in (_PLAIN, _DECODED))
+            text, self._held = text[:begin], text[begin:]
+        return text
+
+    def _replace(self, letters: str, places: list[tuple[int, int]], text: str) -> str:
+        parts, done = [], 0
+        for found in self._any.finditer(letters):
+            parts += [text[done : places[found.start()][0]], "…"]
+            done = places[found.end() - 1][1]
+        return "".join([*parts, text[done:]])
+
+    def _begin(self, text: str, form: re.Pattern[str]) -> int:
+        """Return where the end of the text may be the beginning of a secret."""
+        first = max(len(text) - self._most_held, 0)
+        unfinished = _UNFINISHED.search(text, first) if form is _DECODED else None
+        begin = end = unfinished.start() if unfinished else len(text)
+        letters, places = _letters(text[first:end], form)
+        for secret in self._secrets:
+            size = min(len(secret) - 1, len(letters))
+            while size and not letters.endswith(secret[:size]):
+                size -= 1
+            begin = min(begin, first + places[-size][0]) if size else begin
+        return begin
+
+
+def redact(text: str, *secrets: str) -> str:
+    """Replace each secret in `text`, however it is written (see `Redactor`)."""
+    return Redactor(*secrets).add(text, last=True)
+
+
+def _visible(text: str, form: re.Pattern[str]) -> str:
+    """Return the letters of `_letters`, in a tenth of its time."""
+    if form is _DECODED and re.search(r"[%\\\x1b]", text):
+        text = re.sub(rf"(?is:{_ESCAPE})", _decoded, text)
+    return re.sub(r"[^!-~]+", "", text.casefold())
+
+
+def _letters(text: str, form: re.Pattern[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Return the visible ASCII of a text in lower case, and the place of each of its letters."""
+    found = [
+        (letter, atom.span())
+        for atom in form.finditer(text)
+        for letter in _decoded(atom).casefold()
+        if "!" <= letter <= "~"
+    ]
+    return "".join(letter for letter, _ in found), [place for _, place in found]
+
+
+def _decoded(atom: re.Match[str]) -> str:
+    if atom.lastindex:
+        return chr(int(atom[1], 16))
+    return atom[0] if len(atom[0]) == 1 else ""
+
+
 def json_line(value: object) -> str:
     """Write `value` as a line of JSON with all unsafe characters escaped."""
     import json

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import random
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum, auto
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -194,6 +196,13 @@ class Endpoint:
     connect_timeout: float
     stall_timeout: float
     max_retries: int
+
+    def secrets(self, key: str) -> tuple[str, ...]:
+        """Return what a server's words must not show: the key, and the address's password."""
+        address = urlsplit(self.base_url or "")
+        user, password = unquote(address.username or ""), unquote(address.password or "")
+        basic = b64encode(f"{user}:{password}".encode()).decode()
+        return (key, password, basic) if password else (key,)
 
 
 def explain(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.text import json_line, mend, one_line, printable
+from engine.core.text import Redactor, json_line, mend, one_line, printable, redact
 
 NASTY = [
     "\x1b]0;title\x07",
@@ -56,6 +57,58 @@ def test_words_markup_and_accents_stay() -> None:
 def test_surrogates_are_joined_or_replaced() -> None:
     assert mend("caf\u00e9 \U0001f600") == "caf\u00e9 \U0001f600"
     assert mend("\ud83d\ude00 and \ud83d alone \ude00") == "\U0001f600 and \ufffd alone \ufffd"
+
+
+CANARY = "sk-Canary/77aa01c2=e9"
+WRITTEN = {
+    "as it is": CANARY,
+    "in capitals": CANARY.upper(),
+    "with a long s": CANARY.replace("s", "\u017f"),
+    "percent-encoded": quote(CANARY, safe=""),
+    "percent-encoded twice": "".join(f"%25{ord(letter):02X}" for letter in CANARY),
+    "escaped": "".join(f"\\u{ord(letter):04x}" for letter in CANARY),
+    "with NUL": "\0".join(CANARY),
+    "with marks of direction": "\u200e".join(CANARY),
+    "with colours": "\x1b[31m".join(CANARY),
+    "with blanks": " ".join(CANARY),
+    "with escaped NUL": repr("\0".join(CANARY)),
+    "after what looks encoded": "%c3" + CANARY,
+    "after its own beginning": CANARY[:9] + CANARY,
+}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN.keys())
+def test_a_secret_is_replaced_however_it_is_written(written: str) -> None:
+    text = f"The key {written} is the shop's."
+    whole = redact(text, CANARY)
+    assert whole.startswith("The key ")
+    assert "…" in whole
+    assert "77" not in whole.casefold()
+    assert whole.endswith(" is the shop's.")
+    for size in range(1, 8):
+        redactor = Redactor(CANARY)
+        pieces = [redactor.add(text[at : at + size]) for at in range(0, len(text), size)]
+        assert "".join([*pieces, redactor.add("", last=True)]) == whole
+
+
+def test_a_hexadecimal_secret_after_a_percent_sign_is_replaced() -> None:
+    assert redact("%ab12cd34ef", "ab12cd34ef") == "%…"
+
+
+@given(st.text(), st.text())
+def test_text_without_a_secret_stays(before: str, after: str) -> None:
+    redactor = Redactor("sk-0123456789")
+    assert redactor.add(before) + redactor.add(after, last=True) == before + after
+
+
+def test_a_short_key_is_no_secret() -> None:
+    assert redact("10 x 20 cm, none left", "x", "none", "") == "10 x 20 cm, none left"
+
+
+def test_little_of_a_text_is_held_back() -> None:
+    redactor = Redactor(CANARY)
+    given_out = [redactor.add("s" + " " * 999) for _ in range(9)]
+    assert sum(map(len, given_out)) > 7000
 
 
 def test_a_long_text_is_cut_before_it_is_read() -> None:
