@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
@@ -18,6 +19,12 @@ from engine.core import i18n
 
 # Before anything that has sentences at its top level is imported.
 i18n.choose("en")
+
+# The same examples each time, so that a commit passes or fails for its own sake; new ones, and many
+# more, with --hypothesis-profile=long.
+hypothesis.settings.register_profile("short", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("long", max_examples=5000, deadline=None)
+hypothesis.settings.load_profile("short")
 
 pytest_plugins = ["tests.engine.backends.llama.tiny"]
 
