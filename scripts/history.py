@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,11 @@ def main(options: argparse.Namespace) -> int:
 def _list(store: ConversationStore, options: argparse.Namespace) -> int:
     if options.limit < 1:
         raise UsageError(tr("--limit must be at least 1."))
+    limit = min(options.limit, _ALL)
     if options.action == "search":
-        found = store.search(" ".join(options.words), options.limit)
+        found = store.search(" ".join(options.words), limit)
     else:
-        found = store.latest(options.limit)
+        found = store.latest(limit)
     for summary in found:
         print(json_line(_as_object(summary)) if options.json else _as_line(summary))
     if not found:
@@ -78,7 +79,7 @@ def _list(store: ConversationStore, options: argparse.Namespace) -> int:
 
 
 def _as_line(summary: ConversationSummary) -> str:
-    when = datetime.fromtimestamp(summary.updated).astimezone().strftime("%Y-%m-%d %H:%M")
+    when = summary.when.strftime("%Y-%m-%d %H:%M")
     title = _starred(summary.title_match) or summary.title
     line = f"{summary.id:>6}  {when}  {summary.turns:>4}  {one_line(title)}"
     snippet = _starred(summary.snippet)
@@ -93,7 +94,7 @@ def _as_object(summary: ConversationSummary) -> dict[str, Any]:
     return {
         "id": summary.id,
         "title": summary.title,
-        "updated": datetime.fromtimestamp(summary.updated, UTC).isoformat(),
+        "updated": summary.when.astimezone(UTC).isoformat(),
         "questions": summary.turns,
         "forked": summary.forked,
         "hit": "".join(piece for piece, _ in summary.snippet) or None,
@@ -130,6 +131,7 @@ def _export(store: ConversationStore, options: argparse.Namespace) -> int:
             "balcao: {count} conversations exported.",
             count,
         )
+        + export.damage(store)
     )
     return DONE
 

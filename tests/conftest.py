@@ -74,6 +74,14 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """Others may do whatever a file's mode allows."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
 def write_rows(file: Path, rows: tuple[tuple[str, str, str], ...] = ROWS) -> Path:
     """A data set in `trn.json` form."""
     lines = (

@@ -110,7 +110,22 @@ def import_summary(added: ImportResult) -> str:
         text += tr_n(
             "; {known:,} was here already", "; {known:,} were here already", known, known=known
         )
-    return f"{text}."
+    return f"{text}.{_damage(added.damaged)}"
+
+
+def damage(store: ConversationStore) -> str:
+    """Return a sentence about the damaged answers in the last export, empty without any."""
+    count, store.damaged = store.damaged, 0
+    return _damage(count)
+
+
+def _damage(count: int) -> str:
+    sentence = tr_n(
+        "{count:,} answer is damaged; what can be read of it is there.",
+        "{count:,} answers are damaged; what can be read of them is there.",
+        count,
+    )
+    return f" {sentence}" if count else ""
 
 
 def _page(kept: ArchivedConversation, titles: Mapping[str, str]) -> str:

@@ -128,14 +128,32 @@ def folder_lock(out: Path) -> Path:
     return out.absolute().with_name(f".{out.absolute().name}.lock")
 
 
+_PRIVATE = 0o600
+
+
 def private_folder(folder: Path) -> None:
-    """Create a folder and its missing parents for this user alone (mode 0700)."""
+    """Create a folder and its missing parents for this user alone, or make it so (mode 0700)."""
     for parent in reversed((folder, *folder.parents)):
         if not parent.exists():
             parent.mkdir(mode=0o700, exist_ok=True)
+    keep_from_others(folder)
 
 
-_PRIVATE = 0o600
+def make_private(path: Path) -> None:
+    """Create an empty file for this user alone, or make the existing one so (mode 0600)."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+    keep_from_others(path)
+
+
+def keep_from_others(path: Path) -> None:
+    """Take a file or folder of this user from all others; what a link leads to stays as it is."""
+    with suppress(OSError):
+        status = path.lstat()
+        if os.name == "posix" and status.st_uid == os.getuid() and not stat.S_ISLNK(status.st_mode):
+            mode = stat.S_IMODE(status.st_mode)
+            if mode & 0o077:
+                path.chmod(mode & 0o700)
 
 
 @contextmanager
@@ -145,7 +163,7 @@ def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     Keep the mode of the file, or make it and its folder `private` to this user. Delete the drafts
     of processes that were killed.
     """
-    if private:
+    if private and not path.parent.exists():
         private_folder(path.parent)
     _delete_drafts(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")

@@ -8,12 +8,15 @@ and `asdict`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Language = Literal["en", "pt"]
+Count = Annotated[int, Meta(ge=0, lt=2**53)]
+Milliseconds = Annotated[float, Meta(ge=0, le=1e12)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Mode(StrEnum):
@@ -103,8 +106,8 @@ class Message(Struct, frozen=True):
 class Tokens(Struct, frozen=True):
     """Token counts as the engine reports them."""
 
-    prompt: int
-    completion: int
+    prompt: Count
+    completion: Count
 
 
 class Request(Struct, frozen=True):
@@ -192,9 +195,9 @@ class Progress(Struct, frozen=True):
 class Timing(Struct, frozen=True):
     """Milliseconds from the question to the search result, the first text and the end."""
 
-    retrieval: float = 0.0
-    first_token: float = 0.0
-    total: float = 0.0
+    retrieval: Milliseconds = 0.0
+    first_token: Milliseconds = 0.0
+    total: Milliseconds = 0.0
 
 
 class Problem(Struct, frozen=True):
@@ -225,13 +228,13 @@ class Answer(Struct, frozen=True):
     nearest: tuple[Hit, ...] = ()
     by_counter: bool = False
     verbatim: bool = False
-    fidelity: float | None = None
+    fidelity: Share | None = None
     timing: Timing = msgspec.field(default_factory=Timing)
     tokens: Tokens | None = None
     notice: str = ""
     problem: Problem | None = None
     thinking: str = ""
-    thinking_ms: float = 0.0
+    thinking_ms: Milliseconds = 0.0
     logprobs: tuple[float, ...] = ()
 
     @property

@@ -1,11 +1,13 @@
 """Conversations as a JSON file for export and import.
 
 A file is one JSON object, `{"format", "version", "exported", "conversations": [...]}`, with one
-conversation on each line so that it can be streamed. An import validates everything it reads.
+conversation on each line so that it can be streamed. An import validates everything it reads, and
+of an answer takes what is valid.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,25 +23,24 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from engine.core.errors import DataError, StoreError, why
+from engine.core.files import UNDECODABLE
 from engine.core.i18n import tr
 from engine.core.text import json_safe
-from engine.core.types import Answer, Status, Turn
+from engine.core.types import Answer, Turn
 from engine.store import write
 from engine.store.database import Database
+from engine.store.write import FIRST_YEAR, LAST_YEAR
 
 FORMAT = "balcao-conversations"
 VERSION = 1
 
 _BOM = b"\xef\xbb\xbf"
-_FIRST_YEAR, _LAST_YEAR = 1970, 9000
-_MAX_TOKENS = 2**53
-_MAX_MS = 1e12
-_INVALID = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _BATCH = 20
 """Conversations in one transaction, so that a running chat waits only milliseconds to save."""
 
 Time = Annotated[datetime, Meta(tz=True)]
-Uid = Annotated[str, Meta(pattern="^[0-9A-Za-z-]{1,64}$")]
+_UID = "^[0-9A-Za-z-]{1,64}$"
+Uid = Annotated[str, Meta(pattern=_UID)]
 
 
 class ArchivedAnswer(Struct):
@@ -69,11 +70,25 @@ class ArchivedConversation(Struct):
     parent: Uid | None = None
 
 
+class _RawAnswer(Struct):
+    at: Time
+    answer: msgspec.Raw
+
+
+class _RawTurn(ArchivedTurn):
+    answers: list[_RawAnswer]  # type: ignore[assignment]
+
+
+class _RawConversation(ArchivedConversation):
+    turns: list[_RawTurn]  # type: ignore[assignment]
+
+
 class ImportResult(Struct, frozen=True):
-    """How many conversations an import added, and how many the store already had."""
+    """How many conversations an import added, how many the store already had, damaged answers."""
 
     new: int
     known: int
+    damaged: int = 0
 
 
 class _File(Struct):
@@ -99,7 +114,7 @@ def read(data: bytes, name: str) -> Sequence[msgspec.Raw]:
     for number, raw in enumerate(file.conversations, 1):
         try:
             _check(decode(raw))
-        except (*_INVALID, ValueError) as error:
+        except (*UNDECODABLE, ValueError) as error:
             raise DataError(
                 tr(
                     "{name} is damaged: conversation {number}: {error}.",
@@ -114,7 +129,7 @@ def read(data: bytes, name: str) -> Sequence[msgspec.Raw]:
 def _decode_file(data: bytes, name: str) -> _File:
     try:
         file = msgspec.json.decode(data.removeprefix(_BOM), type=_File)
-    except _INVALID as error:
+    except UNDECODABLE as error:
         raise _no_export(name, _reason(error)) from error
     if file.format != FORMAT:
         raise _no_export(name, tr("its format is not {format}", format=FORMAT))
@@ -133,7 +148,29 @@ def _decode_file(data: bytes, name: str) -> _File:
 
 def decode(raw: msgspec.Raw) -> ArchivedConversation:
     """Decode a conversation that `read` returned."""
-    return msgspec.json.decode(raw, type=ArchivedConversation)
+    found = msgspec.json.decode(raw, type=_RawConversation)
+    turns = [
+        ArchivedTurn(
+            turn.question, turn.asked, [_decode(turn, one) for one in turn.answers], turn.chosen
+        )
+        for turn in found.turns
+    ]
+    return ArchivedConversation(
+        found.uid, found.title, found.created, found.updated, turns, found.parent
+    )
+
+
+def _decode(turn: _RawTurn, archived: _RawAnswer) -> ArchivedAnswer:
+    return ArchivedAnswer(archived.at, write.decode_answer(archived.answer, turn.question))
+
+
+def count_damaged(conversation: ArchivedConversation) -> int:
+    """Return how many answers could not be read completely."""
+    return sum(
+        isinstance(archived.answer, write.DamagedAnswer)
+        for turn in conversation.turns
+        for archived in turn.answers
+    )
 
 
 def _no_export(name: str, error: str) -> DataError:
@@ -153,26 +190,10 @@ def _check(conversation: ArchivedConversation) -> None:
         times += [turn.asked, *(archived.at for archived in turn.answers)]
         if turn.chosen and turn.chosen >= len(turn.answers):
             raise ValueError(tr("the chosen answer is missing"))
-        for archived in turn.answers:
-            _check_answer(archived.answer)
-    if not all(_FIRST_YEAR <= at.year <= _LAST_YEAR for at in times):
+    if not all(FIRST_YEAR <= at.year <= LAST_YEAR for at in times):
         raise ValueError(
-            tr("a time is not between {first} and {last}", first=_FIRST_YEAR, last=_LAST_YEAR)
+            tr("a time is not between {first} and {last}", first=FIRST_YEAR, last=LAST_YEAR)
         )
-
-
-def _check_answer(answer: Answer) -> None:
-    if answer.status in (Status.EXACT, Status.LIKELY) and not answer.sources:
-        raise ValueError(tr("an answer about a product has no source"))
-    if answer.fidelity is not None and not 0 <= answer.fidelity <= 1:
-        raise ValueError(tr("a fidelity is not between 0 and 1"))
-    timing = answer.timing
-    for milliseconds in (timing.retrieval, timing.first_token, timing.total):
-        if not 0 <= milliseconds <= _MAX_MS:
-            raise ValueError(tr("a timing is out of range"))
-    tokens = answer.tokens
-    if tokens and not (0 <= tokens.prompt < _MAX_TOKENS and 0 <= tokens.completion < _MAX_TOKENS):
-        raise ValueError(tr("a count of tokens is out of range"))
 
 
 def load(database: sqlite3.Connection, conversation_id: int) -> ArchivedConversation:
@@ -185,27 +206,42 @@ def load(database: sqlite3.Connection, conversation_id: int) -> ArchivedConversa
         raise write.missing(conversation_id)
     uid, title, created, updated, parent = found
     turns = list(load_turns(database, conversation_id).values())
-    return ArchivedConversation(uid, title, _time(created), _time(updated), turns, parent)
+    return ArchivedConversation(
+        _uid(uid) or uuid4().hex,
+        write.as_text(title),
+        write.as_time(created),
+        write.as_time(updated),
+        turns,
+        _uid(parent),
+    )
+
+
+def _uid(value: object) -> str | None:
+    text = write.as_text(value)
+    return text if re.search(_UID, text) else None
 
 
 def load_turns(database: sqlite3.Connection, conversation_id: int) -> dict[int, ArchivedTurn]:
     """Read a conversation's turns by id; answers that a killed program left become cancelled."""
     rows = database.execute(
-        "SELECT turn.id, question, asked, chosen, answer.id, body, finished, updated FROM turn"
+        "SELECT turn.id, question, asked, chosen, answer.id, body, engine, finished, updated"
+        " FROM turn"
         " LEFT JOIN answer ON answer.turn_id = turn.id"
         " WHERE conversation_id = ? ORDER BY turn.id, answer.id",
         (conversation_id,),
     )
     turns: dict[int, ArchivedTurn] = {}
-    for turn_id, question, asked, chosen, answer_id, body, finished, updated in rows:
+    for turn_id, question, asked, chosen, answer_id, body, engine, finished, updated in rows:
         if turn_id not in turns:
-            turns[turn_id] = ArchivedTurn(question, _time(asked), [])
+            turns[turn_id] = ArchivedTurn(write.as_text(question), write.as_time(asked), [])
         turn = turns[turn_id]
         if answer_id is not None:
             if answer_id == chosen:
                 turn.chosen = len(turn.answers)
-            answer = write.decode_answer(body, finished=bool(finished))
-            turn.answers.append(ArchivedAnswer(_time(updated), answer))
+            answer = write.decode_answer(
+                write.as_text(body), turn.question, write.as_text(engine), finished=bool(finished)
+            )
+            turn.answers.append(ArchivedAnswer(write.as_time(updated), answer))
     return turns
 
 
@@ -229,10 +265,6 @@ def fork(database: sqlite3.Connection, conversation_id: int, turns: int) -> int:
     return _insert(database, copy, uuid4().hex)
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 def add(database: Database, conversations: Iterable[ArchivedConversation]) -> ImportResult:
     """Add the conversations that the database does not have, all or none. Raises StoreError.
 
@@ -240,7 +272,7 @@ def add(database: Database, conversations: Iterable[ArchivedConversation]) -> Im
     killed program leaves.
     """
     added: set[int] = set()
-    known = 0
+    known = damaged = 0
     waiting = iter(conversations)
     try:
         while batch := list(islice(waiting, _BATCH)):
@@ -248,6 +280,9 @@ def add(database: Database, conversations: Iterable[ArchivedConversation]) -> Im
                 ids = [_add(connection, conversation) for conversation in batch]
             new = {one for one in ids if one is not None} - added
             known += len(ids) - len(new)
+            damaged += sum(
+                count_damaged(one) for one, new_id in zip(batch, ids, strict=True) if new_id in new
+            )
             added |= new
         with database.writing() as connection:
             connection.executemany(
@@ -257,7 +292,7 @@ def add(database: Database, conversations: Iterable[ArchivedConversation]) -> Im
         with suppress(StoreError), database.writing() as connection:
             write.purge(connection, added)
         raise
-    return ImportResult(len(added), known)
+    return ImportResult(len(added), known, damaged)
 
 
 def _add(database: sqlite3.Connection, conversation: ArchivedConversation) -> int | None:
@@ -279,10 +314,13 @@ def _covers(stored: ArchivedConversation, other: ArchivedConversation) -> bool:
     if len(stored.turns) < len(other.turns):
         return False
     return all(
-        mine.question == its.question
-        and all(archived.answer in [one.answer for one in mine.answers] for archived in its.answers)
+        mine.question == its.question and _bodies(mine) >= _bodies(its)
         for mine, its in zip(stored.turns, other.turns, strict=False)
     )
+
+
+def _bodies(turn: ArchivedTurn) -> set[str]:
+    return {write.encode_answer(archived.answer) for archived in turn.answers}
 
 
 def _alternative_uid(conversation: ArchivedConversation) -> str:

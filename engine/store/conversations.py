@@ -33,6 +33,8 @@ class ConversationStore:
         self._database = Database(file)
         self.deleted: list[int] = []
         """Conversations that `undelete` restores, next one last."""
+        self.damaged = 0
+        """Answers that `archived` could not read completely."""
         if not self.read_only:
             with suppress(StoreError):  # the next start purges them
                 self._purge_old()
@@ -176,7 +178,9 @@ class ConversationStore:
     def archived(self, conversation_id: int) -> ArchivedConversation:
         """Load a conversation for an export. Raises StoreError."""
         with self._database.reading() as database:
-            return archive.load(database, conversation_id)
+            found = archive.load(database, conversation_id)
+        self.damaged += archive.count_damaged(found)
+        return found
 
     def add(self, conversations: Iterable[ArchivedConversation]) -> ImportResult:
         """Import the conversations that the store does not have, all or none. Raises StoreError."""

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from engine.core.errors import StoreError, why
+from engine.core.files import keep_from_others, make_private, private_folder
 from engine.core.i18n import tr
 from engine.core.types import Problem
 
@@ -206,7 +205,9 @@ class Database:
         except StoreError as error:
             self._database = self._open_read_only(error)
             self.read_only = error.problem
-        if version(self._database) != len(MIGRATIONS):
+        with self._mapped_errors():
+            known = version(self._database) == len(MIGRATIONS)
+        if not known:
             self._database.close()
             self._require_writable()
             raise StoreError(
@@ -216,10 +217,14 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         with self._mapped_errors():
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self._file.parent)
+            make_private(self._file)  # SQLite gives its mode to new -wal and -shm
+            for name in (f"{self._file}-wal", f"{self._file}-shm"):
+                keep_from_others(Path(name))
             database = sqlite3.connect(
                 self._file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
+            database.text_factory = _text
             try:
                 database.execute("PRAGMA journal_mode = WAL")
                 _prepare(database)
@@ -237,9 +242,10 @@ class Database:
                 )
             except sqlite3.Error:
                 continue
+            database.text_factory = _text
             try:
                 database.execute("SELECT count(*) FROM conversation").fetchone()
-            except sqlite3.Error:
+            except (sqlite3.Error, UnicodeError):
                 database.close()
                 continue
             return database
@@ -280,11 +286,15 @@ class Database:
                 ),
                 tr("Check the free disk space and the permissions of the file."),
             ) from error
-        except msgspec.MsgspecError as error:
+        except UnicodeError as error:  # SQLite's message quotes the damaged bytes
             raise StoreError(
-                tr("Cannot read an answer in {file}: {error}.", file=self._file, error=why(error)),
+                tr("{file} is damaged.", file=self._file),
                 tr("Restore a backup of the file, or import an export into a new one."),
             ) from error
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 def _prepare(database: sqlite3.Connection) -> None:

@@ -8,7 +8,10 @@ import sqlite3
 import unicodedata
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+from engine.store.write import as_text, as_time
 
 Highlighted = tuple[tuple[str, bool], ...]
 """Text in pieces; True marks a piece that matches the search."""
@@ -29,6 +32,11 @@ class ConversationSummary:
     forked: bool = False
     title_match: Highlighted = ()
     snippet: Highlighted = ()
+
+    @property
+    def when(self) -> datetime:
+        """The time of the last change, in the user's time zone."""
+        return as_time(self.updated).astimezone()
 
 
 _WORD = re.compile(r"[^\W_]+")
@@ -82,7 +90,7 @@ def latest(
     start = (after.updated, after.id) if after else _FIRST
     rows = database.execute(_LATEST, (*start, limit))
     return [
-        ConversationSummary(conversation_id, title, updated, turns, bool(forked))
+        ConversationSummary(conversation_id, as_text(title), updated, turns, bool(forked))
         for conversation_id, title, updated, turns, forked in rows
     ]
 
@@ -98,7 +106,7 @@ def search(database: sqlite3.Connection, text: str, limit: int) -> list[Conversa
     return [
         ConversationSummary(
             conversation_id,
-            title,
+            as_text(title),
             updated,
             count,
             bool(forked),
@@ -115,7 +123,7 @@ def _highlighted(
     if not ids:
         return {}
     rows = database.execute(sql, (query, min(ids), max(ids), json.dumps(ids)))
-    return {row_id: _pieces(text) for row_id, text in rows}
+    return {row_id: _pieces(as_text(text)) for row_id, text in rows}
 
 
 def _pieces(text: str) -> Highlighted:
@@ -140,7 +148,7 @@ def last_questions(file: Path, limit: int = 500) -> list[str]:
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
             rows = database.execute(_LAST, (_MAX_LENGTH, limit)).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeError):
         # Opening the store reports the error.
         return []
-    return [str(question) for (question,) in reversed(rows)]
+    return [as_text(question) for (question,) in reversed(rows)]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from engine.core.errors import StoreError
+from engine.core.files import UNDECODABLE
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Answer, StopReason, Turn
+from engine.core.types import Answer, Mode, Problem, Status, StopReason, Turn
 
 _TITLE_WIDTH = 80
 _OPTIMIZE_BELOW = 1000
@@ -24,10 +28,58 @@ def encode_answer(answer: Answer) -> str:
     return msgspec.json.encode(answer).decode()
 
 
-def decode_answer(body: str, *, finished: bool) -> Answer:
-    """Decode an answer; one that a killed program left unfinished becomes cancelled."""
-    answer = msgspec.json.decode(body, type=Answer)
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+_DAY = 86_400
+_LAST = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp() + _DAY
+
+
+def as_text(value: object) -> str:
+    """Return a text of the database; a damaged file has anything in its columns."""
+    return value if isinstance(value, str) else ""
+
+
+def as_time(seconds: object) -> datetime:
+    """Return a time of the database, 1970 for what is none."""
+    if isinstance(seconds, float | int) and -_DAY <= seconds <= _LAST:
+        return datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(0, UTC)
+
+
+class DamagedAnswer(Answer, frozen=True):
+    """An answer of which something could not be read and is left out."""
+
+
+def decode_answer(
+    body: str | bytes | msgspec.Raw, question: str, engine: str = "", *, finished: bool = True
+) -> Answer:
+    """Decode an answer; one that a killed program left unfinished becomes cancelled.
+
+    One bad value must not make all the others unreadable: a DamagedAnswer has what can be read.
+    """
+    try:
+        answer = msgspec.json.decode(body, type=Answer)
+    except UNDECODABLE:
+        answer = _readable_part(body, question, engine)
+    if answer.status in (Status.EXACT, Status.LIKELY) and not answer.sources:
+        answer = _readable_part(body, question, engine)
     return answer if finished else replace(answer, stop_reason=StopReason.CANCELLED)
+
+
+def _readable_part(body: str | bytes | msgspec.Raw, question: str, engine: str) -> DamagedAnswer:
+    values: dict[str, msgspec.Raw] = {}
+    with suppress(*UNDECODABLE):
+        values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    found: dict[str, Any] = {"question": question, "engine": engine, "mode": Mode.GROUNDED}
+    found |= {"status": Status.NONE, "stop_reason": StopReason.ERROR}
+    for field in fields(Answer):
+        with suppress(KeyError, *UNDECODABLE):
+            found[field.name] = msgspec.json.decode(values[field.encode_name], type=field.type)
+    if not found.get("sources"):
+        found["status"] = Status.NONE
+    if "text" not in found:
+        problem = Problem(tr("This answer is damaged and cannot be read."))
+        found |= {"text": "", "stop_reason": StopReason.ERROR, "problem": problem}
+    return DamagedAnswer(**found)
 
 
 def title_from(text: str) -> str:
@@ -111,7 +163,10 @@ def _complete(database: sqlite3.Connection, turn_id: int, turn: Turn) -> None:
     stored = database.execute(
         "SELECT id, body, finished, engine FROM answer WHERE turn_id = ? ORDER BY id", (turn_id,)
     ).fetchall()
-    ids = {body: answer_id for answer_id, body, *_ in stored}
+    ids = {
+        encode_answer(decode_answer(body, turn.question, engine)): answer_id
+        for answer_id, body, _, engine in stored
+    }
     unfinished = [(answer_id, engine) for answer_id, _, finished, engine in stored if not finished]
     now = time.time()
     for answer in turn.answers:

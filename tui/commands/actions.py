@@ -302,7 +302,7 @@ async def open_listed(session: Session, view: View, number: str) -> None:
 
 async def export(session: Session, view: View, kind: str) -> None:
     """Write this conversation to a new file, as Markdown unless `kind` says JSON."""
-    from engine.chat.export import write_conversation
+    from engine.chat.export import damage, write_conversation
 
     store = await session.store()
     if session.conversation.id is None:
@@ -317,7 +317,7 @@ async def export(session: Session, view: View, kind: str) -> None:
         paths.exports_dir(),
         _EXPORTS[kind],
     )
-    view.report(tr("Written to {file}", file=file))
+    view.report(tr("Written to {file}", file=file) + damage(store))
 
 
 async def export_json(session: Session, view: View, _: str) -> None:

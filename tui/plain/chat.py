@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from datetime import datetime
 from typing import Any
 
 from engine.chat.open import Resources, open_resources
@@ -290,7 +289,7 @@ def _write_history(terminal: LineTerminal, session: Session, words: str) -> None
             tr("There is none with these words.") if words else tr("There is none yet.")
         )
     for number, entry in enumerate(listed, 1):
-        when = datetime.fromtimestamp(entry.updated).astimezone().strftime("%Y-%m-%d %H:%M")
+        when = entry.when.strftime("%Y-%m-%d %H:%M")
         turns = tr_n("{turns} question", "{turns} questions", entry.turns, turns=entry.turns)
         terminal.report(f"{number}. {when} {entry.title} ({turns})")
     if listed:

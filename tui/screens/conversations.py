@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -94,8 +93,7 @@ class ConversationList(OptionList, can_focus=False):
 
 
 def _entry(entry: ConversationSummary, *, with_time: bool) -> Content:
-    when = datetime.fromtimestamp(entry.updated).astimezone()
-    day = when.strftime("%Y-%m-%d %H:%M" if with_time else "%Y-%m-%d")
+    day = entry.when.strftime("%Y-%m-%d %H:%M" if with_time else "%Y-%m-%d")
     title = _highlight(entry.title_match) if entry.title_match else Content(one_line(entry.title))
     fork = (tr("fork · "), "dim") if entry.forked else ""
     line = Content.assemble((f"{day} {entry.turns:>4}  ", "dim"), fork, title)
@@ -332,7 +330,8 @@ class ConversationsScreen(ModalScreen[int | None]):
         self._search.show_status(tr("Writing…"))
         with self._search.reporting_errors():
             file = await asyncio.to_thread(write)
-            self._search.show_status(tr("Written to {value}", value=file))
+            written = tr("Written to {value}", value=file)
+            self._search.show_status(written + export.damage(self._store))
 
     @work
     async def action_import(self) -> None:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from engine.chat import export as history
 from engine.core.errors import BalcaoError, DataError, StoreError
-from engine.core.types import Conversation
+from engine.core.types import Conversation, Problem
 from engine.store.archive import ImportResult
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
@@ -136,12 +136,56 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "chosen is not there": changed(
         lambda file: file["conversations"][1]["turns"][0].update(chosen=7)
     ),
-    "no source": in_answer(sources=[]),
-    "a status that is none": in_answer(status="perhaps"),
-    "fidelity 5": in_answer(fidelity=5),
-    "a great count": in_answer(tokens={"prompt": 1, "completion": 10**400}),
-    "a time before the question": in_answer(timing={"retrieval": -1, "first_token": 0, "total": 0}),
 }
+
+DAMAGED: dict[str, dict[str, object]] = {
+    "no source": {"sources": []},
+    "half a source": {"sources": [{"product": {}}]},
+    "a status that is none": {"status": "perhaps"},
+    "fidelity 5": {"fidelity": 5},
+    "a count that is true": {"tokens": {"prompt": True, "completion": 1}},
+    "a negative count": {"tokens": {"prompt": 1, "completion": -1}},
+    "a great count": {"tokens": {"prompt": 1, "completion": 10**400}},
+    "a time before the question": {"timing": {"retrieval": -1, "first_token": 0, "total": 0}},
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_damaged_answer_loses_only_what_is_damaged(
+    store: ConversationStore, other: ConversationStore, how: str
+) -> None:
+    said(store, "first", "a")
+    said(store, "second", "b")
+    added = brought(other, in_answer(**DAMAGED[how])(exported(store)))
+    assert added == ImportResult(2, 0, damaged=1)
+    assert history.import_summary(added) == (
+        "2 conversations imported. 1 answer is damaged; what can be read of it is there."
+    )
+    first, second = (other.open(number).turns[0].answer for number in other.ids())
+    assert first is not None
+    assert second is not None
+    assert (first.text, second.text, second.problem) == ("a", "b", ANSWER.problem)
+    assert second.product in (None, ANSWER.product)
+    assert brought(store, exported(other)) == ImportResult(1, 1)
+
+
+def test_an_answer_that_cannot_be_read_bars_nothing_else(
+    store: ConversationStore, other: ConversationStore
+) -> None:
+    number = said(store, "first", "a", "b")
+    with store._database.writing() as database:
+        database.execute("UPDATE answer SET body = substr(body, 1, 99) WHERE id = 1")
+    turn = store.open(number).turns[0]
+    assert [answer.text for answer in turn.answers] == ["", "b"]
+    assert turn.answer is not None
+    assert (turn.answer.engine, turn.answer.problem) == (
+        "lora", Problem("This answer is damaged and cannot be read."),
+    )  # fmt: skip
+    data = exported(store)
+    assert history.damage(store) == " 1 answer is damaged; what can be read of it is there."
+    assert history.damage(store) == ""
+    assert brought(other, data) == ImportResult(1, 0)
+    assert brought(store, data) == ImportResult(0, 1)
 
 
 @pytest.mark.parametrize("how", BROKEN)
@@ -197,7 +241,7 @@ def _bring_and_use(other: ConversationStore, data: bytes) -> None:
     except DataError:
         assert other.ids() == []
         return
-    assert added == ImportResult(1, 0)
+    assert (added.new, added.known) == (1, 0)
     (entry,) = other.latest()
     other.open(entry.id).messages()
     other.search("first")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from engine.config import settings
 from engine.core.errors import StoreError
 from engine.core.types import Answered, Conversation, NotSaved
 from engine.store.conversations import ConversationStore
+from engine.store.search import last_questions
 from tests.engine.store.test_store import ANSWER
 from tests.engine.store.test_store_history import said, said_in
 
@@ -62,6 +65,72 @@ def test_kills_at_random_moments_lose_nothing_saved(tmp_path: Path) -> None:
         lines += kill(file, f"k{number}", draw)
     assert lost(file, lines) == []
     sound(file)
+
+
+def test_wrong_values_in_one_row_bar_no_other(tmp_path: Path) -> None:
+    """Bits that flip change texts and times, and even their types."""
+    file = tmp_path / "c.db"
+    with closing(ConversationStore(file)) as store:
+        wrong, right = said(store, "first", "a"), said(store, "second", "b")
+    with closing(sqlite3.connect(file)) as database, database:
+        for name in ("turn_added", "answer_changed", "conversation_renamed"):
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute("PRAGMA ignore_check_constraints = ON")
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_master SET sql = replace(sql, ') STRICT', ')')")
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute(
+            "UPDATE conversation SET uid = '../x', parent = 7, updated = 1e300,"
+            " title = CAST(x'63ff61' AS TEXT) WHERE id = ?",
+            (wrong,),
+        )
+        database.execute("UPDATE turn SET question = x'ff', asked = 'now' WHERE id = 1")
+        database.execute("UPDATE answer SET body = x'7b', engine = 5, updated = x'' WHERE id = 1")
+    with closing(ConversationStore(file)) as store, closing(
+        ConversationStore(tmp_path / "other.db")
+    ) as other:  # fmt: skip
+        assert [(one.id, one.title) for one in store.latest()] == [
+            (wrong, "c\ufffda"), (right, "second"),
+        ]  # fmt: skip
+        assert [one.when.year >= 1969 for one in store.latest()] == [True, True]
+        assert store.open(wrong).turns[0].question == ""
+        data = "".join(history.as_json(store, store.ids())).encode()
+        assert history.import_bytes(other, data, "The file").new == 2
+
+
+def test_the_messages_of_a_damaged_file_need_not_be_text(tmp_path: Path) -> None:
+    file = tmp_path / "c.db"
+    with closing(ConversationStore(file)) as store:
+        said(store, "first", "a")
+    sound = file.read_bytes()
+    file.write_bytes(sound.replace(b"INSERT INTO said", b"INSERT INTO \xffaid"))
+    with closing(ConversationStore(file)) as store, pytest.raises(StoreError, match="damaged"):
+        said(store, "second", "b")
+    file.write_bytes(
+        sound.replace(b"turn_addedturnCREATE TRIGGER", b"\xffurn_addedturnCREATE TRI\xffGER")
+    )
+    with pytest.raises(StoreError, match="damaged"):
+        ConversationStore(file)
+    assert last_questions(file) == []
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_a_history_is_its_users_alone(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "c.db"
+
+    def modes() -> set[int]:
+        return {stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
+
+    with closing(ConversationStore(file)) as store:
+        said(store, "first", "a")
+        assert len(list(file.parent.iterdir())) == 3  # -wal and -shm
+        assert modes() == {0o600}
+        file.parent.chmod(0o755)  # as an older version made it
+        for path in file.parent.iterdir():
+            path.chmod(0o644)
+        with closing(ConversationStore(file)):
+            assert modes() == {0o600}
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
 @pytest.fixture
