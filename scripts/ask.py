@@ -24,8 +24,8 @@ from engine.config.settings import Settings, load
 from engine.core import i18n
 from engine.core.errors import UsageError
 from engine.core.i18n import tr
-from engine.core.text import json_line, one_line, printable
-from engine.core.types import Answer, Answered, Event, Hit, Loading, Mode, Piece, Status
+from engine.core.text import duration, json_line, one_line, printable
+from engine.core.types import Answer, Answered, Event, Hit, Loading, Mode, Piece, Status, Thought
 from scripts.common import DONE, FAILED, command, say
 
 
@@ -91,7 +91,7 @@ def _lines(stream: TextIO) -> Iterable[str]:
 
 
 async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
-    loading = ""
+    loading, thinking = "", 0.0
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Loading):
@@ -100,12 +100,24 @@ async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
                 if shown:
                     continue
             if not as_json:
+                thinking = _show_thinking(event, thinking)
                 _show(event)
             if isinstance(event, Answered):
                 if as_json:
                     print(json_line(as_object(event.answer)), flush=True)
                 return event.answer
     raise AssertionError("an answer always ends in Answered")
+
+
+def _show_thinking(event: Event, ms: float) -> float:
+    """Write a line on stderr while the model thinks; return how long, 0 once it does not."""
+    if isinstance(event, Thought):
+        if not ms:
+            print(tr("thinking …"), end=" ", file=sys.stderr, flush=True)
+        return event.ms or 1.0
+    if ms:
+        say(duration(ms / 1000))
+    return 0.0
 
 
 def _show(event: Event) -> None:
@@ -127,6 +139,7 @@ def _show(event: Event) -> None:
 
 def as_object(answer: Answer) -> dict[str, Any]:
     """Return the answer as `ask --json` prints it (docs/guide/command-line.md)."""
+    thinking = {"thinking": answer.thinking, "thinking_ms": round(answer.thinking_ms, 3)}
     return {
         "question": answer.question,
         "engine": answer.engine,
@@ -145,6 +158,7 @@ def as_object(answer: Answer) -> dict[str, Any]:
         "tokens": asdict(answer.tokens) if answer.tokens else None,
         "notice": answer.notice or None,
         "error": asdict(answer.problem) if answer.problem else None,
+        **(thinking if answer.thinking else {}),
     }
 
 

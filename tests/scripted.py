@@ -19,13 +19,16 @@ from engine.core.types import (
 
 
 class ScriptedEngine(ModelEngine):
-    """Streams `pieces`; an EngineError among them is raised, a float is waited for (seconds)."""
+    """Streams `pieces`: texts, chunks, floats to wait for (seconds), an EngineError to raise.
+
+    A chunk with a `stop_reason` is the last one.
+    """
 
     kind = "llama"
 
     def __init__(
         self,
-        pieces: Sequence[str | float | EngineError] = ("Hello",),
+        pieces: Sequence[str | float | Chunk | EngineError] = ("Hello",),
         availability: Availability | None = None,
         load_steps: Sequence[Progress] = (),
     ) -> None:
@@ -64,8 +67,11 @@ class ScriptedEngine(ModelEngine):
                     raise piece
                 if isinstance(piece, float):
                     await asyncio.sleep(piece)
-                else:
-                    yield Chunk(piece)
+                    continue
+                chunk = piece if isinstance(piece, Chunk) else Chunk(piece)
+                yield chunk
+                if chunk.stop_reason:
+                    return
             yield Chunk(stop_reason=StopReason.COMPLETE)
         finally:
             self.closed += 1

@@ -59,6 +59,15 @@ def balcao(*arguments: str | Path, status: int | None = 0, **variables: str) -> 
 def test_a_history_opens(old: Path, home: Path) -> None:
     written = json.loads(balcao("history", "export", "--format", "json", BALCAO_HOME=str(home)))
     expected = json.loads((old / "conversations.json").read_text())
+    answers = [
+        answer["answer"]
+        for conversation in written["conversations"]
+        for turn in conversation["turns"]
+        for answer in turn["answers"]
+    ]
+    for answer in answers:
+        added = {"thinking": "", "thinking_ms": 0.0, "logprobs": []}
+        assert {name: answer.pop(name) for name in added} == added
     assert written["conversations"] == expected["conversations"]
     assert balcao("history", "search", "minsk", BALCAO_HOME=str(home))
 

@@ -47,7 +47,7 @@ DOES = {
 """The description of each key, in the order of the help page."""
 
 _SCREENS = {
-    "compare": ("close", "export", "marks", "scroll_up", "scroll_down"),
+    "compare": ("close", "export", "marks", "thinking", "scroll_up", "scroll_down"),
     "record": ("close", "previous", "next", "original", "copy"),
     "engines": ("select", "load", "unload", "parameters", "close"),
     "parameters": ("close", "save", "next_field"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from msgspec.structs import replace
@@ -16,9 +16,9 @@ from engine.catalogue import phrases
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.phrases import language_of
 from engine.chat import followup
-from engine.core.errors import BalcaoError, EngineUnavailable
-from engine.core.i18n import spoken
-from engine.core.text import mend
+from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
+from engine.core.i18n import spoken, tr
+from engine.core.text import clip, mend
 from engine.core.types import (
     Answer,
     Answered,
@@ -37,11 +37,51 @@ from engine.core.types import (
     Request,
     Status,
     StopReason,
+    Thought,
     Timing,
     Turn,
 )
 from engine.fidelity.measure import fidelity
 from engine.prompts import chat_messages
+
+_MAX_THINKING = 200_000
+"""Characters of a model's thinking that are kept: a server may send it without end."""
+_MAX_LOGPROBS = 16_384
+
+
+class ThinkingSplitter:
+    """Take a leading <think> block, which some models write as text, out of a stream."""
+
+    _OPEN, _CLOSE = "<think>", "</think>"
+
+    def __init__(self) -> None:
+        self._tag = self._OPEN
+        """The tag that may come next; empty once the answer has begun."""
+        self._held = ""
+        """The end of the text so far, which may be the beginning of that tag."""
+
+    def split(self, text: str, *, last: bool = False) -> tuple[str, str]:
+        """Return the thinking and the answer's text that `text`, perhaps the last, completes."""
+        text, self._held = self._held + text, ""
+        thinking = ""
+        if self._tag == self._OPEN:
+            start = text.lstrip()
+            if start.startswith(self._OPEN):
+                self._tag, text = self._CLOSE, start.removeprefix(self._OPEN)
+            elif self._OPEN.startswith(start) and not last:
+                self._held, text = start, ""
+            else:
+                self._tag = ""
+        if self._tag == self._CLOSE:
+            thinking, closed, text = text.partition(self._CLOSE)
+            if closed:
+                self._tag = ""
+            elif not last:
+                sizes = range(len(self._CLOSE) - 1, 0, -1)
+                held = next((n for n in sizes if thinking.endswith(self._CLOSE[:n])), 0)
+                cut = len(thinking) - held
+                thinking, self._held = thinking[:cut], thinking[cut:]
+        return thinking, text
 
 
 class PendingAnswer:
@@ -64,6 +104,10 @@ class PendingAnswer:
         self._first_token = 0.0
         self._retrieval = 0.0
         self._text = ""
+        self._splitter = ThinkingSplitter()
+        self._thinking = ""
+        self._first_thought = 0.0
+        self._logprobs: list[float] = []
         self._finished = False
         self._answer = Answer(
             mend(question),
@@ -81,7 +125,14 @@ class PendingAnswer:
         if self._finished:
             return self._answer
         timing = Timing(self._retrieval, self._first_token, self._elapsed())
-        return replace(self._answer, text=self._text.strip(), timing=timing)
+        return replace(
+            self._answer,
+            text=self._text.strip(),
+            timing=timing,
+            thinking=self._thinking.strip(),
+            thinking_ms=self._thinking_ms(),
+            logprobs=tuple(self._logprobs),
+        )
 
     async def events(self) -> AsyncGenerator[Event]:
         """Yield what happens, ending with Answered, perhaps with a problem. Closing cancels."""
@@ -159,12 +210,43 @@ class PendingAnswer:
         async with aclosing(chunks):
             async for chunk in chunks:
                 self._note(chunk)
-                # Some models begin with a blank; the saved answer does not.
-                text = chunk.text if self._text else chunk.text.lstrip()
-                if text:
-                    self._first_token = self._first_token or self._elapsed()
-                    self._text += text
-                    yield Piece(text)
+                for event in self._take(chunk):
+                    yield event
+        if self._thinking and not self._text:
+            raise self._only_thought()
+
+    def _take(self, chunk: Chunk) -> Iterator[Event]:
+        thinking, text = chunk.thinking, chunk.text
+        if not self._answer.verbatim:
+            inside, text = self._splitter.split(text, last=chunk.stop_reason is not None)
+            thinking += inside
+        # Some models begin with a blank; the saved answer does not.
+        thinking = thinking if self._thinking else thinking.lstrip()
+        text = text if self._text else text.lstrip()
+        if text or not thinking:  # else they are the thinking's
+            self._logprobs += chunk.logprobs[: _MAX_LOGPROBS - len(self._logprobs)]
+        if thinking:
+            self._first_thought = self._first_thought or self._elapsed()
+            before = len(self._thinking)
+            self._thinking = clip(self._thinking + thinking, _MAX_THINKING)
+            if not self._text:
+                yield Thought(self._thinking[before:], self._thinking_ms())
+        if text:
+            self._first_token = self._first_token or self._elapsed()
+            self._text += text
+            yield Piece(text)
+
+    def _thinking_ms(self) -> float:
+        ended = self._first_token or self._elapsed()
+        return max(0.0, ended - self._first_thought) if self._first_thought else 0.0
+
+    def _only_thought(self) -> EngineFailed:
+        if self._answer.stop_reason is not StopReason.LENGTH:
+            return EngineFailed(tr("The model thought, but gave no answer."), tr("Ask again."))
+        return EngineFailed(
+            tr("The model spent all its tokens on thinking, and gave no answer."),
+            tr("Raise `max_tokens` under [engines.{id}].", id=self._engine.info.id),
+        )
 
     async def _load(self) -> AsyncGenerator[Progress]:
         availability = self._engine.availability()

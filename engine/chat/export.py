@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from engine.chat.wording import describe, title_of
+from engine.chat.wording import describe, thinking_words, title_of
 from engine.core.files import atomic_file, reading, writing
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
@@ -46,7 +46,11 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
 
 def _answer(answer: Answer) -> str:
     text = answer.text or (answer.problem.message if answer.problem else "")
-    return f"{_fenced(text)}\n\n{describe(answer, source=False)}"
+    page = f"{_fenced(text)}\n\n{describe(answer, source=False)}"
+    if not answer.thinking:
+        return page
+    summary = f"<summary>{thinking_words(answer.thinking_ms, ended=True)}</summary>"
+    return f"<details>{summary}\n\n{_fenced(answer.thinking)}\n\n</details>\n\n{page}"
 
 
 def _fenced(text: str) -> str:

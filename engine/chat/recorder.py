@@ -19,6 +19,7 @@ from engine.core.types import (
     NotSaved,
     Piece,
     Problem,
+    Thought,
     Turn,
 )
 from engine.store.conversations import ConversationStore
@@ -62,12 +63,12 @@ class Recorder:
         try:
             async with aclosing(answer.events()) as events:
                 async for event in events:
-                    if isinstance(event, Piece):
+                    if isinstance(event, Piece | Thought):
                         yield event  # shown before the disk is waited for
                     problem = await self._save_after(event, answer)
                     if problem:
                         yield NotSaved(problem)
-                    if not isinstance(event, Piece):
+                    if not isinstance(event, Piece | Thought):
                         yield event
         finally:
             answer.finish()
@@ -78,7 +79,7 @@ class Recorder:
         match event:
             case Answered():
                 return await self._save(answer, finished=True)
-            case Piece() if now - self._saved_at.get(answer, 0.0) >= _SAVE_EVERY:
+            case Piece() | Thought() if now - self._saved_at.get(answer, 0.0) >= _SAVE_EVERY:
                 self._saved_at[answer] = now
                 return await self._save(answer)
             case Found():

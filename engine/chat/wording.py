@@ -6,7 +6,7 @@ import re
 
 from engine.backends.base import Engine, memory_words
 from engine.core.i18n import tr, tr_n
-from engine.core.text import one_line
+from engine.core.text import duration, one_line
 from engine.core.types import (
     Answer,
     Availability,
@@ -82,11 +82,17 @@ def speed(answer: Answer) -> str:
         return _duration(timing.total)
     first = tr("{time} to the first word", time=_duration(timing.first_token))
     parts = [first, _duration(timing.total)]
-    seconds = (timing.total - timing.first_token) / _SECOND
+    seconds = (timing.total - timing.first_token + answer.thinking_ms) / _SECOND
     if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
         rate = answer.tokens.completion / seconds
         parts.append(tr("{rate:.0f} tokens/s", rate=rate))
     return ", ".join(parts)
+
+
+def thinking_words(milliseconds: float, *, ended: bool = False) -> str:
+    """Return how long a model has thought, or how long it has been thinking."""
+    time = duration(milliseconds / _SECOND)
+    return tr("thought for {time}", time=time) if ended else f"{tr('thinking …')} {time}"
 
 
 def _duration(milliseconds: float) -> str:

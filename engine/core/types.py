@@ -327,9 +327,10 @@ class Piece(Struct, frozen=True):
 
 
 class Thought(Struct, frozen=True):
-    """More text of the model's reasoning."""
+    """More text of the model's reasoning, which has lasted `ms` milliseconds; before any Piece."""
 
     text: str
+    ms: float = 0.0
 
 
 class NotSaved(Struct, frozen=True):

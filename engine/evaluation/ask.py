@@ -115,6 +115,7 @@ class SavedAnswer(
     error: str = ""
     tokens: Tokens | None = None
     timing: Timing = msgspec.field(default_factory=Timing)
+    thinking_ms: float = 0.0
 
 
 def saved_answer(target: Target, question: Question, answer: Answer) -> SavedAnswer:
@@ -133,6 +134,7 @@ def saved_answer(target: Target, question: Question, answer: Answer) -> SavedAns
         error=f"{problem.message} {problem.remedy}".strip() if problem else "",
         tokens=answer.tokens,
         timing=answer.timing,
+        thinking_ms=answer.thinking_ms,
     )
 
 

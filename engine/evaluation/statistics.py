@@ -173,7 +173,7 @@ def measure_speed(target: str, scored: Sequence[ScoredAnswer]) -> Speed:
     good = [one.answer for one in scored if one.verdict is not Verdict.FAILED]
     answers = [answer for answer in good if not answer.by_counter]
     streamed = [
-        (one.tokens.completion, one.timing.total - one.timing.first_token)
+        (one.tokens.completion, one.timing.total - one.timing.first_token + one.thinking_ms)
         for one in answers
         if one.tokens and one.tokens.completion > 1
     ]

@@ -47,6 +47,9 @@ class View(Protocol):
     async def show_turn(self, index: int) -> None:
         """Draw the selected answer of a turn."""
 
+    async def show_thinking(self, index: int) -> bool:
+        """Open or close the thinking of a turn's answer; return whether there is any."""
+
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:
         """Show the records, as cleaned or as in the data set."""
 
@@ -157,6 +160,11 @@ def index_of(number: str, count: int) -> int:
     if not number.isdecimal() or not 1 <= int(number) <= count:
         raise UsageError(tr("That is no number from 1 to {count}.", count=count))
     return int(number) - 1
+
+
+async def thinking(session: Session, view: View, _: str) -> None:
+    if session.turn is None or not await view.show_thinking(session.turn[0]):
+        view.report(tr("There is no thinking to show here."))
 
 
 async def marks(_session: Session, view: ScreenView, _: str) -> None:

@@ -138,6 +138,15 @@ _TABLE = (
         priority=True,  # the text area would select the line
     ),
     Command(
+        "thinking",
+        tr("Thinking"),
+        tr("open or close what the model thought before it answered"),
+        actions.thinking,
+        "ctrl+l",
+        plain="",
+        plain_does=tr("what the model thought before the last answer"),
+    ),
+    Command(
         "copy",
         tr("Copy"),
         tr("copy the last answer, or the selected turn's (with the mouse: select, then Ctrl+C)"),

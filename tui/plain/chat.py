@@ -10,11 +10,11 @@ from typing import Any
 
 from engine.chat.open import Resources, open_resources
 from engine.chat.session import Session
-from engine.chat.wording import describe, title_of
+from engine.chat.wording import describe, thinking_words, title_of
 from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, UsageError, why
 from engine.core.i18n import tr, tr_n
-from engine.core.text import one_line
+from engine.core.text import duration, one_line
 from engine.core.types import (
     Answer,
     Answered,
@@ -27,6 +27,7 @@ from engine.core.types import (
     NotSaved,
     Piece,
     Product,
+    Thought,
     Turn,
 )
 from tui.commands import slash
@@ -143,6 +144,13 @@ class PlainView:
         if answer:
             self._write_whole(answer)
 
+    async def show_thinking(self, index: int) -> bool:
+        answer = self._session.conversation.turns[index].answer
+        thinking = answer.thinking if answer else ""
+        if thinking:
+            self._terminal.write(thinking)
+        return bool(thinking)
+
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:
         product = hits[0].product
         title = title_of(product)
@@ -222,6 +230,8 @@ class PlainView:
 
     def _write_whole(self, answer: Answer) -> None:
         title = self._session.titles.get(answer.engine, one_line(answer.engine))
+        if answer.thinking:
+            self.report(f"{title}: {thinking_words(answer.thinking_ms, ended=True)}")
         self._terminal.write(f"{title}: {answer.text}" if answer.text else f"{title}:")
         self._write_details(answer)
 
@@ -243,9 +253,16 @@ class AnswerWriter:
         self._title = title
         self._begun = False
         self._loading = ""
+        self._thinking_ms = 0.0
 
     def write(self, event: Event) -> None:
+        if not isinstance(event, Thought):
+            self._end_thinking()
         match event:
+            case Thought(_, ms):
+                if not self._thinking_ms:
+                    self._terminal.stream(tr("thinking …") + " ")
+                self._thinking_ms = ms or 1.0
             case Piece(text):
                 # The title already ends with a blank.
                 text = text if self._begun else text.lstrip()
@@ -265,9 +282,16 @@ class AnswerWriter:
 
     def end(self) -> None:
         """Write the last word."""
+        self._end_thinking()
         if self._begun:
             self._begun = False
             self._terminal.end_stream()
+
+    def _end_thinking(self) -> None:
+        if self._thinking_ms:
+            self._terminal.stream(duration(self._thinking_ms / 1000))
+            self._terminal.end_stream()
+            self._thinking_ms = 0.0
 
 
 def _write_help(terminal: LineTerminal) -> None:

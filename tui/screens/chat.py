@@ -291,6 +291,9 @@ class ChatView:
         turn = session.conversation.turns[index]
         await self._screen.pane.redraw(index, turn, session.titles)
 
+    async def show_thinking(self, index: int) -> bool:
+        return await self._screen.pane.toggle_thinking(index)
+
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:  # noqa: ARG002 - a key of the page switches
         from tui.widgets.turns import RecordRequested
 

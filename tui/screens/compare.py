@@ -24,7 +24,7 @@ from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Decision, Found, Turn
 from tui.textual_patches.widgets import FittingFooter
-from tui.widgets.turns import AnswerView, draw, toggle_marks
+from tui.widgets.turns import AnswerView, draw, toggle_marks, toggle_thinking
 
 _MIN_COLUMN = 38
 """Columns that a side-by-side answer needs."""
@@ -40,6 +40,7 @@ class CompareScreen(Screen[None]):
         ),
         Binding("e", "export", tr("Export as Markdown"), id="compare_export"),
         Binding("f6", "marks", tr("Mark the record's words"), id="compare_marks"),
+        Binding("ctrl+l", "thinking", tr("Thinking"), id="compare_thinking"),
         Binding("pageup", "scroll('page_up')", show=False, priority=True, id="compare_scroll_up"),
         Binding(
             "pagedown", "scroll('page_down')", show=False, priority=True, id="compare_scroll_down"
@@ -81,6 +82,9 @@ class CompareScreen(Screen[None]):
 
     def action_marks(self) -> None:
         self._show_status(toggle_marks(self.query_one("#compare-answers")))
+
+    def action_thinking(self) -> None:
+        toggle_thinking(self.query_one("#compare-answers"))
 
     def action_scroll(self, how: str) -> None:
         getattr(self.query_one("#compare-body"), f"scroll_{how}")(animate=False)

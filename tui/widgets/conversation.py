@@ -56,7 +56,12 @@ class TurnItem(Struct, eq=False):
         answer = self.turn.answer if self.turn else None
         if answer:
             extra = bool(answer.sources) + bool(answer.notice) + 2 * bool(answer.problem)
-            self.height += 1 + extra + (_line_count(answer.text, inside) if answer.text else 0)
+            self.height += (
+                1
+                + bool(answer.thinking)
+                + extra
+                + (_line_count(answer.text, inside) if answer.text else 0)
+            )
 
 
 def _line_count(text: str, width: int) -> int:
@@ -291,11 +296,16 @@ class ConversationView(AnchoredScroll, can_focus=False):
 
     async def begin_answer(self, index: int, engine_title: str) -> AnswerView:
         """Replace a turn's answer; return the view for the new one."""
-        items = self._turns.items
-        view = items[index].view or await self.go_to(index)
-        if index == len(items) - 1:
+        view = await self._view_of(index)
+        if index == len(self._turns.items) - 1:
             self.anchor()
         return await view.begin_answer(engine_title)
+
+    async def toggle_thinking(self, index: int) -> bool:
+        """Open or close the thinking of a turn's answer; return whether there is any."""
+        from tui.widgets.turns import toggle_thinking
+
+        return toggle_thinking(await self._view_of(index))
 
     async def redraw(self, index: int, turn: Turn, titles: Titles) -> None:
         view = self._turns.items[index].view
@@ -311,6 +321,9 @@ class ConversationView(AnchoredScroll, can_focus=False):
             self.anchor()
         else:
             self.run_worker(self.go_to(index), group="select", exclusive=True)
+
+    async def _view_of(self, index: int) -> TurnView:
+        return self._turns.items[index].view or await self.go_to(index)
 
     async def go_to(self, index: int) -> TurnView:
         async with self._changing:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
+from textual.events import Click
 from textual.message import Message
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
-from engine.chat.wording import describe, title_of
+from engine.chat.wording import describe, thinking_words, title_of
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import (
@@ -31,6 +32,7 @@ from engine.core.types import (
     NotSaved,
     Piece,
     Status,
+    Thought,
     Turn,
 )
 from tui.textual_patches.widgets import SolidBackground
@@ -52,6 +54,8 @@ _MARKED = tr(
 )
 _BAR_CELLS = 10
 _MAX_CARD = 200
+_MAX_LIVE = 4_000
+"""Characters of opened thinking that are drawn while more arrives."""
 _MAX_QUESTION = 2_000
 """Characters of a question that are drawn: a paste may have a million."""
 
@@ -117,6 +121,57 @@ class SourceCard(Static, can_focus=True):
         self.action_open()
 
 
+class ThinkingView(SolidBackground, Vertical):
+    """A model's thinking: one line, which a click opens and closes."""
+
+    def __init__(self, text: str = "", ms: float = 0.0, *, ended: bool = False) -> None:
+        super().__init__(classes="thinking")
+        self._text, self._ms, self._ended = text, ms, ended
+        self._is_open = False
+        self._title = Static(markup=False, classes="thinking-title")
+        self._body = Static(markup=False, classes="thinking-body")
+
+    def compose(self) -> ComposeResult:
+        yield self._title
+        yield self._body
+        self._draw()
+
+    def append(self, text: str, ms: float) -> None:
+        self._text += text
+        self._ms = ms
+        self._draw()
+
+    def end(self, ms: float = 0.0) -> None:
+        if ms or not self._ended:
+            self._ms, self._ended = ms or self._ms, True
+            self._draw()
+
+    def toggle(self) -> None:
+        self._is_open = not self._is_open
+        self._draw()
+        if self._ended:
+            self.call_after_refresh(self._scroll_into_view)
+
+    def on_click(self, event: Click) -> None:
+        if event.widget is self._title:
+            self.toggle()
+
+    def _scroll_into_view(self) -> None:
+        """Show the whole answer; if that is taller than the screen, the thinking from its start."""
+        answer = self.parent if isinstance(self.parent, Widget) else self
+        panes = [pane for pane in self.ancestors if isinstance(pane, VerticalScroll)]
+        is_tall = answer.region.height > min(pane.size.height for pane in panes)
+        (self if is_tall else answer).scroll_visible(animate=False, top=is_tall)
+
+    def _draw(self) -> None:
+        sign = "▾" if self._is_open else "▸"
+        self._title.update(f"{sign} {thinking_words(self._ms, ended=self._ended)}")
+        # Laying out all of it again for each word would take longer than the word.
+        text = (self._text if self._ended else self._text[-_MAX_LIVE:]).strip()
+        self._body.update(printable(text) if self._is_open else "")
+        self._body.display = self._is_open
+
+
 class AnswerView(SolidBackground, Vertical):
     """An answer: its text, its source, and a line about it."""
 
@@ -132,6 +187,7 @@ class AnswerView(SolidBackground, Vertical):
         self._with_source = source
         self.answer = answer
         self.verbatim = answer.verbatim if answer else False
+        self._thinking: ThinkingView | None = None
         self._body: PlainTextView | MarkdownView | None = None
 
     @property
@@ -145,6 +201,8 @@ class AnswerView(SolidBackground, Vertical):
         return printable(f"{problem.message} {problem.remedy}".strip()) if problem else ""
 
     def compose(self) -> ComposeResult:
+        if self.answer and self.answer.thinking:
+            yield ThinkingView(self.answer.thinking, self.answer.thinking_ms, ended=True)
         if self.answer and self.answer.text:
             yield self._make_body(self.answer.text)
         if self.answer:
@@ -157,7 +215,16 @@ class AnswerView(SolidBackground, Vertical):
     def show_status(self, status: str) -> None:
         self.query_one(".about", Static).update(f"{self._engine_title} · {one_line(status)}")
 
+    async def think(self, text: str, ms: float) -> None:
+        if self._thinking is None:
+            self._thinking = ThinkingView(text, ms)
+            await self.mount(self._thinking, before=0)
+        else:
+            self._thinking.append(text, ms)
+
     async def append(self, text: str) -> None:
+        if self._thinking:
+            self._thinking.end()
         mounted = None if self._body else self._mount_above_about([self._make_body("")])
         # Before the await: Escape cancels that, and the text must not be lost.
         if self._body:
@@ -168,6 +235,10 @@ class AnswerView(SolidBackground, Vertical):
     async def finish(self, answer: Answer) -> None:
         """Draw the source, the problem if there was one, and the line about the answer."""
         self.answer = answer
+        if answer.thinking and not self._thinking:  # it came after the first words
+            await self.think(answer.thinking, answer.thinking_ms)
+        if self._thinking:
+            self._thinking.end(answer.thinking_ms)
         if isinstance(self._body, MarkdownView):
             await self._body.finish()
         await self._mount_above_about(list(self._below_text(answer)))
@@ -268,6 +339,14 @@ def share_bar(share: float | None) -> str:
     return "▰" * full + "▱" * (_BAR_CELLS - full)
 
 
+def toggle_thinking(holder: Widget) -> bool:
+    """Open or close the thinking inside a widget; return whether there is any."""
+    views = holder.query(ThinkingView)
+    for view in views:
+        view.toggle()
+    return bool(views)
+
+
 def toggle_marks(holder: Widget) -> str:
     """Mark the answers inside a widget, or remove the marks; return what to report."""
     marked = not holder.has_class(MARKING)
@@ -292,6 +371,8 @@ async def draw(event: Event, view: AnswerView) -> None:
         case Loading(progress):
             loading = tr("loading: {label}", label=progress.label)
             view.show_status(_WAITING if progress.fraction == _LOADED else loading)
+        case Thought(text, ms):
+            await view.think(text, ms)
         case Piece(text):
             await view.append(text)
         case Answered(answer):

@@ -122,6 +122,10 @@ def words(text: str, finish: str | None = None, **fields: Any) -> bytes:
     return event(choices=[{"index": 0, "delta": delta, "finish_reason": finish}], **fields)
 
 
+def thoughts(text: str, name: str = "reasoning_content") -> bytes:
+    return event(choices=[{"index": 0, "delta": {name: text}, "finish_reason": None}])
+
+
 USAGE = {"prompt_tokens": 19, "completion_tokens": 2, "total_tokens": 21}
 DONE = sse("[DONE]")
 HELLO = [words("Hello"), words(" there"), words("", "stop"), event(usage=USAGE), DONE]
