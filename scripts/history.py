@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 from engine.backends.registry import Registry
@@ -123,7 +122,7 @@ def _export(store: ConversationStore, options: argparse.Namespace) -> int:
             sys.stdout.buffer.write(piece.encode())
         sys.stdout.buffer.flush()
     else:
-        export.write_file(Path(options.out).expanduser(), pieces)
+        export.write_file(paths.expand(options.out), pieces)
     count = len(ids)
     say(
         tr_n(

@@ -26,6 +26,7 @@ from engine.config import paths
 from engine.config.settings import Settings
 from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, why
+from engine.core.files import write_atomic
 from engine.core.i18n import tr
 from engine.core.text import printable
 from tui import keys, themes
@@ -49,8 +50,7 @@ def crash_report() -> str:
     report = printable(traceback.format_exc())
     file = paths.crash_file()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(report, encoding="utf-8")
+        write_atomic(file, report.encode(), private=True)
         where = tr("The report is in {file}.", file=file)
     except OSError:
         where = tr("The report:") + f"\n{report}"

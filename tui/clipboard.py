@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config import paths
+from engine.core.files import write_atomic
 from engine.core.i18n import tr
+from engine.core.text import mend
 
 _TIMEOUT = 3
 
@@ -70,8 +72,7 @@ def programs(environ: Mapping[str, str] | None = None) -> list[str]:
 def copy_to_file(text: str) -> Path:
     """Write the text to a file in the data folder. Raises OSError."""
     file = paths.data_dir() / "copied.txt"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    write_atomic(file, mend(text).encode(), private=True)
     return file
 
 

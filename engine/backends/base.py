@@ -144,7 +144,7 @@ class Engine(ABC):
 class ModelConfig(EngineConfig, frozen=True, forbid_unknown_fields=True):
     """The values that all engines with a language model have."""
 
-    max_tokens: Annotated[int, Meta(ge=1)] = 1024
+    max_tokens: Annotated[int, Meta(ge=1, le=10**9)] = 1024
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.0
     """0 always takes the likeliest token."""
     top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0

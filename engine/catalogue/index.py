@@ -24,8 +24,10 @@ from engine.core.files import (
     describe_file,
     folder_lock,
     locked,
+    private_folder,
     read_manifest,
     write_manifest,
+    writing,
 )
 from engine.core.i18n import tr
 from engine.core.types import Product, Progress
@@ -83,6 +85,8 @@ def ensure_sample() -> Path:
     source = paths.sample_source()
     if _is_current(out, source):
         return out
+    with writing(out):
+        private_folder(out.parent)
     with locked(folder_lock(out.with_name(f"{out.name}.first"))):
         if not _is_current(out, source):
             build_catalogue(source, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +11,15 @@ from itertools import count
 from pathlib import Path
 
 from engine.chat.wording import describe, thinking_words, title_of
-from engine.core.files import atomic_file, reading, writing
+from engine.config import paths
+from engine.core.files import (
+    PRIVATE,
+    atomic_file,
+    delete_drafts,
+    private_folder,
+    reading,
+    writing,
+)
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Turn
@@ -97,7 +104,7 @@ def write_all(store: ConversationStore, folder: Path) -> Path:
 def import_file(store: ConversationStore, name: str) -> ImportResult:
     """Import an exported JSON file, all of it or nothing, but for conversations already here."""
     with reading(name):
-        data = Path(os.path.expanduser(name)).read_bytes()  # noqa: PTH111 - the other one raises
+        data = paths.expand(name).read_bytes()
     return import_bytes(store, data, name)
 
 
@@ -148,18 +155,19 @@ def _name(title: str) -> str:
     return _NOT_IN_NAME.sub("-", plain)[:_MAX_NAME].strip("-") or "conversation"
 
 
-def write_file(file: Path, pieces: Iterable[str]) -> None:
+def write_file(file: Path, pieces: Iterable[str], *, private: bool = False) -> None:
     """Write or replace a file atomically. Raises BalcaoError if that fails."""
-    with writing(file), atomic_file(file) as stream:
+    with writing(file), atomic_file(file, private=private) as stream:
         stream.writelines(piece.encode() for piece in pieces)
 
 
 def _write_new(folder: Path, name: str, kind: str, pieces: Iterable[str]) -> Path:
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
+        delete_drafts(folder, "*")
         file = _reserve(folder, name, kind)
     try:
-        write_file(file, pieces)
+        write_file(file, pieces, private=True)
     except BaseException:
         with suppress(OSError):
             file.unlink()
@@ -172,6 +180,6 @@ def _reserve(folder: Path, name: str, kind: str) -> Path:
     for number in count(1):
         file = folder / (f"{name}.{kind}" if number == 1 else f"{name}-{number}.{kind}")
         with suppress(FileExistsError):
-            file.open("x").close()
+            file.touch(PRIVATE, exist_ok=False)
             return file
     raise AssertionError("a free name is always found")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.backends.registry import Registry
 from engine.catalogue import index as indexing
@@ -72,7 +71,7 @@ def open_catalogue(settings: Settings) -> Retriever:
         return Catalogue.open(indexing.ensure_sample())
     if is_address(settings.catalogue):
         return PostgresCatalogue(settings.catalogue)
-    return Catalogue.open(Path(settings.catalogue).expanduser())
+    return Catalogue.open(paths.expand(settings.catalogue))
 
 
 def open_resources(settings: Settings) -> Resources:

@@ -24,7 +24,7 @@ from tomlkit.exceptions import TOMLKitError
 from engine.config import paths
 from engine.config.settings import PREFIX, EngineTable, Settings, load, read_toml
 from engine.core.errors import BalcaoError, UsageError
-from engine.core.files import write_atomic, writing
+from engine.core.files import private_folder, write_atomic, writing
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -52,15 +52,16 @@ def overriding(engine_id: str, names: Mapping[str, Value | None]) -> list[str]:
 
 def save(values: Mapping[str, Value | None], table: tuple[str, ...] = ()) -> None:
     """Set values in a table of settings.toml, by default outside any; None removes one."""
-    file = paths.settings_file().resolve()  # a link, as into a folder of dotfiles, stays one
+    own = paths.settings_file()
+    file = own.resolve()  # a link, as into a folder of dotfiles, stays one
     settings = read_toml(file)
     with writing(file):
         # Decoded from bytes, which keeps the line endings.
-        before = file.read_bytes().decode() if file.exists() else ""
+        before = file.read_bytes().decode("utf-8-sig") if file.exists() else ""
         after = _edited(before, settings, table, values)
         if after != before:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(file, after.encode())
+            private_folder(own.parent)
+            write_atomic(file, after.encode(), private=not own.is_symlink())
 
 
 def _edited(
@@ -83,7 +84,7 @@ def _edited(
         edited = tomlkit.dumps(document)
         if tomllib.loads(edited) == wanted:
             return edited
-    except (TOMLKitError, tomllib.TOMLDecodeError, TypeError, KeyError, AttributeError):
+    except (TOMLKitError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # a form of TOML that tomlkit does not edit well
     place = f"[{'.'.join(name)}]" if name else tr("the top")
     raise BalcaoError(
@@ -207,5 +208,6 @@ def _read_engines() -> dict[str, EngineTable]:
 def _write_engines(engines: dict[str, EngineTable]) -> None:
     file = paths.engines_file()
     with writing(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, (_HEADER + tomlkit.dumps({"engines": engines})).encode())
+        private_folder(file.parent)
+        data = (_HEADER + tomlkit.dumps({"engines": engines})).encode()
+        write_atomic(file, data, private=True)  # an address may contain a password

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -21,8 +20,9 @@ from types import ModuleType
 from typing import Any
 
 from engine.config import paths
+from engine.config.settings import parse_toml
 from engine.core.errors import BalcaoError, SettingsError, UsageError
-from engine.core.files import reading, write_atomic, writing
+from engine.core.files import delete_drafts, reading, write_atomic, writing
 from engine.core.i18n import tr
 
 _SERVICE = "balcao"
@@ -109,6 +109,8 @@ def remove(name: str) -> bool:
     """Delete a key; return False if it is not stored. Raises as `store` does."""
     check_name(name)
     found = _read()
+    file = paths.keys_file().resolve()
+    delete_drafts(file.parent, file.name)  # one of a killed process may have the key
     if name not in found.keys and name not in found.in_keyring:
         return False
     if name in found.in_keyring:
@@ -128,17 +130,15 @@ def check_name(name: str) -> None:
 
 def _read() -> _KeysFile:
     file = paths.keys_file()
-    import tomllib
-
     remedy = tr("Fix it, or delete it.")
     with reading(file, SettingsError, remedy):
         try:
             with file.open("rb") as stream:
                 _check_private(file, os.fstat(stream.fileno()))
-                raw = tomllib.load(stream)
+                raw = parse_toml(stream)
         except FileNotFoundError:
             return _KeysFile()
-        except tomllib.TOMLDecodeError:
+        except ValueError:
             # Without the cause, which shows the line and with it a key.
             raise SettingsError(tr("{file} is not valid TOML.", file=file), remedy) from None
     return _understood(file, raw)
@@ -170,19 +170,8 @@ def _write(found: _KeysFile) -> None:
         values["keys"] = found.keys
     import tomlkit
 
-    with writing(file), _private_files():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, (_HEADER + tomlkit.dumps(values)).encode())
-
-
-@contextmanager
-def _private_files() -> Iterator[None]:
-    # chmod after writing would leave a moment in which others can read the file.
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
+    with writing(file):
+        write_atomic(file, (_HEADER + tomlkit.dumps(values)).encode(), private=True)
 
 
 def _keyring() -> ModuleType | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,6 +18,7 @@ from engine.core.text import printable
 Value = str | int | float
 _Config = TypeVar("_Config", bound=Struct)
 _MAX_TEMPERATURE = 2.0
+_MAX_TOKENS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def _top_p(text: str) -> float:
 
 def _max_tokens(text: str) -> int:
     digits = text.strip().replace(numeral(1000, ",")[1], "").replace(" ", "")
-    if not (digits.isascii() and digits.isdigit()) or int(digits) < 1:
+    if not re.fullmatch("[0-9]{1,10}", digits) or not 1 <= int(digits) <= _MAX_TOKENS:
         raise UsageError(tr("A whole number, at least 1."))
     return int(digits)
 

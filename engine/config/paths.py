@@ -12,12 +12,31 @@ from pathlib import Path
 
 import platformdirs
 
+from engine.core.errors import SettingsError
+from engine.core.i18n import tr
+
 _APP = "balcao"
 
 
 def _folder(name: str, default: Callable[[str], str]) -> Path:
     home = os.environ.get("BALCAO_HOME")
-    return Path(home).expanduser() / name if home else Path(default(_APP))
+    if not home:
+        return Path(default(_APP))
+    if str(folder := expand(home)).startswith("~"):
+        raise SettingsError(
+            tr("BALCAO_HOME is in the folder of a user who does not exist: {home}.", home=home),
+            tr("Set it to an existing folder, or unset it."),
+        )
+    return folder / name
+
+
+def expand(name: str | Path) -> Path:
+    """Return a path with ~ replaced as a shell does it: not for a user who does not exist.
+
+    A path that no system call accepts becomes one of a missing file.
+    """
+    name = str(name).replace("\0", "\ufffd")
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - the other one raises RuntimeError
 
 
 def config_dir() -> Path:
@@ -122,11 +141,11 @@ def hub_cache() -> Path:
     """Return the folder into which huggingface_hub downloads, without importing it."""
     named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if named:
-        return Path(os.path.expandvars(named)).expanduser()
+        return expand(os.path.expandvars(named))
     home = os.environ.get("HF_HOME")
     if home is None:
         home = f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(os.path.expandvars(home)).expanduser() / "hub"
+    return expand(os.path.expandvars(home)) / "hub"
 
 
 def hub_folder(name: str) -> Path:

@@ -10,16 +10,19 @@ of engine has other values. API keys are never among the settings.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import msgspec
 
 from engine.config import paths
 from engine.core import i18n
-from engine.core.errors import SettingsError, why
+from engine.core.errors import SettingsError
+from engine.core.files import reading
 from engine.core.i18n import tr
+from engine.core.text import byte_count
 from engine.core.types import Mode
 
 PREFIX = "BALCAO_"
@@ -116,36 +119,60 @@ def unknown_engine(name: str, known: Mapping[str, object]) -> SettingsError:
 
 def read_toml(file: Path) -> dict[str, Any]:
     """Parse a TOML file; a missing one is empty. Raises SettingsError."""
-    try:
-        text = file.read_bytes().decode()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            tr("Cannot read {path}: {why}.", path=file, why=why(error)),
-            tr("Check the path and its permissions."),
-        ) from error
+    with reading(file, SettingsError):
+        try:
+            with file.open("rb") as stream:
+                return parse_toml(stream)
+        except FileNotFoundError:
+            return {}
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            raise SettingsError(
+                tr("{file} is not valid TOML: {error}.", file=file, error=error),
+                tr("Correct that line."),
+            ) from error
+
+
+_MAX_BYTES = 250_000
+"""Of a TOML file: the parser takes about a second for the worst file of that size."""
+_PART = r"""[ \t]*+(?:[\w-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')[ \t]*+"""
+_LONG_NAME = re.compile(rf"(?:\.{_PART}){{64}}")
+"""A name of more than 64 parts: for thousands, the parser would take minutes."""
+
+
+def parse_toml(stream: IO[bytes]) -> dict[str, Any]:
+    """Parse TOML. Raises ValueError, also for what would take the parser too long."""
     import tomllib  # few users have such a file, and the first frame waits for this module
 
+    data = stream.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(tr("it is larger than {size}", size=byte_count(_MAX_BYTES)))
+    text = data.decode("utf-8-sig")  # editors of Windows put a mark before the first line
+    if _LONG_NAME.search(text):
+        raise ValueError(tr("a name has more than {count} parts", count=64))
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
-            tr("{file} is not valid TOML: {error}.", file=file, error=error),
-            tr("Correct that line."),
-        ) from error
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:
+        raise ValueError(tr("a number has too many digits")) from error
+    except RecursionError as error:
+        raise ValueError(tr("it is nested too deeply")) from error
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, text in environ.items():
+    for name in sorted(environ, key=str.lower):  # a table's own value comes before those in it
         if not name.startswith(PREFIX) or name in _NO_SETTING:
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
         target = found
         for table in tables:
             target = target.setdefault(table, {})
-        target[key] = text
+            if not isinstance(target, dict):
+                raise invalid(tr("{name}: `{table}` is a value", name=name, table=table))
+        target[key] = environ[name]
     return found
 
 

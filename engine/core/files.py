@@ -128,7 +128,7 @@ def folder_lock(out: Path) -> Path:
     return out.absolute().with_name(f".{out.absolute().name}.lock")
 
 
-_PRIVATE = 0o600
+PRIVATE = 0o600
 
 
 def private_folder(folder: Path) -> None:
@@ -142,7 +142,7 @@ def private_folder(folder: Path) -> None:
 def make_private(path: Path) -> None:
     """Create an empty file for this user alone, or make the existing one so (mode 0600)."""
     with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+        path.touch(PRIVATE, exist_ok=False)
     keep_from_others(path)
 
 
@@ -165,13 +165,14 @@ def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     """
     if private and not path.parent.exists():
         private_folder(path.parent)
-    _delete_drafts(path)
+    delete_drafts(path.parent, glob.escape(path.name))
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with os.fdopen(os.open(draft, flags, _PRIVATE if private else 0o666), "wb") as stream:
-            if path.exists() and not private:
-                draft.chmod(stat.S_IMODE(path.stat().st_mode))
+        with os.fdopen(os.open(draft, flags, PRIVATE if private else mode), "wb") as stream:
+            if path.exists() or private:
+                draft.chmod(PRIVATE if private else mode)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -182,10 +183,11 @@ def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def _delete_drafts(path: Path) -> None:
+def delete_drafts(folder: Path, pattern: str) -> None:
+    """Delete what killed processes left of the files that `atomic_file` writes."""
     import psutil
 
-    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.draft"):
+    for draft in folder.glob(f".{pattern}.*.draft"):
         process = draft.name.removesuffix(".draft").rpartition(".")[2]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             with suppress(OSError):

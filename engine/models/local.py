@@ -115,7 +115,7 @@ def _configured(settings: Settings) -> Iterator[tuple[str, tuple[str, str | None
 
 
 def _removable(name: str) -> list[Path]:
-    found = None if Path(name).expanduser().is_dir() else split_id(name)
+    found = None if paths.expand(name).is_dir() else split_id(name)
     folders = [folder for folder, made_from in _conversions() if made_from["model"] == name]
     if found is None and not folders:
         raise not_a_hub_id(name, tr("Delete folders of your own yourself."))
@@ -217,7 +217,7 @@ def _cached_names() -> Iterator[str]:
 
 def _stored_bytes(name: str) -> int:
     """Return the size of a folder, or of everything in the cache for a hub id."""
-    folder = Path(name).expanduser()
+    folder = paths.expand(name)
     found = split_id(name)
     return _bytes(hub_folder(found[0])) if found and not folder.is_dir() else _bytes(folder)
 

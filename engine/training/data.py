@@ -82,7 +82,7 @@ def find_base(model: str) -> ModelFiles:
     if model == paths.DEMO:
         # Its path differs from machine to machine.
         return replace(found, name=found.folder.name)
-    return replace(found, name=str(found.folder) if Path(model).expanduser().is_dir() else model)
+    return replace(found, name=str(found.folder) if paths.expand(model).is_dir() else model)
 
 
 _MIN_ROWS = 2

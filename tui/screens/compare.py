@@ -20,6 +20,7 @@ from engine.chat.session import Session
 from engine.chat.wording import title_of
 from engine.config import paths
 from engine.core.errors import why
+from engine.core.files import write_atomic
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Decision, Found, Turn
@@ -158,8 +159,7 @@ class CompareScreen(Screen[None]):
         file = paths.exports_dir() / f"compare-{stamp}.md"
         page = turn_as_markdown(self._turn, self._titles)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(file.write_text, page, encoding="utf-8")
+            await asyncio.to_thread(write_atomic, file, page.encode(), private=True)
         except OSError as error:
             self._show_status(
                 tr(

@@ -20,6 +20,7 @@ from engine.backends.llama.weights import (
     read_header,
     read_json,
 )
+from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable
 from engine.core.files import MANIFEST, Manifest, describe_file, read_manifest
 from engine.core.i18n import tr
@@ -48,7 +49,7 @@ class AdapterFiles:
 
 def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> AdapterFiles:
     """Return the adapter for `model`; `thorough` hashes a small base. Raises EngineUnavailable."""
-    folder = Path(adapter).expanduser().resolve()
+    folder = paths.expand(adapter).resolve()
     if not folder.is_dir():
         message = tr("Adapter folder not found: {adapter}.", adapter=adapter)
         raise EngineUnavailable(message, _train_one())

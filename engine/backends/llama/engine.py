@@ -49,7 +49,7 @@ class LlamaConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
     quantization: Literal["auto", "nf4", "int8", "none"] = "auto"
     """With llama.cpp, `nf4` is Q4_K_M and `int8` is Q8_0."""
     runtime: Literal["auto", "transformers", "llama.cpp"] = "auto"
-    context: Annotated[int, msgspec.Meta(ge=64)] | None = None
+    context: Annotated[int, msgspec.Meta(ge=64, le=10**9)] | None = None
     """Tokens of prompt and answer together; None for the model's own limit."""
 
     def completed(self, settings: Settings) -> Self:
@@ -196,7 +196,7 @@ class LlamaEngine(ModelEngine):
     @property
     def _adapter(self) -> Path | None:
         adapter = self.config.adapter
-        return Path(adapter).expanduser().resolve() if adapter else None
+        return paths.expand(adapter).resolve() if adapter else None
 
     def _ask(self, request: Request) -> Ask:
         from engine.backends.llama.messages import Ask
@@ -267,7 +267,7 @@ def _short(folder: str | None) -> str | None:
 def _file(folder: str | None, name: str) -> dict[str, Any] | None:
     from engine.core.files import describe_file
 
-    path = Path(folder).expanduser() / name if folder else None
+    path = paths.expand(folder) / name if folder else None
     try:
         return msgspec.to_builtins(describe_file(path)) if path else None
     except OSError:  # a hub id, not a folder
@@ -278,7 +278,7 @@ def _manifest(folder: str | None) -> dict[str, Any] | None:
     from engine.core.files import read_manifest
 
     try:
-        manifest = read_manifest(Path(folder).expanduser()) if folder else None
+        manifest = read_manifest(paths.expand(folder)) if folder else None
     except DataError:
         return None
     return msgspec.to_builtins(manifest) if manifest else None

@@ -233,7 +233,7 @@ def _copy_again() -> str:
 
 
 def _locate(model: str, engine_id: str) -> Path:
-    folder = Path(model).expanduser()
+    folder = paths.expand(model)
     if folder.is_dir():
         return folder.resolve()
     choose = _choose(engine_id)

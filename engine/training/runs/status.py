@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.config import paths
-from engine.core.files import write_atomic, writing
+from engine.core.files import private_folder, write_atomic, writing
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -39,12 +39,13 @@ def register_run(out: Path) -> None:
     folder = str(out.resolve())
     name = hashlib.sha256(folder.encode(errors="surrogateescape")).hexdigest()[:16]
     with contextlib.suppress(OSError):
-        paths.runs_dir().mkdir(parents=True, exist_ok=True)
+        private_folder(paths.runs_dir())
         for file in _entry_files():
             known = _read_entry(file)
             if known is None or not known.exists():
                 file.unlink(missing_ok=True)
-        write_atomic(paths.runs_dir() / f"{name}.json", msgspec.json.encode(_Entry(folder)))
+        entry = msgspec.json.encode(_Entry(folder))
+        write_atomic(paths.runs_dir() / f"{name}.json", entry, private=True)
 
 
 def known_folders() -> list[Path]:

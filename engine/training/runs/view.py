@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.config import paths
 from engine.core.errors import DataError, UsageError
 from engine.core.files import read_manifest
 from engine.core.i18n import tr
@@ -60,7 +61,7 @@ def list_runs() -> list[RunView]:
 
 def find_run(named: str) -> Path:
     """Return the folder of the run with that folder or name. Raise UsageError if not found."""
-    folder = Path(named).expanduser()
+    folder = paths.expand(named)
     if is_run(folder):
         return folder
     found = [known for known in known_folders() if known.name == named and is_run(known)]

@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_told_for_its_field(name: str, text: str) -> None:
     [
         ("temperature", ["0", "2"], ["-0.01", "2.01"]),
         ("top_p", ["0.001", "1"], ["0", "1.001"]),
-        ("max_tokens", ["1"], ["0"]),
+        ("max_tokens", ["1", "1000000000"], ["0", "1000000001", "9" * 5000]),
     ],
 )
 def test_the_limits_are_those_of_the_settings(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.backends.llama.engine import LLAMA2
 from engine.backends.registry import Registry
-from engine.config import paths, settings
-from engine.core.errors import SettingsError
+from engine.config import edit, paths, settings
+from engine.core.errors import BalcaoError, SettingsError
 from engine.core.types import Mode
 from tests.configs import llama, openai
 
@@ -93,6 +95,86 @@ def test_what_is_wrong_is_told_with_the_file(tmp_path: Path, text: str, told: st
     with pytest.raises(SettingsError) as caught:
         Registry(load(tmp_path, text))
     assert told in str(caught.value)
+
+
+HOSTILE = {
+    "lists": ("a = " + "[" * 50_000, "nested too deeply"),
+    "digits": ("a = " + "1" * 5000, "too many digits"),
+    "a great number": ("[engines.base]\ntemperature = 1" + "0" * 4000, "temperature"),
+    "a greater number": ("[engines.base]\nmax_tokens = 0x1" + "0" * 9000, "max_tokens"),
+    "parts": ("a." * 20_000 + "a = 1", "more than 64 parts"),
+    "parts in quotes": (r"""['a' . "\"" .""" + "a\t . " * 100 + "a]", "more than 64 parts"),
+    "size": ("# " + "x" * 300_000, "larger than 250.0 kB"),
+    "half a letter": ("\u00e9" * 200_000, "larger than"),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_what_the_parser_is_not_made_for_is_one_error(tmp_path: Path, how: str) -> None:
+    text, told = HOSTILE[how]
+    with pytest.raises(SettingsError, match=told) as caught:
+        Registry(load(tmp_path, text))
+    assert len(str(caught.value)) < 500
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
+    assert load(tmp_path, '\ufeffengine = "base"\n').engine == "base"
+    paths.settings_file().parent.mkdir(parents=True)
+    paths.settings_file().write_text('\ufeffengine = "base" # mine\r\n', newline="")
+    edit.save({"mode": "memory"})
+    assert paths.settings_file().read_bytes() == b'engine = "base" # mine\r\nmode = "memory"\n'
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_variable_inside_a_value_is_named(tmp_path: Path, order: int) -> None:
+    names = ["BALCAO_ENGINE", "BALCAO_ENGINE__X"][::order]
+    with pytest.raises(SettingsError, match="BALCAO_ENGINE__X: `engine` is a value"):
+        load(tmp_path, **dict.fromkeys(names, "lora"))
+
+
+def test_a_home_of_no_user_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BALCAO_HOME", "~no-such-user/x")
+    with pytest.raises(SettingsError, match="BALCAO_HOME"):
+        paths.settings_file()
+    monkeypatch.setenv("HF_HOME", "~no-such-user/x")
+    assert paths.hub_cache() == Path("~no-such-user/x/hub")
+    assert not paths.expand("~no-such-user/\0").exists()
+
+
+_PIECES = st.sampled_from(
+    [
+        *("engine", "engines", "base", "keys", "a", "x", "title", "temperature", "1", "true", "é"),
+        *(" = ", ".", "\n", "[", "]", "[[", "]]", "{", "}", ",", "#", '"', '"""', "'", "\\u", "-"),
+        *(
+            "\ufeff",
+            "\r\n",
+            "\r",
+            "\0",
+            "0x",
+            "e9",
+            "inf",
+            "nan",
+            "1979-05-27T07:32:00Z",
+            "12:99:00",
+        ),
+        *("kind", '"llama"', '"openai"', "base_url", "a." * 60, "[" * 300, "9" * 4400),
+    ]
+)
+
+
+@given(text=st.lists(_PIECES, max_size=30).map("".join), cut=st.binary(max_size=3))
+def test_no_settings_file_breaks_the_program(text: str, cut: bytes) -> None:
+    """Reading and changing it either works or is one sentence."""
+    file = paths.settings_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text.encode() + cut)
+    try:
+        Registry(settings.load())
+        edit.save({"mode": "memory"})
+        edit.save_engine("base", {"temperature": 0.5})
+    except BalcaoError:
+        return
+    assert settings.load().mode is Mode.MEMORY
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

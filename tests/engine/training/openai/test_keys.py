@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -108,13 +109,38 @@ def test_a_file_written_by_hand() -> None:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "text", [f"{NAME} {KEY}", f"keys = '{KEY}'", f"[keys]\n{NAME} = ['{KEY}']", "in_keyring = 3"]
-)
-def test_a_file_of_nonsense_is_told_without_its_words(text: str) -> None:
+def test_a_removed_key_is_in_no_draft_of_a_killed_process() -> None:
+    keys.store("OTHER", "sk-2")
+    dead, mine = (
+        paths.config_dir() / f".keys.toml.{process}.draft" for process in (2**22 + 1, os.getppid())
+    )
+    for stored in (False, True):
+        dead.write_text(f'{NAME} = "{KEY}"')
+        mine.write_text("")
+        if stored:
+            keys.store(NAME, KEY)
+        assert keys.remove(NAME) is stored
+        assert (dead.exists(), mine.exists()) == (False, True)
+
+
+NONSENSE = {
+    "no toml": f"{NAME} {KEY}",
+    "no table": f"keys = '{KEY}'",
+    "a list": f"[keys]\n{NAME} = ['{KEY}']",
+    "a number": "in_keyring = 3",
+    "lists": f"{KEY} = " + "[" * 50_000,
+    "digits": f"{KEY} = " + "1" * 5000,
+    "parts": "a." * 20_000 + f"a = '{KEY}'",
+    "size": KEY + "#" * 300_000,
+    "no text": f"{KEY}\udcff",
+}
+
+
+@pytest.mark.parametrize("how", NONSENSE)
+def test_a_file_of_nonsense_is_told_without_its_words(how: str) -> None:
     file = paths.keys_file()
     file.parent.mkdir(parents=True)
-    file.write_text(text)
+    file.write_bytes(NONSENSE[how].encode(errors="surrogateescape"))
     file.chmod(0o600)
     with pytest.raises(SettingsError) as caught:
         keys.source(NAME)
