@@ -9,8 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import msgspec
+
 from engine.catalogue.prepare import PrepareConfig, prepare
-from engine.core.files import Manifest, encode_json
+from engine.core.files import Manifest
 from scripts.common import DONE, ProgressLine, command
 
 
@@ -56,7 +58,7 @@ def main(options: argparse.Namespace) -> int:
     with ProgressLine(sys.stderr) as progress:
         manifest = prepare(options.source, options.out, config, progress.show)
     if options.json:
-        print(encode_json(manifest).decode(), end="")
+        print(msgspec.json.encode(manifest).decode())
     else:
         print(_describe(options.out, manifest))
     return DONE

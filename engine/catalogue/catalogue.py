@@ -11,8 +11,6 @@ from engine.catalogue.decide import DEFAULT, Decider, Thresholds
 from engine.catalogue.records import SqliteProducts
 from engine.catalogue.related import RelatedProducts
 from engine.catalogue.search import TantivyIndex, TantivyVocabulary
-from engine.core.errors import CatalogueError
-from engine.core.i18n import tr
 from engine.core.types import Completion, Decision, Product
 
 
@@ -48,6 +46,7 @@ class Catalogue:
     def __init__(self, folder: Path, thresholds: Thresholds = DEFAULT) -> None:
         self.folder = folder
         self._products = SqliteProducts(folder)
+        self._count = self._products.count()
         self._related = RelatedProducts(folder)
         titles = TantivyIndex(folder / records.TITLES)
         bodies = TantivyIndex(folder / records.BODIES)
@@ -58,30 +57,29 @@ class Catalogue:
     @classmethod
     def open(cls, folder: Path, thresholds: Thresholds = DEFAULT) -> Catalogue:
         """Open the catalogue in `folder`. A CatalogueError names the command that builds it."""
-        records.read_manifest(folder)
-        try:
+        with records.reading(folder):
+            records.read_manifest(folder)
             return cls(folder, thresholds)
-        except CatalogueError as error:
-            raise CatalogueError(
-                tr("The catalogue in {folder} is damaged: {why}", folder=folder, why=error.message),
-                records.rebuild_remedy(folder),
-            ) from error
 
     def find(self, question: str) -> Decision:
-        return self._decider.decide(question)
+        with records.reading(self.folder):
+            return self._decider.decide(question)
 
     def get(self, uid: str) -> Product | None:
-        found = self._products.by_uid([uid])
+        with records.reading(self.folder):
+            found = self._products.by_uid([uid])
         return found[0] if found else None
 
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
-        return self._related.find(uid, limit)
+        with records.reading(self.folder):
+            return self._related.find(uid, limit)
 
     def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
-        return self._completer.complete(text, limit)
+        with records.reading(self.folder):
+            return self._completer.complete(text, limit)
 
     def __len__(self) -> int:
-        return self._products.count()
+        return self._count
 
     def close(self) -> None:
         self._products.close()

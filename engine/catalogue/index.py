@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +63,10 @@ def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = No
     def add_related(draft: Path) -> None:
         if labels:
             _report(on_progress, tr("names of related products"))
-            write_related(draft, labels, source)
+            try:
+                write_related(draft, labels, source)
+            except DataError:
+                counts.rejected[f"{labels.name} cannot be read"] += 1
 
     products = _read_products(source, counts, on_progress)
     return build_index(products, out, (source, counts), add_related)
@@ -79,18 +83,29 @@ def fill_server(source: Path, address: str, on_progress: OnProgress | None = Non
     return fill_postgres(_read_products(source, Counts(), on_progress), address)
 
 
-def ensure_sample() -> Path:
+def ensure_sample(*, rebuild: bool = False) -> Path:
     """Return the folder of the sample catalogue; build it if it is missing or outdated."""
     out = paths.sample_catalogue_dir()
     source = paths.sample_source()
-    if _is_current(out, source):
+    if not rebuild and _is_current(out, source):
         return out
     with writing(out):
         private_folder(out.parent)
     with locked(folder_lock(out.with_name(f"{out.name}.first"))):
-        if not _is_current(out, source):
+        if rebuild or not _is_current(out, source):
+            _delete_unusable(out)
             build_catalogue(source, out)
     return out
+
+
+def _delete_unusable(folder: Path) -> None:
+    """Delete a catalogue that nothing opens or replaces, since its manifest is damaged."""
+    try:
+        kind = read_manifest(folder).kind
+    except DataError:
+        kind = ""
+    if kind != records.KIND:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_current(folder: Path, source: Path) -> bool:
@@ -159,7 +174,7 @@ def update_index(
     A crash leaves every product old or new; running the update again completes it. Open readers see
     new texts and whole titles immediately, new words after opening the index again.
     """
-    with locked(folder_lock(folder)):
+    with locked(folder_lock(folder)), records.reading(folder), writing(folder):
         before = records.read_manifest(folder)
         with contextlib.closing(_open_database(folder)) as database:
             titles = TantivyWriter(folder / records.TITLES)
@@ -332,6 +347,7 @@ class TantivyWriter:
 
         self._document = tantivy.Document
         with _tantivy_errors():
+            self._folder = folder
             if schema is None:
                 index = tantivy.Index.open(str(folder))
             else:
@@ -355,12 +371,20 @@ class TantivyWriter:
         """Commit the changes since the last commit; a crash before it discards them all."""
         with _tantivy_errors():
             self._writer.commit()
+        self._share()
 
     def close(self) -> None:
         """Commit, and wait for the merging of segments."""
         self.commit()
         with _tantivy_errors():
             self._writer.wait_merging_threads()
+        self._share()
+
+    def _share(self) -> None:
+        """Give the files that tantivy makes for this user alone the mode of the others."""
+        with _tantivy_errors():
+            for file in self._folder.glob("*.json"):
+                shutil.copymode(self._folder / records.INDEX_LOCK, file)
 
     def known(self, tokens: Iterable[str]) -> set[str]:
         """Return those of `tokens` that the index had when it was opened."""

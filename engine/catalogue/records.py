@@ -6,6 +6,7 @@ needs little memory.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.catalogue.folding import FOLD_VERSION
+from engine.config import paths
 from engine.core import files
-from engine.core.errors import CatalogueError, DataError
+from engine.core.errors import BalcaoError, CatalogueError, DataError
 from engine.core.i18n import tr
+from engine.core.text import clip
 from engine.core.types import Product
 
 KIND = "catalogue"
@@ -31,6 +34,7 @@ TOKENISER = f"engine.retrieval.folding version {FOLD_VERSION}, cut at blanks"
 BODY_LIMIT = 2_000
 """Characters of a description that are indexed: 95 % of all are shorter than 1,728."""
 _WHITESPACE = "whitespace"
+INDEX_LOCK = ".tantivy-meta.lock"
 
 
 def read_manifest(folder: Path) -> files.Manifest:
@@ -38,25 +42,76 @@ def read_manifest(folder: Path) -> files.Manifest:
     try:
         manifest = files.read_manifest(folder)
     except DataError as error:
+        if (folder / files.MANIFEST).exists():
+            raise _unreadable(folder, error, _replace_remedy(folder)) from error
         raise CatalogueError(
-            tr("There is no catalogue in {folder}.", folder=folder), rebuild_remedy(folder)
+            tr("There is no catalogue in {folder}.", folder=folder), _replace_remedy(folder)
         ) from error
     if manifest.kind != KIND:
         raise CatalogueError(
             tr("{folder} contains {kind}, not a catalogue.", folder=folder, kind=manifest.kind),
-            rebuild_remedy(folder),
+            _replace_remedy(folder),
         )
     if manifest.version != INDEX_VERSION or manifest.settings.get("fold_version") != FOLD_VERSION:
         raise CatalogueError(
             tr("The catalogue in {folder} was built by another version of Balcão.", folder=folder),
-            rebuild_remedy(folder),
+            _rebuild_remedy(folder),
         )
     return manifest
 
 
-def rebuild_remedy(folder: Path) -> str:
-    """Word the command that builds the catalogue in `folder`."""
+def _rebuild_remedy(folder: Path) -> str:
+    if folder == paths.sample_catalogue_dir():
+        return tr("Build it: balcao index --sample")
     return tr("Build it: balcao index trn.json.gz --out {folder}", folder=folder)
+
+
+def _replace_remedy(folder: Path) -> str:
+    """Word what to do where `balcao index` finds a folder that it does not overwrite."""
+    if folder == paths.sample_catalogue_dir() or not folder.exists() or not any(folder.iterdir()):
+        return _rebuild_remedy(folder)
+    return tr("Move it away, then: balcao index trn.json.gz --out {folder}", folder=folder)
+
+
+_RUST_PANIC = "PanicException"
+"""Raised by tantivy; not an Exception, and in no module that could be imported."""
+_MAX_REASON = 300
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Raise CatalogueError if the block cannot read the catalogue in `folder`."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, BalcaoError) or not (
+            # A damaged file can make SQLite, tantivy and what reads their values raise anything.
+            isinstance(error, Exception) or type(error).__name__ == _RUST_PANIC
+        ):
+            raise
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: BaseException, remedy: str = "") -> CatalogueError:
+    if _is_passing(error):
+        return CatalogueError(tr("Cannot read the catalogue: {error}.", error=error))
+    for path in (folder, *folder.rglob("*")):
+        if not os.access(path, os.R_OK):
+            return CatalogueError(
+                tr("Cannot read {path}: {why}.", path=path, why=tr("Permission denied")),
+                tr("Check the path and its permissions."),
+            )
+    why = clip(str(error), _MAX_REASON)
+    return CatalogueError(
+        tr("The catalogue in {folder} is damaged: {why}", folder=folder, why=why),
+        remedy or _rebuild_remedy(folder),
+    )
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Report whether a database is closed or locked rather than damaged."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return isinstance(error, sqlite3.ProgrammingError) or code == sqlite3.SQLITE_BUSY
 
 
 def token_schema(*, frequencies: bool) -> Any:  # noqa: ANN401 - tantivy is imported late
@@ -100,13 +155,9 @@ class SqliteProducts:
     """Read the products of an index. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the database in `folder`. Raise CatalogueError if it cannot be opened."""
-        file = folder / PRODUCTS
+        """Open the database in `folder`."""
         self._lock = threading.Lock()
-        try:
-            self._connection = _open(file)
-        except sqlite3.Error as error:
-            raise cannot_open(file, error) from error
+        self._connection = _open(folder / PRODUCTS)
 
     def count(self) -> int:
         return int(self._query("SELECT products FROM total", ())[0][0])
@@ -130,17 +181,8 @@ class SqliteProducts:
             self._connection.close()
 
     def _query(self, statement: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
-        with reading_sqlite(), self._lock:
+        with self._lock:
             return self._connection.execute(statement, values).fetchall()
-
-
-@contextmanager
-def reading_sqlite() -> Iterator[None]:
-    """Raise CatalogueError if the block cannot read a database."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise CatalogueError(tr("Cannot read the catalogue: {error}.", error=error)) from error
 
 
 @contextmanager
@@ -153,11 +195,6 @@ def writing_sqlite() -> Iterator[None]:
             tr("Cannot write the products: {error}.", error=error),
             tr("Check the free disk space and the permissions."),
         ) from error
-
-
-def cannot_open(path: Path, error: Exception) -> CatalogueError:
-    """Word the error for a file or folder of the index that cannot be opened."""
-    return CatalogueError(tr("Cannot open {path}: {error}.", path=path, error=error))
 
 
 def _open(file: Path) -> sqlite3.Connection:

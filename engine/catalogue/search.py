@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from rapidfuzz.distance import OSA
@@ -24,6 +28,9 @@ _TYPO_RARITY = 4
 _DOUBTFUL_EDITS = 2
 """Edits added for a short word that may be a word in its own right."""
 _EDIT_PENALTY = 0.98
+_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own is made there
+_REMOVALS = 10
+"""A thread of tantivy may create its lock again while the folder is deleted."""
 
 
 def idf_weights(
@@ -49,13 +56,11 @@ class TantivyIndex:
     """Search one tantivy index of tokens by row. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the index in `folder`. Raise CatalogueError if it cannot be opened."""
+        """Open the index in `folder`."""
         import tantivy
 
         self._tantivy = tantivy
-        index = records.register_tokeniser(_open(folder))
-        self._schema = index.schema
-        self._searcher = index.searcher()
+        self._schema, self._searcher = _open(folder)
         self._count = int(self._searcher.num_docs)
 
     def weights(self, tokens: Iterable[str]) -> dict[str, float]:
@@ -106,13 +111,11 @@ class TantivyVocabulary:
     """Look up the tokens of all titles by edit distance."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the vocabulary in `folder`. Raise CatalogueError if it cannot be opened."""
+        """Open the vocabulary in `folder`."""
         import tantivy
 
         self._query = tantivy.Query
-        index = _open(folder)
-        self._schema = index.schema
-        self._searcher = index.searcher()
+        self._schema, self._searcher = _open(folder)
 
     def similar(self, token: str) -> list[str]:
         """Return the known tokens at the smallest edit distance within the limit."""
@@ -133,13 +136,34 @@ class TantivyVocabulary:
         return [str(self._searcher.doc(address)["word"][0]) for _, address in hits]
 
 
-def _open(folder: Path) -> Any:  # noqa: ANN401 - tantivy is imported late
+def _open(folder: Path) -> tuple[Any, Any]:
+    """Open an index, also on a read-only disk; return its schema and a searcher."""
     import tantivy
 
+    with _lockable(folder) as path:
+        index = records.register_tokeniser(tantivy.Index.open(str(path)))
+        return index.schema, index.searcher()
+
+
+@contextmanager
+def _lockable(folder: Path) -> Iterator[Path]:
+    """Yield `folder`, or a temporary one with links to its files if its lock cannot be written.
+
+    tantivy opens the lock for writing. The searcher holds all files open, so that the links can go.
+    """
+    if os.access(folder / records.INDEX_LOCK, os.W_OK):
+        yield folder
+        return
+    # In memory if possible: on a read-only system it may be the only place.
+    links = Path(mkdtemp(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
     try:
-        return tantivy.Index.open(str(folder))
-    except (ValueError, OSError) as error:
-        raise records.cannot_open(folder, error) from error
+        for file in folder.iterdir():
+            if file.name != records.INDEX_LOCK:
+                (links / file.name).symlink_to(file.absolute())
+        yield links
+    finally:
+        for _ in range(_REMOVALS):
+            shutil.rmtree(links, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

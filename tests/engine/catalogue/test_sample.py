@@ -87,7 +87,11 @@ def test_the_sample_is_built_once_and_again_if_outdated() -> None:
 
 
 def test_two_processes_may_build_the_sample_at_once() -> None:
-    command = [sys.executable, "-m", "scripts.index", "--sample", "--json"]
+    code = (
+        "from engine.catalogue.index import ensure_sample;"
+        "print((ensure_sample() / 'manifest.json').read_text())"
+    )
+    command = [sys.executable, "-c", code]
     with ThreadPoolExecutor(3) as threads:
         ended = list(
             threads.map(

@@ -1,0 +1,1 @@
+"""Attacks on the program, each run as `python -m tools.attack.NAME`."""
