@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -20,8 +21,8 @@ from typing import Any, BinaryIO, cast
 import msgspec
 from isal import igzip, isal_zlib
 
-from engine.core.errors import DataError
-from engine.core.files import Input, describe_file, reading
+from engine.core.errors import BalcaoError, DataError
+from engine.core.files import UNDECODABLE, Input, describe_file, reading
 from engine.core.i18n import tr
 from engine.core.types import Progress
 
@@ -118,7 +119,7 @@ def read_rows(
         for line in lines:
             try:
                 row = decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNDECODABLE as error:
                 _reject(line, error, counts)
                 continue
             uid = hash(row.uid)
@@ -152,27 +153,25 @@ def read_lines(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[li
     A line over the limit is counted as rejected and replaced by an empty one. A damaged archive
     ends early and is counted.
     """
-    rest = b""
-    skipping = False
-    first = True
+    # The pieces of the line that the last block has begun; joined once, however many they are.
+    pieces: list[bytes] = []
+    size = 0
+    marked = _BOM
     for block in _read_ahead(_read_blocks(source, counts, member)):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        if lines and skipping:
-            lines[0] = b""
-            skipping = False
-        if first and lines:
-            lines[0] = lines[0].removeprefix(_BOM)
-            first = False
-        yield lines
-        if skipping or len(rest) > _MAX_LINE:
-            if not skipping:
-                counts.read += 1
-                counts.rejected["line too long"] += 1
-            rest = b""
-            skipping = True
-    if rest and not skipping:
-        yield [rest.removeprefix(_BOM) if first else rest]
+        *lines, rest = block.split(b"\n")
+        if lines:
+            lines[0] = (
+                b"".join((*pieces, lines[0])).removeprefix(marked) if size <= _MAX_LINE else b""
+            )
+            pieces, size, marked = [], 0, b""
+            yield lines
+        if size <= _MAX_LINE < size + len(rest):
+            counts.read += 1
+            counts.rejected["line too long"] += 1
+        size += len(rest)
+        pieces = [*pieces, rest] if size <= _MAX_LINE else []
+    if any(pieces):
+        yield [b"".join(pieces).removeprefix(marked)]
 
 
 def _read_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -232,8 +231,7 @@ def _read_blocks(source: Path, counts: Counts, member: str) -> Iterator[bytes]:
         buffer = sys.stdin.buffer
         yield from _decompress(cast("BinaryIO", getattr(buffer, "raw", buffer)), source, counts)
         return
-    remedy = tr("Pass the path of trn.json, trn.json.gz or the zip.")
-    with reading(source, remedy=remedy), source.open("rb") as raw:
+    with _open_file(source) as raw:
         counts.bytes_total = source.stat().st_size
         if raw.read(4) == _ZIP:
             yield from _unzip(raw, source, counts, member)
@@ -242,36 +240,65 @@ def _read_blocks(source: Path, counts: Counts, member: str) -> Iterator[bytes]:
             yield from _decompress(raw, source, counts)
 
 
+@contextmanager
+def _open_file(source: Path) -> Iterator[BinaryIO]:
+    """Open a file. Refuse a pipe or device, which may never begin or never end."""
+    remedy = tr("Pass the path of trn.json, trn.json.gz or the zip; - is standard input.")
+    with reading(source, remedy=remedy):
+        if source.exists() and not (source.is_file() or source.is_dir()):
+            raise DataError(
+                tr("Cannot read {path}: {why}.", path=source, why=tr("it is not a file")), remedy
+            )
+        with source.open("rb") as raw:
+            yield raw
+
+
+def zip_members(source: Path) -> set[str]:
+    """Return the file names in a zip without their folders; none if it is damaged or no zip."""
+    with _open_file(source) as raw:
+        if raw.read(4) != _ZIP:
+            return set()
+        try:
+            return {_base_name(info) for info in zipfile.ZipFile(raw).infolist()}
+        except Exception:  # noqa: BLE001 - as in _unzip, which words it
+            return set()
+
+
+def _base_name(info: zipfile.ZipInfo) -> str:
+    return info.filename.rpartition("/")[2]
+
+
 def _unzip(raw: BinaryIO, source: Path, counts: Counts, member: str) -> Iterator[bytes]:
     try:
         archive = zipfile.ZipFile(raw)
-        found = [
-            info
-            for info in archive.infolist()
-            if info.filename.rsplit("/", 1)[-1] in (member, f"{member}.gz")
-        ]
-        if not found:
-            raise DataError(
-                tr(
-                    "{source} does not contain {member} or {member}.gz.",
-                    source=source,
-                    member=member,
-                )
-            )
-        counts.bytes_total = found[0].file_size
-        with archive.open(found[0]) as inner:
-            yield from _decompress(cast("BinaryIO", inner), source, counts)
-    except _BROKEN as error:
+        found = _find_member(archive, source, member)
+        counts.bytes_total, checksum = found.file_size, found.CRC
+        del found.CRC  # zipfile would check it, and drop the last block where it is wrong
+        with archive.open(found) as inner:
+            yield from _decompress(cast("BinaryIO", inner), source, counts, checksum)
+    except BalcaoError:
+        raise
+    except Exception as error:
+        # Encrypted, of an unknown method, cut, flipped: zipfile raises what it meets.
         if not counts.bytes_read:
             raise DataError(
                 tr("Cannot unzip {source}: {error}.", source=source, error=error),
-                tr("Download it again."),
+                tr("Download it again, or unpack it and pass trn.json."),
             ) from error
         counts.rejected["archive cut or broken"] += 1
 
 
+def _find_member(archive: zipfile.ZipFile, source: Path, member: str) -> zipfile.ZipInfo:
+    for info in archive.infolist():
+        if _base_name(info) in (member, f"{member}.gz"):
+            return info
+    raise DataError(
+        tr("{source} does not contain {member} or {member}.gz.", source=source, member=member)
+    )
+
+
 class _CountingStream(io.RawIOBase):
-    """A byte stream that updates `bytes_read` and `sha256`."""
+    """A byte stream that updates `bytes_read`, `sha256` and its own `checksum`."""
 
     def __init__(self, raw: BinaryIO, counts: Counts) -> None:
         super().__init__()
@@ -279,6 +306,7 @@ class _CountingStream(io.RawIOBase):
         self._counts = counts
         self._head = b""
         self._digest = hashlib.sha256()
+        self.checksum = 0
         counts.bytes_read = 0
 
     def peek(self, size: int) -> bytes:
@@ -294,13 +322,16 @@ class _CountingStream(io.RawIOBase):
         self._head = self._head[len(block) :]
         view[: len(block)] = block
         self._digest.update(block)
+        self.checksum = isal_zlib.crc32(block, self.checksum)
         self._counts.bytes_read += len(block)
         if not block:
             self._counts.sha256 = self._digest.hexdigest()
         return len(block)
 
 
-def _decompress(raw: BinaryIO, source: Path, counts: Counts) -> Iterator[bytes]:
+def _decompress(
+    raw: BinaryIO, source: Path, counts: Counts, checksum: int | None = None
+) -> Iterator[bytes]:
     stream = _CountingStream(raw, counts)
     head = stream.peek(4)
     if head == _ZIP:
@@ -310,15 +341,15 @@ def _decompress(raw: BinaryIO, source: Path, counts: Counts) -> Iterator[bytes]:
             tr("{source} is empty.", source=source),
             tr("Pass a data set with one JSON object per line."),
         )
-    if not head.startswith(_GZIP):
-        while block := stream.read(_BLOCK):
-            yield block
-        return
     try:
-        if raw.seekable():
+        if not head.startswith(_GZIP):
+            yield from iter(lambda: stream.read(_BLOCK), b"")
+        elif raw.seekable():
             yield from _gunzip(stream, raw, counts)
         else:
             yield from _salvage(stream, 0)
+        if counts.sha256 and checksum not in (None, stream.checksum):
+            raise zlib.error
     except _BROKEN:
         counts.rejected["archive cut or broken"] += 1
 
@@ -346,14 +377,29 @@ def _salvage(stream: _CountingStream, skip: int) -> Iterator[bytes]:
 
 
 def _gunzip_small_blocks(stream: _CountingStream) -> Iterator[bytes]:
-    gunzip = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
+    gunzip = zlib.decompressobj(wbits=_GZIP_WBITS)
     while packed := stream.read(_SALVAGE_BLOCK):
         while packed:
             if gunzip.eof:
                 if not packed.startswith(_GZIP):
                     return  # Padding after the last gzip member.
-                gunzip = isal_zlib.decompressobj(wbits=_GZIP_WBITS)
-            yield gunzip.decompress(packed, _SALVAGE_BLOCK)
+                gunzip = zlib.decompressobj(wbits=_GZIP_WBITS)
+            before = gunzip.copy()
+            try:
+                block = gunzip.decompress(packed, _SALVAGE_BLOCK)
+            except zlib.error:
+                yield _up_to_damage(before, packed)
+                raise
+            yield block
             packed = gunzip.unused_data if gunzip.eof else gunzip.unconsumed_tail
     if not gunzip.eof:
         raise EOFError
+
+
+def _up_to_damage(gunzip: Any, packed: bytes) -> bytes:  # noqa: ANN401 - zlib does not export it
+    """Decompress byte by byte: an error drops all that the same call has decompressed."""
+    done = bytearray()
+    with suppress(zlib.error):
+        for byte in packed:
+            done += gunzip.decompress(bytes((byte,)))
+    return bytes(done)

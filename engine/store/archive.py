@@ -23,8 +23,9 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from engine.core.errors import DataError, StoreError, why
-from engine.core.files import UNDECODABLE, encode_json
+from engine.core.files import UNDECODABLE
 from engine.core.i18n import tr
+from engine.core.text import json_safe
 from engine.core.types import Answer, Turn
 from engine.store import write
 from engine.store.database import Database
@@ -102,7 +103,7 @@ def pieces(conversations: Iterable[ArchivedConversation]) -> Iterator[str]:
     yield msgspec.json.encode(head).decode()[:-1] + ', "conversations": ['
     separator = "\n"
     for conversation in conversations:
-        yield separator + encode_json(conversation).decode().rstrip()
+        yield separator + json_safe(msgspec.json.encode(conversation).decode())
         separator = ",\n"
     yield "\n]}\n"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import random
 import sys
 import threading
 import tracemalloc
@@ -12,11 +14,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.catalogue import read as reader
 from engine.catalogue.clean import clean_rows
 from engine.catalogue.read import Counts, read_rows
 from engine.core.errors import DataError
+from tools.attack.index import DAMAGES
 
 
 def line(uid: str = "0000000001", title: object = "A Title", content: object = "Text.") -> bytes:
@@ -137,6 +142,148 @@ def test_a_file_that_is_not_a_data_set_is_refused(file: Path, data: bytes) -> No
     with pytest.raises(DataError) as caught:
         read(file)
     assert str(file) in caught.value.message
+
+
+def deep(uid: str = "0000000005") -> bytes:
+    nested = b"[" * 100_000 + b"]" * 100_000
+    return line(uid)[:-2] + b', "more": ' + nested + b"}\n"
+
+
+def test_a_row_that_is_nested_deeply_is_skipped(file: Path) -> None:
+    file.write_bytes(line() + deep() + line("0000000002"))
+    uids, counts = read(file)
+    assert uids == ["0000000001", "0000000002"]
+    assert counts.rejected == {"not JSON": 1}
+
+
+@pytest.mark.parametrize("count", [1, 300])
+@pytest.mark.parametrize("packed_in", ["gz", "zip"])
+def test_a_wrong_checksum_at_the_end_loses_no_row(
+    tmp_path: Path, count: int, packed_in: str
+) -> None:
+    path = tmp_path / f"trn.json.{packed_in}"
+    rows = b"".join(line(f"{number:010d}") for number in range(count))
+    if packed_in == "gz":
+        packed = bytearray(gzip.compress(rows))
+        packed[-6] ^= 0xFF
+        path.write_bytes(packed)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("trn.json", rows)
+            checksum = archive.infolist()[0].CRC
+        good = checksum.to_bytes(4, "little")
+        path.write_bytes(path.read_bytes().replace(good, bytes(reversed(good))))
+    uids, counts = read(path)
+    assert len(uids) == count
+    assert counts.rejected == {"archive cut or broken": 1}
+
+
+def test_the_rows_before_the_damage_of_a_small_archive_are_read(tmp_path: Path) -> None:
+    draw = random.Random(5)  # noqa: S311 - not for security
+    rows = [line(f"{number:010d}", content=draw.randbytes(300).hex()) for number in range(60)]
+    packed = bytearray(gzip.compress(b"".join(rows)))
+    packed[len(packed) // 2 :] = bytes(len(packed) // 2)
+    path = tmp_path / "trn.json.gz"
+    path.write_bytes(packed)
+    uids, _ = read(path)
+    assert len(uids) > 20
+    assert uids == [f"{number:010d}" for number in range(len(uids))]
+
+
+def zipped(path: Path, how: str) -> Path:
+    """Write a zip that Python's reader refuses in one of several ways."""
+    method = zipfile.ZIP_LZMA if how == "lzma" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("trn.json", MANY)
+    data = bytearray(path.read_bytes())
+    directory = data.rindex(b"PK\x01\x02")
+    if how == "encrypted":
+        data[6] |= 1
+        data[directory + 8] |= 1
+    elif how == "method":
+        data[8] = data[directory + 10] = 99
+    elif how == "lzma":
+        data[40:400] = bytes(360)
+    elif how == "directory":
+        data[directory : directory + 30] = bytes(30)
+    else:  # a file name that is not the UTF-8 that it says it is
+        data[directory + 9] |= 8
+        data[directory + 46] = 0xFF
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("how", ["encrypted", "method", "lzma", "directory", "name"])
+def test_a_zip_that_cannot_be_read_is_refused(tmp_path: Path, how: str) -> None:
+    path = zipped(tmp_path / "all.zip", how)
+    with pytest.raises(DataError, match="Cannot unzip") as caught:
+        read(path)
+    assert "unpack it" in caught.value.remedy
+    assert reader.zip_members(path) in (set(), {"trn.json"})
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(DataError, match="not a file") as caught:
+            read(path)
+        assert "standard input" in caught.value.remedy
+        with pytest.raises(DataError):
+            reader.zip_members(path)
+
+
+def _packed(how: str) -> bytes:
+    if how == "plain":
+        return MANY[:4_000]
+    if how == "gzip":
+        return gzip.compress(MANY[:40_000])
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", getattr(zipfile, how)) as archive:
+        archive.writestr("x/trn.json", MANY[:4_000])
+    return stream.getvalue()
+
+
+PACKED = {
+    how: _packed(how)
+    for how in ("plain", "gzip", "ZIP_STORED", "ZIP_DEFLATED", "ZIP_BZIP2", "ZIP_LZMA")
+}
+
+
+@given(
+    how=st.sampled_from(sorted(PACKED)),
+    damage=st.sampled_from(sorted(set(DAMAGES) - {"delete"})),
+    draw=st.randoms(use_true_random=False),
+)
+def test_a_damaged_data_set_gives_rows_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, how: str, damage: str, draw: random.Random
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(DAMAGES[damage](PACKED[how], draw) or b"")
+    try:
+        uids, counts = read(path)
+    except DataError:
+        return
+    assert 0 < len(uids) <= counts.read
+
+
+@settings(max_examples=settings().max_examples // 4)
+@given(
+    rows=st.lists(
+        st.one_of(
+            st.binary(max_size=60), st.just(line()), st.just(deep()), st.just(b"\xef\xbb\xbf")
+        ),
+        max_size=12,
+    )
+)
+def test_no_line_can_stop_the_others(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[bytes]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "lines"
+    path.write_bytes(b"\n".join([*rows, line("000000000X")]))
+    uids, counts = read(path)
+    assert uids[-1] == "000000000X"
+    assert counts.read == len(uids) + sum(counts.rejected.values())
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
