@@ -21,7 +21,7 @@ from engine.chat.answer import PendingAnswer
 from engine.chat.open import open_catalogue
 from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
-from engine.core.files import Manifest, describe_file, read_manifest, write_manifest
+from engine.core.files import Manifest, describe_file, encode_json, read_manifest, write_manifest
 from engine.core.text import one_line
 from engine.core.types import Answer, Answered, Loading, Progress
 from engine.evaluation import render, report
@@ -245,7 +245,7 @@ def _print_result(
             f" {one_line(result.last_error)} To ask them again, run the same command."
         )
     if as_json:
-        print(msgspec.json.encode({"out": files, "figures": made.figures}, enc_hook=str).decode())
+        print(encode_json({"out": files, "figures": made.figures}).decode(), end="")
         return
     for table in render.group_tables(made):
         print(table.heading)

@@ -16,7 +16,7 @@ from engine.catalogue.index import build_catalogue, ensure_sample, fill_server, 
 from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
-from engine.core.files import Manifest, read_manifest
+from engine.core.files import Manifest, encode_json, read_manifest
 from scripts.common import DONE, ProgressLine, command
 
 
@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> int:
         result, text = _fill_server(options)
     else:
         result, text = _build(options)
-    print(msgspec.json.encode(result).decode() if options.json else text)
+    print(encode_json(result).decode().rstrip() if options.json else text)
     return DONE
 
 

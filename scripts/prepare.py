@@ -9,10 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import msgspec
-
 from engine.catalogue.prepare import PrepareConfig, prepare
-from engine.core.files import Manifest
+from engine.core.files import Manifest, encode_json
 from scripts.common import DONE, ProgressLine, command
 
 
@@ -58,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
     with ProgressLine(sys.stderr) as progress:
         manifest = prepare(options.source, options.out, config, progress.show)
     if options.json:
-        print(msgspec.json.encode(manifest).decode())
+        print(encode_json(manifest).decode(), end="")
     else:
         print(_describe(options.out, manifest))
     return DONE

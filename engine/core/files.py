@@ -18,7 +18,7 @@ import msgspec
 
 from engine.core.errors import BalcaoError, DataError, UsageError, why
 from engine.core.i18n import tr
-from engine.core.text import byte_count
+from engine.core.text import byte_count, json_safe
 
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises for a file or message that is not what it should be."""
@@ -200,6 +200,13 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
         stream.write(data)
 
 
+def encode_json(value: object, *, indent: int = -1) -> bytes:
+    """Encode lines of JSON for a file, with all characters escaped that a terminal would obey."""
+    data = msgspec.json.encode(value, enc_hook=str)
+    text = msgspec.json.format(data, indent=indent) if indent > 0 else data
+    return json_safe(text.decode()).encode() + b"\n"
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside `folder` survive a power cut, on systems that can."""
     if os.name != "posix":
@@ -322,9 +329,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
     """Write `manifest` into `folder` atomically and return its path."""
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     path = folder / MANIFEST
-    write_atomic(path, text + b"\n")
+    write_atomic(path, encode_json(manifest, indent=2))
     return path
 
 

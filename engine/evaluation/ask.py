@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from engine.backends.registry import Registry
 from engine.core.errors import UsageError
-from engine.core.files import lock, writing
+from engine.core.files import UNDECODABLE, encode_json, lock, writing
 from engine.core.types import Answer, Mode, Status, StopReason, Timing, Tokens
 from engine.evaluation.questions import Question
 from engine.prompts import PROMPT_VERSION
@@ -189,7 +189,7 @@ class AnswerFile:
     def add(self, answer: SavedAnswer) -> None:
         """Append an answer to the file. Raises BalcaoError."""
         with writing(self.path):
-            self._stream.write(msgspec.json.encode(answer) + b"\n")
+            self._stream.write(encode_json(answer))
             self._stream.flush()
             if time.monotonic() - self._synced >= _SYNC_EVERY:
                 os.fsync(self._stream.fileno())
@@ -206,7 +206,7 @@ class AnswerFile:
             if not line.endswith(b"\n"):
                 break
             complete += len(line)
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            with suppress(*UNDECODABLE):
                 answer = decode(line)
                 found[answer.target, answer.question] = answer
         self._stream.truncate(complete)

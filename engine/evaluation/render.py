@@ -8,10 +8,9 @@ from math import log10
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from engine.core.files import write_atomic
+from engine.core.files import encode_json, write_atomic
 from engine.core.text import one_line, printable
 from engine.evaluation.metrics import Verdict
 from engine.evaluation.questions import Group
@@ -262,7 +261,7 @@ def _fenced(text: str) -> str:
 def write(report: Report, folder: Path) -> list[Path]:
     """Write report.json, report.md and report.html atomically and return their paths."""
     files = {
-        "report.json": msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n",
+        "report.json": encode_json(report, indent=2),
         "report.md": as_markdown(report).encode(errors="replace"),
         "report.html": as_html(report).encode(errors="replace"),
     }

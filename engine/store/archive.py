@@ -23,9 +23,8 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from engine.core.errors import DataError, StoreError, why
-from engine.core.files import UNDECODABLE
+from engine.core.files import UNDECODABLE, encode_json
 from engine.core.i18n import tr
-from engine.core.text import json_safe
 from engine.core.types import Answer, Turn
 from engine.store import write
 from engine.store.database import Database
@@ -103,7 +102,7 @@ def pieces(conversations: Iterable[ArchivedConversation]) -> Iterator[str]:
     yield msgspec.json.encode(head).decode()[:-1] + ', "conversations": ['
     separator = "\n"
     for conversation in conversations:
-        yield separator + json_safe(msgspec.json.encode(conversation).decode())
+        yield separator + encode_json(conversation).decode().rstrip()
         separator = ",\n"
     yield "\n]}\n"
 

@@ -13,9 +13,10 @@ from typing import Any
 import pexpect
 import pytest
 
+from engine.core.text import printable
 from engine.evaluation.ask import ANSWERS_FILE
 from scripts import cli
-from tests.engine.backends.openai.server import Server, error
+from tests.engine.backends.openai.server import DONE, Server, error, sse, streamed
 from tests.engine.evaluation.conftest import echo, remote
 
 ROOT = Path(__file__).parents[3]
@@ -147,6 +148,27 @@ async def test_a_failing_server_exits_1_and_is_asked_again(
     code, _, err = await finish(*given)
     report = without_speed(tmp_path / "out")[0]
     assert (code, report["missing"], sum(one["failed"] for one in report["figures"])) == (0, 0, 0)
+
+
+async def test_no_file_has_what_a_terminal_would_obey(
+    rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C1 sequences and directions."""
+    text = r"half \u009b31m \u202e here"
+    server.always = streamed(
+        sse('{"choices":[{"delta":{"content":"' + text + '"},"finish_reason":"stop"}]}'), DONE
+    )
+    remote(server.url, monkeypatch, title="A\u202eB")
+    out = tmp_path / "out"
+    given = arguments(rows, sample, out, "--engines", "openai:memory", "--limit", "2", "--yes")
+    assert (await finish(*given))[0] == 0
+    written = {path.name: path.read_text(encoding="utf-8") for path in out.iterdir()}
+    assert [name for name, text in written.items() if printable(text) != text] == []
+    (example, *_) = json.loads(written["report.json"])["examples"]
+    assert example["replies"][0]["text"].startswith("half ")
+    asked = len(server.asked)
+    assert (await finish(*given))[0] == 0
+    assert len(server.asked) == asked
 
 
 def test_a_remote_engine_needs_confirmation(
