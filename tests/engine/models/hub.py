@@ -53,6 +53,8 @@ class FakeHub:
     """The bytes after which each of the next downloads of a large file is cut."""
     stall: int | None = None
     """The bytes after which every download of a large file stalls."""
+    pace: float = 0.0
+    """Seconds between two pieces of a large file."""
     ranges: bool = True
     spoil: bool = False
     """Whether large files arrive with wrong bytes."""
@@ -175,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             if hub.stall is not None and place >= hub.stall:
                 hub.stalled.set()
                 time.sleep(60)
+            time.sleep(hub.pace)
             self.wfile.write(content[place : min(place + _PIECE, end)])
         self.close_connection = True
 
