@@ -162,4 +162,7 @@ def find_snapshot(model: str) -> Path | None:
     except (OSError, UnicodeDecodeError):
         commit = revision
     snapshot = stored / "snapshots" / commit
-    return snapshot if commit and snapshot.is_dir() else None
+    try:
+        return snapshot if commit and snapshot.is_dir() else None
+    except OSError:  # a ref that is no name of a file
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import math
 import os
@@ -22,6 +23,9 @@ from engine.core.text import byte_count, json_safe
 
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """All that msgspec raises for a file or message that is not what it should be."""
+
+_SMALL = 16_000_000
+"""More bytes than a manifest or a model's config has."""
 
 
 @contextmanager
@@ -50,6 +54,14 @@ def writing(
             tr("Cannot write {path}: {why}.", path=path, why=why(cause)),
             remedy or tr("Check the free disk space and the permissions."),
         ) from cause
+
+
+def read_file(path: Path, most: int = _SMALL) -> bytes:
+    """Return at most `most` bytes. Raise OSError for a pipe or device, which may have no end."""
+    if not path.is_file() and path.exists() and not path.is_dir():
+        raise OSError(errno.EINVAL, tr("it is not a file"))
+    with path.open("rb") as stream:
+        return stream.read(most)
 
 
 def nearest_parent(path: Path) -> Path:
@@ -339,7 +351,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     with reading(path):
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Manifest)
+            return msgspec.json.decode(read_file(path), type=Manifest)
         except FileNotFoundError as error:
             raise DataError(tr("{folder} has no {name}.", folder=folder, name=MANIFEST)) from error
         except UNDECODABLE as error:

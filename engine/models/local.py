@@ -217,12 +217,15 @@ def _cached_names() -> Iterator[str]:
 
 def _stored_bytes(name: str) -> int:
     """Return the size of a folder, or of everything in the cache for a hub id."""
-    folder = paths.expand(name)
     found = split_id(name)
-    return _bytes(hub_folder(found[0])) if found and not folder.is_dir() else _bytes(folder)
+    try:
+        folder = paths.expand(name)
+        return _bytes(hub_folder(found[0]) if found and not folder.is_dir() else folder)
+    except (OSError, ValueError, RuntimeError):  # find_model says why
+        return 0
 
 
 def _bytes(folder: Path) -> int:
     """Return the size of the files in a folder; a file with several links counts once."""
     files = {file.resolve() for file in folder.rglob("*") if file.is_file()}
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in files if file.exists())

@@ -84,7 +84,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         text = file.read_text(encoding="utf-8")
     try:
         values: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib's, or of a number of 5,000 digits
         raise UsageError(f"The recipe {file} is not valid TOML: {error}.") from error
     for change in changes:
         name, mark, value = change.partition("=")
@@ -105,5 +105,5 @@ def _parse(text: str) -> object:
     """Parse a TOML value; a bare word is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text

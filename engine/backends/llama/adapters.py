@@ -14,9 +14,11 @@ from pathlib import Path
 import msgspec
 
 from engine.backends.llama.weights import (
+    Count,
     Hyperparameters,
     ModelFiles,
     Tensor,
+    explain_path,
     read_header,
     read_json,
 )
@@ -31,12 +33,14 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _HASHED_UP_TO = 50_000_000
 """Bytes of weights; hashing them takes a few hundredths of a second."""
-_LORA = re.compile(r"\.layers\.(\d+)\.\w+\.(\w+)\.lora_([AB])\.weight$")
+_LORA = re.compile(r"\.layers\.(\d{1,9})\.\w+\.(\w+)\.lora_([AB])\.weight$")
 
 
 class _AdapterConfig(msgspec.Struct, frozen=True):
     peft_type: str = ""
     base_model_name_or_path: str | None = None
+    r: Count = 8
+    rank_pattern: dict[str, Count] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,11 @@ class AdapterFiles:
 
 def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> AdapterFiles:
     """Return the adapter for `model`; `thorough` hashes a small base. Raises EngineUnavailable."""
+    with explain_path(adapter, unusable_adapter):
+        return _find_adapter(adapter, model, thorough=thorough)
+
+
+def _find_adapter(adapter: str, model: ModelFiles, *, thorough: bool) -> AdapterFiles:
     folder = paths.expand(adapter).resolve()
     if not folder.is_dir():
         message = tr("Adapter folder not found: {adapter}.", adapter=adapter)
@@ -92,6 +101,8 @@ def _check_shapes(
     tensors: Mapping[str, Tensor], model: ModelFiles, config: _AdapterConfig, folder: Path
 ) -> None:
     found = [(match, tensors[name]) for name in tensors if (match := _LORA.search(name))]
+    if not found or any(len(tensor.shape) != len("AB") for _, tensor in found):
+        raise unusable_adapter(folder, tr("its weights are not LoRA weights"), _train_one())
     sizes = _linear_sizes(model.config)
     for match, tensor in found:
         layer, part, side = int(match[1]), match[2], match[3]
@@ -100,8 +111,16 @@ def _check_shapes(
         expected = sizes.get(part, (size, size))["AB".index(side)]
         if layer >= model.config.num_hidden_layers or size != expected:
             raise _wrong_base(folder, config, model)
-    if not found:
-        raise unusable_adapter(folder, tr("its weights are not LoRA weights"), _train_one())
+    ranks = {tensor.shape["AB".index(match[3])] for match, tensor in found}
+    if ranks != {config.r} and not config.rank_pattern:
+        # peft makes room for the rank in the file before it reads the weights.
+        numbers = {"found": ", ".join(map(str, sorted(ranks))), "rank": config.r}
+        reason = tr(
+            "its weights are of rank {found}, its {name} says {rank}",
+            name=ADAPTER_CONFIG,
+            **numbers,
+        )
+        raise unusable_adapter(folder, reason)
 
 
 def _linear_sizes(config: Hyperparameters) -> dict[str, tuple[int, int]]:

@@ -196,7 +196,10 @@ class LlamaEngine(ModelEngine):
     @property
     def _adapter(self) -> Path | None:
         adapter = self.config.adapter
-        return paths.expand(adapter).resolve() if adapter else None
+        try:
+            return paths.expand(adapter).resolve() if adapter else None
+        except (OSError, ValueError, RuntimeError):  # find_adapter says why
+            return Path(adapter or "")
 
     def _ask(self, request: Request) -> Ask:
         from engine.backends.llama.messages import Ask
@@ -267,10 +270,10 @@ def _short(folder: str | None) -> str | None:
 def _file(folder: str | None, name: str) -> dict[str, Any] | None:
     from engine.core.files import describe_file
 
-    path = paths.expand(folder) / name if folder else None
     try:
+        path = paths.expand(folder) / name if folder else None
         return msgspec.to_builtins(describe_file(path)) if path else None
-    except OSError:  # a hub id, not a folder
+    except (OSError, ValueError, RuntimeError):  # a hub id, not a folder
         return None
 
 
@@ -279,6 +282,6 @@ def _manifest(folder: str | None) -> dict[str, Any] | None:
 
     try:
         manifest = read_manifest(paths.expand(folder)) if folder else None
-    except DataError:
+    except (DataError, ValueError, RuntimeError):
         return None
     return msgspec.to_builtins(manifest) if manifest else None

@@ -45,6 +45,7 @@ from engine.backends.llama.messages import (
 )
 from engine.backends.llama.weights import ModelFiles
 from engine.core.errors import EngineFailed, EngineUnavailable, why
+from engine.core.files import UNDECODABLE
 from engine.core.i18n import spoken, tr
 from engine.core.process import used_memory
 from engine.core.text import one_line
@@ -174,7 +175,7 @@ class WorkerProcess:
                 reply = from_worker(await self._stdout.readexactly(length_of(header)))
                 if reply.number == self._number:
                     self._inbox.put_nowait(reply)
-        except (asyncio.IncompleteReadError, ConnectionError, msgspec.DecodeError):
+        except (asyncio.IncompleteReadError, ConnectionError, *UNDECODABLE):
             # A worker that breaks the protocol is of no use.
             self._kill()
         finally:

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
 from engine.backends.llama.weights import unusable_model
 from engine.core.errors import EngineFailed
+from engine.core.files import read_file
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.core.types import Message, Role
@@ -41,7 +42,7 @@ def wrong_tokenizer_remedy() -> str:
 def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
     # AutoTokenizer guesses a different tokenization if the config names no class.
     config = folder / "tokenizer_config.json"
-    if config.exists() and b'"tokenizer_class"' in config.read_bytes():
+    if config.exists() and b'"tokenizer_class"' in read_file(config):
         return AutoTokenizer
     return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
 

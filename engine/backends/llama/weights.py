@@ -7,9 +7,12 @@ are read.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -17,8 +20,8 @@ from msgspec.structs import replace
 from engine.backends.llama.messages import Quantization
 from engine.config import paths
 from engine.config.paths import MAIN, find_snapshot, split_id
-from engine.core.errors import EngineUnavailable
-from engine.core.files import reading
+from engine.core.errors import EngineUnavailable, why
+from engine.core.files import UNDECODABLE, read_file, reading
 from engine.core.i18n import tr
 
 T = TypeVar("T")
@@ -39,8 +42,21 @@ _TOKENIZER = "tokenizer.json"
 _SENTENCEPIECE = "tokenizer.model"
 _LISTED = 3
 _LENGTH_BYTES = 8
-_MAX_HEADER = 100_000_000
-"""Bytes; the limit of the safetensors format itself."""
+_MAX_HEADER = 16_000_000
+"""Bytes. The format allows 100 MB, which take seconds to read; Llama 3.1 405B has 0.2 MB."""
+
+_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
+_PACKED = 8
+"""The most parameters that one number of quantized weights holds."""
+
+_MORE = 2
+"""How many times the parameters that it has a model may claim; loading then names what lacks."""
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**24)]
+_Layers = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+_Positions = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class RopeConfig(msgspec.Struct, frozen=True):
@@ -48,29 +64,36 @@ class RopeConfig(msgspec.Struct, frozen=True):
 
     rope_type: str = ""
     type: str = "default"
-    rope_theta: float = 10_000.0
-    factor: float = 1.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
+    rope_theta: _Positive = 10_000.0
+    factor: _Positive = 1.0
+    low_freq_factor: _Positive = 1.0
+    high_freq_factor: _Positive = 4.0
+    original_max_position_embeddings: _Positions = 8192
+
+
+class QuantizationMethod(msgspec.Struct, frozen=True):
+    """The `quantization_config` of weights that were quantized before they were saved."""
+
+    quant_method: str = ""
 
 
 class Hyperparameters(msgspec.Struct, frozen=True):
     """A Llama's `config.json`, in the format's own names."""
 
     model_type: str
-    hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_hidden_layers: int
-    vocab_size: int
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
-    max_position_embeddings: int = 2048
-    rms_norm_eps: float = 1e-6
+    hidden_size: Count
+    intermediate_size: Count
+    num_attention_heads: Count
+    num_hidden_layers: _Layers
+    vocab_size: Count
+    num_key_value_heads: Count | None = None
+    head_dim: Count | None = None
+    max_position_embeddings: _Positions = 2048
+    rms_norm_eps: _Positive = 1e-6
     rope_parameters: RopeConfig | None = None
-    rope_theta: float = 10_000.0
+    rope_theta: _Positive = 10_000.0
     rope_scaling: RopeConfig | None = None
+    quantization_config: QuantizationMethod | None = None
 
     @property
     def rope(self) -> RopeConfig:
@@ -89,11 +112,12 @@ class Hyperparameters(msgspec.Struct, frozen=True):
         """The number of heads that keys and values have."""
         return self.num_key_value_heads or self.num_attention_heads
 
-
-class QuantizationMethod(msgspec.Struct, frozen=True):
-    """The `quantization_config` of weights that were quantized before they were saved."""
-
-    quant_method: str = ""
+    @property
+    def parameters(self) -> int:
+        """The number of weights in all matrices; tied embeddings count once."""
+        attention = 2 * self.head_size * (self.num_attention_heads + self.key_value_heads)
+        layer = self.hidden_size * (attention + 3 * self.intermediate_size)
+        return self.num_hidden_layers * layer + self.vocab_size * self.hidden_size
 
 
 class Architecture(msgspec.Struct, frozen=True):
@@ -107,8 +131,16 @@ class Tensor(msgspec.Struct, frozen=True):
     """A tensor in the header of a safetensors file."""
 
     dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
+    shape: Annotated[tuple[_Size, ...], msgspec.Meta(max_length=8)]
+    data_offsets: tuple[_Size, _Size]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the offsets are as far apart as the shape needs."""
+        start, end = self.data_offsets
+        if item := _ITEM_BYTES.get(self.dtype):
+            return end - start == prod(self.shape) * item
+        return start <= end
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +164,14 @@ class _Index(msgspec.Struct, frozen=True):
 
 def find_model(model: str, engine_id: str) -> ModelFiles:
     """Return the files of a folder or hub id. Raises EngineUnavailable, naming `engine_id`."""
-    folder = _locate(model, engine_id)
-    config = _read_config(folder, engine_id)
-    weights = _find_weights(folder, engine_id)
-    for file in weights:
-        read_header(file)
-    if not any((folder / name).is_file() for name in (_TOKENIZER, _SENTENCEPIECE)):
-        raise _missing(folder, [_TOKENIZER])
-    return ModelFiles(model, folder, config, weights)
+    with explain_path(model, unusable_model):
+        folder = _locate(model, engine_id)
+        config = _read_config(folder, engine_id)
+        weights = _find_weights(folder, engine_id)
+        _check_parameters(folder, config, weights)
+        if not any((folder / name).is_file() for name in (_TOKENIZER, _SENTENCEPIECE)):
+            raise _missing(folder, [_TOKENIZER])
+        return ModelFiles(model, folder, config, weights)
 
 
 def resolve_quantization(
@@ -172,6 +204,15 @@ def unusable_model(folder: Path, reason: str, remedy: str = "") -> EngineUnavail
     )
 
 
+@contextmanager
+def explain_path(folder: str, unusable: Callable[[Path, str], EngineUnavailable]) -> Iterator[None]:
+    """Raise `unusable` for a name that is no path: too long, of an unknown user, with a NUL."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unusable(Path(folder), why(error)) from error
+
+
 def setting_hint(setting: str, value: str, engine_id: str) -> str:
     """Return a remedy that says where to set something."""
     return tr(
@@ -192,20 +233,21 @@ def pull_command(model: str) -> str:
 
 def read_header(file: Path) -> dict[str, Tensor]:
     """Return a safetensors file's tensors by name. Raises EngineUnavailable if it is broken."""
-    with reading(file, EngineUnavailable, _copy_again()), file.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+    with reading(file, EngineUnavailable, _copy_again()):
+        size = file.stat().st_size
+        length = int.from_bytes(read_file(file, _LENGTH_BYTES), "little")
         if length > min(_MAX_HEADER, size - _LENGTH_BYTES):
             raise _broken(file)
-        header = stream.read(length)
+        header = read_file(file, _LENGTH_BYTES + length)[_LENGTH_BYTES:]
     try:
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
         tensors = {name: msgspec.json.decode(raw, type=Tensor) for name, raw in entries.items()}
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise _broken(file) from error
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-    if _LENGTH_BYTES + length + end != size:
+    fitting = all(tensor.fits for tensor in tensors.values())
+    if not fitting or _LENGTH_BYTES + length + end != size:
         raise _broken(file)
     return tensors
 
@@ -213,10 +255,10 @@ def read_header(file: Path) -> dict[str, Tensor]:
 def read_json(file: Path, kind: type[T]) -> T:
     """Return a JSON file as `kind`. Raises EngineUnavailable if it is missing or invalid."""
     with reading(file, EngineUnavailable, _copy_again()):
-        content = file.read_bytes()
+        content = read_file(file)
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise EngineUnavailable(
             tr("{file} is invalid: {error}.", file=file, error=error), _copy_again()
         ) from error
@@ -273,6 +315,21 @@ def _find_weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
         reason = tr("its weights are only in .bin files, which can run code when opened")
         raise unusable_model(folder, reason, _choose(engine_id))
     raise _missing(folder, [_ONE_FILE])
+
+
+def _check_parameters(folder: Path, config: Hyperparameters, weights: Sequence[Path]) -> None:
+    """Raise EngineUnavailable for a config that would need far more memory than its weights."""
+    tensors = (tensor for file in weights for tensor in read_header(file).values())
+    found = sum(prod(tensor.shape) for tensor in tensors)
+    most = _MORE * found * (_PACKED if config.quantization_config else 1)
+    if config.parameters > most:
+        numbers = {"needed": config.parameters, "found": found}
+        words = tr(
+            "its {config} describes {needed:,} parameters, its weights have {found:,}",
+            config=CONFIG,
+            **numbers,
+        )
+        raise unusable_model(folder, words)
 
 
 def _missing(folder: Path, names: list[str]) -> EngineUnavailable:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,12 @@ import pytest
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.weights import find_model
+from engine.config import paths
 from engine.config.paths import hub_cache
 from engine.core.errors import EngineUnavailable
 from engine.core.files import Input, Manifest, describe_file, write_manifest
 from engine.prompts import PROMPT_VERSION
+from scripts import cli
 from tests.engine.backends.llama.conftest import Copy, engine
 from tests.engine.backends.llama.tiny import ROOT, Tiny
 
@@ -249,6 +254,158 @@ def test_engines_with_the_same_model_share_a_host() -> None:
     assert host(model="a/b") is host(model="a/b", adapter="c")
     assert host(model="a/b") is not host(model="a/b", quantization="nf4")
     assert host(model="a/b") is not host(model="a/c")
+
+
+_DEEP = b"[" * 100_000
+_LATIN = b'{"model_type":"\xe9","peft_type":"\xe9","kind":"\xe9","weight_map":{"a":"\xe9"}}'
+_NOT_JSON = {"not_utf8": _LATIN, "nested_deeply": _DEEP, "half_a_letter": b'"\\ud83d"'}
+
+
+@pytest.mark.parametrize("content", _NOT_JSON.values(), ids=_NOT_JSON.keys())
+@pytest.mark.parametrize(
+    "name", ["config.json", "adapter_config.json", "manifest.json", "model.safetensors.index.json"]
+)
+def test_a_file_that_is_no_json_is_a_sentence(copy: Copy, name: str, content: bytes) -> None:
+    folders = {"model": copy("model"), "adapter": copy("adapter")}
+    if "index" in name:
+        (folders["model"] / "model.safetensors").unlink()
+    owner = "adapter" if name in ("adapter_config.json", "manifest.json") else "model"
+    (folders[owner] / name).write_bytes(content)
+    assert name in _problem(**{key: str(folder) for key, folder in folders.items()})
+
+
+def test_a_broken_adapter_leaves_the_other_engines_and_models(
+    tiny: Tiny, copy: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = copy("adapter")
+    (adapter / "manifest.json").write_bytes(_DEEP)
+    file = paths.settings_file()
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        f"[engines.mine]\nkind = 'llama'\nmodel = '{tiny.model}'\nadapter = '{adapter}'\n"
+        f"[engines.plain]\nkind = 'llama'\nmodel = '{tiny.model}'\n"
+        "[engines.odd]\nkind = 'llama'\nmodel = '~nosuchuser/model'\n"
+    )
+    assert cli.main(["engines", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ready = {row["id"]: row["ready"] for row in rows}
+    assert ready["catalogue"]
+    assert (ready["plain"], ready["mine"], ready["odd"]) == (True, False, False)
+    assert cli.main(["models", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    whole = {row["name"]: row["whole"] for row in rows}
+    assert (whole[str(tiny.model)], whole[str(adapter)]) == (True, False)
+    assert not whole["~nosuchuser/model"]
+
+
+@pytest.mark.parametrize("content", _NOT_JSON.values(), ids=_NOT_JSON.keys())
+def test_a_header_that_is_no_json_is_a_sentence(copy: Copy, content: bytes) -> None:
+    file = copy("model") / "model.safetensors"
+    file.write_bytes(len(content).to_bytes(8, "little") + content)
+    assert f"{file} is truncated" in _problem(model=str(file.parent))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"shape": []},
+        {"shape": [10**12, 10**12]},
+        {"shape": [-1, -8]},
+        {"shape": [10**30]},
+        {"shape": [1] * 100},
+        {"data_offsets": [10**18, 0]},
+        {"data_offsets": [-4, 0]},
+    ],
+)
+def test_an_impossible_tensor_is_a_sentence(
+    tiny: Tiny, copy: Copy, tensor: dict[str, object]
+) -> None:
+    adapter = copy("adapter")
+    file = adapter / "adapter_model.safetensors"
+    _change_header(file, lambda header: header[next(iter(_tensors(header)))].update(tensor))
+    assert f"{file} is truncated" in _problem(model=str(tiny.model), adapter=str(adapter))
+
+
+@pytest.mark.parametrize("layer", ["0", "9" * 5000], ids=["small", "large"])
+def test_a_lora_tensor_that_is_no_matrix_is_a_sentence(tiny: Tiny, copy: Copy, layer: str) -> None:
+    adapter = copy("adapter")
+    only = {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}
+    content = json.dumps({f"x.layers.{layer}.mlp.up_proj.lora_A.weight": only}).encode()
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(len(content).to_bytes(8, "little") + content + bytes(4))
+    assert "not LoRA weights" in _problem(model=str(tiny.model), adapter=str(adapter))
+
+
+def test_an_adapter_whose_config_claims_a_larger_rank_is_refused(tiny: Tiny, copy: Copy) -> None:
+    adapter = copy("adapter")
+    _change(adapter / "adapter_config.json", r=1_000_000)
+    problem = _problem(model=str(tiny.model), adapter=str(adapter))
+    assert "of rank 8, its adapter_config.json says 1000000" in problem
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": 0},
+        {"num_attention_heads": 0},
+        {"num_key_value_heads": -2},
+        {"vocab_size": 10**12},
+        {"hidden_size": "64"},
+        {"max_position_embeddings": 10**10},
+        {"rms_norm_eps": -1.0},
+        {"rope_parameters": {"rope_type": "llama3", "low_freq_factor": 0.0}},
+    ],
+)
+def test_a_config_out_of_range_names_the_value(copy: Copy, values: dict[str, object]) -> None:
+    model = copy("model")
+    _change(model / "config.json", **values)
+    assert "config.json is invalid: Expected" in (problem := _problem(model=str(model)))
+    assert next(iter(values)) in problem
+
+
+@pytest.mark.parametrize("values", [{"num_hidden_layers": 4000}, {"intermediate_size": 2**24}])
+def test_a_config_far_larger_than_its_weights_is_refused(
+    copy: Copy, values: dict[str, object]
+) -> None:
+    model = copy("model")
+    _change(model / "config.json", **values)
+    problem = _problem(model=str(model))
+    assert re.search(r"config.json describes [\d,]{10,} parameters, its weights have \d+,", problem)
+
+
+def test_a_pipe_is_not_waited_for(tiny: Tiny, copy: Copy) -> None:
+    model, adapter = copy("model"), copy("adapter")
+    for file in (model / "config.json", adapter / "manifest.json"):
+        if file.exists():
+            file.unlink()
+        os.mkfifo(file)
+    assert "it is not a file" in _problem(model=str(model))
+    assert "it is not a file" in _problem(model=str(tiny.model), adapter=str(adapter))
+
+
+@pytest.mark.parametrize(
+    "name", ["~nosuchuser/model", "a\0b", "x" * 5000], ids=["user", "nul", "long"]
+)
+def test_a_name_that_is_no_path_is_a_sentence(tiny: Tiny, name: str) -> None:
+    assert _problem(model=name)
+    mine = engine(model=str(tiny.model), adapter=name)
+    assert not mine.availability().ready
+    assert not mine.loaded
+    assert mine.provenance()["adapter_weights"] is None
+
+
+def _tensors(header: dict[str, Any]) -> list[str]:
+    return [name for name in header if name != "__metadata__"]
+
+
+def _change_header(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    whole = file.read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:end])
+    change(header)
+    content = json.dumps(header).encode()
+    file.write_bytes(len(content).to_bytes(8, "little") + content + whole[end:])
 
 
 def _change(file: Path, **values: object) -> None:
