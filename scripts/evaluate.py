@@ -209,12 +209,8 @@ async def _answer_all(
                             pass
             raise AssertionError("an answer always ends in Answered")
 
-        def width(target: Target) -> int:
-            # Each local engine takes one question at a time.
-            return concurrency if registry.get(target.engine).concurrent else 1
-
         try:
-            return await run(jobs, answers, ask, width, line.show)
+            return await run(jobs, answers, ask, concurrency, line.show)
         finally:
             await registry.close()
 

@@ -76,8 +76,6 @@ class Engine(ABC):
     config_type: ClassVar[type[EngineConfig]] = EngineConfig
     verbatim: ClassVar[bool] = False
     """Whether answers are the record's own words, in either mode."""
-    concurrent: ClassVar[bool] = False
-    """Whether several questions at once are answered faster than one after another."""
 
     def __init__(self, engine_id: str, config: EngineConfig, *, remote: bool = False) -> None:
         self.config = config
@@ -93,6 +91,11 @@ class Engine(ABC):
     def loaded(self) -> bool:
         """Whether `stream` would start without loading first."""
         return True
+
+    @property
+    def queue(self) -> str:
+        """The server that answers many questions at once; empty for this machine."""
+        return ""
 
     def availability(self) -> Availability:
         """Return whether the engine can answer, or why not."""

@@ -35,6 +35,8 @@ class Target(Struct, frozen=True):
     mode: Mode
     title: str
     provenance: dict[str, Any]
+    queue: str = ""
+    """As `Engine.queue`."""
 
     @property
     def fingerprint(self) -> str:
@@ -72,7 +74,7 @@ def _target(name: str, registry: Registry, catalogue: dict[str, Any]) -> Target:
             raise UsageError(
                 f"“{engine_id}” cannot answer from memory.", f"Write {engine_id} without a mode."
             )
-    return Target(key, engine_id, mode, title, provenance)
+    return Target(key, engine_id, mode, title, provenance, engine.queue)
 
 
 def _split(name: str, registry: Registry) -> tuple[str, Mode]:

@@ -173,23 +173,23 @@ async def run(
     jobs: Sequence[_Job],
     answers: AnswerFile,
     ask: Ask,
-    concurrency: Callable[[Target], int],
+    concurrency: int,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> EvaluationResult:
     """Ask all `jobs` and save each answer as it arrives; cancelling keeps the saved ones.
 
-    `concurrency` limits the questions to a target at once. Targets that take one at a time wait
-    for one another, because two local models would compete for the machine.
+    A server gets up to `concurrency` questions at once, whatever the number of its targets. Local
+    targets take turns, because two models would compete for the machine.
     """
     lanes: dict[str, list[_Job]] = {}
     for job in jobs:
-        lanes.setdefault(job[0].engine if concurrency(job[0]) > 1 else "", []).append(job)
+        lanes.setdefault(job[0].queue, []).append(job)
     keys = {name: [target.key for target, _ in lane] for name, lane in lanes.items()}
     runner = _Runner(answers, ask, ProgressMeter(keys, on_progress))
     tasks = [
         asyncio.ensure_future(runner.work(name, waiting))
         for name, lane in lanes.items()
-        for waiting in [iter(lane)] * min(concurrency(lane[0][0]), len(lane))
+        for waiting in [iter(lane)] * min(concurrency if name else 1, len(lane))
     ]
     try:
         await asyncio.gather(*tasks)

@@ -168,7 +168,6 @@ class OpenAIEngine(ModelEngine):
 
     kind = "openai"
     config_type = OpenAIConfig
-    concurrent = True
     config: OpenAIConfig
 
     def __init__(self, engine_id: str, config: OpenAIConfig) -> None:
@@ -180,6 +179,11 @@ class OpenAIEngine(ModelEngine):
     def loaded(self) -> bool:
         """Whether there is a client."""
         return self._session is not None
+
+    @property
+    def queue(self) -> str:
+        """The server: its engines share its limit."""
+        return server_name(self._base_url)
 
     def availability(self) -> Availability:
         """Check the model, the address, the package and the key, without using the network."""

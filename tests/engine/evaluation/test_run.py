@@ -57,17 +57,13 @@ class Asking:
         return answer_of(question, "It broke." if self.fails(number) else "")
 
 
-def one_at_once(_: Target) -> int:
-    return 1
-
-
 async def go(
     bench: Bench, ask: Ask, names: str = "base:memory", width: int = 1
 ) -> EvaluationResult:
     asked = bench.targets(names)
     with bench.answers() as answers:
         jobs = pending(asked, bench.questions, answers)
-        return await run(jobs, answers, ask, lambda one: width if one.engine == "openai" else 1)
+        return await run(jobs, answers, ask, width)
 
 
 async def test_everything_is_asked_once(bench: Bench) -> None:
@@ -86,6 +82,24 @@ async def test_local_engines_take_turns_and_remote_ones_run_concurrently(bench: 
     both = Asking(0.02)
     await go(bench, both, "openai:memory,base", width=8)
     assert both.most == 9
+
+
+async def test_engines_of_one_address_share_its_limit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second", "third"):
+        table = f"BALCAO_ENGINES__{name.upper()}__"
+        monkeypatch.setenv(f"{table}KIND", "openai")
+        monkeypatch.setenv(f"{table}MODEL", name)
+        address = "http://127.0.0.2/v1" if name == "third" else "http://127.0.0.1/v1"
+        monkeypatch.setenv(f"{table}BASE_URL", address)
+    bench.settings = load()
+    same = Asking(0.001)
+    await go(bench, same, "first:memory,second:memory,second", width=5)
+    assert same.most == 5
+    others = Asking(0.001)
+    await go(bench, others, "first,third,base", width=5)
+    assert others.most == 11
 
 
 async def test_failed_questions_are_asked_again(bench: Bench) -> None:
