@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=_at_least(1),
         default=8,
         metavar="N",
-        help="questions at once to an OpenAI-compatible server (default: 8)",
+        help="questions at once to each OpenAI-compatible server (default: 8)",
     )
     add("--price", type=_price, metavar="IN,OUT", help="USD per million tokens sent and received")
     add("--yes", action="store_true", help="do not ask before using remote engines")
