@@ -91,7 +91,7 @@ def _lines(stream: TextIO) -> Iterable[str]:
 
 
 async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
-    loading, thinking = "", 0.0
+    loading = ""
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Loading):
@@ -100,7 +100,6 @@ async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
                 if shown:
                     continue
             if not as_json:
-                thinking = _show_thinking(event, thinking)
                 _show(event)
             if isinstance(event, Answered):
                 if as_json:
@@ -109,21 +108,14 @@ async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
     raise AssertionError("an answer always ends in Answered")
 
 
-def _show_thinking(event: Event, ms: float) -> float:
-    """Write a line on stderr while the model thinks; return how long, 0 once it does not."""
-    if isinstance(event, Thought):
-        if not ms:
-            print(tr("thinking …"), end=" ", file=sys.stderr, flush=True)
-        return event.ms or 1.0
-    if ms:
-        say(duration(ms / 1000))
-    return 0.0
-
-
 def _show(event: Event) -> None:
     match event:
         case Loading(progress):
             say(one_line(progress.label))
+        case Thought(ms=0):
+            print(tr("thinking …"), end=" ", file=sys.stderr, flush=True)
+        case Thought(ms=ms, ended=True):
+            say(duration(ms / 1000))
         case Piece(text):
             print(printable(text), end="", flush=True)
         case Answered(answer):

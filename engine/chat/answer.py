@@ -47,15 +47,14 @@ from engine.prompts import chat_messages
 _MAX_THINKING = 200_000
 """Characters of a model's thinking that are kept: a server may send it without end."""
 _MAX_LOGPROBS = 16_384
+_OPEN, _CLOSE = "<think>", "</think>"
 
 
 class ThinkingSplitter:
     """Take a leading <think> block, which some models write as text, out of a stream."""
 
-    _OPEN, _CLOSE = "<think>", "</think>"
-
     def __init__(self) -> None:
-        self._tag = self._OPEN
+        self._tag = _OPEN
         """The tag that may come next; empty once the answer has begun."""
         self._held = ""
         """The end of the text so far, which may be the beginning of that tag."""
@@ -63,24 +62,22 @@ class ThinkingSplitter:
     def split(self, text: str, *, last: bool = False) -> tuple[str, str]:
         """Return the thinking and the answer's text that `text`, perhaps the last, completes."""
         text, self._held = self._held + text, ""
-        thinking = ""
-        if self._tag == self._OPEN:
-            start = text.lstrip()
-            if start.startswith(self._OPEN):
-                self._tag, text = self._CLOSE, start.removeprefix(self._OPEN)
-            elif self._OPEN.startswith(start) and not last:
-                self._held, text = start, ""
-            else:
-                self._tag = ""
-        if self._tag == self._CLOSE:
-            thinking, closed, text = text.partition(self._CLOSE)
-            if closed:
-                self._tag = ""
-            elif not last:
-                sizes = range(len(self._CLOSE) - 1, 0, -1)
-                held = next((n for n in sizes if thinking.endswith(self._CLOSE[:n])), 0)
-                cut = len(thinking) - held
-                thinking, self._held = thinking[:cut], thinking[cut:]
+        if self._tag == _OPEN:
+            text = text.lstrip()
+            if _OPEN.startswith(text) and text != _OPEN and not last:
+                self._held = text
+                return "", ""
+            self._tag = _CLOSE if text.startswith(_OPEN) else ""
+            text = text.removeprefix(_OPEN)
+        if not self._tag:
+            return "", text
+        thinking, closed, text = text.partition(_CLOSE)
+        if closed:
+            self._tag = ""
+        elif not last:
+            held = next(n for n in range(len(_CLOSE), -1, -1) if thinking.endswith(_CLOSE[:n]))
+            self._held = _CLOSE[:held]
+            thinking = thinking[: len(thinking) - held]
         return thinking, text
 
 
@@ -147,6 +144,8 @@ class PendingAnswer:
             self._answer = replace(
                 self._answer, stop_reason=StopReason.ERROR, problem=error.problem
             )
+        if self._thinking and not self._text:
+            yield Thought("", self._thinking_ms(), ended=True)
         yield Answered(self.finish())
 
     def finish(self) -> Answer:
@@ -226,12 +225,14 @@ class PendingAnswer:
         if text or not thinking:  # else they are the thinking's
             self._logprobs += chunk.logprobs[: _MAX_LOGPROBS - len(self._logprobs)]
         if thinking:
+            before, ms = len(self._thinking), self._thinking_ms()
             self._first_thought = self._first_thought or self._elapsed()
-            before = len(self._thinking)
             self._thinking = clip(self._thinking + thinking, _MAX_THINKING)
             if not self._text:
-                yield Thought(self._thinking[before:], self._thinking_ms())
+                yield Thought(self._thinking[before:], ms)
         if text:
+            if self._thinking and not self._text:
+                yield Thought("", self._thinking_ms(), ended=True)
             self._first_token = self._first_token or self._elapsed()
             self._text += text
             yield Piece(text)
@@ -243,10 +244,9 @@ class PendingAnswer:
     def _only_thought(self) -> EngineFailed:
         if self._answer.stop_reason is not StopReason.LENGTH:
             return EngineFailed(tr("The model thought, but gave no answer."), tr("Ask again."))
-        return EngineFailed(
-            tr("The model spent all its tokens on thinking, and gave no answer."),
-            tr("Raise `max_tokens` under [engines.{id}].", id=self._engine.info.id),
-        )
+        remedy = tr("Raise `max_tokens` under [engines.{id}].", id=self._engine.info.id)
+        sentence = tr("The model spent all its tokens on thinking, and gave no answer.")
+        return EngineFailed(sentence, remedy)
 
     async def _load(self) -> AsyncGenerator[Progress]:
         availability = self._engine.availability()

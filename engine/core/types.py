@@ -327,10 +327,11 @@ class Piece(Struct, frozen=True):
 
 
 class Thought(Struct, frozen=True):
-    """More text of the model's reasoning, which has lasted `ms` milliseconds; before any Piece."""
+    """More text of the model's reasoning, before any Piece: 0 `ms` begin it, `ended` ends it."""
 
     text: str
     ms: float = 0.0
+    ended: bool = False
 
 
 class NotSaved(Struct, frozen=True):

@@ -253,16 +253,14 @@ class AnswerWriter:
         self._title = title
         self._begun = False
         self._loading = ""
-        self._thinking_ms = 0.0
 
     def write(self, event: Event) -> None:
-        if not isinstance(event, Thought):
-            self._end_thinking()
         match event:
-            case Thought(_, ms):
-                if not self._thinking_ms:
-                    self._terminal.stream(tr("thinking …") + " ")
-                self._thinking_ms = ms or 1.0
+            case Thought(ms=0):
+                self._terminal.stream(tr("thinking …") + " ")
+            case Thought(ms=ms, ended=True):
+                self._terminal.stream(duration(ms / 1000))
+                self.end()
             case Piece(text):
                 # The title already ends with a blank.
                 text = text if self._begun else text.lstrip()
@@ -277,21 +275,13 @@ class AnswerWriter:
                 self._terminal.report(
                     tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy)
                 )
-            case Found() | Loading() | Answered():
+            case Found() | Loading() | Thought() | Answered():
                 pass
 
     def end(self) -> None:
         """Write the last word."""
-        self._end_thinking()
-        if self._begun:
-            self._begun = False
-            self._terminal.end_stream()
-
-    def _end_thinking(self) -> None:
-        if self._thinking_ms:
-            self._terminal.stream(duration(self._thinking_ms / 1000))
-            self._terminal.end_stream()
-            self._thinking_ms = 0.0
+        self._begun = False
+        self._terminal.end_stream()
 
 
 def _write_help(terminal: LineTerminal) -> None:

@@ -38,6 +38,7 @@ class LineTerminal:
         if isinstance(reader, io.TextIOWrapper):
             reader.reconfigure(encoding=charset if self._reads_terminal else None, errors="replace")
         self._word = ""
+        self._is_streaming = False
 
     def write(self, text: str = "") -> None:
         self._write(printable(text) + "\n")
@@ -48,14 +49,16 @@ class LineTerminal:
     def stream(self, text: str) -> None:
         """Write text up to its last whole word: a screen reader misreads half a word."""
         text = self._word + printable(text)
+        self._is_streaming = True
         end = 1 + max(text.rfind(" "), text.rfind("\n"))
         self._word = text[end:]
         self._write(text[:end])
 
     def end_stream(self) -> None:
-        """Write the last word of streamed text, and end the line."""
-        word, self._word = self._word, ""
-        self._write(word + "\n")
+        """Write the last word of streamed text, and end its line."""
+        if self._is_streaming:
+            word, self._word, self._is_streaming = self._word, "", False
+            self._write(word + "\n")
 
     def _write(self, text: str) -> None:
         """Write text. Raises HungUp if the terminal is gone; later text goes nowhere."""

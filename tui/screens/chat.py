@@ -292,7 +292,9 @@ class ChatView:
         await self._screen.pane.redraw(index, turn, session.titles)
 
     async def show_thinking(self, index: int) -> bool:
-        return await self._screen.pane.toggle_thinking(index)
+        from tui.widgets.turns import toggle_thinking
+
+        return toggle_thinking(await self._screen.pane.view_of(index))
 
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:  # noqa: ARG002 - a key of the page switches
         from tui.widgets.turns import RecordRequested

@@ -296,16 +296,10 @@ class ConversationView(AnchoredScroll, can_focus=False):
 
     async def begin_answer(self, index: int, engine_title: str) -> AnswerView:
         """Replace a turn's answer; return the view for the new one."""
-        view = await self._view_of(index)
+        view = await self.view_of(index)
         if index == len(self._turns.items) - 1:
             self.anchor()
         return await view.begin_answer(engine_title)
-
-    async def toggle_thinking(self, index: int) -> bool:
-        """Open or close the thinking of a turn's answer; return whether there is any."""
-        from tui.widgets.turns import toggle_thinking
-
-        return toggle_thinking(await self._view_of(index))
 
     async def redraw(self, index: int, turn: Turn, titles: Titles) -> None:
         view = self._turns.items[index].view
@@ -322,7 +316,7 @@ class ConversationView(AnchoredScroll, can_focus=False):
         else:
             self.run_worker(self.go_to(index), group="select", exclusive=True)
 
-    async def _view_of(self, index: int) -> TurnView:
+    async def view_of(self, index: int) -> TurnView:
         return self._turns.items[index].view or await self.go_to(index)
 
     async def go_to(self, index: int) -> TurnView:

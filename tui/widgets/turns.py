@@ -121,30 +121,17 @@ class SourceCard(Static, can_focus=True):
         self.action_open()
 
 
-class ThinkingView(SolidBackground, Vertical):
-    """A model's thinking: one line, which a click opens and closes."""
+class ThinkingView(Static):
+    """A model's thinking: one line, below which a key or a click on it opens the text."""
 
-    def __init__(self, text: str = "", ms: float = 0.0, *, ended: bool = False) -> None:
-        super().__init__(classes="thinking")
-        self._text, self._ms, self._ended = text, ms, ended
-        self._is_open = False
-        self._title = Static(markup=False, classes="thinking-title")
-        self._body = Static(markup=False, classes="thinking-body")
+    def __init__(self) -> None:
+        super().__init__(markup=False, classes="thinking")
+        self._text, self._ms = "", 0.0
+        self._ended = self._is_open = False
 
-    def compose(self) -> ComposeResult:
-        yield self._title
-        yield self._body
+    def append(self, text: str, ms: float, *, ended: bool = False) -> None:
+        self._text, self._ms, self._ended = self._text + text, ms, ended
         self._draw()
-
-    def append(self, text: str, ms: float) -> None:
-        self._text += text
-        self._ms = ms
-        self._draw()
-
-    def end(self, ms: float = 0.0) -> None:
-        if ms or not self._ended:
-            self._ms, self._ended = ms or self._ms, True
-            self._draw()
 
     def toggle(self) -> None:
         self._is_open = not self._is_open
@@ -153,7 +140,7 @@ class ThinkingView(SolidBackground, Vertical):
             self.call_after_refresh(self._scroll_into_view)
 
     def on_click(self, event: Click) -> None:
-        if event.widget is self._title:
+        if event.y == 0:
             self.toggle()
 
     def _scroll_into_view(self) -> None:
@@ -164,12 +151,10 @@ class ThinkingView(SolidBackground, Vertical):
         (self if is_tall else answer).scroll_visible(animate=False, top=is_tall)
 
     def _draw(self) -> None:
-        sign = "▾" if self._is_open else "▸"
-        self._title.update(f"{sign} {thinking_words(self._ms, ended=self._ended)}")
+        title = thinking_words(self._ms, ended=self._ended)
         # Laying out all of it again for each word would take longer than the word.
-        text = (self._text if self._ended else self._text[-_MAX_LIVE:]).strip()
-        self._body.update(printable(text) if self._is_open else "")
-        self._body.display = self._is_open
+        text = self._text if self._ended else self._text[-_MAX_LIVE:]
+        self.update(f"▾ {title}\n{printable(text).strip()}" if self._is_open else f"▸ {title}")
 
 
 class AnswerView(SolidBackground, Vertical):
@@ -187,7 +172,6 @@ class AnswerView(SolidBackground, Vertical):
         self._with_source = source
         self.answer = answer
         self.verbatim = answer.verbatim if answer else False
-        self._thinking: ThinkingView | None = None
         self._body: PlainTextView | MarkdownView | None = None
 
     @property
@@ -202,7 +186,9 @@ class AnswerView(SolidBackground, Vertical):
 
     def compose(self) -> ComposeResult:
         if self.answer and self.answer.thinking:
-            yield ThinkingView(self.answer.thinking, self.answer.thinking_ms, ended=True)
+            view = ThinkingView()
+            view.append(self.answer.thinking, self.answer.thinking_ms, ended=True)
+            yield view
         if self.answer and self.answer.text:
             yield self._make_body(self.answer.text)
         if self.answer:
@@ -215,16 +201,14 @@ class AnswerView(SolidBackground, Vertical):
     def show_status(self, status: str) -> None:
         self.query_one(".about", Static).update(f"{self._engine_title} · {one_line(status)}")
 
-    async def think(self, text: str, ms: float) -> None:
-        if self._thinking is None:
-            self._thinking = ThinkingView(text, ms)
-            await self.mount(self._thinking, before=0)
-        else:
-            self._thinking.append(text, ms)
+    async def think(self, text: str, ms: float, *, ended: bool) -> None:
+        found = self.query(ThinkingView)
+        view = found.first() if found else ThinkingView()
+        view.append(text, ms, ended=ended)
+        if not found:
+            await self.mount(view, before=0)
 
     async def append(self, text: str) -> None:
-        if self._thinking:
-            self._thinking.end()
         mounted = None if self._body else self._mount_above_about([self._make_body("")])
         # Before the await: Escape cancels that, and the text must not be lost.
         if self._body:
@@ -235,10 +219,9 @@ class AnswerView(SolidBackground, Vertical):
     async def finish(self, answer: Answer) -> None:
         """Draw the source, the problem if there was one, and the line about the answer."""
         self.answer = answer
-        if answer.thinking and not self._thinking:  # it came after the first words
-            await self.think(answer.thinking, answer.thinking_ms)
-        if self._thinking:
-            self._thinking.end(answer.thinking_ms)
+        if answer.thinking:
+            missing = "" if self.query(ThinkingView) else answer.thinking  # came after the text
+            await self.think(missing, answer.thinking_ms, ended=True)
         if isinstance(self._body, MarkdownView):
             await self._body.finish()
         await self._mount_above_about(list(self._below_text(answer)))
@@ -371,8 +354,8 @@ async def draw(event: Event, view: AnswerView) -> None:
         case Loading(progress):
             loading = tr("loading: {label}", label=progress.label)
             view.show_status(_WAITING if progress.fraction == _LOADED else loading)
-        case Thought(text, ms):
-            await view.think(text, ms)
+        case Thought(text, ms, ended):
+            await view.think(text, ms, ended=ended)
         case Piece(text):
             await view.append(text)
         case Answered(answer):

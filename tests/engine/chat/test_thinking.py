@@ -105,8 +105,11 @@ async def test_thinking_is_not_the_answer(catalogue: Catalogue, pieces: list[str
     kinds = [type(event) for event in events if isinstance(event, Piece | Thought)]
     assert kinds == sorted(kinds, key=lambda kind: kind is Piece), "thinking comes first"
     said = "".join(event.text for event in events if isinstance(event, Piece))
-    thought = "".join(event.text for event in events if isinstance(event, Thought))
+    thoughts = [event for event in events if isinstance(event, Thought)]
+    thought = "".join(event.text for event in thoughts)
     assert (said, thought.strip()) == ("Two words", "A keeper climbs.")
+    assert [event.ms == 0 for event in thoughts] == [True] + [False] * (len(thoughts) - 1)
+    assert [event.ended for event in thoughts] == [False] * (len(thoughts) - 1) + [True]
     await ask(session, "who wrote it?", "base")
     sent = "".join(message.content for message in engine.asked[-1].messages)
     assert "Two words" in sent
@@ -134,7 +137,7 @@ async def test_a_record_that_begins_like_thinking_is_quoted(catalogue: Catalogue
 )
 async def test_a_model_that_only_thought_gets_a_sentence(
     catalogue: Catalogue,
-    pieces: list[str | Chunk],
+    pieces: list[str | float | Chunk],
     stop: StopReason,
     message: str,
     remedy: str,
@@ -145,7 +148,10 @@ async def test_a_model_that_only_thought_gets_a_sentence(
     assert remedy in answer.problem.remedy
     assert (answer.text, answer.thinking, answer.stop_reason) == ("", "Hmm", StopReason.ERROR)
     assert "no answer" in describe(answer)
-    assert isinstance(events[-1], Answered)
+    thought, end = events[-2:]
+    assert isinstance(thought, Thought)
+    assert thought.ended
+    assert isinstance(end, Answered)
 
 
 async def test_blank_thinking_is_none(catalogue: Catalogue) -> None:
@@ -182,7 +188,11 @@ async def test_thinking_is_saved_while_it_arrives_and_not_searched(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
     store = ConversationStore(tmp_path / "c.db")
-    pieces = [*chunks("A quandary.", " Or two."), "Yes.", Chunk(logprobs=(-0.5,))]
+    pieces: list[str | Chunk] = [
+        *chunks("A quandary.", " Or two."),
+        "Yes.",
+        Chunk(logprobs=(-0.5,)),
+    ]
     session = open_session(OneEngine(ScriptedEngine(pieces)), catalogue, store)
     session.engine = "base"
     async with aclosing(session.ask(TITLE)) as events:

@@ -16,7 +16,16 @@ import pytest
 from engine.core.text import printable
 from engine.evaluation.ask import ANSWERS_FILE
 from scripts import cli
-from tests.engine.backends.openai.server import DONE, Server, error, sse, streamed
+from tests.engine.backends.openai.server import (
+    DONE,
+    HELLO,
+    Exchange,
+    Server,
+    error,
+    sse,
+    streamed,
+    words,
+)
 from tests.engine.evaluation.conftest import echo, remote
 
 ROOT = Path(__file__).parents[3]
@@ -78,6 +87,25 @@ def test_the_catalogue_answers_word_for_word_and_refuses_invented_titles(
     assert [one["name"] for one in made["inputs"]] == ["test.jsonl", "train.jsonl"]
     assert made["prompt_version"] == made["settings"]["engines"]["catalogue"]["prompt_version"]
     assert made["settings"]["engines"]["catalogue"]["catalogue"]["inputs"][0]["sha256"]
+
+
+async def test_what_a_model_thinks_is_not_its_answer(
+    rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def think(exchange: Exchange) -> None:
+        record = exchange.body["messages"][-1]["content"]
+        await streamed(words(f"<think>{record}</th"), words("ink>\n\n"), *HELLO)(exchange)
+
+    server.always = think
+    remote(server.url, monkeypatch)
+    out = tmp_path / "out"
+    given = arguments(rows, sample, out, "--engines", "openai", "--limit", "2", "--yes")
+    status, _, trouble = await finish(*given)
+    assert status == 0, trouble
+    saved = [json.loads(line) for line in (out / ANSWERS_FILE).read_text().splitlines()]
+    asked = [one for one in saved if not one.get("by_counter")]
+    assert {one["text"] for one in asked} == {"Hello there"}
+    assert all(one["thinking_ms"] > 0 for one in asked)
 
 
 def test_a_second_run_asks_only_new_questions(
