@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -54,6 +55,8 @@ _MARKED = tr(
 )
 _BAR_CELLS = 10
 _MAX_CARD = 200
+_LAYOUT_TIME = 0.5
+"""Seconds in which a scroll bar may appear and change all heights once more."""
 _MAX_LIVE = 4_000
 """Characters of opened thinking that are drawn while more arrives."""
 _MAX_QUESTION = 2_000
@@ -127,28 +130,32 @@ class ThinkingView(Static):
     def __init__(self) -> None:
         super().__init__(markup=False, classes="thinking")
         self._text, self._ms = "", 0.0
-        self._ended = self._is_open = False
+        self._ended = self._is_open = self._is_toggled = False
 
     def append(self, text: str, ms: float, *, ended: bool = False) -> None:
         self._text, self._ms, self._ended = self._text + text, ms, ended
         self._draw()
 
     def toggle(self) -> None:
-        self._is_open = not self._is_open
+        self._is_open, self._is_toggled = not self._is_open, self._ended
         self._draw()
-        if self._ended:
-            self.call_after_refresh(self._scroll_into_view)
+        if self._is_toggled:
+            self.set_timer(_LAYOUT_TIME, partial(setattr, self, "_is_toggled", False))
 
     def on_click(self, event: Click) -> None:
         if event.y == 0:
             self.toggle()
 
-    def _scroll_into_view(self) -> None:
+    def on_resize(self) -> None:
         """Show the whole answer; if that is taller than the screen, the thinking from its start."""
+        if not self._is_toggled:
+            return
         answer = self.parent if isinstance(self.parent, Widget) else self
         panes = [pane for pane in self.ancestors if isinstance(pane, VerticalScroll)]
         is_tall = answer.region.height > min(pane.size.height for pane in panes)
-        (self if is_tall else answer).scroll_visible(animate=False, top=is_tall)
+        (self if is_tall else answer).scroll_visible(
+            animate=False, top=is_tall, force=True, immediate=True
+        )
 
     def _draw(self) -> None:
         title = thinking_words(self._ms, ended=self._ended)
