@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.backends.openai.engine import OpenAIConfig, server_name
+from engine.backends.openai.engine import OpenAIConfig, server_name, without_password
 from engine.config import edit
 from engine.config.settings import load
 from engine.core.errors import BalcaoError, UsageError
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _MODEL = "gpt-4o-mini"
 _MAX_INTERVAL = 3600
+_WIDTH = 500
+"""Characters of a server's message that are shown."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -94,12 +96,12 @@ def main(options: argparse.Namespace) -> int:
     with lock_job(folder):
         record = read_job(folder)
         if options.cancel:
-            return _cancel(folder, record, provider, options.every)
+            return _cancel(options, record, provider)
         if record is None or not options.resume:
             return _start(options, record, provider)
         if record.ended:
             return _print_result(record)
-        client = open_client(record.settings, provider, options.every)
+        client = open_client(record.settings, provider, options.every, options.base_url)
         return _follow(folder, record, client, options.every)
 
 
@@ -109,7 +111,7 @@ def _start(options: argparse.Namespace, old: JobRecord | None, provider: OpenAIC
     _check_old_job(old, plan, again=options.again)
     if failed := _check_plan(plan):
         return failed
-    client = open_client(plan.settings, provider, options.every)
+    client = open_client(plan.settings, provider, options.every, options.base_url)
     if not _confirm(plan, client, yes=options.yes):
         say("balcao: nothing was sent.")
         return FAILED
@@ -133,7 +135,7 @@ def _plan(options: argparse.Namespace, provider: OpenAIConfig) -> JobPlan:
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        base_url=provider_url(options.base_url, provider),
+        base_url=without_password(provider_url(options.base_url, provider)),
         api_key_env=provider.api_key_env if options.api_key_env is None else options.api_key_env,
         engine=options.engine,
     )
@@ -184,7 +186,7 @@ def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval:
     with ProgressLine(sys.stderr) as line:
 
         def print_line(text: str) -> None:
-            line.print_above(one_line(text))
+            line.print_above(one_line(text, _WIDTH))
 
         runner = JobRunner(folder, record, client, line.show, print_line, interval)
         try:
@@ -197,11 +199,12 @@ def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval:
     return _print_result(record)
 
 
-def _cancel(folder: Path, record: JobRecord | None, provider: OpenAIConfig, interval: float) -> int:
+def _cancel(options: argparse.Namespace, record: JobRecord | None, provider: OpenAIConfig) -> int:
+    folder: Path = options.data
     if record is None:
         raise UsageError(f"{folder} has no job to cancel.")
-    client = open_client(record.settings, provider, interval)
-    runner = JobRunner(folder, record, client, lambda _: None, say, interval)
+    client = open_client(record.settings, provider, options.every, options.base_url)
+    runner = JobRunner(folder, record, client, lambda _: None, say, options.every)
     record = asyncio.run(_closing(client, runner.cancel))
     if record.status != "cancelled":
         raise BalcaoError(f"Cannot cancel the job: it has {one_line(record.status)} already.")

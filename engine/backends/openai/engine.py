@@ -70,6 +70,21 @@ def shutdown_notice(model: str, today: date) -> str:
     return ""
 
 
+_FIRST_YEAR, _LAST_YEAR = 2020, 2100
+
+
+def parse_day(value: object) -> date | None:
+    """Return the day of a server's `shutdown_date`: ISO 8601, or Unix seconds. None if neither."""
+    try:
+        if isinstance(value, str):
+            day = datetime.fromisoformat(value.strip()).date()
+        else:
+            day = datetime.fromtimestamp(value, UTC).date() if type(value) is int else date.min
+    except (ValueError, OverflowError, OSError):
+        return None
+    return day if _FIRST_YEAR <= day.year <= _LAST_YEAR else None
+
+
 def tuning_notice(today: date) -> str:
     """Return a sentence about the end of fine-tuning at OpenAI."""
     if today > LAST_JOBS:
@@ -95,6 +110,14 @@ def parse_address(base_url: str | None) -> SplitResult | None:
     except ValueError:
         return None
     return parts if usable else None
+
+
+def without_password(base_url: str | None) -> str | None:
+    """Return the address without its user and password."""
+    address = parse_address(base_url)
+    if address is None or "@" not in address.netloc:
+        return base_url
+    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
 
 
 def server_name(base_url: str | None) -> str:

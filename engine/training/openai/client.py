@@ -11,6 +11,7 @@ import functools
 import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import date
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,7 @@ import openai
 from openai import omit
 
 from engine.backends.openai.client import ErrorBoundary, StreamError, make_client, to_failure
+from engine.backends.openai.engine import parse_day
 from engine.backends.openai.failures import (
     FIRST_DELAY,
     Endpoint,
@@ -29,13 +31,16 @@ from engine.backends.openai.failures import (
     parse_error,
     quoted,
     retry_delay,
+    text_of,
 )
 from engine.core.files import reading
+from engine.core.text import Redactor, mend
 from engine.training.openai.job import (
     OPTIONAL_FIELDS,
     JobEvent,
     JobSettings,
     JobState,
+    is_id,
     optional_fields,
     parse_event,
     parse_state,
@@ -47,6 +52,9 @@ if TYPE_CHECKING:
 _LOOKUPS = 3
 """How often to look for a new file or job: the server's lists lag."""
 _READY_TRIES = 60
+_MOST_PAGES = 200
+_MOST_NUMBER = 2**53
+"""The largest number that is stored: larger ones are not exact in JSON."""
 _READ_RETRIES = 30
 """For requests that change nothing: with growing pauses, about four minutes without an answer."""
 _REPORT_AFTER = 1
@@ -63,10 +71,22 @@ class Retrier:
     `settle` is the pause in seconds between two lookups of a new file or job.
     """
 
-    def __init__(self, endpoint: Endpoint, settle: float) -> None:
+    def __init__(self, endpoint: Endpoint, key: str, settle: float) -> None:
         self._endpoint = endpoint
+        self._secrets = endpoint.secrets(key)
         self._settle = settle
         self.on_outage: Callable[[str], None] = lambda _: None
+
+    def json(self, raw: LegacyAPIResponse[Any]) -> Mapping[str, Any]:
+        """Return the reply's JSON object. Raise StreamError for any other with a good status."""
+        try:
+            body = _clean(raw.http_response.json(), Redactor(*self._secrets))
+        except ValueError:
+            kind = raw.http_response.headers.get("content-type", "").partition(";")[0]
+            raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=kind)) from None
+        if not isinstance(body, Mapping):
+            raise StreamError(Failure(FailureKind.NOT_A_STREAM))
+        return body
 
     async def read(self, send: Callable[[], Reply], *, patient: bool = True) -> Mapping[str, Any]:
         """Send an idempotent request until it succeeds; return the reply's JSON object."""
@@ -74,7 +94,7 @@ class Retrier:
         tried, patience = 0, self._endpoint.stall_timeout
         while True:
             try:
-                return json_object(await send())
+                return self.json(await send())
             except openai.APIError as error:
                 failure = to_failure(error)
                 again = Failure(FailureKind.HUNG_UP) if failure.kind in _TIMED_OUT else failure
@@ -88,16 +108,21 @@ class Retrier:
 
     async def pages(self, send: Callable[[str], Reply]) -> AsyncIterator[Mapping[str, Any]]:
         """Yield the objects of a list; `send` requests the page after an id."""
-        after = ""
-        while True:
+        after, first = "", ""
+        for _ in range(_MOST_PAGES):
             page = await self.read(functools.partial(send, after))
-            data = page.get("data")
-            items = [item for item in data if isinstance(item, Mapping)] if data else []
+            data = page.get("data") or []
+            if not isinstance(data, list):
+                raise _wrong_object(page)
+            items = [item for item in data if isinstance(item, Mapping)]
+            # Some providers ignore `after`, and send the first page for ever.
+            if first and first in map(text_of, (item.get("id") for item in items)):
+                return
             for item in items:
                 yield item
             if not page.get("has_more") or not items:
                 return
-            after = id_of(items[-1])
+            after, first = id_of(items[-1]), first or id_of(items[0])
 
     async def once(
         self,
@@ -139,24 +164,27 @@ class Retrier:
         return None
 
 
-def json_object(raw: LegacyAPIResponse[Any]) -> Mapping[str, Any]:
-    """Return the reply's JSON object. Raise StreamError for any other reply with a good status."""
-    try:
-        body = raw.http_response.json()
-    except ValueError:
-        kind = raw.http_response.headers.get("content-type", "").partition(";")[0]
-        raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=kind)) from None
-    if not isinstance(body, Mapping):
-        raise StreamError(Failure(FailureKind.NOT_A_STREAM))
-    return body
+def _clean(value: object, redactor: Redactor) -> Any:  # noqa: ANN401 - any JSON
+    """Return JSON without the key, halves of characters, and numbers that cannot be stored."""
+    match value:
+        case str():
+            return redactor.add(mend(value), last=True)
+        case dict():
+            return {name: _clean(inner, redactor) for name, inner in value.items()}
+        case list():
+            return [_clean(inner, redactor) for inner in value]
+        case int() | float():
+            # False for NaN as well.
+            return value if -_MOST_NUMBER <= value <= _MOST_NUMBER else None
+    return None
 
 
 def id_of(raw: Mapping[str, Any]) -> str:
     """Return the object's id. Raise StreamError if it is missing."""
     found = raw.get("id")
-    if not isinstance(found, str) or not found:
+    if not is_id(found):
         raise _wrong_object(raw)
-    return found
+    return str(found)
 
 
 def state_of(raw: Mapping[str, Any]) -> JobState:
@@ -195,8 +223,10 @@ class FineTuningClient:
 
     def __init__(self, endpoint: Endpoint, key: str, settle: float) -> None:
         self._endpoint = endpoint
-        self._retrier = Retrier(endpoint, settle)
+        self._retrier = Retrier(endpoint, key, settle)
         self._client = make_client(endpoint, key)
+        self.has_password = len(endpoint.secrets("")) > 1
+        """Whether the address has one, which is stored nowhere."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -206,12 +236,8 @@ class FineTuningClient:
         """Call `on_outage` with a message when the server does not answer for long."""
         self._retrier.on_outage = on_outage
 
-    def without_key(self, text: str) -> str:
-        """Remove the API key from a server's text."""
-        return text.replace(self._client.api_key, "…")
-
-    async def shutdown_date(self, model: str) -> str:
-        """Return the date on which the server will shut a model down, or an empty string.
+    async def shutdown_date(self, model: str) -> date | None:
+        """Return the day on which the server will shut a model down, if it says so.
 
         OpenAI refuses unknown models here; other servers need not list theirs.
         """
@@ -222,9 +248,8 @@ class FineTuningClient:
             except openai.APIStatusError as error:
                 if self._endpoint.base_url is None or isinstance(error, openai.AuthenticationError):
                     raise
-                return ""
-        day = found.get("shutdown_date")
-        return day if isinstance(day, str) else ""
+                return None
+        return parse_day(found.get("shutdown_date"))
 
     async def upload(
         self, file: Path, size: int, name: str, began: int, on_read: Callable[[int], None]
@@ -245,7 +270,7 @@ class FineTuningClient:
             with stream:
                 sent = (name, stream, "application/jsonl")
                 raw = await create(file=sent, purpose="fine-tune", timeout=limit)
-            return id_of(json_object(raw))
+            return id_of(self._retrier.json(raw))
 
         with self._errors():
             return await self._retrier.once(act, lambda: self._find_file(name, began))
@@ -268,7 +293,7 @@ class FineTuningClient:
                 validation_file=files[1] if len(files) > 1 else omit,
                 **optional_fields(settings, run, left_out),
             )
-            return state_of(json_object(raw))
+            return state_of(self._retrier.json(raw))
 
         def without(failure: Failure) -> bool:
             refused = [name for name in OPTIONAL_FIELDS - left_out if failure.refuses(name)]
@@ -311,7 +336,8 @@ class FineTuningClient:
                 event = parse_event(raw)
                 if last and event.id == last:
                     break
-                found.append(event)
+                if event.id:  # without one, it would come again each time
+                    found.append(event)
         return found[::-1]
 
     def _errors(self) -> ErrorBoundary:

@@ -18,7 +18,16 @@ import msgspec
 
 from engine.backends.openai.failures import text_of
 from engine.core.errors import DataError, UsageError
-from engine.core.files import Input, locked, reading, timestamp, write_atomic, writing
+from engine.core.files import (
+    UNDECODABLE,
+    Input,
+    locked,
+    reading,
+    timestamp,
+    write_atomic,
+    writing,
+)
+from engine.core.text import clip
 from engine.prompts import PROMPT_VERSION
 
 JOB_KIND, JOB_VERSION = "openai-job", 1
@@ -109,23 +118,29 @@ def read_job(folder: Path) -> JobRecord | None:
     file = folder / JOB_FILE
     with reading(file):
         try:
-            record = msgspec.json.decode(file.read_bytes(), type=JobRecord)
+            raw = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+            # Older versions wrote a loss that is not a number as null.
+            raw["curve"] = [
+                point for point in raw.get("curve", []) if point.get("loss") is not None
+            ]
+            record = msgspec.convert(raw, JobRecord)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except (*UNDECODABLE, TypeError, AttributeError) as error:
             raise DataError(
                 f"{file} is invalid: {error}.", "Move it elsewhere to start a new job."
             ) from error
     if record.kind != JOB_KIND or record.version > JOB_VERSION:
         raise DataError(f"{file} belongs to another program or a newer version.")
-    return record
+    # A job whose id cannot be sent is looked up again.
+    return record if is_id(record.job) else msgspec.structs.replace(record, job="")
 
 
 def write_job(folder: Path, record: JobRecord) -> None:
     """Write the record atomically. Raise BalcaoError if that fails."""
     text = msgspec.json.format(msgspec.json.encode(record), indent=2)
     with writing(folder / JOB_FILE):
-        write_atomic(folder / JOB_FILE, text + b"\n")
+        write_atomic(folder / JOB_FILE, text + b"\n", private=True)
 
 
 def archive_job(folder: Path, record: JobRecord) -> None:
@@ -170,16 +185,30 @@ class _Metrics(msgspec.Struct):
 
 
 _STEP = re.compile(
-    r"step (?P<step>\d+)(?:\s*/\s*(?P<total>\d+))?.*?(?:training )?loss\s*=\s*"
-    r"(?P<loss>-?\d+(?:\.\d+)?(?:e-?\d+)?)",
+    r"step (?P<step>\d{1,15})\b(?:\s*/\s*(?P<total>\d{1,15})\b)?.*?(?:training )?loss\s*=\s*"
+    r"(?P<loss>-?\d{1,15}(?:\.\d+)?(?:e-?\d\d?)?)\b",
     re.IGNORECASE,
 )
 
 
+_MOST_WORDS = 2000
+"""Characters of a server's text that are stored."""
+_ID = re.compile(r"[!-~]{1,256}")
+
+
+def is_id(value: object) -> bool:
+    """Return whether a server's id can be part of an address: visible ASCII."""
+    return isinstance(value, str) and bool(_ID.fullmatch(value))
+
+
+def _words(value: object) -> str:
+    return clip(text_of(value), _MOST_WORDS)
+
+
 def parse_state(raw: Mapping[str, Any]) -> JobState | None:
     """Return the job that a server's JSON object describes, or None if it is not a job."""
-    job_id, status = text_of(raw.get("id")), text_of(raw.get("status"))
-    if not job_id or not status:
+    job_id, status = raw.get("id"), _words(raw.get("status"))
+    if not is_id(job_id) or not status:
         return None
     tokens = raw.get("trained_tokens")
     error = raw.get("error")
@@ -188,17 +217,17 @@ def parse_state(raw: Mapping[str, Any]) -> JobState | None:
         parts = [text_of(error.get(name)) for name in ("code", "param", "message")]
         error = ": ".join(filter(None, parts))
     return JobState(
-        job_id,
+        str(job_id),
         status,
-        text_of(raw.get("fine_tuned_model")),
-        tokens if isinstance(tokens, int) else None,
-        text_of(error),
+        _words(raw.get("fine_tuned_model")),
+        tokens if type(tokens) is int else None,  # not a bool
+        _words(error),
     )
 
 
 def parse_event(raw: Mapping[str, Any]) -> JobEvent:
     """Return a server's event; its loss comes from the data, or else from the message."""
-    message = text_of(raw.get("message"))
+    message = _words(raw.get("message"))
     try:
         metrics = msgspec.convert(raw.get("data"), _Metrics)
     except msgspec.ValidationError:
@@ -211,7 +240,8 @@ def parse_event(raw: Mapping[str, Any]) -> JobEvent:
     point = None
     if metrics.step is not None and metrics.train_loss is not None:
         point = CurvePoint(metrics.step, metrics.train_loss, metrics.valid_loss)
-    return JobEvent(text_of(raw.get("id")), message, point, metrics.total_steps)
+    event_id = raw.get("id")
+    return JobEvent(str(event_id) if is_id(event_id) else "", message, point, metrics.total_steps)
 
 
 OPTIONAL_FIELDS = frozenset({"method", "suffix", "seed", "metadata"})

@@ -19,7 +19,7 @@ import msgspec
 
 from engine.backends.openai.engine import base_model, shutdown_notice, tuning_notice
 from engine.core.errors import UsageError
-from engine.core.files import describe_file, reading
+from engine.core.files import UNDECODABLE, describe_file, reading
 from engine.training.openai.job import JobRecord, JobSettings
 
 _BYTES_PER_TOKEN = 4
@@ -200,7 +200,7 @@ def _messages(line: bytes) -> tuple[RowMessage, ...]:
         messages = _decoder.decode(line).messages
     except msgspec.ValidationError as error:
         raise _InvalidRow(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         raise _InvalidRow("not valid JSON") from None
     for number, message in enumerate(messages, 1):
         if not message.content.strip():

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.backends.openai.engine import NO_KEY, OpenAIConfig, base_model, parse_address
+from engine.backends.openai.engine import (
+    NO_KEY,
+    OpenAIConfig,
+    base_model,
+    parse_address,
+    without_password,
+)
 from engine.backends.registry import Registry
 from engine.config import keys
 from engine.config.edit import add_tuned
@@ -46,8 +52,14 @@ def provider_url(given: str | None, provider: OpenAIConfig) -> str | None:
     return base_url
 
 
-def open_client(settings: JobSettings, provider: OpenAIConfig, interval: float) -> FineTuningClient:
-    """Load the openai package and make a client. Raise UsageError without a valid key."""
+def open_client(
+    settings: JobSettings, provider: OpenAIConfig, interval: float, given: str | None = None
+) -> FineTuningClient:
+    """Load the openai package and make a client. Raise UsageError without a valid key.
+
+    A password in the address is not in `settings`: it comes from the address `given`, or from
+    the provider's.
+    """
     if find_spec("openai") is None:
         raise BalcaoError("The openai package is not installed.", "Run: pip install openai.")
     name = settings.api_key_env
@@ -66,7 +78,9 @@ def open_client(settings: JobSettings, provider: OpenAIConfig, interval: float) 
     from engine.training.openai.client import FineTuningClient
 
     config = msgspec.structs.replace(provider, model=settings.model, api_key_env=name)
-    endpoint = config.endpoint("openai", settings.base_url)
+    known = (given, provider.address, settings.base_url)
+    full = (url for url in known if without_password(url) == without_password(settings.base_url))
+    endpoint = config.endpoint("openai", next(full))
     return FineTuningClient(endpoint, key or NO_KEY, min(interval, _MAX_SETTLE))
 
 
@@ -184,9 +198,12 @@ class JobRunner:
         for event in events:
             self._total = event.total_steps or self._total
             if event.point is None:
-                self._say(self._client.without_key(event.message))
-        points = [event.point for event in events if event.point is not None]
-        self._save(curve=[*self._record.curve, *points], last_event=events[-1].id)
+                self._say(event.message)
+        curve = list(self._record.curve)
+        for point in (event.point for event in events):
+            if point is not None and (not curve or point.step > curve[-1].step):
+                curve.append(point)
+        self._save(curve=curve, last_event=events[-1].id)
 
     def _show(self, status: str) -> None:
         label, fraction = status, None
@@ -197,7 +214,7 @@ class JobRunner:
             if point.valid_loss is not None:
                 label += f", validation {point.valid_loss:.3f}"
             fraction = min(point.step / self._total, 1.0) if self._total else None
-        self._draw(Progress(self._client.without_key(label), fraction))
+        self._draw(Progress(label, fraction))
         paused = status == "paused"
         if paused and not self._paused:
             self._say("the job is paused; resume it on the server")
@@ -205,8 +222,13 @@ class JobRunner:
 
     def _add_engine(self) -> None:
         settings, model = self._record.settings, self._record.model
-        base_url, key = settings.base_url, settings.api_key_env
+        base_url, key = without_password(settings.base_url), settings.api_key_env
         self._save(engine=add_tuned(model, base_model(model), base_url, key, settings.engine))
+        if self._client.has_password:
+            self._say(
+                "the address's password is not stored: add it to `base_url` under"
+                f" [engines.{self._record.engine}] in settings.toml, if it is not there"
+            )
 
     def _mark_begun(self, request: str) -> None:
         if request not in self._record.begun:
@@ -217,12 +239,11 @@ class JobRunner:
             self._save(job=state.id, status=state.status)
 
     def _save_state(self, state: JobState) -> None:
-        clean = self._client.without_key
         self._save(
-            status=clean(state.status),
-            model=clean(state.model),
+            status=state.status,
+            model=state.model,
             trained_tokens=state.trained_tokens,
-            error=clean(state.error),
+            error=state.error,
         )
 
     def _save(self, **changed: object) -> None:

@@ -24,6 +24,7 @@ import msgspec
 from engine.core.errors import DataError, UsageError
 from engine.core.files import (
     MANIFEST,
+    UNDECODABLE,
     Input,
     Manifest,
     lock,
@@ -111,7 +112,7 @@ def check_resumable(out: Path, run: RunInputs) -> None:
     try:
         with reading(file):
             old = msgspec.json.decode(file.read_bytes(), type=RunInputs)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise DataError(f"{file} is invalid: {error}.", "Start a new run.") from error
     changed = [
         name
@@ -193,7 +194,7 @@ class MetricsWriter:
 def _is_up_to(line: bytes, step: int) -> bool:
     try:
         logged = msgspec.json.decode(line, type=dict[str, object]).get("step")
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return False
     return isinstance(logged, int) and logged <= step
 

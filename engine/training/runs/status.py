@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.config import paths
-from engine.core.files import private_folder, write_atomic, writing
+from engine.core.files import UNDECODABLE, private_folder, write_atomic, writing
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -61,7 +61,7 @@ def _entry_files() -> list[Path]:
 def _read_entry(file: Path) -> Path | None:
     try:
         return Path(msgspec.json.decode(file.read_bytes(), type=_Entry).folder)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         return None
 
 
@@ -100,7 +100,7 @@ def read_status(out: Path) -> RunStatus | None:
     """Return the status of the run in `out`, or None if it is missing or invalid."""
     try:
         return msgspec.json.decode((out / STATUS_FILE).read_bytes(), type=RunStatus)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNDECODABLE):
         return None
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.config import paths
 from engine.core.errors import DataError, UsageError
-from engine.core.files import read_manifest
+from engine.core.files import UNDECODABLE, read_manifest
 from engine.core.i18n import tr
 from engine.training.runs.folder import METRICS_FILE, RUN_FILE, is_done, lock_holder
 from engine.training.runs.status import RunStatus, Score, known_folders, read_status
@@ -194,7 +194,7 @@ class MetricsReader:
     def _add(self, text: bytes) -> None:
         try:
             line = msgspec.json.decode(text, type=_Line)
-        except msgspec.DecodeError:  # cut short by a full disk
+        except UNDECODABLE:  # cut short by a full disk
             return
         if line.loss is not None:
             self.points.append((line.step, line.loss))
