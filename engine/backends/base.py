@@ -105,6 +105,9 @@ class Engine(ABC):
         """Return what the engine is made of and the memory it uses."""
         return EngineFacts()
 
+    async def look_up(self) -> None:  # noqa: B027 - not every kind has a server
+        """Ask the engine's server for what its warnings depend on. May take a minute."""
+
     async def load(self) -> AsyncGenerator[Progress]:
         """Get ready, and yield the progress. Raises EngineError."""
         yield Progress(tr("ready"), 1.0)

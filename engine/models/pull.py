@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
 
 import httpx2
 from huggingface_hub import (
@@ -49,7 +50,7 @@ from engine.config.paths import MAIN, split_id
 from engine.core.errors import BalcaoError, why
 from engine.core.files import check_space, describe_file, write_atomic
 from engine.core.i18n import tr
-from engine.core.text import byte_count, one_line
+from engine.core.text import byte_count, one_line, redact
 from engine.core.types import Progress
 from engine.models.local import not_a_hub_id
 
@@ -67,7 +68,17 @@ class HubRequest:
     model: str
     revision: str
     page: str
-    has_token: bool
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """The token, and the password of the hub's address."""
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the hub gets a token."""
+        return bool(self.secrets and self.secrets[0])
+
+    def words(self, text: object, width: int) -> str:
+        """Return the hub's words on a line, without the secrets."""
+        return one_line(redact(str(text)[:_MOST_WORDS], *self.secrets), width).rstrip(".")
 
 
 @contextmanager
@@ -76,7 +87,13 @@ def hub_errors(request: HubRequest) -> Iterator[None]:
     try:
         yield
     except (OSError, httpx2.HTTPError) as error:
-        raise _explain(_cause(error), request) from error
+        # The cause has the hub's words, and with them perhaps the token.
+        raise _explain(_cause(error), request) from None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise BalcaoError(
+            tr("The hub sent an unexpected answer."),
+            tr("Check HF_ENDPOINT, and whether the network needs a log-in."),
+        ) from None
 
 
 def gated(request: HubRequest, *, by_hand: bool = False) -> BalcaoError:
@@ -125,7 +142,7 @@ def _explain(error: Exception, request: HubRequest) -> BalcaoError:
         case HfHubHTTPError():
             return _explain_refusal(error, request)
         case httpx2.HTTPError():
-            reason = f"{type(error).__name__}: {one_line(str(error), 120).rstrip('.')}"
+            reason = f"{type(error).__name__}: {request.words(error, 120)}"
             return BalcaoError(
                 tr("Cannot reach the hub, or the connection was lost ({error}).", error=reason),
                 tr("Check the network, the proxy and HF_ENDPOINT. {resume}", resume=resume),
@@ -137,7 +154,7 @@ def _explain(error: Exception, request: HubRequest) -> BalcaoError:
             file = f"{error.filename}: " if error.filename else ""
             return BalcaoError(tr("Cannot save the model: {file}{why}.", file=file, why=why(error)))
         case _:
-            message = one_line(str(error), 200).rstrip(".")
+            message = request.words(error, 200)
             return BalcaoError(tr("The download failed: {error}.", error=message), resume)
 
 
@@ -167,7 +184,7 @@ def _explain_refusal(error: HfHubHTTPError, request: HubRequest) -> BalcaoError:
             tr("The hub rejected the token."),
             tr("Create a new one and store it: balcao keys set {token}.", **values),
         )
-    words = one_line(error.server_message or error.response.reason_phrase, 120).rstrip(".")
+    words = request.words(error.server_message or error.response.reason_phrase, 120)
     return BalcaoError(
         tr("The hub replied with status {reply}.", reply=f"{status} {words}".strip()),
         tr("Try again later. Run the command again to resume the download."),
@@ -179,6 +196,9 @@ _RESUMABLE = 1_000_000
 _SPARE = 100_000_000
 """Bytes to leave free on the disk."""
 
+_MOST_WORDS = 20_000
+"""Characters of the hub's words that are read."""
+_COMMIT = re.compile(r"[0-9a-fA-F]{6,64}")
 _WEIGHTS = "model.safetensors"
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _SMALL = re.compile(
@@ -235,25 +255,32 @@ def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
     # The client's own progress would mix with ours.
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    endpoint = (hub.endpoint or constants.ENDPOINT).rstrip("/")
-    request = HubRequest(model, revision, f"{endpoint}/{model}", bool(hub.token))
+    address = urlsplit((hub.endpoint or constants.ENDPOINT).rstrip("/"))
+    endpoint = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    request = HubRequest(model, revision, f"{endpoint}/{model}")
     with hub_errors(request):
-        token = hub.token or get_token()
-    request = replace(request, has_token=bool(token))
+        token = hub.token or get_token() or ""
+    request = replace(request, secrets=(token, unquote(address.password or "")))
     with hub_errors(request):
         info = HfApi(endpoint=hub.endpoint, token=token or False).model_info(
             model, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         )
     if info.gated and not token:
         raise gated(request, by_hand=info.gated == "manual")
-    if info.sha is None:
-        raise BalcaoError(tr("The hub does not name the commit of “{model}”.", model=model))
+    # It becomes the name of a folder.
+    if not _COMMIT.fullmatch(str(info.sha)):
+        raise BalcaoError(
+            tr("The hub does not name the commit of “{model}”.", model=model),
+            tr("Check HF_ENDPOINT, and whether the network needs a log-in."),
+        )
     files = [
         RemoteFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None)
         for one in info.siblings or ()
     ]
     licence = info.card_data.license if info.card_data else None
-    return RemoteModel(request, info.sha, str(licence or ""), _select_files(model, files))
+    return RemoteModel(
+        request, str(info.sha), request.words(licence or "", 200), _select_files(model, files)
+    )
 
 
 def pull(hub: Hub, model: RemoteModel, show: Callable[[Progress], None]) -> Path:
@@ -331,7 +358,11 @@ class _Download:
             self._name, file.name, revision=self._model.commit, endpoint=self._hub.endpoint
         )
         etag = get_hf_file_metadata(url, token=self._token, endpoint=self._hub.endpoint).etag
-        if not etag or Path(etag).name != etag:
+        if (
+            not etag
+            or Path(etag).name != etag
+            or redact(etag, *self._model.request.secrets) != etag
+        ):
             raise BalcaoError(tr("The hub does not identify its file {name}.", name=file.name))
         blob = self._stored / "blobs" / etag
         lock = self._hub.cache / ".locks" / self._stored.name / f"{etag}.lock"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import sys
 import tomllib
@@ -18,6 +20,8 @@ from engine.config import paths
 from tests.engine.backends.llama.conftest import lives
 from tests.engine.backends.llama.make_model import BASE, HELLO
 from tests.engine.backends.llama.tiny import Tiny
+from tests.engine.backends.openai.server import Exchange, answer
+from tests.engine.backends.openai.server import running as scripted_server
 from tests.tui.driving import chat, send, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.engines import EnginesScreen, ParametersScreen
@@ -76,6 +80,28 @@ async def test_each_engine_has_a_state_and_what_to_do(
         await pilot.press("up", "escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         assert "● OpenAI" in words(pilot, "#names")[0]
+
+
+async def test_a_server_says_when_its_model_ends(catalogue_dir: Path) -> None:
+    """It is asked in the background, and only from this page."""
+    answering = asyncio.Event()
+
+    async def models(exchange: Exchange) -> None:
+        await answering.wait()
+        rows = {"data": [{"id": "old-model", "shutdown_date": "2027-02-03"}]}
+        await answer(200, json.dumps(rows))(exchange)
+
+    async with scripted_server() as server:
+        server.always = models
+        row = {"kind": "openai", "model": "old-model", "base_url": server.url, "api_key_env": ""}
+        async with chat(catalogue_dir, engines={"remote": row}) as pilot:
+            assert server.asked == []
+            page = await open_page(pilot)
+            await pilot.press("end")
+            await until(server.came.is_set)
+            assert "shut down" not in about(page)
+            answering.set()
+            await until(lambda: "The model is shut down on 2027-02-03" in about(page))
 
 
 async def test_without_a_catalogue_it_says_why(tmp_path: Path) -> None:

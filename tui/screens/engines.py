@@ -230,6 +230,8 @@ class EnginesScreen(ModalScreen[str | None]):
             engine = self._registry.get(name)
             self._availability[name] = await asyncio.to_thread(engine.availability)
             self._draw()
+        ready = [name for name, state in self._availability.items() if state.ready]
+        await asyncio.gather(*(self._registry.get(name).look_up() for name in ready))
 
     @property
     def _list(self) -> OptionList:

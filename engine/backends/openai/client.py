@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -215,6 +215,15 @@ class OpenAIClient:
     async def close(self) -> None:
         """Close the client and its open streams."""
         await self._client.close()
+
+    async def shutdown_date(self) -> object:
+        """Return what the server says about the day on which it will shut the model down."""
+        with suppress(openai.APIError, ValueError, RecursionError, AttributeError, TypeError):
+            raw = await self._client.models.with_raw_response.list()
+            for model in raw.http_response.json()["data"]:
+                if model.get("id") == self._endpoint.model:
+                    return model.get("shutdown_date")
+        return None
 
     async def answer(self, request: Request) -> AsyncGenerator[Chunk]:
         """Stream the answer. Raises EngineUnavailable before its start, EngineFailed after it."""

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -197,6 +197,8 @@ class OpenAIEngine(ModelEngine):
         self._base_url = config.address
         super().__init__(engine_id, config, remote=not is_local(self._base_url))
         self._session: OpenAIClient | None = None
+        self._looked_up = False
+        self._shutdown_day: date | None = None
 
     @property
     def loaded(self) -> bool:
@@ -266,7 +268,22 @@ class OpenAIEngine(ModelEngine):
         if refused := self.facts().refused:
             names = tr(" and no ").join(refused)
             found.append(tr("The model takes no {refused}: the server's own holds.", refused=names))
+        if self._shutdown_day is not None:
+            values = {"address": server_name(self._base_url), "day": self._shutdown_day}
+            found.append(tr("The model is shut down on {day}, says {address}.", **values))
         return found
+
+    async def look_up(self) -> None:
+        """Ask the server, once, when it will shut the model down."""
+        if self._looked_up:
+            return
+        self._looked_up = True
+        with suppress(EngineUnavailable):
+            client = await asyncio.to_thread(self._open)
+            try:
+                self._shutdown_day = parse_day(await client.shutdown_date())
+            finally:
+                await client.close()
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Import the package and make the client, without using the network. Raises EngineError."""

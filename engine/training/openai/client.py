@@ -225,7 +225,7 @@ class FineTuningClient:
         self._endpoint = endpoint
         self._retrier = Retrier(endpoint, key, settle)
         self._client = make_client(endpoint, key)
-        self.has_password = len(endpoint.secrets("")) > 1
+        self.has_password = any(endpoint.secrets(""))
         """Whether the address has one, which is stored nowhere."""
 
     async def close(self) -> None:

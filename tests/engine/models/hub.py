@@ -49,6 +49,11 @@ class FakeHub:
     accepted: set[str] = field(default_factory=set)
     status: int = 0
     """The status to reply with instead of a file, if not 0."""
+    message: str = ""
+    """The hub's words about that status."""
+    page: bytes | None = None
+    """What is sent in place of the description of a model."""
+    commit: str = COMMIT
     cuts: list[int] = field(default_factory=list)
     """The bytes after which each of the next downloads of a large file is cut."""
     stall: int | None = None
@@ -102,7 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif token and token not in hub.tokens:
             self._error(401, message="Invalid credentials in Authorization header")
         elif hub.status:
-            self._error(hub.status)
+            self._error(hub.status, message=hub.message)
+        elif hub.page is not None:
+            self._send(200, hub.page, {"content-type": "text/html"})
         elif parts[:2] == ["api", "models"]:
             self._info("/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main", address.query)
         elif len(parts) < 5 or parts[2] != "resolve":
@@ -120,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             assert parse_qs(query)["blobs"] == ["true"]
             body = {
                 "id": model,
-                "sha": COMMIT,
+                "sha": hub.commit,
                 "gated": hub.gated,
                 "cardData": {"license": hub.licence},
                 "siblings": [self._sibling(name) for name in hub.files],

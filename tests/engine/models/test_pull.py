@@ -161,6 +161,33 @@ def test_other_refusals(hub: FakeHub, to: Hub, status: int, words: str) -> None:
     assert words in refused(to)
 
 
+@pytest.mark.parametrize("echo", [CANARY, CANARY.upper(), "%20".join(CANARY), "\t".join(CANARY)])
+def test_a_token_that_the_hub_sends_back_is_not_shown(hub: FakeHub, to: Hub, echo: str) -> None:
+    hub.tokens = {CANARY}
+    hub.status, hub.message = 418, f"No {echo} here"
+    assert "status 418 No … here" in refused(replace(to, token=CANARY))
+    hub.status, hub.licence = 0, f"free {echo}"
+    model = look_up(replace(to, token=CANARY), hub.model, "main")
+    assert model.licence == "free …"
+    assert CANARY not in repr(model)
+    hub.commit = echo
+    assert "does not name the commit" in refused(replace(to, token=CANARY))
+
+
+@pytest.mark.parametrize("page", [b"<html>Welcome to the hotel</html>", b"[]", b"5", b"[" * 99_999])
+def test_a_page_that_is_no_description_of_a_model(hub: FakeHub, to: Hub, page: bytes) -> None:
+    hub.page = page
+    assert refused(to).startswith("The hub sent an unexpected answer. Check HF_ENDPOINT")
+
+
+def test_the_password_of_the_hub_is_not_shown(hub: FakeHub, to: Hub) -> None:
+    endpoint = hub.url.replace("://", "://shop:hunter22@")
+    hub.gated, hub.tokens = "auto", {"Basic c2hvcDpodW50ZXIyMg=="}
+    said = refused(replace(to, endpoint=endpoint))
+    assert f"{hub.url}/someone/tiny" in said
+    assert "hunter22" not in said
+
+
 def test_unreachable_hub(to: Hub) -> None:
     said = refused(replace(to, endpoint="http://127.0.0.1:9"))
     assert "Cannot reach the hub" in said

@@ -16,7 +16,7 @@ import pytest
 from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine, base_model, shutdown_notice
 from engine.core.errors import EngineUnavailable
 from tests.engine.backends.openai.conftest import KEY_ENV, Make, gather, text_of
-from tests.engine.backends.openai.server import HELLO, Server, hello
+from tests.engine.backends.openai.server import HELLO, Server, answer, hello
 
 ROOT = Path(__file__).parents[4]
 
@@ -224,3 +224,30 @@ async def test_another_servers_model_of_that_name_lives_on(server: Server, make:
     server.script = [hello()]
     chunks = await gather(make(model="gpt-4.1-nano"))
     assert chunks[-1].notice == ""
+
+
+async def test_the_servers_shutdown_date_is_a_warning(server: Server, make: Make) -> None:
+    row = {"id": "other", "shutdown_date": "2027-01-01"}
+    for rows, warned in (
+        ([row, {"id": "test-model", "shutdown_date": "2027-02-03"}], True),
+        ([row, {"id": "test-model", "shutdown_date": "soon"}], False),
+        ([row], False),
+        ([5, None], False),
+    ):
+        engine = make(model="test-model")
+        body = json.dumps({"object": "list", "data": rows})
+        server.script = [answer(200, body)]
+        await engine.look_up()
+        await engine.look_up()
+        found = f"The model is shut down on 2027-02-03, says 127.0.0.1:{server.port}."
+        assert (found in engine.warnings()) is warned
+        assert not engine.loaded
+    assert [asked.path for asked in server.asked] == ["/v1/models"] * 4
+
+
+async def test_a_server_that_lists_no_models_gives_no_warning(server: Server, make: Make) -> None:
+    for status, body in ((404, "{}"), (200, "[]"), (200, '{"data": 5}'), (200, "<html>")):
+        server.script = [answer(status, body)]
+        engine = make(model="test-model")
+        await engine.look_up()
+        assert engine.warnings() == []
