@@ -28,6 +28,7 @@ from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, why
 from engine.core.files import write_atomic
 from engine.core.i18n import tr
+from engine.core.process import quiet_libraries
 from engine.core.text import printable
 from tui import keys, themes
 from tui import terminal as glyphs
@@ -251,12 +252,12 @@ class BalcaoApp(App[None]):
 
 def run(settings: Settings, typed: str, *, go_on: bool) -> int:
     """Run the chat with `typed` in the composer; return the exit code."""
-    charset = glyphs.terminal_charset(settings.unicode)
-    if sys.__stderr__:
-        glyphs.set_charset(sys.__stderr__, charset)  # where Textual draws
     if not colour_disabled():
         os.environ.pop("NO_COLOR", None)  # an empty one does not count, but Textual reads it
     settings = replace(settings, theme=themes.theme_for(settings.theme))
-    app = BalcaoApp(settings, typed, go_on=go_on)
-    app.run()
+    with quiet_libraries():
+        if sys.__stderr__:  # where Textual draws
+            glyphs.set_charset(sys.__stderr__, glyphs.terminal_charset(settings.unicode))
+        app = BalcaoApp(settings, typed, go_on=go_on)
+        app.run()
     return app.return_code or 0

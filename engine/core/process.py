@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _Names = tuple[str, str, tuple[str, str]]
@@ -131,3 +132,25 @@ class Terminals:
         for handle in self._handles:
             os.dup2(nowhere, handle)
         os.close(nowhere)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Discard what is written to descriptor 2, such as a panic of Rust; keep Python's stderr."""
+    before = sys.__stderr__
+    if before is None:
+        yield
+        return
+    with os.fdopen(
+        os.dup(before.fileno()), "w", encoding=before.encoding, errors=before.errors
+    ) as stream:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, before.fileno())
+        os.close(nowhere)
+        sys.stderr = sys.__stderr__ = stream  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            sys.stderr = sys.__stderr__ = before  # type: ignore[misc]
+            stream.flush()
+            os.dup2(stream.fileno(), before.fileno())

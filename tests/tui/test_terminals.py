@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shutil
 from pathlib import Path
 
 import pexpect
@@ -57,3 +59,23 @@ def test_a_stray_byte_does_not_end_the_chat(tmp_path: Path, catalogue_dir: Path)
         chat.send(b"\x11")
         chat.expect(pexpect.EOF)
     assert chat.exitstatus == 0
+
+
+def test_a_panic_over_a_damaged_index_is_a_sentence(tmp_path: Path, catalogue_dir: Path) -> None:
+    damaged = tmp_path / "index"
+    shutil.copytree(catalogue_dir, damaged)
+    (postings,) = damaged.glob("titles/*.idx")
+    data = postings.read_bytes()
+    postings.write_bytes(bytes(255 - byte for byte in data[:-130]) + data[-130:])
+    with terminal("--catalogue", str(damaged), home=tmp_path, environ=UTF8) as chat:
+        chat.logfile_read = drawn = io.BytesIO()
+        chat.expect("ready ·".encode())
+        chat.send(b"the tin lighthose")
+        chat.expect(b"lighthose")
+        chat.send(b"\r")
+        chat.expect(b"balcao index")
+        chat.send(b"\x11")
+        chat.expect(pexpect.EOF)
+    assert chat.exitstatus == 0
+    assert b"damaged" in drawn.getvalue()
+    assert b"panicked" not in drawn.getvalue()
