@@ -136,8 +136,9 @@ def locked(path: Path, *, busy: BalcaoError | None = None, wait: float = 0.0) ->
 
 
 def folder_lock(out: Path) -> Path:
-    """Return the file to lock while the folder `out` is written."""
-    return out.absolute().with_name(f".{out.absolute().name}.lock")
+    """Return the file to lock while the folder `out`, or what it links to, is written."""
+    out = out.resolve()
+    return out.with_name(f".{out.name}.lock")
 
 
 PRIVATE = 0o600
@@ -241,9 +242,9 @@ def atomic_folder(out: Path, kind: str) -> Iterator[Path]:
     out = out.resolve()
     _check_target(out, kind)
     with locked(folder_lock(out)), writing(out):
+        _delete_leftovers(out)
         _check_target(out, kind)
         draft = _sibling(out, _DRAFT)
-        _delete_leftovers(out)
         draft.mkdir()
         try:
             yield draft
@@ -281,10 +282,12 @@ def _check_target(out: Path, kind: str) -> None:
 
 def _delete_leftovers(out: Path) -> None:
     # Of processes that were killed: the caller holds the lock, so none of them is still running.
-    olds = _leftovers(out, _OLD)
+    olds = [old for old in _leftovers(out, _OLD) if old.is_dir()]
     if olds and not out.exists():  # killed between the two renames
         max(olds, key=lambda old: old.stat().st_mtime).rename(out)
     for left in (*_leftovers(out, _DRAFT), *_leftovers(out, _OLD)):
+        if left.is_symlink():
+            left.unlink()
         shutil.rmtree(left, ignore_errors=True)
 
 

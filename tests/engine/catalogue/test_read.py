@@ -180,13 +180,13 @@ def test_a_wrong_checksum_at_the_end_loses_no_row(
 
 def test_the_rows_before_the_damage_of_a_small_archive_are_read(tmp_path: Path) -> None:
     draw = random.Random(5)  # noqa: S311 - not for security
-    rows = [line(f"{number:010d}", content=draw.randbytes(300).hex()) for number in range(60)]
+    rows = [line(f"{number:010d}", content=draw.randbytes(300).hex()) for number in range(20)]
     packed = bytearray(gzip.compress(b"".join(rows)))
     packed[len(packed) // 2 :] = bytes(len(packed) // 2)
     path = tmp_path / "trn.json.gz"
     path.write_bytes(packed)
     uids, _ = read(path)
-    assert len(uids) > 20
+    assert len(uids) > 5
     assert uids == [f"{number:010d}" for number in range(len(uids))]
 
 

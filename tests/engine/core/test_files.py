@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from engine.core.files import (
     Manifest,
     atomic_folder,
     check_space,
+    folder_lock,
     locked,
     nearest_parent,
     read_manifest,
@@ -119,14 +121,58 @@ def _publish(out: Path, text: str) -> None:
         write_manifest(draft, Manifest(kind="made", version=1, prompt_version=1))
 
 
-def test_a_folder_moved_away_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+_KILLED_BETWEEN_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from tests.engine.core.test_files import _publish
+move = Path.rename
+def rename(path, target):
+    move(path, target)
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.rename = rename
+_publish(Path(sys.argv[1]), "never")
+"""
+
+
+@pytest.fixture
+def moved_away(tmp_path: Path) -> Path:
+    """A folder whose old content a killed process has moved away, and nothing in its place."""
     out = tmp_path / "catalogue"
     _publish(out, "old")
-    out.rename(tmp_path / ".catalogue.old-12345678")  # as between the two renames
-    with pytest.raises(RuntimeError), atomic_folder(out, "made"):
+    killed = subprocess.run([sys.executable, "-c", _KILLED_BETWEEN_RENAMES, out], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    return out
+
+
+def _folders(parent: Path) -> list[str]:
+    return [path.name for path in parent.iterdir() if path.is_dir() or path.is_symlink()]
+
+
+def test_a_folder_moved_away_by_a_killed_process_comes_back(moved_away: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(moved_away, "made"):
         raise RuntimeError
-    assert (out / "text").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["catalogue"]
+    assert (moved_away / "text").read_text() == "old"
+    assert _folders(moved_away.parent) == ["catalogue"]
+
+
+def test_a_folder_moved_away_by_a_killed_process_is_replaced(moved_away: Path) -> None:
+    _publish(moved_away, "new")
+    assert (moved_away / "text").read_text() == "new"
+    assert _folders(moved_away.parent) == ["catalogue"]
+
+
+def test_a_folder_moved_away_is_not_replaced_by_another_kind(moved_away: Path) -> None:
+    with pytest.raises(UsageError), atomic_folder(moved_away, "other"):
+        raise AssertionError
+    assert (moved_away / "text").read_text() == "old"
+
+
+def test_links_that_were_left_are_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "catalogue"
+    (tmp_path / ".catalogue.old-12345678").symlink_to(tmp_path / "nothing")
+    _publish(out, "new")
+    assert _folders(tmp_path) == ["catalogue"]
 
 
 def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
@@ -136,6 +182,7 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
     link.symlink_to(place)
     _publish(link, "new")
     assert link.is_symlink()
+    assert folder_lock(link) == folder_lock(place)
     assert (place / "text").read_text() == "new"
     assert sorted(path.name for path in place.parent.iterdir() if path.is_dir()) == ["catalogue"]
 
