@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from engine.config import paths
-from engine.config.settings import parse_toml
+from engine.config.settings import MAX_BYTES, parse_toml
 from engine.core.errors import BalcaoError, SettingsError, UsageError
 from engine.core.files import delete_drafts, reading, write_atomic, writing
 from engine.core.i18n import tr
@@ -135,7 +135,7 @@ def _read() -> _KeysFile:
         try:
             with file.open("rb") as stream:
                 _check_private(file, os.fstat(stream.fileno()))
-                raw = parse_toml(stream)
+                raw = parse_toml(stream.read(MAX_BYTES + 1))
         except FileNotFoundError:
             return _KeysFile()
         except ValueError:

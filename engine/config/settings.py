@@ -13,14 +13,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from engine.config import paths
 from engine.core import i18n
 from engine.core.errors import SettingsError
-from engine.core.files import reading
+from engine.core.files import read_file, reading
 from engine.core.i18n import tr
 from engine.core.text import byte_count
 from engine.core.types import Mode
@@ -121,8 +121,7 @@ def read_toml(file: Path) -> dict[str, Any]:
     """Parse a TOML file; a missing one is empty. Raises SettingsError."""
     with reading(file, SettingsError):
         try:
-            with file.open("rb") as stream:
-                return parse_toml(stream)
+            return parse_toml(read_file(file, MAX_BYTES + 1))
         except FileNotFoundError:
             return {}
         except UnicodeDecodeError:
@@ -134,20 +133,19 @@ def read_toml(file: Path) -> dict[str, Any]:
             ) from error
 
 
-_MAX_BYTES = 250_000
+MAX_BYTES = 250_000
 """Of a TOML file: the parser takes about a second for the worst file of that size."""
 _PART = r"""[ \t]*+(?:[\w-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')[ \t]*+"""
 _LONG_NAME = re.compile(rf"(?:\.{_PART}){{64}}")
 """A name of more than 64 parts: for thousands, the parser would take minutes."""
 
 
-def parse_toml(stream: IO[bytes]) -> dict[str, Any]:
+def parse_toml(data: bytes) -> dict[str, Any]:
     """Parse TOML. Raises ValueError, also for what would take the parser too long."""
     import tomllib  # few users have such a file, and the first frame waits for this module
 
-    data = stream.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise ValueError(tr("it is larger than {size}", size=byte_count(_MAX_BYTES)))
+    if len(data) > MAX_BYTES:
+        raise ValueError(tr("it is larger than {size}", size=byte_count(MAX_BYTES)))
     text = data.decode("utf-8-sig")  # editors of Windows put a mark before the first line
     if _LONG_NAME.search(text):
         raise ValueError(tr("a name has more than {count} parts", count=64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import count
@@ -16,7 +17,20 @@ from msgspec.structs import replace
 
 from engine.chat import export as history
 from engine.core.errors import BalcaoError, DataError, StoreError
-from engine.core.types import Conversation, Problem
+from engine.core.text import printable
+from engine.core.types import (
+    Answer,
+    Conversation,
+    Hit,
+    Mode,
+    Problem,
+    Product,
+    Status,
+    StopReason,
+    Timing,
+    Tokens,
+    Turn,
+)
 from engine.store.archive import ImportResult
 from engine.store.conversations import ConversationStore
 from tests.engine.store.test_store import ANSWER
@@ -223,7 +237,7 @@ def test_no_file_breaks_what_opens_it(store: ConversationStore, tmp_path: Path) 
     ]
     number = count()
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=settings().max_examples // 3)
     @given(data=st.data())
     def check(data: st.DataObject) -> None:
         file = json.loads(good)
@@ -231,6 +245,72 @@ def test_no_file_breaks_what_opens_it(store: ConversationStore, tmp_path: Path) 
         holder[key] = data.draw(st.sampled_from(wrong))
         with closing(ConversationStore(tmp_path / f"{next(number)}.db")) as other:
             _bring_and_use(other, json.dumps(file).encode())
+
+    check()
+
+
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+_HITS = st.lists(
+    st.builds(Hit, st.builds(Product, _TEXT, _TEXT, _TEXT, _TEXT), st.floats(0, 1)), max_size=2
+).map(tuple)
+_MILLISECONDS = st.floats(0, 1e12)
+_COUNT = st.integers(0, 2**53 - 1)
+_ANSWERS = st.builds(
+    Answer,
+    question=_TEXT,
+    engine=_TEXT,
+    mode=st.sampled_from(Mode),
+    status=st.sampled_from(Status),
+    text=_TEXT,
+    stop_reason=st.sampled_from(StopReason),
+    sources=_HITS,
+    nearest=_HITS,
+    fidelity=st.none() | st.floats(0, 1),
+    timing=st.builds(Timing, _MILLISECONDS, _MILLISECONDS, _MILLISECONDS),
+    tokens=st.none() | st.builds(Tokens, _COUNT, _COUNT),
+    notice=_TEXT,
+    problem=st.none() | st.builds(Problem, _TEXT, _TEXT),
+    thinking=_TEXT,
+    thinking_ms=_MILLISECONDS,
+    logprobs=st.lists(st.floats(-1e9, 0), max_size=3).map(tuple),
+).map(lambda answer: answer if answer.sources else replace(answer, status=Status.NONE))
+
+
+def test_whatever_is_said_comes_back_whole(
+    store: ConversationStore, other: ConversationStore
+) -> None:
+    @settings(max_examples=settings().max_examples // 4)  # each waits for the disk
+    @given(_TEXT, st.lists(_ANSWERS, min_size=1, max_size=2))
+    def check(question: str, answers: list[Answer]) -> None:
+        turn = Turn(question)
+        for answer in answers:
+            turn.add(answer)
+        conversation = Conversation(turns=[turn])
+        store.begin(conversation, "and then", ANSWER)
+        assert conversation.id is not None
+        data = "".join(history.as_json(store, [conversation.id])).encode()
+        assert printable(data.decode()) == data.decode()
+        assert brought(other, data) == ImportResult(1, 0)
+        kept, came = store.archived(conversation.id), other.archived(other.ids()[-1])
+        assert (came.title, came.updated, came.turns) == (kept.title, kept.updated, kept.turns)
+        assert [one.answer for one in came.turns[0].answers] == answers
+
+    check()
+
+
+def test_no_bytes_break_an_import(store: ConversationStore, other: ConversationStore) -> None:
+    said(store, "first", "a", "b")
+    pieces = re.split(rb"([\[\]{},:])", exported(store))
+
+    @given(st.lists(st.sampled_from(pieces) | st.binary(max_size=3), max_size=4), st.data())
+    def check(wrong: list[bytes], data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(pieces)))
+        end = data.draw(st.integers(at, min(at + 5, len(pieces))))
+        try:
+            brought(other, b"".join([*pieces[:at], *wrong, *pieces[end:]]))
+        except DataError:
+            return
+        assert brought(store, exported(other)).known
 
     check()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,13 @@ def test_no_settings_file_breaks_the_program(text: str, cut: bytes) -> None:
     except BalcaoError:
         return
     assert settings.load().mode is Mode.MEMORY
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe of a POSIX system")
+def test_settings_that_never_end_are_one_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "settings.toml")
+    with pytest.raises(SettingsError, match="not a file"):
+        settings.load(tmp_path / "settings.toml", {})
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
