@@ -1,5 +1,8 @@
 """A client for OpenAI-compatible servers: requests, streamed answers, and the package's errors.
 
+What a server sends is bounded, decoded and checked here: the rest of the program gets whole
+characters, valid numbers, no key, and no more than an answer can have.
+
 Imports the openai package, which takes about a second: import this module in a thread.
 """
 
@@ -7,37 +10,118 @@ from __future__ import annotations
 
 import asyncio
 import json
+from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import httpx2
 import openai
-from openai import AsyncOpenAI, AsyncStream, omit
-from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+from openai import AsyncOpenAI, AsyncStream
 
 from engine.backends.openai.failures import (
     FIRST_DELAY,
+    MOST_WORDS,
     Endpoint,
     Failure,
     FailureKind,
     explain,
     parse_error,
     retry_delay,
+    text_of,
 )
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
-from engine.core.types import Chunk, Message, Request, Role, StopReason, Tokens
-
-if TYPE_CHECKING:
-    from openai.types.chat.chat_completion_chunk import Choice
-
+from engine.core.text import Redactor, mend
+from engine.core.types import Chunk, Request, StopReason, Tokens
 
 _LIMITS = httpx2.Limits(max_keepalive_connections=0)
 """One connection a question: an open one may be stale by the next (a restarted server, another
 event loop), and a handshake is short compared with an answer."""
+
+_EXCERPT_BYTES, _ERROR_SECONDS = 64 * 1024, 10.0
+"""Read of a body that is no answer, to find an error message in it."""
+_BODY_BYTES, _EVENT_BYTES = 64 * 2**20, 2**20
+"""Limits of a decompressed body, and of an event in it."""
+
+
+class BodyTooLarge(httpx2.RequestError):
+    """A body, or an event of a stream, is larger than what the program reads."""
+
+
+class BoundedResponse(httpx2.Response):
+    """A response whose decompressed body is limited in bytes and in seconds.
+
+    `pause` is the longest silence; comments of a stream, which keep it alive, break it. The body of
+    an error is cut off at a limit, any other fails.
+    """
+
+    left, event_left = _BODY_BYTES, _EVENT_BYTES
+    pause = until = inf
+
+    def bound(self, seconds: float, pause: float = inf) -> None:
+        """Limit the seconds to the end of the body, and each pause in it."""
+        self.until, self.pause = asyncio.get_running_loop().time() + seconds, pause
+
+    async def aiter_bytes(self, chunk_size: int | None = None) -> AsyncGenerator[bytes]:
+        """Yield the decompressed body. Raises BodyTooLarge or ReadTimeout."""
+        if not self.is_success:
+            self.left = _EXCERPT_BYTES
+            self.bound(_ERROR_SECONDS)
+        kind = self.headers.get("content-type", "")
+        # Browsers, too, replace invalid UTF-8 in a stream.
+        utf8 = getincrementaldecoder("utf-8")("replace") if "event-stream" in kind else None
+        async with aclosing(super().aiter_bytes(chunk_size)) as parts:
+            while part := await self._next(parts):
+                yield utf8.decode(part).encode() if utf8 else part
+
+    async def _next(self, parts: AsyncGenerator[bytes]) -> bytes | None:
+        now = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(min(self.until, now + self.pause)):
+                part = await anext(parts, None)
+        except TimeoutError:
+            if self.is_success:
+                raise httpx2.ReadTimeout("", request=self.request) from None
+            return None
+        if part and not self.is_success:
+            part = part[: self.left]
+        self.left, self.event_left = self.left - len(part or ""), self.event_left - len(part or "")
+        if min(self.left, self.event_left) < 0:
+            raise BodyTooLarge("", request=self.request)
+        return part
+
+
+class _HTTPClient(httpx2.AsyncClient):
+    """An HTTP client with bounded responses. It follows no redirect: questions are private."""
+
+    async def send(
+        self,
+        request: httpx2.Request,
+        *,
+        stream: bool = False,
+        **options: Any,  # noqa: ANN401 - handed on
+    ) -> httpx2.Response:
+        got = await super().send(request, stream=True, **options)
+        response = BoundedResponse(
+            got.status_code,
+            headers=got.headers,
+            stream=got.stream,
+            request=got.request,
+            extensions=got.extensions,
+        )
+        # Not what the header names: Python has codecs that unpack, or return bytes.
+        response.encoding = "utf-8"
+        response.bound(self.timeout.read or inf)
+        if not stream:
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+        return response
 
 
 def make_client(endpoint: Endpoint, key: str) -> AsyncOpenAI:
@@ -50,7 +134,7 @@ def make_client(endpoint: Endpoint, key: str) -> AsyncOpenAI:
     try:
         # An HTTP client made by the package closes itself in `__del__`, which logs an error on
         # the terminal if its own `__init__` failed, as with an invalid proxy.
-        http = openai.DefaultAsyncHttpx2Client(timeout=timeout, limits=_LIMITS)
+        http = _HTTPClient(timeout=timeout, limits=_LIMITS, follow_redirects=False)
         return AsyncOpenAI(
             api_key=key,
             base_url=endpoint.base_url,
@@ -89,7 +173,7 @@ class ErrorBoundary:
         self, endpoint: Endpoint, key: str, *, began: bool, explain: Explain = explain
     ) -> None:
         self._endpoint = endpoint
-        self._key = key
+        self._secrets = endpoint.secrets(key)
         self._began = began
         self._explain = explain
 
@@ -105,7 +189,10 @@ class ErrorBoundary:
         del error, trace
         if failure is None:
             return
-        failure = replace(failure, words=failure.words.replace(self._key, "…"))
+        # Words that were cut off may end in half a key.
+        whole = len(failure.words) < MOST_WORDS
+        words = Redactor(*self._secrets).add(failure.words, last=whole)
+        failure = replace(failure, words=words)
         message, remedy = self._explain(failure, self._endpoint)
         raise (EngineFailed if self._began else EngineUnavailable)(message, remedy) from None
 
@@ -134,6 +221,8 @@ def _failure_from(error: BaseException | None, *, began: bool) -> Failure | None
         case ValueError() | RecursionError():
             # The package does not catch errors of decoding an event.
             return Failure(FailureKind.GARBLED)
+        case TimeoutError():
+            return Failure(FailureKind.NO_TEXT)
         case httpx2.HTTPError() | httpx2.StreamError() | OSError():
             return _no_connection(error, began=began)
         case _:
@@ -142,6 +231,8 @@ def _failure_from(error: BaseException | None, *, began: bool) -> Failure | None
 
 def _refusal(error: openai.APIStatusError) -> Failure:
     headers = error.response.headers
+    if error.response.has_redirect_location:
+        return Failure(FailureKind.REDIRECTED, words=_target(error.response))
     code, param, words = parse_error(error.body)
     return Failure(
         FailureKind.REFUSED,
@@ -154,12 +245,22 @@ def _refusal(error: openai.APIStatusError) -> Failure:
     )
 
 
+def _target(response: httpx2.Response) -> str:
+    try:
+        url = response.url.join(response.headers["location"])
+        return f"{url.scheme}://{url.netloc.decode()}"
+    except (httpx2.InvalidURL, ValueError):
+        return tr("another address")
+
+
 def _no_connection(cause: BaseException | None, *, began: bool) -> Failure:
+    if isinstance(cause, BodyTooLarge):
+        return Failure(FailureKind.TOO_LARGE)
     if began:
         return Failure(FailureKind.CUT)
     answered_nothing = isinstance(cause, (httpx2.RemoteProtocolError, httpx2.ReadError))
     trouble = FailureKind.HUNG_UP if answered_nothing else FailureKind.UNREACHABLE
-    return Failure(trouble, words=str(cause or ""))
+    return Failure(trouble, words=str(cause or "")[:MOST_WORDS])
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
@@ -197,9 +298,12 @@ class RequestFields:
 
 _USAGE_WAIT = 2.0
 """Seconds that a finished answer waits for its token counts."""
-
-_EXCERPT_BYTES = 64 * 1024
-"""Read of a body that is not a stream, to find an error message in it."""
+_CHARACTERS_PER_TOKEN, _SPARE = 64, 1000
+"""Where an answer ends if the server ignores its limit. Long runs of blanks are one token."""
+_BYTES_PER_CHARACTER = 128
+"""What an event adds to its text."""
+_MOST_TOKENS = 2**53
+"""Above it, not every JSON reader has whole numbers."""
 
 
 class OpenAIClient:
@@ -229,14 +333,13 @@ class OpenAIClient:
         """Stream the answer. Raises EngineUnavailable before its start, EngineFailed after it."""
         with ErrorBoundary(self._endpoint, self._client.api_key, began=False):
             stream = await self._open(request)
-        reading = _StreamReader()
+        reading = _StreamReader(request.max_tokens, self._endpoint.secrets(self._client.api_key))
         try:
             with ErrorBoundary(self._endpoint, self._client.api_key, began=True):
                 await _check_is_stream(stream)
-                async with aclosing(_chunks(stream, reading)) as chunks:
+                async with aclosing(self._chunks(stream, reading)) as chunks:
                     async for chunk in chunks:
-                        if text := reading.take(chunk):
-                            yield Chunk(text)
+                        yield chunk
                 stop = reading.end()
         finally:
             await stream.close()
@@ -248,11 +351,12 @@ class OpenAIClient:
         shown = {"temperature": tr("temperature"), "top_p": "top-p"}
         return tuple(words for name, words in shown.items() if name in self._fields.refused)
 
-    async def _open(self, request: Request) -> AsyncStream[ChatCompletionChunk]:
+    async def _open(self, request: Request) -> AsyncStream[object]:
         fields, tried, patience = self._fields, 0, self._endpoint.stall_timeout
         while True:
             try:
-                stream = await self._ask(request, fields)
+                async with asyncio.timeout(self._endpoint.first_token_timeout):
+                    stream = await self._ask(request, fields)
             except openai.APIError as error:
                 failure = to_failure(error)
                 left = fields.without(failure)
@@ -269,22 +373,78 @@ class OpenAIClient:
             # At least FIRST_DELAY: a server that asks for no delay must not be asked forever.
             tried, patience = tried + (not left), patience - max(wait, FIRST_DELAY)
 
-    async def _ask(
-        self, request: Request, fields: RequestFields
-    ) -> AsyncStream[ChatCompletionChunk]:
-        new_limit = fields.limits[0] == _NEW_LIMIT
-        sends_top_p = "top_p" not in fields.refused and request.top_p < 1
-        return await self._client.chat.completions.create(
-            model=self._endpoint.model,
-            messages=[_message(message) for message in request.messages],
-            stream=True,
-            stream_options=omit if "stream_options" in fields.refused else {"include_usage": True},
-            temperature=omit if "temperature" in fields.refused else request.temperature,
+    async def _ask(self, request: Request, fields: RequestFields) -> AsyncStream[object]:
+        optional = {
+            "stream_options": {"include_usage": True},
+            "temperature": request.temperature,
             # 1 is the default: reasoning models, which refuse the field, then get no field.
-            top_p=request.top_p if sends_top_p else omit,
-            max_completion_tokens=request.max_tokens if new_limit else omit,
-            max_tokens=omit if new_limit else request.max_tokens,
+            **({"top_p": request.top_p} if request.top_p < 1 else {}),
+        }
+        body = {
+            "model": self._endpoint.model,
+            "messages": [
+                {"role": message.role.value, "content": mend(message.content)}
+                for message in request.messages
+            ],
+            "stream": True,
+            fields.limits[0]: request.max_tokens,
+            **{name: value for name, value in optional.items() if name not in fields.refused},
+        }
+        # A server may queue a question for long: `_open` and `_events` watch the time.
+        patient = httpx2.Timeout(None, connect=self._endpoint.connect_timeout)
+        # The package's own types are no help: it does not check the chunks, and takes a second for
+        # each MB of them.
+        return await self._client.post(
+            "/chat/completions",
+            cast_to=object,
+            body=body,
+            options={"timeout": patient},
+            stream=True,
+            stream_cls=AsyncStream[object],
         )
+
+    async def _chunks(
+        self, stream: AsyncStream[object], reading: _StreamReader
+    ) -> AsyncGenerator[Chunk]:
+        try:
+            async with aclosing(self._events(stream, reading)) as events:
+                async for event in events:
+                    if (chunk := reading.take(event)) != Chunk():
+                        yield chunk
+        except Exception:
+            if (chunk := reading.flush()) != Chunk():
+                yield chunk
+            raise
+        if (chunk := reading.flush()) != Chunk():
+            yield chunk
+
+    async def _events(
+        self, stream: AsyncStream[object], reading: _StreamReader
+    ) -> AsyncGenerator[object]:
+        response, clock = cast(BoundedResponse, stream.response), asyncio.get_running_loop().time
+        response.bound(inf)
+        response.left = _EVENT_BYTES + _BYTES_PER_CHARACTER * reading.most
+        until, seen = clock() + self._endpoint.first_token_timeout, -1
+        while not reading.full:
+            try:
+                async with asyncio.timeout_at(until):
+                    event = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except (openai.APIError, ValueError, RecursionError, TimeoutError):
+                # A complete answer must not fail because its token counts are late or broken.
+                if reading.finish:
+                    return
+                raise
+            response.event_left, response.pause = _EVENT_BYTES, self._endpoint.stall_timeout
+            # Other tasks go on, however many events have already arrived.
+            await asyncio.sleep(0)
+            finished = reading.finish
+            yield event
+            if reading.finish and not finished:
+                until = clock() + _USAGE_WAIT
+            elif reading.size > seen and not finished:
+                until, seen = clock() + self._endpoint.first_token_timeout, reading.size
 
     def _notice(self) -> str:
         if not self.refused:
@@ -293,36 +453,64 @@ class OpenAIClient:
         return tr("“{model}” takes no {refused}: the server's own was used.", **values)
 
 
+class _CleanText:
+    """A server's text in pieces: whole characters, without secrets."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._half = ""
+        self.blank = True
+
+    def add(self, text: object, *, last: bool = False) -> str:
+        """Return what is certain of the text so far; anything but a string is ignored."""
+        text = self._half + text_of(text)
+        # A server that cuts at UTF-16 units sends the other half in the next event.
+        self._half = text[-1:] if not last and "\ud800" <= text[-1:] <= "\udbff" else ""
+        whole = mend(text[: len(text) - len(self._half)])
+        self.blank = self.blank and not whole.strip()
+        return self._redactor.add(whole, last=last)
+
+
 class _StreamReader:
     """Collect text, end and token counts of an answer.
 
-    The package does not validate chunks: any field may be missing or of another type.
+    Nothing is known of an event: any field may be missing or of another type.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_tokens: int, secrets: tuple[str, ...]) -> None:
         self.finish = ""
         self.tokens: Tokens | None = None
+        self.size = 0
+        self.most = _CHARACTERS_PER_TOKEN * max_tokens + _SPARE
+        self._text, self._thinking = (_CleanText(Redactor(*secrets)) for _ in range(2))
 
-    def take(self, chunk: ChatCompletionChunk) -> str:
-        """Read a chunk and return its text."""
-        self._count(chunk)
-        choices = getattr(chunk, "choices", None)
-        if not isinstance(choices, list) or not choices:
-            return ""
-        choice: Choice = choices[0]
-        finish = getattr(choice, "finish_reason", None)
-        if isinstance(finish, str) and finish:
-            self.finish = finish
-        delta = getattr(choice, "delta", None)
-        # A refusal is an answer as well.
-        words = getattr(delta, "content", None) or getattr(delta, "refusal", None)
-        return words if isinstance(words, str) else ""
+    @property
+    def full(self) -> bool:
+        """Whether the answer is longer than `max_tokens` allows."""
+        return self.size > self.most
+
+    def take(self, event: object) -> Chunk:
+        """Read an event and return what it adds to the answer."""
+        self._count(_field(event, "usage"))
+        choices = _field(event, "choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if _field(choice, "index") in (0, None):
+                return self._take(choice)
+        return Chunk()
+
+    def flush(self) -> Chunk:
+        """Return the rest of the text, after the last event."""
+        return Chunk(self._text.add("", last=True), thinking=self._thinking.add("", last=True))
 
     def end(self) -> StopReason:
         """Return how the answer ended. Raises StreamError if it did not end properly."""
+        if self.full:
+            return StopReason.LENGTH
         match self.finish:
             case "":
                 raise StreamError(Failure(FailureKind.CUT))
+            case "length" if self._text.blank and self._thinking.blank:
+                raise StreamError(Failure(FailureKind.NO_TOKENS_LEFT))
             case "length":
                 return StopReason.LENGTH
             case "content_filter":
@@ -331,33 +519,37 @@ class _StreamReader:
                 raise StreamError(Failure(FailureKind.WANTED_TOOL))
         return StopReason.COMPLETE
 
-    def _count(self, chunk: ChatCompletionChunk) -> None:
-        usage = getattr(chunk, "usage", None)
-        prompt = getattr(usage, "prompt_tokens", None)
-        completion = getattr(usage, "completion_tokens", None)
-        if isinstance(prompt, int) and isinstance(completion, int):
-            self.tokens = Tokens(prompt, completion)
+    def _take(self, choice: object) -> Chunk:
+        delta = _field(choice, "delta")
+        self.finish = text_of(_field(choice, "finish_reason")) or self.finish
+        # A refusal is an answer as well. The names of the thinking are vLLM's, DeepSeek's.
+        words = _field(delta, "content") or _field(delta, "refusal")
+        thinking = _field(delta, "reasoning") or _field(delta, "reasoning_content")
+        logprobs = _logprobs(_field(_field(choice, "logprobs"), "content"))
+        self.size += len(text_of(words)) + len(text_of(thinking)) + len(logprobs)
+        return Chunk(
+            self._text.add(words), thinking=self._thinking.add(thinking), logprobs=logprobs
+        )
+
+    def _count(self, usage: object) -> None:
+        counts = [_field(usage, name) for name in ("prompt_tokens", "completion_tokens")]
+        # JSON's true is an int, too.
+        if all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts):
+            self.tokens = Tokens(*counts)
 
 
-async def _chunks(
-    stream: AsyncStream[ChatCompletionChunk], reading: _StreamReader
-) -> AsyncGenerator[ChatCompletionChunk]:
-    # A complete answer must not fail because its token counts are late.
-    while True:
-        finished = bool(reading.finish)
-        try:
-            async with asyncio.timeout(_USAGE_WAIT if finished else None):
-                chunk = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except (openai.APIError, ValueError, TimeoutError):
-            if finished:
-                return
-            raise
-        yield chunk
+def _field(value: object, name: str) -> Any:  # noqa: ANN401 - JSON
+    return value.get(name) if isinstance(value, dict) else None
 
 
-async def _check_is_stream(stream: AsyncStream[ChatCompletionChunk]) -> None:
+def _logprobs(content: object) -> tuple[float, ...]:
+    found = [_field(token, "logprob") for token in content] if isinstance(content, list) else []
+    # Neither NaN nor Infinity, which Python servers send. Half of the tokens would be misleading.
+    usable = all(type(value) in (int, float) and -_MOST_TOKENS <= value <= 0 for value in found)
+    return tuple(map(float, found)) if usable else ()
+
+
+async def _check_is_stream(stream: AsyncStream[object]) -> None:
     # The package would read an HTML page or a JSON object as an empty stream.
     kind = stream.response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "text/html" and not kind.endswith(("json", "xml")):
@@ -366,7 +558,7 @@ async def _check_is_stream(stream: AsyncStream[ChatCompletionChunk]) -> None:
     raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=words or kind))
 
 
-async def _body(stream: AsyncStream[ChatCompletionChunk]) -> object:
+async def _body(stream: AsyncStream[object]) -> object:
     read = bytearray()
     async for part in stream.response.aiter_bytes():
         read += part
@@ -374,15 +566,3 @@ async def _body(stream: AsyncStream[ChatCompletionChunk]) -> object:
             return None
     body = json.loads(read)
     return body if isinstance(body, dict) and "error" in body else None
-
-
-def _message(message: Message) -> ChatCompletionMessageParam:
-    # A record's JSON may contain lone surrogates, which UTF-8 cannot encode.
-    content = message.content.encode("utf-8", "replace").decode("utf-8")
-    match message.role:
-        case Role.SYSTEM:
-            return {"role": "system", "content": content}
-        case Role.USER:
-            return {"role": "user", "content": content}
-        case Role.ASSISTANT:
-            return {"role": "assistant", "content": content}

@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import UTC, date, datetime, timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -155,7 +156,9 @@ class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
     connect_timeout: Annotated[float, Meta(gt=0)] = 10.0
     """Seconds to connect."""
     stall_timeout: Annotated[float, Meta(gt=0)] = 60.0
-    """Seconds without data before the answer fails."""
+    """Seconds without data before the answer fails, once it has begun."""
+    first_token_timeout: Annotated[float, Meta(gt=0)] = 600.0
+    """Seconds until the answer begins: a server may queue questions, or load the model."""
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 2
 
     def key_name(self) -> str:
@@ -182,6 +185,7 @@ class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
             has_key=bool(self.api_key_env and keys.source(self.api_key_env)),
             connect_timeout=self.connect_timeout,
             stall_timeout=self.stall_timeout,
+            first_token_timeout=self.first_token_timeout,
             max_retries=self.max_retries,
         )
 
@@ -199,6 +203,7 @@ class OpenAIEngine(ModelEngine):
         self._session: OpenAIClient | None = None
         self._looked_up = False
         self._shutdown_day: date | None = None
+        self._opening = Lock()
 
     @property
     def loaded(self) -> bool:
@@ -279,7 +284,7 @@ class OpenAIEngine(ModelEngine):
             return
         self._looked_up = True
         with suppress(EngineUnavailable):
-            client = await asyncio.to_thread(self._open)
+            client = await asyncio.to_thread(self._make_client)
             try:
                 self._shutdown_day = parse_day(await client.shutdown_date())
             finally:
@@ -316,13 +321,17 @@ class OpenAIEngine(ModelEngine):
             state = self.availability()
             if not state.ready:
                 raise EngineUnavailable(state.reason, state.remedy)
-            session = await asyncio.to_thread(self._open)
-            # Several questions may have asked for a client at once: the first one wins.
-            if self._session is None:
-                self._session = session
+            return await asyncio.to_thread(self._open)
         return self._session
 
     def _open(self) -> OpenAIClient:
+        # A client reads all certificates: twenty first questions at once share one.
+        with self._opening:
+            if self._session is None:
+                self._session = self._make_client()
+            return self._session
+
+    def _make_client(self) -> OpenAIClient:
         try:
             from engine.backends.openai.client import OpenAIClient
         except ImportError as error:

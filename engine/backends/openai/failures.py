@@ -9,7 +9,7 @@ import random
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum, auto
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +24,17 @@ _CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error"}
 _CONTEXT_WORDS = re.compile(
     r"maximum context length|context length exceeded|exceeds? the (available )?context"
     r"|context window|prompt (is )?too long|longer than the (model|context)",
+    re.IGNORECASE,
+)
+# OpenAI and vLLM; DeepSeek; Groq and Zhipu; Anthropic.
+_LIMIT_WORDS = re.compile(
+    r"\bmax_(completion_)?tokens\b.{0,60}?"
+    r"(too (large|high|big)|valid range|(less|greater) than|> ?\d)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTEXT_SIZE = re.compile(r"context length is (?:only )?(\d{1,9})\b", re.IGNORECASE)
+_ASKED_TOKENS = re.compile(
+    r"too large: (\d{1,9})\b|requested (\d{1,9}) output|, (\d{1,9}) in the completion",
     re.IGNORECASE,
 )
 _REFUSAL_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
@@ -55,8 +66,14 @@ class FailureKind(StrEnum):
     """The connection ended before any answer."""
     SILENT = auto()
     """No data arrived for too long."""
+    NO_TEXT = auto()
+    """Nothing of the answer arrived for too long."""
+    TOO_LARGE = auto()
+    """The server sent more than an answer can have."""
     REFUSED = auto()
     """The server answered with an error status."""
+    REDIRECTED = auto()
+    """The server answered with another address, `words`."""
     NOT_A_STREAM = auto()
     """The status is 200, but the body is not a stream of events."""
     ERROR_EVENT = auto()
@@ -69,11 +86,13 @@ class FailureKind(StrEnum):
     """The server's content filter ended the answer."""
     WANTED_TOOL = auto()
     """The model called a tool."""
+    NO_TOKENS_LEFT = auto()
+    """The model used all its tokens for reasoning that the server does not show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure. `status` is the HTTP status or 0, `words` the server's message of any length.
+    """A failure. `status` is the HTTP status or 0, `words` the server's message, cut.
 
     `retry_after` is in seconds; `may_retry` is the server's `x-should-retry` header.
     """
@@ -92,12 +111,29 @@ class Failure:
         return self.status == HTTPStatus.PAYMENT_REQUIRED or self.code in _QUOTA_CODES
 
     @property
+    def limit_too_large(self) -> bool:
+        """Whether the model cannot give an answer of `max_tokens`, after any conversation."""
+        size, asked = _CONTEXT_SIZE.search(self.words), _ASKED_TOKENS.search(self.words)
+        if not self._is_bad_request:
+            return False
+        if size and asked and asked.lastindex:
+            # Both are in the context: a limit of more than half of it is the one to lower.
+            return 2 * int(asked[asked.lastindex]) > int(size[1])
+        return bool(_LIMIT_WORDS.search(self.words))
+
+    @property
     def too_long(self) -> bool:
         """Whether prompt and answer exceed the model's context."""
+        if self.limit_too_large:
+            return False
         if self.code in _CONTEXT_CODES or self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return True
-        bad = self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-        return (bad or not self.status) and bool(_CONTEXT_WORDS.search(self.words))
+        return self._is_bad_request and bool(_CONTEXT_WORDS.search(self.words))
+
+    @property
+    def _is_bad_request(self) -> bool:
+        """Whether the request is at fault: refused so, or in an event."""
+        return self.status in (0, HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
     @property
     def retryable(self) -> bool:
@@ -110,13 +146,18 @@ class Failure:
 
     def refuses(self, field: str) -> bool:
         """Return whether the server rejected the request because of that field."""
-        bad = self.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
         refused = self.code in _REFUSAL_CODES or _REFUSAL_WORDS.search(self.words)
-        if not bad or self.too_long or not refused:
+        bad = self.status and self._is_bad_request
+        if not bad or self.too_long or self.limit_too_large or not refused:
             return False
         if self.param:
             return self.param.partition(".")[0] == field
         return bool(re.search(rf"\b{field}\b", self.words))
+
+
+MOST_WORDS = 4096
+"""Characters of a server's message that are read: it may have 300 MB."""
+_MOST_DETAILS = 20
 
 
 def parse_error(body: object) -> tuple[str, str, str]:
@@ -143,20 +184,25 @@ def text_of(value: object) -> str:
 
 
 def _words(value: object) -> str:
-    if isinstance(value, str):
-        # Not an HTML error page.
-        return "" if value.lstrip().startswith("<") else value
     if isinstance(value, list):
-        return "; ".join(_detail(part) for part in value)
-    return "" if value is None else str(value)
+        return "; ".join(_detail(part) for part in value[:_MOST_DETAILS])[:MOST_WORDS]
+    words = _plain(value)
+    # Not an HTML error page.
+    return "" if words.lstrip().startswith("<") else words
 
 
 def _detail(part: object) -> str:
     if not isinstance(part, Mapping):
-        return str(part)
+        return _plain(part)
     where = part.get("loc")
-    path = ".".join(str(step) for step in where) if isinstance(where, (list, tuple)) else ""
-    return f"{path}: {part.get('msg', '')}".strip(": ")
+    path = ".".join(map(_plain, where)) if isinstance(where, list) else ""
+    return f"{path}: {_plain(part.get('msg'))}".strip(": ")
+
+
+def _plain(value: object) -> str:
+    """Return a JSON value that is no list or object, which may be deep, as a text."""
+    words = str(value) if isinstance(value, (str, int, float)) else ""
+    return words[:MOST_WORDS]
 
 
 FIRST_DELAY, MAX_DELAY = 0.5, 8.0
@@ -189,12 +235,13 @@ class Endpoint:
 
     engine_id: str
     server: str
-    base_url: str | None
+    base_url: str | None = field(repr=False)  # may have a password
     model: str
     key_env: str
     has_key: bool
     connect_timeout: float
     stall_timeout: float
+    first_token_timeout: float
     max_retries: int
 
     def secrets(self, key: str) -> tuple[str, ...]:
@@ -202,12 +249,19 @@ class Endpoint:
         address = urlsplit(self.base_url or "")
         user, password = unquote(address.username or ""), unquote(address.password or "")
         basic = b64encode(f"{user}:{password}".encode()).decode()
-        return (key, password, basic) if password else (key,)
+        found = (key if self.has_key else "", password, basic if password else "")
+        return tuple(filter(None, found))
 
 
 def explain(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
     """Return the message and the remedy for the user."""
     values = {**asdict(endpoint), **asdict(failure), "quoted": quoted(failure)}
+    values["target"] = one_line(failure.words, _QUOTE_WIDTH)
+    if failure.limit_too_large:
+        return (
+            tr("“{model}” cannot give answers of that many tokens{quoted}.", **values),
+            tr("Lower `max_tokens` in [engines.{engine_id}].", **values),
+        )
     if failure.too_long:
         return (
             tr("The conversation is too long for “{model}”{quoted}.", **values),
@@ -248,6 +302,18 @@ def _explain_kind(kind: FailureKind, values: dict[str, Any]) -> tuple[str, str]:
             tr("{server} sent nothing for {stall_timeout:g} seconds.", **values),
             tr("Ask again. For a slow server, raise the engine's `stall_timeout`."),
         ),
+        FailureKind.NO_TEXT: (
+            tr("{server} sent no text for {first_token_timeout:g} seconds.", **values),
+            tr("Ask again. For a busy server, raise the engine's `first_token_timeout`."),
+        ),
+        FailureKind.TOO_LARGE: (
+            tr("{server} sent more than an answer can have.", **values),
+            tr("Check the server, and the engine's `base_url`."),
+        ),
+        FailureKind.REDIRECTED: (
+            tr("{server} redirects to {target}, which is not followed.", **values),
+            tr("Set `base_url` to it if you trust it, or check whether to log in to the network."),
+        ),
         FailureKind.NOT_A_STREAM: (
             tr("{server} did not answer with a stream of events{quoted}.", **values),
             tr("Check `base_url` (most end in /v1), and whether the network needs a log-in."),
@@ -268,6 +334,10 @@ def _explain_kind(kind: FailureKind, values: dict[str, Any]) -> tuple[str, str]:
         FailureKind.WANTED_TOOL: (
             tr("“{model}” called a tool, which this program does not offer.", **values),
             tr("Choose a model that answers in text."),
+        ),
+        FailureKind.NO_TOKENS_LEFT: (
+            tr("“{model}” used all its tokens for thinking.", **values),
+            tr("Raise `max_tokens` under [engines.{id}].", id=values["engine_id"]),
         ),
     }[kind]
 

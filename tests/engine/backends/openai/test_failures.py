@@ -28,10 +28,29 @@ from tests.engine.backends.openai.server import (
 )
 
 TOO_LONG = "This model's maximum context length is 512 tokens."
-VLLM_TOO_LONG = (
-    "'max_tokens' or 'max_completion_tokens' is too large: 1024. This model's maximum context "
-    "length is 512 tokens and your request has 400 input tokens (1024 > 512 - 400)."
+OLD_VLLM = (
+    "'max_tokens' or 'max_completion_tokens' is too large: {}. This model's maximum context "
+    "length is 512 tokens and your request has 400 input tokens."
 )
+VLLM_LONG_CHAT = (
+    "This model's maximum context length is 8192 tokens. However, you requested 1024 output tokens "
+    "and your prompt contains at least 7169 input tokens, for a total of at least 8193 tokens. "
+    "Please reduce the length of the input prompt or the number of requested output tokens."
+)
+OPENAI_OLD = (
+    "This model's maximum context length is 512 tokens. However, you requested 620 tokens "
+    "(20 in the messages, 600 in the completion). Please reduce the length."
+)
+TOO_MANY_TOKENS = {
+    "OpenAI": "max_tokens is too large: 1024. This model supports at most 512 completion tokens.",
+    "OpenAI, old": OPENAI_OLD,
+    "vLLM, old": OLD_VLLM.format(1024),
+    "vLLM": VLLM_LONG_CHAT.replace("8192", "1536"),
+    "vLLM, more than the context": "max_tokens=1024cannot be greater than max_model_len=512.",
+    "DeepSeek": "Invalid max_tokens value, the valid range of max_tokens is [1, 512]",
+    "Groq": "`max_completion_tokens` must be less than or equal to `512`",
+    "Anthropic": "max_tokens: 1024 > 512, which is the maximum allowed number of output tokens",
+}
 LOG_IN = "<!DOCTYPE html><html><body>Welcome to the hotel. data: log in</body></html>"
 
 FINAL: dict[str, tuple[Reply, str, str]] = {
@@ -71,9 +90,14 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
         "new conversation",
     ),
     "too long, vLLM": (
-        answer(400, {"object": "error", "message": VLLM_TOO_LONG, "code": 400}),
+        answer(400, {"error": {"message": VLLM_LONG_CHAT, "param": "input_tokens", "code": 400}}),
         "too long for “m”",
-        "`max_tokens`",
+        "new conversation",
+    ),
+    "too long, older vLLM": (
+        answer(400, {"object": "error", "message": OLD_VLLM.format(200), "code": 400}),
+        "too long for “m”",
+        "new conversation",
     ),
     "too long, llama.cpp": (
         answer(400, {"error": {"code": 400, "message": "!", "type": "exceed_context_size_error"}}),
@@ -86,10 +110,28 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
         "`max_tokens`",
     ),
     "413": (answer(413, "too big", kind="text/plain"), "too long for “m”", "new conversation"),
-    "max_tokens too large": (
-        error(400, "max_tokens is too large: 1024", param="max_tokens", code="invalid_value"),
-        "status 400): “max_tokens is too large: 1024”",
-        "[engines.remote]",
+    **{
+        f"max_tokens too large, {server}": (
+            error(400, words, param="max_tokens", code="invalid_value"),
+            "“m” cannot give answers of that many tokens: “",
+            "Lower `max_tokens` in [engines.remote].",
+        )
+        for server, words in TOO_MANY_TOKENS.items()
+    },
+    "redirect": (
+        answer(307, "", {"location": "http://user:pw@login.hotel.example/portal?to=1"}),
+        "redirects to http://login.hotel.example, which is not followed",
+        "Set `base_url`",
+    ),
+    "redirect to the same host": (
+        answer(302, LOG_IN, {"location": "/login"}, kind="text/html"),
+        "redirects to http://127.0.0.1",
+        "log in to the network",
+    ),
+    "redirect to no address": (
+        answer(308, "", {"location": "http://[::1"}),
+        "redirects to another address",
+        "Set `base_url`",
     ),
     "422": (
         answer(422, {"detail": [{"loc": ["body", "messages", 0], "msg": "no system role"}]}),
@@ -257,19 +299,27 @@ async def test_what_came_before_a_break_stays(
     assert text_of(await gather(engine)) == "Hello there"
 
 
+BEGUN = [stalled(words("Hel")), stalled(words("Hel"), b": ping\n\n")]
+QUEUED = [stalled(), stalled(b": ping\n\n")]
+
+
 @pytest.mark.parametrize(
-    ("parts", "kind"), [([], EngineUnavailable), ([words("Hel")], EngineFailed)]
+    ("reply", "setting", "kept"),
+    [
+        *((reply, "stall_timeout", [Chunk("Hel")]) for reply in BEGUN),
+        *((reply, "first_token_timeout", []) for reply in QUEUED),
+    ],
 )
 async def test_a_stall_is_given_up(
-    server: Server, make: Make, parts: list[bytes], kind: type[Exception]
+    server: Server, make: Make, reply: Reply, setting: str, kept: list[Chunk]
 ) -> None:
-    server.script = [stalled(*parts), hello()]
-    engine = make(stall_timeout=0.2, max_retries=3)
+    server.script = [reply, hello()]
+    engine = make(**{setting: 0.2}, max_retries=3)
     came: list[Chunk] = []
-    with pytest.raises(kind, match=r"for 0\.2 seconds") as caught:
+    with pytest.raises((EngineUnavailable, EngineFailed), match=r"for 0\.2 seconds") as caught:
         await gather(engine, came)
-    assert len(came) == len(parts)
-    assert "stall_timeout" in str(caught.value)
+    assert came == kept
+    assert f"`{setting}`" in caught.value.remedy
     await asyncio.wait_for(server.asked[0].left.wait(), 10)
     assert text_of(await gather(engine)) == "Hello there"
 
@@ -301,17 +351,6 @@ async def test_nobody_accepts(make: Make) -> None:
             await gather(engine)
         for other in others:
             other.close()
-
-
-async def test_a_redirect_to_a_log_in_page(server: Server, make: Make) -> None:
-    page = server.url.removesuffix("/v1") + "/login"
-    server.script = [
-        answer(302, "", {"location": page}),
-        answer(200, LOG_IN, kind="text/html; charset=utf-8"),
-    ]
-    with pytest.raises(EngineFailed, match="did not answer with a stream of events: “text/html”"):
-        await gather(make())
-    assert [asked.path for asked in server.asked] == ["/v1/chat/completions", "/login"]
 
 
 async def test_both_names_of_the_limit_refused(server: Server, make: Make) -> None:

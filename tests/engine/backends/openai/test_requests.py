@@ -126,7 +126,7 @@ async def test_limits_of_the_question_are_sent(server: Server, make: Make) -> No
         pass
     (body,) = server.bodies
     assert (body["max_tokens"], body["temperature"]) == (7, 0.5)
-    assert body["messages"][-1]["content"] == "a ? b"
+    assert body["messages"][-1]["content"] == "a \ufffd b"
 
 
 NO_TOP_P = "Unsupported parameter: 'top_p' is not supported with this model."
