@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.backends.openai.engine import OpenAIConfig, server_name, without_password
-from engine.config import edit
+from engine.config import edit, keys
 from engine.config.settings import load
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.text import one_line
@@ -128,6 +128,8 @@ def _plan(options: argparse.Namespace, provider: OpenAIConfig) -> JobPlan:
             "Another address needs its own API key.",
             "Name it with --api-key-env NAME, or '' if the server needs none.",
         )
+    if options.api_key_env:
+        keys.check_name(options.api_key_env)
     settings = JobSettings(
         model=options.model or _MODEL,
         suffix=options.suffix,

@@ -151,7 +151,8 @@ class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
     """The model's id; OpenAI's fine-tuned ones begin with `ft:`."""
     base_url: str | None = None
     """None for OpenAI's own address."""
-    api_key_env: str = "OPENAI_API_KEY"
+    # Only a name: a key that was written here by mistake would be shown as one.
+    api_key_env: Annotated[str, Meta(pattern=r"\A([A-Za-z_]\w{0,127})?\Z")] = "OPENAI_API_KEY"
     """Name of the API key; empty for a server that needs none."""
     connect_timeout: Annotated[float, Meta(gt=0)] = 10.0
     """Seconds to connect."""

@@ -21,6 +21,7 @@ from engine.core.errors import DataError, UsageError
 from engine.core.files import (
     UNDECODABLE,
     Input,
+    encode_json,
     locked,
     reading,
     timestamp,
@@ -138,9 +139,8 @@ def read_job(folder: Path) -> JobRecord | None:
 
 def write_job(folder: Path, record: JobRecord) -> None:
     """Write the record atomically. Raise BalcaoError if that fails."""
-    text = msgspec.json.format(msgspec.json.encode(record), indent=2)
     with writing(folder / JOB_FILE):
-        write_atomic(folder / JOB_FILE, text + b"\n", private=True)
+        write_atomic(folder / JOB_FILE, encode_json(record, indent=2), private=True)
 
 
 def archive_job(folder: Path, record: JobRecord) -> None:

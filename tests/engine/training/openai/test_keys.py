@@ -254,6 +254,16 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(
     assert not paths.keys_file().exists()
 
 
+def test_a_key_in_place_of_its_name_is_refused_and_not_repeated(
+    run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [run("finetune", "--data", str(data), "--dry-run", "--api-key-env", KEY)]
+    monkeypatch.setenv("BALCAO_ENGINES__OPENAI__API_KEY_ENV", KEY)
+    said += [run("engines"), run("keys", "list"), run("finetune", "--data", str(data), "--dry-run")]
+    assert [ran.code for ran in said] == [2, 2, 2, 2]
+    assert not [ran for ran in said if KEY in ran.out + ran.err]
+
+
 @pytest.mark.parametrize("key", ["", "  ", "two words", "café", "a\tb"])
 def test_what_cannot_be_a_key(run: Run, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe(monkeypatch, key + "\n")
