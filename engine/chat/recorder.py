@@ -71,8 +71,12 @@ class Recorder:
                     if not isinstance(event, Piece | Thought):
                         yield event
         finally:
-            answer.finish()
-            await self._save(answer, finished=True)
+            await self.end(answer)
+
+    async def end(self, answer: PendingAnswer) -> None:
+        """Save the rest of an answer, which may not have begun."""
+        answer.finish()
+        await self._save(answer, finished=True)
 
     async def _save_after(self, event: Event, answer: PendingAnswer) -> Problem | None:
         now = time.monotonic()

@@ -208,6 +208,8 @@ class Session:
         finally:
             turn.answer, *turn.others = [answer.finish() for answer in answers]
             conversation.turns.append(turn)
+            for answer in answers:  # those that were cancelled before they began
+                await recorder.end(answer)
 
     def use(self, conversation: Conversation) -> None:
         """Continue with another conversation."""

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
-from engine.core.types import Answer, Answered, NotSaved, Piece, StopReason
+from engine.core.types import (
+    Answer,
+    Answered,
+    Conversation,
+    NotSaved,
+    Piece,
+    StopReason,
+    Turn,
+)
 from engine.fidelity.measure import fidelity
 from engine.store.conversations import ConversationStore
 from tests.engine.chat.test_answer import OneEngine, open_session
@@ -67,6 +75,34 @@ async def test_a_killed_comparison_keeps_the_text_so_far(
                 assert on_disk(store) == [["Half way", "Folds flat and floats."]]
                 break
     assert on_disk(store) == [["Half way", "Folds flat and floats."]]
+
+
+async def test_a_comparison_that_is_cancelled_before_it_begins_is_saved_whole(
+    catalogue: Catalogue, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(OneEngine(), catalogue, store)
+    begin, writing, go_on = store.begin, threading.Event(), threading.Event()
+
+    def slow(conversation: Conversation, question: str, answer: Answer, turn: Turn) -> int:
+        writing.set()
+        go_on.wait(10)
+        return begin(conversation, question, answer, turn)
+
+    monkeypatch.setattr(store, "begin", slow)
+
+    async def read() -> None:
+        async with aclosing(session.compare("Empty Shelf", ("catalogue", "base"))) as events:
+            async for _ in events:
+                pass
+
+    task = asyncio.create_task(read())
+    assert await asyncio.to_thread(writing.wait, 10)
+    task.cancel()
+    asyncio.get_running_loop().call_soon(go_on.set)
+    await asyncio.wait([task])
+    (turn,) = store.open(session.conversation.id or 0).turns
+    assert turn.answers == session.conversation.turns[0].answers
+    assert [answer.engine for answer in turn.answers] == ["catalogue", "base"]
 
 
 async def test_a_cancelled_write_does_not_lose_the_answer(
