@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -42,6 +43,8 @@ _MORE_HANDLES = 2
 """File handles, threads or tasks of a question that is still being cancelled."""
 _TURNS = 20
 """Turns of a conversation, on average: what a session holds in memory is not a leak."""
+_LONGEST = 3.0
+"""Seconds after which a question is cancelled in any case: some servers never end."""
 _PATIENCE = 60.0
 """Seconds until a question counts as stuck."""
 
@@ -98,14 +101,19 @@ def leaks(samples: Sequence[Sample]) -> list[str]:
 
 
 def _words(draw: random.Random, count: int) -> list[bytes]:
-    return [scripted.words(f"word{draw.randrange(1000)} ") for _ in range(count)]
+    return [_word(draw.randrange(50)) for _ in range(count)]
+
+
+@cache
+def _word(number: int) -> bytes:
+    return scripted.words(f"word{number} ")
 
 
 def _replies(draw: random.Random) -> scripted.Reply:
     """Return one of the ways in which a server answers, or does not."""
     end = [scripted.words("", "stop"), scripted.event(usage=scripted.USAGE), scripted.DONE]
     answer = _words(draw, draw.randrange(1, 60))
-    thoughts = [scripted.thoughts(f"step {number}. ") for number in range(20)]
+    thoughts = [scripted.thoughts("One more step. ")] * 20
     whole = [
         scripted.streamed(*answer, *end),
         scripted.streamed(*_words(draw, 400), *end),
@@ -208,7 +216,7 @@ class Soak:
 
         task = asyncio.create_task(read())
         cancels = self._draw.random() < 0.15  # noqa: PLR2004
-        await asyncio.wait([task], timeout=self._draw.random() / 10 if cancels else 3.0)
+        await asyncio.wait([task], timeout=self._draw.random() / 10 if cancels else _LONGEST)
         if not task.done():
             self.counts["cancelled"] += 1
             task.cancel()
@@ -242,7 +250,7 @@ def _texts(turns: Sequence[Turn]) -> list[object]:
     ]
 
 
-def _settings(server: scripted.Server) -> settings.Settings:
+def _settings(server: scripted.Server, catalogue: Path | None) -> settings.Settings:
     engine = {
         "kind": "openai",
         "model": "m",
@@ -251,13 +259,14 @@ def _settings(server: scripted.Server) -> settings.Settings:
         "stall_timeout": 1,
     }
     engines = {"remote": engine, "tagged": engine}
-    return settings.load(Path("none"), {}, {"demo": False, "engines": engines})
+    flags = {"demo": False, "engines": engines, "catalogue": catalogue}
+    return settings.load(Path("none"), {}, flags)
 
 
-async def attack(questions: int, seed: int) -> Soak:
-    """Soak a session in the folder BALCAO_HOME."""
+async def attack(questions: int, seed: int, catalogue: Path | None = None) -> Soak:
+    """Soak a session on a catalogue, by default the sample, in the folder BALCAO_HOME."""
     async with scripted.running() as server:
-        resources = open_resources(chosen := _settings(server))
+        resources = open_resources(chosen := _settings(server, catalogue))
         soak = Soak(Session(chosen, resources), server, random.Random(seed))  # noqa: S311
         try:
             await soak.run(questions)
