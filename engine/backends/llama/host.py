@@ -63,7 +63,23 @@ _LOG_TAIL = 4096
 _SIGKILL = 9
 """Windows has no signal.SIGKILL."""
 
-_SECRETS = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+_PASSED_ON = (
+    # programs, the user and temporary files, on POSIX systems and on Windows
+    *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "TZ", "LANG", "SYSTEMROOT"),
+    *("SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA"),
+    *("PROGRAMFILES", "USERPROFILE", "USERNAME", "BALCAO_HOME"),
+    # where shared libraries, Python, models and certificates are
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
+    *("VIRTUAL_ENV", "CONDA_PREFIX", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
+_FAMILIES = (
+    *("LC_", "XDG_", "PYTHON"),
+    # processors and their libraries, such as CUDA_VISIBLE_DEVICES and OMP_NUM_THREADS
+    *("CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_"),
+    *("VECLIB_", "TORCH_", "PYTORCH_", "TRITON_", "BNB_", "GGML_"),
+)
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL")
 
 
 class WorkerProcess:
@@ -218,8 +234,9 @@ def _last_line(log: IO[bytes]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Copy the chat's environment without its secrets; keep libraries off the network."""
-    kept = {name: value for name, value in os.environ.items() if not name.endswith(_SECRETS)}
+    """Copy what a model needs of the chat's environment; keep libraries off the network."""
+    # A list, because keys are in variables of any name: the worker must have none.
+    kept = {name: value for name, value in os.environ.items() if _is_needed(name)}
     path = [str(_CODE), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {
         "PYTHONPATH": os.pathsep.join(path),
@@ -232,6 +249,11 @@ def _environment() -> dict[str, str]:
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def _is_needed(name: str) -> bool:
+    secret = any(word in name.upper() for word in _SECRET)
+    return name in _PASSED_ON or (name.startswith(_FAMILIES) and not secret)
 
 
 def resolve_runtime(runtime: Runtime | Literal["auto"]) -> Runtime:

@@ -112,17 +112,29 @@ async def test_closed_load_ends_the_worker(tiny: Tiny) -> None:
     assert not own.loaded
 
 
+_SECRETS = (
+    *("SHOP_API_KEY", "MY_KEY", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "HF_TOKEN"),
+    *("GITHUB_PAT", "BALCAO_ENGINES__OPENAI__BASE_URL", "PYTHON_SIGNING_KEY", "http_proxy"),
+)
+
+
 async def test_worker_gets_no_terminal_ctrl_c_or_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SHOP_API_KEY", "sk-canary")
+    for name in _SECRETS:
+        monkeypatch.setenv(name, "sk-canary")
+    wanted = {"OMP_NUM_THREADS": "1", "HF_HUB_CACHE": "/models", "CUDA_VISIBLE_DEVICES": "0"}
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
     worker = await _started()
     try:
         assert os.getsid(worker.pid) == worker.pid
         assert [_stream(worker.pid, number) for number in (0, 1)] == ["/dev/null"] * 2
         assert _stream(worker.pid, 2).endswith("(deleted)")  # the unnamed log
         assert b"sk-canary" not in _environment(worker.pid)
-        assert b"LANGUAGE=en" in _environment(worker.pid).split(b"\0")
+        kept = {"LANGUAGE": "en", "BALCAO_HOME": os.environ["BALCAO_HOME"], **wanted}
+        given = _environment(worker.pid).decode().split("\0")
+        assert {f"{name}={value}" for name, value in kept.items()} <= set(given)
         os.kill(worker.pid, signal.SIGINT)
         await asyncio.sleep(0.2)
         assert worker.alive
