@@ -21,6 +21,8 @@ from typing import Any
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
+from textual_serve import server
+from textual_serve.app_service import AppService
 from textual_serve.server import Server
 
 HOST = "127.0.0.1"
@@ -54,7 +56,44 @@ _FOCUS_SCRIPT = """\
 </script>
 """
 """Focus the chat at once: textual-serve's own page waits for a click."""
+_COLUMNS, _ROWS = 1000, 500
+"""The largest screen: an 8K display with small letters. A chat draws every cell."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ChatProcess(AppService):
+    """The chat of one tab, with a screen of a possible size; it ends with its tab."""
+
+    async def start(self, width: int, height: int) -> None:
+        """Start the chat."""
+        await super().start(*_screen(width, height))
+
+    async def set_terminal_size(self, width: int, height: int) -> None:
+        """Resize the chat's screen."""
+        await super().set_terminal_size(*_screen(width, height))
+
+    async def stop(self) -> None:
+        """Ask the chat to quit and wait for it; kill it if it does not."""
+        process, until = self._process, asyncio.get_running_loop().time() + _SHUTDOWN_TIMEOUT
+        try:
+            async with asyncio.timeout_at(until):
+                await super().stop()
+            if process is not None:
+                async with asyncio.timeout_at(until):  # the base class absorbs the first one
+                    # A chat cannot quit while it writes to a pipe that is full.
+                    await process.communicate()
+        except TimeoutError:
+            if process is not None:
+                process.kill()
+                await process.wait()
+
+
+def _screen(width: float, height: float) -> tuple[int, int]:
+    return max(1, min(int(width), _COLUMNS)), max(1, min(int(height), _ROWS))
+
+
+# Server.handle_websocket makes one for each tab.
+server.AppService = ChatProcess  # type: ignore[misc]
 
 
 class PrivateServer(Server):

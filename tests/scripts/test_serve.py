@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from textual_serve.download_manager import DownloadManager
 
 from engine.config import paths
 from engine.core.types import StopReason
 from engine.store.conversations import ConversationStore
-from scripts import cli
+from scripts import cli, web_server
 from tests.engine.backends.openai import server as scripted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,18 +50,24 @@ async def serving(
             await process.wait()
 
 
-async def drawn_until(tab: aiohttp.ClientWebSocketResponse, wanted: str) -> str:
-    """Return the text sent to the tab until it contains `wanted`, without escape sequences."""
+async def drawn_until(
+    tab: aiohttp.ClientWebSocketResponse, wanted: str, *, raw: bool = False
+) -> str:
+    """Return the text sent to the tab until it has `wanted`, if `raw` with escape sequences."""
     drawn = b""
     while wanted not in (text := re.sub(r"\x1b\[[0-9;?$]*[a-zA-Z]", "", drawn.decode("utf-8"))):
         message = await tab.receive()
         assert message.type is aiohttp.WSMsgType.BINARY, (message, drawn)
         drawn += message.data
-    return text
+    return drawn.decode() if raw else text
 
 
 def children(process: int) -> str:
     return Path(f"/proc/{process}/task/{process}/children").read_text()
+
+
+def environment(process: int) -> set[str]:
+    return set(Path(f"/proc/{process}/environ").read_text().split("\0"))
 
 
 async def ended(process: int) -> None:
@@ -107,6 +115,55 @@ async def test_closing_a_tab_keeps_the_text_so_far(catalogue_dir: Path) -> None:
     store.close()
     assert answer is not None
     assert (answer.text, answer.stop_reason) == ("Half an answer", StopReason.CANCELLED)
+
+
+async def test_a_screen_of_an_impossible_size_is_bounded(catalogue_dir: Path) -> None:
+    async with serving(catalogue_dir) as (process, address), aiohttp.ClientSession() as browser:
+        async with browser.ws_connect(f"{address}ws?width=999999999&height=999999999") as tab:
+            await drawn_until(tab, "ready · 10 products")
+            chat = int(children(process.pid))
+            assert {"COLUMNS=1000", "ROWS=500"} <= environment(chat)
+            await tab.send_json(["resize", {"width": 100_000, "height": 100_000}])
+            await tab.send_json(["focus"])
+            await tab.send_json(["stdin", "canvas stool blue\r"])
+            drawn = await drawn_until(tab, "Folds flat and floats.", raw=True)
+            places = re.findall(r"\x1b\[(\d+);(\d+)H", drawn)
+            assert max(int(row) for row, _ in places) <= 500
+            assert max(int(column) for _, column in places) <= 1000
+        await ended(process.pid)
+
+
+_CHAT = """
+import os, sys
+os.write(1, b"__GANGLION__\\n")
+size = 1 << 20  # more than a pipe holds
+os.write(1, b"D" + size.to_bytes(4, "big") + bytes(size)) if sys.argv[1] == "floods" else None
+sys.stdin.buffer.read(1)
+sys.argv[1] == "hangs" and __import__("signal").pause()
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("floods", 0), ("hangs", -signal.SIGKILL)])
+async def test_a_chat_ends_with_its_tab(
+    how: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(_: object = None) -> None:
+        raise ConnectionResetError
+
+    if how == "hangs":
+        monkeypatch.setattr(web_server, "_SHUTDOWN_TIMEOUT", 0.1)
+    chat = web_server.ChatProcess(
+        f"exec {shlex.join([sys.executable, '-c', _CHAT, how])}",
+        write_bytes=gone,
+        write_str=gone,
+        close=gone,
+        download_manager=DownloadManager(),
+    )
+    await chat.start(80, 24)
+    process = chat._process
+    assert process is not None
+    await chat.stop()
+    assert process.returncode == code
 
 
 async def test_the_page_is_private_and_fetches_nothing_else(
