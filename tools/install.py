@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -47,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
         ("sample catalogue", _build_sample),
     ]
     try:
+        _check_index(os.environ.get(INDEX_VARIABLE, ""))
         for number, (what, step) in enumerate(steps, 1):
             _run_step(f"[{number}/{len(steps)}] {what}", step)
     except StepFailed as failure:
@@ -57,6 +59,24 @@ def main(argv: Sequence[str]) -> int:
         return 130
     (VENV / f".{argv[0]}-ready").touch()
     return 0
+
+
+def _check_index(index: str) -> None:
+    """Name the package index for PyTorch. Raise StepFailed for one that others can change."""
+    if not index:
+        return
+    try:
+        address = urlsplit(index)
+        host = address.hostname or ""
+    except ValueError as error:
+        raise StepFailed(f"{INDEX_VARIABLE} is not an address: {error}.") from error
+    if address.scheme not in ("https", "file") and host not in ("localhost", "127.0.0.1", "::1"):
+        raise StepFailed(
+            f"{INDEX_VARIABLE} must begin with https:// unless it is on this machine: without it,"
+            " anyone on the way can replace the packages."
+        )
+    # Without the user name and password that it may contain.
+    print(f"PyTorch comes from {address.scheme}://{host or 'this machine'} ({INDEX_VARIABLE}).")
 
 
 def _run_step(title: str, step: Callable[[], None]) -> None:
