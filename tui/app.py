@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import DescendantFocus
+from textual.events import DescendantFocus, Event, Key
 from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.theme import Theme
@@ -239,6 +239,13 @@ class BalcaoApp(App[None]):
         from rich.text import Text
 
         self.panic(Text(crash_report()))
+
+    async def on_event(self, event: Event) -> None:
+        """Give a key to a screen once that has its widgets, and to none while the chat ends."""
+        if isinstance(event, Key) and self._screen_stack:
+            await self.screen._mounted_event.wait()  # noqa: SLF001 - no public API
+        if not isinstance(event, Key) or (self._screen_stack and not self._exit):
+            await super().on_event(event)
 
     async def action_quit(self) -> None:
         await self._leave(0)

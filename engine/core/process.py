@@ -119,6 +119,12 @@ def not_ignored(names: Iterable[str]) -> list[int]:
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+def ignore_signals(numbers: Iterable[int]) -> None:
+    """Ignore what follows a first signal: Python's own shutdown would let it kill the process."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Terminals:
     """The standard streams that are terminals, noted early: a closed one no longer says it is."""
 

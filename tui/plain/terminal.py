@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TextIO
 
 from engine.core.i18n import tr
-from engine.core.process import Terminals, not_ignored
+from engine.core.process import Terminals, ignore_signals, not_ignored
 from engine.core.text import one_line, printable
 from tui.terminal import UTF8, set_charset, terminal_charset
 from tui.textual_patches.driver import EXIT_TIMEOUT
@@ -143,17 +143,18 @@ class ExitSignals:
 
     def __init__(self) -> None:
         self.code = 0
+        self._numbers: list[int] = []
         self._terminals = Terminals()
 
     def listen(self) -> None:
         """Let a signal stop what is running, as Ctrl-C does."""
-        for number in not_ignored(("SIGHUP", "SIGTERM")):
+        self._numbers = not_ignored(("SIGHUP", "SIGTERM"))
+        for number in self._numbers:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.code:  # shell and kernel both send one
-            return
         self.code = 128 + number
+        ignore_signals(self._numbers)  # shell and kernel both send one
         if number == signal.SIGHUP:
             self._terminals.detach()
         signal.alarm(EXIT_TIMEOUT)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,11 +24,12 @@ from engine.core.types import Hit, Turn
 from tui import keys
 from tui.commands import slash
 from tui.commands.table import COMMANDS_BY_NAME, Command, run_command
-from tui.textual_patches.widgets import SolidBackground
+from tui.textual_patches.widgets import SolidBackground, end_workers
 from tui.widgets.composer import Composer, ComposerPanel
 from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
 
+_Work = Callable[[], Coroutine[None, None, None]]
 _TURNS = Path(__file__).parent.with_name("turns.tcss")
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 
@@ -49,6 +51,7 @@ class ChatScreen(SolidBackground, Screen[None]):
         self._go_on = go_on
         self._view = ChatView(self)
         self._answering: Worker[None] | None = None
+        self._leaving = False
         self._filled = asyncio.Event()
         """Set once the pane has the conversation; on the first frame it is empty."""
 
@@ -117,7 +120,7 @@ class ChatScreen(SolidBackground, Screen[None]):
                 await self.cancel()
                 await self.session.fork(self.session.editing)
                 await self.show()
-            self.begin_answer(self._answer(question))
+            self.begin_answer(partial(self._answer, question))
 
     async def _run_slash(self, typed: str) -> None:
         try:
@@ -132,15 +135,16 @@ class ChatScreen(SolidBackground, Screen[None]):
         await self._run(COMMANDS_BY_NAME[name])
 
     async def _run(self, command: Command, argument: str = "") -> None:
-        work = run_command(command, self.session, self._view, argument)
+        work = partial(run_command, command, self.session, self._view, argument)
         if command.waits:
-            self.run_worker(work, group=command.name, exclusive=True)
+            self.run_worker(work, group=command.name, exclusive=True)  # type: ignore[arg-type]
         else:
-            await work
+            await work()
 
-    def begin_answer(self, work: Coroutine[None, None, None]) -> None:
-        """Draw an answer in a worker that Escape stops."""
-        self._answering = self.run_worker(work)
+    def begin_answer(self, work: _Work) -> None:
+        """Draw an answer in a worker that Escape stops, unless the chat ends."""
+        if not self._leaving:  # Ctrl+Q overtakes the keys before it
+            self._answering = self.run_worker(work)
 
     async def _answer(self, question: str) -> None:
         from tui.widgets.turns import draw_answer
@@ -206,13 +210,16 @@ class ChatScreen(SolidBackground, Screen[None]):
                 await self._answering.wait()
 
     async def close(self) -> None:
+        """Stop all work, also that of pages, and close the resources."""
+        self._leaving = True
         await self.cancel()
+        await end_workers(self.app.workers)
         if self.session.resources:
             await self.session.resources.close()
 
     def load_engine(self, engine_id: str) -> Worker[None]:
         """Load an engine in a worker; cancelling that cancels the loading."""
-        return self.run_worker(self._load_engine(engine_id), group="load")
+        return self.run_worker(partial(self._load_engine, engine_id), group="load")
 
     async def _load_engine(self, engine_id: str) -> None:
         try:
@@ -302,7 +309,7 @@ class ChatView:
         self._screen.post_message(RecordRequested(hits))
 
     async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
-        self._screen.begin_answer(self._screen.answer_again(index, turn, engine_id))
+        self._screen.begin_answer(partial(self._screen.answer_again, index, turn, engine_id))
 
     async def compare(self, question: str) -> None:
         screen, session = self._screen, self._screen.session

@@ -24,14 +24,14 @@ from engine.core.files import write_atomic
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Decision, Found, Turn
-from tui.textual_patches.widgets import FittingFooter
+from tui.textual_patches.widgets import FittingFooter, Page
 from tui.widgets.turns import AnswerView, draw, toggle_marks, toggle_thinking
 
 _MIN_COLUMN = 38
 """Columns that a side-by-side answer needs."""
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(Page, Screen[None]):
     """A record and its answers, which become the next turn of the conversation."""
 
     CSS_PATH = "../pages.tcss"
@@ -69,7 +69,7 @@ class CompareScreen(Screen[None]):
         yield FittingFooter()
 
     def on_mount(self) -> None:
-        self._asking = self.run_worker(self._ask_all())
+        self._asking = self.run_worker(self._ask_all)
 
     def on_resize(self, event: Resize) -> None:
         self._arrange(event.size.width)

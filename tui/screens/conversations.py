@@ -26,7 +26,7 @@ from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.store.search import ConversationSummary, Highlighted
 from tui.screens.dialogs import ChoiceDialog, InputDialog
-from tui.textual_patches.widgets import FittingFooter, LineInput
+from tui.textual_patches.widgets import FittingFooter, LineInput, Page
 
 if TYPE_CHECKING:
     from engine.store.conversations import ConversationStore
@@ -187,7 +187,7 @@ class ConversationSearch(Vertical):
             self.show_status(str(error))
 
     def _search(self) -> None:
-        self._searching = self.run_worker(self.reload(), group="search", exclusive=True)
+        self._searching = self.run_worker(self.reload, group="search", exclusive=True)
 
     def _fetch(self, text: str, wanted: int) -> list[ConversationSummary]:
         return self._store.search(text, wanted) if text.strip() else self._store.latest(wanted)
@@ -226,7 +226,7 @@ class ConversationSearch(Vertical):
         )
 
 
-class ConversationsScreen(ModalScreen[int | None]):
+class ConversationsScreen(Page, ModalScreen[int | None]):
     """Returns the id of the conversation to open, or None."""
 
     CSS_PATH = "../pages.tcss"

@@ -19,7 +19,7 @@ from textual.widgets.option_list import Option
 
 from engine.core.i18n import tr
 from tui import keys
-from tui.textual_patches.widgets import LineInput
+from tui.textual_patches.widgets import LineInput, Page
 
 
 class _DialogInput(LineInput):
@@ -38,7 +38,7 @@ class _DialogChoices(OptionList):
     ]
 
 
-class _Dialog(ModalScreen[str | None]):
+class _Dialog(Page, ModalScreen[str | None]):
     """A heading and one field; Escape returns None."""
 
     CSS_PATH = "../pages.tcss"
@@ -103,7 +103,7 @@ _ABOUT = (
 """Paragraphs; the page wraps them."""
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Page, ModalScreen[None]):
     """The active keys and a short explanation."""
 
     CSS_PATH = "../pages.tcss"
@@ -134,18 +134,16 @@ class HelpScreen(ModalScreen[None]):
         return [*(line for line in lines if line[0]), (keys.PALETTE, tr("every command, by name"))]
 
 
-_PALETTE_ID = "--command-palette"
-"""The id by which Textual recognises an open palette."""
 _NO_MATCH_DELAY = 0.5
 """Seconds to wait for a first match."""
 
 
-class Palette(CommandPalette):
+class Palette(Page, CommandPalette):
     """Translates the one text that Textual does not take as a parameter."""
 
     def __init__(self, placeholder: str, *providers: type[Provider]) -> None:
         """Search these providers, by default all commands."""
-        super().__init__(providers or None, id=_PALETTE_ID, placeholder=placeholder)
+        super().__init__(providers or None, placeholder=placeholder)
 
     def _start_no_matches_countdown(self, search_value: str) -> None:
         self._stop_no_matches_countdown()

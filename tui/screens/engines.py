@@ -25,12 +25,13 @@ from engine.core.errors import BalcaoError
 from engine.core.i18n import numeral, tr
 from engine.core.text import one_line
 from engine.core.types import Availability
+from tui.textual_patches.widgets import EditArea, Page
 
 if TYPE_CHECKING:
     from textual.worker import Worker
 
 
-class ParametersScreen(ModalScreen[str | None]):
+class ParametersScreen(Page, ModalScreen[str | None]):
     """A form of an engine's parameters; returns a sentence about the change, or None."""
 
     CSS_PATH = "../pages.tcss"
@@ -119,7 +120,7 @@ class ParametersScreen(ModalScreen[str | None]):
                 yield Input(shown, placeholder=placeholder, id=parameter.name, compact=True)
             yield Static(parameter.hint, id=f"tells-{parameter.name}", classes="tells")
         if parameter.multiline:
-            area = TextArea(shown, id=parameter.name, compact=True, tab_behavior="focus")
+            area = EditArea(shown, id=parameter.name, compact=True, tab_behavior="focus")
             area.highlight_cursor_line = False
             yield area
 
@@ -136,7 +137,7 @@ class _Engines(OptionList):
     ]
 
 
-class EnginesScreen(ModalScreen[str | None]):
+class EnginesScreen(Page, ModalScreen[str | None]):
     """A list of engines, with details of the highlighted one; returns the chosen engine's id."""
 
     CSS_PATH = "../pages.tcss"

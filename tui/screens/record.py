@@ -15,9 +15,10 @@ from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Hit, Product
+from tui.textual_patches.widgets import Page
 
 
-class RecordScreen(ModalScreen[None]):
+class RecordScreen(Page, ModalScreen[None]):
     """One record at a time, with Left and Right for the others."""
 
     CSS_PATH = "../pages.tcss"

@@ -31,6 +31,7 @@ from engine.training.runs.display import (
     summary,
 )
 from engine.training.runs.view import MetricsReader, RunView, list_runs
+from tui.textual_patches.widgets import Page
 
 _INTERVAL = 1.0
 """Seconds between two readings of the runs' files."""
@@ -52,7 +53,7 @@ class LossCurve(Widget):
         return Content("\n".join(curve(self._points, *self.content_size)))
 
 
-class RunsScreen(ModalScreen[str | None]):
+class RunsScreen(Page, ModalScreen[str | None]):
     """A live list of runs. Returns the id of the engine added from a run, or None."""
 
     CSS_PATH = "../pages.tcss"

@@ -11,7 +11,7 @@ import os
 import selectors
 import signal
 from codecs import getincrementaldecoder
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 
 from textual import constants
@@ -22,7 +22,7 @@ from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Paste
 
-from engine.core.process import Terminals, not_ignored
+from engine.core.process import Terminals, ignore_signals, not_ignored
 from tui.textual_patches.typeahead import as_terminal_input
 
 EXIT_TIMEOUT = 10
@@ -65,22 +65,25 @@ class PasteParser:
 
 
 class AsyncExitSignals:
-    """Exit cleanly on SIGHUP and SIGTERM, which Textual does not handle."""
+    """Exit cleanly on SIGHUP, SIGINT and SIGTERM, which Textual does not handle."""
 
-    def __init__(self, leave: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(self, leave: Callable[[int], Coroutine[None, None, None]]) -> None:
         """`leave` takes the exit code."""
         self._leave = leave
-        self._task: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
         self._terminals = Terminals()
-        for number in not_ignored(("SIGHUP", "SIGTERM")):
-            asyncio.get_running_loop().add_signal_handler(number, self._exit, number)
+        self._numbers = not_ignored(("SIGHUP", "SIGINT", "SIGTERM"))
+        for number in self._numbers:
+            self._loop.add_signal_handler(number, self._exit, number)
 
     def _exit(self, number: int) -> None:
         if number == signal.SIGHUP:
             self._terminals.detach()
-        if self._task is None:  # the shell and the kernel both send SIGHUP
-            signal.alarm(EXIT_TIMEOUT)
-            self._task = asyncio.ensure_future(self._leave(128 + number))
+        signal.alarm(EXIT_TIMEOUT)
+        for each in self._numbers:
+            self._loop.remove_signal_handler(each)
+        ignore_signals(self._numbers)
+        self._task = self._loop.create_task(self._leave(128 + number))
 
 
 class TerminalDriver(LinuxDriver):

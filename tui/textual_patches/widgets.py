@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.events import Key
 from textual.geometry import Region
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Footer, Input
+from textual.widgets import Footer, Input, OptionList, TextArea
 from textual.widgets._footer import FooterKey
+from textual.worker import Worker, WorkType
 
 if TYPE_CHECKING:
     _Mixin = Widget
+    _Screen = Screen[Any]
 else:
     # Not a Widget: Textual takes the default styles of a widget from its first Widget base.
-    _Mixin = object
+    _Mixin = _Screen = object
+
+
+_wrap_and_format, _move_page = Content._wrap_and_format, OptionList._move_page  # noqa: SLF001
+
+
+def _wrap_in_columns(content: Content, width: int, *args: Any, **options: Any) -> list[Any]:  # noqa: ANN401
+    """Wrap a text to one column or more. Textual 8.2 raises ValueError below that."""
+    if width <= 2 * options.get("line_pad", 0):
+        options["line_pad"] = 0
+    return _wrap_and_format(content, max(1, width), *args, **options)
+
+
+def _move_page_if_drawn(options: OptionList, direction: Any) -> None:  # noqa: ANN401 - Textual's own
+    """Move by a page in a list with lines. Textual 8.2 raises KeyError without room for any."""
+    if options._lines:  # noqa: SLF001
+        _move_page(options, direction)
+
+
+Content._wrap_and_format = _wrap_in_columns  # type: ignore[assignment,method-assign] # noqa: SLF001
+OptionList._move_page = _move_page_if_drawn  # type: ignore[assignment,method-assign] # noqa: SLF001
 
 
 def repaint_now(widget: Widget) -> None:
@@ -51,6 +77,43 @@ class SolidBackground(_Mixin):
         return super().render_lines(crop._replace(height=1)) * crop.height
 
 
+def end_workers(workers: Iterable[Worker[Any]]) -> Awaitable[object]:
+    """Cancel all workers but the one that calls; return what to await for their end."""
+    tasks = []
+    for worker in workers:
+        if worker._task and worker._task is not asyncio.current_task():  # noqa: SLF001
+            tasks.append(worker._task)  # noqa: SLF001
+            if not worker.is_cancelled:  # again, it would be torn out of its saving
+                worker.cancel()
+    return asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Page(_Screen):
+    """A screen that can be left at any moment. List it before the screen class.
+
+    In Textual 8.2, `dismiss` pops whichever screen is on top, so the second Enter of one burst pops
+    the screen below, and workers end only after the widgets that they draw on.
+    """
+
+    _left = False
+
+    def dismiss(self, result: Any = None) -> AwaitComplete:  # noqa: ANN401 - each page has its own
+        """Leave the page with a result, unless it was left before or another one covers it."""
+        if not self.is_active:
+            return AwaitComplete()
+        self._left = True
+        ours = set(self.walk_children(with_self=True))
+        end_workers(worker for worker in self.app.workers if worker.node in ours)
+        return super().dismiss(result)
+
+    def run_worker(self, work: WorkType[Any], *args: Any, **options: Any) -> Worker[Any]:  # noqa: ANN401
+        """Run a worker, which never begins if the page was left."""
+        worker = super().run_worker(work, *args, **options)
+        if self._left:
+            worker.cancel()
+        return worker
+
+
 def actions_by_key(bindings: Iterable[BindingType]) -> dict[str, str]:
     """Return the action of each single key."""
     return {
@@ -74,6 +137,14 @@ class LineInput(Input):
             event.prevent_default()
             event.stop()
             await self.run_action(action)
+
+
+class EditArea(TextArea):
+    """Draw the cursor inside the text. In Textual 8.2 an undo leaves it outside for a moment."""
+
+    def _recompute_cursor_offset(self) -> None:
+        location = self.clamp_visitable(self.cursor_location)
+        self._cursor_offset = self.wrapped_document.location_to_offset(location)
 
 
 class AnchoredScroll(SolidBackground, VerticalScroll):

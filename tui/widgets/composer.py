@@ -23,7 +23,7 @@ from engine.core.text import one_line, printable
 from engine.core.types import Completion
 from tui import keys
 from tui.commands import slash
-from tui.textual_patches.widgets import actions_by_key, repaint_now
+from tui.textual_patches.widgets import EditArea, actions_by_key, repaint_now
 from tui.widgets.suggestions import Suggestions
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class PastePlaceholders:
         return text
 
 
-class Composer(TextArea):
+class Composer(EditArea):
     """A text area that sends on Enter and shows earlier questions on Up and Down.
 
     Tab accepts a suggestion, and so does Right at the end of the text. Down moves into the list and

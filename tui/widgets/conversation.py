@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
@@ -314,7 +315,8 @@ class ConversationView(AnchoredScroll, can_focus=False):
         if index is None:
             self.anchor()
         else:
-            self.run_worker(self.go_to(index), group="select", exclusive=True)
+            work = partial(self.go_to, index)
+            self.run_worker(work, group="select", exclusive=True)  # type: ignore[arg-type]
 
     async def view_of(self, index: int) -> TurnView:
         return self._turns.items[index].view or await self.go_to(index)
