@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pexpect
@@ -19,6 +19,16 @@ def hang_up(child: pexpect.spawn) -> None:
     """Close the other end of the terminal; the descriptor stays valid for `close`."""
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), child.child_fd)
+
+
+def end_by_signals(child: pexpect.spawn, number: int) -> bytes:
+    """Send a signal again and again until the program has ended; return what it wrote."""
+    said = b""
+    while child.isalive():
+        child.kill(number)
+        with suppress(pexpect.TIMEOUT, pexpect.EOF):
+            said += child.read_nonblocking(4096, 0.01)
+    return said
 
 
 @contextmanager

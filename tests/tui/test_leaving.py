@@ -1,4 +1,4 @@
-"""SIGHUP and SIGTERM: the chat saves what it has shown."""
+"""SIGHUP, SIGINT and SIGTERM: the chat saves what it has shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from engine.core.types import StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.backends.openai import server as scripted
-from tests.tui.terminals import UTF8, hang_up, terminal
+from tests.tui.terminals import UTF8, end_by_signals, hang_up, terminal
 
 SETTINGS = """
 engine = "openai"
@@ -23,7 +23,7 @@ api_key_env = ""
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 async def test_a_partial_answer_is_saved(tmp_path: Path, catalogue_dir: Path, number: int) -> None:
     async with scripted.running() as server:
         # The second arrives too soon after the first for a save between them.
@@ -40,8 +40,8 @@ async def test_a_partial_answer_is_saved(tmp_path: Path, catalogue_dir: Path, nu
             if number == signal.SIGHUP:
                 hang_up(chat)
             else:
-                chat.kill(number)
-                await asyncio.to_thread(chat.expect, b"\x1b\\[\\?1049l")  # the screen as it was
+                said = await asyncio.to_thread(end_by_signals, chat, number)
+                assert b"\x1b[?1049l" in said  # the screen as it was
             assert await asyncio.to_thread(chat.wait) == 128 + number
     with closing(ConversationStore(tmp_path / "data" / "conversations.db")) as store:
         (turn,) = store.open(store.latest()[0].id).turns

@@ -7,13 +7,12 @@ import signal
 from contextlib import closing
 from pathlib import Path
 
-import pexpect
 import pytest
 
 from engine.core.types import Answer, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.backends.openai import server as scripted
-from tests.tui.terminals import UTF8, hang_up, terminal
+from tests.tui.terminals import UTF8, end_by_signals, hang_up, terminal
 
 HUNG_UP = 128 + signal.SIGHUP
 
@@ -92,9 +91,7 @@ def _ended(home: Path, catalogue: Path, url: str, number: int | None) -> tuple[i
         chat.expect("(?:second|word word) ")
         said = b""
         if number == signal.SIGTERM:
-            chat.kill(number)
-            chat.expect(pexpect.EOF)
-            said = chat.before
+            said = end_by_signals(chat, number)
         else:
             hang_up(chat)
         return chat.wait(), said
