@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,7 @@ def test_listing(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> None
     entry = json.loads(out)
     assert (entry["id"], entry["title"], entry["questions"]) == (numbers[2], "balcão 2", 1)
     assert entry["updated"].endswith("+00:00")
+    assert run(capsys, "list", "--limit", "9" * 25)[0] == 0
 
 
 def test_searching(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> None:
@@ -70,6 +73,26 @@ def test_export_and_import(
     code, _, err = run(capsys, "import", str(file))
     assert (code, err.count("\n")) == (1, 1)
     assert "is not an export of conversations" in err
+
+
+def test_what_a_server_spoilt_is_exported_and_counted(
+    capsys: pytest.CaptureFixture[str], numbers: list[int], tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(paths.conversations_file())) as database, database:
+        database.execute(
+            "UPDATE answer SET body = json_set(body, '$.tokens.prompt', json('true')) WHERE id = ?",
+            (numbers[0],),
+        )
+        database.execute(
+            "UPDATE answer SET body = json_set(body, '$.tokens.completion', -1) WHERE id = ?",
+            (numbers[1],),
+        )
+    file = tmp_path / "backup.json"
+    code, _, err = run(capsys, "export", "--out", str(file))
+    assert (code, "3 conversations exported. 2 answers are damaged" in err) == (0, True)
+    assert "words" in run(capsys, "export", "--format", "markdown", str(numbers[0]))[1]
+    code, _, err = run(capsys, "import", str(file))
+    assert (code, err) == (0, "balcao: 0 conversations imported; 3 were here already.\n")
 
 
 def test_pages(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> None:

@@ -27,6 +27,7 @@ from engine.core.files import (
     UNDECODABLE,
     Input,
     Manifest,
+    encode_json,
     lock,
     locked,
     read_manifest,
@@ -67,7 +68,7 @@ class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
 def write_inputs(out: Path, run: RunInputs) -> None:
     """Write run.json. Raise BalcaoError if that fails."""
     with writing(out / RUN_FILE):
-        write_atomic(out / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=2))
+        write_atomic(out / RUN_FILE, encode_json(run, indent=2))
 
 
 def is_done(out: Path) -> bool:

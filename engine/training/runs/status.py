@@ -17,7 +17,13 @@ from typing import Any, Literal
 import msgspec
 
 from engine.config import paths
-from engine.core.files import UNDECODABLE, private_folder, write_atomic, writing
+from engine.core.files import (
+    UNDECODABLE,
+    encode_json,
+    private_folder,
+    write_atomic,
+    writing,
+)
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -38,14 +44,13 @@ def register_run(out: Path) -> None:
     """
     folder = str(out.resolve())
     name = hashlib.sha256(folder.encode(errors="surrogateescape")).hexdigest()[:16]
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeEncodeError):
         private_folder(paths.runs_dir())
         for file in _entry_files():
             known = _read_entry(file)
             if known is None or not known.exists():
                 file.unlink(missing_ok=True)
-        entry = msgspec.json.encode(_Entry(folder))
-        write_atomic(paths.runs_dir() / f"{name}.json", entry, private=True)
+        write_atomic(paths.runs_dir() / f"{name}.json", encode_json(_Entry(folder)), private=True)
 
 
 def known_folders() -> list[Path]:
@@ -147,7 +152,7 @@ class StatusFile:
         self._change(updated=time.time())
         draft = self._file.with_name(f".{STATUS_FILE}.{os.getpid()}.draft")
         try:
-            draft.write_bytes(msgspec.json.encode(self._status))
+            draft.write_bytes(encode_json(self._status))
             draft.replace(self._file)
         except OSError:
             draft.unlink(missing_ok=True)
@@ -159,7 +164,7 @@ class StatusFile:
             self.enter(phase, error)
         except OSError:
             with contextlib.suppress(OSError), self._file.open("r+b") as stream:
-                stream.write(msgspec.json.encode(self._status))
+                stream.write(encode_json(self._status))
                 stream.truncate()
 
     def _change(self, **values: Any) -> None:  # noqa: ANN401 - the struct's own fields

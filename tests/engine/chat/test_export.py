@@ -359,6 +359,14 @@ def test_a_conversation_as_a_page(store: ConversationStore, tmp_path: Path) -> N
     assert len(list((tmp_path / "new").iterdir())) == 3
 
 
+def test_drafts_of_killed_exports_are_deleted(store: ConversationStore, tmp_path: Path) -> None:
+    number = said(store, "q", "a")
+    dead = tmp_path / f".2026-01-01-old.json.{2**22 + 1}.draft"
+    dead.touch()
+    history.write_conversation(store, number, {}, tmp_path, "md")
+    assert not dead.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_told(store: ConversationStore, tmp_path: Path) -> None:
     number = said(store, "q", "a")
     (tmp_path / "file").write_text("")

@@ -181,8 +181,8 @@ async def test_a_failing_server_exits_1_and_is_asked_again(
 async def test_no_file_has_what_a_terminal_would_obey(
     rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C1 sequences and directions."""
-    text = r"half \u009b31m \u202e here"
+    """C1 sequences and directions; and half a character does not end the run."""
+    text = r"half \ud83d \u009b31m \u202e here"
     server.always = streamed(
         sse('{"choices":[{"delta":{"content":"' + text + '"},"finish_reason":"stop"}]}'), DONE
     )
@@ -193,7 +193,7 @@ async def test_no_file_has_what_a_terminal_would_obey(
     written = {path.name: path.read_text(encoding="utf-8") for path in out.iterdir()}
     assert [name for name, text in written.items() if printable(text) != text] == []
     (example, *_) = json.loads(written["report.json"])["examples"]
-    assert example["replies"][0]["text"].startswith("half ")
+    assert example["replies"][0]["text"].startswith("half \ufffd")
     asked = len(server.asked)
     assert (await finish(*given))[0] == 0
     assert len(server.asked) == asked
