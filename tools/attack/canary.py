@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -464,6 +465,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Attack the places, print a line for each, and return 1 if the key was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="names of places, separated by commas")
+    parser.add_argument("--out", metavar="DIR", help="an empty folder to keep everything in")
+    parser.add_argument("--jobs", type=int, default=2, help="places at once (default: 2)")
     parser.add_argument("--use", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.use:
@@ -472,11 +475,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     only = set(filter(None, options.only.split(",")))
     names = [place.name for place in places("http://x/v1") if not only or place.name in only]
     leaks = 0
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with contextlib.ExitStack() as stack:
+        folder = Path(options.out or stack.enter_context(tempfile.TemporaryDirectory()))
         prepare(folder)
-        for number, name in enumerate(names):
-            found = attack(name, folder / f"place-{number}")
+        folders = [folder / f"place-{number}" for number in range(len(names))]
+        pool = ThreadPoolExecutor(options.jobs)
+        for name, found in zip(names, pool.map(attack, names, folders), strict=True):
             leaks += bool(found) is not (name == CONTROL)
             print(f"{name:40} {found or 'nowhere'}", flush=True)
     print(f"{len(names)} places, {leaks} with another result than expected")
