@@ -39,6 +39,6 @@ def test_the_search_finds_a_key_that_the_program_does_not_know(place: Path) -> N
     assert {"stdout", "home/data/conversations.db", "home/export.json"} <= set(found)
 
 
-@pytest.mark.parametrize("name", ["settings: api_key_env"])
+@pytest.mark.parametrize("name", ["answer in pieces", "settings: api_key_env"])
 def test_a_key_is_found_nowhere_else(place: Path, name: str) -> None:
     assert canary.attack(name, place, ["plain", "export"]) == {}

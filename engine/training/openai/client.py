@@ -397,6 +397,8 @@ def _explain(failure: Failure, asked: Endpoint) -> tuple[str, str]:
             f"{asked.server} sent an unexpected answer{words}.",
             "Check the address (it usually ends in /v1), and whether the network needs a log-in.",
         )
+    if failure.kind in (FailureKind.REDIRECTED, FailureKind.TOO_LARGE):
+        return explain(failure, asked)
     if failure.kind is not FailureKind.REFUSED:
         return explain(failure, asked)[0], f"Check the network. {_RESUME}"
     if _is_closed(failure):

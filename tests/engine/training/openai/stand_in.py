@@ -311,11 +311,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         body = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
         self.send_response(reply.status)
-        headers = {"content-type": reply.kind, "content-length": str(len(body.encode()))}
+        # A body that is packed has a character for each byte.
+        data = body.encode("latin-1" if "content-encoding" in reply.headers else "utf-8")
+        headers = {"content-type": reply.kind, "content-length": str(len(data))}
         for name, value in (headers | reply.headers).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body.encode())
+        self.wfile.write(data)
 
 
 @contextmanager

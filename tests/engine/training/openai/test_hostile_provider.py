@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import stat
 from datetime import date
@@ -157,6 +158,30 @@ def test_a_list_of_another_type_is_reported(
     ran = run(*arguments)
     assert ran.code == 1
     assert "unexpected answer" in ran.err
+
+
+def test_a_body_without_an_end_is_left(
+    run: Run, provider: StandIn, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.backends.openai.client.BoundedResponse.left", 10_000)
+    bomb = gzip.compress(b" " * 2**20)
+    for line in (CREATE, EVENTS):
+        reply = Reply(200, bomb.decode("latin-1"), {"content-encoding": "gzip"})
+        provider.traps = [Trap(line, reply)]
+        ran = run(*arguments, "--resume")
+        assert ran.code == 1
+        assert "sent more than" in ran.err
+    assert run(*arguments, "--resume").code == 0
+    assert len(provider.jobs) == 1
+
+
+def test_a_redirect_is_not_followed(run: Run, provider: StandIn, arguments: list[str]) -> None:
+    elsewhere = f"http://localhost:{provider.port}/v1/elsewhere"
+    provider.traps = [Trap(CREATE, Reply(307, "", {"location": elsewhere}))]
+    ran = run(*arguments)
+    assert ran.code == 1
+    assert f"redirects to http://localhost:{provider.port}, which is not followed" in ran.err
+    assert not any("elsewhere" in line for line in provider.lines)
 
 
 def test_events_without_an_id_are_not_counted_twice(
