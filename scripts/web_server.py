@@ -93,7 +93,7 @@ def _screen(width: float, height: float) -> tuple[int, int]:
 
 
 # Server.handle_websocket makes one for each tab.
-server.AppService = ChatProcess  # type: ignore[misc]
+server.AppService = ChatProcess  # type: ignore[attr-defined]
 
 
 class PrivateServer(Server):

@@ -466,10 +466,14 @@ class Chat:
     """The chat at a terminal, while a server's answer streams."""
 
     words = 60
+    pause = 9
+    """Of twenty words, the one after which the server pauses."""
 
     def __init__(self, folder: Path, draw: random.Random) -> None:
         self.folder, self.draw = folder, draw
         self.stack = ExitStack()
+        self.seen = 0
+        """Words that were shown a second before a kill."""
         self.server = self.stack.enter_context(_serving(self._answer))
         self.index, self.home = folder / "index", folder / "home"
         source = write_rows(folder / "rows.jsonl")
@@ -479,16 +483,16 @@ class Chat:
         """Kill it at random moments of an answer. Yield each failure, and a summary last."""
         earlier: dict[str, str] = {}
         for number in range(moments):
-            delay = self.draw.uniform(0, 4)
+            delay, self.pause = self.draw.uniform(0, 6), self.draw.randrange(20)
             shown = self._kill(number, delay)
             for fault in self._look(number, shown, earlier):
-                yield f"FAILED moment {number}, {delay:.3f} s after the question: {fault}"
+                yield f"FAILED moment {number}, {delay:.3f} s into the answer: {fault}"
         if (code := self._leave()) != 0:
             yield f"FAILED: the chat ended with {code} after the last kill"
         more = [path.name for path in self.home.rglob("*") if "draft" in path.name]
         if more:
             yield f"FAILED: drafts are left: {more}"
-        yield f"{moments} moments, all killed at work"
+        yield f"{moments} moments, all killed at work, {self.seen} words checked"
 
     async def _answer(self, exchange: chat_server.Exchange) -> None:
         headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
@@ -496,7 +500,7 @@ class Chat:
         for number in range(self.words):
             await exchange.part(chat_server.words(f"w{number:03} "))
             # Some pauses are longer than the time between two writes of the chat.
-            await asyncio.sleep(1.5 if self.draw.randrange(20) == 0 else 0.03)
+            await asyncio.sleep(2.0 if number % 20 == self.pause else 0.03)
         for part in (chat_server.words("", "stop"), chat_server.DONE, b""):
             await exchange.part(part)
 
@@ -518,12 +522,15 @@ class Chat:
         """Ask, kill, and return how many words were shown a second before that."""
         child = self._spawn()
         child.send(f"Killed question {number}\r")
-        until, shown, drawn = time.monotonic() + delay, list[tuple[float, int]](), ""
-        while (left := until - time.monotonic()) > 0:
+        early = number % _EARLY == 0
+        begun = None if not early else time.monotonic()
+        shown, drawn = list[tuple[float, int]](), ""
+        while begun is None or time.monotonic() < begun + delay:
             with suppress(pexpect.TIMEOUT):
-                drawn += child.read_nonblocking(4096, timeout=left)
+                drawn += child.read_nonblocking(4096, timeout=0.02)
             seen = [int(word) for word in re.findall(r"w(\d{3})", drawn)]
             shown.append((time.monotonic(), max(seen, default=-1) + 1))
+            begun = begun or (shown[-1][0] if seen else None)
         os.kill(child.pid, signal.SIGKILL)
         ended = time.monotonic()
         child.close(force=True)
@@ -537,6 +544,7 @@ class Chat:
                 found[turn.question] = turn.answer.text if turn.answer else ""
         store.close()
         question = f"Killed question {number}"
+        self.seen += shown
         if shown and question not in found:
             yield "the question is gone"
         text = found.get(question, "")
