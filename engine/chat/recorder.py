@@ -46,6 +46,7 @@ class Recorder:
         self._regenerated = regenerated
         self._ids: dict[PendingAnswer, int] = {}
         self._saved_at: dict[PendingAnswer, float] = {}
+        self._due: dict[PendingAnswer, asyncio.Task[None]] = {}
         self._finished: set[PendingAnswer] = set()
         # A cancelled write goes on in its thread; the next one waits for it.
         self._writing = threading.Lock()
@@ -75,21 +76,34 @@ class Recorder:
 
     async def end(self, answer: PendingAnswer) -> None:
         """Save the rest of an answer, which may not have begun."""
+        if due := self._due.pop(answer, None):
+            due.cancel()
         answer.finish()
         await self._save(answer, finished=True)
 
     async def _save_after(self, event: Event, answer: PendingAnswer) -> Problem | None:
         now = time.monotonic()
+        left = self._saved_at.get(answer, 0.0) + _SAVE_EVERY - now
         match event:
             case Answered():
                 return await self._save(answer, finished=True)
-            case Piece() | Thought() if now - self._saved_at.get(answer, 0.0) >= _SAVE_EVERY:
+            case Piece() | Thought() if left <= 0:
                 self._saved_at[answer] = now
                 return await self._save(answer)
+            case Piece() | Thought() if answer not in self._due:
+                # Perhaps no event comes for a while.
+                self._due[answer] = asyncio.create_task(self._save_later(answer, left))
+                return None
             case Found():
                 return await self._save(answer)
             case _:
                 return None
+
+    async def _save_later(self, answer: PendingAnswer, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        del self._due[answer]
+        self._saved_at[answer] = time.monotonic()
+        await self._save(answer)
 
     async def _save(self, pending: PendingAnswer, *, finished: bool = False) -> Problem | None:
         answer = pending.answer

@@ -60,6 +60,22 @@ async def test_fidelity_is_computed_once(
     assert scored == ["One two three"]
 
 
+async def test_words_before_a_pause_are_saved_during_it(
+    catalogue: Catalogue, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.chat.recorder._SAVE_EVERY", 0.05)
+    engine = ScriptedEngine(("Half ", "way ", "up", 60.0, "there"))
+    session = open_session(OneEngine(engine), catalogue, store)
+    session.engine = "base"
+    async with aclosing(session.ask("Empty Shelf")) as events:
+        async for event in events:
+            if event == Piece("up"):
+                break
+        async with asyncio.timeout(10):
+            while on_disk(store) != [["Half way up"]]:  # noqa: ASYNC110 - a thread writes it
+                await asyncio.sleep(0.01)
+
+
 async def test_a_killed_comparison_keeps_the_text_so_far(
     catalogue: Catalogue, store: ConversationStore
 ) -> None:
