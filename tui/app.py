@@ -29,7 +29,7 @@ from engine.core.errors import BalcaoError, SettingsError, why
 from engine.core.files import write_atomic
 from engine.core.i18n import tr
 from engine.core.process import quiet_libraries
-from engine.core.text import printable
+from engine.core.text import printable, redact
 from tui import keys, themes
 from tui import terminal as glyphs
 from tui.commands.table import COMMANDS
@@ -48,7 +48,9 @@ def crash_report() -> str:
 
     Textual would print all local variables, and one may be an API key.
     """
-    report = printable(traceback.format_exc())
+    from engine.config.keys import known
+
+    report = redact(printable(traceback.format_exc()), *known())
     file = paths.crash_file()
     try:
         write_atomic(file, report.encode(), private=True)

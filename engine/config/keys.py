@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -18,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote
 
 from engine.config import paths
 from engine.config.settings import MAX_BYTES, parse_toml
@@ -28,6 +30,8 @@ from engine.core.i18n import tr
 _SERVICE = "balcao"
 """The program's name in the keyring."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HEADER = "# Keys, written by `balcao keys set`. Only its owner may read this file.\n"
 
@@ -75,6 +79,16 @@ def value(name: str) -> str:
             return _from_keyring(name)
         case None:
             return ""
+
+
+def known() -> list[str]:
+    """Return all keys and passwords that can be read without the keyring, to hide them."""
+    found = [key for name, key in os.environ.items() if _SECRET_NAME.search(name)]
+    texts = list(os.environ.values())
+    with suppress(BalcaoError, OSError, UnicodeDecodeError):
+        found += _read().keys.values()
+        texts.append(paths.settings_file().read_text(encoding="utf-8"))
+    return found + [unquote(word) for word in _PASSWORD.findall("\n".join(texts))]
 
 
 def is_sendable(key: str) -> bool:

@@ -105,7 +105,7 @@ def places(url: str) -> list[Place]:
         ),
         Place(
             "settings: base_url with a password",
-            {},
+            {"OPENAI_API_KEY": "sk-other-1234"},
             {"home/config/settings.toml": _settings(keyed)},
             (*_LINES, *_JOBS),
             status=400,
@@ -149,6 +149,8 @@ def places(url: str) -> list[Place]:
             "redirect", status=307, headers={"location": f"http://127.0.0.1:9/{CANARY}?{CANARY}"}
         ),
         Place("redirect to a host", status=302, headers={"location": f"http://{CANARY}.example/"}),
+        Place("exception text", does=("crash", "screen")),
+        Place("proxy's exception text", {"HTTPS_PROXY": _proxy()}, {}, ("crash",)),
         Place("proxy", {"OPENAI_API_KEY": "sk-other-1234", "HTTP_PROXY": _proxy()}, {}, _WITH_JOBS),
         Place("wrong proxy", {"HTTP_PROXY": f"socks9://u:{CANARY}@x"}, {}, _WITH_JOBS),
         _jobs("job id", "POST /fine_tuning/jobs", JOB | {"id": f"ft-{CANARY}"}),
@@ -180,7 +182,8 @@ def _model(name: str) -> dict[str, str]:
 
 
 def _settings(url: str, key_env: str = "OPENAI_API_KEY") -> str:
-    return f'[engines.remote]\nbase_url = "{url}"\napi_key_env = "{key_env}"\n'
+    table = f'base_url = "{url}"\napi_key_env = "{key_env}"\n'
+    return f"[engines.remote]\n{table}\n[engines.openai]\n{table}"
 
 
 def traces(text: str) -> list[str]:
@@ -387,6 +390,8 @@ def use(does: Sequence[str]) -> None:
             asyncio.run(_screen())
         elif name == "plain":
             _plain()
+        elif name == "crash":
+            asyncio.run(_crash())
         for command in commands.get(name, []):
             print("$", *command, flush=True)
             with contextlib.suppress(SystemExit):
@@ -432,6 +437,19 @@ async def _screen() -> None:
         for key in ("f4", "f6", "f8", "ctrl+e", "ctrl+o"):
             await pilot.press(key)
             await show(1)
+
+
+async def _crash() -> None:
+    from engine.config import settings
+    from tui.app import BalcaoApp
+
+    class Broken(BalcaoApp):
+        def on_ready(self) -> None:
+            raise RuntimeError(" ".join(os.environ.values()))
+
+    with contextlib.suppress(RuntimeError):
+        async with Broken(settings.load()).run_test():
+            pass
 
 
 def prepare(folder: Path) -> None:
