@@ -58,6 +58,11 @@ def remote(server: scripted.Server) -> dict[str, Any]:
     return {"engine": ENGINE, "mode": "memory", "engines": {ENGINE: row}}
 
 
+def deltas(name: str) -> list[bytes]:
+    """What servers of today send: the thinking in deltas of its own."""
+    return [scripted.thoughts(part, name) for part in (THOUGHT[:9], THOUGHT[9:])]
+
+
 TAGGED = [scripted.words("<think>\n" + THOUGHT), scripted.words("</think>\n\n")]
 END = [scripted.words("", "stop"), scripted.DONE]
 
@@ -79,7 +84,7 @@ def copied() -> str:
 async def test_thinking_is_folded_and_opened_by_a_key_and_a_click(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
-    server.always = scripted.streamed(*TAGGED, *scripted.HELLO)
+    server.always = scripted.streamed(*deltas("reasoning"), *scripted.HELLO)
     async with chat(catalogue_dir, **remote(server)) as pilot:
         view = await ask(pilot, TITLE)
         (title,) = titles(pilot)
@@ -271,10 +276,16 @@ def test_a_stopped_thought_ends_its_line() -> None:
     assert said.getvalue() == "thinking … \nBase Llama: Yes.\n"
 
 
+@pytest.mark.parametrize(
+    "thinking", [TAGGED, deltas("reasoning"), deltas("reasoning_content")], ids="<r_"
+)
 async def test_ask_says_on_stderr_how_long_it_thinks(
-    catalogue_dir: Path, server: scripted.Server, capsys: pytest.CaptureFixture[str]
+    catalogue_dir: Path,
+    server: scripted.Server,
+    capsys: pytest.CaptureFixture[str],
+    thinking: list[bytes],
 ) -> None:
-    server.always = scripted.streamed(*TAGGED, *scripted.HELLO)
+    server.always = scripted.streamed(*thinking, *scripted.HELLO)
     chosen = settings.load(
         Path("none"), {}, {"catalogue": catalogue_dir, "demo": False, **remote(server)}
     )
