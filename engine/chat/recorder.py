@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from functools import partial
 
 from engine.chat.answer import PendingAnswer
 from engine.core.errors import StoreError
@@ -112,7 +113,9 @@ class Recorder:
         if self._regenerated and not (answer.text and self._turn.id):
             return None
         try:
-            await asyncio.to_thread(self._write, self._store, pending, answer, finished)
+            # Cancelled once more, a write that waits for a thread must still happen.
+            write = partial(self._write, self._store, pending, answer, finished)
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, write))
         except StoreError as error:
             if pending not in self._ids:
                 self._store = None

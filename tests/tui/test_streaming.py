@@ -45,6 +45,14 @@ def saved_answer() -> Answer:
     return answer
 
 
+async def test_an_answer_may_end_after_the_chat(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        view = await ask(pilot, TITLE)
+    assert view.answer
+    assert not view.children
+    await view.finish(view.answer)
+
+
 async def test_a_models_text_is_markdown(catalogue_dir: Path, server: scripted.Server) -> None:
     server.always = scripted.streamed(
         scripted.words("It **folds**"),

@@ -226,6 +226,8 @@ class AnswerView(SolidBackground, Vertical):
     async def finish(self, answer: Answer) -> None:
         """Draw the source, the problem if there was one, and the line about the answer."""
         self.answer = answer
+        if not self.query(".about"):  # the view loses its parts while the chat ends
+            return
         if answer.thinking:
             missing = "" if self.query(ThinkingView) else answer.thinking  # came after the text
             await self.think(missing, answer.thinking_ms, ended=True)
@@ -390,8 +392,7 @@ async def draw_answer(
         bar.show_availability()
         raise
     finally:
-        # The view may have lost its parts while the chat ends.
-        if session.answer and not view.is_finished and view.query(".about"):
+        if session.answer and not view.is_finished:
             await view.finish(session.answer)
     return saved
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 
@@ -150,6 +151,38 @@ async def test_a_cancelled_write_does_not_lose_the_answer(
     assert saved == session.conversation.turns[0].answer
     assert saved is not None
     assert (saved.text, saved.stop_reason) == ("One two", StopReason.COMPLETE)
+
+
+async def test_a_second_cancel_does_not_stop_the_saving(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    loop, go_on, arrived = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    engine = ScriptedEngine(("One ", "two", 60.0))
+    session = open_session(OneEngine(engine), catalogue, store)
+    session.engine = "base"
+
+    async def read() -> None:
+        async with aclosing(session.ask("Empty Shelf")) as events:
+            async for event in events:
+                if event == Piece("two"):
+                    arrived.set()
+
+    task = asyncio.create_task(read())
+    await arrived.wait()
+    busy = loop.run_in_executor(None, go_on.wait, 10)
+    for _ in range(2):
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+    await asyncio.wait([task])
+    go_on.set()
+    await busy
+    await loop.run_in_executor(None, int)  # after all that waited before
+    saved = store.open(session.conversation.id or 0).turns[0].answer
+    assert saved == session.conversation.turns[0].answer
+    assert saved is not None
+    assert saved.text == "One two"
 
 
 async def test_a_turn_that_could_not_be_saved_is_saved_with_the_next(
