@@ -75,7 +75,7 @@ def _replace_remedy(folder: Path) -> str:
 
 _RUST_PANIC = "PanicException"
 """Raised by tantivy; not an Exception, and in no module that could be imported."""
-_MAX_REASON = 300
+_MAX_REASON = 100
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def _unreadable(folder: Path, error: BaseException, remedy: str = "") -> Catalog
                 tr("Cannot read {path}: {why}.", path=path, why=tr("Permission denied")),
                 tr("Check the path and its permissions."),
             )
-    why = clip(str(error), _MAX_REASON)
+    why = clip(str(error).rstrip("."), _MAX_REASON) + "."
     return CatalogueError(
         tr("The catalogue in {folder} is damaged: {why}", folder=folder, why=why),
         remedy or _rebuild_remedy(folder),

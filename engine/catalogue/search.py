@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from rapidfuzz.distance import OSA
@@ -154,6 +153,8 @@ def _lockable(folder: Path) -> Iterator[Path]:
     if os.access(folder / records.INDEX_LOCK, os.W_OK):
         yield folder
         return
+    from tempfile import mkdtemp
+
     # In memory if possible: on a read-only system it may be the only place.
     links = Path(mkdtemp(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
     try:
