@@ -24,6 +24,7 @@ from engine.config.settings import Settings, load
 from engine.core import i18n
 from engine.core.errors import UsageError
 from engine.core.i18n import tr
+from engine.core.process import quiet_libraries
 from engine.core.text import duration, json_line, one_line, printable
 from engine.core.types import Answer, Answered, Event, Hit, Loading, Mode, Piece, Status, Thought
 from scripts.common import DONE, FAILED, command, say
@@ -46,7 +47,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command(make_parser)
 def main(arguments: argparse.Namespace) -> int:
-    return asyncio.run(_answer_all(arguments))
+    with quiet_libraries():
+        return asyncio.run(_answer_all(arguments))
 
 
 async def _answer_all(arguments: argparse.Namespace) -> int:

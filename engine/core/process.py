@@ -143,20 +143,21 @@ class Terminals:
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Discard what is written to descriptor 2, such as a panic of Rust; keep Python's stderr."""
-    before = sys.__stderr__
+    before, used = sys.__stderr__, sys.stderr
     if before is None:
         yield
         return
-    with os.fdopen(
-        os.dup(before.fileno()), "w", encoding=before.encoding, errors=before.errors
-    ) as stream:
+    number = before.fileno()
+    with os.fdopen(os.dup(number), "w", 1, before.encoding, before.errors) as stream:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, before.fileno())
+        os.dup2(nowhere, number)
         os.close(nowhere)
-        sys.stderr = sys.__stderr__ = stream  # type: ignore[misc]
+        sys.__stderr__ = stream  # type: ignore[misc]
+        if used is before:
+            sys.stderr = stream
         try:
             yield
         finally:
-            sys.stderr = sys.__stderr__ = before  # type: ignore[misc]
+            sys.__stderr__, sys.stderr = before, used  # type: ignore[misc]
             stream.flush()
-            os.dup2(stream.fileno(), before.fileno())
+            os.dup2(stream.fileno(), number)
