@@ -32,9 +32,10 @@ from engine.evaluation.questions import sample_questions
 
 BALCAO = [sys.executable, "-m", "scripts.cli"]
 ENGINE = """
-[engines.{name}]
+[engines.server-{model}]
 kind = "openai"
-model = "{name}"
+title = "{model}"
+model = "{model}"
 base_url = "{url}"
 api_key_env = ""
 max_tokens = {tokens}
@@ -62,7 +63,7 @@ async def chats(models: Sequence[str], questions: Sequence[Sequence[str]], at_on
     async def one(number: int) -> list[Answer]:
         async with places:
             session = Session(settings, resources)
-            session.engine, session.mode = models[number % len(models)], Mode.MEMORY
+            session.engine, session.mode = f"server-{models[number % len(models)]}", Mode.MEMORY
             return await chat(session, questions[number])
 
     began = time.perf_counter()
@@ -88,7 +89,7 @@ def evaluate(models: Sequence[str], rows: Path, limit: int, at_once: int) -> boo
     out = rows.with_name(f"report-{at_once}")
     command = [
         *BALCAO, "evaluate", "--data", str(rows), "--out", str(out), "--yes", "--invented", "0",
-        "--engines", ",".join(f"{name}:memory" for name in models),
+        "--engines", ",".join(f"server-{model}:memory" for model in models),
         "--limit", str(limit), "--concurrency", str(at_once),
     ]  # fmt: skip
     whole = timed(command)
@@ -130,8 +131,8 @@ def prepare(folder: Path, options: argparse.Namespace) -> Path:
     """Write the settings and the rows to `folder`, and return the rows to ask."""
     os.environ["BALCAO_HOME"] = str(folder)
     tables = [
-        ENGINE.format(name=name, url=options.url, tokens=options.max_tokens)
-        for name in options.models
+        ENGINE.format(model=model, url=options.url, tokens=options.max_tokens)
+        for model in options.models
     ]
     settings = paths.settings_file()
     settings.parent.mkdir(parents=True, exist_ok=True)
