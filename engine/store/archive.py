@@ -69,9 +69,11 @@ class ArchivedConversation(Struct):
     parent: Uid | None = None
 
 
-class _RawAnswer(Struct):
-    at: Time
-    answer: msgspec.Raw
+class _RawAnswer(ArchivedAnswer):
+    answer: msgspec.Raw  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.answer = write.decode_answer(self.answer)  # type: ignore[assignment]
 
 
 class _RawTurn(ArchivedTurn):
@@ -147,20 +149,7 @@ def _decode_file(data: bytes, name: str) -> _File:
 
 def decode(raw: msgspec.Raw) -> ArchivedConversation:
     """Decode a conversation that `read` returned."""
-    found = msgspec.json.decode(raw, type=_RawConversation)
-    turns = [
-        ArchivedTurn(
-            turn.question, turn.asked, [_decode(turn, one) for one in turn.answers], turn.chosen
-        )
-        for turn in found.turns
-    ]
-    return ArchivedConversation(
-        found.uid, found.title, found.created, found.updated, turns, found.parent
-    )
-
-
-def _decode(turn: _RawTurn, archived: _RawAnswer) -> ArchivedAnswer:
-    return ArchivedAnswer(archived.at, write.decode_answer(archived.answer, turn.question))
+    return msgspec.json.decode(raw, type=_RawConversation)
 
 
 def count_damaged(conversation: ArchivedConversation) -> int:

@@ -50,7 +50,7 @@ class DamagedAnswer(Answer, frozen=True):
 
 
 def decode_answer(
-    body: str | bytes | msgspec.Raw, question: str, engine: str = "", *, finished: bool = True
+    body: str | msgspec.Raw, question: str = "", engine: str = "", *, finished: bool = True
 ) -> Answer:
     """Decode an answer; one that a killed program left unfinished becomes cancelled.
 
@@ -65,7 +65,7 @@ def decode_answer(
     return answer if finished else replace(answer, stop_reason=StopReason.CANCELLED)
 
 
-def _readable_part(body: str | bytes | msgspec.Raw, question: str, engine: str) -> DamagedAnswer:
+def _readable_part(body: str | msgspec.Raw, question: str, engine: str) -> DamagedAnswer:
     values: dict[str, msgspec.Raw] = {}
     with suppress(*UNDECODABLE):
         values = msgspec.json.decode(body, type=dict[str, msgspec.Raw])

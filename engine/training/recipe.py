@@ -5,10 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from engine.config.settings import MAX_BYTES, parse_toml
 from engine.core.errors import UsageError
 from engine.core.files import reading
 
@@ -80,11 +81,11 @@ def _without_batches(recipe: Recipe) -> Recipe:
 
 def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `changes`, each NAME=VALUE. Raise UsageError for a wrong value."""
-    with reading(file, UsageError, "Name a TOML file, or a recipe of `balcao train --help`."):
-        text = file.read_text(encoding="utf-8")
+    remedy = "Name a TOML file, or a recipe of `balcao train --help`."
     try:
-        values: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # tomllib's, or of a number of 5,000 digits
+        with reading(file, UsageError, remedy), file.open("rb") as stream:
+            values = parse_toml(stream.read(MAX_BYTES + 1))
+    except ValueError as error:
         raise UsageError(f"The recipe {file} is not valid TOML: {error}.") from error
     for change in changes:
         name, mark, value = change.partition("=")

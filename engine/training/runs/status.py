@@ -19,6 +19,7 @@ import msgspec
 from engine.config import paths
 from engine.core.files import (
     UNDECODABLE,
+    delete_drafts,
     encode_json,
     private_folder,
     write_atomic,
@@ -45,6 +46,7 @@ def register_run(out: Path) -> None:
     folder = str(out.resolve())
     name = hashlib.sha256(folder.encode(errors="surrogateescape")).hexdigest()[:16]
     with contextlib.suppress(OSError, UnicodeEncodeError):
+        delete_drafts(out, STATUS_FILE)
         private_folder(paths.runs_dir())
         for file in _entry_files():
             known = _read_entry(file)

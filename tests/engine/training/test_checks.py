@@ -100,6 +100,18 @@ def test_a_wrong_value_is_named(change: str, words: str) -> None:
         read_recipe(RECIPES / "exact.toml", [change])
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 50_000, "a." * 20_000 + "a = 1", "a = " + "1" * 5000, "#" * 300_000, "\udcff"],
+    ids=["lists", "parts", "digits", "size", "no text"],
+)
+def test_a_recipe_that_cannot_be_parsed_is_one_error(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError, match=r"recipe\.toml( is not valid TOML: .|: it is not UTF-8)"):
+        read_recipe(file)
+
+
 def test_a_flag_is_over_the_recipe() -> None:
     changes = ["epochs=3", 'targets=["q_proj"]', "schedule=linear"]
     recipe = read_recipe(RECIPES / "exact.toml", changes)

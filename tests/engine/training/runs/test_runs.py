@@ -35,7 +35,13 @@ from engine.training.runs.folder import (
     lock_run,
     write_inputs,
 )
-from engine.training.runs.status import Score, StatusFile, register_run, track_status
+from engine.training.runs.status import (
+    Score,
+    StatusFile,
+    known_folders,
+    register_run,
+    track_status,
+)
 from engine.training.runs.view import (
     MetricsReader,
     find_run,
@@ -182,6 +188,17 @@ def test_invalid_files_do_not_end_a_run(tmp_path: Path) -> None:
     metrics = MetricsReader(out)
     metrics.refresh()
     assert metrics.points == []
+
+
+def test_a_run_whose_folder_is_no_text_trains_unlisted(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"\xff")
+    out.mkdir()
+    with track_status(out, lambda: True):
+        draft = out / f".status.json.{2**22 + 1}.draft"  # of a killed process
+        draft.touch()
+    register_run(out)
+    assert not draft.exists()
+    assert known_folders() == []
 
 
 def test_the_list_has_what_is_there(tmp_path: Path) -> None:
