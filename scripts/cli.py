@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.i18n import tr
-from scripts.common import DONE, USAGE, guarded, say
+from engine.core.text import one_line
+from scripts.common import DONE, USAGE, guarded, parse, say
 
 if TYPE_CHECKING:
     import argparse
@@ -34,6 +35,9 @@ COMMANDS = {
     "train": ("scripts.train", "fine-tune a Llama on this machine with LoRA"),
 }
 """The module of each command, with its `main(argv)`, and what it does."""
+
+_SHOWN = 40
+"""Characters of a wrong name that the error repeats."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given and not given[0].startswith("-"):
         error = tr(
             "unknown command “{name}”. The commands are {commands}.",
-            name=given[0],
+            name=one_line(given[0], _SHOWN),
             commands=", ".join(COMMANDS),
         )
         say(f"balcao: {error}")
@@ -74,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _start(given: list[str]) -> int:
     # Most starts have no arguments, and argparse would be a tenth of what we load for them.
-    arguments = vars(make_parser().parse_args(given)) if given else {}
+    arguments = vars(parse(make_parser(), given)) if given else {}
     if arguments.pop("version", False):
         from importlib.metadata import version
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from engine.config.settings import load
 from engine.core import i18n
-from engine.core.errors import BalcaoError, SettingsError, UsageError
+from engine.core.errors import BalcaoError, SettingsError, UsageError, why
 from engine.core.i18n import tr
 from engine.core.process import Terminals, not_ignored
 from engine.core.text import duration, one_line, printable
@@ -27,9 +29,31 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
+MOST = 2**53 - 1
+"""The largest number of an option: files in JSON hold it exactly."""
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Return a type of whole numbers for argparse."""
+
+    def whole(text: str) -> int:
+        from argparse import ArgumentTypeError
+
+        number = int(text)
+        if not minimum <= number <= MOST:
+            raise ArgumentTypeError(f"must be from {minimum} to {MOST}")
+        return number
+
+    return whole
+
+
+whole = at_least(-MOST)
+
+
 def say(message: str) -> None:
-    """Print a message on stderr: stdout is for results."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a message on stderr: stdout is for results. Without stderr nobody reads it."""
+    with suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def confirm(question: str, *, yes: bool = False) -> bool:
@@ -56,19 +80,33 @@ def speak() -> None:
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run `command` and return its exit code, also after an error, Ctrl-C or a closed pipe."""
+    """Run `command` and return its exit code, also after an error, Ctrl-C or without output."""
+    _open_streams()
     try:
-        return command()
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()
     except BalcaoError as error:
         say(f"balcao: {one_line(str(error))}")
         return USAGE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         say(tr("balcao: stopped."))
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) is gone; Python's flush at exit must not fail as well.
+    except OSError as error:
+        # Python's flush at exit must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # the reader (head, less) is gone
+            place = error.filename or tr("input or output")
+            say(f"balcao: {one_line(f'{place}: {why(error)}')}")
         return FAILED
+
+
+def _open_streams() -> None:
+    """Open the null device in place of closed streams (`<&-`), which are None in Python."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def command(
@@ -81,14 +119,35 @@ def command(
 
     def decorate(run: Callable[[argparse.Namespace], int]) -> Callable[..., int]:
         def main(argv: Sequence[str] | None = None) -> int:
-            options = make_parser().parse_args(argv)
-            if speaks:
-                speak()
-            return guarded(lambda: run(options))
+            def parsed() -> int:
+                options = parse(make_parser(), argv)
+                if speaks:
+                    speak()
+                return run(options)
+
+            return guarded(parsed)
 
         return main
 
     return decorate
+
+
+@contextmanager
+def printable_errors() -> Iterator[None]:
+    """Clean what argparse reports: it repeats the argument, which a terminal might obey."""
+    written = io.StringIO()
+    try:
+        with redirect_stderr(written):
+            yield
+    finally:
+        if written.getvalue():
+            say(printable(written.getvalue().rstrip()))
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line."""
+    with printable_errors():
+        return parser.parse_args(argv)
 
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.2, 10.0

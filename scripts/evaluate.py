@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,17 @@ from engine.evaluation.report import Report
 from engine.evaluation.run import EvaluationResult, estimate_cost, pending, run
 from engine.evaluation.statistics import RESAMPLES
 from engine.prompts import PROMPT_VERSION
-from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, command, confirm, say
+from scripts.common import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    ProgressLine,
+    at_least,
+    command,
+    confirm,
+    say,
+    whole,
+)
 
 _KIND = "evaluation"
 _INVENTED = 100
@@ -59,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         " The report compares the others with the first",
     )
     add("--out", type=Path, metavar="DIR", required=True, help="folder for answers and reports")
-    add("--limit", type=_at_least(1), metavar="N", help="questions from each group (default: all)")
+    add("--limit", type=at_least(1), metavar="N", help="questions from each group (default: all)")
     add(
         "--trained",
         type=Path,
@@ -68,15 +78,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add(
         "--invented",
-        type=_at_least(0),
+        type=at_least(0),
         metavar="N",
         help="invented titles (default: --limit, or 100)",
     )
-    add("--seed", type=int, default=0, metavar="S", help="of the sample and the invented titles")
+    add("--seed", type=whole, default=0, metavar="S", help="of the sample and the invented titles")
     add("--catalogue", metavar="DIR", help="a folder from `balcao index`")
     add(
         "--concurrency",
-        type=_at_least(1),
+        type=at_least(1),
         default=8,
         metavar="N",
         help="questions at once to each OpenAI-compatible server (default: 8)",
@@ -250,16 +260,6 @@ def _print_result(
             values = [f"{name.lower()} {cell}" for name, cell in cells if cell != render.NO_VALUE]
             print(f"  {one_line(row[0])}: {', '.join(values)}")
     print("\n".join(str(file) for file in files))
-
-
-def _at_least(minimum: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"must be at least {minimum}")
-        return value
-
-    return number
 
 
 def _price(text: str) -> tuple[float, float]:

@@ -33,7 +33,7 @@ from engine.training.openai.tune import (
     open_client,
     provider_url,
 )
-from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say
+from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say, whole
 
 if TYPE_CHECKING:
     from engine.training.openai.client import FineTuningClient
@@ -60,9 +60,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--cancel", action="store_true", help="cancel the job of DIR")
     add("--again", action="store_true", help="start a new job on data that was used before")
     add("--suffix", metavar="TEXT", default="balcao", help="part of the new model's name")
-    add("--seed", type=int, metavar="S", default=0, help="random seed (default: 0)")
-    add("--epochs", type=int, metavar="N", help="default: chosen by the server")
-    add("--batch-size", type=int, metavar="N", help="default: chosen by the server")
+    add("--seed", type=whole, metavar="S", default=0, help="random seed (default: 0)")
+    add("--epochs", type=whole, metavar="N", help="default: chosen by the server")
+    add("--batch-size", type=whole, metavar="N", help="default: chosen by the server")
     add("--learning-rate", type=float, metavar="F", help="multiplier of the server's rate")
     add("--price", type=float, metavar="USD", help="price of a million tokens")
     add("--base-url", metavar="URL", help="address of another provider")

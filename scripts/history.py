@@ -17,15 +17,13 @@ from engine.backends.registry import Registry
 from engine.chat import export
 from engine.config import paths
 from engine.config.settings import load
-from engine.core.errors import BalcaoError, UsageError
+from engine.core.errors import BalcaoError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import json_line, one_line
 from engine.store import write
 from engine.store.conversations import ConversationStore
 from engine.store.search import ConversationSummary, Highlighted
-from scripts.common import DONE, FAILED, command, confirm, say
-
-_ALL = sys.maxsize >> 1
+from scripts.common import DONE, FAILED, MOST, at_least, command, confirm, say
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,16 +40,18 @@ def make_parser() -> argparse.ArgumentParser:
     search = action("search", "find conversations by the words in them")
     search.add_argument("words", nargs="+", metavar="WORD", help="a word or its beginning")
     for added in (action("list", "list conversations, latest first"), search):
-        added.add_argument("--limit", type=int, default=_ALL, metavar="N", help="at most N results")
+        added.add_argument(
+            "--limit", type=at_least(1), default=MOST, metavar="N", help="at most N results"
+        )
         added.add_argument("--json", action="store_true", help="print one JSON object per line")
     added = action("export", "write conversations as JSON or Markdown")
-    added.add_argument("ids", nargs="*", type=int, metavar="ID", help="default: all")
+    added.add_argument("ids", nargs="*", type=at_least(0), metavar="ID", help="default: all")
     added.add_argument("--format", choices=("json", "markdown"), default="json")
     added.add_argument("--out", metavar="FILE", help="write FILE instead of stdout")
     added = action("import", "add conversations from a JSON export, without duplicates")
     added.add_argument("file", metavar="FILE", help="- reads stdin")
     added = action("delete", "delete conversations permanently")
-    added.add_argument("ids", nargs="+", type=int, metavar="ID")
+    added.add_argument("ids", nargs="+", type=at_least(0), metavar="ID")
     added.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     return parser
 
@@ -63,13 +63,10 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _list(store: ConversationStore, options: argparse.Namespace) -> int:
-    if options.limit < 1:
-        raise UsageError(tr("--limit must be at least 1."))
-    limit = min(options.limit, _ALL)
     if options.action == "search":
-        found = store.search(" ".join(options.words), limit)
+        found = store.search(" ".join(options.words), options.limit)
     else:
-        found = store.latest(limit)
+        found = store.latest(options.limit)
     for summary in found:
         print(json_line(_as_object(summary)) if options.json else _as_line(summary))
     if not found:

@@ -16,7 +16,7 @@ from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from scripts.common import DONE, FAILED, guarded, say, speak
+from scripts.common import DONE, FAILED, guarded, printable_errors, say, speak
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,7 +35,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; 1 for a key that is not stored."""
-    options, unknown = make_parser().parse_known_args(argv)
+    with printable_errors():
+        options, unknown = make_parser().parse_known_args(argv)
     speak()
     return guarded(lambda: _run([*options.words, *unknown], in_file=options.file))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.core.files import Manifest, encode_json
-from scripts.common import DONE, ProgressLine, command
+from scripts.common import DONE, ProgressLine, command, whole
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,20 +25,22 @@ def make_parser() -> argparse.ArgumentParser:
         help="trn.json, trn.json.gz, the original zip, or JSONL; - is standard input",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", required=True)
-    parser.add_argument("--limit", type=int, metavar="N", help="number of products (default: all)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S")
+    parser.add_argument(
+        "--limit", type=whole, metavar="N", help="number of products (default: all)"
+    )
+    parser.add_argument("--seed", type=whole, default=0, metavar="S")
     parser.add_argument("--valid", type=float, default=0.05, metavar="F", help="share, 0 to 1")
     parser.add_argument("--test", type=float, default=0.05, metavar="F", help="share, 0 to 1")
     parser.add_argument(
         "--forms",
-        type=int,
+        type=whole,
         default=1,
         metavar="K",
         help="rows per product, each worded differently; from the 17th with titles in lower case",
     )
     parser.add_argument(
         "--grounded",
-        type=int,
+        type=whole,
         default=0,
         metavar="N",
         help="add N products beyond --limit, one row each with the record in the prompt, so that a"

@@ -12,7 +12,7 @@ import sys
 from engine.config.settings import load
 from engine.core.errors import UsageError, why
 from engine.core.i18n import tr
-from scripts.common import INTERRUPTED, command, say
+from scripts.common import INTERRUPTED, command, say, whole
 
 _DEFAULT_PORT = 8000
 _MAX_PORT = 65535
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port",
-        type=int,
+        type=whole,
         default=_DEFAULT_PORT,
         help=f"port to listen on; 0 picks a free one (default: {_DEFAULT_PORT})",
     )

@@ -16,7 +16,17 @@ from engine.core.files import read_manifest
 from engine.training.processes import Processes
 from engine.training.recipe import read_recipe
 from engine.training.runs.folder import LOG_FILE, is_done
-from scripts.common import DONE, FAILED, INTERRUPTED, USAGE, ProgressLine, StopSignals, guarded, say
+from scripts.common import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    ProgressLine,
+    StopSignals,
+    guarded,
+    parse,
+    say,
+)
 from scripts.runs import check_engine, offer_engine
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -51,8 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = make_parser().parse_args(arguments)
-    return guarded(lambda: _run(options, arguments))
+    return guarded(lambda: _run(parse(make_parser(), arguments), arguments))
 
 
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +12,7 @@ from msgspec.structs import replace
 
 from engine.core.errors import UsageError
 from engine.core.i18n import numeral, tr
-from engine.core.text import printable
+from engine.core.text import number_up_to, printable
 
 Value = str | int | float
 _Config = TypeVar("_Config", bound=Struct)
@@ -66,9 +65,10 @@ def _top_p(text: str) -> float:
 
 def _max_tokens(text: str) -> int:
     digits = text.strip().replace(numeral(1000, ",")[1], "").replace(" ", "")
-    if not re.fullmatch("[0-9]{1,10}", digits) or not 1 <= int(digits) <= _MAX_TOKENS:
+    number = number_up_to(_MAX_TOKENS, digits)
+    if number is None:
         raise UsageError(tr("A whole number, at least 1."))
-    return int(digits)
+    return number
 
 
 def _number(text: str) -> float | None:

@@ -27,6 +27,14 @@ def printable(text: str) -> str:
     return _UNSAFE.sub("", text)
 
 
+def number_up_to(most: int, text: str) -> int | None:
+    """Read a whole number from 1 to `most`; Python's int() refuses 5,000 digits with ValueError."""
+    text = text.lstrip("0")
+    if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
+        return None
+    return int(text)
+
+
 def mend(text: str) -> str:
     """Join surrogate pairs and replace lone surrogates, which cannot be encoded as UTF-8."""
     if text.isascii() or not _SURROGATES.search(text):

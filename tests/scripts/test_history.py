@@ -50,7 +50,7 @@ def test_searching(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> No
     assert len(out.splitlines()) == 3
     assert "\x1b" not in out
     assert run(capsys, "search", "zebra")[0] == 1
-    assert run(capsys, "search", "--limit", "0", "a")[0] == 2
+    assert run(capsys, "search", "--limit", "1", "a")[0] == 1
 
 
 @pytest.mark.usefixtures("numbers")

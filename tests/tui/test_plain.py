@@ -16,12 +16,14 @@ import pytest
 from engine.chat.open import open_resources
 from engine.chat.session import Session
 from engine.config import paths, settings
+from engine.core.errors import UsageError
 from engine.core.types import Piece, StopReason
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
 from tests.tui.terminals import ROOT, UTF8, terminal
 from tui.commands import slash
+from tui.commands.actions import index_of
 from tui.commands.table import PLAIN_COMMANDS
 from tui.plain.chat import AnswerWriter, PlainChat
 from tui.plain.terminal import LineTerminal
@@ -227,3 +229,11 @@ def _stop_an_answer(catalogue: Path, home: Path, environ: dict[str, str]) -> Non
         chat.expect("You: ")
         chat.sendline("/quit")
         chat.expect(pexpect.EOF)
+
+
+def test_a_number_of_5000_digits_is_out_of_range() -> None:
+    assert index_of("3", 3) == 2
+    assert index_of("003", 3) == 2
+    for number in ("9" * 5000, "0", "4", "²", "-1", ""):
+        with pytest.raises(UsageError, match="from 1 to 3"):
+            index_of(number, 3)

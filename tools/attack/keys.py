@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pexpect
@@ -80,7 +81,7 @@ _TINY = ((1, 1), (2, 24), (3, 3), (4, 24), (5, 10))
 _MAX_COLUMNS, _MAX_LINES = 160, 50
 _TINY_SHARE, _RESIZED, _IMPATIENT = 0.3, 0.4, 0.1
 """Shares of tiny sizes, of bursts after a new size, and of rounds before the first frame."""
-_START_TIMEOUT, _QUIT_TIMEOUT = 30.0, 10.0
+_START_TIMEOUT, _QUIT_TIMEOUT = 60.0, 15.0
 _SILENCE = 0.3
 """Seconds without output after which the chat waits for keys."""
 _LONGEST = 4.0
@@ -159,7 +160,8 @@ def attack(prepared: Path, plan: Round) -> str:
             drawn = _play(chat, plan)
             return _trouble(chat, plan, drawn, home)
         finally:
-            chat.close(force=True)
+            with suppress(pexpect.ExceptionPexpect):  # a busy machine takes long to kill it
+                chat.close(force=True)
 
 
 def _play(chat: pexpect.spawn, plan: Round) -> bytes:
@@ -207,13 +209,14 @@ def _trouble(chat: pexpect.spawn, plan: Round, drawn: bytes, home: Path) -> str:
 
 
 def _shortened(report: str) -> str:
-    """Return the error of a crash report, and our lines above it."""
-    ours = re.findall(r"(?:tui|engine)/[\w/]+\.py\", line \d+", report)
-    return f"{report.strip().splitlines()[-1]} [{'; '.join(ours[-6:])}]".replace('", line ', ":")
+    """Return the error of a crash report, and the last lines that led to it."""
+    lines = re.findall(r'File ".*/(\w+/\w+\.py)", line (\d+), in (\w+)', report)
+    frames = "; ".join(":".join(line) for line in lines[-8:])
+    return f"{report.strip().splitlines()[-1]} [{frames}]"
 
 
 def _ends(chat: pexpect.spawn) -> bool:
-    end = time.monotonic() + 1
+    end = time.monotonic() + _QUIT_TIMEOUT
     while chat.isalive() and time.monotonic() < end:
         time.sleep(0.02)
     return not chat.isalive()

@@ -10,7 +10,7 @@ from engine.chat.session import Session
 from engine.config import paths
 from engine.core.errors import StoreError, UsageError
 from engine.core.i18n import tr
-from engine.core.text import one_line
+from engine.core.text import number_up_to, one_line
 from engine.core.types import Hit, Mode, Turn
 
 
@@ -157,9 +157,10 @@ async def record(session: Session, view: View, number: str, *, original: bool = 
 
 def index_of(number: str, count: int) -> int:
     """Read a number typed by the user, from 1 to `count`, as an index. Raises UsageError."""
-    if not number.isdecimal() or not 1 <= int(number) <= count:
+    read = number_up_to(count, number)
+    if read is None:
         raise UsageError(tr("That is no number from 1 to {count}.", count=count))
-    return int(number) - 1
+    return read - 1
 
 
 async def thinking(session: Session, view: View, _: str) -> None:

@@ -24,7 +24,7 @@ from engine.core.types import Hit, Turn
 from tui import keys
 from tui.commands import slash
 from tui.commands.table import COMMANDS_BY_NAME, Command, run_command
-from tui.textual_patches.widgets import SolidBackground, end_workers
+from tui.textual_patches.widgets import Page, SolidBackground, end_workers
 from tui.widgets.composer import Composer, ComposerPanel
 from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
@@ -34,7 +34,7 @@ _TURNS = Path(__file__).parent.with_name("turns.tcss")
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 
 
-class ChatScreen(SolidBackground, Screen[None]):
+class ChatScreen(Page, SolidBackground, Screen[None]):
     """One conversation with any engine."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
@@ -51,7 +51,6 @@ class ChatScreen(SolidBackground, Screen[None]):
         self._go_on = go_on
         self._view = ChatView(self)
         self._answering: Worker[None] | None = None
-        self._leaving = False
         self._filled = asyncio.Event()
         """Set once the pane has the conversation; on the first frame it is empty."""
 
@@ -142,9 +141,8 @@ class ChatScreen(SolidBackground, Screen[None]):
             await work()
 
     def begin_answer(self, work: _Work) -> None:
-        """Draw an answer in a worker that Escape stops, unless the chat ends."""
-        if not self._leaving:  # Ctrl+Q overtakes the keys before it
-            self._answering = self.run_worker(work)
+        """Draw an answer in a worker that Escape stops."""
+        self._answering = self.run_worker(work)
 
     async def _answer(self, question: str) -> None:
         from tui.widgets.turns import draw_answer
@@ -211,7 +209,7 @@ class ChatScreen(SolidBackground, Screen[None]):
 
     async def close(self) -> None:
         """Stop all work, also that of pages, and close the resources."""
-        self._leaving = True
+        self.left = True  # Ctrl+Q overtakes the keys before it
         await self.cancel()
         await end_workers(self.app.workers)
         if self.session.resources:

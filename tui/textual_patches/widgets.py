@@ -95,13 +95,13 @@ class Page(_Screen):
     the screen below, and workers end only after the widgets that they draw on.
     """
 
-    _left = False
+    left = False
 
     def dismiss(self, result: Any = None) -> AwaitComplete:  # noqa: ANN401 - each page has its own
         """Leave the page with a result, unless it was left before or another one covers it."""
         if not self.is_active:
             return AwaitComplete()
-        self._left = True
+        self.left = True
         ours = set(self.walk_children(with_self=True))
         end_workers(worker for worker in self.app.workers if worker.node in ours)
         return super().dismiss(result)
@@ -109,7 +109,7 @@ class Page(_Screen):
     def run_worker(self, work: WorkType[Any], *args: Any, **options: Any) -> Worker[Any]:  # noqa: ANN401
         """Run a worker, which never begins if the page was left."""
         worker = super().run_worker(work, *args, **options)
-        if self._left:
+        if self.left:
             worker.cancel()
         return worker
 

@@ -1,0 +1,93 @@
+"""Streams that are closed or full, and arguments that a terminal would obey."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import cli, history
+from scripts.common import MOST
+
+ROOT = Path(__file__).resolve().parents[2]
+_CODE = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+_ESCAPE = "no\x1b]0;x\x07\x9b31m"
+
+
+def run(*arguments: str, shell: str) -> subprocess.CompletedProcess[str]:
+    """Run `balcao` with the redirections of a shell."""
+    quoted = f'exec "$0" -c "$1" "${{@:2}}" {shell}'
+    return subprocess.run(  # noqa: S603 - this interpreter
+        ["/bin/bash", "-c", quoted, sys.executable, _CODE, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+@pytest.mark.parametrize(
+    "arguments", [("history", "export"), ("engines",), ("--version",), ("--plain",)], ids=" ".join
+)
+def test_a_full_disk_is_one_sentence(
+    arguments: tuple[str, ...], catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_CATALOGUE", str(catalogue_dir))
+    ended = run(*arguments, shell="</dev/null >/dev/full")
+    assert ended.returncode == 1
+    assert ended.stderr == "balcao: input or output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("ask", "-"), 0), (("--plain",), 0), ((), 2)], ids=["ask", "plain", ""]
+)
+def test_a_closed_input_is_an_empty_one(
+    arguments: tuple[str, ...], code: int, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_CATALOGUE", str(catalogue_dir))
+    ended = run(*arguments, shell="<&-")
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == code
+
+
+def test_a_command_without_output_ends() -> None:
+    ended = run("engines", shell=">&- 2>&-")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("arguments", [[_ESCAPE], [f"--{_ESCAPE}"], ["keys", f"--file={_ESCAPE}"]])
+def test_a_wrong_argument_is_not_repeated_to_the_terminal(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = cli.main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "no" in said
+    assert not {"\x1b", "\x07", "\x9b"} & set(said)
+
+
+@pytest.mark.parametrize("number", ["0", "9" * 20, "9" * 5000])
+def test_a_number_out_of_range_is_wrong_usage(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        history.main(["list", "--limit", number])
+    assert "--limit" in capsys.readouterr().err
+    assert history.main(["list", "--limit", str(MOST)]) == 0
+
+
+def test_the_null_device_takes_the_place_of_a_closed_stream(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli.main([]) == 2
+    assert os.devnull == sys.stdin.name
+    sys.stdin.close()
+    assert "terminal" in capsys.readouterr().err
