@@ -136,7 +136,7 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
     async def _run(self, command: Command, argument: str = "") -> None:
         work = partial(run_command, command, self.session, self._view, argument)
         if command.waits:
-            self.run_worker(work, group=command.name, exclusive=True)  # type: ignore[arg-type]
+            self.run_worker(work, group=command.name, exclusive=True)
         else:
             await work()
 
