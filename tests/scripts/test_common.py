@@ -17,10 +17,10 @@ _CODE = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
 _ESCAPE = "no\x1b]0;x\x07\x9b31m"
 
 
-def run(*arguments: str, shell: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, redirected: str) -> subprocess.CompletedProcess[str]:
     """Run `balcao` with the redirections of a shell."""
-    quoted = f'exec "$0" -c "$1" "${{@:2}}" {shell}'
-    return subprocess.run(  # noqa: S603 - this interpreter
+    quoted = f'exec "$0" -c "$1" "${{@:2}}" {redirected}'
+    return subprocess.run(
         ["/bin/bash", "-c", quoted, sys.executable, _CODE, *arguments],
         cwd=ROOT,
         capture_output=True,
@@ -37,7 +37,7 @@ def test_a_full_disk_is_one_sentence(
     arguments: tuple[str, ...], catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BALCAO_CATALOGUE", str(catalogue_dir))
-    ended = run(*arguments, shell="</dev/null >/dev/full")
+    ended = run(*arguments, redirected="</dev/null >/dev/full")
     assert ended.returncode == 1
     assert ended.stderr == "balcao: input or output: No space left on device\n"
 
@@ -49,13 +49,13 @@ def test_a_closed_input_is_an_empty_one(
     arguments: tuple[str, ...], code: int, catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BALCAO_CATALOGUE", str(catalogue_dir))
-    ended = run(*arguments, shell="<&-")
+    ended = run(*arguments, redirected="<&-")
     assert "Traceback" not in ended.stderr
     assert ended.returncode == code
 
 
 def test_a_command_without_output_ends() -> None:
-    ended = run("engines", shell=">&- 2>&-")
+    ended = run("engines", redirected=">&- 2>&-")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 

@@ -14,7 +14,7 @@ from tests.tui.driving import ask, chat, until
 from tools.attack import keys
 from tui.screens.chat import ChatScreen
 from tui.screens.conversations import ConversationsScreen
-from tui.screens.dialogs import InputDialog
+from tui.screens.dialogs import InputDialog, Palette
 from tui.screens.engines import EnginesScreen
 from tui.widgets.composer import Composer
 
@@ -152,3 +152,12 @@ async def test_pasted_lines_are_undone_in_a_low_terminal(catalogue_dir: Path) ->
         await pilot.pause()
         await pilot.press("ctrl+z")
         assert composer.text == ""
+
+
+async def test_a_page_begins_no_work_while_the_chat_ends(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await pilot.press("ctrl+p")
+        palette = pilot.app.screen
+        assert isinstance(palette, Palette)
+        await pilot.app.screen_stack[0].close()  # type: ignore[attr-defined]
+        assert palette._gather_commands("a").is_cancelled

@@ -209,7 +209,9 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
 
     async def close(self) -> None:
         """Stop all work, also that of pages, and close the resources."""
-        self.left = True  # Ctrl+Q overtakes the keys before it
+        for screen in self.app.screen_stack:
+            if isinstance(screen, Page):
+                screen.left = True  # Ctrl+Q overtakes the keys before it
         await self.cancel()
         await end_workers(self.app.workers)
         if self.session.resources:
