@@ -180,7 +180,7 @@ async def endless(chance: random.Random, send: Send) -> None:
     """Never end: an answer, reasoning, a line, an event, comments, empty events."""
     part = chance.choice(
         [
-            event("word " * chance.choice([1, 20, 2000])),
+            event("word " * chance.choice([10, 20, 2000])),
             event(delta={"reasoning": "hm " * 500}),
             event("", logprobs={"content": [{"logprob": -1.0}] * 5000}),
             b"x" * 65536,

@@ -291,7 +291,7 @@ ECHOES = {
     "upper case": CANARY.upper(),
     "percent-encoded": "".join(f"%{ord(letter):02x}" for letter in CANARY),
     "in pieces": f"{CANARY[:9]} \n {CANARY[9:]}",
-    "at the end of what is read": "x" * (MOST_WORDS - 10) + CANARY,
+    "at the end of what is read": "\u200e" * (MOST_WORDS - 20) + CANARY,
 }
 
 
@@ -311,9 +311,8 @@ async def test_a_key_that_comes_back_altered_is_not_shown(
     with pytest.raises((EngineFailed, EngineUnavailable)) as caught:
         await gather(make())
     shown = _letters(str(caught.value))
-    assert _letters(CANARY) not in shown
-    assert _letters(CANARY)[:12] not in shown
-    assert "7363616e617279" not in shown.replace("%", "")
+    assert _letters(CANARY)[:6] not in shown
+    assert CANARY.encode().hex()[:12] not in shown
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
