@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 def number_up_to(most: int, text: str) -> int | None:
     """Read a whole number from 1 to `most`; Python's int() refuses 5,000 digits with ValueError."""
     text = text.lstrip("0")
-    if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
+    if not (text.isascii() and text.isdecimal()) or len(text) > len(str(most)) or int(text) > most:
         return None
     return int(text)
 

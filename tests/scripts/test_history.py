@@ -39,7 +39,8 @@ def test_listing(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> None
     entry = json.loads(out)
     assert (entry["id"], entry["title"], entry["questions"]) == (numbers[2], "balcão 2", 1)
     assert entry["updated"].endswith("+00:00")
-    assert run(capsys, "list", "--limit", "9" * 25)[0] == 0
+    with pytest.raises(SystemExit, match="2"):
+        run(capsys, "list", "--limit", "9" * 25)
 
 
 def test_searching(capsys: pytest.CaptureFixture[str], numbers: list[int]) -> None:
