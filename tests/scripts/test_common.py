@@ -64,7 +64,7 @@ def test_a_wrong_argument_is_not_repeated_to_the_terminal(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code = cli.main(arguments)
+        code: object = cli.main(arguments)
     except SystemExit as ended:
         code = ended.code
     said = capsys.readouterr().err

@@ -97,7 +97,9 @@ async def test_work_ends_with_its_page(catalogue_dir: Path) -> None:
         await until(lambda: isinstance(pilot.app.screen, ConversationsScreen))
         page = pilot.app.screen
         assert isinstance(page, ConversationsScreen)
-        begun = page._search.run_worker(page._search.reload)
+        page._search._search()
+        begun = page._search._searching
+        assert begun
         page.dismiss(None)
         late = page.action_rename()
         assert begun.is_cancelled
