@@ -16,15 +16,7 @@ from engine.core.errors import BalcaoError
 from engine.core.types import Mode, Status
 from engine.evaluation.ask import SavedAnswer
 from engine.evaluation.questions import Question
-from engine.fidelity.measure import (
-    MIN_SUPPORT,
-    fidelity,
-    is_refusal,
-    is_word_for_word,
-    sentences,
-    support,
-    unsupported_sentences,
-)
+from engine.fidelity import measure
 
 _PACKAGES = {"rouge_score": "rouge-score", "sacrebleu": "sacrebleu", "jinja2": "Jinja2"}
 _MIN_CUT_WORDS = 5
@@ -71,13 +63,13 @@ def score_text(text: str, record: str) -> AnswerScores:
     if not text.strip() or not record.strip():
         return AnswerScores()
     return AnswerScores(
-        word_for_word=is_word_for_word(text, record),
+        word_for_word=measure.is_word_for_word(text, record),
         cut_off=is_cut_off(text, record),
         rouge_l=rouge_l(text, record),
         chrf=chrf(text, record),
-        fidelity=fidelity(text, record) or 0.0,
-        sentences=len(sentences(text)),
-        invented=len(unsupported_sentences(text, record)),
+        fidelity=measure.fidelity(text, record) or 0.0,
+        sentences=len(measure.sentences(text)),
+        invented=len(measure.unsupported_sentences(text, record)),
     )
 
 
@@ -150,6 +142,7 @@ def _verdict(answer: SavedAnswer, record: str) -> Verdict:
     if answer.by_counter:
         return Verdict.OFFERED if answer.status is Status.SEVERAL else Verdict.REFUSED
     # A record may contain “I don't have …” itself.
-    if is_refusal(answer.text) and support(answer.text, record) < MIN_SUPPORT:
+    unsupported = measure.support(answer.text, record) < measure.MIN_SUPPORT
+    if unsupported and measure.is_refusal(answer.text):
         return Verdict.REFUSED
     return Verdict.ANSWERED

@@ -10,17 +10,10 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from engine.core.types import Progress
+from engine.evaluation import statistics
 from engine.evaluation.ask import AnswerFile, Target, display_titles
 from engine.evaluation.metrics import AnswerScores, ScoredAnswer, Verdict, score_answer
 from engine.evaluation.questions import Group, Question
-from engine.evaluation.statistics import (
-    Difference,
-    Figures,
-    Speed,
-    compare,
-    measure_speed,
-    summarize,
-)
 
 VERSION = 1
 EXAMPLES = 10
@@ -68,13 +61,13 @@ class Report(Struct, frozen=True, rename={"titles": "asked", "provenance": "made
     knows_trained: bool
     titles: dict[str, str]
     provenance: dict[str, dict[str, object]]
-    figures: list[Figures]
-    differences: list[Difference]
+    figures: list[statistics.Figures]
+    differences: list[statistics.Difference]
     points: dict[str, list[PlotPoint]]
     examples: list[ExampleQuestion]
     notices: dict[str, list[str]]
     missing: int
-    speed: list[Speed]
+    speed: list[statistics.Speed]
 
 
 def gather(
@@ -96,7 +89,7 @@ def gather(
         titles=display_titles(targets),
         provenance={target.key: target.provenance for target in targets},
         figures=[
-            summarize(target, group, _in_group(scored[target.key], group))
+            statistics.summarize(target, group, _in_group(scored[target.key], group))
             for group in groups
             for target in targets
         ],
@@ -108,7 +101,7 @@ def gather(
             for key, mine in scored.items()
         },
         missing=len(targets) * len(questions) - sum(len(mine) for mine in scored.values()),
-        speed=[measure_speed(key, mine) for key, mine in scored.items()],
+        speed=[statistics.measure_speed(key, mine) for key, mine in scored.items()],
     )
 
 
@@ -136,10 +129,10 @@ def _in_group(scored: Sequence[ScoredAnswer], group: Group) -> list[ScoredAnswer
 
 def _differences(
     groups: Sequence[Group], scored: dict[str, list[ScoredAnswer]]
-) -> list[Difference]:
+) -> list[statistics.Difference]:
     first, *others = scored
     found = [
-        compare(key, _in_group(scored[first], group), _in_group(scored[key], group))
+        statistics.compare(key, _in_group(scored[first], group), _in_group(scored[key], group))
         for group in groups
         if group is not Group.INVENTED
         for key in others

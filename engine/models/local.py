@@ -14,15 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from engine.backends.llama import weights
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_adapter
-from engine.backends.llama.weights import (
-    CONFIG,
-    Architecture,
-    find_model,
-    pull_command,
-    read_header,
-    read_json,
-)
+from engine.backends.llama.weights import CONFIG, Architecture, find_model, read_json
 from engine.backends.registry import Registry
 from engine.config import paths
 from engine.config.paths import MAIN, find_snapshot, hub_cache, hub_folder, split_id
@@ -189,17 +183,17 @@ def _checked(model: LocalModel, check: Callable[[], tuple[str, Path]]) -> LocalM
         problem, remedy = error.message, error.remedy
         if size and split_id(model.name) and find_snapshot(model.name) is None:
             problem = tr("Incomplete: {size} downloaded.", size=byte_count(size))
-            remedy = tr("Resume: {command}", command=pull_command(model.name))
+            remedy = tr("Resume: {command}", command=weights.pull_command(model.name))
         return msgspec.structs.replace(model, bytes=size, problem=problem, remedy=remedy)
     return msgspec.structs.replace(
         model, whole=True, precision=precision, folder=str(folder), bytes=_bytes(folder)
     )
 
 
-def _precision(weights: Sequence[Path]) -> str:
+def _precision(files: Sequence[Path]) -> str:
     sizes: Counter[str] = Counter()
-    for file in weights:
-        for tensor in read_header(file).values():
+    for file in files:
+        for tensor in weights.read_header(file).values():
             sizes[tensor.dtype] += prod(tensor.shape)
     most = sizes.most_common(1)
     return _PRECISION.get(most[0][0], most[0][0].lower()) if most else ""

@@ -21,23 +21,8 @@ from typing import IO, Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 import httpx2
-from huggingface_hub import (
-    HfApi,
-    constants,
-    get_hf_file_metadata,
-    get_token,
-    hf_hub_download,
-    hf_hub_url,
-)
-from huggingface_hub.errors import (
-    DisabledRepoError,
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.file_download import http_get
+from huggingface_hub import HfApi, constants, errors, get_token, hf_hub_download, hf_hub_url
+from huggingface_hub.file_download import get_hf_file_metadata, http_get
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     WeakFileLock,
     build_hf_headers,
@@ -134,12 +119,12 @@ def _cause(error: Exception) -> Exception:
 def _explain(error: Exception, request: HubRequest) -> BalcaoError:
     resume = tr("Run the command again to resume the download.")
     match error:
-        case OfflineModeIsEnabled():
+        case errors.OfflineModeIsEnabled():
             return BalcaoError(
                 tr("The hub client is in offline mode."),
                 tr("Unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE."),
             )
-        case HfHubHTTPError():
+        case errors.HfHubHTTPError():
             return _explain_refusal(error, request)
         case httpx2.HTTPError():
             reason = f"{type(error).__name__}: {request.words(error, 120)}"
@@ -158,18 +143,18 @@ def _explain(error: Exception, request: HubRequest) -> BalcaoError:
             return BalcaoError(tr("The download failed: {error}.", error=message), resume)
 
 
-def _explain_refusal(error: HfHubHTTPError, request: HubRequest) -> BalcaoError:
+def _explain_refusal(error: errors.HfHubHTTPError, request: HubRequest) -> BalcaoError:
     values = {**asdict(request), "token": TOKEN}
     status = error.response.status_code
-    forbidden = status == HTTPStatus.FORBIDDEN and not isinstance(error, DisabledRepoError)
-    if forbidden or isinstance(error, GatedRepoError):
+    forbidden = status == HTTPStatus.FORBIDDEN and not isinstance(error, errors.DisabledRepoError)
+    if forbidden or isinstance(error, errors.GatedRepoError):
         return gated(request)
-    if isinstance(error, RevisionNotFoundError):
+    if isinstance(error, errors.RevisionNotFoundError):
         return BalcaoError(
             tr("Revision “{revision}” of “{model}” not found.", **values),
             tr("Its branches and tags are listed at {page}.", **values),
         )
-    if isinstance(error, RepositoryNotFoundError):
+    if isinstance(error, errors.RepositoryNotFoundError):
         private = tr("your token cannot read it") if request.has_token else tr("it is private")
         return BalcaoError(
             tr("Model “{model}” not found on the hub, or {private}.", private=private, **values),

@@ -16,16 +16,8 @@ from engine.core.errors import DataError, EngineUnavailable, UsageError
 from engine.core.files import MANIFEST, read_manifest
 from engine.core.types import Message, Role
 from engine.prompts import PROMPT_VERSION, SYSTEM
-from engine.training.openai.plan import (
-    TRAIN,
-    VALID,
-    CheckedFile,
-    RowMessage,
-    TokenCounter,
-    TrainingRow,
-    check_file,
-    shared_rows,
-)
+from engine.training.openai import plan
+from engine.training.openai.plan import TRAIN, VALID, TrainingRow
 from engine.training.recipe import Recipe
 
 _REQUIRED = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")
@@ -106,7 +98,7 @@ class TrainingData:
         return tuple(self.folder / name for name in names)
 
 
-def as_messages(messages: tuple[RowMessage, ...]) -> list[Message]:
+def as_messages(messages: tuple[plan.RowMessage, ...]) -> list[Message]:
     """Convert a row's messages to those of a prompt."""
     return [Message(Role(one.role), one.content) for one in messages]
 
@@ -124,7 +116,7 @@ def read_data(folder: Path) -> TrainingData:
     if not (folder / VALID).is_file():
         return TrainingData(folder, train, (), tuple(warnings))
     held_out = _check(folder / VALID, 0)
-    if shared := shared_rows(checked, held_out):
+    if shared := plan.shared_rows(checked, held_out):
         warnings.append(
             f"{shared:,} rows of {VALID} are also in {TRAIN}, so their score proves nothing"
         )
@@ -143,10 +135,10 @@ def _check_prompt_version(folder: Path) -> None:
         )
 
 
-def _check(file: Path, min_rows: int) -> CheckedFile:
+def _check(file: Path, min_rows: int) -> plan.CheckedFile:
     # The model's own tokenizer counts the tokens later.
-    counter = TokenCounter(lambda _text: 0, exact=False)
-    checked = check_file(file, counter, _UNLIMITED, min_rows, most_bytes=None)
+    counter = plan.TokenCounter(lambda _text: 0, exact=False)
+    checked = plan.check_file(file, counter, _UNLIMITED, min_rows, most_bytes=None)
     if checked.problems:
         more = f"; and {checked.hidden:,} more" if checked.hidden else ""
         raise DataError(

@@ -22,19 +22,7 @@ from engine.training.failures import explain_errors
 from engine.training.openai.plan import TRAIN
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
-from engine.training.runs.folder import (
-    CHECKPOINTS,
-    MetricsWriter,
-    RunInputs,
-    check_new,
-    check_not_done,
-    check_resumable,
-    is_done,
-    last_checkpoint,
-    lock_run,
-    step_of,
-    write_inputs,
-)
+from engine.training.runs import folder
 from engine.training.runs.status import StatusFile, track_status
 from engine.training.write import describe_adapter, publish, round_weights, save_adapter
 
@@ -71,14 +59,14 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     BalcaoError.
     """
     recipe, out, processes = config.recipe, config.out, Processes.here()
-    if config.resume and is_done(out):
+    if config.resume and folder.is_done(out):
         return True
 
     # Check all that can be checked in a second.
     check_packages(recipe)
     base = find_base(config.base)
     data = read_data(config.data)
-    inputs = RunInputs(
+    inputs = folder.RunInputs(
         base=base.name,
         weights={file.name: file.stat().st_size for file in base.weights},
         data=[describe_file(file) for file in data.files],
@@ -137,8 +125,8 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
             return True
 
         # Train, from the last checkpoint if there is one.
-        checkpoint = last_checkpoint(out)
-        metrics = MetricsWriter(out, step_of(checkpoint)) if processes.first else None
+        checkpoint = folder.last_checkpoint(out)
+        metrics = folder.MetricsWriter(out, folder.step_of(checkpoint)) if processes.first else None
         answerer = partial(generate, trainer, encoder, numerics)
         rows_of = {"training": rows, "held_out": held_out}
         with stop_between_steps() as stopping:
@@ -167,18 +155,18 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     return True
 
 
-def _check_folder(config: TrainConfig, inputs: RunInputs, processes: Processes) -> None:
+def _check_folder(config: TrainConfig, inputs: folder.RunInputs, processes: Processes) -> None:
     if not processes.first:
         return
     if config.resume:
-        check_resumable(config.out, inputs)
+        folder.check_resumable(config.out, inputs)
     else:
-        check_new(config.out)
+        folder.check_new(config.out)
 
 
 def _plan(
     config: TrainConfig,
-    inputs: RunInputs,
+    inputs: folder.RunInputs,
     data: TrainingData,
     rows: TokenizedRows,
     processes: Processes,
@@ -196,14 +184,14 @@ def _plan(
         yield f"processes {processes.count}, {how}"
     yield "recipe    " + ", ".join(f"{name} {value}" for name, value in values)
     if config.resume:
-        yield f"resume    after step {step_of(last_checkpoint(config.out))}"
+        yield f"resume    after step {folder.step_of(folder.last_checkpoint(config.out))}"
     for warning in filter(None, (*data.warnings, rows.left_out)):
         yield f"warning   {warning}"
 
 
 @contextmanager
 def _run_folder(
-    config: TrainConfig, inputs: RunInputs, processes: Processes
+    config: TrainConfig, inputs: folder.RunInputs, processes: Processes
 ) -> Iterator[tuple[Path, StatusFile | None]]:
     """Hold the run's folder until the run ends; yield the folder for checkpoints and the status.
 
@@ -211,14 +199,14 @@ def _run_folder(
     """
     out = config.out
     if config.dry_run:
-        with TemporaryDirectory() as folder:
-            yield Path(folder), None
+        with TemporaryDirectory() as temporary:
+            yield Path(temporary), None
     elif not processes.first:
-        yield out / CHECKPOINTS, None
+        yield out / folder.CHECKPOINTS, None
     else:
-        with lock_run(out):
-            check_not_done(out)  # another process may have finished it since the first check
+        with folder.lock_run(out):
+            folder.check_not_done(out)  # another process may have finished it since the first check
             if not config.resume:
-                write_inputs(out, inputs)
-            with track_status(out, partial(is_done, out)) as status:
-                yield out / CHECKPOINTS, status
+                folder.write_inputs(out, inputs)
+            with track_status(out, partial(folder.is_done, out)) as status:
+                yield out / folder.CHECKPOINTS, status

@@ -13,13 +13,7 @@ from engine.backends.llama.weights import ModelFiles
 from engine.core.files import Manifest, describe_file, write_atomic, write_manifest
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
-from engine.training.runs.folder import (
-    ADAPTER_KIND,
-    ADAPTER_VERSION,
-    CHECKPOINTS,
-    RunInputs,
-    model_card,
-)
+from engine.training.runs import folder
 from engine.training.runs.status import Score
 
 if TYPE_CHECKING:
@@ -54,13 +48,13 @@ def save_adapter(
         }
     if processes.first:
         # With the embeddings, peft would ask the hub whether the base's vocabulary has changed.
-        draft = str(out / CHECKPOINTS / _DRAFT)
+        draft = str(out / folder.CHECKPOINTS / _DRAFT)
         model.save_pretrained(draft, state_dict=weights, save_embedding_layers=False)
     processes.wait()
 
 
 def describe_adapter(
-    inputs: RunInputs,
+    inputs: folder.RunInputs,
     base: ModelFiles,
     data: TrainingData,
     rows: TokenizedRows,
@@ -74,8 +68,8 @@ def describe_adapter(
 
     files = (base.folder / "config.json", *base.weights)
     return Manifest(
-        kind=ADAPTER_KIND,
-        version=ADAPTER_VERSION,
+        kind=folder.ADAPTER_KIND,
+        version=folder.ADAPTER_VERSION,
         inputs=[*inputs.data, *map(describe_file, files)],
         counts={
             "read": len(data.train),
@@ -111,11 +105,11 @@ def _last_loss(trainer: LoraTrainer) -> float | None:
 
 def publish(out: Path, manifest: Manifest) -> None:
     """Move the draft into place, add card and, last of all, manifest; delete the checkpoints."""
-    for file in (out / CHECKPOINTS / _DRAFT).iterdir():
+    for file in (out / folder.CHECKPOINTS / _DRAFT).iterdir():
         file.replace(out / file.name)
-    write_atomic(out / "README.md", model_card(manifest).encode())
+    write_atomic(out / "README.md", folder.model_card(manifest).encode())
     write_manifest(out, manifest)
-    shutil.rmtree(out / CHECKPOINTS)
+    shutil.rmtree(out / folder.CHECKPOINTS)
 
 
 def summary(out: Path, manifest: Manifest) -> str:

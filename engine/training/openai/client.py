@@ -20,31 +20,14 @@ import httpx2
 import openai
 from openai import omit
 
+from engine.backends.openai import failures
 from engine.backends.openai.client import ErrorBoundary, StreamError, make_client, to_failure
 from engine.backends.openai.engine import parse_day
-from engine.backends.openai.failures import (
-    FIRST_DELAY,
-    Endpoint,
-    Failure,
-    FailureKind,
-    explain,
-    parse_error,
-    quoted,
-    retry_delay,
-    text_of,
-)
+from engine.backends.openai.failures import FIRST_DELAY, Endpoint, Failure, FailureKind, explain
 from engine.core.files import reading
 from engine.core.text import Redactor, mend
-from engine.training.openai.job import (
-    OPTIONAL_FIELDS,
-    JobEvent,
-    JobSettings,
-    JobState,
-    is_id,
-    optional_fields,
-    parse_event,
-    parse_state,
-)
+from engine.training.openai import job as jobs
+from engine.training.openai.job import JobEvent, JobSettings, JobState
 
 if TYPE_CHECKING:
     from openai._legacy_response import LegacyAPIResponse
@@ -98,7 +81,7 @@ class Retrier:
             except openai.APIError as error:
                 failure = to_failure(error)
                 again = Failure(FailureKind.HUNG_UP) if failure.kind in _TIMED_OUT else failure
-                wait = retry_delay(again, tried, retries, patience)
+                wait = failures.retry_delay(again, tried, retries, patience)
                 if wait is None:
                     raise
                 if tried == _REPORT_AFTER:
@@ -116,7 +99,7 @@ class Retrier:
                 raise _wrong_object(page)
             items = [item for item in data if isinstance(item, Mapping)]
             # Some providers ignore `after`, and send the first page for ever.
-            if first and first in map(text_of, (item.get("id") for item in items)):
+            if first and first in map(failures.text_of, (item.get("id") for item in items)):
                 return
             for item in items:
                 yield item
@@ -149,7 +132,8 @@ class Retrier:
                 elif _is_not_ready(failure) and waits:
                     waits, wait = waits - 1, max(self._settle, FIRST_DELAY)
                 else:
-                    wait = retry_delay(failure, tried, self._endpoint.max_retries, patience)
+                    retries = self._endpoint.max_retries
+                    wait = failures.retry_delay(failure, tried, retries, patience)
                     tried, patience = tried + 1, patience - max(wait or 0.0, FIRST_DELAY)
                 if wait is None:
                     raise
@@ -182,21 +166,21 @@ def _clean(value: object, redactor: Redactor) -> Any:  # noqa: ANN401 - any JSON
 def id_of(raw: Mapping[str, Any]) -> str:
     """Return the object's id. Raise StreamError if it is missing."""
     found = raw.get("id")
-    if not is_id(found):
+    if not jobs.is_id(found):
         raise _wrong_object(raw)
     return str(found)
 
 
 def state_of(raw: Mapping[str, Any]) -> JobState:
     """Return the job's state. Raise StreamError if the object is not a job."""
-    state = parse_state(raw)
+    state = jobs.parse_state(raw)
     if state is None:
         raise _wrong_object(raw)
     return state
 
 
 def _wrong_object(raw: Mapping[str, Any]) -> StreamError:
-    words = parse_error(raw)[2] if "error" in raw else ""
+    words = failures.parse_error(raw)[2] if "error" in raw else ""
     return StreamError(Failure(FailureKind.NOT_A_STREAM, HTTPStatus.OK, words=words))
 
 
@@ -291,12 +275,12 @@ class FineTuningClient:
                 model=settings.model,
                 training_file=files[0],
                 validation_file=files[1] if len(files) > 1 else omit,
-                **optional_fields(settings, run, left_out),
+                **jobs.optional_fields(settings, run, left_out),
             )
             return state_of(self._retrier.json(raw))
 
         def without(failure: Failure) -> bool:
-            refused = [name for name in OPTIONAL_FIELDS - left_out if failure.refuses(name)]
+            refused = [name for name in jobs.OPTIONAL_FIELDS - left_out if failure.refuses(name)]
             left_out.update(refused)
             for name in refused:
                 self._retrier.on_outage(f"{self._endpoint.server} refuses `{name}`: left out")
@@ -333,7 +317,7 @@ class FineTuningClient:
         found: list[JobEvent] = []
         with self._errors():
             async for raw in pages:
-                event = parse_event(raw)
+                event = jobs.parse_event(raw)
                 if last and event.id == last:
                     break
                 if event.id:  # without one, it would come again each time
@@ -389,7 +373,7 @@ _RESUME = "Nothing is lost: add --resume to continue."
 
 
 def _explain(failure: Failure, asked: Endpoint) -> tuple[str, str]:
-    words = quoted(failure)
+    words = failures.quoted(failure)
     if failure.quota:
         return explain(failure, asked)[0], f"Add credit or raise the limit there. {_RESUME}"
     if failure.kind in (FailureKind.NOT_A_STREAM, FailureKind.GARBLED):

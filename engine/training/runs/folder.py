@@ -21,21 +21,8 @@ from typing import Any
 
 import msgspec
 
+from engine.core import files
 from engine.core.errors import DataError, UsageError
-from engine.core.files import (
-    MANIFEST,
-    UNDECODABLE,
-    Input,
-    Manifest,
-    encode_json,
-    lock,
-    locked,
-    read_manifest,
-    reading,
-    timestamp,
-    write_atomic,
-    writing,
-)
 from engine.core.text import json_line, last_part
 from engine.training.recipe import Recipe, learns_the_same
 from engine.training.runs.status import STATUS_FILE
@@ -58,22 +45,22 @@ class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     weights: dict[str, int]
     """The size in bytes of each file of the base."""
-    data: list[Input]
+    data: list[files.Input]
     recipe: Recipe
     prompt_version: int
     processes: int = 1
-    created: str = msgspec.field(default_factory=timestamp)
+    created: str = msgspec.field(default_factory=files.timestamp)
 
 
 def write_inputs(out: Path, run: RunInputs) -> None:
     """Write run.json. Raise BalcaoError if that fails."""
-    with writing(out / RUN_FILE):
-        write_atomic(out / RUN_FILE, encode_json(run, indent=2))
+    with files.writing(out / RUN_FILE):
+        files.write_atomic(out / RUN_FILE, files.encode_json(run, indent=2))
 
 
 def is_done(out: Path) -> bool:
     """Return whether the run has written its adapter."""
-    return (out / MANIFEST).exists() and read_manifest(out).kind == ADAPTER_KIND
+    return (out / files.MANIFEST).exists() and files.read_manifest(out).kind == ADAPTER_KIND
 
 
 def check_not_done(out: Path) -> None:
@@ -111,9 +98,9 @@ def check_resumable(out: Path, run: RunInputs) -> None:
     if not file.exists():
         raise UsageError(f"{out} has no run to resume.", "Start one without --resume.")
     try:
-        with reading(file):
+        with files.reading(file):
             old = msgspec.json.decode(file.read_bytes(), type=RunInputs)
-    except UNDECODABLE as error:
+    except files.UNDECODABLE as error:
         raise DataError(f"{file} is invalid: {error}.", "Start a new run.") from error
     changed = [
         name
@@ -148,8 +135,8 @@ def step_of(checkpoint: Path | None) -> int:
 @contextmanager
 def lock_run(out: Path) -> Iterator[None]:
     """Create the folder and lock it. Raise UsageError if another process trains in it."""
-    with locked(out / _LOCK, busy=_busy(out), wait=_LOCK_WAIT) as file:
-        with writing(out):
+    with files.locked(out / _LOCK, busy=_busy(out), wait=_LOCK_WAIT) as file:
+        with files.writing(out):
             file.truncate(0)
             file.write(f"{os.getpid()} {platform.node()}")
             file.flush()
@@ -163,7 +150,7 @@ def lock_holder(out: Path) -> int | None:
     """Return the process that trains in `out`, or None; 0 for a process of another machine."""
     try:
         with (out / _LOCK).open(encoding="utf-8", errors="replace") as file:
-            if lock(file, shared=True):
+            if files.lock(file, shared=True):
                 return None
             number, _, host = file.read(200).partition(" ")
             return int(number) if number.isdigit() and host == platform.node() else 0
@@ -184,7 +171,7 @@ class MetricsWriter:
         if self._file.exists():
             with self._file.open("rb") as stream:
                 lines = [line for line in stream if _is_up_to(line, step)]
-        write_atomic(self._file, b"".join(lines))
+        files.write_atomic(self._file, b"".join(lines))
 
     def add(self, values: Mapping[str, object]) -> None:
         """Append one line."""
@@ -195,7 +182,7 @@ class MetricsWriter:
 def _is_up_to(line: bytes, step: int) -> bool:
     try:
         logged = msgspec.json.decode(line, type=dict[str, object]).get("step")
-    except UNDECODABLE:
+    except files.UNDECODABLE:
         return False
     return isinstance(logged, int) and logged <= step
 
@@ -229,7 +216,7 @@ The recipe:
 """
 
 
-def model_card(made: Manifest) -> str:
+def model_card(made: files.Manifest) -> str:
     """Return the adapter's README.md, from its manifest."""
     settings: dict[str, Any] = made.settings
     base = str(settings["base"])

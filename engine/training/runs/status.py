@@ -17,14 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.config import paths
-from engine.core.files import (
-    UNDECODABLE,
-    delete_drafts,
-    encode_json,
-    private_folder,
-    write_atomic,
-    writing,
-)
+from engine.core import files
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -46,13 +39,14 @@ def register_run(out: Path) -> None:
     folder = str(out.resolve())
     name = hashlib.sha256(folder.encode(errors="surrogateescape")).hexdigest()[:16]
     with contextlib.suppress(OSError, UnicodeEncodeError):
-        delete_drafts(out, STATUS_FILE)
-        private_folder(paths.runs_dir())
+        files.delete_drafts(out, STATUS_FILE)
+        files.private_folder(paths.runs_dir())
         for file in _entry_files():
             known = _read_entry(file)
             if known is None or not known.exists():
                 file.unlink(missing_ok=True)
-        write_atomic(paths.runs_dir() / f"{name}.json", encode_json(_Entry(folder)), private=True)
+        entry = files.encode_json(_Entry(folder))
+        files.write_atomic(paths.runs_dir() / f"{name}.json", entry, private=True)
 
 
 def known_folders() -> list[Path]:
@@ -68,7 +62,7 @@ def _entry_files() -> list[Path]:
 def _read_entry(file: Path) -> Path | None:
     try:
         return Path(msgspec.json.decode(file.read_bytes(), type=_Entry).folder)
-    except (OSError, *UNDECODABLE):
+    except (OSError, *files.UNDECODABLE):
         return None
 
 
@@ -107,7 +101,7 @@ def read_status(out: Path) -> RunStatus | None:
     """Return the status of the run in `out`, or None if it is missing or invalid."""
     try:
         return msgspec.json.decode((out / STATUS_FILE).read_bytes(), type=RunStatus)
-    except (OSError, *UNDECODABLE):
+    except (OSError, *files.UNDECODABLE):
         return None
 
 
@@ -154,7 +148,7 @@ class StatusFile:
         self._change(updated=time.time())
         draft = self._file.with_name(f".{STATUS_FILE}.{os.getpid()}.draft")
         try:
-            draft.write_bytes(encode_json(self._status))
+            draft.write_bytes(files.encode_json(self._status))
             draft.replace(self._file)
         except OSError:
             draft.unlink(missing_ok=True)
@@ -166,7 +160,7 @@ class StatusFile:
             self.enter(phase, error)
         except OSError:
             with contextlib.suppress(OSError), self._file.open("r+b") as stream:
-                stream.write(encode_json(self._status))
+                stream.write(files.encode_json(self._status))
                 stream.truncate()
 
     def _change(self, **values: Any) -> None:  # noqa: ANN401 - the struct's own fields
@@ -177,7 +171,7 @@ class StatusFile:
 def track_status(out: Path, is_done: Callable[[], bool]) -> Iterator[StatusFile]:
     """List the run and record how it ends: `is_done` separates done from stopped."""
     status = StatusFile(out)
-    with writing(out):
+    with files.writing(out):
         status.enter("starting")
         register_run(out)
     phase: Phase = "failed"
