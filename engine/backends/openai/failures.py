@@ -155,6 +155,14 @@ class Failure:
         return bool(re.search(rf"\b{field}\b", self.words))
 
 
+class StreamError(Exception):
+    """A failure that is not an error to the package."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.kind)
+        self.failure = failure
+
+
 MOST_WORDS = 4096
 """Characters of a server's message that are read: it may have 300 MB."""
 _MOST_DETAILS = 20

@@ -21,7 +21,7 @@ import openai
 from openai import omit
 
 from engine.backends.openai import failures
-from engine.backends.openai.client import ErrorBoundary, StreamError, make_client, to_failure
+from engine.backends.openai.client import ErrorBoundary, make_client, to_failure
 from engine.backends.openai.engine import parse_day
 from engine.backends.openai.failures import FIRST_DELAY, Endpoint, Failure, FailureKind, explain
 from engine.core.files import reading
@@ -66,9 +66,9 @@ class Retrier:
             body = _clean(raw.http_response.json(), Redactor(*self._secrets))
         except ValueError:
             kind = raw.http_response.headers.get("content-type", "").partition(";")[0]
-            raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=kind)) from None
+            raise failures.StreamError(Failure(FailureKind.NOT_A_STREAM, words=kind)) from None
         if not isinstance(body, Mapping):
-            raise StreamError(Failure(FailureKind.NOT_A_STREAM))
+            raise failures.StreamError(Failure(FailureKind.NOT_A_STREAM))
         return body
 
     async def read(self, send: Callable[[], Reply], *, patient: bool = True) -> Mapping[str, Any]:
@@ -179,9 +179,9 @@ def state_of(raw: Mapping[str, Any]) -> JobState:
     return state
 
 
-def _wrong_object(raw: Mapping[str, Any]) -> StreamError:
+def _wrong_object(raw: Mapping[str, Any]) -> failures.StreamError:
     words = failures.parse_error(raw)[2] if "error" in raw else ""
-    return StreamError(Failure(FailureKind.NOT_A_STREAM, HTTPStatus.OK, words=words))
+    return failures.StreamError(Failure(FailureKind.NOT_A_STREAM, HTTPStatus.OK, words=words))
 
 
 class _UploadFile(io.BufferedReader):

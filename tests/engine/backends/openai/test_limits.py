@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends.openai import client
+from engine.backends.openai import client, stream
 from engine.backends.openai.failures import MOST_WORDS
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.types import Chunk, StopReason, Tokens
@@ -121,7 +121,7 @@ async def test_a_packed_error_is_cut_off(server: Server, make: Make, charset: st
 async def test_an_error_that_drips_is_cut_off(
     server: Server, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_ERROR_SECONDS", 0.1)
+    monkeypatch.setattr(stream, "_ERROR_SECONDS", 0.1)
 
     async def reply(exchange: Exchange) -> None:
         await exchange.head(500, {"content-type": "text/plain"})

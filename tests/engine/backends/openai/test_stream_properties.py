@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import AsyncStream
 
-from engine.backends.openai.client import BoundedResponse, OpenAIClient, _StreamReader
+from engine.backends.openai.client import OpenAIClient
 from engine.backends.openai.engine import OpenAIConfig
 from engine.backends.openai.failures import parse_error
+from engine.backends.openai.stream import BoundedResponse, StreamReader
 from engine.core.errors import EngineFailed
 from engine.core.text import mend
 from engine.core.types import Chunk
@@ -55,7 +56,7 @@ def _check(chunk: Chunk) -> None:
 
 @given(st.lists(EVENT, max_size=6))
 def test_any_events_are_read(events: list[Any]) -> None:
-    reading = _StreamReader(10, (CANARY,))
+    reading = StreamReader(10, (CANARY,))
     for event in [*events, None]:
         _check(reading.take(event))
     _check(reading.flush())
@@ -77,7 +78,7 @@ def test_text_cut_anywhere_is_whole_again(text: str, size: int) -> None:
         units[at : at + 2 * size].decode("utf-16-le", "surrogatepass")
         for at in range(0, len(units), 2 * size)
     ]
-    reading = _StreamReader(100, (CANARY,))
+    reading = StreamReader(100, (CANARY,))
     chunks = [reading.take({"choices": [{"delta": {"content": piece}}]}) for piece in pieces]
     assert "".join(chunk.text for chunk in [*chunks, reading.flush()]) == mend(text)
 

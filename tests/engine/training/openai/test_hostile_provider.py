@@ -163,7 +163,7 @@ def test_a_list_of_another_type_is_reported(
 def test_a_body_without_an_end_is_left(
     run: Run, provider: StandIn, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.backends.openai.client.BoundedResponse.left", 10_000)
+    monkeypatch.setattr("engine.backends.openai.stream.BoundedResponse.left", 10_000)
     bomb = gzip.compress(b" " * 2**20)
     for line in (CREATE, EVENTS):
         reply = Reply(200, bomb.decode("latin-1"), {"content-encoding": "gzip"})
