@@ -22,20 +22,17 @@ from engine.core.files import reading
 from engine.core.types import Decision, Mode, Product
 from engine.prompts import QUESTION_FORMS, question_text
 
-_TITLE = "{title}"
 _GROUNDED = question_text("\x00", Product("", "\x00", "\x00"), Mode.GROUNDED)
 _BEFORE_TITLE = _GROUNDED.partition("\x00")[0]
 _BEFORE_QUESTION = _GROUNDED.rpartition("\x00")[0].rpartition("\x00")[2]
 _TITLE_SAMPLE = 500
 
 
-def _pattern(form: str) -> re.Pattern[str]:
-    before, after = form.split(_TITLE)
-    return re.compile(f"{re.escape(before)}(.+){re.escape(after)}", re.DOTALL)
-
-
 # The longest wording first, since the bare title matches everything.
-_PATTERNS = [_pattern(form) for form in sorted(QUESTION_FORMS, key=len, reverse=True)]
+_PATTERNS = [
+    re.compile(re.escape(form).replace(re.escape("{title}"), "(.+)"), re.DOTALL)
+    for form in sorted(QUESTION_FORMS, key=len, reverse=True)
+]
 
 
 class QuestionRow(Struct, frozen=True):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from math import log10
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -195,16 +194,19 @@ def _sparkline(counts: Sequence[int]) -> str:
 
 def as_markdown(report: Report) -> str:
     """Render report.md; the speed, which differs between runs, comes last."""
-    return _render("report.md", **_context(report))
+    return _render("report.md", report)
 
 
 def as_html(report: Report) -> str:
     """Render report.html, one page that loads nothing and runs no script."""
-    return _render("report.html", **_context(report))
+    return _render("report.html", report)
 
 
-def _context(report: Report) -> dict[str, Any]:
-    return {
+def _render(name: str, report: Report) -> str:
+    """Render a template; escape every value but those that `fenced` quotes in Markdown."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    context = {
         "report": report,
         "remarks": _remarks(report),
         "tables": group_tables(report),
@@ -220,12 +222,6 @@ def _context(report: Report) -> dict[str, Any]:
         "verdict": _verdict,
         "spans": _spans,
     }
-
-
-def _render(name: str, **context: Any) -> str:  # noqa: ANN401 - whatever the template needs
-    """Render a template; escape every value but those that `fenced` quotes in Markdown."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     markdown = name.endswith(".md")
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),

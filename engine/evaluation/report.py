@@ -156,15 +156,12 @@ def _examples(
     answers: dict[str, list[ExampleAnswer]] = {}
     for key, mine in scored.items():
         for one in _in_group(mine, group):
-            answers.setdefault(one.question.id, []).append(_example_answer(key, one))
+            text = one.answer.text or one.answer.error
+            scores = one.scores if one.question.record else None
+            answer = ExampleAnswer(key, text, one.verdict, scores)
+            answers.setdefault(one.question.id, []).append(answer)
     chosen = [one for one in questions if one.group is group][:EXAMPLES]
     return [
         ExampleQuestion(group, one.question, one.title, one.record, answers.get(one.id, []))
         for one in chosen
     ]
-
-
-def _example_answer(key: str, scored: ScoredAnswer) -> ExampleAnswer:
-    text = scored.answer.text or scored.answer.error
-    scores = scored.scores if scored.question.record else None
-    return ExampleAnswer(key, text, scored.verdict, scores)

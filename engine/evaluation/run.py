@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from statistics import fmean
 
 from msgspec import Struct
 
@@ -50,7 +51,8 @@ def estimate_cost(
     sendable = [one for one in questions if not (grounded and one.group is Group.INVENTED)]
     limit = int(target.provenance.get("max_tokens") or 0)
     sent = sum(_prompt_tokens(target, question) for question in sendable)
-    received = sum(_answer_tokens(question, limit) for question in sendable)
+    answers = (_tokens(len(question.record) or _INVENTED_ANSWER) for question in sendable)
+    received = sum(min(tokens, limit or tokens) for tokens in answers)
     price = price or _known_price(target)
     usd = (sent * price[0] + received * price[1]) / 1_000_000 if price else None
     return RequestCost(len(sendable), sent, received, usd)
@@ -69,11 +71,6 @@ def _prompt_tokens(target: Target, question: Question) -> int:
     system = str(target.provenance.get("system_prompt") or "")
     messages = chat_messages(question.question, product, target.mode, system=system)
     return sum(_tokens(len(message.content)) + _TOKENS_PER_MESSAGE for message in messages)
-
-
-def _answer_tokens(question: Question, limit: int) -> int:
-    tokens = _tokens(len(question.record) or _INVENTED_ANSWER)
-    return min(tokens, limit) if limit else tokens
 
 
 def _tokens(characters: int) -> int:
@@ -99,15 +96,10 @@ class _Lane:
             return 0.0
         if not self._times:
             return None
-        rates = {key: _seconds_per_answer(times) for key, times in self._times.items()}
-        mean = sum(rates.values()) / len(rates)
+        # The first answer, which waits for the model to load, counts only while it is alone.
+        rates = {key: fmean(times[1:] or times) for key, times in self._times.items()}
+        mean = fmean(rates.values())
         return sum(number * rates.get(key, mean) for key, number in self._left.items())
-
-
-def _seconds_per_answer(times: list[float]) -> float:
-    """Leave out the first answer, which waits for the model to load, once there are others."""
-    later = times[1:] or times
-    return sum(later) / len(later)
 
 
 class ProgressMeter:

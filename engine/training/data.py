@@ -112,7 +112,11 @@ def read_data(folder: Path) -> TrainingData:
     _check_prompt_version(folder)
     checked = _check(folder / TRAIN, _MIN_ROWS)
     train = _read(folder / TRAIN)
-    warnings = [*checked.warnings, *_system_warnings(train)]
+    warnings = checked.warnings
+    if other := sum(row.messages[0].content != SYSTEM for row in train):
+        warnings.append(
+            f"{other:,} rows do not begin with the chat's system prompt: it may not recall them"
+        )
     if not (folder / VALID).is_file():
         return TrainingData(folder, train, (), tuple(warnings))
     held_out = _check(folder / VALID, 0)
@@ -152,10 +156,3 @@ def _read(file: Path) -> tuple[TrainingRow, ...]:
     decode = msgspec.json.Decoder(TrainingRow).decode
     with file.open("rb") as stream:
         return tuple(decode(line) for line in stream)
-
-
-def _system_warnings(rows: tuple[TrainingRow, ...]) -> list[str]:
-    other = sum(row.messages[0].content != SYSTEM for row in rows)
-    if not other:
-        return []
-    return [f"{other:,} rows do not begin with the chat's system prompt: it may not recall them"]

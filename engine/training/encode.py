@@ -87,13 +87,9 @@ class Encoder:
         except EngineUnavailable as error:
             raise UsageError(error.message, error.remedy) from error
         self._prompt = PromptTokens(self.tokenizer)
+        self.template = self._prompt.template
         if self.tokenizer.eos_token_id is None:
             raise UsageError(f"The tokenizer in {folder} does not name an end-of-text token.")
-
-    @property
-    def template(self) -> str:
-        """The chat template in use."""
-        return self._prompt.template
 
     def encode(self, rows: Sequence[TrainingRow], limit: int) -> TokenizedRows:
         """Tokenize every answer of `rows`; leave out those longer than `limit` tokens.

@@ -217,7 +217,7 @@ def _restored(trainer: LoraTrainer, recipe: Recipe) -> Iterator[None]:
     import torch
 
     model = trainer.model
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    trained = trainer.trained_weights()
     before = [weight.detach().clone() for weight in trained]
     training, python, numbers = model.training, random.getstate(), np.random.get_state()  # noqa: NPY002 - the trainer's own
     with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):

@@ -200,6 +200,14 @@ class LoraTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
                 raise StepOutOfMemory(self.state.global_step + 1, rows, tokens) from error
             raise
 
+    def trained_weights(self) -> list[torch.nn.Parameter]:
+        """Return the weights of the adapter."""
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
+
+    def trained_count(self) -> int:
+        """Count the numbers that are trained."""
+        return sum(weight.numel() for weight in self.trained_weights())
+
     def _get_train_sampler(self, _rows: Any = None) -> Sampler[int]:  # noqa: ANN401 - as above
         return self.sampler
 
@@ -225,7 +233,13 @@ def make_trainer(
             args=arguments,
             train_dataset=_dataset(answers, blanks, everything=recipe.loss_on == "everything"),
             processing_class=tokenizer,
-            peft_config=_lora_config(recipe),
+            peft_config=LoraConfig(
+                r=recipe.rank,
+                lora_alpha=recipe.alpha,
+                lora_dropout=recipe.dropout,
+                target_modules=recipe.targets,
+                task_type="CAUSAL_LM",
+            ),
         )
     except ValueError as error:
         raise UsageError(
@@ -238,36 +252,16 @@ def make_trainer(
             "Launch with data_parallel.yaml instead, which also works on a CPU.",
         )
     # trl makes the adapter of a quantized base bf16, which rounds small steps away.
-    for weight in trained_weights(trainer):
+    for weight in trainer.trained_weights():
         weight.data = weight.data.float()
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def trained_weights(trainer: LoraTrainer) -> Iterator[torch.nn.Parameter]:
-    """Yield the weights of the adapter."""
-    return (weight for weight in trainer.model.parameters() if weight.requires_grad)
-
-
-def trained_count(trainer: LoraTrainer) -> int:
-    """Count the numbers that are trained."""
-    return sum(weight.numel() for weight in trained_weights(trainer))
-
-
 def check_disk(trainer: LoraTrainer, out: Path) -> None:
     """Raise BalcaoError if the disk of `out` has too little space for the checkpoints."""
     remedy = "Free some space, choose a folder on another disk, or lower `rank`."
-    check_space(out, trained_count(trainer) * 4 * _STATES, "the checkpoints", remedy=remedy)
-
-
-def _lora_config(recipe: Recipe) -> LoraConfig:
-    return LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
-        target_modules=recipe.targets,
-        task_type="CAUSAL_LM",
-    )
+    check_space(out, trainer.trained_count() * 4 * _STATES, "the checkpoints", remedy=remedy)
 
 
 def _dataset(

@@ -28,9 +28,8 @@ _DRAFT = "final"
 def round_weights(trainer: LoraTrainer, recipe: Recipe) -> None:
     """Round the adapter to the precision that it is saved in, so that it is scored as saved."""
     if recipe.saved_in == "bf16":
-        for weight in trainer.model.parameters():
-            if weight.requires_grad:
-                weight.data = weight.data.bfloat16().to(weight.dtype)
+        for weight in trainer.trained_weights():
+            weight.data = weight.data.bfloat16().to(weight.dtype)
 
 
 def save_adapter(
@@ -64,8 +63,6 @@ def describe_adapter(
     scores: Mapping[str, Score],
 ) -> Manifest:
     """Build the adapter's manifest."""
-    from engine.training.trainer import trained_count
-
     files = (base.folder / "config.json", *base.weights)
     return Manifest(
         kind=folder.ADAPTER_KIND,
@@ -76,7 +73,7 @@ def describe_adapter(
             "kept": len(rows.answers),
             "rejected": {"too long": rows.too_long, "not given back": rows.altered},
             "tokens": rows.tokens,
-            "trained_numbers": trained_count(trainer),
+            "trained_numbers": trainer.trained_count(),
         },
         settings={
             "base": inputs.base,

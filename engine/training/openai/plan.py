@@ -13,7 +13,7 @@ from datetime import date
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -43,10 +43,6 @@ class TokenCounter:
         return _TOKENS_PER_ROW + sum(_TOKENS_PER_MESSAGE + self.count(text) for text in texts)
 
 
-class _Encoding(Protocol):
-    def encode_ordinary(self, text: str) -> list[int]: ...
-
-
 def counter_for(model: str) -> TokenCounter:
     """Return the best available counter for a model; `ft:…` counts like its base."""
     encoding = _encoding(base_model(model))
@@ -57,10 +53,10 @@ def counter_for(model: str) -> TokenCounter:
     return TokenCounter(lambda text: len(encoding.encode_ordinary(text)), exact=True)
 
 
-def _encoding(base: str) -> _Encoding | None:
+def _encoding(base: str) -> Any:  # noqa: ANN401 - untyped library
     if find_spec("tiktoken") is None:
         return None
-    found: list[_Encoding] = []
+    found: list[Any] = []
 
     def load() -> None:
         tiktoken = import_module("tiktoken")
@@ -364,12 +360,8 @@ def plan_job(folder: Path, settings: JobSettings, price: float | None, today: da
                 f"{shared:,} rows are also in {TRAIN}, so they do not validate anything"
             )
     cost = estimate_cost(settings.model, train.rows, train.tokens, settings.epochs, price)
-    return JobPlan(folder, settings, files, counter.exact, cost, _notices(settings, today))
-
-
-def _notices(settings: JobSettings, today: date) -> tuple[str, ...]:
+    notices = [tuning_notice(today), shutdown_notice(settings.model, today)]
     if settings.base_url:
-        return ()  # OpenAI's shutdown dates do not concern other providers
-    return tuple(
-        text for text in (tuning_notice(today), shutdown_notice(settings.model, today)) if text
-    )
+        notices = []  # OpenAI's shutdown dates do not concern other providers
+    given = tuple(filter(None, notices))
+    return JobPlan(folder, settings, files, counter.exact, cost, given)

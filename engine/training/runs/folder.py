@@ -118,12 +118,9 @@ def check_resumable(out: Path, run: RunInputs) -> None:
 
 def last_checkpoint(out: Path) -> Path | None:
     """Return the newest complete checkpoint, or None."""
-    found = [
-        (int(match[1]), folder)
-        for folder in (out / CHECKPOINTS).glob("checkpoint-*")
-        if (match := _CHECKPOINT.fullmatch(folder.name)) and (folder / WHOLE).exists()
-    ]
-    return max(found)[1] if found else None
+    folders = (out / CHECKPOINTS).glob("checkpoint-*")
+    found = (folder for folder in folders if step_of(folder) and (folder / WHOLE).exists())
+    return max(found, key=step_of, default=None)
 
 
 def step_of(checkpoint: Path | None) -> int:

@@ -27,10 +27,6 @@ _INTERVAL = 1.0
 Phase = Literal["starting", "training", "scoring", "stopped", "failed", "done"]
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    folder: str
-
-
 def register_run(out: Path) -> None:
     """List the run in `out`, and drop listed runs whose folders are gone.
 
@@ -45,7 +41,7 @@ def register_run(out: Path) -> None:
             known = _read_entry(file)
             if known is None or not known.exists():
                 file.unlink(missing_ok=True)
-        entry = files.encode_json(_Entry(folder))
+        entry = files.encode_json({"folder": folder})
         files.write_atomic(paths.runs_dir() / f"{name}.json", entry, private=True)
 
 
@@ -61,8 +57,8 @@ def _entry_files() -> list[Path]:
 
 def _read_entry(file: Path) -> Path | None:
     try:
-        return Path(msgspec.json.decode(file.read_bytes(), type=_Entry).folder)
-    except (OSError, *files.UNDECODABLE):
+        return Path(msgspec.json.decode(file.read_bytes(), type=dict[str, str])["folder"])
+    except (OSError, KeyError, *files.UNDECODABLE):
         return None
 
 

@@ -81,13 +81,16 @@ def find_run(named: str) -> Path:
 
 def view_run(folder: Path) -> RunView:
     """Return the current state of the run in `folder`."""
-    stored = read_status(folder)
-    status = stored or RunStatus()
+    status = read_status(folder) or RunStatus()
     alive = lock_holder(folder) is not None
-    state = _state(folder, stored, alive=alive)
     loss, scores = status.loss, status.word_for_word
-    if state == "done":
-        loss, scores = _result(folder)
+    state: State = "killed"
+    if alive:
+        state = "running"
+    elif result := _result(folder):
+        state, loss, scores = "done", result.loss, result.word_for_word
+    elif status.phase in ("stopped", "failed"):
+        state = "stopped" if status.phase == "stopped" else "failed"
     return RunView(
         folder=folder,
         state=state,
@@ -102,34 +105,19 @@ def view_run(folder: Path) -> RunView:
     )
 
 
-def _state(folder: Path, status: RunStatus | None, *, alive: bool) -> State:
-    if alive:
-        return "running"
-    if _has_adapter(folder):
-        return "done"
-    if status is not None and status.phase in ("stopped", "failed"):
-        return "stopped" if status.phase == "stopped" else "failed"
-    return "killed"
-
-
-def _has_adapter(folder: Path) -> bool:
-    try:
-        return is_done(folder)
-    except DataError:
-        return False
-
-
 class _Result(msgspec.Struct):
     loss: float | None = None
     word_for_word: dict[str, Score] = {}
 
 
-def _result(folder: Path) -> tuple[float | None, dict[str, Score]]:
+def _result(folder: Path) -> _Result | None:
+    """Return what the run has reached if it has written its adapter."""
     try:
-        found = msgspec.convert(read_manifest(folder).settings, _Result)
-    except (DataError, msgspec.ValidationError):
-        return None, {}
-    return found.loss, found.word_for_word
+        return msgspec.convert(read_manifest(folder).settings, _Result) if is_done(folder) else None
+    except DataError:
+        return None
+    except msgspec.ValidationError:
+        return _Result()
 
 
 def _modified(folder: Path) -> float:
