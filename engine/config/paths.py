@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -54,50 +55,33 @@ def cache_dir() -> Path:
     return _folder("cache", platformdirs.user_cache_dir)
 
 
-def settings_file() -> Path:
-    """Return the user's settings, TOML."""
-    return config_dir() / "settings.toml"
+def _inside(folder: Callable[[], Path], name: str) -> Callable[[], Path]:
+    """Make the function of a path in a folder, which BALCAO_HOME may move until it is called."""
+    return lambda: folder() / name
 
 
-def engines_file() -> Path:
-    """Return the engines that the program has added, TOML."""
-    return config_dir() / "engines.toml"
+def _shipped(name: str) -> Path:
+    engine = Path(__file__).resolve().parents[1]
+    bundled = engine / "bundled" / name  # in the wheel
+    return bundled if bundled.exists() else engine.parent / "data" / name  # in a checkout
 
 
-def keys_file() -> Path:
-    """Return the user's API keys: TOML, mode 0600."""
-    return config_dir() / "keys.toml"
-
-
-def conversations_file() -> Path:
-    """Return the SQLite file of all conversations."""
-    return data_dir() / "conversations.db"
-
-
-def exports_dir() -> Path:
-    """Return the folder of the chat's exports."""
-    return data_dir() / "exports"
-
-
-def crash_file() -> Path:
-    """Return the report of the last crash."""
-    return data_dir() / "crash.txt"
-
-
-def runs_dir() -> Path:
-    """Return the folder in which each training run names its own folder."""
-    return data_dir() / "runs"
-
-
-def sample_catalogue_dir() -> Path:
-    """Return the sample catalogue's index."""
-    return data_dir() / "sample-catalogue"
-
-
-def sample_source() -> Path:
-    """Return the sample catalogue's rows."""
-    return _shipped("sample_catalogue.jsonl")
-
+settings_file = _inside(config_dir, "settings.toml")
+engines_file = _inside(config_dir, "engines.toml")
+"""The engines that the program has added."""
+keys_file = _inside(config_dir, "keys.toml")
+"""The user's API keys, mode 0600."""
+conversations_file = _inside(data_dir, "conversations.db")
+exports_dir = _inside(data_dir, "exports")
+crash_file = _inside(data_dir, "crash.txt")
+"""The report of the last crash."""
+runs_dir = _inside(data_dir, "runs")
+"""The folder in which each training run names its own folder."""
+sample_catalogue_dir = _inside(data_dir, "sample-catalogue")
+"""The sample catalogue's index, made of the rows in `sample_source`."""
+sample_source = partial(_shipped, "sample_catalogue.jsonl")
+demo_model_dir = partial(_shipped, "demo_model")
+demo_adapter_dir = partial(_shipped, "demo_adapter")
 
 DEMO = "demo"
 """Name of the small Llama that ships with the program."""
@@ -106,22 +90,6 @@ DEMO = "demo"
 def model_named(name: str) -> str:
     """Return a model's folder or hub id; "demo" names the demo model's folder."""
     return str(demo_model_dir()) if name == DEMO else name
-
-
-def demo_model_dir() -> Path:
-    """Return the small Llama that ships with the program."""
-    return _shipped("demo_model")
-
-
-def demo_adapter_dir() -> Path:
-    """Return the demo model's LoRA adapter."""
-    return _shipped("demo_adapter")
-
-
-def _shipped(name: str) -> Path:
-    engine = Path(__file__).resolve().parents[1]
-    bundled = engine / "bundled" / name  # in the wheel
-    return bundled if bundled.exists() else engine.parent / "data" / name  # in a checkout
 
 
 MAIN = "main"
