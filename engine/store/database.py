@@ -13,6 +13,16 @@ from engine.core.files import keep_from_others, make_private, private_folder
 from engine.core.i18n import tr
 from engine.core.types import Problem
 
+_TURN = """
+    conversation_id INTEGER NOT NULL REFERENCES conversation ON DELETE CASCADE,
+    question TEXT NOT NULL, asked REAL NOT NULL"""
+# A turn has one answer per engine and retry. `body` is an engine.core.types.Answer as JSON;
+# `finished` is 0 while the answer streams.
+_ANSWER = """
+    turn_id INTEGER NOT NULL REFERENCES turn ON DELETE CASCADE,
+    engine TEXT NOT NULL, finished INTEGER NOT NULL, body TEXT NOT NULL, updated REAL NOT NULL"""
+_TURN_INDEX = "CREATE INDEX turn_by_conversation ON turn (conversation_id, id)"
+_ANSWER_INDEX = "CREATE INDEX answer_by_turn ON answer (turn_id, id)"
 _CONVERSATIONS = (
     # Times are seconds since 1970, UTC.
     """
@@ -24,87 +34,42 @@ _CONVERSATIONS = (
     ) STRICT
     """,
     "CREATE INDEX conversation_by_update ON conversation (updated)",
-    """
-    CREATE TABLE turn (
-        id INTEGER PRIMARY KEY,
-        conversation_id INTEGER NOT NULL REFERENCES conversation ON DELETE CASCADE,
-        question TEXT NOT NULL,
-        asked REAL NOT NULL
-    ) STRICT
-    """,
-    "CREATE INDEX turn_by_conversation ON turn (conversation_id, id)",
-    # A turn has one answer per engine and retry. `body` is an engine.core.types.Answer as JSON;
-    # `finished` is 0 while the answer streams.
-    """
-    CREATE TABLE answer (
-        id INTEGER PRIMARY KEY,
-        turn_id INTEGER NOT NULL REFERENCES turn ON DELETE CASCADE,
-        engine TEXT NOT NULL,
-        finished INTEGER NOT NULL,
-        body TEXT NOT NULL,
-        updated REAL NOT NULL
-    ) STRICT
-    """,
-    "CREATE INDEX answer_by_turn ON answer (turn_id, id)",
+    f"CREATE TABLE turn (id INTEGER PRIMARY KEY, {_TURN}) STRICT",
+    _TURN_INDEX,
+    f"CREATE TABLE answer (id INTEGER PRIMARY KEY, {_ANSWER}) STRICT",
+    _ANSWER_INDEX,
 )
 
-# AUTOINCREMENT never reuses an id, so a chat whose conversation another program deleted cannot
-# write into a later one. SQLite adds it only to a new table.
+
+def _renumbered(table: str, columns: str, copied: str) -> tuple[str, ...]:
+    """Rebuild a table so that it never uses an id again.
+
+    Else a chat whose conversation another program deleted would write into a later one. SQLite
+    adds AUTOINCREMENT only to a new table.
+    """
+    return (
+        f"CREATE TABLE new_{table} (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns}) STRICT",
+        f"INSERT INTO new_{table} (id, {copied}) SELECT id, {copied} FROM {table}",  # noqa: S608 - constant SQL
+        f"DROP TABLE {table}",
+        f"ALTER TABLE new_{table} RENAME TO {table}",
+    )
+
+
 _UNIQUE_IDS = (
     # `uid` survives export and import; `parent` is the uid of the fork's origin, which may be
     # purged; `deleted` is the time of deletion, until the row is purged.
-    """
-    CREATE TABLE new_conversation (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        uid TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))),
-        title TEXT NOT NULL,
-        created REAL NOT NULL,
-        updated REAL NOT NULL,
-        parent TEXT,
-        deleted REAL
-    ) STRICT
-    """,
-    """
-    INSERT INTO new_conversation (id, title, created, updated)
-        SELECT id, title, created, updated FROM conversation
-    """,
-    "DROP TABLE conversation",
-    "ALTER TABLE new_conversation RENAME TO conversation",
+    *_renumbered(
+        "conversation",
+        "uid TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))), title TEXT NOT NULL,"
+        " created REAL NOT NULL, updated REAL NOT NULL, parent TEXT, deleted REAL",
+        "title, created, updated",
+    ),
     "CREATE INDEX conversation_by_update ON conversation (updated, id) WHERE deleted IS NULL",
     # `chosen` is the answer that the conversation continues from; NULL means the first.
-    """
-    CREATE TABLE new_turn (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        conversation_id INTEGER NOT NULL REFERENCES conversation ON DELETE CASCADE,
-        question TEXT NOT NULL,
-        asked REAL NOT NULL,
-        chosen INTEGER
-    ) STRICT
-    """,
-    """
-    INSERT INTO new_turn (id, conversation_id, question, asked)
-        SELECT id, conversation_id, question, asked FROM turn
-    """,
-    "DROP TABLE turn",
-    "ALTER TABLE new_turn RENAME TO turn",
-    "CREATE INDEX turn_by_conversation ON turn (conversation_id, id)",
-    """
-    CREATE TABLE new_answer (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        turn_id INTEGER NOT NULL REFERENCES turn ON DELETE CASCADE,
-        engine TEXT NOT NULL,
-        finished INTEGER NOT NULL,
-        body TEXT NOT NULL,
-        updated REAL NOT NULL
-    ) STRICT
-    """,
-    """
-    INSERT INTO new_answer (id, turn_id, engine, finished, body, updated)
-        SELECT id, turn_id, engine, finished, body, updated FROM answer
-    """,
-    "DROP TABLE answer",
-    "ALTER TABLE new_answer RENAME TO answer",
-    "CREATE INDEX answer_by_turn ON answer (turn_id, id)",
+    *_renumbered("turn", f"{_TURN}, chosen INTEGER", "conversation_id, question, asked"),
+    _TURN_INDEX,
+    *_renumbered("answer", _ANSWER, "turn_id, engine, finished, body, updated"),
+    _ANSWER_INDEX,
 )
 
 
@@ -114,53 +79,40 @@ def _answers_of(turn: str) -> str:
         WHERE turn_id = {turn} AND json_valid(body)), '')"""  # noqa: S608 - constant SQL
 
 
+def _trigger(name: str, event: str, statement: str) -> str:
+    return f"CREATE TRIGGER {name} AFTER {event} BEGIN {statement}; END"
+
+
+_SAY = "INSERT INTO said (rowid, question, answers)"
+_SAY_ANSWERS = f"UPDATE said SET answers = {_answers_of('new.turn_id')} WHERE rowid = new.turn_id"  # noqa: S608 - constant SQL
+_TITLE = "INSERT INTO titled (rowid, title)"
 # `remove_diacritics` lets "balcao" find "balcão"; `prefix` indexes the first letters of words.
 _TOKENS = "tokenize = \"unicode61 remove_diacritics 2\", prefix = '1 2 3'"
 _SEARCH = (
     # One row per turn, with the turn's id. Triggers maintain it for every writer.
     f"CREATE VIRTUAL TABLE said USING fts5 (question, answers, {_TOKENS})",
     f"CREATE VIRTUAL TABLE titled USING fts5 (title, {_TOKENS})",
-    f"""
-    INSERT INTO said (rowid, question, answers)
-        SELECT id, question, {_answers_of("turn.id")} FROM turn ORDER BY id
-    """,  # noqa: S608 - constant SQL
-    "INSERT INTO titled (rowid, title) SELECT id, title FROM conversation ORDER BY id",
-    """
-    CREATE TRIGGER turn_added AFTER INSERT ON turn BEGIN
-        INSERT INTO said (rowid, question, answers) VALUES (new.id, new.question, '');
-    END
-    """,
-    """
-    CREATE TRIGGER turn_removed AFTER DELETE ON turn BEGIN
-        DELETE FROM said WHERE rowid = old.id;
-    END
-    """,
-    f"""
-    CREATE TRIGGER answer_added AFTER INSERT ON answer
-    WHEN json_valid(new.body) AND json_extract(new.body, '$.text') <> '' BEGIN
-        UPDATE said SET answers = {_answers_of("new.turn_id")} WHERE rowid = new.turn_id;
-    END
-    """,  # noqa: S608 - constant SQL
-    f"""
-    CREATE TRIGGER answer_changed AFTER UPDATE OF body ON answer BEGIN
-        UPDATE said SET answers = {_answers_of("new.turn_id")} WHERE rowid = new.turn_id;
-    END
-    """,  # noqa: S608 - constant SQL
-    """
-    CREATE TRIGGER conversation_added AFTER INSERT ON conversation BEGIN
-        INSERT INTO titled (rowid, title) VALUES (new.id, new.title);
-    END
-    """,
-    """
-    CREATE TRIGGER conversation_renamed AFTER UPDATE OF title ON conversation BEGIN
-        UPDATE titled SET title = new.title WHERE rowid = new.id;
-    END
-    """,
-    """
-    CREATE TRIGGER conversation_removed AFTER DELETE ON conversation BEGIN
-        DELETE FROM titled WHERE rowid = old.id;
-    END
-    """,
+    f"{_SAY} SELECT id, question, {_answers_of('turn.id')} FROM turn ORDER BY id",  # noqa: S608 - constant SQL
+    f"{_TITLE} SELECT id, title FROM conversation ORDER BY id",  # noqa: S608 - constant SQL
+    _trigger("turn_added", "INSERT ON turn", f"{_SAY} VALUES (new.id, new.question, '')"),
+    _trigger("turn_removed", "DELETE ON turn", "DELETE FROM said WHERE rowid = old.id"),
+    _trigger(
+        "answer_added",
+        "INSERT ON answer WHEN json_valid(new.body) AND json_extract(new.body, '$.text') <> ''",
+        _SAY_ANSWERS,
+    ),
+    _trigger("answer_changed", "UPDATE OF body ON answer", _SAY_ANSWERS),
+    _trigger(
+        "conversation_added", "INSERT ON conversation", f"{_TITLE} VALUES (new.id, new.title)"
+    ),
+    _trigger(
+        "conversation_renamed",
+        "UPDATE OF title ON conversation",
+        "UPDATE titled SET title = new.title WHERE rowid = new.id",
+    ),
+    _trigger(
+        "conversation_removed", "DELETE ON conversation", "DELETE FROM titled WHERE rowid = old.id"
+    ),
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_CONVERSATIONS, _UNIQUE_IDS, _SEARCH)
