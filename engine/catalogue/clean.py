@@ -16,18 +16,11 @@ from collections.abc import Iterable, Iterator
 from engine.catalogue.read import Counts, RawRow
 from engine.core.types import Product
 
-_ENTITIES = "entities"
-_TAGS = "tags"
-_EDITIONS = "edition sentences"
-_BLANKS = "blanks"
-_CONTROLS = "control characters"
 _MAX_ROUNDS = 8
 """Some text is escaped twice; the limit bounds the work on hostile input."""
 
 # "&amp;amp;amp;…" in one match, so that hostile text cannot make a round expensive.
-_AMPERSANDS = re.compile(
-    r"&(?:(?:amp|AMP);?|#0*38(?![0-9]);?|#[xX]0*26(?![0-9a-fA-F]);?)+",
-)
+_AMPERSANDS = re.compile(r"&(?:(?:amp|AMP);?|#0*38(?![0-9]);?|#[xX]0*26(?![0-9a-fA-F]);?)+")
 # As in HTML5 and in Python's html module, a name may lack its semicolon.
 _REFERENCE = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[^\t\n\f <&#;]{1,32});?")
 _EDITION_MARK = "This text refers to "
@@ -101,12 +94,12 @@ def _apply_rules(text: str, rules: set[str]) -> str:
 def _strip_markup(text: str, rules: set[str]) -> str:
     if "&" in text:
         cleaned = _REFERENCE.sub(lambda found: _unescape(found[0]), _AMPERSANDS.sub("&", text))
-        text = _note_change(text, cleaned, _ENTITIES, rules)
+        text = _note_change(text, cleaned, "entities", rules)
     if "<" in text:
         cleaned = _INLINE_TAG.sub("", _BLOCK_TAG.sub(" ", text))
-        text = _note_change(text, cleaned, _TAGS, rules)
+        text = _note_change(text, cleaned, "tags", rules)
     if _EDITION_MARK in text:
-        text = _note_change(text, _EDITION.sub(" ", text), _EDITIONS, rules)
+        text = _note_change(text, _EDITION.sub(" ", text), "edition sentences", rules)
     return text
 
 
@@ -115,11 +108,11 @@ def _strip_blanks(text: str, rules: set[str]) -> str:
     if not cleaned.isprintable():
         cleaned = " ".join(cleaned.split())
         if not cleaned.isprintable():
-            shown = _note_change(cleaned, _CONTROL.sub(" ", cleaned), _CONTROLS, rules)
+            shown = _note_change(cleaned, _CONTROL.sub(" ", cleaned), "control characters", rules)
             cleaned = " ".join(shown.split())
     elif "  " in cleaned:
         cleaned = " ".join(cleaned.split())
-    return _note_change(text, cleaned, _BLANKS, rules)
+    return _note_change(text, cleaned, "blanks", rules)
 
 
 def _note_change(before: str, after: str, rule: str, rules: set[str]) -> str:

@@ -18,18 +18,9 @@ from engine.catalogue.postgres import fill_postgres
 from engine.catalogue.read import Counts, read_rows, source_input
 from engine.catalogue.related import labels_file, write_related
 from engine.config import paths
+from engine.core import files
 from engine.core.errors import CatalogueError, DataError, why
-from engine.core.files import (
-    Manifest,
-    atomic_folder,
-    describe_file,
-    folder_lock,
-    locked,
-    private_folder,
-    read_manifest,
-    write_manifest,
-    writing,
-)
+from engine.core.files import Manifest
 from engine.core.i18n import tr
 from engine.core.types import Product, Progress
 from engine.prompts import PROMPT_VERSION
@@ -89,9 +80,9 @@ def ensure_sample(*, rebuild: bool = False) -> Path:
     source = paths.sample_source()
     if not rebuild and _is_current(out, source):
         return out
-    with writing(out):
-        private_folder(out.parent)
-    with locked(folder_lock(out.with_name(f"{out.name}.first"))):
+    with files.writing(out):
+        files.private_folder(out.parent)
+    with files.locked(files.folder_lock(out.with_name(f"{out.name}.first"))):
         if rebuild or not _is_current(out, source):
             _delete_unusable(out)
             build_catalogue(source, out)
@@ -101,7 +92,7 @@ def ensure_sample(*, rebuild: bool = False) -> Path:
 def _delete_unusable(folder: Path) -> None:
     """Delete a catalogue that nothing opens or replaces, since its manifest is damaged."""
     try:
-        kind = read_manifest(folder).kind
+        kind = files.read_manifest(folder).kind
     except DataError:
         kind = ""
     if kind != records.KIND:
@@ -110,8 +101,8 @@ def _delete_unusable(folder: Path) -> None:
 
 def _is_current(folder: Path, source: Path) -> bool:
     try:
-        manifest = read_manifest(folder)
-        checksum = describe_file(source).sha256
+        manifest = files.read_manifest(folder)
+        checksum = files.describe_file(source).sha256
     except (DataError, OSError):
         return False
     return (
@@ -146,7 +137,7 @@ def build_index(
     `source` is the file of the products with the counters of its reading, for the manifest.
     `add_files` writes more files into the folder before it is published.
     """
-    with atomic_folder(out, records.KIND) as draft:
+    with files.atomic_folder(out, records.KIND) as draft:
         count = _fill(products, draft)
         if add_files:
             add_files(draft)
@@ -162,7 +153,7 @@ def build_index(
             },
             prompt_version=PROMPT_VERSION,
         )
-        write_manifest(draft, manifest)
+        files.write_manifest(draft, manifest)
     return manifest
 
 
@@ -174,7 +165,7 @@ def update_index(
     A crash leaves every product old or new; running the update again completes it. Open readers see
     new texts and whole titles immediately, new words after opening the index again.
     """
-    with locked(folder_lock(folder)), records.reading(folder), writing(folder):
+    with files.locked(files.folder_lock(folder)), records.reading(folder), files.writing(folder):
         before = records.read_manifest(folder)
         with contextlib.closing(_open_database(folder)) as database:
             titles = TantivyWriter(folder / records.TITLES)
@@ -192,7 +183,7 @@ def update_index(
             settings=before.settings | {"changes": changes},
             prompt_version=PROMPT_VERSION,
         )
-        write_manifest(folder, manifest)
+        files.write_manifest(folder, manifest)
     return manifest
 
 

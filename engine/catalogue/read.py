@@ -22,7 +22,7 @@ import msgspec
 from isal import igzip, isal_zlib
 
 from engine.core.errors import BalcaoError, DataError
-from engine.core.files import UNDECODABLE, Input, describe_file, reading
+from engine.core.files import UNDECODABLE, Input, describe_file, open_file, reading
 from engine.core.i18n import tr
 from engine.core.types import Progress
 
@@ -191,6 +191,9 @@ def _read_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield item
     finally:
         stopped.set()
+        with suppress(queue.Empty):
+            while True:  # the thread may wait for a free place
+                queued.get_nowait()
         sys.setswitchinterval(interval)
         # With a timeout, since the thread may wait for a pipe that never delivers.
         thread.join(_JOIN_TIMEOUT)
@@ -204,25 +207,12 @@ def _fill_queue(
     last: BaseException | None = None
     try:
         for block in blocks:
-            if not _put(block, queued, stopped):
-                return
+            queued.put(block)
+            if stopped.is_set():
+                break
     except BaseException as error:  # noqa: BLE001 - raised again by the reader
         last = error
-    _put(last, queued, stopped)
-
-
-def _put(
-    item: bytes | BaseException | None,
-    queued: queue.Queue[bytes | BaseException | None],
-    stopped: threading.Event,
-) -> bool:
-    while not stopped.is_set():
-        try:
-            queued.put(item, timeout=0.1)
-        except queue.Full:
-            continue
-        return True
-    return False
+    queued.put(last)
 
 
 def _read_blocks(source: Path, counts: Counts, member: str) -> Iterator[bytes]:
@@ -244,13 +234,8 @@ def _read_blocks(source: Path, counts: Counts, member: str) -> Iterator[bytes]:
 def _open_file(source: Path) -> Iterator[BinaryIO]:
     """Open a file. Refuse a pipe or device, which may never begin or never end."""
     remedy = tr("Pass the path of trn.json, trn.json.gz or the zip; - is standard input.")
-    with reading(source, remedy=remedy):
-        if source.exists() and not (source.is_file() or source.is_dir()):
-            raise DataError(
-                tr("Cannot read {path}: {why}.", path=source, why=tr("it is not a file")), remedy
-            )
-        with source.open("rb") as raw:
-            yield raw
+    with reading(source, remedy=remedy), open_file(source) as raw:
+        yield raw
 
 
 def zip_members(source: Path) -> set[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import msgspec
 
@@ -56,11 +56,16 @@ def writing(
         ) from cause
 
 
-def read_file(path: Path, most: int = _SMALL) -> bytes:
-    """Return at most `most` bytes. Raise OSError for a pipe or device, which may have no end."""
+def open_file(path: Path) -> BinaryIO:
+    """Open a file. Raise OSError for a pipe or device, which may never begin or never end."""
     if not path.is_file() and path.exists() and not path.is_dir():
         raise OSError(errno.EINVAL, tr("it is not a file"))
-    with path.open("rb") as stream:
+    return path.open("rb")
+
+
+def read_file(path: Path, most: int = _SMALL) -> bytes:
+    """Return at most `most` bytes, as `open_file` opens them."""
+    with open_file(path) as stream:
         return stream.read(most)
 
 
