@@ -273,30 +273,22 @@ def _open_database(folder: Path) -> sqlite3.Connection:
     return sqlite3.connect(folder / records.PRODUCTS, isolation_level=None, timeout=60)
 
 
-@contextlib.contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    with records.writing_sqlite():
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            database.execute("ROLLBACK")
-            raise
-        database.execute("COMMIT")
-
-
+@records.writing_sqlite()
 def _reserve_rows(database: sqlite3.Connection, count: int) -> int:
     """Reserve `count` rows, never used before because of old index entries; return the first."""
-    with _transaction(database):
+    with database:
+        database.execute("BEGIN IMMEDIATE")
         row = database.execute("SELECT next_row FROM total").fetchone()[0]
         database.execute("UPDATE total SET next_row = next_row + ?", [count])
     return int(row)
 
 
+@records.writing_sqlite()
 def _replace(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> list[int]:
     """Insert products, delete those with the same uids, and return the deleted rows."""
     deleted: list[int] = []
-    with _transaction(database):
+    with database:
+        database.execute("BEGIN IMMEDIATE")
         for _, product, _ in rows:
             found = database.execute(
                 "DELETE FROM product WHERE uid = ? RETURNING id", [product.uid]
@@ -332,61 +324,60 @@ def _tantivy_errors() -> Iterator[None]:
 class TantivyWriter:
     """Write one tantivy index: tokens by row, or the vocabulary."""
 
+    @_tantivy_errors()
     def __init__(self, folder: Path, schema: Any = None) -> None:  # noqa: ANN401 - imported late
         """Create the index with `schema`, or open the existing one without a schema."""
         import tantivy
 
         self._document = tantivy.Document
-        with _tantivy_errors():
-            self._folder = folder
-            if schema is None:
-                index = tantivy.Index.open(str(folder))
-            else:
-                folder.mkdir()
-                index = tantivy.Index(schema, path=str(folder))
-            self._index = records.register_tokeniser(index)
-            self._writer = self._index.writer(_BUILD_HEAP if schema else _UPDATE_HEAP, 1)
+        self._folder = folder
+        if schema is None:
+            index = tantivy.Index.open(str(folder))
+        else:
+            folder.mkdir()
+            index = tantivy.Index(schema, path=str(folder))
+        self._index = records.register_tokeniser(index)
+        self._writer = self._index.writer(_BUILD_HEAP if schema else _UPDATE_HEAP, 1)
 
+    @_tantivy_errors()
     def add(self, **fields: object) -> None:
         """Add a document: `row` and `words` (folded text), or a `word` of the vocabulary."""
-        with _tantivy_errors():
-            self._writer.add_document(self._document(**fields))
+        self._writer.add_document(self._document(**fields))
 
+    @_tantivy_errors()
     def delete(self, rows: Iterable[int]) -> None:
         """Delete rows."""
-        with _tantivy_errors():
-            for row in rows:
-                self._writer.delete_documents_by_term("row", row)
+        for row in rows:
+            self._writer.delete_documents_by_term("row", row)
 
+    @_tantivy_errors()
     def commit(self) -> None:
         """Commit the changes since the last commit; a crash before it discards them all."""
-        with _tantivy_errors():
-            self._writer.commit()
+        self._writer.commit()
         self._share()
 
+    @_tantivy_errors()
     def close(self) -> None:
         """Commit, and wait for the merging of segments."""
-        self.commit()
-        with _tantivy_errors():
-            self._writer.wait_merging_threads()
+        self._writer.commit()
+        self._writer.wait_merging_threads()
         self._share()
 
     def _share(self) -> None:
         """Give the files that tantivy makes for this user alone the mode of the others."""
-        with _tantivy_errors():
-            for file in self._folder.glob("*.json"):
-                shutil.copymode(self._folder / records.INDEX_LOCK, file)
+        for file in self._folder.glob("*.json"):
+            shutil.copymode(self._folder / records.INDEX_LOCK, file)
 
     def known(self, tokens: Iterable[str]) -> set[str]:
         """Return those of `tokens` that the index had when it was opened."""
         searcher = self._index.searcher()
         return {token for token in tokens if searcher.doc_freq("words", token)}
 
+    @_tantivy_errors()
     def vocabulary(self) -> list[str]:
         """Return every token of the index."""
-        with _tantivy_errors():
-            self._index.reload()
-            return [token for token, _ in self._index.searcher().terms_with_prefix("words", "")]
+        self._index.reload()
+        return [token for token, _ in self._index.searcher().terms_with_prefix("words", "")]
 
 
 def _add_to_vocabulary(folder: Path, tokens: Iterable[str]) -> None:

@@ -147,42 +147,51 @@ _PRODUCT = (
     "SELECT p.uid, p.title, t.description, coalesce(t.original, t.description), p.id"
     " FROM product p JOIN text t USING (id)"
 )
+
+
 _KEYED = "SELECT key, id, title FROM product"
 _TITLES = "SELECT id, title FROM product"
 
 
-class SqliteProducts:
-    """Read the products of an index. Safe to use from several threads."""
+class Reader:
+    """Read a database. Safe to use from several threads."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the database in `folder`."""
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._lock = threading.Lock()
-        self._connection = _open(folder / PRODUCTS)
+        self._connection = connection
 
-    def count(self) -> int:
-        return int(self._query("SELECT products FROM total", ())[0][0])
-
-    def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
-        found = self._query(f"{_PRODUCT} WHERE p.id IN ({_marks(rows)})", rows)
-        return {int(row[4]): Product(*row[:4]) for row in found}
-
-    def by_uid(self, uids: Sequence[str]) -> list[Product]:
-        found = self._query(f"{_PRODUCT} WHERE p.uid IN ({_marks(uids)})", uids)
-        return [Product(*row[:4]) for row in found]
-
-    def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        return self._query(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)
-
-    def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        return dict(self._query(f"{_TITLES} WHERE id IN ({_marks(rows)})", rows))
+    def query(self, statement: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
 
-    def _query(self, statement: str, values: Sequence[object]) -> list[tuple]:  # type: ignore[type-arg]
-        with self._lock:
-            return self._connection.execute(statement, values).fetchall()
+
+class SqliteProducts(Reader):
+    """Read the products of an index."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the database in `folder`."""
+        super().__init__(_open(folder / PRODUCTS))
+
+    def count(self) -> int:
+        return int(self.query("SELECT products FROM total", ())[0][0])
+
+    def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
+        found = self.query(f"{_PRODUCT} WHERE p.id IN ({_marks(rows)})", rows)
+        return {int(row[4]): Product(*row[:4]) for row in found}
+
+    def by_uid(self, uids: Sequence[str]) -> list[Product]:
+        found = self.query(f"{_PRODUCT} WHERE p.uid IN ({_marks(uids)})", uids)
+        return [Product(*row[:4]) for row in found]
+
+    def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
+        return self.query(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)
+
+    def titles(self, rows: Sequence[int]) -> dict[int, str]:
+        return dict(self.query(f"{_TITLES} WHERE id IN ({_marks(rows)})", rows))
 
 
 @contextmanager
@@ -199,20 +208,23 @@ def writing_sqlite() -> Iterator[None]:
 
 def _open(file: Path) -> sqlite3.Connection:
     try:
-        return _connect(file, "ro")
+        return _readable(connect(file))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
             raise
         # An update was killed: opening for writing rolls back what it had begun.
-        _connect(file, "rw").close()
-        return _connect(file, "ro")
+        _readable(connect(file, "rw")).close()
+        return _readable(connect(file))
 
 
-def _connect(file: Path, mode: str) -> sqlite3.Connection:
+def connect(file: Path, mode: str = "ro") -> sqlite3.Connection:
+    """Open a database, by default for reading, for several threads."""
     uri = f"{file.resolve().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+
+def _readable(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
-        connection.execute("PRAGMA query_only=1")
         connection.execute("SELECT products FROM total")
     except sqlite3.Error:
         connection.close()

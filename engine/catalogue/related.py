@@ -6,11 +6,10 @@ They are stored in a separate file of the index folder, which is missing without
 from __future__ import annotations
 
 import sqlite3
-import threading
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -25,7 +24,6 @@ _FILE = "related.db"
 _LABELS = "lbl.json"
 _MAX_RELATED = 25
 """Products stored for each one: the list is one of "also bought", and the first are enough."""
-_BATCH = 10_000
 _TABLES = """
 PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
 CREATE TABLE label (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL);
@@ -59,14 +57,12 @@ def write_related(folder: Path, labels: Path, source: Path) -> None:
     """Store the titles in `labels` and each product's references, or nothing on a DataError."""
     file = folder / _FILE
     try:
-        with (
-            records.writing_sqlite(),
-            closing(sqlite3.connect(file, isolation_level=None)) as connection,
-        ):
+        with records.writing_sqlite(), closing(sqlite3.connect(file)) as connection:
             connection.executescript(_TABLES)
-            _insert(connection, "INSERT INTO label VALUES (?, ?, ?)", _read_labels(labels))
+            connection.executemany("INSERT INTO label VALUES (?, ?, ?)", _read_labels(labels))
             targets = _read_targets(source)
-            _insert(connection, "INSERT OR IGNORE INTO related VALUES (?, ?)", targets)
+            connection.executemany("INSERT OR IGNORE INTO related VALUES (?, ?)", targets)
+            connection.commit()
     except DataError:
         file.unlink()
         raise
@@ -97,48 +93,25 @@ def _read_targets(source: Path) -> Iterator[tuple[str, bytes]]:
             yield row.uid, array("I", numbers).tobytes()
 
 
-def _insert(
-    connection: sqlite3.Connection, statement: str, rows: Iterable[tuple[object, ...]]
-) -> None:
-    stream = iter(rows)
-    while batch := list(islice(stream, _BATCH)):
-        connection.execute("BEGIN")
-        connection.executemany(statement, batch)
-        connection.execute("COMMIT")
-
-
 class RelatedProducts:
     """Look up related products. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
         """Open the file in `folder` if there is one."""
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
         file = folder / _FILE
-        if file.exists():
-            self._connection = sqlite3.connect(
-                f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
-            )
+        self._database = records.Reader(records.connect(file)) if file.exists() else None
 
     def find(self, uid: str, limit: int) -> tuple[tuple[str, str], ...]:
         """Return the uid and title of at most `limit` related products."""
-        if self._connection is None:
+        if self._database is None:
             return ()
-        with self._lock:
-            found = self._connection.execute(
-                "SELECT labels FROM related WHERE uid = ?", [uid]
-            ).fetchone()
-            numbers = array("I", found[0] if found else b"")[:limit]
-            titles = (
-                self._connection.execute(
-                    "SELECT uid, title FROM label WHERE id = ?", [number]
-                ).fetchone()
-                for number in numbers
-            )
-            return tuple((str(label[0]), str(label[1])) for label in titles if label)
+        found = self._database.query("SELECT labels FROM related WHERE uid = ?", [uid])
+        numbers = array("I", found[0][0] if found else b"")[:limit]
+        by_number = "SELECT uid, title FROM label WHERE id = ?"
+        labels = chain.from_iterable(self._database.query(by_number, [one]) for one in numbers)
+        return tuple((str(uid), str(title)) for uid, title in labels)
 
     def close(self) -> None:
         """Close the file. Safe to call more than once."""
-        if self._connection is not None:
-            with self._lock:
-                self._connection.close()
+        if self._database is not None:
+            self._database.close()

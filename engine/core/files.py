@@ -43,16 +43,14 @@ def reading(
 
 
 @contextmanager
-def writing(
-    path: Path | str, error: type[BalcaoError] = BalcaoError, remedy: str = ""
-) -> Iterator[None]:
-    """Raise `error` if the block cannot write `path`."""
+def writing(path: Path) -> Iterator[None]:
+    """Raise BalcaoError if the block cannot write `path`."""
     try:
         yield
     except OSError as cause:
-        raise error(
+        raise BalcaoError(
             tr("Cannot write {path}: {why}.", path=path, why=why(cause)),
-            remedy or tr("Check the free disk space and the permissions."),
+            tr("Check the free disk space and the permissions."),
         ) from cause
 
 
