@@ -26,12 +26,8 @@ _ANSWER_INDEX = "CREATE INDEX answer_by_turn ON answer (turn_id, id)"
 _CONVERSATIONS = (
     # Times are seconds since 1970, UTC.
     """
-    CREATE TABLE conversation (
-        id INTEGER PRIMARY KEY,
-        title TEXT NOT NULL,
-        created REAL NOT NULL,
-        updated REAL NOT NULL
-    ) STRICT
+    CREATE TABLE conversation (id INTEGER PRIMARY KEY, title TEXT NOT NULL,
+        created REAL NOT NULL, updated REAL NOT NULL) STRICT
     """,
     "CREATE INDEX conversation_by_update ON conversation (updated)",
     f"CREATE TABLE turn (id INTEGER PRIMARY KEY, {_TURN}) STRICT",
