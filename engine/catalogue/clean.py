@@ -74,13 +74,6 @@ def clean(text: str, changed: Counter[str] | None = None) -> str:
     if not dirty and text.isprintable() and text[:1] != " " and text[-1:] != " ":
         return text
     rules: set[str] = set()
-    cleaned = _apply_rules(text, rules)
-    if changed is not None:
-        changed.update(rules)
-    return cleaned
-
-
-def _apply_rules(text: str, rules: set[str]) -> str:
     text = _strip_blanks(text, rules)
     for _ in range(_MAX_ROUNDS):
         cleaned = _strip_markup(text, rules)
@@ -88,6 +81,8 @@ def _apply_rules(text: str, rules: set[str]) -> str:
             break
         # Spaces that a removed tag or sentence leaves are not counted as another change.
         text = _strip_blanks(cleaned, set())
+    if changed is not None:
+        changed.update(rules)
     return text
 
 

@@ -5,20 +5,13 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.catalogue.folding import (
-    COURTESIES,
-    STOP_WORDS,
-    inner_spans,
-    is_capitalised,
-    quoted_spans,
-    title_key,
-    tokenise,
-)
-from engine.catalogue.search import TitleMatch, match_title
+from engine.catalogue import folding
+from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
+from engine.catalogue.search import TitleMatch, TokenIndex, match_title
 from engine.core.types import Decision, Hit, Product, Status
 
 
@@ -93,19 +86,6 @@ class ProductStore(Protocol):
         """Return the titles of `rows`."""
 
 
-class TokenIndex(Protocol):
-    """Rows by the tokens that they contain."""
-
-    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
-        """Weight each token: a rare one weighs more."""
-
-    def frequency(self, token: str) -> int:
-        """Count the products that contain `token`."""
-
-    def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
-        """Return the rows that match these tokens best."""
-
-
 class SimilarTokens(Protocol):
     """Known tokens by edit distance."""
 
@@ -139,12 +119,12 @@ class Decider:
         """Decide which products `question` means, by uid, by whole title, or by its tokens."""
         question = html.unescape(question[:_MAX_QUESTION]).strip()
         tokens = tokenise(question)
-        if tuple(tokens) in COURTESIES:
+        if " ".join(tokens) in folding.COURTESIES:
             return _NONE
         exact = self._by_uid(question) or self._by_title(question, tokens)
         if exact:
             return exact
-        content = [token for token in dict.fromkeys(tokens) if token not in STOP_WORDS]
+        content = list(dict.fromkeys(_content_words(tokens)))
         return self._by_tokens(tokens, content) if content else _NONE
 
     def _by_uid(self, question: str) -> Decision | None:
@@ -161,11 +141,13 @@ class Decider:
         """Find a whole title: the question, a quoted part, or a part without stop words."""
         inner = [
             span
-            for span in itertools.islice(inner_spans(tokens), _MAX_SPANS)
+            for span in itertools.islice(folding.inner_spans(tokens), _MAX_SPANS)
             # "who wrote it?" is about the previous turn, even if there is a book called "It".
-            if not STOP_WORDS.issuperset(span) or is_capitalised(span, question)
+            if not STOP_WORDS.issuperset(span) or folding.is_capitalised(span, question)
         ]
-        keys = [title_key(span) for span in (tokens, *quoted_spans(question), *inner) if span]
+        keys = [
+            title_key(span) for span in (tokens, *folding.quoted_spans(question), *inner) if span
+        ]
         if not tokens and question:
             keys.insert(0, title_key([], question))
         if not keys:

@@ -74,16 +74,14 @@ STOP_WORDS = frozenset(
 
 COURTESIES = frozenset(
     {
-        ("hello",), ("hi",), ("hey",), ("hello", "there"), ("hi", "there"), ("hey", "there"),
-        ("good", "morning"), ("good", "afternoon"), ("good", "evening"), ("good", "night"),
-        ("thanks",), ("thank", "you"), ("thanks", "a", "lot"), ("many", "thanks"),
-        ("thank", "you", "very", "much"), ("bye",), ("goodbye",), ("ok",), ("okay",), ("yes",),
-        ("no",), ("please",), ("ola",), ("oi",), ("bom", "dia"), ("boa", "tarde"),
-        ("boa", "noite"), ("obrigado",), ("obrigada",), ("muito", "obrigado"),
-        ("muito", "obrigada"), ("valeu",), ("tchau",), ("sim",), ("nao",),
+        "hello", "hi", "hey", "hello there", "hi there", "hey there", "good morning",
+        "good afternoon", "good evening", "good night", "thanks", "thank you", "thanks a lot",
+        "many thanks", "thank you very much", "bye", "goodbye", "ok", "okay", "yes", "no",
+        "please", "ola", "oi", "bom dia", "boa tarde", "boa noite", "obrigado", "obrigada",
+        "muito obrigado", "muito obrigada", "valeu", "tchau", "sim", "nao",
     }
 )  # fmt: skip
-"""Whole questions that are greetings or thanks, even if a product has that title."""
+"""Whole folded questions that are greetings or thanks, even if a product has that title."""
 
 
 def fold(text: str) -> str:

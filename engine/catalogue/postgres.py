@@ -18,7 +18,7 @@ from engine.catalogue.catalogue import Retriever
 from engine.catalogue.decide import Decider
 from engine.catalogue.folding import FOLD_VERSION, title_key, tokenise
 from engine.catalogue.records import BODY_LIMIT
-from engine.catalogue.search import MAX_SIMILAR, idf_weights, max_edits, query_tokens
+from engine.catalogue.search import MAX_SIMILAR, TokenIndex, max_edits, query_tokens
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 from engine.core.types import Decision, Product
@@ -61,17 +61,7 @@ INSERT INTO slip
 CREATE INDEX ON slip (rest);
 ANALYZE;
 """
-_BY_ROW = """
-SELECT id, uid, title, description, coalesce(original, description)
-FROM product WHERE id = ANY(%s)
-"""
-_BY_UID = """
-SELECT uid, title, description, coalesce(original, description) FROM product WHERE uid = ANY(%s)
-"""
-_FREQUENCY = {
-    "title": "SELECT titles FROM word WHERE word = %s",
-    "body": "SELECT bodies FROM word WHERE word = %s",
-}
+_PRODUCT = "SELECT uid, title, description, coalesce(original, description), id FROM product"
 _RANKED = """
 SELECT id FROM (SELECT id, {column} AS held FROM product WHERE {column} && %(rare)s) AS found,
 LATERAL (SELECT sum(weight) AS score
@@ -156,8 +146,8 @@ class PostgresCatalogue(Retriever):
         except CatalogueError:
             products.close()
             raise
-        titles = _PostgresIndex(products, "title", self._count)
-        bodies = _PostgresIndex(products, "body", self._count)
+        titles = _PostgresIndex(products, "titles", "title_words", self._count)
+        bodies = _PostgresIndex(products, "bodies", "body_words", self._count)
         self._decider = Decider(products, titles, bodies, vocabulary=products)
 
     def find(self, question: str) -> Decision:
@@ -207,13 +197,13 @@ class _PostgresProducts:
         self._connection.close()
 
     def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
-        found = self.query(_BY_ROW, [list(rows)])
-        by_id = {int(row[0]): Product(*row[1:]) for row in found}
+        found = self.query(f"{_PRODUCT} WHERE id = ANY(%s)", [list(rows)])
+        by_id = {int(row[4]): Product(*row[:4]) for row in found}
         return {row: by_id[row] for row in rows if row in by_id}
 
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
-        found = self.query(_BY_UID, [list(uids)])
-        return [Product(*row) for row in found]
+        found = self.query(f"{_PRODUCT} WHERE uid = ANY(%s)", [list(uids)])
+        return [Product(*row[:4]) for row in found]
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
         found = self.query(
@@ -240,16 +230,16 @@ class _PostgresProducts:
         return [other for distance, other in scored if distance <= limit][:MAX_SIMILAR]
 
 
-class _PostgresIndex:
-    def __init__(self, products: _PostgresProducts, kind: str, count: int) -> None:
+class _PostgresIndex(TokenIndex):
+    def __init__(self, products: _PostgresProducts, counted: str, words: str, count: int) -> None:
         self._products = products
-        self._frequency = _FREQUENCY[kind]
-        self._ranked = _RANKED.format(column=f"{kind}_words")
-        self._count = count
-        self.frequency = functools.lru_cache(maxsize=100_000)(self._query_frequency)
+        self._counted = f"SELECT {counted} FROM word WHERE word = %s"  # noqa: S608 - of two columns
+        self._ranked = _RANKED.format(column=words)
+        self.count = count
+        self._frequency = functools.lru_cache(maxsize=100_000)(self._query_frequency)
 
-    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
-        return idf_weights(tokens, self.frequency, self._count)
+    def frequency(self, token: str) -> int:
+        return self._frequency(token)
 
     def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
         tokens = query_tokens(weights)
@@ -269,7 +259,7 @@ class _PostgresIndex:
         return [int(row) for (row,) in self._products.query(self._ranked, values)] if rarest else []
 
     def _query_frequency(self, token: str) -> int:
-        found = self._products.query(self._frequency, [token])
+        found = self._products.query(self._counted, [token])
         return int(found[0][0]) if found else 0
 
 

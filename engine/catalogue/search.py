@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rapidfuzz.distance import OSA
 
@@ -32,13 +32,6 @@ _REMOVALS = 10
 """A thread of tantivy may create its lock again while the folder is deleted."""
 
 
-def idf_weights(
-    tokens: Iterable[str], frequency: Callable[[str], int], count: int
-) -> dict[str, float]:
-    """Weight each token by its inverse document frequency among `count` products."""
-    return {token: math.log(1 + count / (1 + frequency(token))) for token in set(tokens)}
-
-
 def query_tokens(weights: Mapping[str, float]) -> list[str]:
     """Return the tokens to search for, the rarest first."""
     return sorted(weights, key=lambda token: weights[token], reverse=True)[:_MAX_QUERY_TOKENS]
@@ -51,7 +44,26 @@ def max_edits(token: str) -> int:
     return 2 if len(token) >= _TWO_EDITS_FROM else 1
 
 
-class TantivyIndex:
+class TokenIndex(Protocol):
+    """Rows by the tokens that they contain."""
+
+    count: int
+    """The number of products."""
+
+    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
+        """Weight each token by its inverse document frequency: a rare one weighs more."""
+        return {
+            token: math.log(1 + self.count / (1 + self.frequency(token))) for token in set(tokens)
+        }
+
+    def frequency(self, token: str) -> int:
+        """Count the products that contain `token`."""
+
+    def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
+        """Return the rows that match these tokens best."""
+
+
+class TantivyIndex(TokenIndex):
     """Search one tantivy index of tokens by row. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
@@ -60,10 +72,7 @@ class TantivyIndex:
 
         self._tantivy = tantivy
         self._schema, self._searcher = _open(folder)
-        self._count = int(self._searcher.num_docs)
-
-    def weights(self, tokens: Iterable[str]) -> dict[str, float]:
-        return idf_weights(tokens, self.frequency, self._count)
+        self.count = int(self._searcher.num_docs)
 
     def frequency(self, token: str) -> int:
         return int(self._searcher.doc_freq("words", token))
@@ -224,17 +233,15 @@ def _measure(
     weights: Mapping[str, float],
     edits: int,
 ) -> TitleMatch:
+    def weigh(tokens: Iterable[str]) -> float:
+        return sum(weights[token] for token in tokens)
+
     extra = [token for token in unmatched if token not in STOP_WORDS]
-    ignored = sum(weights[token] for token in unmatched if token in STOP_WORDS)
-    question_weight = sum(weights[token] for token in question) - ignored
-    extra_weight = sum(weights[token] for token in extra)
-    title_weight = sum(weights[token] for token in title)
-    missing_weight = sum(weights[token] for token in missing)
+    asked = weigh(question) - weigh(token for token in unmatched if token in STOP_WORDS)
+    named = weigh(title)
     return TitleMatch(
-        question_share=(
-            (question_weight - extra_weight) / question_weight if question_weight else 0.0
-        ),
-        title_share=(title_weight - missing_weight) / title_weight if title_weight else 0.0,
+        question_share=(asked - weigh(extra)) / asked if asked else 0.0,
+        title_share=(named - weigh(missing)) / named if named else 0.0,
         token_share=1 - len(missing) / len(title) if title else 0.0,
         extra=len(extra),
         missing=len(missing),
