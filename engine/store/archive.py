@@ -323,17 +323,18 @@ def _insert(
     uid: str,
     deleted: float | None = None,
 ) -> int:
-    title = write.title_from(conversation.title)
-    created, updated = conversation.created.timestamp(), conversation.updated.timestamp()
-    added = database.execute(
-        "INSERT INTO conversation (uid, title, created, updated, parent, deleted)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (uid, title, created, updated, conversation.parent, deleted),
+    conversation_id = write.insert(
+        database,
+        "conversation",
+        uid=uid,
+        title=write.title_from(conversation.title),
+        created=conversation.created.timestamp(),
+        updated=conversation.updated.timestamp(),
+        parent=conversation.parent,
+        deleted=deleted,
     )
-    conversation_id = added.lastrowid or 0
     for turn in conversation.turns:
         turn_id = write.add_turn(database, conversation_id, turn.question, turn.asked.timestamp())
-        answers = [archived.answer for archived in turn.answers]
-        times = [archived.at.timestamp() for archived in turn.answers]
-        write.add_answers(database, turn_id, answers, times, turn.chosen)
+        answers = [(archived.answer, archived.at.timestamp()) for archived in turn.answers]
+        write.add_answers(database, turn_id, answers, turn.chosen)
     return conversation_id

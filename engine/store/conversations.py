@@ -52,13 +52,9 @@ class ConversationStore:
         self._database.close()
 
     def _purge_old(self) -> None:
-        with self._database.reading() as database:
-            found = database.execute(
-                "SELECT id FROM conversation WHERE deleted < ?", (time.time() - _PURGE_AFTER,)
-            ).fetchall()
-        if found:
+        if found := self._ids("deleted < ?", time.time() - _PURGE_AFTER):
             with self._database.writing() as database:
-                write.purge(database, [conversation_id for (conversation_id,) in found])
+                write.purge(database, found)
 
     def begin(
         self, conversation: Conversation, question: str, answer: Answer, turn: Turn | None = None
@@ -100,22 +96,15 @@ class ConversationStore:
 
     def update(self, answer_id: int, answer: Answer, *, finished: bool) -> None:
         """Save the current text of an answer."""
-        with self._database.writing() as database:
-            changed = database.execute(
-                "UPDATE answer SET body = ?, finished = ?, updated = ? WHERE id = ?",
-                (write.encode_answer(answer), finished, time.time(), answer_id),
-            ).rowcount
-        if not changed:
+        sql = "UPDATE answer SET body = ?, finished = ?, updated = ? WHERE id = ?"
+        values = write.encode_answer(answer), finished, time.time(), answer_id
+        if not self._execute(sql, *values):
             raise StoreError(tr("Another program deleted this conversation."))
 
     def choose(self, turn_id: int, place: int) -> None:
         """Continue the conversation from the turn's answer number `place`."""
-        with self._database.writing() as database:
-            database.execute(
-                "UPDATE turn SET chosen = (SELECT id FROM answer WHERE turn_id = turn.id"
-                " ORDER BY id LIMIT 1 OFFSET ?) WHERE id = ?",
-                (place, turn_id),
-            )
+        answer = "SELECT id FROM answer WHERE turn_id = turn.id ORDER BY id LIMIT 1 OFFSET ?"
+        self._execute(f"UPDATE turn SET chosen = ({answer}) WHERE id = ?", place, turn_id)  # noqa: S608 - constant SQL
 
     def latest(
         self, limit: int = 200, after: ConversationSummary | None = None
@@ -153,10 +142,7 @@ class ConversationStore:
         """Restore the conversation that this store deleted last and return its id."""
         while self.deleted:
             number = self.deleted[-1]
-            with self._database.writing() as database:
-                restored = database.execute(
-                    "UPDATE conversation SET deleted = NULL WHERE id = ?", (number,)
-                ).rowcount
+            restored = self._execute("UPDATE conversation SET deleted = NULL WHERE id = ?", number)
             self.deleted.pop()
             if restored:
                 return number
@@ -169,11 +155,7 @@ class ConversationStore:
 
     def ids(self) -> list[int]:
         """Return the ids of all conversations, oldest first."""
-        with self._database.reading() as database:
-            found = database.execute(
-                "SELECT id FROM conversation WHERE deleted IS NULL ORDER BY created, id"
-            ).fetchall()
-        return [number for (number,) in found]
+        return self._ids("deleted IS NULL")
 
     def archived(self, conversation_id: int) -> ArchivedConversation:
         """Load a conversation for an export. Raises StoreError."""
@@ -187,10 +169,16 @@ class ConversationStore:
         return archive.add(self._database, conversations)
 
     def _change(self, conversation_id: int, assignment: str, value: object) -> None:
+        sql = f"UPDATE conversation SET {assignment} WHERE id = ? AND deleted IS NULL"  # noqa: S608 - constant SQL
+        if not self._execute(sql, value, conversation_id):
+            raise write.missing(conversation_id)
+
+    def _ids(self, condition: str, *values: object) -> list[int]:
+        sql = f"SELECT id FROM conversation WHERE {condition} ORDER BY created, id"  # noqa: S608 - constant SQL
+        with self._database.reading() as database:
+            return [number for (number,) in database.execute(sql, values)]
+
+    def _execute(self, sql: str, *values: object) -> int:
+        """Change rows in one transaction; return how many."""
         with self._database.writing() as database:
-            changed = database.execute(
-                f"UPDATE conversation SET {assignment} WHERE id = ? AND deleted IS NULL",  # noqa: S608 - constant SQL
-                (value, conversation_id),
-            ).rowcount
-            if not changed:
-                raise write.missing(conversation_id)
+            return database.execute(sql, values).rowcount

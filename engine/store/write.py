@@ -90,47 +90,30 @@ def title_from(text: str) -> str:
 def add_conversation(database: sqlite3.Connection, title: str) -> int:
     """Add an empty conversation and return its id."""
     now = time.time()
-    return _insert(
-        database,
-        "INSERT INTO conversation (title, created, updated) VALUES (?, ?, ?)",
-        (title_from(title), now, now),
-    )
+    return insert(database, "conversation", title=title_from(title), created=now, updated=now)
 
 
 def add_turn(
     database: sqlite3.Connection, conversation_id: int, question: str, asked: float
 ) -> int:
     """Append a turn and return its id."""
-    return _insert(
-        database,
-        "INSERT INTO turn (conversation_id, question, asked) VALUES (?, ?, ?)",
-        (conversation_id, question, asked),
-    )
+    values = {"conversation_id": conversation_id, "question": question, "asked": asked}
+    return insert(database, "turn", **values)
 
 
 def add_answer(
     database: sqlite3.Connection, turn_id: int, answer: Answer, at: float, *, finished: bool
 ) -> int:
     """Append an answer to a turn and return its id."""
-    return _insert(
-        database,
-        "INSERT INTO answer (turn_id, engine, finished, body, updated) VALUES (?, ?, ?, ?, ?)",
-        (turn_id, answer.engine, finished, encode_answer(answer), at),
-    )
+    values = {"turn_id": turn_id, "engine": answer.engine, "finished": finished, "updated": at}
+    return insert(database, "answer", **values, body=encode_answer(answer))
 
 
 def add_answers(
-    database: sqlite3.Connection,
-    turn_id: int,
-    answers: Sequence[Answer],
-    times: Sequence[float],
-    chosen: int,
+    database: sqlite3.Connection, turn_id: int, answers: Iterable[tuple[Answer, float]], chosen: int
 ) -> None:
-    """Append finished answers to a new turn; the conversation continues from number `chosen`."""
-    ids = [
-        add_answer(database, turn_id, answer, at, finished=True)
-        for answer, at in zip(answers, times, strict=True)
-    ]
+    """Append finished answers, with their times, to a new turn that continues from one of them."""
+    ids = [add_answer(database, turn_id, answer, at, finished=True) for answer, at in answers]
     if 0 < chosen < len(ids):
         choose_answer(database, turn_id, ids[chosen])
 
@@ -150,8 +133,7 @@ def add_unsaved(
         turn_id = turn.id
         if turn_id is None and turn.answers:
             turn_id = add_turn(database, conversation_id, turn.question, now)
-            times = [now] * len(turn.answers)
-            add_answers(database, turn_id, turn.answers, times, turn.place)
+            add_answers(database, turn_id, [(one, now) for one in turn.answers], turn.place)
         elif turn_id is not None and turn.unsaved:
             _complete(database, turn_id, turn)
         ids.append(turn_id)
@@ -211,5 +193,8 @@ def missing(conversation_id: int) -> StoreError:
     )
 
 
-def _insert(database: sqlite3.Connection, sql: str, values: Sequence[object]) -> int:
-    return database.execute(sql, values).lastrowid or 0
+def insert(database: sqlite3.Connection, table: str, **values: object) -> int:
+    """Insert a row and return its id; the names of the values are the program's own."""
+    columns, marks = ", ".join(values), ", ".join("?" * len(values))
+    sql = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - constant names
+    return database.execute(sql, tuple(values.values())).lastrowid or 0
