@@ -65,10 +65,7 @@ def save(values: Mapping[str, Value | None], table: tuple[str, ...] = ()) -> Non
 
 
 def _edited(
-    text: str,
-    settings: dict[str, Any],
-    name: tuple[str, ...],
-    values: Mapping[str, Value | None],
+    text: str, settings: dict[str, Any], name: tuple[str, ...], values: Mapping[str, Value | None]
 ) -> str:
     try:
         wanted = _changed(settings, name, values)

@@ -108,13 +108,12 @@ def store(name: str, key: str, *, in_file: bool = False) -> Source:
     if not key or not is_sendable(key):
         raise UsageError(tr("Invalid API key: empty, or contains invalid characters."))
     found = _read()
+    left = found.without(name)
     if not in_file and _put_into_keyring(name, key):
-        left = found.without(name)
         _write(_KeysFile(left.keys, (*left.in_keyring, name)))
         return Source.KEYRING
     if name in found.in_keyring:
         _delete_from_keyring(name)
-    left = found.without(name)
     _write(_KeysFile(left.keys | {name: key}, left.in_keyring))
     return Source.FILE
 
@@ -235,10 +234,7 @@ def _from_keyring(name: str) -> str:
         )
     if not is_sendable(str(found).strip()):
         raise BalcaoError(
-            tr(
-                "Invalid API key {name} in the keyring: it contains invalid characters.",
-                name=name,
-            ),
+            tr("Invalid API key {name} in the keyring: it contains invalid characters.", name=name),
             tr("Store it again: balcao keys set {name}.", name=name),
         )
     return str(found).strip()

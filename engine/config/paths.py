@@ -40,21 +40,6 @@ def expand(name: str | Path) -> Path:
     return Path(os.path.expanduser(name))  # noqa: PTH111 - the other one raises RuntimeError
 
 
-def config_dir() -> Path:
-    """Return the folder of the user's settings."""
-    return _folder("config", platformdirs.user_config_dir)
-
-
-def data_dir() -> Path:
-    """Return the folder of the user's conversations, and of the sample catalogue's index."""
-    return _folder("data", platformdirs.user_data_dir)
-
-
-def cache_dir() -> Path:
-    """Return the folder of files that can be made again: models converted for llama.cpp."""
-    return _folder("cache", platformdirs.user_cache_dir)
-
-
 def _inside(folder: Callable[[], Path], name: str) -> Callable[[], Path]:
     """Make the function of a path in a folder, which BALCAO_HOME may move until it is called."""
     return lambda: folder() / name
@@ -66,6 +51,10 @@ def _shipped(name: str) -> Path:
     return bundled if bundled.exists() else engine.parent / "data" / name  # in a checkout
 
 
+config_dir = partial(_folder, "config", platformdirs.user_config_dir)
+data_dir = partial(_folder, "data", platformdirs.user_data_dir)
+cache_dir = partial(_folder, "cache", platformdirs.user_cache_dir)
+"""Files that can be made again: models converted for llama.cpp."""
 settings_file = _inside(config_dir, "settings.toml")
 engines_file = _inside(config_dir, "engines.toml")
 """The engines that the program has added."""

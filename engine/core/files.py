@@ -79,11 +79,7 @@ def free_space(path: Path) -> int:
 
 
 def check_space(
-    path: Path,
-    needed: int,
-    purpose: str,
-    error: type[BalcaoError] = BalcaoError,
-    remedy: str = "",
+    path: Path, needed: int, purpose: str, error: type[BalcaoError] = BalcaoError, remedy: str = ""
 ) -> None:
     """Raise `error` if the disk of `path` has less than `needed` bytes free for `purpose`."""
     free = free_space(path)
@@ -345,11 +341,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     prompt_version: int
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Path:
-    """Write `manifest` into `folder` atomically and return its path."""
-    path = folder / MANIFEST
-    write_atomic(path, encode_json(manifest, indent=2))
-    return path
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Write `manifest` into `folder` atomically, and return it."""
+    write_atomic(folder / MANIFEST, encode_json(manifest, indent=2))
+    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
