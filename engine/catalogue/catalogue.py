@@ -52,7 +52,7 @@ class Catalogue:
         bodies = TantivyIndex(folder / records.BODIES)
         vocabulary = TantivyVocabulary(folder / records.VOCABULARY)
         self._completer = Completer(titles, vocabulary, self._products)
-        self._decider = Decider(self._products, titles, bodies, vocabulary, thresholds)
+        self._decider = Decider(self._products, titles, bodies, vocabulary.similar, thresholds)
 
     @classmethod
     def open(cls, folder: Path, thresholds: Thresholds = DEFAULT) -> Catalogue:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from engine.catalogue.read import Counts, RawRow
+from engine.core.text import printable
 from engine.core.types import Product
 
 _MAX_ROUNDS = 8
@@ -37,16 +38,6 @@ _BLOCK = (
 )
 _INLINE_TAG = re.compile(rf"</?(?:{_INLINE})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCK})(?:\s[^<>]*)?/?>|<!--[^>]{{0,2000}}-->", re.IGNORECASE)
-# Everything that `engine.core.text.printable` removes, so that a terminal shows the same text.
-_CONTROL = re.compile(
-    "["
-    "\x00-\x1f\x7f-\x9f"
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-    "\u2028\u2029\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f"
-    "\ud800-\udfff"
-    "]"
-)
 
 
 def clean_rows(rows: Iterable[RawRow], counts: Counts) -> Iterator[Product]:
@@ -102,8 +93,9 @@ def _strip_blanks(text: str, rules: set[str]) -> str:
     cleaned = text.strip(" ")
     if not cleaned.isprintable():
         cleaned = " ".join(cleaned.split())
-        if not cleaned.isprintable():
-            shown = _note_change(cleaned, _CONTROL.sub(" ", cleaned), "control characters", rules)
+        if printable(cleaned) != cleaned:  # a terminal would obey some of it
+            shown = "".join(char if printable(char) else " " for char in cleaned)
+            shown = _note_change(cleaned, shown, "control characters", rules)
             cleaned = " ".join(shown.split())
     elif "  " in cleaned:
         cleaned = " ".join(cleaned.split())

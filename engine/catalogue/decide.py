@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,13 +86,6 @@ class ProductStore(Protocol):
         """Return the titles of `rows`."""
 
 
-class SimilarTokens(Protocol):
-    """Known tokens by edit distance."""
-
-    def similar(self, token: str) -> list[str]:
-        """Return known tokens within the edit limit of `token`, the most similar first."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     row: int
@@ -112,7 +105,8 @@ class Decider:
     products: ProductStore
     titles: TokenIndex
     bodies: TokenIndex
-    vocabulary: SimilarTokens
+    similar: Callable[[str], list[str]]
+    """Return known tokens within the edit limit of a token, the most similar first."""
     thresholds: Thresholds = DEFAULT
 
     def decide(self, question: str) -> Decision:
@@ -183,7 +177,7 @@ class Decider:
         wanted = list(content)
         for token in content:
             if self.titles.frequency(token) < _RARE:
-                wanted.extend(self.vocabulary.similar(token))
+                wanted.extend(self.similar(token))
         return self.titles.weights(wanted)
 
     def _rank(self, tokens: list[str], rows: list[int]) -> list[_Candidate]:

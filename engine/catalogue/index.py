@@ -141,7 +141,7 @@ def build_index(
         count = _fill(products, draft)
         if add_files:
             add_files(draft)
-        manifest = Manifest(
+        made = Manifest(
             kind=records.KIND,
             version=records.INDEX_VERSION,
             inputs=[source_input(*source)] if source else [],
@@ -153,8 +153,7 @@ def build_index(
             },
             prompt_version=PROMPT_VERSION,
         )
-        files.write_manifest(draft, manifest)
-    return manifest
+        return files.write_manifest(draft, made)
 
 
 def update_index(
@@ -175,7 +174,7 @@ def update_index(
         titles.close()
         bodies.close()
         changes = [*before.settings.get("changes", []), source[1].as_dict() if source else {}]
-        manifest = Manifest(
+        made = Manifest(
             kind=before.kind,
             version=before.version,
             inputs=[*before.inputs, *([source_input(*source)] if source else [])],
@@ -183,8 +182,7 @@ def update_index(
             settings=before.settings | {"changes": changes},
             prompt_version=PROMPT_VERSION,
         )
-        files.write_manifest(folder, manifest)
-    return manifest
+        return files.write_manifest(folder, made)
 
 
 def _fill(products: Iterable[Product], draft: Path) -> int:

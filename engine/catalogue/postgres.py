@@ -148,7 +148,7 @@ class PostgresCatalogue(Retriever):
             raise
         titles = _PostgresIndex(products, "titles", "title_words", self._count)
         bodies = _PostgresIndex(products, "bodies", "body_words", self._count)
-        self._decider = Decider(products, titles, bodies, vocabulary=products)
+        self._decider = Decider(products, titles, bodies, products.similar)
 
     def find(self, question: str) -> Decision:
         return self._decider.decide(question.replace("\0", " "))

@@ -67,7 +67,7 @@ def prepare(
         written = _write_splits(read_rows(source, counts, on_progress), counts, draft, config)
         if not counts.kept:
             raise DataError(f"{source} does not contain a row with both a title and a description.")
-        manifest = Manifest(
+        made = Manifest(
             kind=KIND,
             version=VERSION,
             inputs=[source_input(source, counts)],
@@ -75,8 +75,7 @@ def prepare(
             settings=asdict(config),
             prompt_version=PROMPT_VERSION,
         )
-        write_manifest(draft, manifest)
-    return manifest
+        return write_manifest(draft, made)
 
 
 def _check(config: PrepareConfig) -> None:
@@ -105,13 +104,12 @@ def _write_splits(
             split: stack.enter_context((draft / f"{split}.jsonl").open("wb", _BUFFER))
             for split in SPLITS
         }
-        writers = {split: file.write for split, file in opened.items()}
         written, grounded = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
         for from_memory, (uid, title, description) in _select(rows, counts, draft, config):
             answer = encode(description)
             split = splitter.split(answer)
             format_rows = templates.rows if from_memory else templates.grounded_row
-            writers[split](format_rows(uid, encode(title), answer))
+            opened[split].write(format_rows(uid, encode(title), answer))
             written[split] += config.forms if from_memory else 1
             grounded[split] += not from_memory
         return {"splits": written, "grounded": grounded}

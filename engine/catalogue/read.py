@@ -174,14 +174,18 @@ def read_lines(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[li
         yield [b"".join(pieces).removeprefix(marked)]
 
 
+_Item = bytes | BaseException | None
+"""A block, the error that ended the reading, or its end."""
+
+
 def _read_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Iterate over `blocks` in a background thread, and raise its error here."""
-    queued: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED_BLOCKS)
+    queued: queue.Queue[_Item] = queue.Queue(_QUEUED_BLOCKS)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(min(interval, _SWITCH_INTERVAL))
     stopped = threading.Event()
     thread = threading.Thread(
-        target=_fill_queue, args=(blocks, queued, stopped), name="read-ahead", daemon=True
+        target=_fill, args=(blocks, queued, stopped), name="read-ahead", daemon=True
     )
     thread.start()
     try:
@@ -199,12 +203,8 @@ def _read_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
         thread.join(_JOIN_TIMEOUT)
 
 
-def _fill_queue(
-    blocks: Iterator[bytes],
-    queued: queue.Queue[bytes | BaseException | None],
-    stopped: threading.Event,
-) -> None:
-    last: BaseException | None = None
+def _fill(blocks: Iterator[bytes], queued: queue.Queue[_Item], stopped: threading.Event) -> None:
+    last: _Item = None
     try:
         for block in blocks:
             queued.put(block)

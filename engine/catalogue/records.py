@@ -173,7 +173,6 @@ class SqliteProducts(Reader):
     """Read the products of an index."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the database in `folder`."""
         super().__init__(_open(folder / PRODUCTS))
 
     def count(self) -> int:

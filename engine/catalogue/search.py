@@ -67,7 +67,6 @@ class TantivyIndex(TokenIndex):
     """Search one tantivy index of tokens by row. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the index in `folder`."""
         import tantivy
 
         self._tantivy = tantivy
@@ -91,12 +90,9 @@ class TantivyIndex(TokenIndex):
         """Return rows with a token of every group, or else of some; `optional` raises the rank."""
         occur, any_of = self._tantivy.Occur, self._tantivy.Query.disjunction_max_query
         required = [any_of([self._term(token) for token in group]) for group in groups]
-        query = self._tantivy.Query.boolean_query(
-            [
-                *((occur.Must, term) for term in required),
-                *((occur.Should, self._term(token)) for token in optional),
-            ]
-        )
+        terms = [(occur.Must, term) for term in required]
+        terms += [(occur.Should, self._term(token)) for token in optional]
+        query = self._tantivy.Query.boolean_query(terms)
         return self._search(query, limit) or self._rows(required, limit)
 
     def _term(self, token: str) -> Any:  # noqa: ANN401 - tantivy is imported late
@@ -119,7 +115,6 @@ class TantivyVocabulary:
     """Look up the tokens of all titles by edit distance."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the vocabulary in `folder`."""
         import tantivy
 
         self._query = tantivy.Query
@@ -212,30 +207,11 @@ def match_title(
     frequency: Callable[[str], int],
 ) -> TitleMatch:
     """Match the tokens of a title to those of a question: equal ones, similar ones, compounds."""
-    extra = list(question)
-    missing: list[str] = []
-    for token in title:
-        if token in extra:
-            extra.remove(token)
-        else:
-            missing.append(token)
-    edits = 0
-    if missing and extra:
-        edits = _match_similar(extra, missing, frequency) + _match_compounds(extra, missing)
-    return _measure(question, title, extra, missing, weights, edits)
 
-
-def _measure(
-    question: Sequence[str],
-    title: Sequence[str],
-    unmatched: list[str],
-    missing: list[str],
-    weights: Mapping[str, float],
-    edits: int,
-) -> TitleMatch:
     def weigh(tokens: Iterable[str]) -> float:
         return sum(weights[token] for token in tokens)
 
+    unmatched, missing, edits = _compare(question, title, frequency)
     extra = [token for token in unmatched if token not in STOP_WORDS]
     asked = weigh(question) - weigh(token for token in unmatched if token in STOP_WORDS)
     named = weigh(title)
@@ -248,6 +224,22 @@ def _measure(
         matched=len([token for token in question if token not in STOP_WORDS]) - len(extra),
         edits=edits,
     )
+
+
+def _compare(
+    question: Sequence[str], title: Sequence[str], frequency: Callable[[str], int]
+) -> tuple[list[str], list[str], int]:
+    """Return the tokens of each that the other lacks, and how many letters of others differ."""
+    extra, missing = list(question), []
+    for token in title:
+        if token in extra:
+            extra.remove(token)
+        else:
+            missing.append(token)
+    edits = 0
+    if missing and extra:
+        edits = _match_similar(extra, missing, frequency) + _match_compounds(extra, missing)
+    return extra, missing, edits
 
 
 def _match_similar(extra: list[str], missing: list[str], frequency: Callable[[str], int]) -> int:
