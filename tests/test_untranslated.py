@@ -61,7 +61,8 @@ _SENTENCE = re.compile(r"[A-Za-z]{2,}[,;:.]? .*[a-z]{2,}|^[A-Z][a-z]+[.…]$|^ (
 _NOT_SHOWN = re.compile(
     r"^(?:bold|dim|italic|underline|reverse|strike|not|on|\$[\w-]+| )+$"  # styles
     r"|^set enable-bracketed-paste off$|^\s*@font-face|#[\w-]+|^-- |^[\w.]+ > "
-    r"|\b(?:SELECT|FROM|WHERE|INSERT|CREATE|UPDATE|DELETE|PRAGMA|DROP|ALTER|COPY|SET|coalesce)\b"
+    r"|\b(?:SELECT|FROM|WHERE|INSERT|CREATE|UPDATE|DELETE|PRAGMA|DROP|ALTER|COPY|SET"
+    r"|VALUES|ORDER BY|NOT NULL|coalesce)\b"
     r"|^tokenize = |AND json_valid|^ --set accumulate=$|^import torch\n"
     r"|^engine\.retrieval\.folding|^, cut at blanks$"
     r"|^(?:allocate memory|out of memory|not enough memory|could not create a primitive"

@@ -184,11 +184,9 @@ class Decider:
         titles = self.products.titles(rows)
         tokenised = {row: tokenise(title) for row, title in titles.items()}
         weights = self.titles.weights(itertools.chain(tokens, *tokenised.values()))
-        frequency = self.titles.frequency
+        count = self.titles.frequency
         candidates = [
-            _Candidate(
-                row, match_title(tokens, title, weights, frequency), _main_title(titles[row])
-            )
+            _Candidate(row, match_title(tokens, title, weights, count), _main_title(titles[row]))
             for row, title in tokenised.items()
         ]
         return sorted(candidates, key=lambda candidate: candidate.match.score, reverse=True)
@@ -220,11 +218,8 @@ class Decider:
             return None
         weights = self.bodies.weights(content)
         products = self.products.by_row(self.bodies.rows(weights, _MAX_HITS))
-        scored = sorted(
-            (Hit(product, _record_share(product, weights)) for product in products.values()),
-            key=lambda hit: hit.score,
-            reverse=True,
-        )
+        scored = [Hit(product, _record_share(product, weights)) for product in products.values()]
+        scored.sort(key=lambda hit: hit.score, reverse=True)
         if not scored or scored[0].score < limits.body_share:
             return None
         best = scored[0].score

@@ -288,10 +288,8 @@ def _replace(database: sqlite3.Connection, rows: list[_IndexedProduct]) -> list[
     with database:
         database.execute("BEGIN IMMEDIATE")
         for _, product, _ in rows:
-            found = database.execute(
-                "DELETE FROM product WHERE uid = ? RETURNING id", [product.uid]
-            ).fetchall()
-            deleted.extend(int(row) for (row,) in found)
+            sql = "DELETE FROM product WHERE uid = ? RETURNING id"
+            deleted += [int(row) for (row,) in database.execute(sql, [product.uid])]
         database.executemany("DELETE FROM text WHERE id = ?", [(row,) for row in deleted])
         _insert(database, rows)
         database.execute("UPDATE total SET products = products + ?", [len(rows) - len(deleted)])

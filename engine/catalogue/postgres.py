@@ -206,10 +206,8 @@ class _PostgresProducts:
         return [Product(*row[:4]) for row in found]
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        found = self.query(
-            "SELECT key, id, title FROM product WHERE key = ANY(%s) ORDER BY id LIMIT %s",
-            [list(keys), limit],
-        )
+        sql = "SELECT key, id, title FROM product WHERE key = ANY(%s) ORDER BY id LIMIT %s"
+        found = self.query(sql, [list(keys), limit])
         return [(int(key), int(row), str(title)) for key, row, title in found]
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
@@ -250,12 +248,8 @@ class _PostgresIndex(TokenIndex):
             if rarest and rows_read > _MAX_ROWS_READ:
                 break
             rarest.append(token)
-        values = {
-            "rare": rarest,
-            "words": tokens,
-            "weights": [weights[token] for token in tokens],
-            "limit": limit,
-        }
+        weighed = [weights[token] for token in tokens]
+        values = {"rare": rarest, "words": tokens, "weights": weighed, "limit": limit}
         return [int(row) for (row,) in self._products.query(self._ranked, values)] if rarest else []
 
     def _query_frequency(self, token: str) -> int:
@@ -288,12 +282,9 @@ def _server_errors(address: str) -> Iterator[None]:
             tr("Check that the server is running and accepts your user."),
         ) from error
     except psycopg.Error as error:
+        kind = type(error).__name__
         raise CatalogueError(
-            tr(
-                "Cannot use the catalogue at {address}: {error}.",
-                address=shown,
-                error=type(error).__name__,
-            ),
+            tr("Cannot use the catalogue at {address}: {error}.", address=shown, error=kind),
             _fill_remedy(address),
         ) from error
 

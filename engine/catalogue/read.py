@@ -160,9 +160,8 @@ def read_lines(source: Path, counts: Counts, member: str = _ROWS) -> Iterator[li
     for block in _read_ahead(_read_blocks(source, counts, member)):
         *lines, rest = block.split(b"\n")
         if lines:
-            lines[0] = (
-                b"".join((*pieces, lines[0])).removeprefix(marked) if size <= _MAX_LINE else b""
-            )
+            whole = b"".join((*pieces, lines[0])).removeprefix(marked)
+            lines[0] = whole if size <= _MAX_LINE else b""
             pieces, size, marked = [], 0, b""
             yield lines
         if size <= _MAX_LINE < size + len(rest):

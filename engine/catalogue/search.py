@@ -130,9 +130,8 @@ class TantivyVocabulary:
 
     def starting_similar(self, prefix: str) -> list[str]:
         """Return known tokens whose start is one edit away from `prefix`."""
-        return self._tokens(
-            self._query.fuzzy_term_query(self._schema, "word", prefix, distance=1, prefix=True)
-        )
+        fuzzy = self._query.fuzzy_term_query
+        return self._tokens(fuzzy(self._schema, "word", prefix, distance=1, prefix=True))
 
     def _tokens(self, query: Any) -> list[str]:  # noqa: ANN401 - tantivy is imported late
         hits = self._searcher.search(query, MAX_SIMILAR, count=False).hits

@@ -166,12 +166,8 @@ def add_adapter(model: str, adapter: Path, wanted: str = "") -> str:
     first = wanted or adapter_id(folder)
     taken = load().engines
     engine_id = next(name for name in chain([first], _numbered(first)) if name not in taken)
-    table = {
-        "kind": "llama",
-        "title": one_line(f"LoRA {folder.name}", _TITLE_WIDTH),
-        "model": model,
-        "adapter": str(folder),
-    }
+    title = one_line(f"LoRA {folder.name}", _TITLE_WIDTH)
+    table = {"kind": "llama", "title": title, "model": model, "adapter": str(folder)}
     _write_engines(_read_engines() | {engine_id: table})
     return engine_id
 

@@ -219,12 +219,9 @@ def _from_keyring(name: str) -> str:
     try:
         found = keyring.get_password(_SERVICE, name)
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
+        kind = type(error).__name__
         raise BalcaoError(
-            tr(
-                "Cannot read the key {name} from the keyring: {error}.",
-                name=name,
-                error=type(error).__name__,
-            ),
+            tr("Cannot read the key {name} from the keyring: {error}.", name=name, error=kind),
             tr("Unlock the keyring, or set the variable {name}.", name=name),
         ) from None
     if not found:
@@ -249,11 +246,8 @@ def _delete_from_keyring(name: str) -> None:
     except keyring.errors.PasswordDeleteError:
         return
     except (keyring.errors.KeyringError, RuntimeError, OSError) as error:
+        kind = type(error).__name__
         raise BalcaoError(
-            tr(
-                "Cannot remove the key {name} from the keyring: {error}.",
-                name=name,
-                error=type(error).__name__,
-            ),
+            tr("Cannot remove the key {name} from the keyring: {error}.", name=name, error=kind),
             tr("Unlock the keyring and try again."),
         ) from None

@@ -37,12 +37,13 @@ _CONVERSATIONS = (
 )
 
 
-def _renumbered(table: str, columns: str, copied: str) -> tuple[str, ...]:
+def _renumbered(table: str, columns: str, *names: str) -> tuple[str, ...]:
     """Rebuild a table so that it never uses an id again.
 
     Else a chat whose conversation another program deleted would write into a later one. SQLite
     adds AUTOINCREMENT only to a new table.
     """
+    copied = ", ".join(names)
     return (
         f"CREATE TABLE new_{table} (id INTEGER PRIMARY KEY AUTOINCREMENT, {columns}) STRICT",
         f"INSERT INTO new_{table} (id, {copied}) SELECT id, {copied} FROM {table}",  # noqa: S608 - constant SQL
@@ -51,20 +52,18 @@ def _renumbered(table: str, columns: str, copied: str) -> tuple[str, ...]:
     )
 
 
+# `uid` survives export and import; `parent` is the uid of the fork's origin, which may be purged;
+# `deleted` is the time of deletion, until the row is purged.
+_CONVERSATION = """
+    uid TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))), title TEXT NOT NULL,
+    created REAL NOT NULL, updated REAL NOT NULL, parent TEXT, deleted REAL"""
 _UNIQUE_IDS = (
-    # `uid` survives export and import; `parent` is the uid of the fork's origin, which may be
-    # purged; `deleted` is the time of deletion, until the row is purged.
-    *_renumbered(
-        "conversation",
-        "uid TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(16)))), title TEXT NOT NULL,"
-        " created REAL NOT NULL, updated REAL NOT NULL, parent TEXT, deleted REAL",
-        "title, created, updated",
-    ),
+    *_renumbered("conversation", _CONVERSATION, "title", "created", "updated"),
     "CREATE INDEX conversation_by_update ON conversation (updated, id) WHERE deleted IS NULL",
     # `chosen` is the answer that the conversation continues from; NULL means the first.
-    *_renumbered("turn", f"{_TURN}, chosen INTEGER", "conversation_id, question, asked"),
+    *_renumbered("turn", f"{_TURN}, chosen INTEGER", "conversation_id", "question", "asked"),
     _TURN_INDEX,
-    *_renumbered("answer", _ANSWER, "turn_id, engine, finished, body, updated"),
+    *_renumbered("answer", _ANSWER, "turn_id", "engine", "finished", "body", "updated"),
     _ANSWER_INDEX,
 )
 
@@ -226,12 +225,9 @@ class Database:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            reason = why(error)
             raise StoreError(
-                tr(
-                    "Cannot save conversations in {file}: {error}.",
-                    file=self._file,
-                    error=why(error),
-                ),
+                tr("Cannot save conversations in {file}: {error}.", file=self._file, error=reason),
                 tr("Check the free disk space and the permissions of the file."),
             ) from error
         except UnicodeError as error:  # SQLite's message quotes the damaged bytes

@@ -6,10 +6,12 @@ import json
 import re
 import sqlite3
 import unicodedata
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from engine.store.write import as_text, as_time
 
@@ -88,11 +90,7 @@ def latest(
 ) -> list[ConversationSummary]:
     """List conversations, latest first, starting after `after`."""
     start = (after.updated, after.id) if after else _FIRST
-    rows = database.execute(_LATEST, (*start, limit))
-    return [
-        ConversationSummary(conversation_id, as_text(title), updated, turns, bool(forked))
-        for conversation_id, title, updated, turns, forked in rows
-    ]
+    return [_summary(row) for row in database.execute(_LATEST, (*start, limit))]
 
 
 def search(database: sqlite3.Connection, text: str, limit: int) -> list[ConversationSummary]:
@@ -103,18 +101,15 @@ def search(database: sqlite3.Connection, text: str, limit: int) -> list[Conversa
     found = database.execute(_SEARCH, (query, _MAX_HITS, limit)).fetchall()
     titles = _highlighted(database, _HIGHLIGHT_TITLES, query, [row[0] for row in found if row[6]])
     turns = _highlighted(database, _HIGHLIGHT_TURNS, query, [row[5] for row in found if row[5]])
-    return [
-        ConversationSummary(
-            conversation_id,
-            as_text(title),
-            updated,
-            count,
-            bool(forked),
-            titles.get(conversation_id, ()),
-            turns.get(turn_id, ()),
-        )
-        for conversation_id, title, updated, count, forked, turn_id, _ in found
-    ]
+    return [_summary(row, titles.get(row[0], ()), turns.get(row[5], ())) for row in found]
+
+
+def _summary(
+    row: Sequence[Any], title_match: Highlighted = (), snippet: Highlighted = ()
+) -> ConversationSummary:
+    number, title, updated, turns, forked = row[:5]
+    title = as_text(title)
+    return ConversationSummary(number, title, updated, turns, bool(forked), title_match, snippet)
 
 
 def _highlighted(
