@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
+from rich.text import Text
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -34,7 +35,6 @@ from tui import keys, themes
 from tui import terminal as glyphs
 from tui.commands.table import COMMANDS
 from tui.screens.chat import ChatScreen
-from tui.terminal import colour_disabled
 from tui.textual_patches import memory, typeahead
 from tui.textual_patches.driver import TerminalDriver, driver_for
 from tui.widgets.engine_bar import EngineBar
@@ -94,7 +94,7 @@ class BalcaoApp(App[None]):
         super().__init__(
             driver_class=driver_for(glyphs.terminal_charset(settings.unicode), keys_pressed),
             # With NO_COLOR Textual draws shades of grey, except in the terminal's own colours.
-            ansi_color=True if colour_disabled() else None,
+            ansi_color=True if glyphs.colour_disabled() else None,
         )
         self._settings = settings
         self._go_on = go_on
@@ -105,12 +105,10 @@ class BalcaoApp(App[None]):
     def _choose_look(self, settings: Settings) -> None:
         wanted = themes.DARK.name if settings.theme == themes.AUTO else settings.theme
         if wanted not in self.available_themes:
+            names = ", ".join(sorted(self.available_themes))
             raise SettingsError(
                 tr("There is no theme named “{wanted}”.", wanted=wanted),
-                tr(
-                    "The themes are: {available_themes}.",
-                    available_themes=", ".join(sorted(self.available_themes)),
-                ),
+                tr("The themes are: {available_themes}.", available_themes=names),
             )
         self.theme = self._saved_theme = wanted
         if settings.motion == "reduced":
@@ -238,8 +236,6 @@ class BalcaoApp(App[None]):
 
     def _fatal_error(self) -> None:
         """Quit after an unexpected exception, without printing the values of variables."""
-        from rich.text import Text
-
         self.panic(Text(crash_report()))
 
     async def on_event(self, event: Event) -> None:
@@ -261,7 +257,7 @@ class BalcaoApp(App[None]):
 
 def run(settings: Settings, typed: str, *, go_on: bool) -> int:
     """Run the chat with `typed` in the composer; return the exit code."""
-    if not colour_disabled():
+    if not glyphs.colour_disabled():
         os.environ.pop("NO_COLOR", None)  # an empty one does not count, but Textual reads it
     settings = replace(settings, theme=themes.theme_for(settings.theme))
     with quiet_libraries():

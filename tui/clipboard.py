@@ -11,8 +11,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.config import paths
 from engine.core.files import write_atomic
@@ -22,8 +22,7 @@ from engine.core.text import mend
 _TIMEOUT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Program:
+class _Program(NamedTuple):
     """Commands that copy stdin to a clipboard and print it again.
 
     They need the environment variable, if it is not empty.
@@ -31,29 +30,24 @@ class _Program:
 
     where: str
     variable: str
-    copy: tuple[str, ...]
-    paste: tuple[str, ...]
+    copy: str
+    paste: str
 
 
-# Nearest to the user first.
+# Nearest to the user first. tmux's -w also copies to the terminal that it runs in, if that allows.
+_CLIPBOARD = tr("the clipboard")
 _PROGRAMS = (
-    # -w also copies to the terminal that tmux runs in, if that allows it.
+    _Program(tr("tmux's buffer"), "TMUX", "tmux load-buffer -w -", "tmux show-buffer"),
+    _Program(_CLIPBOARD, "WAYLAND_DISPLAY", "wl-copy", "wl-paste --no-newline"),
     _Program(
-        tr("tmux's buffer"), "TMUX", ("tmux", "load-buffer", "-w", "-"), ("tmux", "show-buffer")
+        _CLIPBOARD, "DISPLAY", "xclip -selection clipboard", "xclip -selection clipboard -out"
     ),
-    _Program(tr("the clipboard"), "WAYLAND_DISPLAY", ("wl-copy",), ("wl-paste", "--no-newline")),
-    _Program(
-        tr("the clipboard"),
-        "DISPLAY",
-        ("xclip", "-selection", "clipboard"),
-        ("xclip", "-selection", "clipboard", "-out"),
-    ),
-    _Program(tr("the clipboard"), "DISPLAY", ("xsel", "-ib"), ("xsel", "-ob")),
-    _Program(tr("the clipboard"), "", ("pbcopy",), ("pbpaste",)),
+    _Program(_CLIPBOARD, "DISPLAY", "xsel -ib", "xsel -ob"),
+    _Program(_CLIPBOARD, "", "pbcopy", "pbpaste"),
 )
 
 
-def copy(text: str, environ: Mapping[str, str] | None = None) -> str:
+def copy(text: str, environ: Mapping[str, str] = os.environ) -> str:
     """Copy with the first program that works; return the name of the place, or an empty string.
 
     Blocks for up to 6 seconds per program.
@@ -64,9 +58,13 @@ def copy(text: str, environ: Mapping[str, str] | None = None) -> str:
     return ""
 
 
-def programs(environ: Mapping[str, str] | None = None) -> list[str]:
+def programs(environ: Mapping[str, str] = os.environ) -> list[str]:
     """List the available places and programs in the order in which they are tried."""
-    return [f"{each.where} ({each.copy[0]})" for each in _PROGRAMS if _is_available(each, environ)]
+    return [
+        f"{each.where} ({each.copy.split()[0]})"
+        for each in _PROGRAMS
+        if _is_available(each, environ)
+    ]
 
 
 def copy_to_file(text: str) -> Path:
@@ -76,17 +74,16 @@ def copy_to_file(text: str) -> Path:
     return file
 
 
-def _is_available(program: _Program, environ: Mapping[str, str] | None) -> bool:
-    environ = os.environ if environ is None else environ
+def _is_available(program: _Program, environ: Mapping[str, str]) -> bool:
     usable = not program.variable or bool(environ.get(program.variable))
-    return usable and shutil.which(program.copy[0], path=environ.get("PATH")) is not None
+    return usable and shutil.which(program.copy.split()[0], path=environ.get("PATH")) is not None
 
 
 def _copy_and_check(program: _Program, text: str) -> bool:
     try:
         # xclip stays in the background to serve the text, so its output never ends.
         subprocess.run(  # noqa: S603 - a program of the list above
-            program.copy,
+            program.copy.split(),
             input=text.encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -94,7 +91,7 @@ def _copy_and_check(program: _Program, text: str) -> bool:
             check=True,
         )
         pasted = subprocess.run(  # noqa: S603 - as above
-            program.paste, capture_output=True, timeout=_TIMEOUT, check=True
+            program.paste.split(), capture_output=True, timeout=_TIMEOUT, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return False

@@ -17,17 +17,16 @@ _COLOURS_256, _TRUE_COLOUR = 256, 1 << 24
 UTF8 = "utf-8"
 
 
-def is_dumb(environ: Mapping[str, str] | None = None) -> bool:
+def is_dumb(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the terminal, by its name in TERM, can only write lines."""
-    return (os.environ if environ is None else environ).get("TERM", "") in _DUMB
+    return environ.get("TERM", "") in _DUMB
 
 
-def colour_count(environ: Mapping[str, str] | None = None) -> int:
+def colour_count(environ: Mapping[str, str] = os.environ) -> int:
     """Return the number of colours by the rules of Rich, and so of Textual.
 
     TEXTUAL_COLOR_SYSTEM overrides what the terminal says.
     """
-    environ = os.environ if environ is None else environ
     chosen = {"standard": SIXTEEN, "256": _COLOURS_256, "truecolor": _TRUE_COLOUR}
     if environ.get("TEXTUAL_COLOR_SYSTEM") in chosen:
         return chosen[environ["TEXTUAL_COLOR_SYSTEM"]]
@@ -39,9 +38,9 @@ def colour_count(environ: Mapping[str, str] | None = None) -> int:
     return _COLOURS_256 if last in ("256color", "kitty") else SIXTEEN
 
 
-def colour_disabled(environ: Mapping[str, str] | None = None) -> bool:
+def colour_disabled(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether NO_COLOR is set and not empty (no-color.org)."""
-    return bool((os.environ if environ is None else environ).get("NO_COLOR"))
+    return bool(environ.get("NO_COLOR"))
 
 
 _UNKNOWN = "?"
@@ -105,9 +104,9 @@ _COERCED = "C.UTF-8"
 
 def terminal_charset(
     unicode: str = "auto",
-    environ: Mapping[str, str] | None = None,
-    utf8_mode: bool | None = None,
-    python_charset: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    utf8_mode: bool = bool(sys.flags.utf8_mode),
+    python_charset: str = UTF8,
 ) -> str:
     """Return the codec of the terminal's character set.
 
@@ -117,8 +116,6 @@ def terminal_charset(
     variables: "C" and "POSIX" mean ASCII, a locale may name its character set, and the default is
     `python_charset`, which Python found. Without any variable it is UTF-8.
     """
-    environ = os.environ if environ is None else environ
-    utf8_mode = bool(sys.flags.utf8_mode) if utf8_mode is None else utf8_mode
     if unicode != "auto":
         return UTF8 if unicode == "always" else "ascii"
     locale = _locale(environ, utf8_mode=utf8_mode)
@@ -127,7 +124,7 @@ def terminal_charset(
     if locale in _NO_LOCALE:
         return "ascii"
     named = locale.partition(".")[2].partition("@")[0]
-    found = named or (python_charset or UTF8 if not utf8_mode else UTF8)
+    found = named or (UTF8 if utf8_mode else python_charset)
     try:
         return codecs.lookup(found).name
     except LookupError:

@@ -7,6 +7,7 @@ too, unchanged.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,11 +16,8 @@ from textual.theme import BUILTIN_THEMES, Theme
 from tui.terminal import SIXTEEN, colour_count, colour_disabled
 
 AUTO = "auto"
-DARK = replace(
-    BUILTIN_THEMES["textual-dark"],
-    name="dark",
-    variables={"block-cursor-background": "#005a9e"},
-)
+_CURSOR = {"block-cursor-background": "#005a9e"}
+DARK = replace(BUILTIN_THEMES["textual-dark"], name="dark", variables=_CURSOR)
 LIGHT = Theme(
     name="light",
     dark=False,
@@ -97,22 +95,18 @@ HIGH_CONTRAST_LIGHT = Theme(
     background="#ffffff",
     surface="#ffffff",
     panel="#ffffff",
-    variables={
-        name: _ON_WHITE.get(value, value) for name, value in HIGH_CONTRAST.variables.items()
-    },
+    variables={name: _ON_WHITE.get(old, old) for name, old in HIGH_CONTRAST.variables.items()},
 )
 THEMES = {theme.name: theme for theme in (DARK, LIGHT, HIGH_CONTRAST, HIGH_CONTRAST_LIGHT)}
-_TERMINAL_COLOURS = "ansi-dark"
-"""Textual's theme in the terminal's own colours."""
 
 
-def theme_for(chosen: str, environ: Mapping[str, str] | None = None) -> str:
+def theme_for(chosen: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the theme for a setting; `auto` depends on the terminal's colours.
 
-    With at most 16 colours it is the terminal's own: a shade of grey would become the nearest of
-    the 16, often the background.
+    With at most 16 colours it is Textual's in the terminal's own: a shade of grey would become the
+    nearest of the 16, often the background.
     """
     if chosen != AUTO:
         return chosen
     few = colour_disabled(environ) or colour_count(environ) <= SIXTEEN
-    return _TERMINAL_COLOURS if few else DARK.name
+    return "ansi-dark" if few else DARK.name
