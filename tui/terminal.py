@@ -90,10 +90,7 @@ def _braille(dots: int) -> str:
 
 
 GLYPHS: Mapping[str, str] = {chr(_BRAILLE + dots): _braille(dots) for dots in range(256)} | {
-    glyph: ascii_char
-    for glyphs, ascii_char in _REPLACEMENTS
-    for glyph in glyphs
-    if not glyph.isascii()
+    glyph: ascii_char for glyphs, ascii_char in _REPLACEMENTS for glyph in glyphs
 }
 """An ASCII character for each glyph, both one cell wide."""
 

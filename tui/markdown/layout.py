@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
+from rich.align import AlignMethod
 from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
@@ -176,7 +177,9 @@ class TableRow:
 class Table:
     """A heading, a rule and rows, of which the last ones may still change."""
 
-    def __init__(self, head: TableRow, aligns: Sequence[str], styles: MarkdownStyles) -> None:
+    def __init__(
+        self, head: TableRow, aligns: Sequence[AlignMethod], styles: MarkdownStyles
+    ) -> None:
         self.head = head
         self._tail: Sequence[TableRow] = ()
         self._closed: list[TableRow] = []
@@ -295,12 +298,9 @@ def _as_list(rows: Sequence[TableRow], styles: MarkdownStyles) -> list[TextRow]:
     return lines
 
 
-def _pad(cell: Text, width: int, align: str) -> Text:
-    space = max(0, width - cell_len(cell.plain))
-    left = {"right": space, "center": space // 2}.get(align, 0)
+def _pad(cell: Text, width: int, align: AlignMethod) -> Text:
     padded = cell.copy()
-    padded.pad_left(left)
-    padded.pad_right(space - left)
+    padded.align(align, width)
     return padded
 
 

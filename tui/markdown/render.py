@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import cast
 from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
+from rich.align import AlignMethod
 from rich.style import Style
 from rich.text import Text
 
@@ -90,7 +93,8 @@ class BlockRenderer:
     def table(self, node: SyntaxTreeNode) -> Table:
         """Render a table's heading, without its rows."""
         head = node.children[0].children[0]
-        aligns = [str(cell.attrs.get("style", "")).partition(":")[2] for cell in head.children]
+        styles = [str(cell.attrs.get("style", "")).partition(":")[2] for cell in head.children]
+        aligns = [cast("AlignMethod", style or "left") for style in styles]
         return Table(self.table_row(head), aligns, self._styles)
 
     def table_row(self, node: SyntaxTreeNode) -> TableRow:
@@ -227,30 +231,17 @@ def mark(texts: Sequence[Text], record: str, styles: tuple[Style, Style]) -> Non
     """
     from engine.fidelity.measure import spans
 
-    ends, position = iter(_ends(texts)), 0
-    end, text = next(ends, (0, Text()))
-    start = 0
+    marked = Text()
     for span in spans("\n".join(text.plain for text in texts), record):
-        last = position + len(span.text)
-        style = styles[0] if span.quoted else styles[1]
-        while True:
-            text.stylize(style, max(position, start) - start, min(last, end) - start)
-            if end >= last:
-                break
-            start = end + 1
-            end, text = next(ends, (last, Text()))
-        position = last
+        marked.append(span.text, styles[0] if span.quoted else styles[1])
+    ends = accumulate(len(text.plain) + 1 for text in texts)
+    cuts = [at for end in ends for at in (end - 1, end)][:-2]
+    # Every other piece is a line end.
+    for text, piece in zip(texts, marked.divide(cuts)[::2], strict=False):
+        text.spans += piece.spans
 
 
 def unmark(texts: Sequence[Text], styles: tuple[Style, Style]) -> None:
     """Remove the styles that `mark` added."""
     for text in texts:
         text.spans = [span for span in text.spans if span.style not in styles]
-
-
-def _ends(texts: Sequence[Text]) -> list[tuple[int, Text]]:
-    ends, position = [], 0
-    for text in texts:
-        ends.append((position + len(text.plain), text))
-        position += len(text.plain) + 1
-    return ends

@@ -12,24 +12,10 @@ from engine.chat.open import Resources, open_resources
 from engine.chat.session import Session
 from engine.chat.wording import describe, thinking_words, title_of
 from engine.config.settings import Settings
+from engine.core import types
 from engine.core.errors import BalcaoError, UsageError, why
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line
-from engine.core.types import (
-    Answer,
-    Answered,
-    Decision,
-    Event,
-    Found,
-    Hit,
-    Loading,
-    Mode,
-    NotSaved,
-    Piece,
-    Product,
-    Thought,
-    Turn,
-)
 from tui.commands import slash
 from tui.commands.table import PLAIN_COMMANDS, run_command
 from tui.plain.terminal import HUNG_UP, ExitSignals, HungUp, LineTerminal, edit_lines
@@ -37,8 +23,8 @@ from tui.terminal import is_dumb
 from tui.textual_patches.typeahead import without_keys
 
 _MODES = {
-    Mode.GROUNDED: tr("Models see the record."),
-    Mode.MEMORY: tr("Models see the question alone, and speak from memory."),
+    types.Mode.GROUNDED: tr("Models see the record."),
+    types.Mode.MEMORY: tr("Models see the question alone, and speak from memory."),
 }
 
 
@@ -107,7 +93,7 @@ class PlainView:
     async def ask(self, question: str) -> None:
         await self._write_answer(self._session.ask(question), self._session.engine)
 
-    async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:  # noqa: ARG002 - for the screen
+    async def answer_again(self, index: int, turn: types.Turn, engine_id: str) -> None:  # noqa: ARG002 - for the screen
         await self._write_answer(self._session.ask_again(turn, engine_id), engine_id)
 
     def report(self, sentence: str, *, error: bool = False) -> None:  # noqa: ARG002 - no colours here
@@ -151,7 +137,7 @@ class PlainView:
             self._terminal.write(thinking)
         return bool(thinking)
 
-    def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:
+    def show_record(self, hits: tuple[types.Hit, ...], *, original: bool = False) -> None:
         product = hits[0].product
         title = title_of(product)
         text, heading = product.description, f"{title}:"
@@ -172,15 +158,13 @@ class PlainView:
         async with aclosing(self._session.compare(question, ready)) as events:
             async for _, event in events:
                 match event:
-                    case Found(Decision(product=Product() as product)) if not record_written:
-                        record_written = True
+                    case types.Found(decision) if decision.product and not record_written:
+                        product, record_written = decision.product, True
                         title = title_of(product)
                         self.report(tr("The catalogue's record, {title_of}:", title_of=title))
                         self._terminal.write(product.description or tr("(no description)"))
-                    case Answered(answer):
+                    case types.Answered(answer):
                         self._write_whole(answer)
-                    case _:
-                        pass
 
     async def open_page(self, page: str, argument: str = "") -> None:
         match page:
@@ -213,14 +197,14 @@ class PlainView:
             raise AssertionError("the plain chat opens its resources first")
         return self._session.resources
 
-    async def _write_answer(self, events: AsyncGenerator[Event], engine_id: str) -> None:
+    async def _write_answer(self, events: AsyncGenerator[types.Event], engine_id: str) -> None:
         writer = AnswerWriter(self._terminal, self._session.titles[engine_id])
-        answer: Answer | None = None
+        answer: types.Answer | None = None
         try:
             async with aclosing(events):
                 async for event in events:
                     writer.write(event)
-                    if isinstance(event, Answered):
+                    if isinstance(event, types.Answered):
                         answer = event.answer
         finally:
             writer.end()
@@ -228,14 +212,14 @@ class PlainView:
             if answer:
                 self._write_details(answer)
 
-    def _write_whole(self, answer: Answer) -> None:
+    def _write_whole(self, answer: types.Answer) -> None:
         title = self._session.titles.get(answer.engine, one_line(answer.engine))
         if answer.thinking:
             self.report(f"{title}: {thinking_words(answer.thinking_ms, ended=True)}")
         self._terminal.write(f"{title}: {answer.text}" if answer.text else f"{title}:")
         self._write_details(answer)
 
-    def _write_details(self, answer: Answer) -> None:
+    def _write_details(self, answer: types.Answer) -> None:
         if answer.problem:
             self.report(f"{answer.problem.message} {answer.problem.remedy}")
         if answer.notice:
@@ -254,29 +238,27 @@ class AnswerWriter:
         self._begun = False
         self._loading = ""
 
-    def write(self, event: Event) -> None:
+    def write(self, event: types.Event) -> None:
         match event:
-            case Thought(ms=0):
+            case types.Thought(ms=0):
                 self._terminal.stream(tr("thinking …") + " ")
-            case Thought(ms=ms, ended=True):
+            case types.Thought(ms=ms, ended=True):
                 self._terminal.stream(duration(ms / 1000))
                 self.end()
-            case Piece(text):
+            case types.Piece(text):
                 # The title already ends with a blank.
                 text = text if self._begun else text.lstrip()
                 if text:
                     self._terminal.stream(text if self._begun else f"{self._title}: {text}")
                     self._begun = True
-            case Loading(progress) if progress.label != self._loading:
+            case types.Loading(progress) if progress.label != self._loading:
                 self._loading = progress.label
                 self._terminal.report(tr("Loading: {label}", label=progress.label))
-            case NotSaved(problem):
+            case types.NotSaved(problem):
                 self.end()
                 self._terminal.report(
                     tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy)
                 )
-            case Found() | Loading() | Thought() | Answered():
-                pass
 
     def end(self) -> None:
         """Write the last word."""
@@ -322,7 +304,7 @@ def _write_runs(terminal: LineTerminal) -> None:
         terminal.report(tr("There is no training run yet."))
 
 
-def _source(hits: tuple[Hit, ...]) -> str:
+def _source(hits: tuple[types.Hit, ...]) -> str:
     if len(hits) == 1:
         return tr("Record: {title_of}. /record reads it.", title_of=title_of(hits[0].product))
     return tr("{count} records: /record 1 to /record {count} read them.", count=len(hits))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -128,13 +129,12 @@ class Composer(EditArea):
     puts the highlighted suggestion into the composer, so that Enter always sends what is visible.
     """
 
+    @dataclass
     class Submitted(Message):
         """A question was sent. The receiver sets `handled` once it has accepted or refused it."""
 
-        def __init__(self, question: str) -> None:
-            super().__init__()
-            self.question = question
-            self.handled = asyncio.Event()
+        question: str
+        handled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __init__(self, user_keys: Mapping[str, str], suggestions: Suggestions) -> None:
         """`user_keys` are keys by action, from the settings."""

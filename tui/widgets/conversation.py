@@ -56,13 +56,9 @@ class TurnItem(Struct, eq=False):
         self.height = 1 + _line_count(self.question, inside)
         answer = self.turn.answer if self.turn else None
         if answer:
-            extra = bool(answer.sources) + bool(answer.notice) + 2 * bool(answer.problem)
-            self.height += (
-                1
-                + bool(answer.thinking)
-                + extra
-                + (_line_count(answer.text, inside) if answer.text else 0)
-            )
+            above = _line_count(answer.text, inside) if answer.text else 0
+            above += bool(answer.thinking) + bool(answer.sources) + bool(answer.notice)
+            self.height += above + 2 * bool(answer.problem) + 1
 
 
 def _line_count(text: str, width: int) -> int:
@@ -109,10 +105,6 @@ class VirtualList:
     def views(self) -> list[TurnView]:
         """The mounted turns, except for a streaming one beyond a spacer."""
         return [item.view for item in self.items[self.first : self.last] if item.view]
-
-    @property
-    def has_more_below(self) -> bool:
-        return any(item.view is None for item in self.items[self.last :])
 
     @property
     def is_attached(self) -> bool:
@@ -235,16 +227,16 @@ class VirtualList:
         from tui.widgets.turns import TurnView
 
         after = None if before else self._above
-        if item.view is None:
-            view = item.view = TurnView(item.question, item.turn, self._titles)
-            view.select(item.selected)
-            await self._pane.mount(view, before=before, after=after)
-            return view
-        if before:
+        if item.view and before:
             self._pane.move_child(item.view, before=before)
-        else:
+            return item.view
+        if item.view:
             self._pane.move_child(item.view, after=self._above)
-        return item.view
+            return item.view
+        view = item.view = TurnView(item.question, item.turn, self._titles)
+        view.select(item.selected)
+        await self._pane.mount(view, before=before, after=after)
+        return view
 
     def _lines_below(self) -> int:
         return _total_height([item for item in self.items[self.last :] if item.view is None])
@@ -381,7 +373,7 @@ class ConversationView(AnchoredScroll, can_focus=False):
             return None
         top, bottom = self._visible_lines()
         upper, lower = turns.bounds()
-        more = turns.has_more_below
+        more = any(item.view is None for item in turns.items[turns.last :])
         if (turns.first and bottom < upper) or (more and top > lower):
             return turns.jump_to(turns.estimate_turn_at(top))
         if turns.first and upper > top - _MOUNT_SCREENS * height:

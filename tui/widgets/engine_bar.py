@@ -100,10 +100,9 @@ class EngineBar(Vertical):
                     break
 
     def _names(self) -> Content:
-        parts: list[str | tuple[str, str]] = []
+        names = Content()
         for engine_id, title in self._session.titles.items():
             here = engine_id == self._session.engine
             # The mark shows the choice in terminals without colours.
-            parts.append((f"{_MARKS[here]} {title}", "bold" if here else "dim"))
-            parts.append(_BETWEEN)
-        return Content.assemble(*parts)
+            names += Content.styled(f"{_MARKS[here]} {title}", "bold" if here else "dim") + _BETWEEN
+        return names

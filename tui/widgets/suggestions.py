@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
@@ -22,12 +23,11 @@ _NOT_HIGHLIGHTED = -1
 class Suggestions(Static):
     """Suggestions for one text, as an overlay on the conversation."""
 
+    @dataclass
     class Selected(Message):
         """A suggestion was clicked."""
 
-        def __init__(self, suggestion: Suggestion) -> None:
-            super().__init__()
-            self.suggestion = suggestion
+        suggestion: Suggestion
 
     def __init__(self) -> None:
         super().__init__("", id="suggestions", markup=False)

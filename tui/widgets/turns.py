@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,21 +22,9 @@ from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
 from engine.chat.wording import describe, thinking_words, title_of
+from engine.core import types
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
-from engine.core.types import (
-    Answer,
-    Answered,
-    Event,
-    Found,
-    Hit,
-    Loading,
-    NotSaved,
-    Piece,
-    Status,
-    Thought,
-    Turn,
-)
 from tui.textual_patches.widgets import SolidBackground
 from tui.widgets.engine_bar import EngineBar
 from tui.widgets.markdown_view import MarkdownView, mark_styles
@@ -63,12 +52,11 @@ _MAX_QUESTION = 2_000
 """Characters of a question that are drawn: a paste may have a million."""
 
 
+@dataclass
 class RecordRequested(Message):
     """Ask the app to open these records, starting with the first."""
 
-    def __init__(self, hits: tuple[Hit, ...]) -> None:
-        super().__init__()
-        self.hits = hits
+    hits: tuple[types.Hit, ...]
 
 
 class QuestionView(Static):
@@ -111,7 +99,7 @@ class SourceCard(Static, can_focus=True):
 
     BINDINGS = [("enter", "open", tr("Open the record"))]  # noqa: RUF012 - Textual's own form
 
-    def __init__(self, hits: tuple[Hit, ...]) -> None:
+    def __init__(self, hits: tuple[types.Hit, ...]) -> None:
         self._hits = hits
         more = tr(" and {count} more", count=len(hits) - 1) if len(hits) > 1 else ""
         title = title_of(hits[0].product, _MAX_CARD)
@@ -168,7 +156,7 @@ class AnswerView(SolidBackground, Vertical):
     """An answer: its text, its source, and a line about it."""
 
     def __init__(
-        self, engine_title: str, answer: Answer | None = None, *, source: bool = True
+        self, engine_title: str, answer: types.Answer | None = None, *, source: bool = True
     ) -> None:
         """Without `answer` it streams: call `show_status`, `append`, then `finish`.
 
@@ -223,7 +211,7 @@ class AnswerView(SolidBackground, Vertical):
         if mounted:
             await mounted
 
-    async def finish(self, answer: Answer) -> None:
+    async def finish(self, answer: types.Answer) -> None:
         """Draw the source, the problem if there was one, and the line about the answer."""
         self.answer = answer
         if not self.query(".about"):  # the view loses its parts while the chat ends
@@ -256,7 +244,7 @@ class AnswerView(SolidBackground, Vertical):
         self._body = PlainTextView(text) if self.verbatim else MarkdownView(text, classes="words")
         return self._body
 
-    def _below_text(self, answer: Answer) -> Iterator[Widget]:
+    def _below_text(self, answer: types.Answer) -> Iterator[Widget]:
         if self.problem:
             yield Static(self.problem, markup=False, classes="problem")
         if answer.notice:
@@ -271,7 +259,9 @@ class AnswerView(SolidBackground, Vertical):
 class TurnView(SolidBackground, Vertical):
     """A question and its chosen answer."""
 
-    def __init__(self, question: str, turn: Turn | None = None, titles: Titles = NO_TITLES) -> None:
+    def __init__(
+        self, question: str, turn: types.Turn | None = None, titles: Titles = NO_TITLES
+    ) -> None:
         """Without `turn`, call `begin_answer`. `titles` are the engines' by id."""
         super().__init__(classes="turn")
         self._question = question
@@ -291,7 +281,7 @@ class TurnView(SolidBackground, Vertical):
     async def begin_answer(self, engine_title: str) -> AnswerView:
         return await self._replace(AnswerView(engine_title))
 
-    async def show(self, turn: Turn, titles: Titles) -> None:
+    async def show(self, turn: types.Turn, titles: Titles) -> None:
         await self._replace(_answer_view(turn, titles))
 
     def select(self, selected: bool) -> None:
@@ -307,7 +297,7 @@ class TurnView(SolidBackground, Vertical):
         return view
 
 
-def _answer_view(turn: Turn, titles: Titles) -> AnswerView:
+def _answer_view(turn: types.Turn, titles: Titles) -> AnswerView:
     if turn.answer is None:
         return AnswerView("")
     title = titles.get(turn.answer.engine, turn.answer.engine)
@@ -352,29 +342,26 @@ _WAITING = "…"
 _LOADED = 1.0
 
 
-async def draw(event: Event, view: AnswerView) -> None:
+async def draw(event: types.Event, view: AnswerView) -> None:
     """Draw one event into the view of its answer."""
     match event:
-        case Found(decision, verbatim):
+        case types.Found(decision, verbatim):
             view.verbatim = verbatim
-            view.show_status(
-                tr("not in the catalogue") if decision.status is Status.NONE else _WAITING
-            )
-        case Loading(progress):
+            is_unknown = decision.status is types.Status.NONE
+            view.show_status(tr("not in the catalogue") if is_unknown else _WAITING)
+        case types.Loading(progress):
             loading = tr("loading: {label}", label=progress.label)
             view.show_status(_WAITING if progress.fraction == _LOADED else loading)
-        case Thought(text, ms, ended):
+        case types.Thought(text, ms, ended):
             await view.think(text, ms, ended=ended)
-        case Piece(text):
+        case types.Piece(text):
             await view.append(text)
-        case Answered(answer):
+        case types.Answered(answer):
             await view.finish(answer)
-        case NotSaved():
-            pass
 
 
 async def draw_answer(
-    events: AsyncGenerator[Event], session: Session, view: AnswerView, bar: EngineBar
+    events: AsyncGenerator[types.Event], session: Session, view: AnswerView, bar: EngineBar
 ) -> bool:
     """Draw the events into `view` and `bar`; return whether the answer was saved.
 
@@ -386,7 +373,7 @@ async def draw_answer(
             async for event in events:
                 await draw(event, view)
                 _report(event, bar)
-                saved = saved and not isinstance(event, NotSaved)
+                saved = saved and not isinstance(event, types.NotSaved)
     except asyncio.CancelledError:
         # The bar still shows how far loading was, or that it has to wait.
         bar.show_availability()
@@ -397,15 +384,13 @@ async def draw_answer(
     return saved
 
 
-def _report(event: Event, bar: EngineBar) -> None:
+def _report(event: types.Event, bar: EngineBar) -> None:
     """Show loading and saving problems in the bar."""
     match event:
-        case Loading(progress) if progress.fraction == _LOADED:
+        case types.Loading(progress) if progress.fraction == _LOADED:
             bar.report(progress.label)
-        case Loading(progress):
+        case types.Loading(progress):
             bar.show_progress(progress)
-        case NotSaved(problem):
+        case types.NotSaved(problem):
             sentence = tr("Not saved: {why} {remedy}", why=problem.message, remedy=problem.remedy)
             bar.report(sentence, error=True)
-        case _:
-            pass

@@ -17,24 +17,9 @@ import httpx2
 import openai
 from openai import AsyncOpenAI, AsyncStream
 
-from engine.backends.openai.failures import (
-    FIRST_DELAY,
-    MOST_WORDS,
-    Endpoint,
-    Failure,
-    FailureKind,
-    StreamError,
-    explain,
-    parse_error,
-    retry_delay,
-)
-from engine.backends.openai.stream import (
-    EVENT_BYTES,
-    BodyTooLarge,
-    BoundedResponse,
-    StreamReader,
-    check_is_stream,
-)
+from engine.backends.openai import failures
+from engine.backends.openai.failures import Endpoint, Failure, FailureKind, StreamError, explain
+from engine.backends.openai.stream import EVENT_BYTES, BodyTooLarge, BoundedResponse, StreamReader
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
 from engine.core.text import Redactor, mend
@@ -132,7 +117,7 @@ class ErrorBoundary:
         if failure is None:
             return
         # Words that were cut off may end in half a key.
-        whole = len(failure.words) < MOST_WORDS
+        whole = len(failure.words) < failures.MOST_WORDS
         words = Redactor(*self._secrets).add(failure.words, last=whole)
         failure = replace(failure, words=words)
         message, remedy = self._explain(failure, self._endpoint)
@@ -150,7 +135,7 @@ def to_failure(error: openai.APIError, *, began: bool = False) -> Failure:
         case openai.APIConnectionError():
             return _no_connection(error.__cause__, began=began)
         case _:
-            code, param, words = parse_error(error.body)
+            code, param, words = failures.parse_error(error.body)
             return Failure(FailureKind.ERROR_EVENT, 0, code, param, words)
 
 
@@ -175,7 +160,7 @@ def _refusal(error: openai.APIStatusError) -> Failure:
     headers = error.response.headers
     if error.response.has_redirect_location:
         return Failure(FailureKind.REDIRECTED, words=_target(error.response))
-    code, param, words = parse_error(error.body)
+    code, param, words = failures.parse_error(error.body)
     return Failure(
         FailureKind.REFUSED,
         error.status_code,
@@ -202,7 +187,7 @@ def _no_connection(cause: BaseException | None, *, began: bool) -> Failure:
         return Failure(FailureKind.CUT)
     answered_nothing = isinstance(cause, (httpx2.RemoteProtocolError, httpx2.ReadError))
     trouble = FailureKind.HUNG_UP if answered_nothing else FailureKind.UNREACHABLE
-    return Failure(trouble, words=str(cause or "")[:MOST_WORDS])
+    return Failure(trouble, words=str(cause or "")[: failures.MOST_WORDS])
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
@@ -212,7 +197,7 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
             wait = float(headers.get(name, "")) * unit
         except ValueError:
             continue
-        if 0 <= wait < float("inf"):
+        if 0 <= wait < inf:
             return wait
     return None
 
@@ -272,7 +257,7 @@ class OpenAIClient:
         reading = StreamReader(request.max_tokens, self._endpoint.secrets(self._client.api_key))
         try:
             with ErrorBoundary(self._endpoint, self._client.api_key, began=True):
-                await check_is_stream(stream.response)
+                await cast(BoundedResponse, stream.response).check_is_stream()
                 async with aclosing(self._chunks(stream, reading)) as chunks:
                     async for chunk in chunks:
                         yield chunk
@@ -297,7 +282,7 @@ class OpenAIClient:
                 failure = to_failure(error)
                 left = fields.without(failure)
                 retries = self._endpoint.max_retries
-                wait = 0.0 if left else retry_delay(failure, tried, retries, patience)
+                wait = 0.0 if left else failures.retry_delay(failure, tried, retries, patience)
                 if wait is None:
                     raise
                 fields = left or fields
@@ -307,7 +292,7 @@ class OpenAIClient:
                 return stream
             await asyncio.sleep(wait)
             # At least FIRST_DELAY: a server that asks for no delay must not be asked forever.
-            tried, patience = tried + (not left), patience - max(wait, FIRST_DELAY)
+            tried, patience = tried + (not left), patience - max(wait, failures.FIRST_DELAY)
 
     async def _ask(self, request: Request, fields: RequestFields) -> AsyncStream[object]:
         optional = {

@@ -241,7 +241,7 @@ class OpenAIEngine(ModelEngine):
         """Return the model, the server, and the parameters that the model has refused."""
         return EngineFacts(
             model=self.config.model,
-            address=server_name(self._base_url),
+            address=self.queue,
             refused=self._session.refused if self._session else (),
         )
 
@@ -250,21 +250,20 @@ class OpenAIEngine(ModelEngine):
         return {
             "kind": self.kind,
             "model": self.config.model,
-            "server": server_name(self._base_url),
+            "server": self.queue,
             **self.config.sampling(),
             "system_prompt": self.system_prompt,
         }
 
     def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
         """Return the model and its server."""
-        address = server_name(self._base_url)
-        return tr("{model} at {address}", model=self.config.model, address=address)
+        return tr("{model} at {address}", model=self.config.model, address=self.queue)
 
     def details(self) -> list[tuple[str, str]]:
         """Return the model, its server and the parameters."""
         return [
             (tr("model"), self.config.model),
-            (tr("address"), server_name(self._base_url)),
+            (tr("address"), self.queue),
             *self.parameter_details(),
         ]
 
@@ -275,7 +274,7 @@ class OpenAIEngine(ModelEngine):
             names = tr(" and no ").join(refused)
             found.append(tr("The model takes no {refused}: the server's own holds.", refused=names))
         if self._shutdown_day is not None:
-            values = {"address": server_name(self._base_url), "day": self._shutdown_day}
+            values = {"address": self.queue, "day": self._shutdown_day}
             found.append(tr("The model is shut down on {day}, says {address}.", **values))
         return found
 
@@ -333,15 +332,22 @@ class OpenAIEngine(ModelEngine):
             return self._session
 
     def _make_client(self) -> OpenAIClient:
+        from engine.config import keys
+
+        name = self.config.api_key_env
         try:
             from engine.backends.openai.client import OpenAIClient
+
+            key = keys.value(name) if name else ""
+        except BalcaoError as error:
+            raise EngineUnavailable(error.message, error.remedy) from None
         except ImportError as error:
             raise EngineUnavailable(
                 tr("Cannot load the openai package: {error}.", error=error),
                 tr("Reinstall it: pip install --force-reinstall openai."),
             ) from error
         endpoint = self.config.endpoint(self.info.id, self._base_url)
-        return OpenAIClient(endpoint, self._key() or NO_KEY)
+        return OpenAIClient(endpoint, key or NO_KEY)
 
     def _key_availability(self) -> Availability:
         from engine.config import keys
@@ -377,14 +383,6 @@ class OpenAIEngine(ModelEngine):
             tr("“{title}” needs an API key, but {name} is not set.", title=title, name=name),
             tr("Store it with `balcao keys set {name}`, or set the variable.", name=name),
         )
-
-    def _key(self) -> str:
-        from engine.config import keys
-
-        try:
-            return keys.value(self.config.api_key_env) if self.config.api_key_env else ""
-        except BalcaoError as error:
-            raise EngineUnavailable(error.message, error.remedy) from None
 
 
 def _not_ready(reason: str, remedy: str) -> Availability:

@@ -58,36 +58,21 @@ _RETRYABLE = {
 class FailureKind(StrEnum):
     """Failures that need different remedies."""
 
-    UNREACHABLE = auto()
-    """The connection failed."""
-    CONNECT_TIMEOUT = auto()
-    """The connection took too long."""
-    HUNG_UP = auto()
-    """The connection ended before any answer."""
-    SILENT = auto()
-    """No data arrived for too long."""
-    NO_TEXT = auto()
-    """Nothing of the answer arrived for too long."""
-    TOO_LARGE = auto()
-    """The server sent more than an answer can have."""
-    REFUSED = auto()
-    """The server answered with an error status."""
-    REDIRECTED = auto()
-    """The server answered with another address, `words`."""
-    NOT_A_STREAM = auto()
-    """The status is 200, but the body is not a stream of events."""
-    ERROR_EVENT = auto()
-    """The stream contains an error."""
-    CUT = auto()
-    """The stream ended before the answer did."""
-    GARBLED = auto()
-    """The stream contains an invalid event."""
-    FILTERED = auto()
-    """The server's content filter ended the answer."""
-    WANTED_TOOL = auto()
-    """The model called a tool."""
-    NO_TOKENS_LEFT = auto()
-    """The model used all its tokens for reasoning that the server does not show."""
+    UNREACHABLE = auto()  # the connection failed
+    CONNECT_TIMEOUT = auto()  # the connection took too long
+    HUNG_UP = auto()  # the connection ended before any answer
+    SILENT = auto()  # no data arrived for too long
+    NO_TEXT = auto()  # nothing of the answer arrived for too long
+    TOO_LARGE = auto()  # the server sent more than an answer can have
+    REFUSED = auto()  # the server answered with an error status
+    REDIRECTED = auto()  # the server answered with another address, `words`
+    NOT_A_STREAM = auto()  # the status is 200, but the body is not a stream of events
+    ERROR_EVENT = auto()  # the stream contains an error
+    CUT = auto()  # the stream ended before the answer did
+    GARBLED = auto()  # the stream contains an invalid event
+    FILTERED = auto()  # the server's content filter ended the answer
+    WANTED_TOOL = auto()  # the model called a tool
+    NO_TOKENS_LEFT = auto()  # all tokens were used for reasoning, which the server does not show
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,7 @@ from typing import Any
 
 import httpx2
 
-from engine.backends.openai.failures import (
-    Failure,
-    FailureKind,
-    StreamError,
-    parse_error,
-    text_of,
-)
+from engine.backends.openai.failures import Failure, FailureKind, StreamError, parse_error, text_of
 from engine.core.text import Redactor, mend
 from engine.core.types import Chunk, StopReason, Tokens
 
@@ -62,21 +56,38 @@ class BoundedResponse(httpx2.Response):
             while part := await self._next(parts):
                 yield utf8.decode(part).encode() if utf8 else part
 
-    async def _next(self, parts: AsyncGenerator[bytes]) -> bytes | None:
+    async def _next(self, parts: AsyncGenerator[bytes]) -> bytes:
         now = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(min(self.until, now + self.pause)):
-                part = await anext(parts, None)
+                part = await anext(parts, b"")
         except TimeoutError:
             if self.is_success:
                 raise httpx2.ReadTimeout("", request=self.request) from None
-            return None
-        if part and not self.is_success:
+            return b""
+        if not self.is_success:
             part = part[: self.left]
-        self.left, self.event_left = self.left - len(part or ""), self.event_left - len(part or "")
+        self.left, self.event_left = self.left - len(part), self.event_left - len(part)
         if min(self.left, self.event_left) < 0:
             raise BodyTooLarge("", request=self.request)
         return part
+
+    async def check_is_stream(self) -> None:
+        """Raise StreamError for an HTML page or a JSON object, which are an empty stream too."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "text/html" and not kind.endswith(("json", "xml")):
+            return
+        _, _, words = parse_error(await self._error() if kind.endswith("json") else None)
+        raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=words or kind))
+
+    async def _error(self) -> object:
+        read = bytearray()
+        async for part in self.aiter_bytes():
+            read += part
+            if len(read) > _EXCERPT_BYTES:
+                return None
+        body = json.loads(read)
+        return body if isinstance(body, dict) and "error" in body else None
 
 
 _CHARACTERS_PER_TOKEN, _SPARE = 64, 1000
@@ -182,22 +193,3 @@ def _logprobs(content: object) -> tuple[float, ...]:
     # Neither NaN nor Infinity, which Python servers send. Half of the tokens would be misleading.
     usable = all(type(value) in (int, float) and -_MOST_TOKENS <= value <= 0 for value in found)
     return tuple(map(float, found)) if usable else ()
-
-
-async def check_is_stream(response: httpx2.Response) -> None:
-    """Raise StreamError for an HTML page or a JSON object: the package reads an empty stream."""
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "text/html" and not kind.endswith(("json", "xml")):
-        return
-    _, _, words = parse_error(await _body(response) if kind.endswith("json") else None)
-    raise StreamError(Failure(FailureKind.NOT_A_STREAM, words=words or kind))
-
-
-async def _body(response: httpx2.Response) -> object:
-    read = bytearray()
-    async for part in response.aiter_bytes():
-        read += part
-        if len(read) > _EXCERPT_BYTES:
-            return None
-    body = json.loads(read)
-    return body if isinstance(body, dict) and "error" in body else None
