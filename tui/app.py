@@ -116,7 +116,6 @@ class BalcaoApp(App[None]):
 
     @property
     def available_themes(self) -> dict[str, Theme]:
-        """Our themes and Textual's."""
         return super().available_themes | themes.THEMES
 
     def get_theme(self, theme_name: str) -> Theme | None:
@@ -207,7 +206,6 @@ class BalcaoApp(App[None]):
         self.push_screen(RecordScreen(event.hits, related))
 
     def copy_to_clipboard(self, text: str) -> None:
-        """Copy a text and report where it is."""
         self._copy(printable(text))
 
     @work(thread=True, group="copy", exclusive=True)

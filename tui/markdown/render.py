@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import cast
@@ -64,12 +64,12 @@ class BlockRenderer:
     def rows(self, node: SyntaxTreeNode, prefix: Prefix, *, closed: bool) -> Iterator[TextRow]:
         """Render a block. Code is highlighted once the block is `closed`."""
         match node.type:
-            case "paragraph":
-                yield from self._paragraph(node, prefix, None)
-            case "heading":
-                yield from self._paragraph(node, prefix, self._styles.heading)
+            case "paragraph" | "heading":
+                style = self._styles.heading if node.type == "heading" else None
+                yield from self._text_rows(self._inline(node, style), prefix)
             case "fence" | "code_block":
-                yield from self._code(node, prefix, closed=closed)
+                code = self._code(node, closed=closed)
+                yield from self._text_rows(code, prefix, self._styles.block)
             case "hr":
                 yield TextRow(Text(end=""), prefix.first, sign=self._styles.sign, rule=RULE)
             case "blockquote":
@@ -81,7 +81,7 @@ class BlockRenderer:
                     yield from self.item(item, number, prefix, closed=closed)
                     prefix = prefix.later
             case "table":
-                yield from self._nested_table(node, prefix)
+                yield from self._text_rows(self._nested_table(node), prefix)
 
     def item(
         self, node: SyntaxTreeNode, number: int, prefix: Prefix, *, closed: bool
@@ -114,32 +114,29 @@ class BlockRenderer:
     def _blank(self, prefix: Prefix) -> TextRow:
         return TextRow(Text(end=""), prefix.first, prefix.rest, self._styles.sign)
 
-    def _paragraph(
-        self, node: SyntaxTreeNode, prefix: Prefix, style: Style | None
+    def _text_rows(
+        self, texts: Iterable[Text], prefix: Prefix, fill: Style | None = None
     ) -> Iterator[TextRow]:
-        for text in self._inline(node, style):
-            yield TextRow(text, prefix.first, prefix.rest, self._styles.sign)
-            prefix = prefix.later
-
-    def _code(self, node: SyntaxTreeNode, prefix: Prefix, *, closed: bool) -> Iterator[TextRow]:
-        fill = self._styles.block
-        lines = [_one_line(line, fill) for line in node.content.rstrip().split("\n")]
-        language = node.info.split(maxsplit=1)[0] if node.info.strip() else ""
-        if closed and language:
-            _highlight(lines, language, self._styles.code_theme)
-        for text in lines:
+        for text in texts:
             yield TextRow(text, prefix.first, prefix.rest, self._styles.sign, fill)
             prefix = prefix.later
 
-    def _nested_table(self, node: SyntaxTreeNode, prefix: Prefix) -> Iterator[TextRow]:
+    def _code(self, node: SyntaxTreeNode, *, closed: bool) -> list[Text]:
+        style = self._styles.block
+        lines = [_one_line(line, style) for line in node.content.rstrip().split("\n")]
+        language = node.info.split(maxsplit=1)[0] if node.info.strip() else ""
+        if closed and language:
+            _highlight(lines, language, self._styles.code_theme)
+        return lines
+
+    def _nested_table(self, node: SyntaxTreeNode) -> Iterator[Text]:
         """Render each row on a line, without columns: lists and quotes are too narrow."""
         separator = Text(f" {COLUMN} ", self._styles.sign, end="")
         for part in node.children:
             for row in part.children:
                 line = separator.join(self.table_row(row).cells)
                 line.end = ""
-                yield TextRow(line, prefix.first, prefix.rest, self._styles.sign)
-                prefix = prefix.later
+                yield line
 
     def _inline(self, node: SyntaxTreeNode, style: Style | None) -> list[Text]:
         content = node.children[0].content if node.children else ""

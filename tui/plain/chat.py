@@ -261,7 +261,6 @@ class AnswerWriter:
                 )
 
     def end(self) -> None:
-        """Write the last word."""
         self._begun = False
         self._terminal.end_stream()
 

@@ -131,7 +131,6 @@ class VirtualList:
         return 0, 0
 
     def estimate_turn_at(self, line: float) -> int:
-        """Estimate the index of the unmounted turn at a line."""
         upper, lower = self.bounds()
         index = self.first
         while line < upper and index > 0:
@@ -146,7 +145,6 @@ class VirtualList:
         return index
 
     def estimate_heights(self) -> int:
-        """Estimate the heights of the spacers again."""
         width = self._pane.size.width or self._pane.app.size.width
         for item in self.items:
             item.estimate_height(width)

@@ -126,10 +126,8 @@ class Suggestions(Static):
         if not shown:
             return
         labels = max(cell_len(each.label) for each in shown) if shown[0].about else 0
-        lines = [
-            _line(suggestion, labels, highlighted=index == self._highlighted)
-            for index, suggestion in enumerate(shown, self._top)
-        ]
+        at = self._highlighted - self._top
+        lines = [_line(each, labels, highlighted=n == at) for n, each in enumerate(shown)]
         more = len(self._suggestions) - len(shown)
         if more:
             lines.append(Content.styled(tr("  {more} more: type on, or go down", more=more), "dim"))

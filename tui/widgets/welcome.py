@@ -42,11 +42,8 @@ class Welcome(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Static(_ABOUT, markup=False)
-        yield Static(
-            "\n".join(f"… {title}" for title in self._session.titles.values()),
-            id="works",
-            markup=False,
-        )
+        titles = "\n".join(f"… {title}" for title in self._session.titles.values())
+        yield Static(titles, id="works", markup=False)
         yield Static(_KEYS, markup=False)
         if self._session.settings.catalogue is None:
             yield Static(SAMPLE, id="examples", markup=False)
