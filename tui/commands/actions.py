@@ -111,11 +111,6 @@ async def scroll(_session: Session, view: ScreenView, _: str, *, direction: str)
     view.scroll(direction)
 
 
-async def next_engine(session: Session, view: View, _: str) -> None:
-    session.next_engine()
-    view.show_engine()
-
-
 async def engine(session: Session, view: View, name: str) -> None:
     """Select an engine by id or title; without a name, let the user choose."""
     if name:

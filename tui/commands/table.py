@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from msgspec import Struct
@@ -20,7 +22,7 @@ class Command(Struct, frozen=True):
     name: str
     """Its name in the settings and in docs/guide/keys.md."""
     title: str
-    """For footer and palette."""
+    """For footer and palette; empty if the full-screen chat lacks the command."""
     does: str
     """For the help page."""
     run: Action
@@ -40,8 +42,6 @@ class Command(Struct, frozen=True):
     """Its argument in the plain chat's help; None if the plain chat lacks the command."""
     plain_does: str = ""
     """For the plain chat's help, if `does` is wrong there."""
-    on_screen: bool = True
-    """Whether the full-screen chat has the command."""
 
 
 _TABLE = (
@@ -59,7 +59,7 @@ _TABLE = (
         "next_engine",
         tr("Engine"),
         tr("the next engine answers; draft and conversation stay"),
-        actions.next_engine,
+        actions.engine,
         "f2",
         in_footer=True,
     ),
@@ -118,7 +118,6 @@ _TABLE = (
         tr("the same as the data set has it"),
         partial(actions.record, original=True),
         plain="[N]",
-        on_screen=False,
     ),
     Command(
         "mode",
@@ -241,7 +240,6 @@ _TABLE = (
         tr("one of those that were listed, to go on with it"),
         actions.open_listed,
         plain="N",
-        on_screen=False,
     ),
     Command(
         "export",
@@ -298,7 +296,7 @@ _TABLE = (
         plain="",
     ),
 )
-COMMANDS = tuple(command for command in _TABLE if command.on_screen)
+COMMANDS = tuple(command for command in _TABLE if command.title)
 COMMANDS_BY_NAME = {command.name: command for command in COMMANDS}
 PLAIN_COMMANDS = tuple(
     replace(command, takes=command.plain, does=command.plain_does or command.does)
@@ -307,9 +305,16 @@ PLAIN_COMMANDS = tuple(
 )
 
 
+@contextmanager
+def reporting(report: Callable[[str], object]) -> Iterator[None]:
+    """Report an error's message and remedy."""
+    try:
+        yield
+    except BalcaoError as error:
+        report(str(error))
+
+
 async def run_command(command: Command, session: Session, view: View, argument: str = "") -> None:
     """Run a command; report the error if it fails."""
-    try:
+    with reporting(partial(view.report, error=True)):
         await command.run(session, view, argument)
-    except BalcaoError as error:
-        view.report(str(error), error=True)

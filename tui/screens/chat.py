@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -18,25 +18,187 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled
 
 from engine.chat.session import Session
-from engine.core.errors import BalcaoError, UsageError
+from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
-from engine.core.types import Hit, Turn
+from engine.core.types import Event, Hit, Turn
 from tui import keys
 from tui.commands import slash
-from tui.commands.table import COMMANDS_BY_NAME, Command, run_command
-from tui.textual_patches.widgets import Page, SolidBackground, end_workers
+from tui.commands.table import COMMANDS_BY_NAME, Command, reporting, run_command
+from tui.textual_patches.widgets import FittingFooter, Page, SolidBackground, end_workers
 from tui.widgets.composer import Composer, ComposerPanel
 from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
 
-_Work = Callable[[], Coroutine[None, None, None]]
-_TURNS = Path(__file__).parent.with_name("turns.tcss")
+if TYPE_CHECKING:
+    from tui.widgets.turns import AnswerView
+
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
+_TURNS = Path(__file__).parent.with_name("turns.tcss")
 
 
-class ChatScreen(Page, SolidBackground, Screen[None]):
+class ChatView(Page, SolidBackground, Screen[None]):
+    """The chat's screen as commands change it: a ScreenView without pages."""
+
+    only_answer = tr("This question has one answer. Ctrl+R asks it again, of the engine chosen.")
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._answering: Worker[None] | None = None
+
+    @property
+    def bar(self) -> EngineBar:
+        return self.query_one(EngineBar)
+
+    @property
+    def composer(self) -> Composer:
+        return self.query_one(Composer)
+
+    @property
+    def pane(self) -> ConversationView:
+        return self.query_one(ConversationView)
+
+    @property
+    def is_answering(self) -> bool:
+        return self._answering is not None and not self._answering.is_finished
+
+    @property
+    def draft(self) -> str:
+        return self.composer.question
+
+    def report(self, sentence: str, *, error: bool = False) -> None:
+        self.bar.report(sentence, error=error)
+
+    def show_engine(self) -> None:
+        self.bar.show_engine()
+
+    def show_mode(self) -> None:
+        self.bar.show_mode()
+
+    async def choose_engine(self) -> None:
+        self.session.next_engine()
+        self.show_engine()
+
+    async def show(self) -> None:
+        """Draw the session's conversation; an answer that is arriving is stopped."""
+        await self.cancel()
+        turns = self.session.conversation.turns
+        self.composer.input_history.set_own([turn.question for turn in turns])
+        await self._draw_conversation()
+
+    async def _draw_conversation(self) -> None:
+        from tui.widgets.welcome import Welcome
+
+        session = self.session
+        await self.pane.show(session.conversation, session.titles, Welcome(session))
+
+    async def show_turn(self, index: int) -> None:
+        session = self.session
+        turn = session.conversation.turns[index]
+        await self.pane.redraw(index, turn, session.titles)
+
+    async def show_thinking(self, index: int) -> bool:
+        from tui.widgets.turns import toggle_thinking
+
+        return toggle_thinking(await self.pane.view_of(index))
+
+    def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:  # noqa: ARG002 - a key of the page switches
+        from tui.widgets.turns import RecordRequested
+
+        self.post_message(RecordRequested(hits))
+
+    async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
+        work = partial(self._answer_again, index, turn, engine_id)
+        self._answering = self.run_worker(work)
+
+    async def _answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
+        """Draw one more answer to a turn; if no text arrives, the answer before and the reason."""
+        from tui.widgets.turns import answer_title
+
+        session, number = self.session, len(turn.answers) + 1
+        events, problem = session.ask_again(turn, engine_id), ""
+        view = await self.pane.begin_answer(
+            index, answer_title(session.titles[engine_id], number, number)
+        )
+        try:
+            problem = await self.draw_answer(events, view)
+        finally:
+            if len(turn.answers) < number:
+                problem = problem or view.problem
+                await self.show_turn(index)
+        if problem:
+            self.report(problem, error=True)
+
+    async def draw_answer(self, events: AsyncGenerator[Event], view: AnswerView) -> str:
+        """Draw an answer as it arrives; return the error that prevented it, if any."""
+        from tui.widgets.turns import draw_answer
+
+        view.show_status(tr("looking it up…"))
+        try:
+            if await draw_answer(events, self.session, view, self.bar):
+                self.bar.show_availability()
+        except BalcaoError as error:
+            return str(error)
+        return ""
+
+    async def compare(self, question: str) -> None:
+        session = self.session
+        if self.is_answering:
+            self.report(tr("Still answering. Escape stops it."))
+        elif not question or not (session.resources or session.failure):
+            self.report(tr("F3 puts a question to every engine that is ready: type one, or wait."))
+        elif session.failure:
+            self.bar.show_availability()
+        else:
+            from tui.screens.compare import CompareScreen
+
+            self.composer.accept()
+            await self.app.push_screen_wait(CompareScreen(session, question))
+            await self.show()
+
+    def copy(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
+
+    async def cancel(self) -> None:
+        """Stop the answer that is arriving, and wait until its text is saved."""
+        if self._answering and self.is_answering:
+            self._answering.cancel()
+            with suppress(WorkerCancelled):
+                await self._answering.wait()
+
+    async def leave(self) -> None:
+        await self.app.run_action("quit")
+
+    def select(self, index: int | None) -> None:
+        self.pane.select(index)
+        if index is None:
+            self.bar.show_availability()
+
+    def edit(self, question: str | None) -> None:
+        if question is None:
+            self.composer.clear()
+        else:
+            self.composer.replace_text(question)
+            self.composer.focus()
+
+    async def ask_for_line(self, heading: str, example: str) -> str:
+        from tui.screens.dialogs import InputDialog
+
+        return await self.app.push_screen_wait(InputDialog(heading, example=example)) or ""
+
+    def scroll(self, direction: str) -> None:
+        getattr(self.pane, f"scroll_page_{direction}")(animate=False)
+
+    def toggle_marks(self) -> None:
+        from tui.widgets.turns import toggle_marks
+
+        self.report(toggle_marks(self.pane))
+
+
+class ChatScreen(ChatView):
     """One conversation with any engine."""
 
+    CSS_PATH = None  # read after the first frame
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
     AUTO_FOCUS = "#composer"
 
@@ -45,12 +207,9 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
 
         `typed` goes into the composer; `go_on` opens the last conversation.
         """
-        super().__init__()
-        self.session = session
+        super().__init__(session)
         self._typed = typed
         self._go_on = go_on
-        self._view = ChatView(self)
-        self._answering: Worker[None] | None = None
         self._filled = asyncio.Event()
         """Set once the pane has the conversation; on the first frame it is empty."""
 
@@ -71,8 +230,6 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
         await self._draw_conversation()
         self._filled.set()
         await self.wait_for_refresh()
-        from tui.textual_patches.widgets import FittingFooter
-
         # Its place is on the first frame. It would be empty there: keys are known a moment later.
         await self.query_one("#foot").mount(FittingFooter())
         self.refresh_bindings()
@@ -106,7 +263,10 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
         """Run a command or ask a question. While an answer arrives, the draft stays."""
         if self.session.settings.slash_commands:
             if slash.is_command(question):
-                await self._run_slash(question)
+                with reporting(partial(self.report, error=True)):
+                    command, argument = slash.parse(question)
+                    self.composer.accept()
+                    await self._run(command, argument)
                 return
             question = slash.as_question(question)
         if self.is_answering:
@@ -119,34 +279,19 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
                 await self.cancel()
                 await self.session.fork(self.session.editing)
                 await self.show()
-            self.begin_answer(partial(self._answer, question))
-
-    async def _run_slash(self, typed: str) -> None:
-        try:
-            command, argument = slash.parse(typed)
-        except UsageError as error:
-            self.bar.report(str(error), error=True)
-            return
-        self.composer.accept()
-        await self._run(command, argument)
+            self._answering = self.run_worker(partial(self._answer, question))
 
     async def action_command(self, name: str) -> None:
         await self._run(COMMANDS_BY_NAME[name])
 
     async def _run(self, command: Command, argument: str = "") -> None:
-        work = partial(run_command, command, self.session, self._view, argument)
+        work = partial(run_command, command, self.session, self, argument)
         if command.waits:
             self.run_worker(work, group=command.name, exclusive=True)
         else:
             await work()
 
-    def begin_answer(self, work: _Work) -> None:
-        """Draw an answer in a worker that Escape stops."""
-        self._answering = self.run_worker(work)
-
     async def _answer(self, question: str) -> None:
-        from tui.widgets.turns import draw_answer
-
         session, title = self.session, self.session.titles[self.session.engine]
         events = session.ask(question)
         if session.selected is not None:
@@ -154,58 +299,21 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
             self.pane.select(None)
         await self._filled.wait()
         view = await self.pane.begin_turn(question, title)
-        view.show_status(tr("looking it up…"))
-        try:
-            if await draw_answer(events, session, view, self.bar):
-                self.bar.show_availability()
-        except BalcaoError as error:
-            view.show_status(str(error))
+        if problem := await self.draw_answer(events, view):
+            view.show_status(problem)
 
-    async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
-        """Draw one more answer to a turn; if no text arrives, the answer before and the reason."""
-        from tui.widgets.turns import answer_title, draw_answer
+    async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
+        match page:
+            case "engines":
+                await _open_engines(self)
+            case "runs":
+                await _open_runs(self)
+            case "history":
+                await _open_history(self)
+            case _:
+                from tui.screens.dialogs import HelpScreen
 
-        session, number = self.session, len(turn.answers) + 1
-        events, problem = session.ask_again(turn, engine_id), ""
-        view = await self.pane.begin_answer(
-            index, answer_title(session.titles[engine_id], number, number)
-        )
-        view.show_status(tr("looking it up…"))
-        try:
-            if await draw_answer(events, session, view, self.bar):
-                self.bar.show_availability()
-        except BalcaoError as error:
-            problem = str(error)
-        finally:
-            if len(turn.answers) < number:
-                problem = problem or view.problem
-                await self.pane.redraw(index, turn, session.titles)
-        if problem:
-            self.bar.report(problem, error=True)
-
-    @property
-    def is_answering(self) -> bool:
-        return self._answering is not None and not self._answering.is_finished
-
-    async def show(self) -> None:
-        """Draw the session's conversation; an answer that is arriving is stopped."""
-        await self.cancel()
-        turns = self.session.conversation.turns
-        self.composer.input_history.set_own([turn.question for turn in turns])
-        await self._draw_conversation()
-
-    async def _draw_conversation(self) -> None:
-        from tui.widgets.welcome import Welcome
-
-        session = self.session
-        await self.pane.show(session.conversation, session.titles, Welcome(session))
-
-    async def cancel(self) -> None:
-        """Stop the answer that is arriving, and wait until its text is saved."""
-        if self._answering and self.is_answering:
-            self._answering.cancel()
-            with suppress(WorkerCancelled):
-                await self._answering.wait()
+                self.app.push_screen(HelpScreen(self.session.settings.keys))
 
     async def close(self) -> None:
         """Stop all work, also that of pages, and close the resources."""
@@ -222,26 +330,11 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
         return self.run_worker(partial(self._load_engine, engine_id), group="load")
 
     async def _load_engine(self, engine_id: str) -> None:
-        try:
+        with reporting(partial(self.report, error=True)):
             async with aclosing(self.session.load_engine(engine_id)) as steps:
                 async for step in steps:
                     self.bar.show_progress(step)
-        except BalcaoError as error:
-            self.bar.report(str(error), error=True)
-        else:
             self.bar.show_availability()
-
-    @property
-    def bar(self) -> EngineBar:
-        return self.query_one(EngineBar)
-
-    @property
-    def composer(self) -> Composer:
-        return self.query_one(Composer)
-
-    @property
-    def pane(self) -> ConversationView:
-        return self.query_one(ConversationView)
 
     async def on_key(self, event: Key) -> None:
         """Type into the composer while something else has the focus, or before it is mounted."""
@@ -261,129 +354,13 @@ class ChatScreen(Page, SolidBackground, Screen[None]):
         self.composer.paste(event.text)
 
 
-class ChatView:
-    """The ScreenView of the chat."""
-
-    only_answer = tr("This question has one answer. Ctrl+R asks it again, of the engine chosen.")
-
-    def __init__(self, screen: ChatScreen) -> None:
-        self._screen = screen
-
-    @property
-    def is_answering(self) -> bool:
-        return self._screen.is_answering
-
-    @property
-    def draft(self) -> str:
-        return self._screen.composer.question
-
-    def report(self, sentence: str, *, error: bool = False) -> None:
-        self._screen.bar.report(sentence, error=error)
-
-    def show_engine(self) -> None:
-        self._screen.bar.show_engine()
-
-    def show_mode(self) -> None:
-        self._screen.bar.show_mode()
-
-    async def choose_engine(self) -> None:
-        self._screen.session.next_engine()
-        self.show_engine()
-
-    async def show(self) -> None:
-        await self._screen.show()
-
-    async def show_turn(self, index: int) -> None:
-        session = self._screen.session
-        turn = session.conversation.turns[index]
-        await self._screen.pane.redraw(index, turn, session.titles)
-
-    async def show_thinking(self, index: int) -> bool:
-        from tui.widgets.turns import toggle_thinking
-
-        return toggle_thinking(await self._screen.pane.view_of(index))
-
-    def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:  # noqa: ARG002 - a key of the page switches
-        from tui.widgets.turns import RecordRequested
-
-        self._screen.post_message(RecordRequested(hits))
-
-    async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
-        self._screen.begin_answer(partial(self._screen.answer_again, index, turn, engine_id))
-
-    async def compare(self, question: str) -> None:
-        screen, session = self._screen, self._screen.session
-        if screen.is_answering:
-            self.report(tr("Still answering. Escape stops it."))
-        elif not question or not (session.resources or session.failure):
-            self.report(tr("F3 puts a question to every engine that is ready: type one, or wait."))
-        elif session.failure:
-            screen.bar.show_availability()
-        else:
-            from tui.screens.compare import CompareScreen
-
-            screen.composer.accept()
-            await screen.app.push_screen_wait(CompareScreen(session, question))
-            await screen.show()
-
-    async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
-        match page:
-            case "engines":
-                await _open_engines(self._screen)
-            case "runs":
-                await _open_runs(self._screen)
-            case "history":
-                await _open_history(self._screen)
-            case _:
-                from tui.screens.dialogs import HelpScreen
-
-                self._screen.app.push_screen(HelpScreen(self._screen.session.settings.keys))
-
-    def copy(self, text: str) -> None:
-        self._screen.app.copy_to_clipboard(text)
-
-    async def cancel(self) -> None:
-        await self._screen.cancel()
-
-    async def leave(self) -> None:
-        await self._screen.app.run_action("quit")
-
-    def select(self, index: int | None) -> None:
-        self._screen.pane.select(index)
-        if index is None:
-            self._screen.bar.show_availability()
-
-    def edit(self, question: str | None) -> None:
-        if question is None:
-            self._screen.composer.clear()
-        else:
-            self._screen.composer.replace_text(question)
-            self._screen.composer.focus()
-
-    async def ask_for_line(self, heading: str, example: str) -> str:
-        from tui.screens.dialogs import InputDialog
-
-        return await self._screen.app.push_screen_wait(InputDialog(heading, example=example)) or ""
-
-    def scroll(self, direction: str) -> None:
-        getattr(self._screen.pane, f"scroll_page_{direction}")(animate=False)
-
-    def toggle_marks(self) -> None:
-        from tui.widgets.turns import toggle_marks
-
-        self.report(toggle_marks(self._screen.pane))
-
-
 async def _open_engines(screen: ChatScreen) -> None:
     from tui.screens.engines import EnginesScreen
 
     registry = (await screen.session.ready()).registry
     page = EnginesScreen(screen.session, registry, screen.load_engine)
     chosen = await screen.app.push_screen_wait(page)
-    if chosen is None:
-        screen.bar.show_availability()
-    else:
-        screen.bar.choose(chosen)
+    screen.bar.choose(chosen or screen.session.engine)
 
 
 async def _open_runs(screen: ChatScreen) -> None:

@@ -34,7 +34,6 @@ _MIN_COLUMN = 38
 class CompareScreen(Page, Screen[None]):
     """A record and its answers, which become the next turn of the conversation."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "escape,f3", "leave", tr("Stop, then close"), key_display="esc", id="compare_close"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -21,15 +21,13 @@ from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerCancelled
 
 from engine.config import paths
-from engine.core.errors import BalcaoError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
+from engine.store.conversations import ConversationStore
 from engine.store.search import ConversationSummary, Highlighted
+from tui.commands.table import reporting
 from tui.screens.dialogs import ChoiceDialog, InputDialog
 from tui.textual_patches.widgets import FittingFooter, LineInput, Page
-
-if TYPE_CHECKING:
-    from engine.store.conversations import ConversationStore
 
 _MARGIN = 10
 """Conversations fetched beyond the visible ones."""
@@ -167,7 +165,7 @@ class ConversationSearch(Vertical):
         text, old = self._text, self.results
         highlighted = old.highlighted or 0 if status else 0
         wanted = max(page_size(self.app.size.height), len(old.entries) if status else 0)
-        with self.reporting_errors():
+        with reporting(self.show_status):
             entries, total = await asyncio.to_thread(
                 lambda: (self._fetch(text, wanted), len(self._store.ids()))
             )
@@ -178,14 +176,6 @@ class ConversationSearch(Vertical):
     def show_status(self, status: str) -> None:
         self.query_one("#conversations-status", Static).update(one_line(status))
 
-    @contextmanager
-    def reporting_errors(self) -> Iterator[None]:
-        """Show errors of the store above the list."""
-        try:
-            yield
-        except BalcaoError as error:
-            self.show_status(str(error))
-
     def _search(self) -> None:
         self._searching = self.run_worker(self.reload, group="search", exclusive=True)
 
@@ -195,7 +185,7 @@ class ConversationSearch(Vertical):
     @work(group="search")
     async def _fetch_more(self) -> None:
         entries, text = self.results.entries, self._text
-        with self.reporting_errors():
+        with reporting(self.show_status):
             if text.strip():
                 wanted = len(entries) + page_size(self.app.size.height)
                 more = (await asyncio.to_thread(self._fetch, text, wanted))[len(entries) :]
@@ -229,7 +219,6 @@ class ConversationSearch(Vertical):
 class ConversationsScreen(Page, ModalScreen[int | None]):
     """Returns the id of the conversation to open, or None."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2", "rename", tr("Rename"), id="history_rename"),
         Binding("f8", "delete", tr("Delete"), id="history_delete"),
@@ -280,7 +269,7 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
             InputDialog(tr("Rename the conversation to"), one_line(entry.title))
         )
         if title:
-            with self._search.reporting_errors():
+            with reporting(self._search.show_status):
                 await asyncio.to_thread(self._store.rename, entry.id, title)
                 await self._search.reload(tr("Renamed."))
 
@@ -289,7 +278,7 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
         entry = self._search.results.selected
         if entry is None:
             return
-        with self._search.reporting_errors():
+        with reporting(self._search.show_status):
             await asyncio.to_thread(self._store.delete, entry.id)
             title = self._deleted[entry.id] = one_line(entry.title, _MAX_TITLE)
             self.refresh_bindings()
@@ -299,7 +288,7 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
 
     @work
     async def action_undelete(self) -> None:
-        with self._search.reporting_errors():
+        with reporting(self._search.show_status):
             number = await asyncio.to_thread(self._store.undelete)
             if number is None:
                 await self._search.reload(tr("There is nothing more to bring back."))
@@ -328,7 +317,7 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
             return export.write_conversation(self._store, entry.id, self._titles, folder, kind)
 
         self._search.show_status(tr("Writing…"))
-        with self._search.reporting_errors():
+        with reporting(self._search.show_status):
             file = await asyncio.to_thread(write)
             written = tr("Written to {value}", value=file)
             self._search.show_status(written + export.damage(self._store))
@@ -345,7 +334,7 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
         if name is None:
             return
         self._search.show_status(tr("Importing…"))
-        with self._search.reporting_errors():
+        with reporting(self._search.show_status):
             added = await asyncio.to_thread(export.import_file, self._store, name)
             await self._search.reload(export.import_summary(added))
 

@@ -41,7 +41,6 @@ class _DialogChoices(OptionList):
 class _Dialog(Page, ModalScreen[str | None]):
     """A heading and one field; Escape returns None."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
     ]
@@ -106,7 +105,6 @@ _ABOUT = (
 class HelpScreen(Page, ModalScreen[None]):
     """The active keys and a short explanation."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f1,q", "dismiss", tr("Close"), id="help_close")
     ]

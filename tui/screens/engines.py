@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
+from textual.worker import Worker
 
 from engine.backends.base import Engine
 from engine.backends.registry import Registry
@@ -27,14 +28,10 @@ from engine.core.text import one_line
 from engine.core.types import Availability
 from tui.textual_patches.widgets import EditArea, Page
 
-if TYPE_CHECKING:
-    from textual.worker import Worker
-
 
 class ParametersScreen(Page, ModalScreen[str | None]):
     """A form of an engine's parameters; returns a sentence about the change, or None."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", tr("Leave as it was"), id="parameters_close"),
         Binding("ctrl+s", "save", tr("Save"), priority=True, id="parameters_save"),
@@ -140,7 +137,6 @@ class _Engines(OptionList):
 class EnginesScreen(Page, ModalScreen[str | None]):
     """A list of engines, with details of the highlighted one; returns the chosen engine's id."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "load", tr("Load"), id="engines_load"),
         Binding("u", "unload", tr("Unload"), id="engines_unload"),

@@ -21,7 +21,6 @@ from tui.textual_patches.widgets import Page
 class RecordScreen(Page, ModalScreen[None]):
     """One record at a time, with Left and Right for the others."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f4,q", "dismiss", tr("Close"), id="record_close"),
         Binding("left", "turn(-1)", tr("Previous"), id="record_previous"),

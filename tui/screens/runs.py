@@ -18,19 +18,12 @@ from textual.widget import Widget
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line
+from engine.training.runs import display
 from engine.training.runs.control import add_engine, stop_run
-from engine.training.runs.display import (
-    curve,
-    next_step,
-    runs_table,
-    sample_lines,
-    score_line,
-    summary,
-)
 from engine.training.runs.view import MetricsReader, RunView, list_runs
+from tui.commands.table import reporting
 from tui.textual_patches.widgets import Page
 
 _INTERVAL = 1.0
@@ -50,13 +43,12 @@ class LossCurve(Widget):
         self.refresh()
 
     def render(self) -> Content:
-        return Content("\n".join(curve(self._points, *self.content_size)))
+        return Content("\n".join(display.curve(self._points, *self.content_size)))
 
 
 class RunsScreen(Page, ModalScreen[str | None]):
     """A live list of runs. Returns the id of the engine added from a run, or None."""
 
-    CSS_PATH = "../pages.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("u", "use", tr("Use in the chat"), id="runs_use"),
         Binding("s", "stop", tr("Stop"), id="runs_stop"),
@@ -105,11 +97,8 @@ class RunsScreen(Page, ModalScreen[str | None]):
             )
         else:
             self._stopping = None
-            try:
+            with reporting(self._show_status):
                 stop_run(view.folder)
-            except BalcaoError as error:
-                self._show_status(str(error))
-            else:
                 self._show_status(tr("It saves and stops after this step."))
 
     @work(exclusive=True, group="use")
@@ -117,12 +106,8 @@ class RunsScreen(Page, ModalScreen[str | None]):
         view = self._highlighted_run
         if view is None:
             return
-        try:
-            engine_id = await asyncio.to_thread(add_engine, view.folder)
-        except BalcaoError as error:
-            self._show_status(str(error))
-        else:
-            self.dismiss(engine_id)
+        with reporting(self._show_status):
+            self.dismiss(await asyncio.to_thread(add_engine, view.folder))
 
     @work
     async def _watch(self) -> None:
@@ -150,7 +135,7 @@ class RunsScreen(Page, ModalScreen[str | None]):
     def _draw_list(self, views: list[RunView]) -> None:
         highlighted = self._highlighted_run
         runs = self.query_one(OptionList)
-        head, *rows = runs_table(views)
+        head, *rows = display.runs_table(views)
         self.query_one("#runs-head", Static).update(head if views else _NONE)
         folders = [view.folder for view in views]
         unchanged = folders == [view.folder for view in self._views]
@@ -178,10 +163,10 @@ class RunsScreen(Page, ModalScreen[str | None]):
         view, metrics = self._highlighted_run, self._metrics
         if view is None or metrics is None or metrics.run != view.folder:
             return  # the highlight has moved: _watch reads its run next
-        state = [summary(view), *filter(None, (score_line(view), next_step(view)))]
-        self.query_one("#run-state", Static).update("\n".join(state))
+        state = display.summary(view), display.score_line(view), display.next_step(view)
+        self.query_one("#run-state", Static).update("\n".join(filter(None, state)))
         self.query_one(LossCurve).show(metrics.points)
-        self.query_one("#run-samples", Static).update("\n".join(sample_lines(metrics)))
+        self.query_one("#run-samples", Static).update("\n".join(display.sample_lines(metrics)))
 
     def _show_status(self, status: str) -> None:
         self.query_one("#run-status", Static).update(one_line(status))

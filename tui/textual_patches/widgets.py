@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -95,6 +96,7 @@ class Page(_Screen):
     the screen below, and workers end only after the widgets that they draw on.
     """
 
+    CSS_PATH: ClassVar[Path | None] = Path(__file__).parent.with_name("pages.tcss")
     left = False
 
     def dismiss(self, result: Any = None) -> AwaitComplete:  # noqa: ANN401 - each page has its own
