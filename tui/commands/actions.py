@@ -11,7 +11,7 @@ from engine.config import paths
 from engine.core.errors import StoreError, UsageError
 from engine.core.i18n import tr
 from engine.core.text import number_up_to, one_line
-from engine.core.types import Hit, Mode, Turn
+from engine.core.types import Answer, Hit, Mode, Turn
 
 
 class View(Protocol):
@@ -97,10 +97,7 @@ _SELECTED = tr(
 )
 _EXPORTS = {"": "md", "markdown": "md", "json": "json"}
 Action = Callable[[Session, Any, str], Coroutine[Any, Any, None]]
-"""Gets the session, the front end and the argument, empty if none was typed.
-
-The front end is a ScreenView, or a View if the plain chat has the command too.
-"""
+"""Gets session, View (ScreenView if the plain chat lacks the command) and argument ("" if none)."""
 
 
 async def open_page(_session: Session, view: View, argument: str, *, page: str) -> None:
@@ -122,9 +119,8 @@ async def engine(session: Session, view: View, name: str) -> None:
 
 async def mode(session: Session, view: View, name: str) -> None:
     if name and name not in list(Mode):
-        raise UsageError(
-            tr("There is no mode “{name}”: it is grounded, or memory.", name=one_line(name, 40))
-        )
+        shown = one_line(name, 40)
+        raise UsageError(tr("There is no mode “{name}”: it is grounded, or memory.", name=shown))
     session.set_mode(Mode(name) if name else None)
     view.show_mode()
 
@@ -137,10 +133,7 @@ async def compare(session: Session, view: View, question: str) -> None:
 
 async def record(session: Session, view: View, number: str, *, original: bool = False) -> None:
     """Show the records of the selected turn, or of the last turn with records."""
-    turns = session.conversation.turns
-    if session.selected is not None:
-        turns = [turns[session.selected]]
-    sources = [turn.answer.sources for turn in turns if turn.answer and turn.answer.sources]
+    sources = [answer.sources for answer in _answers(session) if answer.sources]
     if not sources:
         view.report(tr("No answer here rests on a record yet."))
         return
@@ -148,6 +141,13 @@ async def record(session: Session, view: View, number: str, *, original: bool = 
     if number:
         hits = (hits[index_of(number, len(hits))],)
     view.show_record(hits, original=original)
+
+
+def _answers(session: Session) -> list[Answer]:
+    """List the shown answers of the selected turn, or else of all turns."""
+    turns, selected = session.conversation.turns, session.selected
+    chosen = turns if selected is None else [turns[selected]]
+    return [turn.answer for turn in chosen if turn.answer]
 
 
 def index_of(number: str, count: int) -> int:
@@ -168,10 +168,7 @@ async def marks(_session: Session, view: ScreenView, _: str) -> None:
 
 
 async def copy(session: Session, view: View, _: str) -> None:
-    answers = [turn.answer for turn in session.conversation.turns if turn.answer]
-    if session.selected is not None:
-        answer = session.conversation.turns[session.selected].answer
-        answers = [answer] if answer else []
+    answers = _answers(session)
     if answers and answers[-1].text:
         view.copy(answers[-1].text)
     else:
@@ -309,17 +306,13 @@ async def export(session: Session, view: View, kind: str) -> None:
     from engine.chat.export import damage, write_conversation
 
     store = await session.store()
-    if session.conversation.id is None:
+    conversation_id, folder = session.conversation.id, paths.exports_dir()
+    if conversation_id is None:
         raise UsageError(tr("There is nothing to export yet: ask something first."))
     if kind not in _EXPORTS:
         raise UsageError(tr("That is none of {kinds}.", kinds="markdown, json"))
     file = await asyncio.to_thread(
-        write_conversation,
-        store,
-        session.conversation.id,
-        session.titles,
-        paths.exports_dir(),
-        _EXPORTS[kind],
+        write_conversation, store, conversation_id, session.titles, folder, _EXPORTS[kind]
     )
     view.report(tr("Written to {file}", file=file) + damage(store))
 
@@ -333,9 +326,8 @@ async def import_file(session: Session, view: ScreenView, file: str) -> None:
     from engine.chat import export as exports
 
     store = await session.store()
-    file = file or await view.ask_for_line(
-        tr("Import conversations from"), tr("a .json file that was exported")
-    )
+    heading, example = tr("Import conversations from"), tr("a .json file that was exported")
+    file = file or await view.ask_for_line(heading, example)
     if file:
         view.report(tr("importing…"))
         added = await asyncio.to_thread(exports.import_file, store, file)

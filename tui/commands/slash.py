@@ -15,6 +15,7 @@ from engine.core.text import one_line
 from tui.commands.table import COMMANDS, Command
 
 _SLASH = "/"
+_TAKES = {"engine": tr("engine"), "question": tr("question"), "file": tr("file"), "": ""}
 _SHOWN = 40
 """Characters of a wrong name that the error repeats."""
 
@@ -38,10 +39,7 @@ def as_question(text: str) -> str:
 
 
 def parse(text: str, commands: Sequence[Command] = COMMANDS) -> tuple[Command, str]:
-    """Return the command of “/name argument” and its argument; a name's beginning is enough.
-
-    Raises UsageError for an unknown or ambiguous name.
-    """
+    """Return command and argument of “/name argument” or an abbreviation. Raises UsageError."""
     name, _, argument = text.removeprefix(_SLASH).partition(" ")
     found = _named(name, commands)
     if not name:
@@ -53,28 +51,22 @@ def parse(text: str, commands: Sequence[Command] = COMMANDS) -> tuple[Command, s
         raise UsageError(
             tr("There is no command “/{shown}”; two slashes ask for it: “//{shown}”.", shown=shown)
         )
-    if argument.strip() and not found[0].takes:
+    command, argument = found[0], argument.strip()
+    if argument and not command.takes:
+        name = called(command)
         raise UsageError(
-            tr(
-                "“/{called}” stands alone; two slashes ask for what follows it.",
-                called=called(found[0]),
-            )
+            tr("“/{called}” stands alone; two slashes ask for what follows it.", called=name)
         )
-    return found[0], argument.strip()
+    return command, argument
 
 
 def suggestions(text: str, values: Mapping[str, Sequence[str]]) -> list[Suggestion]:
-    """Complete a text that begins with a slash.
-
-    `values` has the possible arguments, by what the commands take.
-    """
+    """Complete a text that begins with a slash; `values` are arguments by Command.takes."""
     name, blank, argument = text.removeprefix(_SLASH).partition(" ")
     if not blank:
         return [
-            Suggestion(
-                f"/{called(command)}", f"/{called(command)} {_takes(command)}".strip(), command.does
-            )
-            for command in _containing(name)
+            Suggestion(f"/{called(one)}", f"/{called(one)} {_TAKES[one.takes]}".strip(), one.does)
+            for one in _containing(name)
         ]
     found = _named(name, COMMANDS)
     known = values.get(found[0].takes, ()) if len(found) == 1 else ()
@@ -110,11 +102,6 @@ def _containing(name: str) -> list[Command]:
     name = _folded(name)
     found = [one for one in COMMANDS if name in one.name or name in one.called]
     return sorted(found, key=lambda one: not called(one).startswith(name))
-
-
-def _takes(command: Command) -> str:
-    words = {"engine": tr("engine"), "question": tr("question"), "file": tr("file"), "": ""}
-    return words[command.takes]
 
 
 def _folded(name: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -20,7 +19,7 @@ from textual.worker import Worker, WorkerCancelled
 from engine.chat.session import Session
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
-from engine.core.types import Event, Hit, Turn
+from engine.core.types import Hit, Turn
 from tui import keys
 from tui.commands import slash
 from tui.commands.table import COMMANDS_BY_NAME, Command, reporting, run_command
@@ -28,9 +27,6 @@ from tui.textual_patches.widgets import FittingFooter, Page, SolidBackground, en
 from tui.widgets.composer import Composer, ComposerPanel
 from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
-
-if TYPE_CHECKING:
-    from tui.widgets.turns import AnswerView
 
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 _TURNS = Path(__file__).parent.with_name("turns.tcss")
@@ -44,19 +40,13 @@ class ChatView(Page, SolidBackground, Screen[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self.pane = ConversationView(id="conversation")
+        self.bar = EngineBar(session)
         self._answering: Worker[None] | None = None
-
-    @property
-    def bar(self) -> EngineBar:
-        return self.query_one(EngineBar)
 
     @property
     def composer(self) -> Composer:
         return self.query_one(Composer)
-
-    @property
-    def pane(self) -> ConversationView:
-        return self.query_one(ConversationView)
 
     @property
     def is_answering(self) -> bool:
@@ -93,9 +83,8 @@ class ChatView(Page, SolidBackground, Screen[None]):
         await self.pane.show(session.conversation, session.titles, Welcome(session))
 
     async def show_turn(self, index: int) -> None:
-        session = self.session
-        turn = session.conversation.turns[index]
-        await self.pane.redraw(index, turn, session.titles)
+        turn = self.session.conversation.turns[index]
+        await self.pane.redraw(index, turn, self.session.titles)
 
     async def show_thinking(self, index: int) -> bool:
         from tui.widgets.turns import toggle_thinking
@@ -108,38 +97,29 @@ class ChatView(Page, SolidBackground, Screen[None]):
         self.post_message(RecordRequested(hits))
 
     async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
-        work = partial(self._answer_again, index, turn, engine_id)
-        self._answering = self.run_worker(work)
+        self._answering = self._answer_again(index, turn, engine_id)
 
+    @work
     async def _answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
         """Draw one more answer to a turn; if no text arrives, the answer before and the reason."""
-        from tui.widgets.turns import answer_title
+        from tui.widgets.turns import answer_title, draw_answer
 
         session, number = self.session, len(turn.answers) + 1
         events, problem = session.ask_again(turn, engine_id), ""
-        view = await self.pane.begin_answer(
-            index, answer_title(session.titles[engine_id], number, number)
-        )
+        title = answer_title(session.titles[engine_id], number, number)
+        view = await self.pane.begin_answer(index, title)
+        view.show_status(tr("looking it up…"))
         try:
-            problem = await self.draw_answer(events, view)
+            if await draw_answer(events, session, view, self.bar):
+                self.bar.show_availability()
+        except BalcaoError as error:
+            problem = str(error)
         finally:
             if len(turn.answers) < number:
                 problem = problem or view.problem
-                await self.show_turn(index)
+                await self.pane.redraw(index, turn, session.titles)
         if problem:
             self.report(problem, error=True)
-
-    async def draw_answer(self, events: AsyncGenerator[Event], view: AnswerView) -> str:
-        """Draw an answer as it arrives; return the error that prevented it, if any."""
-        from tui.widgets.turns import draw_answer
-
-        view.show_status(tr("looking it up…"))
-        try:
-            if await draw_answer(events, self.session, view, self.bar):
-                self.bar.show_availability()
-        except BalcaoError as error:
-            return str(error)
-        return ""
 
     async def compare(self, question: str) -> None:
         session = self.session
@@ -196,17 +176,14 @@ class ChatView(Page, SolidBackground, Screen[None]):
 
 
 class ChatScreen(ChatView):
-    """One conversation with any engine."""
+    """One conversation with any engine; its resources are opened after the first frame."""
 
     CSS_PATH = None  # read after the first frame
     BINDINGS: ClassVar[list[BindingType]] = [*keys.CHAT]
     AUTO_FOCUS = "#composer"
 
     def __init__(self, session: Session, typed: str, *, go_on: bool) -> None:
-        """Draw `session`, whose resources this screen opens after the first frame.
-
-        `typed` goes into the composer; `go_on` opens the last conversation.
-        """
+        """`typed` goes into the composer; `go_on` opens the last conversation."""
         super().__init__(session)
         self._typed = typed
         self._go_on = go_on
@@ -214,9 +191,9 @@ class ChatScreen(ChatView):
         """Set once the pane has the conversation; on the first frame it is empty."""
 
     def compose(self) -> ComposeResult:
-        yield ConversationView(id="conversation")
+        yield self.pane
         yield ComposerPanel(self.session)
-        yield EngineBar(self.session)
+        yield self.bar
         yield Vertical(id="foot")
 
     def on_mount(self) -> None:
@@ -226,7 +203,9 @@ class ChatScreen(ChatView):
 
     @work
     async def _open(self) -> None:
-        _read_rules(self, _TURNS)
+        rules = self.app.stylesheet
+        rules.read(_TURNS)
+        rules.parse()
         await self._draw_conversation()
         self._filled.set()
         await self.wait_for_refresh()
@@ -236,7 +215,8 @@ class ChatScreen(ChatView):
         await self._open_resources()
         self.bar.show_availability()
         # Read when a page is opened, they would make Textual parse all other rules again too.
-        _read_rules(self, _PAGES)
+        rules.read(_PAGES)
+        rules.parse()
 
     async def _open_resources(self) -> None:
         from engine.chat.open import open_resources
@@ -279,7 +259,7 @@ class ChatScreen(ChatView):
                 await self.cancel()
                 await self.session.fork(self.session.editing)
                 await self.show()
-            self._answering = self.run_worker(partial(self._answer, question))
+            self._answering = self._answer(question)
 
     async def action_command(self, name: str) -> None:
         await self._run(COMMANDS_BY_NAME[name])
@@ -291,7 +271,10 @@ class ChatScreen(ChatView):
         else:
             await work()
 
+    @work
     async def _answer(self, question: str) -> None:
+        from tui.widgets.turns import draw_answer
+
         session, title = self.session, self.session.titles[self.session.engine]
         events = session.ask(question)
         if session.selected is not None:
@@ -299,8 +282,10 @@ class ChatScreen(ChatView):
             self.pane.select(None)
         await self._filled.wait()
         view = await self.pane.begin_turn(question, title)
-        if problem := await self.draw_answer(events, view):
-            view.show_status(problem)
+        view.show_status(tr("looking it up…"))
+        with reporting(view.show_status):
+            if await draw_answer(events, session, view, self.bar):
+                self.bar.show_availability()
 
     async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
         match page:
@@ -325,11 +310,9 @@ class ChatScreen(ChatView):
         if self.session.resources:
             await self.session.resources.close()
 
-    def load_engine(self, engine_id: str) -> Worker[None]:
-        """Load an engine in a worker; cancelling that cancels the loading."""
-        return self.run_worker(partial(self._load_engine, engine_id), group="load")
-
-    async def _load_engine(self, engine_id: str) -> None:
+    @work(group="load")
+    async def load_engine(self, engine_id: str) -> None:
+        """Load an engine; cancelling the worker cancels the loading."""
         with reporting(partial(self.report, error=True)):
             async with aclosing(self.session.load_engine(engine_id)) as steps:
                 async for step in steps:
@@ -386,8 +369,3 @@ async def _open_history(screen: ChatScreen) -> None:
         await screen.cancel()
         session.new()
         await screen.show()
-
-
-def _read_rules(screen: ChatScreen, path: Path) -> None:
-    screen.app.stylesheet.read(path)
-    screen.app.stylesheet.parse()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import ClassVar
@@ -109,13 +108,13 @@ class CompareScreen(Page, Screen[None]):
                 if not found.ready
             )
         )
-        await self._draw(ready)
+        await self._draw()
 
-    async def _draw(self, engine_ids: Sequence[str]) -> None:
+    async def _draw(self) -> None:
         views = list(self._views.values())
         turns = self._session.conversation.turns
         before = len(turns)
-        events = self._session.compare(self._question, engine_ids)
+        events = self._session.compare(self._question, list(self._views))
         try:
             async with aclosing(events):
                 async for index, event in events:
@@ -125,13 +124,10 @@ class CompareScreen(Page, Screen[None]):
         finally:
             if len(turns) > before:
                 self._turn = turns[-1]
-                await self._draw_stopped(self._turn)
-
-    async def _draw_stopped(self, turn: Turn) -> None:
-        for answer in turn.answers:
-            view = self._views[answer.engine]
-            if not view.is_finished:
-                await view.finish(answer)
+                for answer in self._turn.answers:
+                    view = self._views[answer.engine]
+                    if not view.is_finished:
+                        await view.finish(answer)
 
     def _draw_record(self, decision: Decision) -> None:
         title, text = tr("The catalogue's record"), tr("There is none for this question.")
@@ -160,12 +156,9 @@ class CompareScreen(Page, Screen[None]):
         try:
             await asyncio.to_thread(write_atomic, file, page.encode(), private=True)
         except OSError as error:
+            reason = why(error)
             self._show_status(
-                tr(
-                    "The comparison cannot be written to {file}: {error}.",
-                    file=file,
-                    error=why(error),
-                )
+                tr("The comparison cannot be written to {file}: {error}.", file=file, error=reason)
             )
         else:
             self._show_status(tr("Written to {file}", file=file))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -33,9 +33,8 @@ _MARGIN = 10
 """Conversations fetched beyond the visible ones."""
 _MIN_WIDTH_FOR_TIME = 64
 """Columns from which on the time is shown with the date."""
-_MAX_QUERY = 40
-"""Characters of a search text that are repeated in a message."""
-_MAX_TITLE = 40
+_MAX_SHOWN = 40
+"""Characters of a search text or a title that a message repeats."""
 _EXPORTS = {
     "md": tr("this conversation, as Markdown to read"),
     "json": tr("this conversation, as JSON to import again"),
@@ -96,9 +95,8 @@ def _entry(entry: ConversationSummary, *, with_time: bool) -> Content:
     fork = (tr("fork · "), "dim") if entry.forked else ""
     line = Content.assemble((f"{day} {entry.turns:>4}  ", "dim"), fork, title)
     # By default the title is the first question, which needs no line below it.
-    if not entry.snippet or (
-        entry.title_match and _text(entry.snippet) == _text(entry.title_match)
-    ):
+    is_title = entry.title_match and _text(entry.snippet) == _text(entry.title_match)
+    if not entry.snippet or is_title:
         return line
     return Content.assemble(line, "\n    ", _highlight(entry.snippet))
 
@@ -128,6 +126,7 @@ class ConversationSearch(Vertical):
 
     def __init__(self, store: ConversationStore) -> None:
         super().__init__(id="conversations")
+        self.results = ConversationList()
         self._store = store
         self._searching: Worker[None] | None = None
         self._text = ""
@@ -136,7 +135,7 @@ class ConversationSearch(Vertical):
     def compose(self) -> ComposeResult:
         yield SearchInput(placeholder=tr("Search titles, questions, answers…"), compact=True)
         yield Static(id="conversations-status", markup=False)
-        yield ConversationList()
+        yield self.results
 
     def on_mount(self) -> None:
         self._search()
@@ -149,10 +148,6 @@ class ConversationSearch(Vertical):
         if self._has_more:
             self._has_more = False
             self._fetch_more()
-
-    @property
-    def results(self) -> ConversationList:
-        return self.query_one(ConversationList)
 
     async def wait(self) -> None:
         """Wait until the list matches the search text."""
@@ -179,20 +174,19 @@ class ConversationSearch(Vertical):
     def _search(self) -> None:
         self._searching = self.run_worker(self.reload, group="search", exclusive=True)
 
-    def _fetch(self, text: str, wanted: int) -> list[ConversationSummary]:
-        return self._store.search(text, wanted) if text.strip() else self._store.latest(wanted)
+    def _fetch(
+        self, text: str, wanted: int, after: Sequence[ConversationSummary] = ()
+    ) -> list[ConversationSummary]:
+        if text.strip():
+            return self._store.search(text, len(after) + wanted)[len(after) :]
+        return self._store.latest(wanted, after[-1] if after else None)
 
     @work(group="search")
     async def _fetch_more(self) -> None:
         entries, text = self.results.entries, self._text
         with reporting(self.show_status):
-            if text.strip():
-                wanted = len(entries) + page_size(self.app.size.height)
-                more = (await asyncio.to_thread(self._fetch, text, wanted))[len(entries) :]
-            else:
-                more = await asyncio.to_thread(
-                    self._store.latest, page_size(self.app.size.height), entries[-1]
-                )
+            wanted = page_size(self.app.size.height)
+            more = await asyncio.to_thread(self._fetch, text, wanted, tuple(entries))
             if self.results.entries is entries and text == self._text:
                 self._has_more = bool(more)
                 self.results.extend(more)
@@ -208,12 +202,10 @@ class ConversationSearch(Vertical):
                 total=total,
             )
         if not shown:
-            return tr("Nothing has “{text}”.", text=one_line(text, _MAX_QUERY))
-        return (
-            tr("the latest {shown} that have it", shown=shown)
-            if self._has_more
-            else tr("{shown} of {total:,} have it", shown=shown, total=total)
-        )
+            return tr("Nothing has “{text}”.", text=one_line(text, _MAX_SHOWN))
+        if self._has_more:
+            return tr("the latest {shown} that have it", shown=shown)
+        return tr("{shown} of {total:,} have it", shown=shown, total=total)
 
 
 class ConversationsScreen(Page, ModalScreen[int | None]):
@@ -246,13 +238,8 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
         yield self._search
         yield FittingFooter()
 
-    def on_input_submitted(self) -> None:
-        self._open()
-
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        event.stop()
-        self._open()
-
+    @on(Input.Submitted)
+    @on(OptionList.OptionSelected)
     @work
     async def _open(self) -> None:
         await self._search.wait()
@@ -265,9 +252,8 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
         entry = self._search.results.selected
         if entry is None:
             return
-        title = await self.app.push_screen_wait(
-            InputDialog(tr("Rename the conversation to"), one_line(entry.title))
-        )
+        dialog = InputDialog(tr("Rename the conversation to"), one_line(entry.title))
+        title = await self.app.push_screen_wait(dialog)
         if title:
             with reporting(self._search.show_status):
                 await asyncio.to_thread(self._store.rename, entry.id, title)
@@ -280,11 +266,10 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
             return
         with reporting(self._search.show_status):
             await asyncio.to_thread(self._store.delete, entry.id)
-            title = self._deleted[entry.id] = one_line(entry.title, _MAX_TITLE)
+            title = self._deleted[entry.id] = one_line(entry.title, _MAX_SHOWN)
             self.refresh_bindings()
-            await self._search.reload(
-                tr("Deleted “{title}”. Ctrl+Z brings it back, until you quit.", title=title)
-            )
+            told = tr("Deleted “{title}”. Ctrl+Z brings it back, until you quit.", title=title)
+            await self._search.reload(told)
 
     @work
     async def action_undelete(self) -> None:
@@ -295,9 +280,8 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
                 return
             title = self._deleted.pop(number, "")
             self.refresh_bindings()
-            await self._search.reload(
-                tr("“{title}” is back.", title=title) if title else tr("It is back.")
-            )
+            told = tr("“{title}” is back.", title=title) if title else tr("It is back.")
+            await self._search.reload(told)
 
     @work
     async def action_export(self) -> None:
@@ -310,12 +294,11 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
         if kind is None:
             return
         folder = paths.exports_dir()
-
-        def write() -> Path:
-            if kind == "all":
-                return export.write_all(self._store, folder)
-            return export.write_conversation(self._store, entry.id, self._titles, folder, kind)
-
+        write = partial(
+            export.write_conversation, self._store, entry.id, self._titles, folder, kind
+        )
+        if kind == "all":
+            write = partial(export.write_all, self._store, folder)
         self._search.show_status(tr("Writing…"))
         with reporting(self._search.show_status):
             file = await asyncio.to_thread(write)
@@ -326,11 +309,8 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
     async def action_import(self) -> None:
         from engine.chat import export
 
-        name = await self.app.push_screen_wait(
-            InputDialog(
-                tr("Import conversations from"), example=tr("a .json file that was exported")
-            )
-        )
+        heading, example = tr("Import conversations from"), tr("a .json file that was exported")
+        name = await self.app.push_screen_wait(InputDialog(heading, example=example))
         if name is None:
             return
         self._search.show_status(tr("Importing…"))

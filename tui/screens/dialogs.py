@@ -115,10 +115,12 @@ class HelpScreen(Page, ModalScreen[None]):
         self._user_keys = user_keys
 
     def compose(self) -> ComposeResult:
+        lines = [(keys.pressed(name, self._user_keys), does) for name, does in keys.DOES.items()]
+        lines = [*(line for line in lines if line[0]), (keys.PALETTE, tr("every command, by name"))]
         with Vertical(id="help"), VerticalScroll(id="help-body"):
             yield Static(tr("Keys"), classes="heading")
             with Grid(id="keys"):
-                for pressed, does in self._keys():
+                for pressed, does in lines:
                     yield Static(pressed, markup=False, classes="key")
                     yield Static(does, markup=False)
             yield Static("\n\n".join(_ABOUT), markup=False, classes="about-counter")
@@ -126,10 +128,6 @@ class HelpScreen(Page, ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one("#help-body").focus()  # for the arrow keys
-
-    def _keys(self) -> list[tuple[str, str]]:
-        lines = [(keys.pressed(name, self._user_keys), does) for name, does in keys.DOES.items()]
-        return [*(line for line in lines if line[0]), (keys.PALETTE, tr("every command, by name"))]
 
 
 _NO_MATCH_DELAY = 0.5

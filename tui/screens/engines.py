@@ -50,11 +50,9 @@ class ParametersScreen(Page, ModalScreen[str | None]):
             yield Static(tr("Parameters of {title}", title=title), markup=False, classes="heading")
             for parameter in self._parameters:
                 yield from self._field(parameter)
-            yield Static(id="parameters-about", markup=False)
+            warnings = "\n".join(self._config.warnings())
+            yield Static(warnings, id="parameters-about", markup=False)
         yield Footer(compact=True)
-
-    def on_mount(self) -> None:
-        self.query_one("#parameters-about", Static).update("\n".join(self._config.warnings()))
 
     @on(Input.Submitted)
     def action_save(self) -> None:
@@ -84,9 +82,8 @@ class ParametersScreen(Page, ModalScreen[str | None]):
             return
         over = tr(" and ").join(overriding(self._engine.info.id, different))
         kept = tr(" But {over} will go before it at the next start.", over=over) if over else ""
-        self.dismiss(
-            tr("In force from the next question, and kept in the settings.{kept}", kept=kept)
-        )
+        told = tr("In force from the next question, and kept in the settings.{kept}", kept=kept)
+        self.dismiss(told)
 
     @on(Input.Changed)
     @on(TextArea.Changed)
@@ -155,11 +152,12 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         self._availability: dict[str, Availability] = {}
         self._loading: Worker[None] | None = None
         self._told = ""
+        self._list = _Engines(*(Option(self._prompt(name), id=name) for name in registry.ids))
 
     def compose(self) -> ComposeResult:
         with Vertical(id="engine-page"):
             yield Static(tr("Engines"), classes="heading")
-            yield _Engines(*(Option(self._prompt(name), id=name) for name in self._registry.ids))
+            yield self._list
             with VerticalScroll(id="engine-body"):
                 yield Static(id="engine-about", markup=False)
             yield Static(id="engine-told", markup=False)
@@ -205,9 +203,8 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         await self._registry.get(self._here).unload()
         gone = [name for name in before if not self._registry.get(name).loaded]
         titles = tr(" and ").join(one_line(self._session.titles[name]) for name in gone)
-        self._told = (
-            tr("Unloaded: {titles}.", titles=titles) if gone else tr("Nothing is loaded there.")
-        )
+        unloaded = tr("Unloaded: {titles}.", titles=titles)
+        self._told = unloaded if gone else tr("Nothing is loaded there.")
         self._draw()
 
     @work
@@ -231,10 +228,6 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         await asyncio.gather(*(self._registry.get(name).look_up() for name in ready))
 
     @property
-    def _list(self) -> OptionList:
-        return self.query_one(OptionList)
-
-    @property
     def _here(self) -> str:
         return self._registry.ids[self._list.highlighted or 0]
 
@@ -250,12 +243,8 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         title = f"{'●' if here else '○'} {self._session.titles[name]}"
         width = max(map(len, self._session.titles.values())) + 4
         # Content, because a title given as a string would be read as markup.
-        return Content.assemble(
-            (f"{title:{width}}", "bold" if here else ""), (self._state(name), "dim")
-        )
-
-    def _state(self, name: str) -> str:
         engine = self._registry.get(name)
         facts = engine.facts()
         progress = self._session.progress if facts.loading else None
-        return state_words(engine.loaded, facts, self._availability.get(name), progress)
+        state = state_words(engine.loaded, facts, self._availability.get(name), progress)
+        return Content.assemble((f"{title:{width}}", "bold" if here else ""), (state, "dim"))

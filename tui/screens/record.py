@@ -83,15 +83,11 @@ class RecordScreen(Page, ModalScreen[None]):
 
     def _draw(self) -> None:
         product = self._product
-        place = (
-            tr(" · {place} of {count}", place=self._index + 1, count=len(self._hits))
-            if len(self._hits) > 1
-            else ""
-        )
+        place, count = self._index + 1, len(self._hits)
+        among = tr(" · {place} of {count}", place=place, count=count) if count > 1 else ""
         which = tr("as in the data set") if self._original else tr("as the counter quotes it")
-        about = tr(
-            "number {uid} · {which}{place}", uid=one_line(product.uid), which=which, place=place
-        )
+        uid = one_line(product.uid)
+        about = tr("number {uid} · {which}{place}", uid=uid, which=which, place=among)
         self._set("#record-title", one_line(product.title) or tr("(no title)"))
         self._set("#record-about", about)
         self._set("#record-text", printable(self._text) or tr("(no description)"))

@@ -34,9 +34,7 @@ _NONE = tr("There is no run yet: `balcao train` begins one.")
 class LossCurve(Widget):
     """A curve of loss over steps."""
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's own name
-        super().__init__(id=id)
-        self._points: Sequence[tuple[int, float]] = ()
+    _points: Sequence[tuple[int, float]] = ()
 
     def show(self, points: Sequence[tuple[int, float]]) -> None:
         self._points = points

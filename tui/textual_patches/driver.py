@@ -38,17 +38,14 @@ _PASTE_START, _PASTE_END = "\x1b[200~", "\x1b[201~"
 class PasteParser:
     """Extract whole pastes from terminal input; Textual parses them letter by letter."""
 
-    def __init__(self) -> None:
-        self._pasted: list[str] | None = None
-        self._tail = ""
+    _pasted: list[str] | None = None
+    _tail = ""
 
     def feed(self, text: str) -> Iterator[str | Paste]:
-        """Yield finished pastes and the text between them, in order.
-
-        A start marker that is split over two reads is left to Textual's parser.
-        """
+        """Yield finished pastes and the text between them, in order."""
         while text:
             if self._pasted is None:
+                # A start marker that is split over two reads is left to Textual's parser.
                 typed, start, text = text.partition(_PASTE_START)
                 if typed:
                     yield typed
@@ -65,10 +62,9 @@ class PasteParser:
 
 
 class AsyncExitSignals:
-    """Exit cleanly on SIGHUP, SIGINT and SIGTERM, which Textual does not handle."""
+    """Call `leave` with the exit code of SIGHUP, SIGINT or SIGTERM; Textual handles none."""
 
     def __init__(self, leave: Callable[[int], Coroutine[None, None, None]]) -> None:
-        """`leave` takes the exit code."""
         self._leave = leave
         self._loop = asyncio.get_running_loop()
         self._terminals = Terminals()
@@ -126,10 +122,7 @@ class TerminalDriver(LinuxDriver):
 
 
 def driver_for(charset: str, keys: str = "") -> type[Driver] | None:
-    """Choose the driver; None means that TEXTUAL_DRIVER names it.
-
-    `keys` were typed during start-up (tui.textual_patches.typeahead) and come first.
-    """
+    """Choose the driver, None if TEXTUAL_DRIVER names it; `keys` were typed during start-up."""
     if constants.DRIVER == WEB_DRIVER:
         from tui.textual_patches.browser import BrowserDriver
 
