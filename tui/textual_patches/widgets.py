@@ -79,7 +79,7 @@ class SolidBackground(_Mixin):
 
 
 def end_workers(workers: Iterable[Worker[Any]]) -> Awaitable[object]:
-    """Cancel all workers but the one that calls; return what to await for their end."""
+    """Cancel all workers except the caller; return what to await for their end."""
     tasks = []
     for worker in workers:
         if worker._task and worker._task is not asyncio.current_task():  # noqa: SLF001
