@@ -203,9 +203,8 @@ class ChatScreen(ChatView):
 
     @work
     async def _open(self) -> None:
-        rules = self.app.stylesheet
-        rules.read(_TURNS)
-        rules.parse()
+        self.app.stylesheet.read(_TURNS)
+        self.app.stylesheet.parse()
         await self._draw_conversation()
         self._filled.set()
         await self.wait_for_refresh()
@@ -215,8 +214,8 @@ class ChatScreen(ChatView):
         await self._open_resources()
         self.bar.show_availability()
         # Read when a page is opened, they would make Textual parse all other rules again too.
-        rules.read(_PAGES)
-        rules.parse()
+        self.app.stylesheet.read(_PAGES)
+        self.app.stylesheet.parse()
 
     async def _open_resources(self) -> None:
         from engine.chat.open import open_resources
