@@ -1,7 +1,5 @@
 """Whom to ask, and the answers on disk, from which a killed evaluation continues."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections import Counter

@@ -3,8 +3,6 @@
 rouge-score and sacrebleu are optional (the extra `evaluate`) and imported late.
 """
 
-from __future__ import annotations
-
 import sys
 from enum import StrEnum
 from importlib.util import find_spec

@@ -4,8 +4,6 @@ The sample is by hash, not from the head of a file. Each product is asked for on
 because the confidence intervals assume independent answers.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """Render a report as JSON, Markdown and HTML; the Jinja templates are in `templates`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from math import log10

@@ -3,8 +3,6 @@
 The same answers give the same report, except for `speed`, however often the run was interrupted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct

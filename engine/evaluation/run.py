@@ -1,7 +1,5 @@
 """Ask every question without an answer: local engines one by one, remote ones concurrently."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """Summarize scored answers: means with confidence intervals, differences, speed."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import sqrt

@@ -6,8 +6,6 @@ file that a later run resumes, and are checked against the hub's SHA-256 before 
 cache. The reference by which an engine finds the model is written last.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import logging

@@ -1,7 +1,5 @@
 """Follow a run from inside the trainer: progress, metrics, status, checkpoints, samples. Heavy."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import time

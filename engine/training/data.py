@@ -1,7 +1,5 @@
 """Find and check what a run is made of, before anything heavy loads: packages, base and rows."""
 
-from __future__ import annotations
-
 import os
 import sys
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ The chat and this module share `PromptTokens` for the prompt; the answer's token
 template puts after it. So a template needs no marks for the assistant's text. Imports transformers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

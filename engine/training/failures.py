@@ -1,7 +1,5 @@
 """Turn errors of the libraries that train and merge into sentences with a remedy."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 from collections.abc import Iterator

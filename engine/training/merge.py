@@ -4,8 +4,6 @@ The written model is read back and compared with base and adapter before it is p
 torch and peft.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import warnings

@@ -4,8 +4,6 @@ All processes compute; the first one prints and writes. `accelerate launch`, tor
 number them in the environment.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

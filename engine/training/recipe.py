@@ -1,7 +1,5 @@
 """Read and validate a recipe: every value of a fine-tune, from TOML."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Ask a model in training for answers, and count those that are right word for word."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import torch

@@ -3,8 +3,6 @@
 The rows come in as tokens with labels, so trl neither renders nor cuts them. Imports torch and trl.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ finetune.json is written before and after each request that must not be repeated
 was begun but has no id yet is looked up on the server before it is sent again.
 """
 
-from __future__ import annotations
-
 import re
 import uuid
 from collections.abc import Collection, Mapping

@@ -3,8 +3,6 @@
 Works offline, except that tiktoken, if installed, may download its tables.
 """
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
