@@ -341,11 +341,8 @@ class _Download:
             self._name, file.name, revision=self._model.commit, endpoint=self._hub.endpoint
         )
         etag = get_hf_file_metadata(url, token=self._token, endpoint=self._hub.endpoint).etag
-        if (
-            not etag
-            or Path(etag).name != etag
-            or redact(etag, *self._model.request.secrets) != etag
-        ):
+        told = etag and redact(etag, *self._model.request.secrets) != etag
+        if not etag or told or Path(etag).name != etag:
             raise BalcaoError(tr("The hub does not identify its file {name}.", name=file.name))
         blob = self._stored / "blobs" / etag
         lock = self._hub.cache / ".locks" / self._stored.name / f"{etag}.lock"
@@ -355,7 +352,12 @@ class _Download:
             if not blob.exists():
                 part = self._part(file)
                 self._resume(url, file, part)
-                _check_digest(part, file)
+                if file.sha256 and describe_file(part).sha256 != file.sha256:
+                    part.unlink()
+                    raise BalcaoError(
+                        tr("The checksum of {name} differs from the hub's.", name=file.name),
+                        tr("Run the command again to download it again."),
+                    )
                 part.rename(blob)
 
     def _resume(self, url: str, file: RemoteFile, part: Path) -> None:
@@ -425,12 +427,3 @@ class _ProgressFile:
         self._stream.flush()
         self._report(self._stream.tell())
         return count
-
-
-def _check_digest(part: Path, file: RemoteFile) -> None:
-    if file.sha256 and describe_file(part).sha256 != file.sha256:
-        part.unlink()
-        raise BalcaoError(
-            tr("The checksum of {name} differs from the hub's.", name=file.name),
-            tr("Run the command again to download it again."),
-        )

@@ -124,7 +124,11 @@ def merge(
 
     Raise BalcaoError if that fails or the merged model answers differently.
     """
-    _check_precision(base)
+    if read_json(base.folder / CONFIG, Architecture).quantization_config is not None:
+        raise UsageError(
+            f"The base {base.name} is quantized: merging into it would change its answers.",
+            "Use the same model with weights of 16 or 32 bits.",
+        )
     check_space(out, base.weight_bytes + _OTHER_FILES, "the merged model")
     disable_progress_bar()  # it would share the line with ours
     with (
@@ -161,14 +165,6 @@ def merge_summary(out: Path, manifest: Manifest) -> str:
         f"answers   {agreement['same']} of {agreement['asked']} equal those of base and adapter,"
         f" token for token; the logits differ by at most {agreement['difference']:.3g}"
     )
-
-
-def _check_precision(base: ModelFiles) -> None:
-    if read_json(base.folder / CONFIG, Architecture).quantization_config is not None:
-        raise UsageError(
-            f"The base {base.name} is quantized: merging into it would change its answers.",
-            "Use the same model with weights of 16 or 32 bits.",
-        )
 
 
 def _load(folder: Path) -> Any:  # noqa: ANN401 - untyped library

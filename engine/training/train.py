@@ -98,22 +98,18 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     ):
         # Load the base with the chat's own code, and put an adapter on it.
         show(Progress("loading the model"))
+        from engine.training import trainer as setup
         from engine.training.callbacks import RunCallback, SampleCallback
         from engine.training.estimate import probe
         from engine.training.score import generate, score
-        from engine.training.trainer import (
-            Numerics,
-            check_disk,
-            load_model,
-            make_arguments,
-            make_trainer,
-        )
 
-        numerics = Numerics.choose(recipe, base, processes)
-        arguments = make_arguments(recipe, numerics, checkpoints)
-        model = load_model(base, recipe, numerics, processes)
-        trainer = make_trainer(model, encoder.tokenizer, rows.answers, arguments, recipe, processes)
-        check_disk(trainer, out)
+        numerics = setup.Numerics.choose(recipe, base, processes)
+        arguments = setup.make_arguments(recipe, numerics, checkpoints)
+        model = setup.load_model(base, recipe, numerics, processes)
+        trainer = setup.make_trainer(
+            model, encoder.tokenizer, rows.answers, arguments, recipe, processes
+        )
+        setup.check_disk(trainer, out)
 
         # Estimate memory and time. A model is sharded only once it trains, and cannot be tried.
         if config.probe and not processes.sharded:

@@ -15,17 +15,9 @@ from typing import IO, Any
 import msgspec
 
 from engine.backends.openai.failures import text_of
+from engine.core import files
 from engine.core.errors import DataError, UsageError
-from engine.core.files import (
-    UNDECODABLE,
-    Input,
-    encode_json,
-    locked,
-    reading,
-    timestamp,
-    write_atomic,
-    writing,
-)
+from engine.core.files import UNDECODABLE, Input, encode_json, locked, timestamp, write_atomic
 from engine.core.text import clip
 from engine.prompts import PROMPT_VERSION
 
@@ -115,7 +107,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 def read_job(folder: Path) -> JobRecord | None:
     """Return the job of the data in `folder`, or None. Raise DataError if the file is invalid."""
     file = folder / JOB_FILE
-    with reading(file):
+    with files.reading(file):
         try:
             raw = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
             # Older versions wrote a loss that is not a number as null.
@@ -137,7 +129,7 @@ def read_job(folder: Path) -> JobRecord | None:
 
 def write_job(folder: Path, record: JobRecord) -> None:
     """Write the record atomically. Raise BalcaoError if that fails."""
-    with writing(folder / JOB_FILE):
+    with files.writing(folder / JOB_FILE):
         write_atomic(folder / JOB_FILE, encode_json(record, indent=2), private=True)
 
 

@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.backends.openai.engine import (
-    NO_KEY,
-    OpenAIConfig,
-    base_model,
-    parse_address,
-    without_password,
-)
+from engine.backends.openai import engine as servers
+from engine.backends.openai.engine import NO_KEY, OpenAIConfig, base_model, without_password
 from engine.backends.registry import Registry
 from engine.config import keys
 from engine.config.edit import add_tuned
@@ -47,7 +42,7 @@ def default_provider(settings: Settings) -> OpenAIConfig:
 def provider_url(given: str | None, provider: OpenAIConfig) -> str | None:
     """Return the server's address; None for OpenAI. Raise UsageError if it is invalid."""
     base_url = given or provider.address
-    if base_url and parse_address(base_url) is None:
+    if base_url and servers.parse_address(base_url) is None:
         raise UsageError("Invalid server address.", "Write it like https://models.example/v1.")
     return base_url
 

@@ -18,25 +18,14 @@ def runs_table(views: Sequence[RunView]) -> list[str]:
 
     EXACT has the word-for-word score of the last sample: training, then held-out titles.
     """
-    rows = [_headings(), *map(_columns, views)]
+    left, age = tr_of("run", "left"), tr("age")
+    names = (tr("run"), tr("state"), tr("step"), tr("loss"), tr("exact"), left, age)
+    rows = [tuple(name.upper() for name in names), *map(_columns, views)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
     ]
-
-
-def _headings() -> tuple[str, ...]:
-    names = (
-        tr("run"),
-        tr("state"),
-        tr("step"),
-        tr("loss"),
-        tr("exact"),
-        tr_of("run", "left"),
-        tr("age"),
-    )
-    return tuple(name.upper() for name in names)
 
 
 def _state(view: RunView) -> str:
