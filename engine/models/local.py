@@ -4,8 +4,6 @@ Light: only folders, small files and headers of weights are read. The hub client
 omits interrupted downloads, which matter most here.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Start a training run in the background, stop one, or use its adapter in the chat."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Describe runs in text and draw their loss, for `balcao runs` and the chat's Runs screen."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

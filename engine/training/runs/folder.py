@@ -8,8 +8,6 @@ train.log      the output of `balcao train --detach`
 README.md and the adapter's own files, and finally manifest.json
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

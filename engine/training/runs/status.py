@@ -4,8 +4,6 @@ A run writes its status at most once a second. Whether it is alive follows from 
 (folder.lock_holder): a killed run leaves its last status as it was.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -3,8 +3,6 @@
 Reads only the small files of a run's folder, so it may be called every second.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from dataclasses import dataclass
