@@ -75,15 +75,13 @@ def score_line(view: RunView) -> str:
 def next_step(view: RunView) -> str:
     """Return the advice for a run that is not training; empty if it needs none."""
     return {
-        "running": "",
-        "done": "",
         "stopped": tr("--resume goes on from its last checkpoint."),
         "failed": tr("Mend what is said above; --resume goes on from its last checkpoint."),
         "killed": tr(
             "It was killed, by somebody or by the system when memory was full;"
             " --resume goes on from its last checkpoint."
         ),
-    }[view.state]
+    }.get(view.state, "")
 
 
 def sample_lines(metrics: MetricsReader) -> list[str]:
