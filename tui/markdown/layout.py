@@ -269,7 +269,9 @@ class Table:
         return Text(line, self._styles.sign, end="")
 
     def _join(self, cells: list[Text]) -> Text:
-        padded = map(_pad, cells, self._columns, self._aligns)
+        padded = [cell.copy() for cell in cells]
+        for cell, width, align in zip(padded, self._columns, self._aligns, strict=True):
+            cell.align(align, width)
         line = Text(f" {COLUMN} ", self._styles.sign, end="").join(padded)
         line.end = ""
         return line
@@ -296,12 +298,6 @@ def _as_list(rows: Sequence[TableRow], styles: MarkdownStyles) -> list[TextRow]:
         for name, cell in zip(head.cells, row.cells, strict=True):
             lines.append(TextRow(Text.assemble(name, (": ", styles.sign), cell, end="")))
     return lines
-
-
-def _pad(cell: Text, width: int, align: AlignMethod) -> Text:
-    padded = cell.copy()
-    padded.align(align, width)
-    return padded
 
 
 Block = TextBlock | Table
