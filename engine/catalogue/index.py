@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from engine.catalogue import records
 from engine.catalogue.clean import clean_rows
 from engine.catalogue.folding import FOLD_VERSION, fold, title_key, tokenise
@@ -101,16 +103,11 @@ def _delete_unusable(folder: Path) -> None:
 
 def _is_current(folder: Path, source: Path) -> bool:
     try:
-        manifest = files.read_manifest(folder)
+        manifest = records.read_manifest(folder)
         checksum = files.describe_file(source).sha256
-    except (DataError, OSError):
+    except (CatalogueError, OSError):
         return False
-    return (
-        manifest.kind == records.KIND
-        and manifest.version == records.INDEX_VERSION
-        and manifest.settings.get("fold_version") == FOLD_VERSION
-        and [made_from.sha256 for made_from in manifest.inputs] == [checksum]
-    )
+    return [made_from.sha256 for made_from in manifest.inputs] == [checksum]
 
 
 def _read_products(
@@ -174,11 +171,10 @@ def update_index(
         titles.close()
         bodies.close()
         changes = [*before.settings.get("changes", []), source[1].as_dict() if source else {}]
-        made = Manifest(
-            kind=before.kind,
-            version=before.version,
+        made = replace(
+            before,
+            created=files.timestamp(),
             inputs=[*before.inputs, *([source_input(*source)] if source else [])],
-            counts=before.counts,
             settings=before.settings | {"changes": changes},
             prompt_version=PROMPT_VERSION,
         )

@@ -147,8 +147,6 @@ _PRODUCT = (
     "SELECT p.uid, p.title, t.description, coalesce(t.original, t.description), p.id"
     " FROM product p JOIN text t USING (id)"
 )
-
-
 _KEYED = "SELECT key, id, title FROM product"
 _TITLES = "SELECT id, title FROM product"
 

@@ -52,9 +52,8 @@ class TokenIndex(Protocol):
 
     def weights(self, tokens: Iterable[str]) -> dict[str, float]:
         """Weight each token by its inverse document frequency: a rare one weighs more."""
-        return {
-            token: math.log(1 + self.count / (1 + self.frequency(token))) for token in set(tokens)
-        }
+        count, frequency = self.count, self.frequency
+        return {token: math.log(1 + count / (1 + frequency(token))) for token in set(tokens)}
 
     def frequency(self, token: str) -> int:
         """Count the products that contain `token`."""

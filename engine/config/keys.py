@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +31,6 @@ _SERVICE = "balcao"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HEADER = "# Keys, written by `balcao keys set`. Only its owner may read this file.\n"
 
 
@@ -167,9 +165,7 @@ def _understood(file: Path, raw: Mapping[str, Any]) -> _KeysFile:
 
 
 def _check_private(file: Path, status: os.stat_result) -> None:
-    if os.name != "posix":
-        return
-    if status.st_mode & _OTHERS or status.st_uid not in (os.getuid(), 0):
+    if os.name == "posix" and (status.st_mode & 0o077 or status.st_uid not in (os.getuid(), 0)):
         raise SettingsError(
             tr("Other users can read {file}, so its keys are not used.", file=file),
             tr("Restrict it: chmod 600 '{file}'.", file=file),

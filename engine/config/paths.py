@@ -16,13 +16,11 @@ import platformdirs
 from engine.core.errors import SettingsError
 from engine.core.i18n import tr
 
-_APP = "balcao"
-
 
 def _folder(name: str, default: Callable[[str], str]) -> Path:
     home = os.environ.get("BALCAO_HOME")
     if not home:
-        return Path(default(_APP))
+        return Path(default("balcao"))
     if str(folder := expand(home)).startswith("~"):
         raise SettingsError(
             tr("BALCAO_HOME is in the folder of a user who does not exist: {home}.", home=home),

@@ -27,7 +27,6 @@ from engine.core.types import Mode
 
 PREFIX = "BALCAO_"
 """Of the variables; `BALCAO_ENGINES__BASE__MODEL` is the value `engines.base.model`."""
-_NO_SETTING = {"BALCAO_HOME"}
 
 EngineTable = dict[str, Any]
 """A table `[engines.ID]`: its `kind`, and the values of that kind."""
@@ -162,7 +161,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in sorted(environ, key=str.lower):  # a table's own value comes before those in it
-        if not name.startswith(PREFIX) or name in _NO_SETTING:
+        if not name.startswith(PREFIX) or name == "BALCAO_HOME":
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
         target = found

@@ -262,11 +262,9 @@ def _sibling(out: Path, purpose: str) -> Path:
 
 
 def _check_target(out: Path, kind: str) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
+    if out.exists() and not out.is_dir():
         raise UsageError(tr("{out} is a file.", out=out), tr("Choose a folder."))
-    if not any(out.iterdir()):
+    if not out.exists() or not any(out.iterdir()):
         return
     try:
         found = read_manifest(out).kind

@@ -37,7 +37,7 @@ class ConversationStore:
         """Answers that `archived` could not read completely."""
         if not self.read_only:
             with suppress(StoreError):  # the next start purges them
-                self._purge_old()
+                self._purge(self._ids("deleted < ?", time.time() - _PURGE_AFTER))
 
     @property
     def read_only(self) -> Problem | None:
@@ -46,15 +46,14 @@ class ConversationStore:
 
     def close(self) -> None:
         """Purge deleted conversations and close the file."""
-        if self.deleted:
-            with suppress(StoreError), self._database.writing() as database:
-                write.purge(database, self.deleted)
+        with suppress(StoreError):
+            self._purge(self.deleted)
         self._database.close()
 
-    def _purge_old(self) -> None:
-        if found := self._ids("deleted < ?", time.time() - _PURGE_AFTER):
+    def _purge(self, numbers: list[int]) -> None:
+        if numbers:
             with self._database.writing() as database:
-                write.purge(database, found)
+                write.purge(database, numbers)
 
     def begin(
         self, conversation: Conversation, question: str, answer: Answer, turn: Turn | None = None

@@ -76,7 +76,6 @@ _HIGHLIGHT_TURNS = f"""
 SELECT rowid, snippet(said, -1, '{_OPEN}', '{_CLOSE}', '…', {_SNIPPET_WORDS}) FROM said
 WHERE said MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))
 """  # noqa: S608 - constant SQL
-_FIRST = (float("inf"), 0)
 
 
 def _as_query(text: str) -> str:
@@ -89,7 +88,7 @@ def latest(
     database: sqlite3.Connection, limit: int, after: ConversationSummary | None
 ) -> list[ConversationSummary]:
     """List conversations, latest first, starting after `after`."""
-    start = (after.updated, after.id) if after else _FIRST
+    start = (after.updated, after.id) if after else (float("inf"), 0)
     return [_summary(row) for row in database.execute(_LATEST, (*start, limit))]
 
 

@@ -174,10 +174,8 @@ def exists(database: sqlite3.Connection, conversation_id: int) -> bool:
 
 def purge(database: sqlite3.Connection, conversation_ids: Iterable[int]) -> None:
     """Erase those conversations that are marked as deleted."""
-    database.executemany(
-        "DELETE FROM conversation WHERE id = ? AND deleted IS NOT NULL",
-        [(conversation_id,) for conversation_id in conversation_ids],
-    )
+    sql = "DELETE FROM conversation WHERE id = ? AND deleted IS NOT NULL"
+    database.executemany(sql, [(conversation_id,) for conversation_id in conversation_ids])
     (left,) = database.execute("SELECT count(*) FROM conversation").fetchone()
     if left <= _OPTIMIZE_BELOW:
         # The index contains deleted words until its segments are merged.
