@@ -27,12 +27,7 @@ from engine.training.openai.job import (
     write_job,
 )
 from engine.training.openai.plan import JobPlan, plan_job
-from engine.training.openai.tune import (
-    JobRunner,
-    default_provider,
-    open_client,
-    provider_url,
-)
+from engine.training.openai.tune import JobRunner, default_provider, open_client, provider_url
 from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say, whole
 
 if TYPE_CHECKING:

@@ -156,9 +156,7 @@ def _delete(store: ConversationStore, options: argparse.Namespace) -> int:
         store.delete(conversation_id)
     say(
         tr_n(
-            "balcao: {count} conversation deleted.",
-            "balcao: {count} conversations deleted.",
-            count,
+            "balcao: {count} conversation deleted.", "balcao: {count} conversations deleted.", count
         )
     )
     return DONE

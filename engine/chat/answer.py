@@ -16,31 +16,10 @@ from engine.catalogue import phrases
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.phrases import language_of
 from engine.chat import followup
+from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
 from engine.core.text import clip, mend
-from engine.core.types import (
-    Answer,
-    Answered,
-    Chunk,
-    Conversation,
-    Decision,
-    Event,
-    Found,
-    Hit,
-    Language,
-    Loading,
-    Message,
-    Mode,
-    Piece,
-    Progress,
-    Request,
-    Status,
-    StopReason,
-    Thought,
-    Timing,
-    Turn,
-)
 from engine.fidelity.measure import fidelity
 from engine.prompts import chat_messages
 
@@ -90,13 +69,13 @@ class PendingAnswer:
         catalogue: Retriever,
         question: str,
         engine_id: str,
-        mode: Mode,
-        earlier: Sequence[Turn] = (),
+        mode: types.Mode,
+        earlier: Sequence[types.Turn] = (),
     ) -> None:
         """Prepare to answer `question` after `earlier`. Raises UsageError for an unknown engine."""
         self._engine = registry.get(engine_id)
         self._catalogue = catalogue
-        self._earlier = Conversation(turns=list(earlier))
+        self._earlier = types.Conversation(turns=list(earlier))
         self._started = time.perf_counter()
         self._first_token = 0.0
         self._retrieval = 0.0
@@ -106,22 +85,22 @@ class PendingAnswer:
         self._first_thought = 0.0
         self._logprobs: list[float] = []
         self._finished = False
-        self._answer = Answer(
+        self._answer = types.Answer(
             mend(question),
             engine_id,
             # The catalogue engine answers from the record in every mode.
-            Mode.GROUNDED if self._engine.verbatim else mode,
-            Status.NONE,
+            types.Mode.GROUNDED if self._engine.verbatim else mode,
+            types.Status.NONE,
             "",
-            StopReason.CANCELLED,
+            types.StopReason.CANCELLED,
         )
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> types.Answer:
         """The answer so far; scored once it is finished."""
         if self._finished:
             return self._answer
-        timing = Timing(self._retrieval, self._first_token, self._elapsed())
+        timing = types.Timing(self._retrieval, self._first_token, self._elapsed())
         return replace(
             self._answer,
             text=self._text.strip(),
@@ -131,24 +110,24 @@ class PendingAnswer:
             logprobs=tuple(self._logprobs),
         )
 
-    async def events(self) -> AsyncGenerator[Event]:
+    async def events(self) -> AsyncGenerator[types.Event]:
         """Yield what happens, ending with Answered, perhaps with a problem. Closing cancels."""
         try:
             self._started = time.perf_counter()
             request = await self._look_up()
-            yield Found(request.decision, self._answer.verbatim)
+            yield types.Found(request.decision, self._answer.verbatim)
             async with aclosing(self._stream(request)) as events:
                 async for event in events:
                     yield event
         except BalcaoError as error:
             self._answer = replace(
-                self._answer, stop_reason=StopReason.ERROR, problem=error.problem
+                self._answer, stop_reason=types.StopReason.ERROR, problem=error.problem
             )
         if self._thinking and not self._text:
-            yield Thought("", self._thinking_ms(), ended=True)
-        yield Answered(self.finish())
+            yield types.Thought("", self._thinking_ms(), ended=True)
+        yield types.Answered(self.finish())
 
-    def finish(self) -> Answer:
+    def finish(self) -> types.Answer:
         """Score the text that arrived, once, and return the final answer."""
         if not self._finished:
             answer = self.answer
@@ -157,7 +136,7 @@ class PendingAnswer:
             self._answer, self._finished = replace(answer, fidelity=score), True
         return self._answer
 
-    async def _look_up(self) -> Request:
+    async def _look_up(self) -> types.Request:
         question = self._answer.question
         language = _language([*(turn.question for turn in self._earlier.turns), question])
         decision, is_followup = await self._decide(question)
@@ -174,37 +153,39 @@ class PendingAnswer:
         messages = chat_messages(
             question, decision.product, mode, history, self._engine.system_prompt
         )
-        request = Request(question, mode, messages, decision, is_followup, language)
+        request = types.Request(question, mode, messages, decision, is_followup, language)
         return self._engine.with_parameters(request)
 
-    def _messages_before(self, decision: Decision, *, is_followup: bool) -> tuple[Message, ...]:
+    def _messages_before(
+        self, decision: types.Decision, *, is_followup: bool
+    ) -> tuple[types.Message, ...]:
         # A fine-tune has learned questions that name their product alone: with earlier messages it
         # would repeat other engines' answers.
         picked = followup.pick_from_list(self._answer.question, self._earlier) is not None
         is_complete = decision.product is not None and not is_followup and not picked
-        from_memory = self._answer.mode is Mode.MEMORY
+        from_memory = self._answer.mode is types.Mode.MEMORY
         return () if is_complete and from_memory else self._earlier.messages()
 
-    async def _decide(self, question: str) -> tuple[Decision, bool]:
+    async def _decide(self, question: str) -> tuple[types.Decision, bool]:
         picked = followup.pick_from_list(question, self._earlier)
         if picked:
             return picked, False
         if phrases.courtesy(question, "en"):
-            return Decision(Status.NONE), False
+            return types.Decision(types.Status.NONE), False
         decision = await asyncio.to_thread(self._catalogue.find, question)
         product = self._earlier.product
         if decision.product is None and product and followup.is_followup(question):
-            return Decision(Status.LIKELY, (Hit(product, 1.0),)), True
+            return types.Decision(types.Status.LIKELY, (types.Hit(product, 1.0),)), True
         return decision, False
 
-    async def _stream(self, request: Request) -> AsyncGenerator[Event]:
+    async def _stream(self, request: types.Request) -> AsyncGenerator[types.Event]:
         if _lacks_record(request.mode, request.decision):
             # Without a record a model could only invent, so it is not asked.
             chunks = counter_stream(request, for_model=not self._engine.verbatim)
         else:
             async with aclosing(self._load()) as steps:
                 async for step in steps:
-                    yield Loading(step)
+                    yield types.Loading(step)
             chunks = self._engine.stream(request)
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -214,7 +195,7 @@ class PendingAnswer:
         if self._thinking and not self._text:
             raise self._only_thought()
 
-    def _take(self, chunk: Chunk) -> Iterator[Event]:
+    def _take(self, chunk: types.Chunk) -> Iterator[types.Event]:
         thinking, text = chunk.thinking, chunk.text
         if not self._answer.verbatim:
             inside, text = self._splitter.split(text, last=chunk.stop_reason is not None)
@@ -229,26 +210,26 @@ class PendingAnswer:
             self._first_thought = self._first_thought or self._elapsed()
             self._thinking = clip(self._thinking + thinking, _MAX_THINKING)
             if not self._text:
-                yield Thought(self._thinking[before:], ms)
+                yield types.Thought(self._thinking[before:], ms)
         if text:
             if self._thinking and not self._text:
-                yield Thought("", self._thinking_ms(), ended=True)
+                yield types.Thought("", self._thinking_ms(), ended=True)
             self._first_token = self._first_token or self._elapsed()
             self._text += text
-            yield Piece(text)
+            yield types.Piece(text)
 
     def _thinking_ms(self) -> float:
         ended = self._first_token or self._elapsed()
         return max(0.0, ended - self._first_thought) if self._first_thought else 0.0
 
     def _only_thought(self) -> EngineFailed:
-        if self._answer.stop_reason is not StopReason.LENGTH:
+        if self._answer.stop_reason is not types.StopReason.LENGTH:
             return EngineFailed(tr("The model thought, but gave no answer."), tr("Ask again."))
         remedy = tr("Raise `max_tokens` under [engines.{id}].", id=self._engine.info.id)
         sentence = tr("The model spent all its tokens on thinking, and gave no answer.")
         return EngineFailed(sentence, remedy)
 
-    async def _load(self) -> AsyncGenerator[Progress]:
+    async def _load(self) -> AsyncGenerator[types.Progress]:
         availability = self._engine.availability()
         if not availability.ready:
             raise EngineUnavailable(availability.reason, availability.remedy)
@@ -257,7 +238,7 @@ class PendingAnswer:
                 async for step in steps:
                     yield step
 
-    def _note(self, chunk: Chunk) -> None:
+    def _note(self, chunk: types.Chunk) -> None:
         answer = self._answer
         self._answer = replace(
             answer,
@@ -271,10 +252,10 @@ class PendingAnswer:
         return (time.perf_counter() - self._started) * 1000
 
 
-def _lacks_record(mode: Mode, decision: Decision) -> bool:
-    return mode is Mode.GROUNDED and decision.product is None
+def _lacks_record(mode: types.Mode, decision: types.Decision) -> bool:
+    return mode is types.Mode.GROUNDED and decision.product is None
 
 
-def _language(questions: Sequence[str]) -> Language:
+def _language(questions: Sequence[str]) -> types.Language:
     """Return the language of the last question in which it shows, by default the user's."""
     return functools.reduce(lambda before, asked: language_of(asked, before), questions, spoken())

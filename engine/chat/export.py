@@ -12,14 +12,7 @@ from pathlib import Path
 
 from engine.chat.wording import describe, thinking_words, title_of
 from engine.config import paths
-from engine.core.files import (
-    PRIVATE,
-    atomic_file,
-    delete_drafts,
-    private_folder,
-    reading,
-    writing,
-)
+from engine.core.files import PRIVATE, atomic_file, delete_drafts, private_folder, reading, writing
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Turn

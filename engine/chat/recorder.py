@@ -10,19 +10,8 @@ from contextlib import aclosing
 from functools import partial
 
 from engine.chat.answer import PendingAnswer
+from engine.core import types
 from engine.core.errors import StoreError
-from engine.core.types import (
-    Answer,
-    Answered,
-    Conversation,
-    Event,
-    Found,
-    NotSaved,
-    Piece,
-    Problem,
-    Thought,
-    Turn,
-)
 from engine.store.conversations import ConversationStore
 
 _SAVE_EVERY = 0.5
@@ -35,8 +24,8 @@ class Recorder:
     def __init__(
         self,
         store: ConversationStore | None,
-        conversation: Conversation,
-        turn: Turn,
+        conversation: types.Conversation,
+        turn: types.Turn,
         *,
         regenerated: bool = False,
     ) -> None:
@@ -52,7 +41,7 @@ class Recorder:
         # A cancelled write goes on in its thread; the next one waits for it.
         self._writing = threading.Lock()
 
-    async def begin(self, answers: Iterable[PendingAnswer]) -> Problem | None:
+    async def begin(self, answers: Iterable[PendingAnswer]) -> types.Problem | None:
         """Create the answers in this order; return the problem if that fails."""
         for answer in answers:
             problem = await self._save(answer)
@@ -60,17 +49,17 @@ class Recorder:
                 return problem
         return None
 
-    async def record(self, answer: PendingAnswer) -> AsyncGenerator[Event]:
+    async def record(self, answer: PendingAnswer) -> AsyncGenerator[types.Event]:
         """Yield the answer's events; save its text twice a second, and the rest on closing."""
         try:
             async with aclosing(answer.events()) as events:
                 async for event in events:
-                    if isinstance(event, Piece | Thought):
+                    if isinstance(event, types.Piece | types.Thought):
                         yield event  # shown before the disk is waited for
                     problem = await self._save_after(event, answer)
                     if problem:
-                        yield NotSaved(problem)
-                    if not isinstance(event, Piece | Thought):
+                        yield types.NotSaved(problem)
+                    if not isinstance(event, types.Piece | types.Thought):
                         yield event
         finally:
             await self.end(answer)
@@ -82,20 +71,20 @@ class Recorder:
         answer.finish()
         await self._save(answer, finished=True)
 
-    async def _save_after(self, event: Event, answer: PendingAnswer) -> Problem | None:
+    async def _save_after(self, event: types.Event, answer: PendingAnswer) -> types.Problem | None:
         now = time.monotonic()
         left = self._saved_at.get(answer, 0.0) + _SAVE_EVERY - now
         match event:
-            case Answered():
+            case types.Answered():
                 return await self._save(answer, finished=True)
-            case Piece() | Thought() if left <= 0:
+            case types.Piece() | types.Thought() if left <= 0:
                 self._saved_at[answer] = now
                 return await self._save(answer)
-            case Piece() | Thought() if answer not in self._due:
+            case types.Piece() | types.Thought() if answer not in self._due:
                 # Perhaps no event comes for a while.
                 self._due[answer] = asyncio.create_task(self._save_later(answer, left))
                 return None
-            case Found():
+            case types.Found():
                 return await self._save(answer)
             case _:
                 return None
@@ -106,7 +95,9 @@ class Recorder:
         self._saved_at[answer] = time.monotonic()
         await self._save(answer)
 
-    async def _save(self, pending: PendingAnswer, *, finished: bool = False) -> Problem | None:
+    async def _save(
+        self, pending: PendingAnswer, *, finished: bool = False
+    ) -> types.Problem | None:
         answer = pending.answer
         if self._store is None or pending in self._finished:
             return None
@@ -126,7 +117,7 @@ class Recorder:
         return None
 
     def _write(
-        self, store: ConversationStore, pending: PendingAnswer, answer: Answer, finished: bool
+        self, store: ConversationStore, pending: PendingAnswer, answer: types.Answer, finished: bool
     ) -> None:
         with self._writing:
             if pending in self._finished:
@@ -139,7 +130,7 @@ class Recorder:
             if finished:
                 self._finished.add(pending)
 
-    def _create(self, store: ConversationStore, answer: Answer) -> int:
+    def _create(self, store: ConversationStore, answer: types.Answer) -> int:
         if self._turn.id is None:
             return store.begin(self._conversation, self._turn.question, answer, self._turn)
         return store.begin_other(self._turn.id, answer, chosen=self._regenerated)

@@ -5,24 +5,15 @@ from __future__ import annotations
 import re
 
 from engine.backends.base import Engine, memory_words
+from engine.core import types
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line
-from engine.core.types import (
-    Answer,
-    Availability,
-    EngineFacts,
-    Mode,
-    Product,
-    Progress,
-    Status,
-    StopReason,
-)
 from engine.fidelity.measure import is_word_for_word
 
 _SECOND = 1000
 
 
-def describe(answer: Answer, *, source: bool = True, bar: str = "") -> str:
+def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str:
     """Return one line about an answer: source, basis, fidelity and its `bar`, ending and speed."""
     product = title_of(answer.product) if answer.product and source else ""
     faithful = f"{faithfulness(answer)} {bar}".strip()
@@ -30,27 +21,27 @@ def describe(answer: Answer, *, source: bool = True, bar: str = "") -> str:
     return " · ".join(part for part in parts if part)
 
 
-def title_of(product: Product, width: int = 0) -> str:
+def title_of(product: types.Product, width: int = 0) -> str:
     """Return a product's title and number, cut to `width` if that is not 0."""
     return one_line(f"{product.title or tr('(no title)')} ({product.uid})", width)
 
 
-def basis(answer: Answer) -> str:
+def basis(answer: types.Answer) -> str:
     """Return what a model answered from, and how the question was understood."""
-    mode = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}[answer.mode]
+    mode = {types.Mode.GROUNDED: tr("grounded"), types.Mode.MEMORY: tr("from memory")}[answer.mode]
     if answer.verbatim:
         mode = ""
     count = len(answer.sources)
     understood = {
-        Status.EXACT: "",
-        Status.LIKELY: tr("taken to mean this"),
-        Status.SEVERAL: tr_n("{count} product fits", "{count} products fit", count),
-        Status.NONE: tr("not in the catalogue"),
+        types.Status.EXACT: "",
+        types.Status.LIKELY: tr("taken to mean this"),
+        types.Status.SEVERAL: tr_n("{count} product fits", "{count} products fit", count),
+        types.Status.NONE: tr("not in the catalogue"),
     }[answer.status]
     return ", ".join(part for part in (mode, understood) if part)
 
 
-def faithfulness(answer: Answer) -> str:
+def faithfulness(answer: types.Answer) -> str:
     """Return how much of the answer comes from the record, empty without a record."""
     if answer.fidelity is None or answer.product is None:
         return ""
@@ -64,18 +55,18 @@ def faithfulness(answer: Answer) -> str:
     return tr("{percent} % the record's words", percent=percent)
 
 
-def ending(answer: Answer) -> str:
+def ending(answer: types.Answer) -> str:
     """Return why the answer stops, empty if it is complete."""
     return {
-        StopReason.COMPLETE: "",
-        StopReason.LENGTH: tr("cut at the length limit"),
-        StopReason.REPEATED: tr("stopped"),
-        StopReason.CANCELLED: tr("cancelled"),
-        StopReason.ERROR: tr("broke off") if answer.text else tr("no answer"),
+        types.StopReason.COMPLETE: "",
+        types.StopReason.LENGTH: tr("cut at the length limit"),
+        types.StopReason.REPEATED: tr("stopped"),
+        types.StopReason.CANCELLED: tr("cancelled"),
+        types.StopReason.ERROR: tr("broke off") if answer.text else tr("no answer"),
     }[answer.stop_reason]
 
 
-def speed(answer: Answer) -> str:
+def speed(answer: types.Answer) -> str:
     """Return how long the answer took, and for a model its first word and tokens per second."""
     timing = answer.timing
     if answer.verbatim or not answer.text:
@@ -106,7 +97,7 @@ _FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, (?:under|em) \[")
 """The end of the first step of a remedy."""
 
 
-def progress_words(progress: Progress) -> str:
+def progress_words(progress: types.Progress) -> str:
     """Return how far an engine has loaded."""
     share = f" {progress.fraction * _PERCENT:.0f} %" if progress.fraction else ""
     return tr("loading{share}: {label}", share=share, label=progress.label)
@@ -114,9 +105,9 @@ def progress_words(progress: Progress) -> str:
 
 def state_words(
     loaded: bool,
-    facts: EngineFacts,
-    availability: Availability | None,
-    progress: Progress | None = None,
+    facts: types.EngineFacts,
+    availability: types.Availability | None,
+    progress: types.Progress | None = None,
 ) -> str:
     """Return one line: loading, loaded and its memory, ready, or not available and why."""
     if facts.loading:
@@ -130,7 +121,7 @@ def state_words(
     return one_line(tr("not available: {reason}", reason=availability.reason))
 
 
-def about_words(engine: Engine, availability: Availability | None) -> list[str]:
+def about_words(engine: Engine, availability: types.Availability | None) -> list[str]:
     """Return the lines about an engine, first what is wrong and its remedy."""
     lines = []
     if availability and not availability.ready:
@@ -140,7 +131,7 @@ def about_words(engine: Engine, availability: Availability | None) -> list[str]:
     return [*lines, *engine.warnings()]
 
 
-def welcome_words(engine: Engine, availability: Availability, products: int) -> str:
+def welcome_words(engine: Engine, availability: types.Availability, products: int) -> str:
     """Return one line: what an engine answers from, or the first step to make it work."""
     if availability.ready:
         return one_line(engine.summary(products))

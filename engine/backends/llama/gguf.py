@@ -22,17 +22,9 @@ import llama_cpp
 import msgspec
 import numpy as np
 
+from engine.backends.llama import weights
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, unusable_adapter
 from engine.backends.llama.messages import Quantization
-from engine.backends.llama.weights import (
-    ModelFiles,
-    RopeConfig,
-    Tensor,
-    read_header,
-    read_json,
-    resolve_quantization,
-    unusable_model,
-)
 from engine.config import paths
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.files import Manifest, atomic_folder, check_space, write_manifest
@@ -54,10 +46,7 @@ _LORA = re.compile(r"(?:base_model\.model\.)?(model\.layers\.\d+\.[\w.]+)\.lora_
 _VERSION = 1
 _MODEL, _ADAPTER = "model.gguf", "adapter.gguf"
 _MODEL_KIND, _ADAPTER_KIND = "llama.cpp model", "llama.cpp adapter"
-_FTYPES = {
-    "nf4": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
-    "int8": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
-}
+_FTYPES = {"nf4": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M, "int8": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0}
 _SIZE = {"nf4": 0.32, "int8": 0.54}
 """Share of 16-bit weights: 4.85 and 8.5 bits a weight."""
 
@@ -73,14 +62,14 @@ _MAX_NAME = 40
 _NO_LOG = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
 
 
-def model_file(model: ModelFiles, quantization: Quantization, show: Show) -> Path:
+def model_file(model: weights.ModelFiles, quantization: Quantization, show: Show) -> Path:
     """Return the GGUF file of `model`; convert it first if needed, which can take minutes.
 
     4 bits are Q4_K_M and 8 are Q8_0; "auto" is 4 bits for a large model and fp32 for a small one.
     Raises EngineError.
     """
     automatic = quantization == "auto"
-    quantization = resolve_quantization(quantization, model.weight_bytes)
+    quantization = weights.resolve_quantization(quantization, model.weight_bytes)
     full = automatic and quantization == "none"
     precision = "fp32" if full else quantization
     out = _cache_folder(model.name, (_MODEL_KIND, precision), model.weights)
@@ -92,7 +81,7 @@ def model_file(model: ModelFiles, quantization: Quantization, show: Show) -> Pat
     return out / _MODEL
 
 
-def adapter_file(adapter: Path, model: ModelFiles) -> Path:
+def adapter_file(adapter: Path, model: weights.ModelFiles) -> Path:
     """Return an adapter's GGUF file; convert it first if needed. Raises EngineError."""
     files = [adapter / name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)]
     out = _cache_folder(adapter.name, (_ADAPTER_KIND, model.name), files)
@@ -138,7 +127,7 @@ def _converting(out: Path, kind: str, needed: int, settings: Mapping[str, str]) 
 
 
 def _convert_model(
-    model: ModelFiles, draft: Path, quantization: Quantization, show: Show, *, full: bool
+    model: weights.ModelFiles, draft: Path, quantization: Quantization, show: Show, *, full: bool
 ) -> None:
     def show_part(start: float, size: float) -> Callable[[float], None]:
         label = tr("converting for llama.cpp, once")
@@ -187,14 +176,14 @@ class _Source:
     file: Path
     start: int
     """Where the values of all tensors begin in the file."""
-    tensor: Tensor
+    tensor: weights.Tensor
     name: str
     heads: int
     """Heads whose rows need llama.cpp's order; 0 for any other tensor."""
 
 
 def _write_model(
-    model: ModelFiles, file: Path, *, full: bool, show: Callable[[float], None]
+    model: weights.ModelFiles, file: Path, *, full: bool, show: Callable[[float], None]
 ) -> None:
     """Write `model` to `file`: matrices in their own precision or, if `full`, in fp32."""
     sources = list(_sources(model))
@@ -221,10 +210,10 @@ def _write_model(
             writer.write_tensor_data(factors)
 
 
-def _sources(model: ModelFiles) -> Iterator[_Source]:
+def _sources(model: weights.ModelFiles) -> Iterator[_Source]:
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
     for file in model.weights:
-        tensors = read_header(file)
+        tensors = weights.read_header(file)
         start = _values_start(file, tensors)
         for name, tensor in tensors.items():
             if name.endswith("rotary_emb.inv_freq"):
@@ -233,11 +222,11 @@ def _sources(model: ModelFiles) -> Iterator[_Source]:
             if known is None or tensor.dtype not in _STORED:
                 what = {"name": name, "dtype": tensor.dtype}
                 reason = tr("llama.cpp does not support its tensor {name} ({dtype})", **what)
-                raise unusable_model(model.folder, reason, _use_transformers())
+                raise weights.unusable_model(model.folder, reason, _use_transformers())
             yield _Source(file, start, tensor, known, _heads(name, model))
 
 
-def _add_metadata(writer: Any, model: ModelFiles) -> None:  # noqa: ANN401 - untyped library
+def _add_metadata(writer: Any, model: weights.ModelFiles) -> None:  # noqa: ANN401 - untyped library
     config = model.config
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -254,7 +243,7 @@ def _add_metadata(writer: Any, model: ModelFiles) -> None:  # noqa: ANN401 - unt
     writer.add_tokenizer_model("none")
 
 
-def _add_rope_scaling(writer: Any, model: ModelFiles) -> Array | None:  # noqa: ANN401 - untyped library
+def _add_rope_scaling(writer: Any, model: weights.ModelFiles) -> Array | None:  # noqa: ANN401 - untyped library
     """Add how the model extends its context; return Llama 3's divisors of the frequencies."""
     rope = model.config.rope
     match rope.rope_type or rope.type:
@@ -268,10 +257,10 @@ def _add_rope_scaling(writer: Any, model: ModelFiles) -> Array | None:  # noqa: 
             return _llama3_factors(rope, model.config.head_size)
         case other:
             reason = tr("its position scaling “{method}” cannot be converted", method=other)
-            raise unusable_model(model.folder, reason, _use_transformers())
+            raise weights.unusable_model(model.folder, reason, _use_transformers())
 
 
-def _llama3_factors(rope: RopeConfig, head_size: int) -> Array:
+def _llama3_factors(rope: weights.RopeConfig, head_size: int) -> Array:
     """Return (head size / 2,) divisors, by the formula that Llama 3 published."""
     waves = 2 * pi * rope.rope_theta ** (np.arange(0, head_size, 2, dtype=np.float64) / head_size)
     longest = rope.original_max_position_embeddings / rope.low_freq_factor
@@ -284,7 +273,7 @@ def _llama3_factors(rope: RopeConfig, head_size: int) -> Array:
     return factors.astype(np.float32)
 
 
-def _kind(tensor: Tensor, *, full: bool) -> gguf.GGMLQuantizationType:
+def _kind(tensor: weights.Tensor, *, full: bool) -> gguf.GGMLQuantizationType:
     # llama.cpp wants vectors (norms) in fp32.
     if full or len(tensor.shape) == 1 or tensor.dtype == "F32":
         return _FP32
@@ -298,11 +287,11 @@ def _values(source: _Source, *, full: bool) -> Array:
     return _reorder(values, source.heads) if source.heads else values
 
 
-def _values_start(file: Path, tensors: Mapping[str, Tensor]) -> int:
+def _values_start(file: Path, tensors: Mapping[str, weights.Tensor]) -> int:
     return file.stat().st_size - max(tensor.data_offsets[1] for tensor in tensors.values())
 
 
-def _map_values(file: Path, start: int, tensor: Tensor) -> Array:
+def _map_values(file: Path, start: int, tensor: weights.Tensor) -> Array:
     return np.memmap(
         file,
         dtype=_STORED[tensor.dtype],
@@ -318,7 +307,7 @@ def _as_float32(values: Array, dtype: str) -> Array:
     return values.astype(np.float32)
 
 
-def _heads(name: str, model: ModelFiles) -> int:
+def _heads(name: str, model: weights.ModelFiles) -> int:
     if ".self_attn.q_proj." in name:
         return model.config.num_attention_heads
     return model.config.key_value_heads if ".self_attn.k_proj." in name else 0
@@ -345,12 +334,12 @@ class _LoraConfig(msgspec.Struct, frozen=True):
     modules_to_save: list[str] | None = None
 
 
-def _write_adapter(adapter: Path, model: ModelFiles, file: Path) -> None:
-    config = read_json(adapter / ADAPTER_CONFIG, _LoraConfig)
+def _write_adapter(adapter: Path, model: weights.ModelFiles, file: Path) -> None:
+    config = weights.read_json(adapter / ADAPTER_CONFIG, _LoraConfig)
     _check_adapter(config, adapter)
-    weights = adapter / ADAPTER_WEIGHTS
-    tensors = read_header(weights)
-    start = _values_start(weights, tensors)
+    trained = adapter / ADAPTER_WEIGHTS
+    tensors = weights.read_header(trained)
+    start = _values_start(trained, tensors)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
     with closing(gguf.GGUFWriter(file, _ARCHITECTURE)) as writer:
         writer.add_type(gguf.GGUFType.ADAPTER)
@@ -363,7 +352,7 @@ def _write_adapter(adapter: Path, model: ModelFiles, file: Path) -> None:
             known = names.get_name(f"{match[1]}.weight", (".weight",)) if match else None
             if match is None or known is None:
                 raise _unsupported(adapter, tr("it has a tensor {name}", name=name))
-            values = _as_float32(_map_values(weights, start, tensor), tensor.dtype)
+            values = _as_float32(_map_values(trained, start, tensor), tensor.dtype)
             heads = _heads(name, model)
             if match[2] == "B" and heads:
                 values = _reorder(values, heads)

@@ -23,26 +23,7 @@ from typing import IO, Literal
 
 import msgspec
 
-from engine.backends.llama.messages import (
-    LENGTH_BYTES,
-    Ask,
-    Attach,
-    Cancel,
-    Done,
-    Failed,
-    FromWorker,
-    Open,
-    Quantization,
-    Ready,
-    Runtime,
-    Step,
-    TextChunk,
-    ToWorker,
-    WorkerRequest,
-    frame,
-    from_worker,
-    length_of,
-)
+from engine.backends.llama import messages
 from engine.backends.llama.weights import ModelFiles
 from engine.core.errors import EngineFailed, EngineUnavailable, why
 from engine.core.files import UNDECODABLE
@@ -91,7 +72,7 @@ class WorkerProcess:
         self._process = process
         self._stdin, self._stdout = process.stdin, process.stdout
         self._log = log
-        self._inbox: asyncio.Queue[FromWorker | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[messages.FromWorker | None] = asyncio.Queue()
         self._number = 0
         self.pid = process.pid
         self.alive = True
@@ -124,7 +105,7 @@ class WorkerProcess:
             ) from error
         return cls(process, log)
 
-    async def call(self, request: WorkerRequest) -> AsyncGenerator[Step | Ready | TextChunk | Done]:
+    async def call(self, request: messages.WorkerRequest) -> AsyncGenerator[messages.FromWorker]:
         """Send `request` and yield its replies; the last is Ready or Done.
 
         Closing the generator cancels the request. Raises EngineError if it fails or the worker
@@ -139,10 +120,10 @@ class WorkerProcess:
             await self._send(msgspec.structs.replace(request, number=number))
             while not finished:
                 reply = await inbox.get()
-                finished = not isinstance(reply, Step | TextChunk)
+                finished = not isinstance(reply, messages.Step | messages.TextChunk)
                 if reply is None:
                     raise self._death()
-                if isinstance(reply, Failed):
+                if isinstance(reply, messages.Failed):
                     if reply.ending:
                         # The next request must not reach a process that is about to exit.
                         await self._wait()
@@ -151,7 +132,7 @@ class WorkerProcess:
                 yield reply
         finally:
             if not finished:
-                self._write(Cancel(number))
+                self._write(messages.Cancel(number))
 
     async def kill(self) -> None:
         """Kill the process and wait until its memory is free."""
@@ -159,7 +140,7 @@ class WorkerProcess:
         self._kill()
         await self._wait()
 
-    async def _send(self, message: ToWorker) -> None:
+    async def _send(self, message: messages.ToWorker) -> None:
         if not self.alive:
             await self._wait()
             raise self._death()
@@ -168,9 +149,9 @@ class WorkerProcess:
             # The reader reports the death.
             await self._stdin.drain()
 
-    def _write(self, message: ToWorker) -> None:
+    def _write(self, message: messages.ToWorker) -> None:
         if self.alive and not self._stdin.is_closing():
-            self._stdin.write(frame(message))
+            self._stdin.write(messages.frame(message))
 
     def _kill(self) -> None:
         # Not asyncio's kill: it may reap a dead child before asyncio does, which then prints a
@@ -187,8 +168,10 @@ class WorkerProcess:
         """Queue replies until the worker exits; runs as a task."""
         try:
             while True:
-                header = await self._stdout.readexactly(LENGTH_BYTES)
-                reply = from_worker(await self._stdout.readexactly(length_of(header)))
+                header = await self._stdout.readexactly(messages.LENGTH_BYTES)
+                reply = messages.from_worker(
+                    await self._stdout.readexactly(messages.length_of(header))
+                )
                 if reply.number == self._number:
                     self._inbox.put_nowait(reply)
         except (asyncio.IncompleteReadError, ConnectionError, *UNDECODABLE):
@@ -256,7 +239,7 @@ def _is_needed(name: str) -> bool:
     return name in _PASSED_ON or (name.startswith(_FAMILIES) and not secret)
 
 
-def resolve_runtime(runtime: Runtime | Literal["auto"]) -> Runtime:
+def resolve_runtime(runtime: messages.Runtime | Literal["auto"]) -> messages.Runtime:
     """Replace "auto" by the fastest runtime on this machine."""
     if runtime != "auto":
         return runtime
@@ -269,7 +252,7 @@ def has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
-def missing_packages(runtime: Runtime, quantization: Quantization) -> list[str]:
+def missing_packages(runtime: messages.Runtime, quantization: messages.Quantization) -> list[str]:
     """Return the packages that a runtime needs and that are not installed."""
     if runtime == "llama.cpp":
         needed = {**_LLAMA_CPP, "transformers": "transformers", "sentencepiece": "sentencepiece"}
@@ -283,11 +266,14 @@ class LlamaHost:
     """One model, in a worker process that all engines with this model share."""
 
     def __init__(
-        self, model: str, quantization: Quantization, runtime: Runtime = "transformers"
+        self,
+        model: str,
+        quantization: messages.Quantization,
+        runtime: messages.Runtime = "transformers",
     ) -> None:
         self.model = model
         self.quantization = quantization
-        self.runtime: Runtime = runtime
+        self.runtime: messages.Runtime = runtime
         self.gpu_bytes = 0
         """The worker's GPU memory when it last loaded something."""
         self._worker: WorkerProcess | None = None
@@ -332,14 +318,14 @@ class LlamaHost:
                 await self._attach(adapter)
             yield Progress(tr("ready"), 1.0)
 
-    async def ask(self, request: Ask) -> AsyncGenerator[Chunk]:
+    async def ask(self, request: messages.Ask) -> AsyncGenerator[Chunk]:
         """Yield an answer; closing the generator stops it. Raises EngineError."""
         async with self._lock, aclosing(self._running().call(request)) as replies:
             async for reply in replies:
                 match reply:
-                    case TextChunk(text):
+                    case messages.TextChunk(text):
                         yield Chunk(text)
-                    case Done(reason, prompt, completion, notice):
+                    case messages.Done(reason, prompt, completion, notice):
                         tokens = Tokens(prompt, completion)
                         yield Chunk(stop_reason=reason, tokens=tokens, notice=notice)
                     case _:
@@ -366,13 +352,15 @@ class LlamaHost:
         await asyncio.to_thread(import_module, "psutil")
         worker = self._worker = await WorkerProcess.start()
         try:
-            request = Open(str(model.folder), self.quantization, model.weight_bytes, self.runtime)
+            request = messages.Open(
+                str(model.folder), self.quantization, model.weight_bytes, self.runtime
+            )
             async with aclosing(worker.call(request)) as replies:
                 async for reply in replies:
                     match reply:
-                        case Step(label, fraction):
+                        case messages.Step(label, fraction):
                             yield Progress(label, fraction)
-                        case Ready():
+                        case messages.Ready():
                             self.gpu_bytes = reply.gpu_bytes
             self._opened = True
         finally:
@@ -380,8 +368,8 @@ class LlamaHost:
                 await self.close()
 
     async def _attach(self, adapter: Path) -> None:
-        async with aclosing(self._running().call(Attach(str(adapter)))) as replies:
+        async with aclosing(self._running().call(messages.Attach(str(adapter)))) as replies:
             async for reply in replies:
-                if isinstance(reply, Ready):
+                if isinstance(reply, messages.Ready):
                     self.gpu_bytes = reply.gpu_bytes
         self._adapters.add(adapter)

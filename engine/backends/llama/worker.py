@@ -19,22 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO, Never
 
-from engine.backends.llama.messages import (
-    LENGTH_BYTES,
-    Ask,
-    Attach,
-    Cancel,
-    Failed,
-    FromWorker,
-    Open,
-    Ready,
-    Step,
-    TextChunk,
-    WorkerRequest,
-    for_worker,
-    frame,
-    length_of,
-)
+from engine.backends.llama import messages
 from engine.core.errors import EngineError, EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -86,7 +71,7 @@ class Worker:
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
-        self._requests: SimpleQueue[WorkerRequest] = SimpleQueue()
+        self._requests: SimpleQueue[messages.WorkerRequest] = SimpleQueue()
         self._cancelled = 0
         """The number up to which requests are cancelled."""
         self._runtime: Runtime | None = None
@@ -94,9 +79,9 @@ class Worker:
     def listen(self, source: BinaryIO) -> None:
         """Queue requests until the chat closes the pipe; then exit, even during an answer."""
         try:
-            while len(header := source.read(LENGTH_BYTES)) == LENGTH_BYTES:
-                message = for_worker(source.read(length_of(header)))
-                if isinstance(message, Cancel):
+            while len(header := source.read(messages.LENGTH_BYTES)) == messages.LENGTH_BYTES:
+                message = messages.for_worker(source.read(messages.length_of(header)))
+                if isinstance(message, messages.Cancel):
                     self._cancelled = message.number
                 else:
                     self._requests.put(message)
@@ -123,21 +108,21 @@ class Worker:
                 )
                 self._fail(request, failure, ending=True)
 
-    def _carry_out(self, request: WorkerRequest) -> None:
+    def _carry_out(self, request: messages.WorkerRequest) -> None:
         match request:
-            case Open():
+            case messages.Open():
                 self._runtime = self._open(request)
-                self._send(Ready(request.number, self._runtime.gpu_bytes()))
-            case Attach(folder):
+                self._send(messages.Ready(request.number, self._runtime.gpu_bytes()))
+            case messages.Attach(folder):
                 runtime = self._opened()
                 runtime.attach(folder)
-                self._send(Ready(request.number, runtime.gpu_bytes()))
-            case Ask():
+                self._send(messages.Ready(request.number, runtime.gpu_bytes()))
+            case messages.Ask():
                 self._answer(request)
 
-    def _open(self, request: Open) -> Runtime:
+    def _open(self, request: messages.Open) -> Runtime:
         def show(progress: Progress) -> None:
-            self._send(Step(progress.label, progress.fraction, request.number))
+            self._send(messages.Step(progress.label, progress.fraction, request.number))
 
         if request.runtime == "llama.cpp":
             show(Progress(tr("starting llama.cpp")))
@@ -152,8 +137,8 @@ class Worker:
             raise EngineFailed(tr("No model is loaded."), tr("Ask again to reload the model."))
         return self._runtime
 
-    def _answer(self, request: Ask) -> None:
-        buffer = TextBuffer(lambda text: self._send(TextChunk(text, request.number)))
+    def _answer(self, request: messages.Ask) -> None:
+        buffer = TextBuffer(lambda text: self._send(messages.TextChunk(text, request.number)))
         try:
             done = self._opened().answer(
                 request, emit=buffer.add, cancelled=lambda: request.number <= self._cancelled
@@ -164,15 +149,17 @@ class Worker:
         if done is not None:
             self._send(done)
 
-    def _fail(self, request: WorkerRequest, error: EngineError, *, ending: bool) -> None:
+    def _fail(self, request: messages.WorkerRequest, error: EngineError, *, ending: bool) -> None:
         unavailable = isinstance(error, EngineUnavailable)
-        self._send(Failed(error.message, error.remedy, unavailable, ending, request.number))
+        self._send(
+            messages.Failed(error.message, error.remedy, unavailable, ending, request.number)
+        )
         if ending:
             # A library's exit handlers could hang, and nothing here needs saving.
             os._exit(1)
 
-    def _send(self, message: FromWorker) -> None:
-        self._sink.write(frame(message))
+    def _send(self, message: messages.FromWorker) -> None:
+        self._sink.write(messages.frame(message))
         self._sink.flush()
 
 
