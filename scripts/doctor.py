@@ -18,6 +18,7 @@ from engine.chat import diagnostics as checkup
 from engine.chat.diagnostics import Finding
 from engine.config.settings import Settings
 from engine.core import i18n
+from engine.core.errors import SettingsError
 from engine.core.i18n import tr, tr_n
 from engine.core.text import json_line, one_line
 from scripts.common import DONE, FAILED, command
@@ -75,12 +76,7 @@ def _findings(*, ask_torch: bool) -> list[Finding]:
     found = checkup.examine("program", checkup.program)
     found += checkup.examine("terminal", lambda: _terminal(chosen))
     found += checkup.examine("settings", checkup.files)
-    if wrong:
-        found.append(
-            Finding("settings", "wrong", tr("not used"), wrong.message, wrong.remedy, fatal=True)
-        )
-    else:
-        found += checkup.examine("settings", lambda: _chat(chosen), fatal=True)
+    found += checkup.examine("settings", lambda: _chat(chosen, wrong), fatal=True)
     found += checkup.examine("engines", lambda: checkup.engines(chosen))
     found += checkup.examine("catalogue", lambda: checkup.catalogue(chosen), fatal=True)
     found += checkup.examine("keys", lambda: checkup.named_keys(chosen))
@@ -88,53 +84,51 @@ def _findings(*, ask_torch: bool) -> list[Finding]:
     return found + checkup.examine("machine", lambda: checkup.machine(ask_torch=ask_torch))
 
 
-def _chat(chosen: Settings) -> Iterator[Finding]:
+def _chat(chosen: Settings, wrong: SettingsError | None) -> Iterator[Finding]:
+    if wrong:
+        yield Finding("wrong", tr("not used"), wrong.message, wrong.remedy, fatal=True)
+        return
     # Only the chat can check its themes and keys.
     from tui.app import BalcaoApp
     from tui.themes import theme_for
 
     theme = BalcaoApp(replace(chosen, theme=theme_for(chosen.theme))).theme
-    yield Finding(
-        "settings",
-        "chat",
-        tr_n(
-            "valid; theme {theme}, {count} key of your own",
-            "valid; theme {theme}, {count} keys of your own",
-            len(chosen.keys),
-            theme=theme,
-        ),
+    valid = tr_n(
+        "valid; theme {theme}, {count} key of your own",
+        "valid; theme {theme}, {count} keys of your own",
+        len(chosen.keys),
+        theme=theme,
     )
+    yield Finding("chat", valid)
 
 
 def _terminal(chosen: Settings) -> Iterator[Finding]:
     from tui import clipboard, terminal
 
-    trouble, remedy = "", ""
+    trouble = remedy = ""
     if terminal.is_dumb():
         trouble = tr("This terminal (TERM) can only write lines, so the chat goes line by line.")
         remedy = tr("If it supports more, set TERM, for example to xterm-256color.")
-    yield Finding("terminal", "TERM", os.environ.get("TERM") or tr("not set"), trouble, remedy)
+    yield Finding("TERM", os.environ.get("TERM") or tr("not set"), trouble, remedy)
     columns, lines = shutil.get_terminal_size()
     size = tr("{columns} columns, {lines} lines", columns=columns, lines=lines)
-    trouble, remedy = "", ""
+    trouble = remedy = ""
     if columns < terminal.COLUMNS or lines < terminal.LINES:
         least = {"columns": terminal.COLUMNS, "lines": terminal.LINES}
         trouble = tr("Not everything fits.")
         remedy = tr("Use at least {columns} columns and {lines} lines.", **least)
-    yield Finding("terminal", "size", size, trouble, remedy)
+    yield Finding("size", size, trouble, remedy)
     colours = terminal.colour_count()
     wanted = tr("off (NO_COLOR)") if terminal.colour_disabled() else f"{colours:,}"
-    yield Finding("terminal", "colours", wanted)
-    yield Finding("terminal", "characters", terminal.terminal_charset(chosen.unicode))
+    yield Finding("colours", wanted)
+    yield Finding("characters", terminal.terminal_charset(chosen.unicode))
     both = sys.stdin.isatty() and sys.stdout.isatty()
     streams = tr("a terminal") if both else tr("not a terminal: use balcao ask or balcao --plain")
-    yield Finding("terminal", "input", streams)
-    yield Finding("terminal", "tmux", _yes("TMUX"))
-    yield Finding("terminal", "SSH", _yes("SSH_CONNECTION"))
-    ways = ", ".join(clipboard.programs()) or tr(
-        "the terminal (OSC 52), if it allows it, and a file"
-    )
-    yield Finding("terminal", "copying", tr("to {ways}", ways=ways))
+    yield Finding("input", streams)
+    yield Finding("tmux", _yes("TMUX"))
+    yield Finding("SSH", _yes("SSH_CONNECTION"))
+    others = tr("the terminal (OSC 52), if it allows it, and a file")
+    yield Finding("copying", tr("to {ways}", ways=", ".join(clipboard.programs()) or others))
 
 
 def _yes(variable: str) -> str:

@@ -17,33 +17,20 @@ from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, encode_json, read_manifest
-from scripts.common import DONE, ProgressLine, command
+from scripts.common import DATA_SET, DONE, ProgressLine, command
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao index", description="Build the catalogue that answers questions."
     )
-    parser.add_argument(
-        "source",
-        nargs="?",
-        type=Path,
-        metavar="TRN",
-        help="trn.json, trn.json.gz, the original zip, or JSONL; - is standard input",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write")
-    parser.add_argument(
-        "--to",
-        metavar="ADDRESS",
-        help="fill a PostgreSQL server instead: postgresql://HOST/DATABASE",
-    )
-    parser.add_argument("--sample", action="store_true", help="build the sample catalogue instead")
-    parser.add_argument(
-        "--update",
-        action="store_true",
-        help="add to the catalogue in DIR, replacing products with the same uid",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add = parser.add_argument
+    add("source", nargs="?", type=Path, metavar="TRN", help=DATA_SET)
+    add("--out", type=Path, metavar="DIR", help="the folder to write")
+    add("--to", metavar="ADDRESS", help="fill a server instead: postgresql://HOST/DATABASE")
+    add("--sample", action="store_true", help="build the sample catalogue instead")
+    add("--update", action="store_true", help="add to DIR, replacing products with the same uid")
+    add("--json", action="store_true", help="print the result as JSON")
     return parser
 
 

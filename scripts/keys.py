@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from engine.backends.registry import Registry
+from engine.chat.diagnostics import place_words
 from engine.config import keys, paths
 from engine.config.settings import load
 from engine.core.errors import UsageError
@@ -77,18 +78,8 @@ def _list() -> int:
     stored = keys.stored()
     needed = [config.key_name() for config in Registry(load()).configs.values()]
     for name in dict.fromkeys((*stored, *filter(None, needed))):
-        where = keys.source(name)
-        print(f"{one_line(name):24} {_told(where)}")
+        print(f"{one_line(name):24} {place_words(keys.source(name))}")
     return DONE
-
-
-def _told(where: keys.Source | None) -> str:
-    return {
-        None: tr("not set"),
-        keys.Source.ENVIRONMENT: tr("environment"),
-        keys.Source.FILE: tr("file"),
-        keys.Source.KEYRING: tr("keyring"),
-    }[where]
 
 
 def _remove(name: str) -> int:

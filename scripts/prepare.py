@@ -11,34 +11,28 @@ from pathlib import Path
 
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.core.files import Manifest, encode_json
-from scripts.common import DONE, ProgressLine, command, whole
+from scripts.common import DATA_SET, DONE, ProgressLine, command, whole
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao prepare", description="Clean, sample and split a data set into training rows."
     )
-    parser.add_argument(
-        "source",
-        type=Path,
-        metavar="TRN",
-        help="trn.json, trn.json.gz, the original zip, or JSONL; - is standard input",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True)
-    parser.add_argument(
-        "--limit", type=whole, metavar="N", help="number of products (default: all)"
-    )
-    parser.add_argument("--seed", type=whole, default=0, metavar="S")
-    parser.add_argument("--valid", type=float, default=0.05, metavar="F", help="share, 0 to 1")
-    parser.add_argument("--test", type=float, default=0.05, metavar="F", help="share, 0 to 1")
-    parser.add_argument(
+    add = parser.add_argument
+    add("source", type=Path, metavar="TRN", help=DATA_SET)
+    add("--out", type=Path, metavar="DIR", required=True)
+    add("--limit", type=whole, metavar="N", help="number of products (default: all)")
+    add("--seed", type=whole, default=0, metavar="S")
+    add("--valid", type=float, default=0.05, metavar="F", help="share, 0 to 1")
+    add("--test", type=float, default=0.05, metavar="F", help="share, 0 to 1")
+    add(
         "--forms",
         type=whole,
         default=1,
         metavar="K",
         help="rows per product, each worded differently; from the 17th with titles in lower case",
     )
-    parser.add_argument(
+    add(
         "--grounded",
         type=whole,
         default=0,
@@ -46,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="add N products beyond --limit, one row each with the record in the prompt, so that a"
         " fine-tune keeps answering from records",
     )
-    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    add("--json", action="store_true", help="print the manifest as JSON")
     return parser
 
 

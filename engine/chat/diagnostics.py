@@ -17,6 +17,7 @@ from contextlib import closing
 from importlib import metadata
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.backends.registry import Registry
 from engine.catalogue.postgres import is_address
@@ -45,12 +46,13 @@ _EXTRAS = {
 class Finding(Struct, frozen=True):
     """One line of the report; with a `fatal` one the chat cannot start."""
 
-    part: str
     name: str
     value: str
     trouble: str = ""
     remedy: str = ""
     fatal: bool = False
+    part: str = ""
+    """Filled in by `examine`."""
 
 
 Check = Callable[[], Iterable[Finding]]
@@ -65,8 +67,8 @@ def examine(part: str, check: Check, *, fatal: bool = False) -> list[Finding]:
         trouble, remedy = f"{type(error).__name__}: {error}.", ""
         if isinstance(error, BalcaoError):
             trouble, remedy = error.message, error.remedy
-        found.append(Finding(part, part, tr("broken"), trouble, remedy, fatal))
-    return found
+        found.append(Finding(part, tr("broken"), trouble, remedy, fatal))
+    return [replace(finding, part=part) for finding in found]
 
 
 def load_settings() -> tuple[Settings, SettingsError | None]:
@@ -81,29 +83,24 @@ def load_settings() -> tuple[Settings, SettingsError | None]:
 
 def program() -> Iterator[Finding]:
     """Report the versions of this program, Python and the packages, without importing them."""
-    yield Finding(
-        "program", "balcao", _version("balcao") or tr("not installed: run from its folder")
-    )
-    python = f"{platform.python_version()} ({sys.executable})"
-    yield Finding("program", "python", python)
-    yield Finding("program", "system", platform.platform())
+    yield Finding("balcao", _version("balcao") or tr("not installed: run from its folder"))
+    yield Finding("python", f"{platform.python_version()} ({sys.executable})")
+    yield Finding("system", platform.platform())
     for name in _REQUIRED:
         yield _package(name, tr("the chat"), fatal=True)
     for name, purpose in _purposes().items():
         yield _package(name, purpose)
     for name, extra in _EXTRAS.items():
         absent = tr("not installed (optional: {remedy})", remedy=f"pip install 'balcao[{extra}]'")
-        yield Finding("program", name, _version(name) or absent)
+        yield Finding(name, _version(name) or absent)
 
 
 def files() -> Iterator[Finding]:
     """Report the settings files, and the names of the variables that override them."""
     for name, file in (("settings", paths.settings_file()), ("engines", paths.engines_file())):
-        yield Finding(
-            "settings", name, str(file) if file.exists() else tr("none ({file})", file=file)
-        )
+        yield Finding(name, str(file) if file.exists() else tr("none ({file})", file=file))
     given = sorted(name for name in os.environ if name.startswith("BALCAO_"))
-    yield Finding("settings", "variables", ", ".join(given) or tr("none"))
+    yield Finding("variables", ", ".join(given) or tr("none"))
 
 
 def engines(chosen: Settings) -> Iterator[Finding]:
@@ -113,13 +110,13 @@ def engines(chosen: Settings) -> Iterator[Finding]:
         here = tr(", the chat begins with it") if engine_id == chosen.engine else ""
         state = registry.get(engine_id).availability()
         value = tr("ready") if state.ready else tr("not ready")
-        yield Finding("engines", engine_id, f"{value}{here}", state.reason, state.remedy)
+        yield Finding(engine_id, f"{value}{here}", state.reason, state.remedy)
 
 
 def catalogue(chosen: Settings) -> Iterator[Finding]:
     """Open the catalogue and report its size."""
     if chosen.catalogue is None and not paths.sample_catalogue_dir().exists():
-        yield Finding("catalogue", "sample", tr("not built yet; the first chat builds it"))
+        yield Finding("sample", tr("not built yet; the first chat builds it"))
         return
     name = chosen.catalogue or "sample"
     if is_address(name):
@@ -127,7 +124,7 @@ def catalogue(chosen: Settings) -> Iterator[Finding]:
     with closing(open_catalogue(chosen)) as opened:
         count = len(opened)
     size = tr_n("{count:,} product", "{count:,} products", count, count=count)
-    yield Finding("catalogue", name, size)
+    yield Finding(name, size)
 
 
 def named_keys(chosen: Settings) -> Iterator[Finding]:
@@ -135,7 +132,9 @@ def named_keys(chosen: Settings) -> Iterator[Finding]:
     names = {config.key_name() for config in Registry(chosen).configs.values()}
     wanted = {name for name in names if name}
     for name in sorted(wanted | set(keys.stored())):
-        yield Finding("keys", name, _where(keys.source(name)))
+        place = keys.source(name)
+        value = tr("found: {place}", place=place_words(place)) if place else tr("not found")
+        yield Finding(name, value)
 
 
 def history() -> Iterator[Finding]:
@@ -144,9 +143,9 @@ def history() -> Iterator[Finding]:
     folder = nearest_parent(file)
     if not os.access(folder, os.W_OK):
         trouble = tr("Cannot write {folder}, so conversations are not saved.", folder=folder)
-        yield Finding("history", "folder", str(folder), trouble, tr("Make it writable."))
+        yield Finding("folder", str(folder), trouble, tr("Make it writable."))
     if not file.exists():
-        yield Finding("history", "conversations", tr("none yet ({file})", file=file))
+        yield Finding("conversations", tr("none yet ({file})", file=file))
         return
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
@@ -154,14 +153,10 @@ def history() -> Iterator[Finding]:
     except sqlite3.Error as error:
         trouble = tr("Cannot read {file}: {error}.", file=file, error=error)
         remedy = tr("Rename it; the chat then creates a new one.")
-        yield Finding("history", "conversations", str(file), trouble, remedy)
+        yield Finding("conversations", str(file), trouble, remedy)
         return
-    size = file.stat().st_size / 2**20
-    yield Finding(
-        "history",
-        "conversations",
-        tr("{count:,}, {size:.1f} MB ({file})", count=count, size=size, file=file),
-    )
+    values = {"count": count, "size": file.stat().st_size / 2**20, "file": file}
+    yield Finding("conversations", tr("{count:,}, {size:.1f} MB ({file})", **values))
 
 
 def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
@@ -173,17 +168,14 @@ def machine(*, ask_torch: bool = False) -> Iterator[Finding]:
     if free < _MIN_FREE:
         trouble = tr("Only {free:.1f} GB free for conversations.", free=free / _GIB)
         remedy = tr("Free some space, or set BALCAO_HOME to a folder on another disk.")
-    yield Finding("machine", "disk", value, trouble, remedy)
-    size = tr(
-        "{all:.1f} GB{available}",
-        all=total_memory() / _GIB,
-        available=tr(", {free:.1f} GB available", free=available_memory() / _GIB),
-    )
-    yield Finding("machine", "memory", size)
-    yield Finding("machine", "cores", str(os.cpu_count() or tr("unknown")))
-    yield Finding("machine", "GPU", _gpu())
+    yield Finding("disk", value, trouble, remedy)
+    available = tr(", {free:.1f} GB available", free=available_memory() / _GIB)
+    size = tr("{all:.1f} GB{available}", all=total_memory() / _GIB, available=available)
+    yield Finding("memory", size)
+    yield Finding("cores", str(os.cpu_count() or tr("unknown")))
+    yield Finding("GPU", _gpu())
     if ask_torch:
-        yield Finding("machine", "torch", _torch())
+        yield Finding("torch", _torch())
 
 
 def _purposes() -> dict[str, str]:
@@ -199,12 +191,13 @@ def _purposes() -> dict[str, str]:
     }
 
 
-def _where(source: keys.Source | None) -> str:
+def place_words(source: keys.Source | None) -> str:
+    """Return where a key is."""
     return {
-        None: tr("not found"),
-        keys.Source.ENVIRONMENT: tr("found: environment"),
-        keys.Source.FILE: tr("found: file"),
-        keys.Source.KEYRING: tr("found: keyring"),
+        None: tr("not set"),
+        keys.Source.ENVIRONMENT: tr("environment"),
+        keys.Source.FILE: tr("file"),
+        keys.Source.KEYRING: tr("keyring"),
     }[source]
 
 
@@ -218,10 +211,10 @@ def _version(package: str) -> str:
 def _package(name: str, purpose: str, *, fatal: bool = False) -> Finding:
     version = _version(name)
     if version:
-        return Finding("program", name, version)
+        return Finding(name, version)
     trouble = tr("The package {name}, for {purpose}, is not installed.", name=name, purpose=purpose)
     remedy = tr("Install it: {remedy}.", remedy="pip install balcao")
-    return Finding("program", name, tr("missing"), trouble, remedy, fatal)
+    return Finding(name, tr("missing"), trouble, remedy, fatal)
 
 
 def _gpu() -> str:
