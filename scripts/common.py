@@ -114,7 +114,7 @@ def _open_streams() -> None:
 def command(
     make_parser: Callable[[], argparse.ArgumentParser], *, speaks: bool = False
 ) -> Callable[[Callable[[argparse.Namespace], int]], Callable[..., int]]:
-    """Let a function of parsed options take the arguments of a command line.
+    """Let a function of parsed options, and their `arguments`, take those of a command line.
 
     `speaks` is whether it writes in the user's language.
     """
@@ -123,6 +123,7 @@ def command(
         def main(argv: Sequence[str] | None = None) -> int:
             def parsed() -> int:
                 options = parse(make_parser(), argv)
+                options.arguments = sys.argv[1:] if argv is None else argv
                 if speaks:
                     speak()
                 return run(options)

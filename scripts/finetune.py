@@ -18,14 +18,7 @@ from engine.config import edit, keys
 from engine.config.settings import load
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.text import one_line
-from engine.training.openai.job import (
-    JobRecord,
-    JobSettings,
-    archive_job,
-    lock_job,
-    read_job,
-    write_job,
-)
+from engine.training.openai import job
 from engine.training.openai.plan import JobPlan, plan_job
 from engine.training.openai.tune import JobRunner, default_provider, open_client, provider_url
 from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say, whole
@@ -88,8 +81,8 @@ def main(options: argparse.Namespace) -> int:
         plan = _plan(options, provider)
         print(plan)
         return _check_plan(plan)
-    with lock_job(folder):
-        record = read_job(folder)
+    with job.lock_job(folder):
+        record = job.read_job(folder)
         if options.cancel:
             return _cancel(options, record, provider)
         if record is None or not options.resume:
@@ -100,7 +93,7 @@ def main(options: argparse.Namespace) -> int:
         return _follow(folder, record, client, options.every)
 
 
-def _start(options: argparse.Namespace, old: JobRecord | None, provider: OpenAIConfig) -> int:
+def _start(options: argparse.Namespace, old: job.JobRecord | None, provider: OpenAIConfig) -> int:
     folder: Path = options.data
     plan = _plan(options, provider)
     _check_old_job(old, plan, again=options.again)
@@ -112,8 +105,8 @@ def _start(options: argparse.Namespace, old: JobRecord | None, provider: OpenAIC
         return FAILED
     record = plan.record()
     if old is not None:
-        archive_job(folder, old)
-    write_job(folder, record)
+        job.archive_job(folder, old)
+    job.write_job(folder, record)
     return _follow(folder, record, client, options.every)
 
 
@@ -125,7 +118,7 @@ def _plan(options: argparse.Namespace, provider: OpenAIConfig) -> JobPlan:
         )
     if options.api_key_env:
         keys.check_name(options.api_key_env)
-    settings = JobSettings(
+    settings = job.JobSettings(
         model=options.model or _MODEL,
         suffix=options.suffix,
         seed=options.seed,
@@ -147,7 +140,7 @@ def _check_plan(plan: JobPlan) -> int:
     return FAILED if plan.problems else DONE
 
 
-def _check_old_job(record: JobRecord | None, plan: JobPlan, *, again: bool) -> None:
+def _check_old_job(record: job.JobRecord | None, plan: JobPlan, *, again: bool) -> None:
     """Raise UsageError if a new job would duplicate an earlier one."""
     if record is None:
         return
@@ -179,7 +172,7 @@ def _confirm(plan: JobPlan, client: FineTuningClient, *, yes: bool) -> bool:
     return confirm(f"Send {plan.size:,} bytes to {server} and start the job?", yes=yes)
 
 
-def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval: float) -> int:
+def _follow(folder: Path, record: job.JobRecord, client: FineTuningClient, interval: float) -> int:
     with ProgressLine(sys.stderr) as line:
 
         def print_line(text: str) -> None:
@@ -196,7 +189,9 @@ def _follow(folder: Path, record: JobRecord, client: FineTuningClient, interval:
     return _print_result(record)
 
 
-def _cancel(options: argparse.Namespace, record: JobRecord | None, provider: OpenAIConfig) -> int:
+def _cancel(
+    options: argparse.Namespace, record: job.JobRecord | None, provider: OpenAIConfig
+) -> int:
     folder: Path = options.data
     if record is None:
         raise UsageError(f"{folder} has no job to cancel.")
@@ -210,15 +205,15 @@ def _cancel(options: argparse.Namespace, record: JobRecord | None, provider: Ope
 
 
 async def _closing(
-    client: FineTuningClient, act: Callable[[], Coroutine[None, None, JobRecord]]
-) -> JobRecord:
+    client: FineTuningClient, act: Callable[[], Coroutine[None, None, job.JobRecord]]
+) -> job.JobRecord:
     try:
         return await act()
     finally:
         await client.close()
 
 
-def _print_result(record: JobRecord) -> int:
+def _print_result(record: job.JobRecord) -> int:
     if record.status != "succeeded":
         reason = f": {one_line(record.error)}" if record.error else ""
         verb = "has" if record.status == "failed" else "was"

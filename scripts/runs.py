@@ -21,15 +21,8 @@ from engine.config import edit
 from engine.config.settings import load
 from engine.core.errors import UsageError
 from engine.core.text import json_line, one_line
+from engine.training.runs import display
 from engine.training.runs.control import add_engine, stop_run
-from engine.training.runs.display import (
-    curve,
-    next_step,
-    runs_table,
-    sample_lines,
-    score_line,
-    summary,
-)
 from engine.training.runs.folder import lock_holder
 from engine.training.runs.view import MetricsReader, RunView, find_run, list_runs, view_run
 from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, command, confirm, say
@@ -99,7 +92,7 @@ def _print_runs(views: Sequence[RunView], *, as_json: bool) -> int:
         say("balcao: no runs yet. Start one with balcao train.")
     else:
         folders = ["FOLDER", *(one_line(str(view.folder)) for view in views)]
-        for row, folder in zip(runs_table(views), folders, strict=True):
+        for row, folder in zip(display.runs_table(views), folders, strict=True):
             print(f"{row}  {folder}")
     return DONE
 
@@ -148,12 +141,12 @@ def use_engine(out: Path, wanted: str) -> None:
 
 def follow(folder: Path, stream: TextIO) -> RunView:
     """Show the run until it ends and return its final state."""
-    display = _LiveDisplay(folder, stream) if _can_draw(stream) else _PlainDisplay(folder, stream)
+    screen = _LiveDisplay(folder, stream) if _can_draw(stream) else _PlainDisplay(folder, stream)
     while True:
         view = view_run(folder)
-        display.show(view)
+        screen.show(view)
         if view.state != "running":
-            if advice := next_step(view):
+            if advice := display.next_step(view):
                 print(advice, file=stream, flush=True)
             return view
         time.sleep(_POLL_INTERVAL)
@@ -184,10 +177,10 @@ class _PlainDisplay:
         lines = []
         if self._metrics.sampled_at > self._sampled_at:
             self._sampled_at = self._metrics.sampled_at
-            lines = sample_lines(self._metrics)
+            lines = display.sample_lines(self._metrics)
         if time.monotonic() - self._shown >= _PLAIN_INTERVAL or view.state != "running":
             self._shown = time.monotonic()
-            lines.append(", ".join(filter(None, (summary(view), score_line(view)))))
+            lines.append(", ".join(filter(None, (display.summary(view), display.score_line(view)))))
         for line in lines:
             print(one_line(line), file=self._stream, flush=True)
 
@@ -207,10 +200,10 @@ class _LiveDisplay:
         self._shown = time.monotonic()
         self._metrics.refresh()
         width, rows = shutil.get_terminal_size()
-        samples = sample_lines(self._metrics)[: max(rows // 3, 2)]
+        samples = display.sample_lines(self._metrics)[: max(rows // 3, 2)]
         height = min(rows - _OTHER_LINES - len(samples), _MAX_CURVE_HEIGHT)
-        lines = [one_line(str(view.folder)), summary(view), score_line(view)]
-        lines += curve(self._metrics.points, width - 1, height) + samples
+        lines = [one_line(str(view.folder)), display.summary(view), display.score_line(view)]
+        lines += display.curve(self._metrics.points, width - 1, height) + samples
         # One column is left free: some terminals wrap a line that fills the last one.
         text = "\n".join(line[: width - 1] for line in lines[: rows - 1])
         up = f"\x1b[{self._height}A" if self._height else ""

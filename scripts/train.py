@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from engine.core.errors import DataError, UsageError
@@ -16,17 +15,7 @@ from engine.core.files import read_manifest
 from engine.training.processes import Processes
 from engine.training.recipe import read_recipe
 from engine.training.runs.folder import LOG_FILE, is_done
-from scripts.common import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    USAGE,
-    ProgressLine,
-    StopSignals,
-    guarded,
-    parse,
-    say,
-)
+from scripts.common import DONE, FAILED, INTERRUPTED, USAGE, ProgressLine, StopSignals, command, say
 from scripts.runs import check_engine, offer_engine
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -59,12 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(parse(make_parser(), arguments), arguments))
-
-
-def _run(options: argparse.Namespace, arguments: list[str]) -> int:
+@command(make_parser)
+def main(options: argparse.Namespace) -> int:
     processes = Processes.here()
     if options.engine and processes.first:
         check_engine(options.out, options.engine)
@@ -74,7 +59,7 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
         )
     try:
         if options.detach and not (options.dry_run or is_done(options.out)):
-            return _detach(options, arguments)
+            return _detach(options)
         status = _train(options, processes)
     except (UsageError, DataError) as error:
         # All processes of a machine find the same mistake: one reports it.
@@ -112,12 +97,13 @@ def _train(options: argparse.Namespace, processes: Processes, *, check_only: boo
     return DONE if finished else INTERRUPTED
 
 
-def _detach(options: argparse.Namespace, arguments: list[str]) -> int:
+def _detach(options: argparse.Namespace) -> int:
     """Check the run here, where the user sees errors, then start it in the background."""
     from engine.training.runs.control import start_detached, wait_until_started
 
     _train(options, Processes(), check_only=True)
-    process = start_detached([one for one in arguments if one != "--detach"], options.out)
+    arguments = [one for one in options.arguments if one != "--detach"]
+    process = start_detached(arguments, options.out)
     print(f"process   {process.pid}")
     print(f"log       {options.out / LOG_FILE}")
     print(f"follow    balcao runs follow {options.out}")

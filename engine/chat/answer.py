@@ -19,7 +19,7 @@ from engine.chat import followup
 from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
-from engine.core.text import clip, mend
+from engine.core.text import clip, mend, overlap
 from engine.fidelity.measure import fidelity
 from engine.prompts import chat_messages
 
@@ -54,9 +54,8 @@ class ThinkingSplitter:
         if closed:
             self._tag = ""
         elif not last:
-            held = next(n for n in range(len(_CLOSE), -1, -1) if thinking.endswith(_CLOSE[:n]))
-            self._held = _CLOSE[:held]
-            thinking = thinking[: len(thinking) - held]
+            sure = len(thinking) - overlap(thinking, _CLOSE)
+            thinking, self._held = thinking[:sure], thinking[sure:]
         return thinking, text
 
 

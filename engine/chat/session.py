@@ -14,17 +14,7 @@ from engine.config.settings import Settings, load
 from engine.core.errors import BalcaoError, StoreError, UsageError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import (
-    Answer,
-    Conversation,
-    Event,
-    Loading,
-    Mode,
-    NotSaved,
-    Problem,
-    Progress,
-    Turn,
-)
+from engine.core.types import Answer, Conversation, Event, Loading, Mode, NotSaved, Progress, Turn
 
 if TYPE_CHECKING:
     from engine.chat.answer import PendingAnswer
@@ -83,8 +73,9 @@ class Session:
         """Wait for the conversation store. Raises BalcaoError if conversations are not saved."""
         resources = await self.ready()
         if resources.store is None:
-            problem = resources.not_saving or Problem(tr("Conversations are not kept."))
-            raise StoreError(problem.message, problem.remedy)
+            if problem := resources.not_saving:
+                raise StoreError(problem.message, problem.remedy)
+            raise StoreError(tr("Conversations are not kept."))
         return resources.store
 
     def next_engine(self) -> None:

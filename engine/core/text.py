@@ -55,6 +55,12 @@ def one_line(text: str, width: int = 0) -> str:
     return clip(line, width) if width else line
 
 
+def overlap(text: str, mark: str) -> int:
+    """Count the characters at the end of `text` with which `mark` may begin there."""
+    sizes = range(min(len(text), len(mark) - 1), 0, -1)
+    return next((size for size in sizes if text.endswith(mark[:size])), 0)
+
+
 _ESCAPE = (  # %73, %2573, \x73, \u0073 and \n, written out; a terminal's colours
     r"(?:%(?:25)*|\\x|\\u00)([\da-f]{2})|\\(?:u.{4}|[nrtbf0])|\x1b\[[\d;?]*[@-~]"
 )
@@ -109,9 +115,7 @@ class Redactor:
         begin = end = unfinished.start() if unfinished else len(text)
         letters, places = _letters(text[first:end], form)
         for secret in self._secrets:
-            size = min(len(secret) - 1, len(letters))
-            while size and not letters.endswith(secret[:size]):
-                size -= 1
+            size = overlap(letters, secret)
             begin = min(begin, first + places[-size][0]) if size else begin
         return begin
 

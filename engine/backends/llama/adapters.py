@@ -54,30 +54,28 @@ class AdapterFiles:
 def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> AdapterFiles:
     """Return the adapter for `model`; `thorough` hashes a small base. Raises EngineUnavailable."""
     with explain_path(adapter, unusable_adapter):
-        return _find_adapter(adapter, model, thorough=thorough)
-
-
-def _find_adapter(adapter: str, model: ModelFiles, *, thorough: bool) -> AdapterFiles:
-    folder = paths.expand(adapter).resolve()
-    if not folder.is_dir():
-        message = tr("Adapter folder not found: {adapter}.", adapter=adapter)
-        raise EngineUnavailable(message, _train_one())
-    missing = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise unusable_adapter(folder, tr("{files} missing", files=", ".join(missing)))
-    config = read_json(folder / ADAPTER_CONFIG, _AdapterConfig)
-    if config.peft_type.upper() != "LORA":
-        reason = tr("it is of type “{peft_type}”, not LoRA", peft_type=config.peft_type)
-        raise unusable_adapter(folder, reason, _train_one())
-    _check_shapes(read_header(folder / ADAPTER_WEIGHTS), model, config, folder)
-    if not (folder / MANIFEST).exists():
-        unknown = tr(
-            "This adapter has no manifest, so it may have been trained with other prompts than "
-            "this program's."
-        )
-        return AdapterFiles(folder, unknown)
-    _check_manifest(folder, config, model, thorough=thorough)
-    return AdapterFiles(folder, _name_warning(config, model))
+        folder = paths.expand(adapter).resolve()
+        if not folder.is_dir():
+            message = tr("Adapter folder not found: {adapter}.", adapter=adapter)
+            raise EngineUnavailable(message, _train_one())
+        missing = [
+            name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()
+        ]
+        if missing:
+            raise unusable_adapter(folder, tr("{files} missing", files=", ".join(missing)))
+        config = read_json(folder / ADAPTER_CONFIG, _AdapterConfig)
+        if config.peft_type.upper() != "LORA":
+            reason = tr("it is of type “{peft_type}”, not LoRA", peft_type=config.peft_type)
+            raise unusable_adapter(folder, reason, _train_one())
+        _check_shapes(read_header(folder / ADAPTER_WEIGHTS), model, config, folder)
+        if not (folder / MANIFEST).exists():
+            unknown = tr(
+                "This adapter has no manifest, so it may have been trained with other prompts than "
+                "this program's."
+            )
+            return AdapterFiles(folder, unknown)
+        _check_manifest(folder, config, model, thorough=thorough)
+        return AdapterFiles(folder, _name_warning(config, model))
 
 
 def unusable_adapter(folder: Path, reason: str, remedy: str = "") -> EngineUnavailable:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -136,18 +136,17 @@ class LlamaEngine(ModelEngine):
 
     def provenance(self) -> dict[str, Any]:
         """Return all that decides an answer, to compare evaluations of different days."""
-        config = self.config
-        return {
-            "kind": self.kind,
-            "model": _short(config.model),
-            "model_config": _file(config.model, "config.json"),
-            "adapter": _short(config.adapter),
-            "adapter_weights": _file(config.adapter, "adapter_model.safetensors"),
-            "adapter_manifest": _manifest(config.adapter),
-            "quantization": config.quantization,
-            "context": config.context,
-            **config.sampling(),
-            "system_prompt": config.system_prompt,
+        from engine.core.files import describe_file, read_manifest
+
+        weights = "adapter_model.safetensors"
+        model, adapter, values = self.config.model, self.config.adapter, super().provenance()
+        del values["needs_adapter"], values["runtime"]
+        return values | {
+            "model": _short(model),
+            "model_config": _known(model, lambda folder: describe_file(folder / "config.json")),
+            "adapter": _short(adapter),
+            "adapter_weights": _known(adapter, lambda folder: describe_file(folder / weights)),
+            "adapter_manifest": _known(adapter, read_manifest),
         }
 
     def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
@@ -267,21 +266,8 @@ def _short(folder: str | None) -> str | None:
     return Path(folder).name if folder and Path(folder) in bundled else folder
 
 
-def _file(folder: str | None, name: str) -> dict[str, Any] | None:
-    from engine.core.files import describe_file
-
+def _known(folder: str | None, describe: Callable[[Path], object]) -> dict[str, Any] | None:
     try:
-        path = paths.expand(folder) / name if folder else None
-        return msgspec.to_builtins(describe_file(path)) if path else None
-    except (OSError, ValueError, RuntimeError):  # a hub id, not a folder
+        return msgspec.to_builtins(describe(paths.expand(folder))) if folder else None
+    except (DataError, OSError, ValueError, RuntimeError):  # a hub id, not a folder
         return None
-
-
-def _manifest(folder: str | None) -> dict[str, Any] | None:
-    from engine.core.files import read_manifest
-
-    try:
-        manifest = read_manifest(paths.expand(folder)) if folder else None
-    except (DataError, ValueError, RuntimeError):
-        return None
-    return msgspec.to_builtins(manifest) if manifest else None

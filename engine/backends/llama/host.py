@@ -186,20 +186,15 @@ class WorkerProcess:
             self._inbox.put_nowait(None)
 
     def _death(self) -> EngineFailed:
-        remedy = tr("Ask again to reload the model.")
         code = self._process.returncode or 0
-        if self._killed:
-            return EngineFailed(tr("The model was unloaded while it was working."), remedy)
-        if code == -_SIGKILL:
-            return EngineFailed(
-                tr("The model's process was killed, perhaps because memory ran out."), remedy
-            )
         how = _signal_name(-code) if code < 0 else tr("exit status {code}", code=code)
         words = f": {self._last_line}" if self._last_line else ""
-        return EngineFailed(
-            tr("The model's process exited unexpectedly ({how}){words}.", how=how, words=words),
-            remedy,
-        )
+        told = tr("The model's process exited unexpectedly ({how}){words}.", how=how, words=words)
+        if code == -_SIGKILL:
+            told = tr("The model's process was killed, perhaps because memory ran out.")
+        if self._killed:
+            told = tr("The model was unloaded while it was working.")
+        return EngineFailed(told, tr("Ask again to reload the model."))
 
 
 def _signal_name(number: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from engine.backends.llama.tokens import PromptTokens, common_prefix, fit, read_
 from engine.backends.llama.weights import find_model, read_json, threads
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
-from engine.core.types import Message, Progress
+from engine.core.types import Progress
 
 _BATCH = 128
 """Prompt tokens that are read at a time; a larger batch takes more memory and saves little time."""
@@ -47,6 +48,8 @@ class LlamaCppRuntime:
         file = gguf.model_file(self._files, request.quantization, show)
         self._tokenizer = read_tokenizer(self._files.folder)
         self._tokens = PromptTokens(self._tokenizer)
+        rows = self._files.config.vocab_size
+        self._encode = partial(self._tokens.encode_question, rows=rows)
         self._stop_ids = self._find_stop_ids()
         show(Progress(tr("reading weights")))
         self._model = _load(file)
@@ -174,9 +177,6 @@ class LlamaCppRuntime:
         # Cached keys and values are valid only for the adapter that made them.
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
         self._cached = []
-
-    def _encode(self, messages: Sequence[Message]) -> list[int]:
-        return self._tokens.encode_question(messages, self._files.config.vocab_size)
 
     def _find_stop_ids(self) -> set[int]:
         configured = [self._tokenizer.eos_token_id]

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 
 from engine.backends.llama.messages import Done
 from engine.core.i18n import tr
+from engine.core.text import overlap
 from engine.core.types import StopReason
 
 _REPLACEMENT = "\ufffd"
@@ -86,21 +87,14 @@ class StopSequences:
         if found:
             self.reached, self._pending = True, ""
             return text[: min(found)]
-        overlap = max((_overlap(text, mark) for mark in self._marks), default=0)
-        self._pending = text[len(text) - overlap :]
-        return text[: len(text) - overlap]
+        sure = len(text) - max((overlap(text, mark) for mark in self._marks), default=0)
+        self._pending = text[sure:]
+        return text[:sure]
 
     def flush(self) -> str:
         """Return the pending start of a stop sequence that was never completed."""
         text, self._pending = self._pending, ""
         return text
-
-
-def _overlap(text: str, mark: str) -> int:
-    for size in range(min(len(text), len(mark) - 1), 0, -1):
-        if mark.startswith(text[-size:]):
-            return size
-    return 0
 
 
 def is_repeating(tokens: Sequence[int]) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,7 +22,6 @@ from engine.backends.llama.text import AnswerDecoder, stop_tokens
 from engine.backends.llama.tokens import FittedPrompt, PromptTokens, common_prefix, fit
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Message
 
 _SLOW_TOKEN = 0.05
 """Seconds; with slower tokens, Escape is checked for in every layer."""
@@ -34,7 +34,11 @@ class TransformersRuntime:
         self._model = load_model(request)
         self._tokenizer = load_tokenizer(Path(request.folder), self._model)
         self._tokens = PromptTokens(self._tokenizer)
-        self._stop_ids = self._find_stop_ids()
+        rows: int = self._model.get_input_embeddings().num_embeddings
+        self._encode = partial(self._tokens.encode_question, rows=rows)
+        defaults, config = self._model.generation_config, self._model.config
+        configured = (defaults.eos_token_id, config.eos_token_id, self._tokenizer.eos_token_id)
+        self._stop_ids = stop_tokens(configured, self._tokenizer.get_added_vocab())
         # The model's own defaults (penalties, sampling) would change the catalogue's words.
         self._model.generation_config = GenerationConfig()
         self._peft: Any = None
@@ -76,13 +80,10 @@ class TransformersRuntime:
         own: int = self._model.config.max_position_embeddings
         prompt = fit(ask.messages, self._encode, min(own, ask.context or own), ask.max_tokens)
         decoder = AnswerDecoder(self._tokens.decode, self._stop_ids, self._tokens.template, emit)
-        try:
-            with (
-                explain_out_of_memory(tr("Out of memory while answering.")),
-                torch.inference_mode(),
-            ):
-                self._generate(prompt, _sampling(ask), decoder, cancelled)
-        except _CancelledError:
+        memory = explain_out_of_memory(tr("Out of memory while answering."))
+        with memory, torch.inference_mode():
+            finished = self._generate(prompt, _sampling(ask), decoder, cancelled)
+        if not finished:
             return None
         return decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
 
@@ -116,7 +117,8 @@ class TransformersRuntime:
         sampling: dict[str, Any],
         decoder: AnswerDecoder,
         cancelled: Callable[[], bool],
-    ) -> None:
+    ) -> bool:
+        """Write the answer; return False if cancelled."""
         tokens = torch.tensor([prompt.tokens], device=self._model.device)
         cache = self._take_cache(prompt.tokens)
         check = _CancelCheck(self._model.model.layers, cancelled)
@@ -135,12 +137,13 @@ class TransformersRuntime:
                     [_AnswerCriteria(decoder, check, tokens.device)]
                 ),
             )
+            finished = True
         except _CancelledError:
-            self._store_cache(cache, [*prompt.tokens, *decoder.tokens])
-            raise
+            finished = False
         finally:
             check.remove()
         self._store_cache(cache, [*prompt.tokens, *decoder.tokens])
+        return finished
 
     def _take_cache(self, prompt: Sequence[int]) -> Any:  # noqa: ANN401 - untyped library
         """Return the cache cut to the prefix it shares with `prompt`, or a new one.
@@ -165,18 +168,6 @@ class TransformersRuntime:
         for layer in cache.layers:
             layer.crop(read - layer.get_seq_length())
         self._cache, self._cached = cache, list(tokens[:read])
-
-    def _encode(self, messages: Sequence[Message]) -> list[int]:
-        rows: int = self._model.get_input_embeddings().num_embeddings
-        return self._tokens.encode_question(messages, rows)
-
-    def _find_stop_ids(self) -> set[int]:
-        configured = (
-            self._model.generation_config.eos_token_id,
-            self._model.config.eos_token_id,
-            self._tokenizer.eos_token_id,
-        )
-        return stop_tokens(configured, self._tokenizer.get_added_vocab())
 
 
 def _sampling(ask: Ask) -> dict[str, Any]:

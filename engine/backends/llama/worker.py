@@ -101,11 +101,9 @@ class Worker:
                 self._fail(request, error, ending=damaged)
             except Exception as error:  # noqa: BLE001 - the chat shows it, the log has the rest
                 traceback.print_exc()
-                message = one_line(str(error), 200).rstrip(".")
-                failure = EngineFailed(
-                    tr("The model failed: {error}.", error=message),
-                    tr("Ask again to reload the model."),
-                )
+                reason = one_line(str(error), 200).rstrip(".")
+                told = tr("The model failed: {error}.", error=reason)
+                failure = EngineFailed(told, tr("Ask again to reload the model."))
                 self._fail(request, failure, ending=True)
 
     def _carry_out(self, request: messages.WorkerRequest) -> None:
@@ -126,11 +124,17 @@ class Worker:
 
         if request.runtime == "llama.cpp":
             show(Progress(tr("starting llama.cpp")))
-            return _import_llama_cpp()(request, show)
+            # transformers, needed for its tokenizers, must not load torch.
+            sys.modules["torch"] = None  # type: ignore[assignment] # Python then raises ImportError
+            use_transformers = tr("Set `runtime` to transformers for this engine.")
+            with _importing("llama.cpp", "--no-cache-dir llama-cpp-python", use_transformers):
+                from engine.backends.llama.llama_cpp import LlamaCppRuntime
+            return LlamaCppRuntime(request, show)
         show(Progress(tr("importing torch")))
-        runtime = _import_transformers()
+        with _importing("transformers", "torch transformers peft"):
+            from engine.backends.llama.transformers import TransformersRuntime
         show(Progress(tr("reading weights")))
-        return runtime(request)
+        return TransformersRuntime(request)
 
     def _opened(self) -> Runtime:
         if self._runtime is None:
@@ -161,21 +165,6 @@ class Worker:
     def _send(self, message: messages.FromWorker) -> None:
         self._sink.write(messages.frame(message))
         self._sink.flush()
-
-
-def _import_llama_cpp() -> type[LlamaCppRuntime]:
-    # transformers, needed for its tokenizers, must not load torch.
-    sys.modules["torch"] = None  # type: ignore[assignment] # Python then raises ImportError
-    use_transformers = tr("Set `runtime` to transformers for this engine.")
-    with _importing("llama.cpp", "--no-cache-dir llama-cpp-python", use_transformers):
-        from engine.backends.llama.llama_cpp import LlamaCppRuntime
-    return LlamaCppRuntime
-
-
-def _import_transformers() -> type[TransformersRuntime]:
-    with _importing("transformers", "torch transformers peft"):
-        from engine.backends.llama.transformers import TransformersRuntime
-    return TransformersRuntime
 
 
 @contextlib.contextmanager
