@@ -210,10 +210,8 @@ def _line(progress: Progress, seconds: float) -> str:
     if not progress.fraction:
         return tr("{label}, {time} so far", label=progress.label, time=duration(seconds))
     left = seconds * (1 - progress.fraction) / progress.fraction
-    share = f"{progress.fraction:4.0%}"
-    return tr(
-        "{share}  {label}, {time} left", share=share, label=progress.label, time=duration(left)
-    )
+    values = {"share": f"{progress.fraction:4.0%}", "label": progress.label}
+    return tr("{share}  {label}, {time} left", time=duration(left), **values)
 
 
 _SAME_PRESS = 1.0

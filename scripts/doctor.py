@@ -1,7 +1,4 @@
-"""Check the installation, the settings and the machine, and say how to fix what is wrong.
-
-balcao doctor
-"""
+"""Check the installation, the settings and the machine, and say how to fix what is wrong."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""List the engines: whether each is ready, and what it needs.
-
-balcao engines --json
-"""
+"""List the engines: whether each is ready, and what it needs."""
 
 from __future__ import annotations
 

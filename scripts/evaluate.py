@@ -1,7 +1,4 @@
-"""Measure how faithful the answers of engines are to the catalogue.
-
-balcao evaluate --data rows/test.jsonl --engines catalogue,lora:memory --out report
-"""
+"""Measure how faithful the answers of engines are to the catalogue."""
 
 from __future__ import annotations
 
@@ -76,12 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="training rows of the adapter (default: train.jsonl in the folder of --data)",
     )
-    add(
-        "--invented",
-        type=at_least(0),
-        metavar="N",
-        help="invented titles (default: --limit, or 100)",
-    )
+    invented = "invented titles (default: --limit, or 100)"
+    add("--invented", type=at_least(0), metavar="N", help=invented)
     add("--seed", type=whole, default=0, metavar="S", help="of the sample and the invented titles")
     add("--catalogue", metavar="DIR", help="a folder from `balcao index`")
     add(
@@ -108,20 +101,23 @@ def main(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace, registry: Registry, catalogue: Retriever) -> int:
     targets = parse_targets(options.engines, registry, _identify(catalogue))
-    trained = _find_trained(options)
+    default = options.data.with_name(_TRAINED)
+    trained = options.trained or (default if default.exists() else None)
     questions = _questions(options, trained, catalogue)
     with closing(AnswerFile(options.out)) as answers:
         jobs = pending(targets, questions, answers)
         if jobs and not _may_ask(jobs, targets, registry, options):
             return INTERRUPTED
-        result = _answer(jobs, answers, registry, catalogue, options.concurrency)
+        try:
+            asked = _answer_all(jobs, answers, registry, catalogue, options.concurrency)
+            result = asyncio.run(asked)
+        except KeyboardInterrupt:
+            say("The answers so far are saved. To continue, run the same command.")
+            raise
         with ProgressLine(sys.stderr) as line:
+            knows = trained is not None
             made = report.gather(
-                targets,
-                questions,
-                answers,
-                knows_trained=trained is not None,
-                on_progress=line.show,
+                targets, questions, answers, knows_trained=knows, on_progress=line.show
             )
     files = render.write(made, options.out)
     write_manifest(options.out, _manifest(options, trained, made))
@@ -145,20 +141,14 @@ def _identify(catalogue: Retriever) -> dict[str, Any]:
     return {"version": manifest.version, "inputs": msgspec.to_builtins(manifest.inputs)}
 
 
-def _find_trained(options: argparse.Namespace) -> Path | None:
-    default: Path = options.data.with_name(_TRAINED)
-    return options.trained or (default if default.exists() else None)
-
-
 def _questions(
     options: argparse.Namespace, trained: Path | None, catalogue: Retriever
 ) -> list[Question]:
     with ProgressLine(sys.stderr) as line:
         line.show(Progress("reading the rows"))
         questions, titles = sample_questions(options.data, trained, options.limit, options.seed)
-    wanted = next(
-        number for number in (options.invented, options.limit, _INVENTED) if number is not None
-    )
+    choices = (options.invented, options.limit, _INVENTED)
+    wanted = next(number for number in choices if number is not None)
     invented = invent_questions(wanted, titles, catalogue.find, options.seed)
     if len(invented) < wanted:
         say(f"Only {len(invented)} of {wanted} invented titles: the catalogue has too many words.")
@@ -189,25 +179,14 @@ def _may_ask(
     return not costs or confirm("Continue?", yes=options.yes)
 
 
-def _answer(
-    jobs: _Jobs, answers: AnswerFile, registry: Registry, catalogue: Retriever, concurrency: int
-) -> EvaluationResult:
-    try:
-        return asyncio.run(_answer_all(jobs, answers, registry, catalogue, concurrency))
-    except KeyboardInterrupt:
-        say("The answers so far are saved. To continue, run the same command.")
-        raise
-
-
 async def _answer_all(
     jobs: _Jobs, answers: AnswerFile, registry: Registry, catalogue: Retriever, concurrency: int
 ) -> EvaluationResult:
     with ProgressLine(sys.stderr) as line:
 
         async def ask(target: Target, question: Question) -> Answer:
-            reply = PendingAnswer(
-                registry, catalogue, question.question, target.engine, target.mode
-            )
+            asked = question.question
+            reply = PendingAnswer(registry, catalogue, asked, target.engine, target.mode)
             async with aclosing(reply.events()) as events:
                 async for event in events:
                     match event:

@@ -1,7 +1,4 @@
-"""Fine-tune a model at OpenAI or a compatible provider.
-
-balcao finetune --data data/rows --dry-run
-"""
+"""Fine-tune a model at OpenAI or a compatible provider."""
 
 from __future__ import annotations
 

@@ -40,10 +40,9 @@ def make_parser() -> argparse.ArgumentParser:
     search = action("search", "find conversations by the words in them")
     search.add_argument("words", nargs="+", metavar="WORD", help="a word or its beginning")
     for added in (action("list", "list conversations, latest first"), search):
-        added.add_argument(
-            "--limit", type=at_least(1), default=MOST, metavar="N", help="at most N results"
-        )
-        added.add_argument("--json", action="store_true", help="print one JSON object per line")
+        add = added.add_argument
+        add("--limit", type=at_least(1), default=MOST, metavar="N", help="at most N results")
+        add("--json", action="store_true", help="print one JSON object per line")
     added = action("export", "write conversations as JSON or Markdown")
     added.add_argument("ids", nargs="*", type=at_least(0), metavar="ID", help="default: all")
     added.add_argument("--format", choices=("json", "markdown"), default="json")
@@ -108,11 +107,9 @@ def _existing(store: ConversationStore, ids: Sequence[int]) -> list[int]:
 
 def _export(store: ConversationStore, options: argparse.Namespace) -> int:
     ids = _existing(store, options.ids) or store.ids()
-    if options.format == "json":
-        pieces = export.as_json(store, ids)
-    else:
-        titles = Registry(load()).titles
-        pieces = export.as_markdown(store, ids, titles)
+    pieces = export.as_json(store, ids)
+    if options.format == "markdown":
+        pieces = export.as_markdown(store, ids, Registry(load()).titles)
     if options.out is None:
         for piece in pieces:
             # `import` reads UTF-8, whatever the locale.
@@ -120,15 +117,12 @@ def _export(store: ConversationStore, options: argparse.Namespace) -> int:
         sys.stdout.buffer.flush()
     else:
         export.write_file(paths.expand(options.out), pieces)
-    count = len(ids)
-    say(
-        tr_n(
-            "balcao: {count} conversation exported.",
-            "balcao: {count} conversations exported.",
-            count,
-        )
-        + export.damage(store)
+    exported = tr_n(
+        "balcao: {count} conversation exported.",
+        "balcao: {count} conversations exported.",
+        len(ids),
     )
+    say(exported + export.damage(store))
     return DONE
 
 

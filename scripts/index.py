@@ -1,8 +1,4 @@
-"""Build the catalogue: `balcao index trn.json.gz --out DIR`.
-
-python -m scripts.index trn.json.gz --out catalogue
-python -m scripts.index --sample
-"""
+"""Build the catalogue: `balcao index trn.json.gz --out DIR`."""
 
 from __future__ import annotations
 

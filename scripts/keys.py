@@ -1,7 +1,4 @@
-"""Store the engines' API keys; the command asks for a key without showing it.
-
-balcao keys set OPENAI_API_KEY
-"""
+"""Store the engines' API keys; the command asks for a key without showing it."""
 
 from __future__ import annotations
 

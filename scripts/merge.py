@@ -1,7 +1,4 @@
-"""Merge a LoRA adapter into its base: one model, for servers that take no adapters.
-
-balcao merge --base models/llama --adapter models/lora --out models/merged
-"""
+"""Merge a LoRA adapter into its base: one model, for servers that take no adapters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""List the models in the settings and on disk; download, remove or convert one.
-
-balcao models pull TinyLlama/TinyLlama-1.1B-Chat-v1.0
-"""
+"""List the models in the settings and on disk; download, remove or convert one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Write training rows: `balcao prepare trn.json.gz --out DIR`.
-
-python -m scripts.prepare trn.json.gz --out data/rows --limit 10000
-"""
+"""Write training rows: `balcao prepare trn.json.gz --out DIR`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""List training runs, follow one with a live curve, stop one, or use its adapter in the chat.
-
-balcao runs follow models/lora
-"""
+"""List training runs, follow one with a live curve, stop one, or use its adapter in the chat."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Serve the chat to a browser on this machine; each tab is a separate chat.
-
-balcao serve --port 8000
-"""
+"""Serve the chat to a browser on this machine; each tab is a separate chat."""
 
 from __future__ import annotations
 
@@ -43,9 +40,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     load(flags={"engine": arguments.engine, "catalogue": arguments.catalogue})
     if not 0 <= arguments.port <= _MAX_PORT:
-        raise UsageError(
-            tr("Invalid port {port}: choose 0 to {most}.", port=arguments.port, most=_MAX_PORT)
-        )
+        values = {"port": arguments.port, "most": _MAX_PORT}
+        raise UsageError(tr("Invalid port {port}: choose 0 to {most}.", **values))
     try:
         from scripts.web_server import PrivateServer
     except ImportError as error:

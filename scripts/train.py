@@ -1,7 +1,4 @@
-"""Fine-tune a Llama on this machine with LoRA, on a GPU or a CPU.
-
-balcao train --data data/rows --base models/llama --out models/lora --recipe exact
-"""
+"""Fine-tune a Llama on this machine with LoRA, on a GPU or a CPU."""
 
 from __future__ import annotations
 

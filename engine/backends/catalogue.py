@@ -90,10 +90,8 @@ class CatalogueEngine(Engine):
 
     def details(self) -> list[tuple[str, str]]:
         """Return that the engine works without a model."""
-        return [
-            (tr("model"), tr("none: the record's own words")),
-            (tr("address"), tr("this machine")),
-        ]
+        model = tr("none: the record's own words")
+        return [(tr("model"), model), (tr("address"), tr("this machine"))]
 
 
 async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncGenerator[Chunk]:

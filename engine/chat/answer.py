@@ -119,9 +119,8 @@ class PendingAnswer:
                 async for event in events:
                     yield event
         except BalcaoError as error:
-            self._answer = replace(
-                self._answer, stop_reason=types.StopReason.ERROR, problem=error.problem
-            )
+            ended = types.StopReason.ERROR
+            self._answer = replace(self._answer, stop_reason=ended, problem=error.problem)
         if self._thinking and not self._text:
             yield types.Thought("", self._thinking_ms(), ended=True)
         yield types.Answered(self.finish())
@@ -149,9 +148,8 @@ class PendingAnswer:
             nearest=decision.nearest,
             verbatim=self._engine.verbatim or _lacks_record(mode, decision),
         )
-        messages = chat_messages(
-            question, decision.product, mode, history, self._engine.system_prompt
-        )
+        system = self._engine.system_prompt
+        messages = chat_messages(question, decision.product, mode, history, system)
         request = types.Request(question, mode, messages, decision, is_followup, language)
         return self._engine.with_parameters(request)
 

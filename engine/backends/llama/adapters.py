@@ -58,10 +58,8 @@ def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> 
         if not folder.is_dir():
             message = tr("Adapter folder not found: {adapter}.", adapter=adapter)
             raise EngineUnavailable(message, _train_one())
-        missing = [
-            name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()
-        ]
-        if missing:
+        needed = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+        if missing := [name for name in needed if not (folder / name).is_file()]:
             raise unusable_adapter(folder, tr("{files} missing", files=", ".join(missing)))
         config = read_json(folder / ADAPTER_CONFIG, _AdapterConfig)
         if config.peft_type.upper() != "LORA":

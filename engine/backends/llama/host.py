@@ -169,9 +169,8 @@ class WorkerProcess:
         try:
             while True:
                 header = await self._stdout.readexactly(messages.LENGTH_BYTES)
-                reply = messages.from_worker(
-                    await self._stdout.readexactly(messages.length_of(header))
-                )
+                body = await self._stdout.readexactly(messages.length_of(header))
+                reply = messages.from_worker(body)
                 if reply.number == self._number:
                     self._inbox.put_nowait(reply)
         except (asyncio.IncompleteReadError, ConnectionError, *UNDECODABLE):
@@ -347,9 +346,8 @@ class LlamaHost:
         await asyncio.to_thread(import_module, "psutil")
         worker = self._worker = await WorkerProcess.start()
         try:
-            request = messages.Open(
-                str(model.folder), self.quantization, model.weight_bytes, self.runtime
-            )
+            folder, size = str(model.folder), model.weight_bytes
+            request = messages.Open(folder, self.quantization, size, self.runtime)
             async with aclosing(worker.call(request)) as replies:
                 async for reply in replies:
                     match reply:

@@ -93,14 +93,11 @@ class LlamaCppRuntime:
         decoder = AnswerDecoder(self._tokens.decode, self._stop_ids, self._tokens.template, emit)
         sampler = _sampler(ask)
         try:
-            finished = self._read_prompt(prompt.tokens) and self._generate(
-                prompt.max_new_tokens, sampler, decoder
-            )
+            read = self._read_prompt(prompt.tokens)
+            finished = read and self._generate(prompt.max_new_tokens, sampler, decoder)
         finally:
             llama_cpp.llama_sampler_free(sampler)
-        if not finished:
-            return None
-        return decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
+        return decoder.finish(len(prompt.tokens), prompt.notice, ask.number) if finished else None
 
     def _read_prompt(self, prompt: list[int]) -> bool:
         """Read what is not cached yet; return False if cancelled."""
@@ -108,10 +105,8 @@ class LlamaCppRuntime:
         memory = llama_cpp.llama_get_memory(self._context)
         llama_cpp.llama_memory_seq_rm(memory, 0, shared, -1)
         self._cached = prompt[:shared]
-        return all(
-            self._read(prompt[start : start + _BATCH])
-            for start in range(shared, len(prompt), _BATCH)
-        )
+        starts = range(shared, len(prompt), _BATCH)
+        return all(self._read(prompt[start : start + _BATCH]) for start in starts)
 
     def _generate(self, max_new_tokens: int, sampler: Any, decoder: AnswerDecoder) -> bool:  # noqa: ANN401 - untyped library
         """Write the answer; return False if cancelled."""
@@ -127,10 +122,9 @@ class LlamaCppRuntime:
         """Add tokens to the cache; return False if cancelled. Raises EngineFailed."""
         if self._cancelled():
             return False
-        batch = (llama_cpp.llama_token * len(tokens))(*tokens)
-        code = llama_cpp.llama_decode(
-            self._context, llama_cpp.llama_batch_get_one(batch, len(tokens))
-        )
+        ids = (llama_cpp.llama_token * len(tokens))(*tokens)
+        batch = llama_cpp.llama_batch_get_one(ids, len(tokens))
+        code = llama_cpp.llama_decode(self._context, batch)
         if code == _ABORTED:
             # Parts of this batch may be cached.
             memory = llama_cpp.llama_get_memory(self._context)

@@ -83,9 +83,7 @@ class TransformersRuntime:
         memory = explain_out_of_memory(tr("Out of memory while answering."))
         with memory, torch.inference_mode():
             finished = self._generate(prompt, _sampling(ask), decoder, cancelled)
-        if not finished:
-            return None
-        return decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
+        return decoder.finish(len(prompt.tokens), prompt.notice, ask.number) if finished else None
 
     def _load_adapter(self, folder: str, name: str) -> None:
         from peft import PeftModel
@@ -121,21 +119,18 @@ class TransformersRuntime:
         """Write the answer; return False if cancelled."""
         tokens = torch.tensor([prompt.tokens], device=self._model.device)
         cache = self._take_cache(prompt.tokens)
+        # No EOS ids: the decoder knows them, and ends the answer there.
+        limits = {"max_new_tokens": prompt.max_new_tokens, "pad_token_id": 0}
+        config = GenerationConfig(**limits, **sampling)
         check = _CancelCheck(self._model.model.layers, cancelled)
+        criteria = _AnswerCriteria(decoder, check, tokens.device)
         try:
             self._model.generate(
                 tokens,
                 attention_mask=torch.ones_like(tokens),
                 past_key_values=cache,
-                generation_config=GenerationConfig(
-                    # No EOS ids: the decoder knows them, and ends the answer there.
-                    max_new_tokens=prompt.max_new_tokens,
-                    pad_token_id=0,
-                    **sampling,
-                ),
-                stopping_criteria=StoppingCriteriaList(
-                    [_AnswerCriteria(decoder, check, tokens.device)]
-                ),
+                generation_config=config,
+                stopping_criteria=StoppingCriteriaList([criteria]),
             )
             finished = True
         except _CancelledError:

@@ -166,7 +166,11 @@ def find_model(model: str, engine_id: str) -> ModelFiles:
     """Return the files of a folder or hub id. Raises EngineUnavailable, naming `engine_id`."""
     with explain_path(model, unusable_model):
         folder = _locate(model, engine_id)
-        config = _read_config(folder, engine_id)
+        kind = read_json(folder / CONFIG, Architecture).model_type
+        if kind != "llama":
+            reason = tr("it is a “{kind}” model, not a Llama", kind=kind)
+            raise unusable_model(folder, reason, _choose(engine_id))
+        config = read_json(folder / CONFIG, Hyperparameters)
         weights = _find_weights(folder, engine_id)
         _check_parameters(folder, config, weights)
         if not any((folder / name).is_file() for name in (_TOKENIZER, _SENTENCEPIECE)):
@@ -259,15 +263,13 @@ def read_json(file: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except UNDECODABLE as error:
-        raise EngineUnavailable(
-            tr("{file} is invalid: {error}.", file=file, error=error), _copy_again()
-        ) from error
+        sentence = tr("{file} is invalid: {error}.", file=file, error=error)
+        raise EngineUnavailable(sentence, _copy_again()) from error
 
 
 def _broken(file: Path) -> EngineUnavailable:
-    return EngineUnavailable(
-        tr("{file} is truncated or not a safetensors file.", file=file), _copy_again()
-    )
+    sentence = tr("{file} is truncated or not a safetensors file.", file=file)
+    return EngineUnavailable(sentence, _copy_again())
 
 
 def _copy_again() -> str:
@@ -293,14 +295,6 @@ def _locate(model: str, engine_id: str) -> Path:
     return snapshot
 
 
-def _read_config(folder: Path, engine_id: str) -> Hyperparameters:
-    kind = read_json(folder / CONFIG, Architecture).model_type
-    if kind != "llama":
-        reason = tr("it is a “{kind}” model, not a Llama", kind=kind)
-        raise unusable_model(folder, reason, _choose(engine_id))
-    return read_json(folder / CONFIG, Hyperparameters)
-
-
 def _find_weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
     index = folder / _INDEX
     if (folder / _ONE_FILE).exists():
@@ -323,11 +317,9 @@ def _check_parameters(folder: Path, config: Hyperparameters, weights: Sequence[P
     found = sum(prod(tensor.shape) for tensor in tensors)
     most = _MORE * found * (_PACKED if config.quantization_config else 1)
     if config.parameters > most:
-        numbers = {"needed": config.parameters, "found": found}
+        values = {"config": CONFIG, "needed": config.parameters, "found": found}
         words = tr(
-            "its {config} describes {needed:,} parameters, its weights have {found:,}",
-            config=CONFIG,
-            **numbers,
+            "its {config} describes {needed:,} parameters, its weights have {found:,}", **values
         )
         raise unusable_model(folder, words)
 

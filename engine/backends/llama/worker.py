@@ -154,10 +154,8 @@ class Worker:
             self._send(done)
 
     def _fail(self, request: messages.WorkerRequest, error: EngineError, *, ending: bool) -> None:
-        unavailable = isinstance(error, EngineUnavailable)
-        self._send(
-            messages.Failed(error.message, error.remedy, unavailable, ending, request.number)
-        )
+        unavailable, number = isinstance(error, EngineUnavailable), request.number
+        self._send(messages.Failed(error.message, error.remedy, unavailable, ending, number))
         if ending:
             # A library's exit handlers could hang, and nothing here needs saving.
             os._exit(1)
