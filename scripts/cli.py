@@ -66,11 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(COMMANDS[given[0]][0])
         return cast("int", module.main(given[1:]))
     if given and not given[0].startswith("-"):
-        error = tr(
-            "unknown command “{name}”. The commands are {commands}.",
-            name=one_line(given[0], _SHOWN),
-            commands=", ".join(COMMANDS),
-        )
+        values = {"name": one_line(given[0], _SHOWN), "commands": ", ".join(COMMANDS)}
+        error = tr("unknown command “{name}”. The commands are {commands}.", **values)
         say(f"balcao: {error}")
         return USAGE
     return guarded(lambda: _start(given))

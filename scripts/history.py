@@ -148,11 +148,10 @@ def _delete(store: ConversationStore, options: argparse.Namespace) -> int:
         return FAILED
     for conversation_id in _existing(store, options.ids):
         store.delete(conversation_id)
-    say(
-        tr_n(
-            "balcao: {count} conversation deleted.", "balcao: {count} conversations deleted.", count
-        )
+    deleted = tr_n(
+        "balcao: {count} conversation deleted.", "balcao: {count} conversations deleted.", count
     )
+    say(deleted)
     return DONE
 
 

@@ -89,15 +89,9 @@ def _pull(name: str, revision: str) -> int:
 
     hub = Hub(hub_cache(), keys.value(_TOKEN))
     model = look_up(hub, name, revision)
-    say(
-        tr_n(
-            "{model}: {count} file, {size}.",
-            "{model}: {count} files, {size}.",
-            len(model.files),
-            model=f"{name}, {revision}",
-            size=byte_count(model.bytes),
-        )
-    )
+    values = {"model": f"{name}, {revision}", "size": byte_count(model.bytes)}
+    count = len(model.files)
+    say(tr_n("{model}: {count} file, {size}.", "{model}: {count} files, {size}.", count, **values))
     if model.licence:
         licence, page = one_line(model.licence), one_line(model.request.page)
         say(tr("Licence: {licence}; read it at {page}.", licence=licence, page=page))

@@ -133,11 +133,8 @@ def _damage(count: int) -> str:
 
 
 def _page(kept: ArchivedConversation, titles: Mapping[str, str]) -> str:
-    when = tr(
-        "{created:%Y-%m-%d %H:%M} to {updated:%Y-%m-%d %H:%M}",
-        created=kept.created.astimezone(),
-        updated=kept.updated.astimezone(),
-    )
+    times = {"created": kept.created.astimezone(), "updated": kept.updated.astimezone()}
+    when = tr("{created:%Y-%m-%d %H:%M} to {updated:%Y-%m-%d %H:%M}", **times)
     head = f"# {one_line(kept.title)}\n\n{when}\n"
     turns = (turn_as_markdown(archive.as_turn(turn), titles, level=2) for turn in kept.turns)
     return "\n".join([head, *turns])

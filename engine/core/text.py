@@ -187,9 +187,6 @@ def duration(seconds: float) -> str:
     if seconds < _HOUR:
         return tr("{seconds:.0f} min", seconds=seconds // _MINUTE)
     if seconds < _DAY:
-        return tr(
-            "{seconds:.0f} h {seconds2:.0f} min",
-            seconds=seconds // _HOUR,
-            seconds2=seconds % _HOUR // _MINUTE,
-        )
+        hours, rest = divmod(seconds, _HOUR)
+        return tr("{seconds:.0f} h {seconds2:.0f} min", seconds=hours, seconds2=rest // _MINUTE)
     return f"{seconds // _DAY:.0f} d"

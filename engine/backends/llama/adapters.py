@@ -7,21 +7,12 @@ loading, a small base is hashed as well: another model of the same shape has the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from engine.backends.llama.weights import (
-    Count,
-    Hyperparameters,
-    ModelFiles,
-    Tensor,
-    explain_path,
-    read_header,
-    read_json,
-)
+from engine.backends.llama.weights import Count, ModelFiles, explain_path, read_header, read_json
 from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable
 from engine.core.files import MANIFEST, Manifest, describe_file, read_manifest
@@ -65,7 +56,7 @@ def find_adapter(adapter: str, model: ModelFiles, *, thorough: bool = False) -> 
         if config.peft_type.upper() != "LORA":
             reason = tr("it is of type “{peft_type}”, not LoRA", peft_type=config.peft_type)
             raise unusable_adapter(folder, reason, _train_one())
-        _check_shapes(read_header(folder / ADAPTER_WEIGHTS), model, config, folder)
+        _check_shapes(folder, config, model)
         if not (folder / MANIFEST).exists():
             unknown = tr(
                 "This adapter has no manifest, so it may have been trained with other prompts than "
@@ -93,13 +84,12 @@ def _train_one() -> str:
     return tr("Train one with `balcao train`, or correct `adapter` in the settings.")
 
 
-def _check_shapes(
-    tensors: Mapping[str, Tensor], model: ModelFiles, config: _AdapterConfig, folder: Path
-) -> None:
+def _check_shapes(folder: Path, config: _AdapterConfig, model: ModelFiles) -> None:
+    tensors = read_header(folder / ADAPTER_WEIGHTS)
     found = [(match, tensors[name]) for name in tensors if (match := _LORA.search(name))]
     if not found or any(len(tensor.shape) != len("AB") for _, tensor in found):
         raise unusable_adapter(folder, tr("its weights are not LoRA weights"), _train_one())
-    sizes = _linear_sizes(model.config)
+    sizes = _linear_sizes(model)
     for match, tensor in found:
         layer, part, side = int(match[1]), match[2], match[3]
         # A has the layer's inputs in its second dimension, B the outputs in its first.
@@ -110,16 +100,14 @@ def _check_shapes(
     ranks = {tensor.shape["AB".index(match[3])] for match, tensor in found}
     if ranks != {config.r} and not config.rank_pattern:
         # peft makes room for the rank in the file before it reads the weights.
-        numbers = {"found": ", ".join(map(str, sorted(ranks))), "rank": config.r}
-        reason = tr(
-            "its weights are of rank {found}, its {name} says {rank}",
-            name=ADAPTER_CONFIG,
-            **numbers,
-        )
+        found_ranks = ", ".join(map(str, sorted(ranks)))
+        values = {"found": found_ranks, "rank": config.r, "name": ADAPTER_CONFIG}
+        reason = tr("its weights are of rank {found}, its {name} says {rank}", **values)
         raise unusable_adapter(folder, reason)
 
 
-def _linear_sizes(config: Hyperparameters) -> dict[str, tuple[int, int]]:
+def _linear_sizes(model: ModelFiles) -> dict[str, tuple[int, int]]:
+    config = model.config
     queries = config.head_size * config.num_attention_heads
     keys = config.head_size * config.key_value_heads
     hidden, inner = config.hidden_size, config.intermediate_size

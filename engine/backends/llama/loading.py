@@ -117,22 +117,18 @@ def check_memory(needed: float, *, on_gpu: bool) -> None:
     """Raise EngineUnavailable if `needed` bytes are not free: swapping would stall the machine."""
     free = torch.cuda.mem_get_info()[0] if on_gpu else available_memory()
     if needed > free:
-        raise EngineUnavailable(
-            tr(
-                "The model needs about {needed:.1f} GB of memory, and {free:.1f} GB are free.",
-                needed=needed / 1e9,
-                free=free / 1e9,
-            ),
-            _spare_memory(),
+        values = {"needed": needed / 1e9, "free": free / 1e9}
+        told = tr(
+            "The model needs about {needed:.1f} GB of memory, and {free:.1f} GB are free.", **values
         )
+        raise EngineUnavailable(told, _spare_memory())
 
 
 def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
     """Load the model that the chat asks for, on the GPU if there is one. Raises EngineError."""
     on_gpu = torch.cuda.is_available()
-    quantization = resolve_quantization(
-        request.quantization, request.weight_bytes, supported=on_gpu
-    )
+    size = request.weight_bytes
+    quantization = resolve_quantization(request.quantization, size, supported=on_gpu)
     if on_gpu:
         # cuDNN plans again for each length, and every token of an answer has a new one:
         # docs/measurements/llama.md has the figures.

@@ -71,23 +71,19 @@ class PromptTokens:
             tokens = self.encode(messages, ask=True)
         except TemplateError as error:
             reason = one_line(str(error), 200).rstrip(".")
-            raise EngineFailed(
-                tr("The model's chat template rejects this conversation: {error}.", error=reason),
-                tr(
-                    "Start a new conversation, or replace chat_template.jinja in the model's "
-                    "folder."
-                ),
-            ) from error
-        if max(tokens) >= rows:
-            raise EngineFailed(
-                tr(
-                    "The tokenizer does not match the model: token {token} is outside its "
-                    "vocabulary of {rows}.",
-                    token=max(tokens),
-                    rows=rows,
-                ),
-                wrong_tokenizer_remedy(),
+            told = tr("The model's chat template rejects this conversation: {error}.", error=reason)
+            remedy = tr(
+                "Start a new conversation, or replace chat_template.jinja in the model's folder."
             )
+            raise EngineFailed(told, remedy) from error
+        if max(tokens) >= rows:
+            told = tr(
+                "The tokenizer does not match the model: token {token} is outside its vocabulary "
+                "of {rows}.",
+                token=max(tokens),
+                rows=rows,
+            )
+            raise EngineFailed(told, wrong_tokenizer_remedy())
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
