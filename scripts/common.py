@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-DATA_SET = "trn.json, trn.json.gz, the original zip, or JSONL; - is standard input"
-"""What `balcao index` and `balcao prepare` read."""
 MOST = 2**53 - 1
 """The largest number of an option: files in JSON hold it exactly."""
 

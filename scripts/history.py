@@ -40,9 +40,10 @@ def make_parser() -> argparse.ArgumentParser:
     search = action("search", "find conversations by the words in them")
     search.add_argument("words", nargs="+", metavar="WORD", help="a word or its beginning")
     for added in (action("list", "list conversations, latest first"), search):
-        add = added.add_argument
-        add("--limit", type=at_least(1), default=MOST, metavar="N", help="at most N results")
-        add("--json", action="store_true", help="print one JSON object per line")
+        added.add_argument(
+            "--limit", type=at_least(1), default=MOST, metavar="N", help="at most N results"
+        )
+        added.add_argument("--json", action="store_true", help="print one JSON object per line")
     added = action("export", "write conversations as JSON or Markdown")
     added.add_argument("ids", nargs="*", type=at_least(0), metavar="ID", help="default: all")
     added.add_argument("--format", choices=("json", "markdown"), default="json")

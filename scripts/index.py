@@ -13,7 +13,8 @@ from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, encode_json, read_manifest
-from scripts.common import DATA_SET, DONE, ProgressLine, command
+from scripts.common import DONE, ProgressLine, command
+from scripts.prepare import DATA_SET
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.core.files import Manifest, encode_json
-from scripts.common import DATA_SET, DONE, ProgressLine, command, whole
+from scripts.common import DONE, ProgressLine, command, whole
+
+DATA_SET = "trn.json, trn.json.gz, the original zip, or JSONL; - is standard input"
+"""What `balcao index` and `balcao prepare` read."""
 
 
 def make_parser() -> argparse.ArgumentParser:

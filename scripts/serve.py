@@ -23,16 +23,15 @@ def make_parser() -> argparse.ArgumentParser:
         description="Serve the chat to a browser on this machine; each tab is a separate chat."
         " Press Ctrl-C to stop.",
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "--port",
         type=whole,
         default=_DEFAULT_PORT,
         help=f"port to listen on; 0 picks a free one (default: {_DEFAULT_PORT})",
     )
-    add("--engine", metavar="ID", help="engine to start with")
-    add("--catalogue", metavar="DIR", help="folder written by `balcao index`")
-    add("--memory", action="store_true", help="ask models without the record")
+    parser.add_argument("--engine", metavar="ID", help="engine to start with")
+    parser.add_argument("--catalogue", metavar="DIR", help="folder written by `balcao index`")
+    parser.add_argument("--memory", action="store_true", help="ask models without the record")
     return parser
 
 
