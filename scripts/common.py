@@ -41,7 +41,9 @@ def at_least(minimum: int) -> Callable[[str], int]:
 
         number = int(text)
         if not minimum <= number <= MOST:
-            raise ArgumentTypeError(f"must be from {minimum} to {MOST}")
+            raise ArgumentTypeError(
+                tr("must be from {minimum} to {most}", minimum=minimum, most=MOST)
+            )
         return number
 
     return whole

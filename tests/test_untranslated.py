@@ -68,6 +68,7 @@ _NOT_SHOWN = re.compile(
     r"|^(?:allocate memory|out of memory|not enough memory|could not create a primitive"
     r"|no space left|file write failed|connection (?:closed|reset) by peer"  # what torch says
     r"|Found missing adapter keys)$"
+    r"|^(?:tmux|wl-paste|xclip|xsel) "  # commands of clipboards
 )
 _LOOKED_UP = {"tr", "tr_n", "tr_of"}
 _QUIET = {
