@@ -1,4 +1,7 @@
-"""Check the installation, the settings and the machine, and say how to fix what is wrong."""
+"""Check the installation, the settings and the machine, and say how to fix what is wrong.
+
+balcao doctor
+"""
 
 from __future__ import annotations
 

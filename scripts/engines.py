@@ -1,4 +1,7 @@
-"""List the engines: whether each is ready, and what it needs."""
+"""List the engines: whether each is ready, and what it needs.
+
+balcao engines --json
+"""
 
 from __future__ import annotations
 

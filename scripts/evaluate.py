@@ -1,4 +1,7 @@
-"""Measure how faithful the answers of engines are to the catalogue."""
+"""Measure how faithful the answers of engines are to the catalogue.
+
+balcao evaluate --data rows/test.jsonl --engines catalogue,lora:memory --out report
+"""
 
 from __future__ import annotations
 

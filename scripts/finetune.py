@@ -1,4 +1,7 @@
-"""Fine-tune a model at OpenAI or a compatible provider."""
+"""Fine-tune a model at OpenAI or a compatible provider.
+
+balcao finetune --data data/rows --dry-run
+"""
 
 from __future__ import annotations
 

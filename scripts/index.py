@@ -1,4 +1,8 @@
-"""Build the catalogue: `balcao index trn.json.gz --out DIR`."""
+"""Build the catalogue: `balcao index trn.json.gz --out DIR`.
+
+python -m scripts.index trn.json.gz --out catalogue
+python -m scripts.index --sample
+"""
 
 from __future__ import annotations
 

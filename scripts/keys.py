@@ -1,4 +1,7 @@
-"""Store the engines' API keys; the command asks for a key without showing it."""
+"""Store the engines' API keys; the command asks for a key without showing it.
+
+balcao keys set OPENAI_API_KEY
+"""
 
 from __future__ import annotations
 

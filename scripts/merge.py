@@ -1,4 +1,7 @@
-"""Merge a LoRA adapter into its base: one model, for servers that take no adapters."""
+"""Merge a LoRA adapter into its base: one model, for servers that take no adapters.
+
+balcao merge --base models/llama --adapter models/lora --out models/merged
+"""
 
 from __future__ import annotations
 

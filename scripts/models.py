@@ -1,4 +1,7 @@
-"""List the models in the settings and on disk; download, remove or convert one."""
+"""List the models in the settings and on disk; download, remove or convert one.
+
+balcao models pull TinyLlama/TinyLlama-1.1B-Chat-v1.0
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Write training rows: `balcao prepare trn.json.gz --out DIR`."""
+"""Write training rows: `balcao prepare trn.json.gz --out DIR`.
+
+python -m scripts.prepare trn.json.gz --out data/rows --limit 10000
+"""
 
 from __future__ import annotations
 

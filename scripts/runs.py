@@ -1,4 +1,7 @@
-"""List training runs, follow one with a live curve, stop one, or use its adapter in the chat."""
+"""List training runs, follow one with a live curve, stop one, or use its adapter in the chat.
+
+balcao runs follow models/lora
+"""
 
 from __future__ import annotations
 

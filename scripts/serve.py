@@ -1,4 +1,7 @@
-"""Serve the chat to a browser on this machine; each tab is a separate chat."""
+"""Serve the chat to a browser on this machine; each tab is a separate chat.
+
+balcao serve --port 8000
+"""
 
 from __future__ import annotations
 

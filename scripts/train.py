@@ -1,4 +1,7 @@
-"""Fine-tune a Llama on this machine with LoRA, on a GPU or a CPU."""
+"""Fine-tune a Llama on this machine with LoRA, on a GPU or a CPU.
+
+balcao train --data data/rows --base models/llama --out models/lora --recipe exact
+"""
 
 from __future__ import annotations
 

@@ -47,18 +47,30 @@ DOES = {
 """The description of each key, in the order of the help page."""
 
 _SCREENS = {
-    "compare": "close export marks thinking scroll_up scroll_down",
-    "record": "close previous next original copy",
-    "engines": "select load unload parameters close",
-    "parameters": "close save next_field",
-    "runs": "use stop close",
-    "prompt": "submit close",
-    "help": "close",
+    "compare": ("close", "export", "marks", "thinking", "scroll_up", "scroll_down"),
+    "record": ("close", "previous", "next", "original", "copy"),
+    "engines": ("select", "load", "unload", "parameters", "close"),
+    "parameters": ("close", "save", "next_field"),
+    "runs": ("use", "stop", "close"),
+    "prompt": ("submit", "close"),
+    "help": ("close",),
     "history": (
-        "submit rename delete undelete export import close down up page_down page_up first last"
+        "submit",
+        "rename",
+        "delete",
+        "undelete",
+        "export",
+        "import",
+        "close",
+        "down",
+        "up",
+        "page_down",
+        "page_up",
+        "first",
+        "last",
     ),
 }
-IN_SCREENS = frozenset(f"{screen}_{key}" for screen, ids in _SCREENS.items() for key in ids.split())
+IN_SCREENS = frozenset(f"{screen}_{key}" for screen, ids in _SCREENS.items() for key in ids)
 """The ids of the other screens' bindings, which Textual resolves."""
 
 _DEFAULTS = {binding.id: binding.key for binding in (*CHAT, *COMPOSER, *APP) if binding.id}
