@@ -53,7 +53,9 @@ def test_a_loss_that_is_no_number_is_not_stored(
 def test_a_count_that_is_no_number_is_not_stored(
     run: Run, provider: StandIn, data: Path, arguments: list[str]
 ) -> None:
-    job = {"id": "ftjob-0001", "status": "running", "fine_tuned_model": "ft:m:a"}
+    job: dict[str, object] = {
+        "id": "ftjob-0001", "status": "running", "fine_tuned_model": "ft:m:a",
+    }  # fmt: skip
     states = [job | {"trained_tokens": count} for count in (10**30, float("nan"), "7")]
     states.append(job | {"status": "succeeded", "trained_tokens": True})
     # The second of each pair is taken for the list of events.
