@@ -22,8 +22,6 @@ _HALF = (
     "tests/engine/backends/openai",
     "tests/engine/chat",
     "tests/engine/evaluation",
-    "tests/engine/models",
-    "tests/engine/store",
     "tests/engine/training/openai",
     "tests/engine/training/runs",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import math
 import os
 import shutil
@@ -175,6 +174,8 @@ def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
     Keep the mode of the file, or make it and its folder `private` to this user. Delete the drafts
     of processes that were killed.
     """
+    import glob
+
     if private and not path.parent.exists():
         private_folder(path.parent)
     delete_drafts(path.parent, glob.escape(path.name))
@@ -289,6 +290,8 @@ def _delete_leftovers(out: Path) -> None:
 
 
 def _leftovers(out: Path, purpose: str) -> list[Path]:
+    import glob
+
     return list(out.parent.glob(f".{glob.escape(out.name)}.{purpose}-*"))
 
 
