@@ -53,7 +53,7 @@ whole = at_least(-MOST)
 
 
 def say(message: str) -> None:
-    """Print a message on stderr: stdout is for results. Without stderr nobody reads it."""
+    """Print a message on stderr: stdout is for results. Ignore a missing stderr."""
     with suppress(OSError):
         print(message, file=sys.stderr, flush=True)
 

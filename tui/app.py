@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def crash_report() -> str:
     """Save the traceback of the current exception and return a sentence about it.
 
-    Textual would print all local variables, and one may be an API key.
+    Textual would print all local variables, API keys among them.
     """
     from engine.config.keys import known
 

@@ -145,7 +145,7 @@ async def test_the_thinking_of_the_turn_selected_is_opened(
         await order(pilot, "/engine catalogue")
         await ask(pilot, TITLE)
         await pilot.press("ctrl+l")
-        assert "There is no thinking to show here." in state(pilot)
+        assert "Thinking is not available here." in state(pilot)
         await pilot.press("ctrl+t", "ctrl+t", "ctrl+l")
         await until(lambda: bodies(pilot) == [SHOWN])
 
@@ -260,7 +260,7 @@ async def test_the_plain_chat_says_that_it_thinks_and_reads_it_on_request(
     assert lines[place].endswith(" s")
     assert lines[place + 1] == "OpenAI: Hello there"
     assert lines.count(SHOWN) == 1
-    assert "There is no thinking to show here." in lines
+    assert "Thinking is not available here." in lines
 
 
 def test_a_stopped_thought_ends_its_line() -> None:

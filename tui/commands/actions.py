@@ -160,7 +160,7 @@ def index_of(number: str, count: int) -> int:
 
 async def thinking(session: Session, view: View, _: str) -> None:
     if session.turn is None or not await view.show_thinking(session.turn[0]):
-        view.report(tr("There is no thinking to show here."))
+        view.report(tr("Thinking is not available here."))
 
 
 async def marks(_session: Session, view: ScreenView, _: str) -> None:
