@@ -67,6 +67,11 @@ runs_dir = _inside(data_dir, "runs")
 sample_catalogue_dir = _inside(data_dir, "sample-catalogue")
 """The sample catalogue's index, made of the rows in `sample_source`."""
 sample_source = partial(_shipped, "sample_catalogue.jsonl")
+SMALL = "smollm2"
+"""Name of the small Llama that `balcao models pull smollm2` downloads."""
+small_model_dir = _inside(_inside(cache_dir, "models"), SMALL)
+small_adapter_dir = partial(_shipped, f"{SMALL}_adapter")
+"""The LoRA adapter for the small Llama that ships with the program."""
 demo_model_dir = partial(_shipped, "demo_model")
 demo_adapter_dir = partial(_shipped, "demo_adapter")
 

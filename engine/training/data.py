@@ -69,6 +69,8 @@ def find_base(model: str) -> ModelFiles:
         found = find_model(paths.model_named(model), "base")
     except EngineUnavailable as error:
         raise UsageError(error.message, "Set --base to a folder with a complete Llama.") from error
+    if model == paths.SMALL:
+        return found
     if model == paths.DEMO:
         # Its path differs from machine to machine.
         return replace(found, name=found.folder.name)

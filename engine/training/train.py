@@ -68,7 +68,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     data = read_data(config.data)
     inputs = folder.RunInputs(
         base=base.name,
-        weights={file.name: file.stat().st_size for file in base.weights},
+        weights={file.name: file.stat().st_size for file in base.files},
         data=[describe_file(file) for file in data.files],
         recipe=recipe,
         prompt_version=PROMPT_VERSION,

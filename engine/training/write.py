@@ -63,7 +63,7 @@ def describe_adapter(
     scores: Mapping[str, Score],
 ) -> Manifest:
     """Build the adapter's manifest."""
-    files = (base.folder / "config.json", *base.weights)
+    files = (base.folder / "config.json", *base.files)
     return Manifest(
         kind=folder.ADAPTER_KIND,
         version=folder.ADAPTER_VERSION,

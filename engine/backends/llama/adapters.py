@@ -153,7 +153,7 @@ def _has_other_weights(manifest: Manifest, model: ModelFiles, *, thorough: bool)
     Weights that were split into other files since then cannot be compared.
     """
     known = {file.name: file for file in manifest.inputs}
-    for file in model.weights:
+    for file in model.files:
         trained_on, size = known.get(file.name), file.stat().st_size
         if trained_on is None:
             continue

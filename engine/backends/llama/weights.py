@@ -29,13 +29,14 @@ T = TypeVar("T")
 FP32_UP_TO = 50_000_000
 """Compute in 32 bits up to this many bytes of weights (docs/measurements/training.md)."""
 
-_QUANTIZED_ABOVE = 256_000_000
+_QUANTIZED_ABOVE = 600_000_000
 """Bytes of weights; in 4 bits a smaller model answers nothing right."""
 
 _ONE_THREAD_BELOW = 64_000_000
 """Bytes of weights."""
 
 CONFIG = "config.json"
+GGUF = "model.gguf"
 _ONE_FILE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _TOKENIZER = "tokenizer.json"
@@ -151,11 +152,19 @@ class ModelFiles:
     folder: Path
     config: Hyperparameters
     weights: tuple[Path, ...]
+    """Safetensors; none where only a GGUF file is there."""
+    gguf: Path | None = None
+    """The weights for llama.cpp, of which `weights` are then an exact copy."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that tell this model from others."""
+        return (self.gguf,) if self.gguf else self.weights
 
     @property
     def weight_bytes(self) -> int:
-        """The size of the weights on disk."""
-        return sum(file.stat().st_size for file in self.weights)
+        """The size of the weights in 16 bits."""
+        return 2 * self.config.parameters if self.gguf else _sizes(self.weights)
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -171,11 +180,13 @@ def find_model(model: str, engine_id: str) -> ModelFiles:
             reason = tr("it is a “{kind}” model, not a Llama", kind=kind)
             raise unusable_model(folder, reason, _choose(engine_id))
         config = read_json(folder / CONFIG, Hyperparameters)
-        weights = _find_weights(folder, engine_id)
-        _check_parameters(folder, config, weights)
+        gguf = folder / GGUF if (folder / GGUF).is_file() else None
+        weights = _find_weights(folder, engine_id, optional=gguf is not None)
+        if weights:
+            _check_parameters(folder, config, weights)
         if not any((folder / name).is_file() for name in (_TOKENIZER, _SENTENCEPIECE)):
             raise _missing(folder, [_TOKENIZER])
-        return ModelFiles(model, folder, config, weights)
+        return ModelFiles(model, folder, config, weights, gguf)
 
 
 def resolve_quantization(
@@ -274,11 +285,18 @@ def _copy_again() -> str:
     return tr("Copy or download it again.")
 
 
+def _sizes(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
+
+
 def _locate(model: str, engine_id: str) -> Path:
-    folder = paths.expand(model)
+    folder = paths.small_model_dir() if model == paths.SMALL else paths.expand(model)
     if folder.is_dir():
         return folder.resolve()
     choose = _choose(engine_id)
+    if model == paths.SMALL:
+        told = tr("The model “{model}” is not on this machine.", model=model)
+        raise EngineUnavailable(told, tr("Run: {command}", command=pull_command(model)))
     if split_id(model) is None:
         raise EngineUnavailable(tr("Model folder not found: {model}.", model=model), choose)
     snapshot = find_snapshot(model)
@@ -293,7 +311,7 @@ def _locate(model: str, engine_id: str) -> Path:
     return snapshot
 
 
-def _find_weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
+def _find_weights(folder: Path, engine_id: str, *, optional: bool) -> tuple[Path, ...]:
     index = folder / _INDEX
     if (folder / _ONE_FILE).exists():
         return (folder / _ONE_FILE,)
@@ -303,6 +321,8 @@ def _find_weights(folder: Path, engine_id: str) -> tuple[Path, ...]:
         if missing := [name for name in names if not (folder / name).exists()]:
             raise _missing(folder, missing)
         return tuple(folder / name for name in names)
+    if optional:
+        return ()
     if any(folder.glob("*.bin")):
         reason = tr("its weights are only in .bin files, which can run code when opened")
         raise unusable_model(folder, reason, _choose(engine_id))
