@@ -6,17 +6,19 @@ Heavy: imports transformers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
 from engine.backends.llama.weights import unusable_model
 from engine.core.errors import EngineFailed
-from engine.core.files import read_file
+from engine.core.files import UNDECODABLE, read_file
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.core.types import Message, Role
@@ -112,6 +114,86 @@ def _without_system(messages: Sequence[Message]) -> list[Message]:
         return list(messages)
     question = Message(others[0].role, f"{first.content}\n\n{others[0].content}")
     return [question, *others[1:]]
+
+
+class _TokenizerModel(msgspec.Struct, frozen=True):
+    vocab: dict[str, int]
+    merges: list[tuple[str, str]]
+    byte_fallback: bool = False
+
+
+class _AddedToken(msgspec.Struct, frozen=True):
+    id: int
+    content: str
+    special: bool
+
+
+class _TokenizerFile(msgspec.Struct, frozen=True):
+    """The part of a `tokenizer.json` that a GGUF file has too."""
+
+    model: _TokenizerModel
+    added_tokens: list[_AddedToken]
+
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
+"""llama.cpp's types of tokens."""
+_BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A tokenizer's tokens as a GGUF file has them: `model` is "gpt2" or "llama"."""
+
+    model: str
+    tokens: list[str]
+    types: list[int]
+    merges: list[str] | None
+    """The pairs that "gpt2" merges, best first."""
+    scores: list[float] | None
+    """How early "llama" merges into each token."""
+    ids: dict[str, int]
+    """The numbers of bos, eos, unk and pad, as far as the tokenizer has them."""
+
+
+def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
+    """Return the vocabulary of a model with `rows` embeddings. Raises EngineUnavailable."""
+    tokenizer = read_tokenizer(folder)
+    names = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
+    names |= {"unk": tokenizer.unk_token_id, "pad": tokenizer.pad_token_id}
+    ids = {name: number for name, number in names.items() if number is not None}
+    try:
+        found = msgspec.json.decode(tokenizer.backend_tokenizer.to_str(), type=_TokenizerFile)
+    except UNDECODABLE as error:
+        reason = tr("llama.cpp does not support its tokenizer")
+        raise unusable_model(folder, reason, wrong_tokenizer_remedy()) from error
+    numbers = found.model.vocab | {token.content: token.id for token in found.added_tokens}
+    if max(numbers.values()) >= rows:
+        size = max(numbers.values()) + 1
+        reason = tr("its tokenizer has {size} tokens, its weights {rows}", size=size, rows=rows)
+        raise unusable_model(folder, reason, wrong_tokenizer_remedy())
+    tokens = [f"[UNUSED{number}]" for number in range(rows)]
+    types = [_UNUSED] * rows
+    for token, number in numbers.items():
+        tokens[number] = token
+        types[number] = _NORMAL
+    _set_types(types, found, ids.get("unk"))
+    if not found.model.byte_fallback:
+        merges = [" ".join(pair) for pair in found.model.merges]
+        return Vocabulary("gpt2", tokens, types, merges, None, ids)
+    ranks = {left + right: rank for rank, (left, right) in enumerate(found.model.merges, 1)}
+    scores = [-float(ranks.get(token, 0)) for token in tokens]
+    return Vocabulary("llama", tokens, types, None, scores, ids)
+
+
+def _set_types(types: list[int], found: _TokenizerFile, unknown: int | None) -> None:
+    if found.model.byte_fallback:
+        for token, number in found.model.vocab.items():
+            if _BYTE_TOKEN.fullmatch(token):
+                types[number] = _BYTE
+    for added in found.added_tokens:
+        types[added.id] = _CONTROL if added.special else _USER_DEFINED
+    if found.model.byte_fallback and unknown is not None:
+        types[unknown] = _UNKNOWN
 
 
 def common_prefix(before: Sequence[int], now: Sequence[int]) -> int:
