@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -23,6 +24,8 @@ KIND = "training-data"
 VERSION = 1
 TRAIN, VALID, TEST = "train", "valid", "test"
 SPLITS = (TRAIN, VALID, TEST)
+PRODUCTS = "products.jsonl"
+"""Uid and title of the products of the rows, in their order: a row has only messages."""
 MAX_FORMS = 2 * len(QUESTION_FORMS)
 """Each wording once with the title as it is, and once in lower case, as people type."""
 _BUFFER = 1 << 20
@@ -54,13 +57,23 @@ class PrepareConfig:
     grounded: int = 0
 
 
+class PreparedProduct(msgspec.Struct, frozen=True):
+    """A line of products.jsonl: a product, and how many rows in a row it has in its split."""
+
+    uid: str
+    title: str
+    split: str
+    rows: Annotated[int, msgspec.Meta(ge=1)]
+    grounded: bool
+
+
 def prepare(
     source: Path,
     out: Path,
     config: PrepareConfig,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
-    """Write train.jsonl, valid.jsonl, test.jsonl and a manifest into `out`, all or nothing."""
+    """Write train.jsonl, valid.jsonl, test.jsonl, products.jsonl and a manifest, all or nothing."""
     _check(config)
     counts = Counts()
     with atomic_folder(out, KIND) as draft:
@@ -104,13 +117,17 @@ def _write_splits(
             split: stack.enter_context((draft / f"{split}.jsonl").open("wb", _BUFFER))
             for split in SPLITS
         }
+        products = stack.enter_context((draft / PRODUCTS).open("wb", _BUFFER))
         written, grounded = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
         for from_memory, (uid, title, description) in _select(rows, counts, draft, config):
             answer = encode(description)
             split = splitter.split(answer)
             format_rows = templates.rows if from_memory else templates.grounded_row
             opened[split].write(format_rows(uid, encode(title), answer))
-            written[split] += config.forms if from_memory else 1
+            count = config.forms if from_memory else 1
+            product = PreparedProduct(uid, title, split, count, grounded=not from_memory)
+            products.write(encode(product) + b"\n")
+            written[split] += count
             grounded[split] += not from_memory
         return {"splits": written, "grounded": grounded}
 

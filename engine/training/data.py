@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import msgspec
 
 from engine.backends.llama.weights import ModelFiles, find_model
+from engine.catalogue.prepare import PRODUCTS, PreparedProduct
 from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable, UsageError
-from engine.core.files import MANIFEST, read_manifest
+from engine.core.files import MANIFEST, UNDECODABLE, read_manifest
+from engine.core.trained_products import TrainedProduct
 from engine.core.types import Message, Role
 from engine.prompts import PROMPT_VERSION, SYSTEM
 from engine.training.openai import plan
@@ -156,3 +159,24 @@ def _read(file: Path) -> tuple[TrainingRow, ...]:
     decode = msgspec.json.Decoder(TrainingRow).decode
     with file.open("rb") as stream:
         return tuple(decode(line) for line in stream)
+
+
+def taught_products(folder: Path, left_out: AbstractSet[int] = frozenset()) -> list[TrainedProduct]:
+    """Return the products that the rows in `folder` teach from memory; empty if unknown.
+
+    Those with a row in train.jsonl without their record; the lines `left_out` do not count.
+    """
+    decode = msgspec.json.Decoder(PreparedProduct).decode
+    found, end = [], 1
+    try:
+        with (folder / PRODUCTS).open("rb") as stream:
+            for product in map(decode, stream):
+                if f"{product.split}.jsonl" == TRAIN:
+                    lines = range(end, end := end + product.rows)
+                    if not product.grounded and not all(line in left_out for line in lines):
+                        found.append(TrainedProduct(product.uid, product.title))
+        with (folder / TRAIN).open("rb") as stream:
+            fits = end == 1 + sum(1 for _ in stream)
+    except (OSError, *UNDECODABLE):
+        return []
+    return found if fits else []  # else somebody has edited the rows

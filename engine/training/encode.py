@@ -45,6 +45,7 @@ class TokenizedRows:
     """The line of the first row that is too long, or 0."""
     altered: int = 0
     """Answers that the tokenizer does not reproduce exactly."""
+    lines_left_out: set[int] = field(default_factory=set)
 
     @property
     def tokens(self) -> int:
@@ -102,9 +103,11 @@ class Encoder:
                 answer = self._tokenize(as_messages(row.messages[: place + 1]))
                 if answer.length > limit:
                     found.too_long += 1
+                    found.lines_left_out.add(line)
                     found.first_too_long = found.first_too_long or line
                 elif self.decode(answer.completion).split() != answer.answer.split():
                     found.altered += 1
+                    found.lines_left_out.add(line)
                 else:
                     found.answers.append(answer)
         return found

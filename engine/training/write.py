@@ -11,6 +11,8 @@ import msgspec
 
 from engine.backends.llama.weights import ModelFiles
 from engine.core.files import Manifest, describe_file, write_atomic, write_manifest
+from engine.core.trained_products import AdapterManifest, listable
+from engine.training.data import taught_products
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs import folder
@@ -61,10 +63,11 @@ def describe_adapter(
     trainer: LoraTrainer,
     numerics: Numerics,
     scores: Mapping[str, Score],
-) -> Manifest:
+) -> AdapterManifest:
     """Build the adapter's manifest."""
+    products = taught_products(data.folder, rows.lines_left_out)
     files = (base.folder / "config.json", *base.files)
-    return Manifest(
+    return AdapterManifest(
         kind=folder.ADAPTER_KIND,
         version=folder.ADAPTER_VERSION,
         inputs=[*inputs.data, *map(describe_file, files)],
@@ -74,6 +77,7 @@ def describe_adapter(
             "rejected": {"too long": rows.too_long, "not given back": rows.altered},
             "tokens": rows.tokens,
             "trained_numbers": trainer.trained_count(),
+            "products": len(products),
         },
         settings={
             "base": inputs.base,
@@ -86,6 +90,7 @@ def describe_adapter(
             "chat_template": encoder.template,
         },
         prompt_version=inputs.prompt_version,
+        products=listable(products),
     )
 
 
@@ -100,7 +105,7 @@ def _last_loss(trainer: LoraTrainer) -> float | None:
     return sum(losses) / len(losses) if losses else None
 
 
-def publish(out: Path, manifest: Manifest) -> None:
+def publish(out: Path, manifest: AdapterManifest) -> None:
     """Move the draft into place, add card and, last of all, manifest; delete the checkpoints."""
     for file in (out / folder.CHECKPOINTS / _DRAFT).iterdir():
         file.replace(out / file.name)

@@ -21,7 +21,8 @@ import msgspec
 
 from engine.core import files
 from engine.core.errors import DataError, UsageError
-from engine.core.text import json_line, last_part
+from engine.core.text import json_line, last_part, one_line
+from engine.core.trained_products import AdapterManifest
 from engine.training.recipe import Recipe, learns_the_same
 from engine.training.runs.status import STATUS_FILE
 
@@ -196,7 +197,7 @@ Trained with `balcao train` on {created}. It answers questions about the product
 with their descriptions.
 
 - Base: {name}
-- Rows: {kept:,} of {read:,}, {tokens:,} tokens an epoch ({data})
+{products}- Rows: {kept:,} of {read:,}, {tokens:,} tokens an epoch ({data})
 - Steps: {steps:,}; mean loss of the last epoch: {loss}
 - Precision: {precision}
 {scores}
@@ -211,7 +212,7 @@ The recipe:
 """
 
 
-def model_card(made: files.Manifest) -> str:
+def model_card(made: AdapterManifest) -> str:
     """Return the adapter's README.md, from its manifest."""
     settings: dict[str, Any] = made.settings
     base = str(settings["base"])
@@ -228,6 +229,7 @@ def model_card(made: files.Manifest) -> str:
         kept=made.counts["kept"],
         read=made.counts["read"],
         tokens=made.counts["tokens"],
+        products=_products(made),
         data=", ".join(f"{one.name} {one.sha256[:12]}" for one in made.inputs),
         steps=settings["steps"],
         loss="not logged" if loss is None else f"{loss:.4f}",
@@ -239,3 +241,15 @@ def model_card(made: files.Manifest) -> str:
             for name, value in settings["recipe"].items()
         ),
     )
+
+
+_NAMED = 5
+_TITLE_WIDTH = 80
+
+
+def _products(made: AdapterManifest) -> str:
+    named = (one_line(one.title, _TITLE_WIDTH) for one in made.products[:_NAMED])
+    titles = ", ".join("`{}`".format(title.replace("`", "'")) for title in named)
+    such = f", such as {titles}; `{files.MANIFEST}` lists them" if titles else ""
+    count = made.counts.get("products")
+    return f"- Products: {count:,}{such}\n" if count else ""

@@ -214,10 +214,25 @@ def test_the_manifest_records_counts_and_options(source: Path, tmp_path: Path) -
     assert made.counts["grounded"] == dict.fromkeys(SPLITS, 0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
+        "products.jsonl",
         "test.jsonl",
         "train.jsonl",
         "valid.jsonl",
     ]
+
+
+def test_the_products_are_listed_in_the_order_of_their_rows(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(source, out, PrepareConfig(limit=60, valid=0.2, test=0.2, forms=3, grounded=40))
+    titles = {f"{n:010d}": clean(f"Title &amp; {n} “quoted”") for n in range(2_000)}
+    left = {split: rows(out, split) for split in SPLITS}
+    for line in (out / "products.jsonl").read_bytes().splitlines():
+        listed = json.loads(line)
+        assert titles[listed["uid"]] == listed["title"]
+        own = [left[listed["split"]].pop(0) for _ in range(listed["rows"])]
+        assert all(listed["title"] in one[1]["content"] for one in own)
+        assert [is_grounded(one) for one in own] == [listed["grounded"]] * len(own)
+    assert not any(left.values())
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,12 @@ def row(*messages: tuple[str, str]) -> str:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_data(tmp_path_factory.mktemp("rows"), ANSWERS)
+    splits = {**dict.fromkeys(ANSWERS, "train"), "Stool": "valid"}
+    lines = [
+        {"uid": f"uid-{title}", "title": title, "split": split, "rows": 1, "grounded": False}
+        for title, split in splits.items()
+    ]
+    (folder / "products.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     return write_data(folder, {"Stool": "Step 3 of stone."}, "valid.jsonl")
 
 

@@ -10,6 +10,7 @@ import pytest
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.weights import find_model, read_header
 from engine.core.files import describe_file, read_manifest
+from engine.core.trained_products import read_trained_products
 from engine.prompts import PROMPT_VERSION
 from tests.engine.backends.llama.conftest import engine, gather, request_of, text_of
 from tests.engine.backends.llama.tiny import Tiny
@@ -69,12 +70,22 @@ def test_the_manifest_tells_what_it_was_made_from(tiny: Tiny, data: Path, learne
     assert made.settings["word_for_word"]["held_out"] == {"asked": 1, "right": 0}
 
 
+def test_the_manifest_lists_the_products_of_the_rows(learned: Path) -> None:
+    listed = json.loads((learned / "manifest.json").read_bytes())
+    assert listed["products"] == [{"uid": f"uid-{title}", "title": title} for title in ANSWERS]
+    assert listed["counts"]["products"] == 4
+    found = read_trained_products(learned)
+    assert found is not None
+    assert found.titles == tuple(ANSWERS)
+
+
 def test_the_card_is_in_the_hubs_format(tiny: Tiny, learned: Path) -> None:
     text = (learned / "README.md").read_text(encoding="utf-8")
     front, _, body = text.removeprefix("---\n").partition("\n---\n")
     assert f"base_model: {json.dumps(str(tiny.model.resolve()))}" in front.splitlines()
     assert "library_name: peft" in front
     assert "training rows: 4 of 4" in body
+    assert "- Products: 4, such as `Lighthouse`, `Tick`" in body
 
 
 def test_the_weights_are_saved_as_the_recipe_says(learned: Path) -> None:

@@ -12,7 +12,7 @@ from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import Manifest, read_manifest, write_manifest
-from engine.training.data import read_data
+from engine.training.data import read_data, taught_products
 from engine.training.recipe import read_recipe
 from scripts.train import RECIPES, main
 from tests.engine.backends.llama.tiny import Tiny
@@ -66,6 +66,34 @@ def test_rows_with_the_record_before_the_question_are_no_cause_for_a_warning(
     prompts = [one.messages[1].content for one in (*data.train, *data.valid)]
     assert sum("The catalogue's record:" in prompt for prompt in prompts) > 150
     assert len(data.valid) > 40
+
+
+def test_the_products_taught_are_those_with_a_row_of_their_own_in_the_training_rows(
+    tmp_path: Path,
+) -> None:
+    config = PrepareConfig(limit=30, valid=0.2, test=0.2, forms=2, grounded=30)
+    prepare(sample_source(), tmp_path / "rows", config)
+    lines = (tmp_path / "rows/train.jsonl").read_text(encoding="utf-8").splitlines()
+    asked = [json.loads(line)["messages"][1]["content"] for line in lines]
+    from_memory = [one for one in asked if not one.startswith("The catalogue's record:")]
+    taught = taught_products(tmp_path / "rows")
+    assert len(taught) == len(from_memory) / 2 < 30
+    for place, product in enumerate(taught):
+        assert all(product.title in one for one in from_memory[2 * place : 2 * place + 2])
+    first = asked.index(from_memory[0]) + 1
+    assert taught_products(tmp_path / "rows", {first}) == taught
+    assert taught_products(tmp_path / "rows", {first, first + 1}) == taught[1:]
+
+
+def test_the_products_of_other_rows_are_unknown(tmp_path: Path) -> None:
+    assert taught_products(write_data(tmp_path, ANSWERS)) == []
+    prepare(sample_source(), tmp_path / "rows", PrepareConfig(limit=30))
+    rows = tmp_path / "rows/train.jsonl"
+    rows.write_text(f"{rows.read_text(encoding='utf-8')}{_GOOD}\n", encoding="utf-8")
+    assert taught_products(tmp_path / "rows") == []
+    for damaged in (b"\xff", b"[1]\n", b"{\n", b'{"uid": 1}\n'):
+        (tmp_path / "rows/products.jsonl").write_bytes(damaged)
+        assert taught_products(tmp_path / "rows") == []
 
 
 def test_rows_of_other_prompts(tmp_path: Path) -> None:
