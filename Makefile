@@ -1,7 +1,7 @@
-# The two commands of the README, and `make train-env` for what training needs on top.
+# The two commands of the README, and the packages of two extras: a Llama on a GPU, and training.
 # A marker file in .venv says that a purpose is installed; it is renewed when the needs change.
 
-.PHONY: chat test train-env
+.PHONY: chat test gpu-env train-env
 .SILENT:
 
 # The first Python on the PATH that is new enough.
@@ -18,6 +18,8 @@ chat: .venv/.chat-ready
 
 test: .venv/.test-ready
 	.venv/bin/python -m tools.check
+
+gpu-env: .venv/.gpu-ready
 
 train-env: .venv/.train-ready
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.backends.llama.adapters import find_adapter
 from engine.core.errors import EngineUnavailable, UsageError
-from engine.training.data import find_base, go_offline
+from engine.training.data import find_base, go_offline, require_packages
 from scripts.common import DONE, ProgressLine, command, say
 
 
@@ -36,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
+    require_packages(("torch", "transformers", "peft"), "gpu")
     base = find_base(options.base)
     try:
         adapter = find_adapter(options.adapter, base)

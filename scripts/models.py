@@ -21,6 +21,7 @@ from engine.config.paths import MAIN, hub_cache
 from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.i18n import tr, tr_n
+from engine.core.process import install_command
 from engine.core.text import byte_count, json_line, one_line
 from engine.models.local import disk_usage, engines_of, list_models, remove
 from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, command, confirm, say
@@ -132,7 +133,7 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
     if missing:
         raise UsageError(
             tr("llama.cpp's packages are missing: {packages}.", packages=", ".join(missing)),
-            tr("Install them: pip install 'balcao[cpu]' (compiles llama.cpp for some minutes)."),
+            tr("Run: {command}", command=install_command()),
         )
     files = find_model(paths.model_named(model), "base")
     found = find_adapter(adapter, files) if adapter else None

@@ -12,6 +12,7 @@ import sys
 from engine.config.settings import load
 from engine.core.errors import UsageError, why
 from engine.core.i18n import tr
+from engine.core.process import install_command
 from scripts.common import INTERRUPTED, command, say, whole
 
 _DEFAULT_PORT = 8000
@@ -48,8 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
         from scripts.web_server import PrivateServer
     except ImportError as error:
         raise UsageError(
-            tr("`balcao serve` needs the package {name}.", name=error.name),
-            tr("Install it: {command}.", command="pip install 'balcao[serve]'"),
+            tr("`balcao serve` needs the package {name}.", name="textual-serve"),
+            tr("Run: {command}", command=install_command("serve")),
         ) from error
     try:
         server = PrivateServer(arguments.port, _chat_arguments(arguments))

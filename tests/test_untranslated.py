@@ -48,8 +48,7 @@ _DATA = {
     "Base Llama", "LoRA Llama",  # translated by `EngineConfig.shown_title`
     "# Engines that the program has added. settings.toml goes over this file: change them there.\n",
     "# Keys, written by `balcao keys set`. Only its owner may read this file.\n",
-    "pip install balcao", "balcao models pull ", "pip install 'balcao[",  # commands
-    "pip install 'balcao[serve]'",
+    "balcao models pull ",  # a command
     "--no-cache-dir llama-cpp-python", "torch transformers peft",  # packages, after `pip install`
     "every conversation, the latest first", "the conversations that have these words",  # --help
     *(what for _, what in cli.COMMANDS.values()),  # --help
@@ -145,7 +144,7 @@ def bare_words(tree: ast.Module) -> Iterator[str]:
 
 _NAMES = {
     "balcao: ", "[engines.", "--json", "model", "adapter", "utf-8", "replace", None, True, False,
-    "base", "lora", "search", "pip install 'balcao[serve]'",
+    "base", "lora", "search",
 }  # fmt: skip
 """The program's and the settings' own, in any language."""
 

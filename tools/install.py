@@ -1,6 +1,6 @@
 """Create `.venv` and install Balcão in it; the Makefile runs this with the system's Python.
 
-python3 tools/install.py chat|test|train
+python3 tools/install.py chat|gpu|test|train
 
 Uses the standard library only. The output of pip goes to `.venv/install.log`.
 """
@@ -25,8 +25,11 @@ TORCH = "torch==2.13.0"
 # The package index for PyTorch; by default the one for all packages.
 INDEX_VARIABLE = "TORCH_INDEX_URL"
 PINNED = ("--constraint", "constraints.txt")
-EXTRAS = {"chat": "", "test": "[dev]", "train": "[train]"}
-NEEDED_GIB = 4
+EXTRAS = {"chat": "", "gpu": "[gpu]", "test": "[dev]", "train": "[train]"}
+NEEDED_GIB = 1
+NEEDED_WITH_TORCH_GIB = 4
+NEEDED_WITH_CUDA_GIB = 10
+MODEL = "smollm2"
 _WIDTH = 72
 _DOWNLOAD = re.compile(r"Downloading \S+ \(([\d.]+) (kB|MB|GB)\)")
 _UNIT = {"kB": 0.001, "MB": 1.0, "GB": 1000.0}
@@ -37,18 +40,15 @@ class StepFailed(Exception):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Install for `chat`, `test` or `train` and return the exit code."""
+    """Install for a purpose and return the exit code."""
     if len(argv) != 1 or argv[0] not in EXTRAS:
         print(__doc__, file=sys.stderr)
         return 2
-    steps: list[tuple[str, Callable[[], None]]] = [
-        ("virtual environment in .venv", _make_venv),
-        ("PyTorch", _install_torch),
-        (f"Balcão and its packages {EXTRAS[argv[0]]}".rstrip(), lambda: _install(argv[0])),
-        ("sample catalogue", _build_sample),
-    ]
+    extras = EXTRAS[argv[0]] or (EXTRAS["gpu"] if _has_nvidia() else "")
+    steps = _steps(extras, with_model=argv[0] == "chat")
     try:
-        _check_index(os.environ.get(INDEX_VARIABLE, ""))
+        if extras:
+            _check_index(os.environ.get(INDEX_VARIABLE, ""))
         for number, (what, step) in enumerate(steps, 1):
             _run_step(f"[{number}/{len(steps)}] {what}", step)
     except StepFailed as failure:
@@ -59,6 +59,19 @@ def main(argv: Sequence[str]) -> int:
         return 130
     (VENV / f".{argv[0]}-ready").touch()
     return 0
+
+
+def _steps(extras: str, *, with_model: bool) -> list[tuple[str, Callable[[], None]]]:
+    """Return the steps with their titles; all extras need PyTorch."""
+    torch = [("PyTorch", _install_torch)] if extras else []
+    model = [(f"model {MODEL}", _pull_model)] if with_model else []
+    return [
+        ("virtual environment in .venv", lambda: _make_venv(with_torch=bool(extras))),
+        *torch,
+        (f"Balcão and its packages {extras}".rstrip(), lambda: _install(extras)),
+        ("sample catalogue", _build_sample),
+        *model,
+    ]
 
 
 def _check_index(index: str) -> None:
@@ -91,15 +104,16 @@ def _tidy() -> bool:
     return sys.stdout.isatty()
 
 
-def _make_venv() -> None:
+def _make_venv(*, with_torch: bool) -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - may run on an older Python
         raise StepFailed(f"Python 3.11 or newer is required; this is {sys.version.split()[0]}.")
     free = shutil.disk_usage(ROOT).free / 2**30
     # An interrupted creation leaves a Python without pip.
     if not (PYTHON.exists() and _pip("--version", quiet=True)):
-        if free < NEEDED_GIB:
+        needed = _needed(with_torch=with_torch)
+        if free < needed:
             raise StepFailed(
-                f"Not enough disk space: {NEEDED_GIB} GiB needed, {free:.1f} free. Free some space."
+                f"Not enough disk space: {needed} GiB needed, {free:.1f} free. Free some space."
             )
         made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False)
         if made.returncode:
@@ -107,6 +121,12 @@ def _make_venv() -> None:
                 "Python could not create a virtual environment. On Debian and Ubuntu, run:"
                 " apt install python3-venv."
             )
+
+
+def _needed(*, with_torch: bool) -> int:
+    if not with_torch:
+        return NEEDED_GIB
+    return NEEDED_WITH_CUDA_GIB if _has_nvidia() else NEEDED_WITH_TORCH_GIB
 
 
 def _install_torch() -> None:
@@ -123,11 +143,13 @@ def _install_torch() -> None:
 
 
 def _has_nvidia() -> bool:
-    return shutil.which("nvidia-smi") is not None
+    # As engine/backends/llama/host.py decides.
+    driver = Path("/proc/driver/nvidia/version")
+    return driver.exists() or shutil.which("nvidia-smi") is not None
 
 
-def _install(purpose: str) -> None:
-    if not _pip("install", *PINNED, "--editable", f".{EXTRAS[purpose]}"):
+def _install(extras: str) -> None:
+    if not _pip("install", *PINNED, "--editable", f".{extras}"):
         raise StepFailed(
             "pip could not install the packages. Check the network and the end of the log, then"
             " run the same command again; it keeps what was downloaded."
@@ -148,6 +170,16 @@ def _build_sample() -> None:
     )
     if built.returncode:
         raise StepFailed(f"Cannot build the sample catalogue: {built.stderr.strip()}")
+
+
+def _pull_model() -> None:
+    """Download the small model, with its own progress; the chat opens without it too."""
+    if _tidy():
+        print()
+    program = [str(PYTHON), "-m", "scripts.cli", "models", "pull", MODEL]
+    if subprocess.run(program, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode:
+        command = f"{PYTHON.parent.relative_to(ROOT)}{os.sep}balcao models pull {MODEL}"
+        print(f"The chat works without the model. To download it later, run: {command}", flush=True)
 
 
 def _pip(*arguments: str, quiet: bool = False) -> bool:

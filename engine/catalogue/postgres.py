@@ -21,6 +21,7 @@ from engine.catalogue.records import BODY_LIMIT
 from engine.catalogue.search import MAX_SIMILAR, TokenIndex, max_edits, query_tokens
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
+from engine.core.process import install_command
 from engine.core.types import Decision, Product
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ def _server_errors(address: str) -> Iterator[None]:
     except ImportError as error:
         raise CatalogueError(
             tr("A catalogue on a server needs psycopg."),
-            tr("Install it: pip install 'balcao[scale]'"),
+            tr("Run: {command}", command=install_command("scale")),
         ) from error
     shown = redact_address(address)
     try:

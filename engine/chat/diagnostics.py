@@ -27,13 +27,21 @@ from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, SettingsError
 from engine.core.files import free_space, nearest_parent
 from engine.core.i18n import tr, tr_n
-from engine.core.process import available_memory, total_memory
+from engine.core.process import available_memory, install_command, total_memory
 
 _GIB = 2**30
 _MIN_FREE = 2 * _GIB
 _GPU_TIMEOUT = 10
-_REQUIRED = ("textual", "msgspec", "platformdirs", "tantivy", "rapidfuzz", "isal")
+_REQUIRED = (
+    "textual", "msgspec", "platformdirs", "tantivy", "rapidfuzz", "isal", "tomlkit", "psutil",
+)  # fmt: skip
 _EXTRAS = {
+    "torch": "gpu",
+    "transformers": "gpu",
+    "peft": "gpu",
+    "accelerate": "gpu",
+    "bitsandbytes": "gpu",
+    "sentencepiece": "gpu",
     "trl": "train",
     "datasets": "train",
     "psycopg": "scale",
@@ -91,7 +99,7 @@ def program() -> Iterator[Finding]:
     for name, purpose in _purposes().items():
         yield _package(name, purpose)
     for name, extra in _EXTRAS.items():
-        absent = tr("not installed (optional: {remedy})", remedy=f"pip install 'balcao[{extra}]'")
+        absent = tr("not installed (optional: {remedy})", remedy=install_command(extra))
         yield Finding(name, _version(name) or absent)
 
 
@@ -182,11 +190,11 @@ def _purposes() -> dict[str, str]:
     """List the packages that the chat can start without, and what needs them."""
     models = tr("models on this machine")
     return {
-        "torch": models,
-        "transformers": models,
-        "peft": tr("LoRA adapters"),
-        "bitsandbytes": tr("4-bit and 8-bit weights"),
-        "sentencepiece": tr("Llama's older tokenizers"),
+        "xllamacpp": models,
+        "gguf": models,
+        "tokenizers": models,
+        "jinja2": models,
+        "huggingface_hub": tr("downloads of models"),
         "openai": tr("OpenAI-compatible servers"),
     }
 
@@ -213,7 +221,7 @@ def _package(name: str, purpose: str, *, fatal: bool = False) -> Finding:
     if version:
         return Finding(name, version)
     trouble = tr("The package {name}, for {purpose}, is not installed.", name=name, purpose=purpose)
-    remedy = tr("Install it: {remedy}.", remedy="pip install balcao")
+    remedy = tr("Run: {command}", command=install_command())
     return Finding(name, tr("missing"), trouble, remedy, fatal)
 
 
@@ -233,6 +241,8 @@ def _gpu() -> str:
 
 
 def _torch() -> str:
+    if not _version("torch"):
+        return tr("not installed")
     ask = (
         "import torch\n"
         "print(torch.__version__, 'CUDA', torch.cuda.is_available(), torch.cuda.device_count())"

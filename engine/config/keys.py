@@ -25,6 +25,7 @@ from engine.config.settings import MAX_BYTES, parse_toml
 from engine.core.errors import BalcaoError, SettingsError, UsageError
 from engine.core.files import delete_drafts, reading, write_atomic, writing
 from engine.core.i18n import tr
+from engine.core.process import install_command
 
 _SERVICE = "balcao"
 """The program's name in the keyring."""
@@ -208,7 +209,8 @@ def _from_keyring(name: str) -> str:
                 name=name,
             ),
             tr(
-                "Run `pip install keyring`, or store the key again: balcao keys set {name}.",
+                "Run `{command}`, or store the key again: balcao keys set {name}.",
+                command=install_command("keyring"),
                 name=name,
             ),
         )

@@ -1,4 +1,4 @@
-"""This process: its memory, its memory limit, its signals and its terminals."""
+"""This process: its memory, its memory limit, its packages, its signals and its terminals."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _Names = tuple[str, str, tuple[str, str]]
+_ROOT = Path(__file__).resolve().parents[2]
+"""The checkout, or the folder of all installed packages."""
+
+_TARGETS = ("gpu", "train")
+"""Extras that the Makefile installs."""
+
 _STATUS = Path("/proc/self/status")
 _OWN = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -111,6 +117,30 @@ def _left_of(group: Path, names: _Names) -> int | None:
 
 def _number(file: Path) -> int:
     return int(file.read_text(encoding="ascii"))
+
+
+def install_command(extra: str = "") -> str:
+    """Return the command that installs an extra here; without one, the packages of the chat."""
+    suffix = f"[{extra}]" if extra else ""
+    if not (_ROOT / "pyproject.toml").is_file():
+        return pip_command(f"balcao{suffix}")
+    # Only the Makefile picks the build of PyTorch for this machine.
+    if extra in _TARGETS and os.name == "posix" and Path(sys.prefix) == _ROOT / ".venv":
+        where = () if Path.cwd() == _ROOT else ("-C", str(_ROOT))
+        return _shell_line("make", *where, f"{extra}-env")
+    return pip_command("--editable", f"{_ROOT}{suffix}")
+
+
+def pip_command(*arguments: str) -> str:
+    """Return the command that runs `pip install` for this Python."""
+    return _shell_line(sys.executable, "-m", "pip", "install", *arguments)
+
+
+def _shell_line(*words: str) -> str:
+    import shlex
+    import subprocess
+
+    return shlex.join(words) if os.name == "posix" else subprocess.list2cmdline(words)
 
 
 def not_ignored(names: Iterable[str]) -> list[int]:

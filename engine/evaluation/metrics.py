@@ -3,7 +3,6 @@
 rouge-score and sacrebleu are optional (the extra `evaluate`) and imported late.
 """
 
-import sys
 from enum import StrEnum
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from engine.core.errors import BalcaoError
+from engine.core.process import install_command
 from engine.core.types import Mode, Status
 from engine.evaluation.ask import SavedAnswer
 from engine.evaluation.questions import Question
@@ -52,7 +52,7 @@ def check_packages() -> None:
     if missing:
         raise BalcaoError(
             f"`balcao evaluate` needs packages that are not installed: {', '.join(missing)}.",
-            f"Run `{sys.executable} -m pip install {' '.join(missing)}`.",
+            f"Run: {install_command('evaluate')}",
         )
 
 

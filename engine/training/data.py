@@ -1,7 +1,7 @@
 """Find and check what a run is made of, before anything heavy loads: packages, base and rows."""
 
 import os
-import sys
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from engine.catalogue.prepare import PRODUCTS, PreparedProduct
 from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable, UsageError
 from engine.core.files import MANIFEST, UNDECODABLE, read_manifest
+from engine.core.process import install_command, pip_command
 from engine.core.trained_products import TrainedProduct
 from engine.core.types import Message, Role
 from engine.prompts import PROMPT_VERSION, SYSTEM
@@ -33,12 +34,7 @@ def check_packages(recipe: Recipe) -> None:
     """Raise UsageError, with the command to install it, if a package is missing."""
     quantized = recipe.quantization == "nf4" or recipe.optimizer != "adamw_torch"
     required = (*_REQUIRED, "bitsandbytes") if quantized else _REQUIRED
-    missing = [name for name in required if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"Packages for training are missing: {', '.join(missing)}.",
-            f"Install them: `make train-env`, or {sys.executable} -m pip install 'balcao[train]'.",
-        )
+    require_packages(required, "train")
     for name in recipe.report_to:
         if name not in _TRACKERS:
             raise UsageError(
@@ -47,8 +43,17 @@ def check_packages(recipe: Recipe) -> None:
         if find_spec(name) is None:
             raise UsageError(
                 f"The package for “{name}” in `report_to` is missing.",
-                f"Install it: {sys.executable} -m pip install {name.replace('_', '-')}.",
+                f"Run: {pip_command(name.replace('_', '-'))}",
             )
+
+
+def require_packages(names: Iterable[str], extra: str) -> None:
+    """Raise UsageError, with the command that installs an extra, if one of its packages is not."""
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"Packages are missing: {', '.join(missing)}.", f"Run: {install_command(extra)}"
+        )
 
 
 def go_offline() -> None:

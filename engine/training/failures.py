@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr, tr_n
+from engine.core.process import install_command
 from engine.core.text import one_line
 from engine.training.recipe import Recipe, smaller_batch
 from engine.training.runs.folder import RUN_FILE, last_checkpoint, step_of
 
 # The last two are safetensors' and torch's, which finds its file shorter than what it wrote.
 _DISK_FULL = ("no space left", "file write failed", "inline_container")
-_SYSTEM_ERRORS = (RuntimeError, MemoryError, OSError, SafetensorError)
+_SYSTEM_ERRORS = (RuntimeError, MemoryError, OSError)
 _DISCONNECTED = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
 
@@ -40,7 +39,7 @@ def explain_errors(recipe: Recipe, out: Path) -> Iterator[None]:
     except ImportError as error:
         raise UsageError(
             tr("A package is missing: {error}.", error=one_line(str(error), 200).rstrip(".")),
-            tr("Install it with `make train-env`, or pip install 'balcao[train]'."),
+            tr("Run: {command}", command=install_command("train")),
         ) from error
 
 
@@ -49,8 +48,10 @@ def explain_system_errors(out: Path | None = None) -> Iterator[None]:
     """Raise a BalcaoError with a remedy when memory, disk or connection fails, in a run's `out`."""
     try:
         yield
-    except _SYSTEM_ERRORS as error:
-        if explained := _system_error(error, _resuming(out) if out else ""):
+    except Exception as error:
+        # By its name: safetensors may not be installed.
+        known = isinstance(error, _SYSTEM_ERRORS) or type(error).__name__ == "SafetensorError"
+        if known and (explained := _system_error(error, _resuming(out) if out else "")):
             raise explained from error
         raise
 

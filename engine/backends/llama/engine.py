@@ -8,7 +8,6 @@ waits for this module, so it imports the rest of this folder in functions.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -23,6 +22,7 @@ from engine.config.paths import find_snapshot
 from engine.config.settings import Settings
 from engine.core.errors import DataError, EngineUnavailable
 from engine.core.i18n import tr
+from engine.core.process import install_command
 from engine.core.text import last_part
 from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
 
@@ -241,10 +241,10 @@ class LlamaEngine(ModelEngine):
         missing = missing_packages(self._host.runtime, self.config.quantization)
         if missing:
             title, names = self.info.title, ", ".join(missing)
-            install = {"executable": sys.executable, "missing": " ".join(missing)}
+            extra = "gpu" if self._host.runtime == "transformers" else ""
             raise EngineUnavailable(
                 tr("“{row}” needs packages that are missing: {missing}.", row=title, missing=names),
-                tr("Install them: {executable} -m pip install {missing}", **install),
+                tr("Run: {command}", command=install_command(extra)),
             )
 
 

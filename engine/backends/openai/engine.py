@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from engine.backends.base import ModelConfig, ModelEngine
 from engine.core.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.core.i18n import tr
+from engine.core.process import install_command, pip_command
 from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
 
 if TYPE_CHECKING:
@@ -233,7 +234,8 @@ class OpenAIEngine(ModelEngine):
 
         if find_spec("openai") is None:
             return _not_ready(
-                tr("The openai package is not installed."), tr("Run: pip install openai.")
+                tr("The openai package is not installed."),
+                tr("Run: {command}", command=install_command()),
             )
         return self._key_availability()
 
@@ -344,7 +346,7 @@ class OpenAIEngine(ModelEngine):
         except ImportError as error:
             raise EngineUnavailable(
                 tr("Cannot load the openai package: {error}.", error=error),
-                tr("Reinstall it: pip install --force-reinstall openai."),
+                tr("Run: {command}", command=pip_command("--force-reinstall", "openai")),
             ) from error
         endpoint = self.config.endpoint(self.info.id, self._base_url)
         return OpenAIClient(endpoint, key or NO_KEY)

@@ -23,6 +23,7 @@ from engine.config.edit import add_tuned
 from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import describe_file, reading
+from engine.core.process import install_command
 from engine.core.types import Progress
 from engine.training.openai.job import ENDED, JobEvent, JobRecord, JobSettings, JobState, write_job
 
@@ -56,7 +57,7 @@ def open_client(
     the provider's.
     """
     if find_spec("openai") is None:
-        raise BalcaoError("The openai package is not installed.", "Run: pip install openai.")
+        raise BalcaoError("The openai package is not installed.", f"Run: {install_command()}")
     name = settings.api_key_env
     stored = name and keys.source(name) is not None
     if not stored and settings.base_url is None:

@@ -241,7 +241,7 @@ def test_missing_packages_name_the_command(tmp_path: Path) -> None:
     )
     assert ran.stdout.startswith("False "), ran.stderr
     assert "torch, transformers, peft, accelerate" in ran.stdout
-    assert "-m pip install torch transformers peft" in ran.stdout
+    assert "[gpu]'" in ran.stdout
     assert "bitsandbytes" in ran.stdout
 
 
