@@ -1,6 +1,6 @@
-"""Compare the answers of llama.cpp with those of transformers, word for word, on the demo model.
+"""Compare the answers of llama.cpp with those of transformers, word for word.
 
-python -m benchmarks.llama_words [--answers 40] [--model DIR --adapter DIR]
+python -m benchmarks.llama_words --model DIR --adapter DIR [--answers 40]
 
 Asks about products of the sample catalogue with greedy decoding: base and adapter, with the record
 in the prompt and without, a quarter each.
@@ -83,8 +83,8 @@ async def run(options: argparse.Namespace) -> None:
 def main() -> None:
     """Compare on the model of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", type=Path, default=paths.demo_model_dir(), metavar="DIR")
-    parser.add_argument("--adapter", type=Path, default=paths.demo_adapter_dir(), metavar="DIR")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--adapter", type=Path, required=True, metavar="DIR")
     parser.add_argument("--answers", type=int, default=40)
     asyncio.run(run(parser.parse_args()))
 

@@ -27,7 +27,7 @@ from engine.core.i18n import tr
 from engine.core.process import quiet_libraries
 from engine.core.text import duration, json_line, one_line, printable
 from engine.core.types import Answer, Answered, Event, Hit, Loading, Mode, Piece, Status, Thought
-from scripts.common import DONE, FAILED, command, say
+from scripts.common import DONE, FAILED, command, say, say_notice
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -83,6 +83,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         }
     )
     i18n.choose(settings.language)
+    say_notice(settings)
     return settings
 
 

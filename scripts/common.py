@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from engine.config.settings import load
+from engine.config.settings import Settings, load
 from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError, why
 from engine.core.i18n import tr
@@ -78,7 +78,15 @@ def can_ask() -> bool:
 def speak() -> None:
     """Use the language of the settings, or the locale's if the settings are invalid."""
     with suppress(SettingsError):
-        i18n.choose(load().language)
+        settings = load()
+        i18n.choose(settings.language)
+        say_notice(settings)
+
+
+def say_notice(settings: Settings) -> None:
+    """Say on stderr which values of the settings no longer mean what they did."""
+    if settings.notice:
+        say(f"balcao: {one_line(settings.notice)}")
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -41,6 +41,7 @@ from scripts.common import (
     command,
     confirm,
     say,
+    say_notice,
     whole,
 )
 
@@ -98,6 +99,7 @@ def main(options: argparse.Namespace) -> int:
     check_packages()
     _check_out(options.out)
     settings = load(flags={"catalogue": options.catalogue})
+    say_notice(settings)
     with closing(open_catalogue(settings)) as catalogue:
         return _evaluate(options, Registry(settings), catalogue)
 

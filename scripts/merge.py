@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Merge a LoRA adapter into its base: one model, for vLLM or llama.cpp.",
     )
     add = parser.add_argument
-    add("--base", required=True, metavar="MODEL", help="folder, hub id or demo")
+    add("--base", required=True, metavar="MODEL", help="folder, hub id or smollm2")
     add("--adapter", required=True, metavar="DIR", help="adapter that was trained on the base")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the merged model")
     add("--data", type=Path, metavar="DIR", help="compare answers to questions of these rows")

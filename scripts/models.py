@@ -16,7 +16,7 @@ from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.host import missing_packages
 from engine.backends.llama.messages import Quantization
 from engine.backends.llama.weights import find_model, setting_hint
-from engine.config import keys, paths
+from engine.config import keys
 from engine.config.paths import MAIN, hub_cache
 from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
@@ -135,7 +135,7 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
             tr("llama.cpp's packages are missing: {packages}.", packages=", ".join(missing)),
             tr("Run: {command}", command=install_command()),
         )
-    files = find_model(paths.model_named(model), "base")
+    files = find_model(model, "base")
     found = find_adapter(adapter, files) if adapter else None
     from engine.backends.llama import gguf
 

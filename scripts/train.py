@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder with train.jsonl")
-    add("--base", required=True, metavar="MODEL", help="folder, hub id or demo")
+    add("--base", required=True, metavar="MODEL", help="folder, hub id or smollm2")
     add("--out", type=Path, required=True, metavar="DIR", help="new folder for the adapter")
     add(
         "--recipe",

@@ -56,8 +56,6 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("BALCAO_") or name.endswith(("_API_KEY", "_TOKEN")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
-    # Most tests want engines that are not ready; those of the demo set it again.
-    monkeypatch.setenv("BALCAO_DEMO", "false")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
 
 

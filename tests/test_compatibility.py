@@ -104,6 +104,19 @@ def test_settings_and_keys_open(home: Path) -> None:
     assert KEY not in str(engines)
 
 
+def test_a_home_that_uses_the_demo_model_opens(home: Path) -> None:
+    settings, added = home / "config/settings.toml", home / "config/engines.toml"
+    run = '[engines.lora-x]\nkind = "llama"\nmodel = "demo"\nadapter = "/runs/x"\n'
+    settings.write_text("demo = true\n" + settings.read_text().replace('"shop"', '"lora-x"', 1))
+    added.write_text(added.read_text() + run)
+    kept = settings.read_bytes(), added.read_bytes()
+    lines = balcao("engines", "--json", BALCAO_HOME=str(home)).splitlines()
+    engines = {row["id"]: row for row in map(json.loads, lines)}
+    assert "balcao models pull smollm2" in engines["lora-x"]["remedy"]
+    assert balcao("history", "search", "minsk", BALCAO_HOME=str(home))
+    assert (settings.read_bytes(), added.read_bytes()) == kept
+
+
 def test_an_adapter_answers(old: Path) -> None:
     variables = {
         "BALCAO_ENGINES__OLD__KIND": "llama",

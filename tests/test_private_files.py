@@ -41,7 +41,7 @@ WRITERS: dict[str, Callable[[], object]] = {
     "sample": ensure_sample,
     "settings": lambda: save({"engine": "base"}),
     "tuned": lambda: add_tuned("ft:x", "x", ADDRESS, "OPENAI_API_KEY"),
-    "adapter": lambda: add_adapter("demo", Path("adapter")),
+    "adapter": lambda: add_adapter("smollm2", Path("adapter")),
     "keys": lambda: keys.store("OPENAI_API_KEY", "sk-1", in_file=True),
     "runs": lambda: register_run(paths.data_dir()),
     "crash": crash_report,

@@ -72,6 +72,7 @@ _TEXTUALS = {
     "Screenshot": (tr("Screenshot"), tr("Save an SVG 'screenshot' of the current screen")),
 }
 """Translations of Textual's own commands in the palette."""
+_NOTICE_SECONDS = 20
 _FONT_URLS = r"\s*@font-face \{.*?\}|\s*<!--.*?-->"
 
 
@@ -134,6 +135,9 @@ class BalcaoApp(App[None]):
         """Start what the first frame does not need."""
         memory.start()
         self.theme_changed_signal.subscribe(self, self._save_theme)
+        if self._settings.notice:
+            notice = printable(self._settings.notice)
+            self.notify(notice, severity="warning", timeout=_NOTICE_SECONDS, markup=False)
         if isinstance(self._driver, TerminalDriver):
             from tui.textual_patches.driver import AsyncExitSignals
 

@@ -28,9 +28,6 @@ from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Prog
 if TYPE_CHECKING:
     from engine.config.parameters import Parameter
 
-DEMO_SUFFIX = " (demo)"
-"""Ends the title of an engine that runs the demo model for want of another."""
-
 
 class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The values of a table `[engines.ID]` besides its `kind`. Every field has a default."""
@@ -59,13 +56,12 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     def shown_title(self) -> str:
         """Return the title for the screen: our own titles translated, a user's as they are."""
-        title = self.title.removesuffix(DEMO_SUFFIX)
         ours = {
             "Catalogue": tr("Catalogue"),
             "Base Llama": tr("Base Llama"),
             "LoRA Llama": tr("LoRA Llama"),
         }
-        return ours.get(title, title) + self.title[len(title) :]
+        return ours.get(self.title, self.title)
 
 
 class Engine(ABC):

@@ -72,16 +72,6 @@ SMALL = "smollm2"
 small_model_dir = _inside(_inside(cache_dir, "models"), SMALL)
 small_adapter_dir = partial(_shipped, f"{SMALL}_adapter")
 """The LoRA adapter for the small Llama that ships with the program."""
-demo_model_dir = partial(_shipped, "demo_model")
-demo_adapter_dir = partial(_shipped, "demo_adapter")
-
-DEMO = "demo"
-"""Name of the small Llama that ships with the program."""
-
-
-def model_named(name: str) -> str:
-    """Return a model's folder or hub id; "demo" names the demo model's folder."""
-    return str(demo_model_dir()) if name == DEMO else name
 
 
 MAIN = "main"

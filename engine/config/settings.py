@@ -50,8 +50,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A folder written by `balcao index`, or a PostgreSQL address; None is the sample catalogue."""
     language: i18n.Choice = "auto"
     """Language of the program; answers follow the language of the question."""
-    demo: bool = True
-    """Whether to use the demo model where no other Llama is set up."""
     theme: str = "auto"
     """The name of a theme (docs/guide/terminals.md). `auto` is dark if the terminal has
     enough colours, else the terminal's own colours."""
@@ -68,6 +66,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: dict[str, str] = {}
     """Keys by action (docs/guide/keys.md), as in `next_engine = "f12"`."""
     engines: dict[str, EngineTable] = {}
+    naming_demo: tuple[str, ...] = ()
+    """Not a setting: the values that name the demo model of older versions."""
+
+    @property
+    def notice(self) -> str:
+        """A sentence for the user about values that no longer mean what they did, or nothing."""
+        if not self.naming_demo:
+            return ""
+        return tr(
+            "{small} has replaced the demo model, which your settings name in {names}; adapters of "
+            "the demo model must be trained again.",
+            small=paths.SMALL,
+            names=", ".join(self.naming_demo),
+        )
 
 
 def load(
@@ -84,6 +96,7 @@ def load(
     _merge(raw, _from_environ(os.environ if environ is None else environ))
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     _merge(raw, {name: str(one) if isinstance(one, Path) else one for name, one in given.items()})
+    raw["naming_demo"] = _replace_demo(raw)
     settings = _convert(raw)
     if settings.engine not in settings.engines:
         raise unknown_engine(settings.engine, settings.engines)
@@ -179,6 +192,30 @@ def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def _replace_demo(raw: dict[str, Any]) -> list[str]:
+    """Let values that name the demo model name smollm2; return their names."""
+    names = [] if raw.pop("demo", None) is None else ["demo"]
+    engines = raw["engines"] if isinstance(raw["engines"], dict) else {}
+    return names + [f"engines.{name}" for name, table in engines.items() if _rename_demo(table)]
+
+
+def _rename_demo(table: object) -> bool:
+    if not isinstance(table, dict) or table.get("kind") != "llama":
+        return False
+    of_demo = table.get("model") == "demo" or _is_gone(table.get("model"), "demo_model")
+    shipped = _is_gone(table.get("adapter"), "demo_adapter")
+    if of_demo or shipped:
+        table["model"] = paths.SMALL
+    if shipped:
+        table["adapter"] = str(paths.small_adapter_dir())
+    return of_demo or shipped
+
+
+def _is_gone(folder: object, name: str) -> bool:
+    named = isinstance(folder, str) and Path(folder).name == name
+    return named and not paths.expand(str(folder)).is_dir()
 
 
 def _convert(raw: dict[str, Any]) -> Settings:

@@ -72,16 +72,15 @@ def go_offline() -> None:
 
 
 def find_base(model: str) -> ModelFiles:
-    """Find a base model (a folder, a hub id or "demo") on disk. Raise UsageError if incomplete."""
+    """Find a base (a folder, a hub id or "smollm2") on disk. Raise UsageError if incomplete."""
     try:
-        found = find_model(paths.model_named(model), "base")
+        found = find_model(model, "base")
     except EngineUnavailable as error:
-        raise UsageError(error.message, "Set --base to a folder with a complete Llama.") from error
+        small = f"Set --base to {paths.SMALL} or to a folder with a complete Llama."
+        remedy = error.remedy if model == paths.SMALL else small
+        raise UsageError(error.message, remedy) from error
     if model == paths.SMALL:
         return found
-    if model == paths.DEMO:
-        # Its path differs from machine to machine.
-        return replace(found, name=found.folder.name)
     return replace(found, name=str(found.folder) if paths.expand(model).is_dir() else model)
 
 

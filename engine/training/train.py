@@ -36,7 +36,7 @@ class TrainConfig:
 
     data: Path
     base: str
-    """A folder, a hub id or "demo"."""
+    """A folder, a hub id or "smollm2"."""
     out: Path
     recipe: Recipe
     resume: bool = False

@@ -131,6 +131,16 @@ def test_engines_are_listed_with_reason_and_remedy(capsys: pytest.CaptureFixture
     assert (code, out.count("not ready")) == (0, 3)
 
 
+def test_commands_say_on_stderr_that_settings_name_the_demo_model(
+    capsys: pytest.CaptureFixture[str], catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_DEMO", "true")
+    for command in (("engines",), ("ask", "--catalogue", catalogue_dir, "Canvas Stool, Blue")):
+        code, out, err = run(capsys, *command)
+        assert (code, err.count("smollm2 has replaced the demo model")) == (0, 1)
+        assert "has replaced" not in out
+
+
 def test_the_chat_wants_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys)
     assert code == 2

@@ -47,7 +47,7 @@ def test_a_healthy_home(
     assert found["engines.base"]["remedy"]
     assert found["keys.OPENAI_API_KEY"]["value"] == "found: environment"
     assert found["history.conversations"]["value"].startswith("0, 0.")
-    assert found["settings.variables"]["value"] == "BALCAO_CATALOGUE, BALCAO_DEMO, BALCAO_HOME"
+    assert found["settings.variables"]["value"] == "BALCAO_CATALOGUE, BALCAO_HOME"
     assert found["terminal.colours"]["value"] in ("256", "16,777,216", "off (NO_COLOR)")
     assert found["program.textual"]["value"].startswith("8.")
     assert "GB free" in found["machine.disk"]["value"]

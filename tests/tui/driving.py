@@ -24,7 +24,7 @@ async def chat(
     catalogue: Path, size: tuple[int, int] = (80, 24), *, go_on: bool = False, **flags: object
 ) -> AsyncIterator[Pilot[None]]:
     """Run the real app on a catalogue, ready for questions."""
-    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False, **flags})
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, **flags})
     async with BalcaoApp(chosen, go_on=go_on).run_test(size=size) as pilot:
         await until_open(pilot)
         yield pilot

@@ -238,6 +238,6 @@ async def test_a_long_conversation_stays_where_the_reader_is(catalogue_dir: Path
 
 @pytest.mark.parametrize(("theme", "keys"), [("no-such-theme", {}), ("textual-dark", {"x": "f9"})])
 def test_a_wrong_theme_or_key_is_a_settings_error(theme: str, keys: dict[str, str]) -> None:
-    chosen = settings.load(Path("none"), {}, {"theme": theme, "keys": keys, "demo": False})
+    chosen = settings.load(Path("none"), {}, {"theme": theme, "keys": keys})
     with pytest.raises(SettingsError):
         BalcaoApp(chosen)

@@ -14,6 +14,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static, TextArea
 
+from engine.backends.llama import host
 from engine.backends.llama.engine import LlamaEngine
 from engine.backends.registry import Registry
 from engine.config import paths
@@ -80,6 +81,36 @@ async def test_each_engine_has_a_state_and_what_to_do(
         await pilot.press("up", "escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         assert "● OpenAI" in words(pilot, "#names")[0]
+
+
+async def test_without_the_model_the_chat_opens_and_names_the_command(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir, engine="base") as pilot:
+        await until(lambda: "Run: balcao models pull smollm2" in " ".join(state(pilot).split()))
+
+
+async def test_old_settings_are_explained_once_at_the_start(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir, demo=False) as pilot:
+        (told,) = [one.message for one in pilot.app._notifications]
+        assert told.startswith("smollm2 has replaced the demo model, which your settings name in d")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gpu", "said"),
+    [
+        ("auto", False, "no NVIDIA GPU found"),
+        ("auto", True, "transformers: NVIDIA GPU found"),
+        ("transformers", True, "transformers: set in the settings"),
+    ],
+)
+async def test_the_page_says_which_runtime_and_why(
+    catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, gpu: bool, said: str
+) -> None:
+    monkeypatch.setattr(host, "has_gpu", lambda: gpu)
+    engines = {"base": {"runtime": chosen}}
+    async with chat(catalogue_dir, engine="base", engines=engines) as pilot:
+        page = await open_page(pilot)
+        (line,) = [one for one in about(page).splitlines() if one.startswith("runs by")]
+        assert said in line
 
 
 async def test_a_server_says_when_its_model_ends(catalogue_dir: Path) -> None:

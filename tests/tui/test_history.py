@@ -369,5 +369,5 @@ def test_the_page_looks(
     size: tuple[int, int],
 ) -> None:
     keep(*SAID)
-    app = BalcaoApp(settings.load(Path("none"), {}, {"catalogue": catalogue_dir, "demo": False}))
+    app = BalcaoApp(settings.load(Path("none"), {}, {"catalogue": catalogue_dir}))
     assert snap_compare(app, terminal_size=size, run_before=looks(*keys))

@@ -25,7 +25,7 @@ from tests.tui.terminals import ROOT, UTF8, terminal
 from tui.commands import slash
 from tui.commands.actions import index_of
 from tui.commands.table import PLAIN_COMMANDS
-from tui.plain.chat import AnswerWriter, PlainChat
+from tui.plain.chat import AnswerWriter, PlainChat, run
 from tui.plain.terminal import LineTerminal
 
 RECORD = ROWS[0][2]
@@ -34,7 +34,7 @@ RECORD = ROWS[0][2]
 def transcript(catalogue: Path, *lines: str, typed: str = "") -> list[str]:
     """What is said while these lines are asked, one after the other."""
     said = io.StringIO()
-    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False})
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue})
     terminal = LineTerminal(io.StringIO("\n".join(lines) + "\n"), said)
     chat = PlainChat(Session(chosen, open_resources(chosen)), terminal)
     try:
@@ -59,6 +59,15 @@ def test_several_are_picked_by_number_and_read_by_number(catalogue_dir: Path) ->
     assert "Woven from cotton ends; no two alike." in said
     assert "Catalogue: Woven from cotton ends; no two alike." in said
     assert said[-1] == "That is no number from 1 to 1."
+
+
+def test_old_settings_are_explained_at_the_start(
+    catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    flags = {"catalogue": catalogue_dir, "demo": True}
+    run(settings.load(Path("none"), {}, flags))
+    assert capsys.readouterr().out.count("smollm2 has replaced the demo model") == 1
 
 
 def test_engines_and_modes_are_changed_by_name(catalogue_dir: Path) -> None:

@@ -22,9 +22,7 @@ SMALL, LARGE = (80, 24), (160, 50)
 
 
 def app(catalogue_dir: Path, **flags: Any) -> BalcaoApp:
-    return BalcaoApp(
-        settings.load(Path("none"), {}, {"catalogue": catalogue_dir, "demo": False, **flags})
-    )
+    return BalcaoApp(settings.load(Path("none"), {}, {"catalogue": catalogue_dir, **flags}))
 
 
 def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:

@@ -232,7 +232,7 @@ def test_looks(
         await pilot.press(*keys)
         await still(pilot)
 
-    flags = {"catalogue": catalogue_dir, "demo": False}
+    flags = {"catalogue": catalogue_dir}
     app = BalcaoApp(settings.load(Path("none"), {}, flags), go_on=True)
     assert snap_compare(app, terminal_size=(80, 24), run_before=run)
 
@@ -244,9 +244,7 @@ async def test_the_plain_chat_says_that_it_thinks_and_reads_it_on_request(
     said = io.StringIO()
 
     def converse() -> None:
-        chosen = settings.load(
-            Path("none"), {}, {"catalogue": catalogue_dir, "demo": False, **remote(server)}
-        )
+        chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir, **remote(server)})
         lines = io.StringIO(f"{TITLE}\n/thinking\n/new\n/thinking\n")
         plain = PlainChat(Session(chosen, open_resources(chosen)), LineTerminal(lines, said))
         try:
@@ -286,9 +284,7 @@ async def test_ask_says_on_stderr_how_long_it_thinks(
     thinking: list[bytes],
 ) -> None:
     server.always = scripted.streamed(*thinking, *scripted.HELLO)
-    chosen = settings.load(
-        Path("none"), {}, {"catalogue": catalogue_dir, "demo": False, **remote(server)}
-    )
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue_dir, **remote(server)})
     session = Session(chosen, open_resources(chosen))
     await answer_of_ask(session.ask(TITLE), as_json=False)
     out, err = capsys.readouterr()

@@ -21,7 +21,7 @@ from tui.widgets.composer import Composer
 
 def chat_with(catalogue: Path, typed: str) -> BalcaoApp:
     """Make a chat for which `typed` was typed before the start."""
-    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue, "demo": False})
+    chosen = settings.load(Path("none"), {}, {"catalogue": catalogue})
     return BalcaoApp(chosen, typed)
 
 

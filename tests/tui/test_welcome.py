@@ -38,7 +38,7 @@ async def test_a_line_for_each_engine(
         assert await works(pilot) == [
             "✓ Catalogue   10 products, in their own words",
             "✓ Base Llama  model on this machine",
-            "✗ LoRA Llama  Set `adapter` to a folder that `balcao train` wrote",
+            "✗ LoRA Llama  Run: balcao models pull smollm2",
             "✗ OpenAI      Set `model` under [engines.openai]",
         ]
         pane = pilot.app.screen.query_one("#conversation")

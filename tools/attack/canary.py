@@ -345,7 +345,6 @@ def _environment(folder: Path, url: str, place: Place) -> dict[str, str]:
         **kept,
         "BALCAO_HOME": str(folder / "home"),
         "BALCAO_CATALOGUE": str(folder.parent / "catalogue"),
-        "BALCAO_DEMO": "false",
         "HF_HOME": str(folder / "home/hub"),
         "HF_ENDPOINT": url.removesuffix("/v1"),
         "CANARY_ROWS": str(folder.parent / "rows"),

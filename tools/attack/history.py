@@ -226,7 +226,7 @@ def make_files(folder: Path) -> None:
         paths.config_dir().mkdir(parents=True)
         paths.settings_file().write_text(_SETTINGS, encoding="utf-8")
         edit.add_tuned("ft:m", "m", "https://me:secret@example.org/v1", "OPENAI_API_KEY")
-        edit.add_adapter("demo", folder / "adapter é")
+        edit.add_adapter("smollm2", folder / "adapter é")
         keys.store("OPENAI_API_KEY", "sk-1234567890", in_file=True)
         keys.store("OTHER_KEY", "sk-0987654321", in_file=True)
         with closing(ConversationStore(paths.conversations_file())) as store:

@@ -631,7 +631,7 @@ def _environ(place: Path) -> dict[str, str]:
     hidden = ("BALCAO_", "OPENAI_", "HF_")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     own = {"BALCAO_HOME": str(place / "home"), "HF_HOME": str(place / "hub")}
-    return environ | own | {"PYTHONPATH": str(ROOT), "BALCAO_DEMO": "false", "LC_ALL": "C.UTF-8"}
+    return environ | own | {"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
 def _remote(url: str) -> dict[str, str]:

@@ -42,7 +42,6 @@ KEY = "sk-canary-3f9b2e77c1d04a58"
 SETTINGS = """\
 engine = "hostile"
 mode = "memory"
-demo = false
 
 [engines.hostile]
 kind = "openai"

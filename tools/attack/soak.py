@@ -264,7 +264,7 @@ def _settings(server: scripted.Server, catalogue: Path | None) -> settings.Setti
         "stall_timeout": 1,
     }
     engines = {"remote": engine, "tagged": engine}
-    flags = {"demo": False, "engines": engines, "catalogue": catalogue}
+    flags = {"engines": engines, "catalogue": catalogue}
     return settings.load(Path("none"), {}, flags)
 
 

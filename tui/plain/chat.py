@@ -337,6 +337,8 @@ def _converse(settings: Settings, typed: str, signals: ExitSignals, *, go_on: bo
         terminal.report(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
         terminal.report(tr("The catalogue has {count:,} products.", count=len(resources.catalogue)))
         chat.view.show_engine()
+        if settings.notice:
+            terminal.report(one_line(settings.notice))
         if problem := resources.not_saving:
             message, remedy = problem.message, problem.remedy
             terminal.report(tr("Not saving: {why} {remedy}", why=message, remedy=remedy))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import msgspec
 from msgspec.structs import replace
 
-from engine.backends.base import DEMO_SUFFIX, ModelConfig, ModelEngine, memory_words
+from engine.backends.base import ModelConfig, ModelEngine, memory_words
 from engine.config import paths
 from engine.config.paths import find_snapshot
 from engine.config.settings import Settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.backends.llama.weights import ModelFiles
 
 LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
-"""The default model."""
+"""The default model where it is on disk."""
 
 
 class LlamaConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +41,7 @@ class LlamaConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
 
     title: str = "Llama"
     model: str = ""
-    """A folder, "demo", or a hub id on disk; empty for Llama 2 or the demo model."""
+    """A folder, "smollm2", or a hub id on disk; empty for Llama 2 or else smollm2."""
     adapter: str | None = None
     """A peft adapter's folder."""
     needs_adapter: bool = False
@@ -52,24 +52,13 @@ class LlamaConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
     context: Annotated[int, msgspec.Meta(ge=64, le=10**9)] | None = None
     """Tokens of prompt and answer together; None for the model's own limit."""
 
-    def completed(self, settings: Settings) -> Self:
-        """Return a copy with a model: Llama 2, or the demo model if that is not on disk."""
-        # The demo model is too small for 4 bits: it would say nothing right.
-        whole = "none" if self.quantization == "auto" else self.quantization
-        if self.model == paths.DEMO:
-            return replace(self, model=paths.model_named(self.model), quantization=whole)
-        if self.model:
-            return self
-        wanted = settings.demo and not self.adapter and not find_snapshot(LLAMA2)
-        if not wanted or not paths.demo_model_dir().is_dir():
-            return replace(self, model=LLAMA2)
-        return replace(
-            self,
-            title=f"{self.title}{DEMO_SUFFIX}",
-            model=str(paths.demo_model_dir()),
-            adapter=str(paths.demo_adapter_dir()) if self.needs_adapter else None,
-            quantization=whole,
-        )
+    def completed(self, settings: Settings) -> Self:  # noqa: ARG002 - the other kinds'
+        """Return a copy with a model, and for smollm2 with the adapter that ships, if needed."""
+        model = self.model or (LLAMA2 if find_snapshot(LLAMA2) else paths.SMALL)
+        shipped = paths.small_adapter_dir()
+        if self.needs_adapter and not self.adapter and model == paths.SMALL and shipped.is_dir():
+            return replace(self, model=model, adapter=str(shipped))
+        return replace(self, model=model)
 
     def prompt_warning(self) -> str:
         """Return the drawback of a system prompt of the user's own."""
@@ -142,7 +131,7 @@ class LlamaEngine(ModelEngine):
         model, adapter, values = self.config.model, self.config.adapter, super().provenance()
         del values["needs_adapter"], values["runtime"]
         return values | {
-            "model": _short(model),
+            "model": model,
             "model_config": _known(model, lambda folder: describe_file(folder / "config.json")),
             "adapter": _short(adapter),
             "adapter_weights": _known(adapter, lambda folder: describe_file(folder / weights)),
@@ -163,7 +152,7 @@ class LlamaEngine(ModelEngine):
             (tr("model"), facts.model),
             (tr("adapter"), facts.adapter),
             (tr("quantization"), _quantized(facts)),
-            (tr("runs by"), facts.runtime),
+            (tr("runs by"), f"{facts.runtime}: {self._runtime_reason()}"),
             (tr("address"), tr("this machine")),
             (tr("memory"), tr("{memory} resident", memory=memory) if memory else ""),
             *self.parameter_details(),
@@ -225,15 +214,26 @@ class LlamaEngine(ModelEngine):
 
         self._check_packages()
         config = self.config
+        model = find_model(config.model, self.info.id)
         if config.needs_adapter and not config.adapter:
             raise EngineUnavailable(
                 tr("“{row}” needs an adapter, and none is set.", row=self.info.title),
                 setting_hint("adapter", tr("a folder that `balcao train` wrote"), self.info.id),
             )
-        model = find_model(config.model, self.info.id)
         if not config.adapter:
             return model, None
         return model, find_adapter(config.adapter, model, thorough=thorough)
+
+    def _runtime_reason(self) -> str:
+        from engine.backends.llama.host import has_gpu
+
+        if self.config.runtime != "auto":
+            return tr("set in the settings")
+        if not has_gpu():
+            return tr("no NVIDIA GPU found")
+        if self._host.runtime == "transformers":
+            return tr("NVIDIA GPU found")
+        return tr("the packages for the NVIDIA GPU are missing")
 
     def _check_packages(self) -> None:
         from engine.backends.llama.host import missing_packages
@@ -261,13 +261,13 @@ def _quantized(facts: EngineFacts) -> str:
 
 
 def _short(folder: str | None) -> str | None:
-    # The demo model's and adapter's path depends on the installation.
-    bundled = (paths.demo_model_dir(), paths.demo_adapter_dir())
-    return Path(folder).name if folder and Path(folder) in bundled else folder
+    # The path of the adapter that ships depends on the installation.
+    return Path(folder).name if folder and Path(folder) == paths.small_adapter_dir() else folder
 
 
 def _known(folder: str | None, describe: Callable[[Path], object]) -> dict[str, Any] | None:
+    place = paths.small_model_dir() if folder == paths.SMALL else paths.expand(folder or "")
     try:
-        return msgspec.to_builtins(describe(paths.expand(folder))) if folder else None
+        return msgspec.to_builtins(describe(place)) if folder else None
     except (DataError, OSError, ValueError, RuntimeError):  # a hub id, not a folder
         return None

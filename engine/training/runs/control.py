@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.config import edit, paths
+from engine.config import edit
 from engine.core.errors import BalcaoError, UsageError, why
 from engine.core.files import read_manifest, writing
 from engine.core.i18n import tr
@@ -89,6 +89,4 @@ def add_engine(out: Path, wanted: str = "") -> str:
     base = read_manifest(out).settings.get("base")
     if not isinstance(base, str):
         raise UsageError(tr("The manifest in {out} does not name a base model.", out=out))
-    # The manifest names the demo model by its folder: its path differs between machines.
-    model = paths.DEMO if base == paths.demo_model_dir().name else base
-    return edit.add_adapter(model, out, wanted)
+    return edit.add_adapter(base, out, wanted)

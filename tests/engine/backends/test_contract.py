@@ -134,7 +134,7 @@ async def test_unloaded_twice_it_loads_by_itself(registry: Registry, name: str) 
 
 @pytest.mark.parametrize("name", ["base", "lora", "openai"])
 async def test_not_ready_it_says_why_and_what_to_do_and_raises_the_same(name: str) -> None:
-    engine = Registry(settings.load(Path("none"), {"BALCAO_DEMO": "false"})).get(name)
+    engine = Registry(settings.load(Path("none"), {})).get(name)
     availability = engine.availability()
     assert not availability.ready
     assert availability.reason

@@ -28,10 +28,9 @@ def test_four_engines_without_any_file(tmp_path: Path) -> None:
     assert list(found.engines) == ["catalogue", "base", "lora", "openai"]
     assert (found.engine, found.mode, found.catalogue) == ("catalogue", Mode.GROUNDED, None)
     base = llama("base", found)
-    assert (base.title, base.model) == ("Base Llama (demo)", str(paths.demo_model_dir()))
+    assert (base.title, base.model, base.adapter) == ("Base Llama", "smollm2", None)
     lora = llama("lora", found)
-    assert (lora.title, lora.model) == ("LoRA Llama (demo)", base.model)
-    assert (base.adapter, lora.adapter) == (None, str(paths.demo_adapter_dir()))
+    assert (lora.title, lora.model) == ("LoRA Llama", "smollm2")
 
 
 def test_llama_2_is_taken_where_it_is_at_hand(
@@ -48,11 +47,77 @@ def test_llama_2_is_taken_where_it_is_at_hand(
         assert (row.title, row.model, row.adapter) == (title, LLAMA2, None)
 
 
-def test_what_is_set_is_not_replaced_by_the_demo(tmp_path: Path) -> None:
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The adapter that ships with the program, standing in for the real one."""
+    folder = tmp_path / "smollm2_adapter"
+    folder.mkdir()
+    monkeypatch.setattr(paths, "small_adapter_dir", lambda: folder)
+    return folder
+
+
+def test_the_adapter_that_ships_goes_with_smollm2_where_one_is_needed(
+    tmp_path: Path, shipped: Path
+) -> None:
+    found = load(tmp_path)
+    assert llama("lora", found).adapter == str(shipped)
+    assert llama("base", found).adapter is None
+    shipped.rmdir()
+    assert llama("lora", found).adapter is None
+
+
+@pytest.mark.usefixtures("shipped")
+def test_what_is_set_is_not_replaced(tmp_path: Path) -> None:
     found = llama("lora", load(tmp_path, '[engines.lora]\nmodel = "/m"\n'))
-    assert (found.title, found.model, found.adapter) == ("LoRA Llama", "/m", None)
+    assert (found.model, found.adapter) == ("/m", None)
     found = llama("lora", load(tmp_path, '[engines.lora]\nadapter = "/a"\n'))
-    assert (found.title, found.model, found.adapter) == ("LoRA Llama", LLAMA2, "/a")
+    assert (found.model, found.adapter) == ("smollm2", "/a")
+
+
+OF_DEMO = {
+    "a flag": ("demo = false", {}, "demo"),
+    "a variable": ("", {"BALCAO_DEMO": "true"}, "demo"),
+    "a model": ('[engines.base]\nmodel = "demo"', {}, "engines.base"),
+    "its folder": ('[engines.base]\nmodel = "/gone/demo_model"', {}, "engines.base"),
+    "its adapter": ('[engines.lora]\nadapter = "/gone/demo_adapter"', {}, "engines.lora"),
+    "all": (
+        'demo = true\n[engines.mine]\nkind = "llama"\nmodel = "demo"\nadapter = "/my/run"',
+        {},
+        "demo, engines.mine",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", OF_DEMO)
+def test_settings_that_name_the_demo_model_open_with_one_sentence(
+    tmp_path: Path, shipped: Path, how: str
+) -> None:
+    text, environ, named = OF_DEMO[how]
+    found = load(tmp_path, text, **environ)
+    assert f"smollm2 has replaced the demo model, which your settings name in {named};" in (
+        found.notice
+    )
+    assert {llama(name, found).model for name in ("base", "lora")} == {"smollm2"}
+    assert llama("lora", found).adapter == str(shipped)
+    assert (tmp_path / "settings.toml").read_text() == text
+
+
+def test_an_adapter_trained_on_the_demo_model_stays_set_and_its_engine_names_the_reason(
+    tmp_path: Path,
+) -> None:
+    text = '[engines.mine]\nkind = "llama"\nmodel = "demo"\nadapter = "/my/run"\n'
+    mine = llama("mine", load(tmp_path, text))
+    assert (mine.model, mine.adapter) == ("smollm2", "/my/run")
+
+
+def test_a_folder_of_the_user_may_have_the_demo_models_name(tmp_path: Path) -> None:
+    (folder := tmp_path / "demo_model").mkdir()
+    found = load(tmp_path, f'[engines.base]\nmodel = "{folder.as_posix()}"\n')
+    assert (llama("base", found).model, found.notice) == (folder.as_posix(), "")
+
+
+def test_settings_without_the_demo_model_have_no_notice(tmp_path: Path) -> None:
+    assert load(tmp_path, 'engine = "base"').notice == ""
 
 
 def test_a_table_changes_only_what_it_gives(tmp_path: Path) -> None:

@@ -165,9 +165,22 @@ def test_a_base_that_is_no_llama(
     assert not out.exists()
 
 
-def test_a_folder_that_is_not_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_base_that_is_not_downloaded_names_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = write_data(tmp_path / "rows", ANSWERS)
-    assert main(["--data", str(data), "--base", "demo", "--out", str(data)]) == 2
+    given = ["--data", str(data), "--out", str(tmp_path / "lora"), "--base"]
+    assert main([*given, "smollm2"]) == 2
+    assert "Run: balcao models pull smollm2" in capsys.readouterr().err
+    assert main([*given, "demo"]) == 2
+    assert "Set --base to smollm2" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_empty(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "rows", ANSWERS)
+    assert main(["--data", str(data), "--base", str(tiny.model), "--out", str(data)]) == 2
     assert "is not empty" in capsys.readouterr().err
 
 
