@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, closing
 from typing import Any, TextIO
 
+from msgspec import UNSET
 from msgspec.structs import asdict
 
 from engine.backends.registry import Registry
@@ -164,6 +165,7 @@ def _source(hit: Hit) -> dict[str, Any]:
         "title": product.title,
         "description": product.description,
         "score": round(hit.score, 4),
+        **({} if hit.trained is UNSET else {"trained": hit.trained}),
     }
 
 

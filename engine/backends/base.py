@@ -27,6 +27,7 @@ from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Prog
 
 if TYPE_CHECKING:
     from engine.config.parameters import Parameter
+    from engine.core.trained_products import TrainedProducts
 
 
 class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +101,10 @@ class Engine(ABC):
     def facts(self) -> EngineFacts:
         """Return what the engine is made of and the memory it uses."""
         return EngineFacts()
+
+    def trained_on(self) -> TrainedProducts | None:
+        """Return the products that the engine answers from memory, if known; may read a file."""
+        return None
 
     async def look_up(self) -> None:  # noqa: B027 - not every kind has a server
         """Ask the engine's server for what its warnings depend on. May take a minute."""

@@ -8,8 +8,10 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
+from engine.backends.base import Engine
 from engine.backends.catalogue import counter_stream
 from engine.backends.registry import Registry
 from engine.catalogue import phrases
@@ -144,7 +146,7 @@ class PendingAnswer:
         self._answer = replace(
             self._answer,
             status=decision.status,
-            sources=decision.hits,
+            sources=await asyncio.to_thread(_noted, decision.hits, self._engine),
             nearest=decision.nearest,
             verbatim=self._engine.verbatim or _lacks_record(mode, decision),
         )
@@ -247,6 +249,14 @@ class PendingAnswer:
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._started) * 1000
+
+
+def _noted(hits: Sequence[types.Hit], engine: Engine) -> tuple[types.Hit, ...]:
+    """Note in each hit whether the engine was trained on it, also if another engine's was noted."""
+    trained = engine.trained_on()
+    return tuple(
+        replace(hit, trained=UNSET if trained is None else hit.product in trained) for hit in hits
+    )
 
 
 def _lacks_record(mode: types.Mode, decision: types.Decision) -> bool:

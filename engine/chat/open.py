@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+from engine.backends.base import Engine
 from engine.backends.registry import Registry
 from engine.catalogue import index as indexing
 from engine.catalogue.catalogue import Catalogue, Retriever
+from engine.catalogue.complete import completer_of
 from engine.catalogue.postgres import PostgresCatalogue, is_address
 from engine.chat.answer import PendingAnswer
 from engine.chat.recorder import Recorder
 from engine.config import paths
 from engine.config.settings import Settings
 from engine.core.errors import StoreError
-from engine.core.types import Availability, Conversation, Mode, Problem, Turn
+from engine.core.types import Availability, Completion, Conversation, Mode, Problem, Status, Turn
 from engine.store.conversations import ConversationStore
 from engine.store.search import last_questions
+
+_SUGGESTED = 20
+_EXAMPLES, _SHORT = 100, 45
+"""Titles that are tried as an example, and the letters that an example may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,26 @@ class Resources:
     ) -> Recorder:
         """Prepare to save a turn."""
         return Recorder(self.store, conversation, turn, regenerated=regenerated)
+
+    def complete(self, text: str, from_memory: Engine | None = None) -> tuple[Completion, ...]:
+        """Return titles that `text` may become, of those that the engine knows if it has a list.
+
+        May take a second. Raises CatalogueError.
+        """
+        trained = from_memory.trained_on() if from_memory else None
+        if trained is None:
+            return self.catalogue.complete(text)
+        return completer_of(trained.titles).complete(text, _SUGGESTED)
+
+    def trained_titles(self, count: int) -> list[str]:
+        """Return short titles of the catalogue that an engine was trained on; [] if too few."""
+        engines = (self.registry.get(engine_id) for engine_id in self.registry.ids)
+        for trained in filter(None, (engine.trained_on() for engine in engines)):
+            short = (title for title in trained.titles[:_EXAMPLES] if len(title) <= _SHORT)
+            found = (one for one in short if self.catalogue.find(one).status is Status.EXACT)
+            if len(titles := list(islice(found, count))) == count:
+                return titles
+        return []
 
     async def availability(self) -> dict[str, Availability]:
         """Look up which engines are ready, by id."""

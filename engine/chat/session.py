@@ -14,7 +14,17 @@ from engine.config.settings import Settings, load
 from engine.core.errors import BalcaoError, StoreError, UsageError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Answer, Conversation, Event, Loading, Mode, NotSaved, Progress, Turn
+from engine.core.types import (
+    Answer,
+    Completion,
+    Conversation,
+    Event,
+    Loading,
+    Mode,
+    NotSaved,
+    Progress,
+    Turn,
+)
 
 if TYPE_CHECKING:
     from engine.chat.answer import PendingAnswer
@@ -106,6 +116,15 @@ class Session:
             registry.add(engine_id, settings)
             self.titles[engine_id] = one_line(registry.titles[engine_id])
         self.engine = engine_id
+
+    async def complete(self, text: str) -> Sequence[Completion]:
+        """Find titles that `text` may become; from memory, those that the engine was trained on.
+
+        Raises BalcaoError.
+        """
+        resources = await self.ready()
+        from_memory = resources.registry.get(self.engine) if self.mode is Mode.MEMORY else None
+        return await asyncio.to_thread(resources.complete, text, from_memory)
 
     async def load_engine(self, engine_id: str) -> AsyncGenerator[Progress]:
         """Load an engine so that the next question need not wait. Raises EngineError."""

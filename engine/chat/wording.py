@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec import UNSET
+
 from engine.backends.base import Engine, memory_words
 from engine.core import types
 from engine.core.i18n import tr, tr_n
@@ -24,6 +26,15 @@ def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str
 def title_of(product: types.Product, width: int = 0) -> str:
     """Return a product's title and number, cut to `width` if that is not 0."""
     return one_line(f"{product.title or tr('(no title)')} ({product.uid})", width)
+
+
+def training_words(hit: types.Hit) -> str:
+    """Return whether the adapter that answered was trained on the product, empty if unknown."""
+    if hit.trained is UNSET:
+        return ""
+    if hit.trained:
+        return tr("in this adapter's training data")
+    return tr("not in this adapter's training data")
 
 
 def basis(answer: types.Answer) -> str:

@@ -70,10 +70,14 @@ class Product(Struct, frozen=True):
 
 
 class Hit(Struct, frozen=True):
-    """A product that a search found; `score` is 0..1, with 1 for its full title."""
+    """A product that a search found; `score` is 0..1, with 1 for its full title.
+
+    `trained` says whether the adapter that answered was trained on the product, if that is known.
+    """
 
     product: Product
     score: float
+    trained: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(Struct, frozen=True):

@@ -33,8 +33,13 @@ RECORD = ROWS[0][2]
 
 def transcript(catalogue: Path, *lines: str, typed: str = "") -> list[str]:
     """What is said while these lines are asked, one after the other."""
-    said = io.StringIO()
     chosen = settings.load(Path("none"), {}, {"catalogue": catalogue})
+    return transcript_of(chosen, *lines, typed=typed)
+
+
+def transcript_of(chosen: settings.Settings, *lines: str, typed: str = "") -> list[str]:
+    """What is said with these settings."""
+    said = io.StringIO()
     terminal = LineTerminal(io.StringIO("\n".join(lines) + "\n"), said)
     chat = PlainChat(Session(chosen, open_resources(chosen)), terminal)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.chat.open import Resources, open_resources
 from engine.chat.session import Session
-from engine.chat.wording import describe, thinking_words, title_of
+from engine.chat.wording import describe, thinking_words, title_of, training_words
 from engine.config.settings import Settings
 from engine.core import types
 from engine.core.errors import BalcaoError, UsageError, why
@@ -144,6 +144,8 @@ class PlainView:
         if original:
             text, heading = product.original, tr("{title_of}, as in the data set:", title_of=title)
         self.report(heading)
+        if trained := training_words(hits[0]):
+            self.report(f"({trained})")
         self._terminal.write(text or tr("(no description)"))
 
     async def compare(self, question: str) -> None:

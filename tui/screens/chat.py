@@ -61,9 +61,11 @@ class ChatView(Page, SolidBackground, Screen[None]):
 
     def show_engine(self) -> None:
         self.bar.show_engine()
+        self.query_one(ComposerPanel).look_up_again()
 
     def show_mode(self) -> None:
         self.bar.show_mode()
+        self.query_one(ComposerPanel).look_up_again()
 
     async def choose_engine(self) -> None:
         self.session.next_engine()

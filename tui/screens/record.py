@@ -11,6 +11,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+from engine.chat.wording import training_words
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
@@ -88,8 +89,9 @@ class RecordScreen(Page, ModalScreen[None]):
         which = tr("as in the data set") if self._original else tr("as the counter quotes it")
         uid = one_line(product.uid)
         about = tr("number {uid} · {which}{place}", uid=uid, which=which, place=among)
+        trained = training_words(self._hits[self._index])
         self._set("#record-title", one_line(product.title) or tr("(no title)"))
-        self._set("#record-about", about)
+        self._set("#record-about", f"{about} · {trained}" if trained else about)
         self._set("#record-text", printable(self._text) or tr("(no description)"))
         self._set("#record-related", self._related_lines(product.uid))
 

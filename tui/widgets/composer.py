@@ -307,13 +307,19 @@ class ComposerPanel(Vertical):
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_LOOK_UP_DELAY, self._look_up, text)
 
+    def look_up_again(self) -> None:
+        """Suggest other titles, after the engine or the mode has changed."""
+        text = self._composer.title_start
+        if self._suggestions.are_for(text) and not slash.is_command(text):
+            self._suggestions.close()
+            self._look_up(text)
+
     @work(exclusive=True)
     async def _look_up(self, text: str) -> None:
         """Suggest titles, found in a thread; drop them if the text has changed."""
         composer, suggestions = self._composer, self._suggestions
-        catalogue = (await self._session.ready()).catalogue
         try:
-            found = await asyncio.to_thread(catalogue.complete, text)
+            found = await self._session.complete(text)
         except CatalogueError:
             found = ()  # asking fails too, and reports it
         if not self.is_attached or composer.title_start != text or suggestions.needs_none(text):

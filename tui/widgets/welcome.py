@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
 
 from textual import work
 from textual.app import ComposeResult
@@ -22,13 +24,13 @@ _ABOUT = tr(
     "honest no."
 )
 _KEYS = tr("F2 goes to the next engine, F9 tells all about them, F1 helps.")
-SAMPLE = tr(
-    "The products are invented, a sample: balcao index makes yours. You could "
-    "ask:\n"
-    "    Saffron and Smoke\n"
-    "    do you have the striped apron?\n"
-    "    Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?"
+_SAMPLE = tr("The products are invented, a sample: balcao index makes yours. You could ask:")
+QUESTIONS = (
+    "Saffron and Smoke",
+    "do you have the striped apron?",
+    "Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?",
 )
+_FORMS = ("{}", "Do you have {}?", "Qual é a descrição de “{}”?")
 _MIN_LINES = 22
 """Lines of a terminal with room for the examples."""
 
@@ -46,7 +48,7 @@ class Welcome(Vertical):
         yield Static(titles, id="works", markup=False)
         yield Static(_KEYS, markup=False)
         if self._session.settings.catalogue is None:
-            yield Static(SAMPLE, id="examples", markup=False)
+            yield Static(_examples(QUESTIONS), id="examples", markup=False)
 
     def on_mount(self) -> None:
         self._show_engines()
@@ -74,3 +76,11 @@ class Welcome(Vertical):
             lines.append((f"{mark} {one_line(engine.info.title)}", about))
         width = max(len(title) for title, _ in lines)
         works.update("\n".join(f"{title:{width}}  {about}" for title, about in lines))
+        with suppress(BalcaoError):  # asking fails too, and reports it
+            for examples in self.query("#examples").results(Static):
+                if titles := await asyncio.to_thread(resources.trained_titles, len(_FORMS)):
+                    examples.update(_examples(map(str.format, _FORMS, titles)))
+
+
+def _examples(questions: Iterable[str]) -> str:
+    return "\n    ".join([_SAMPLE, *questions])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.backends.llama.host import LlamaHost
     from engine.backends.llama.messages import Ask
     from engine.backends.llama.weights import ModelFiles
+    from engine.core.trained_products import TrainedProducts
 
 LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
 """The default model where it is on disk."""
@@ -122,6 +123,12 @@ class LlamaEngine(ModelEngine):
             gpu_memory=self._host.gpu_bytes,
             loading=self._host.loading,
         )
+
+    def trained_on(self) -> TrainedProducts | None:
+        """Return the products in the adapter's manifest."""
+        from engine.core.trained_products import read_trained_products
+
+        return read_trained_products(self._adapter) if self._adapter else None
 
     def provenance(self) -> dict[str, Any]:
         """Return all that decides an answer, to compare evaluations of different days."""

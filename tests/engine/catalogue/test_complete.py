@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
+from engine.catalogue.clean import clean
+from engine.catalogue.complete import Completer, completer_of
 from engine.catalogue.index import build_catalogue
 
 TITLES = (
@@ -24,8 +26,17 @@ TITLES = (
 )
 
 
-@pytest.fixture(scope="module")
-def titles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+Titles = Catalogue | Completer
+
+
+@pytest.fixture(scope="module", params=["index", "list"])
+def titles(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Titles]:
+    """The titles in a catalogue, and alike as an adapter's manifest lists them."""
+    if request.param == "list":
+        yield completer_of(tuple(map(clean, TITLES)))
+        return
     folder = tmp_path_factory.mktemp("titles")
     rows = [
         {"uid": f"{n:010}", "title": title, "content": "x", "target_ind": [], "target_rel": []}
@@ -38,8 +49,8 @@ def titles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
     catalogue.close()
 
 
-def completed(catalogue: Catalogue, typed: str) -> list[str]:
-    return [typed[: found.start] + found.title for found in catalogue.complete(typed)]
+def completed(titles: Titles, typed: str) -> list[str]:
+    return [typed[: found.start] + found.title for found in titles.complete(typed, 20)]
 
 
 @pytest.mark.parametrize(
@@ -57,18 +68,16 @@ def completed(catalogue: Catalogue, typed: str) -> list[str]:
         ("/dev", "/dev/null and Other Voids"),
     ],
 )
-def test_a_title_is_completed_after_the_stop_words(
-    titles: Catalogue, typed: str, first: str
-) -> None:
+def test_a_title_is_completed_after_the_stop_words(titles: Titles, typed: str, first: str) -> None:
     assert completed(titles, typed)[0] == first
 
 
 @pytest.mark.parametrize("typed", ["carpnetry b", "crapen", "canvsa stool gr", "lighhtouse ke"])
-def test_a_typo_is_corrected(titles: Catalogue, typed: str) -> None:
+def test_a_typo_is_corrected(titles: Titles, typed: str) -> None:
     assert completed(titles, typed)
 
 
-def test_the_shortest_title_comes_first(titles: Catalogue) -> None:
+def test_the_shortest_title_comes_first(titles: Titles) -> None:
     assert completed(titles, "canv") == ["Canvas Stool, Blue", "Canvas Stool, Green"]
     assert titles.complete("canv", limit=1)[0].title == "Canvas Stool, Blue"
 
@@ -76,5 +85,5 @@ def test_the_shortest_title_comes_first(titles: Catalogue) -> None:
 @pytest.mark.parametrize(
     "typed", ["", " ", "t", "ti", "who wrote it?", "zzzz", "…", "carpentry", "word " * 40, "\0\x1b"]
 )
-def test_nothing_is_offered_for_short_or_complete_text(titles: Catalogue, typed: str) -> None:
+def test_nothing_is_offered_for_short_or_complete_text(titles: Titles, typed: str) -> None:
     assert completed(titles, typed) == []

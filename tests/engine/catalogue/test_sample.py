@@ -17,7 +17,7 @@ from engine.catalogue.clean import clean
 from engine.catalogue.index import ensure_sample
 from engine.config import paths
 from engine.core.types import Status
-from tui.widgets.welcome import SAMPLE
+from tui.widgets.welcome import QUESTIONS
 
 MARKUP = ("[/b]", "[red]", "](", "`", "{", "<")
 
@@ -67,9 +67,8 @@ def test_every_title_of_the_sample_finds_its_product(rows: list[dict[str, Any]])
 
 
 def test_the_questions_that_the_chat_suggests_are_answered() -> None:
-    questions = [line.strip() for line in SAMPLE.splitlines() if line.startswith("    ")]
     catalogue = Catalogue.open(ensure_sample())
-    found = [catalogue.find(question).status for question in questions]
+    found = [catalogue.find(question).status for question in QUESTIONS]
     catalogue.close()
     assert found == [Status.EXACT, Status.SEVERAL, Status.EXACT]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from engine.backends.base import Engine
 from engine.backends.registry import Registry
@@ -17,6 +18,7 @@ from engine.chat.open import Resources
 from engine.chat.session import Session
 from engine.config import settings
 from engine.core.errors import EngineFailed, UsageError
+from engine.core.trained_products import TrainedProduct, TrainedProducts
 from engine.core.types import (
     Answer,
     Answered,
@@ -87,6 +89,30 @@ async def test_repeated_titles_are_listed_and_picked_by_number(catalogue: Catalo
     wanted = answer.sources[1].product
     answer, _ = await ask(session, "2")
     assert (answer.status, answer.text) == (Status.EXACT, wanted.description)
+
+
+class TrainedEngine(ScriptedEngine):
+    """Was trained on the first striped apron."""
+
+    def trained_on(self) -> TrainedProducts:
+        return TrainedProducts([TrainedProduct("1000000002", "Striped Apron")])
+
+
+async def test_an_answer_notes_which_products_its_own_engine_was_trained_on(
+    catalogue: Catalogue,
+) -> None:
+    session = open_session(OneEngine(TrainedEngine()), catalogue)
+    for mode in Mode:
+        answer, _ = await ask(session, "Striped Apron", "base", mode)
+        trained = {hit.product.uid: hit.trained for hit in answer.sources}
+        assert trained == {"1000000002": True, "100000003X": False}
+    answer, _ = await ask(session, "2", "base", Mode.MEMORY)
+    assert answer.sources[0].trained is not UNSET
+    session.new()
+    await ask(session, "Striped Apron", "base", Mode.MEMORY)
+    answer, _ = await ask(session, "1")
+    assert [hit.trained for hit in answer.sources] == [UNSET]
+    assert b"trained" not in msgspec.json.encode(answer)
 
 
 async def test_what_is_not_there_is_said_in_the_language_of_the_question(

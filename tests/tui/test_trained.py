@@ -1,0 +1,187 @@
+"""What an adapter was trained on: titles to type, examples of the first screen, a word in F4."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Static
+
+from engine.backends.llama.engine import LlamaEngine
+from engine.config import paths, settings
+from engine.core.files import write_manifest
+from engine.core.trained_products import AdapterManifest, TrainedProduct
+from engine.core.types import Availability, Chunk, Request, StopReason
+from engine.prompts import PROMPT_VERSION
+from scripts import cli
+from tests.conftest import ROWS
+from tests.tui.driving import ask, chat, order, until, until_open, words
+from tests.tui.test_composer import composer, suggested, type_for_suggestions
+from tests.tui.test_plain import transcript_of
+from tui.app import BalcaoApp
+from tui.screens.record import RecordScreen
+from tui.widgets.welcome import QUESTIONS
+
+LIGHTHOUSE = TrainedProduct(ROWS[0][0], ROWS[0][1])
+
+
+def adapter(folder: Path, *products: TrainedProduct) -> Path:
+    """The folder of an adapter with a list of products."""
+    folder.mkdir(exist_ok=True)
+    made = AdapterManifest(
+        kind="lora-adapter", version=1, prompt_version=PROMPT_VERSION, products=products
+    )
+    write_manifest(folder, made)
+    return folder
+
+
+def lora(folder: Path) -> dict[str, Any]:
+    """The settings of a chat that answers from memory, with an adapter."""
+    table = {"model": "nowhere", "adapter": str(folder)}
+    return {"engine": "lora", "mode": "memory", "engines": {"lora": table}}
+
+
+async def test_from_memory_the_titles_of_the_adapter_alone_are_suggested(
+    catalogue_dir: Path, tmp_path: Path
+) -> None:
+    folder = adapter(tmp_path / "a", LIGHTHOUSE, TrainedProduct("7", "Velvet Submarine"))
+    async with chat(catalogue_dir, **lora(folder)) as pilot:
+        await type_for_suggestions(pilot, "tell me about the lighthuose")
+        assert suggested(pilot).strip() == "The Tin Lighthouse"
+        await pilot.press("tab")
+        assert composer(pilot).text == "tell me about The Tin Lighthouse"
+        composer(pilot).replace_text("")
+        await type_for_suggestions(pilot, "do you have velv")
+        assert suggested(pilot).strip() == "Velvet Submarine"
+
+
+async def test_another_mode_suggests_other_titles_at_once(
+    catalogue_dir: Path, tmp_path: Path
+) -> None:
+    stool = TrainedProduct("8", "Canvas Sail")
+    async with chat(catalogue_dir, **lora(adapter(tmp_path / "a", stool))) as pilot:
+        await type_for_suggestions(pilot, "canvas")
+        assert suggested(pilot).strip() == "Canvas Sail"
+        await pilot.press("f5")
+        await until(lambda: "Canvas Stool, Blue" in suggested(pilot))
+        assert "Sail" not in suggested(pilot)
+        await pilot.press("f5")
+        await until(lambda: suggested(pilot).strip() == "Canvas Sail")
+        await pilot.press("f2")
+        await until(lambda: "Canvas Stool, Blue" in suggested(pilot))
+
+
+@pytest.mark.parametrize(
+    "manifest", [None, b"{}", b'{"products": 5}', b'{"products": []}', b"\xff"]
+)
+async def test_without_a_list_the_titles_are_the_catalogues(
+    catalogue_dir: Path, tmp_path: Path, manifest: bytes | None
+) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.json").write_bytes(manifest)
+    async with chat(catalogue_dir, **lora(tmp_path)) as pilot:
+        await type_for_suggestions(pilot, "canvas")
+        assert "Canvas Stool, Blue" in suggested(pilot)
+
+
+async def about_record(pilot: Pilot[None]) -> str:
+    await pilot.press("f4")
+    await until(lambda: isinstance(pilot.app.screen, RecordScreen))
+    (about,) = words(pilot, "#record-about")
+    await pilot.press("escape")
+    await until(lambda: not isinstance(pilot.app.screen, RecordScreen))
+    return about.partition("quotes it")[2]
+
+
+@pytest.fixture
+def _answering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Llamas that answer without weights."""
+
+    async def stream(_engine: LlamaEngine, _request: Request) -> AsyncGenerator[Chunk]:
+        yield Chunk("Folds.", StopReason.COMPLETE)
+
+    monkeypatch.setattr(LlamaEngine, "availability", lambda _: Availability(ready=True))
+    monkeypatch.setattr(LlamaEngine, "loaded", True)
+    monkeypatch.setattr(LlamaEngine, "stream", stream)
+
+
+@pytest.mark.usefixtures("_answering")
+async def test_the_record_says_whether_the_adapter_was_trained_on_it(
+    catalogue_dir: Path, tmp_path: Path
+) -> None:
+    known = adapter(tmp_path / "a", LIGHTHOUSE)
+    async with chat(catalogue_dir, **lora(known)) as pilot:
+        await ask(pilot, "The Tin Lighthouse")
+        assert await about_record(pilot) == " · in this adapter's training data"
+        await ask(pilot, "Canvas Stool, Blue")
+        assert await about_record(pilot) == " · not in this adapter's training data"
+        # An answer keeps what was so when it was given; who has no list says nothing.
+        adapter(known, TrainedProduct(*ROWS[4][:2]), LIGHTHOUSE)
+        await order(pilot, "/engine catalogue")
+        await ask(pilot, "The Tin Lighthouse")
+        assert await about_record(pilot) == ""
+    async with chat(catalogue_dir, go_on=True) as pilot:
+        await until(lambda: len(words(pilot, ".question")) == 3)
+        await pilot.press("ctrl+up", "ctrl+up")
+        assert await about_record(pilot) == " · not in this adapter's training data"
+        await pilot.press("ctrl+up")
+        assert await about_record(pilot) == " · in this adapter's training data"
+
+
+@pytest.mark.usefixtures("_answering")
+def test_the_plain_chat_and_the_command_say_the_same(
+    catalogue_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {"MODEL": "nowhere", "ADAPTER": str(adapter(tmp_path / "a", LIGHTHOUSE))}
+    for name, value in table.items():
+        monkeypatch.setenv(f"BALCAO_ENGINES__LORA__{name}", value)
+    flags = {"catalogue": str(catalogue_dir), "engine": "lora", "mode": "memory"}
+    asked = "The Tin Lighthouse", "/record", "Canvas Stool, Blue", "/record"
+    said = transcript_of(settings.load(Path("none"), None, flags), *asked)
+    notes = [line for line in said if line.endswith("training data)")]
+    assert notes == ["(in this adapter's training data)", "(not in this adapter's training data)"]
+    trained = []
+    for title in asked[::2]:
+        cli.main(["ask", "--json", "--engine", "lora", "--catalogue", str(catalogue_dir), title])
+        trained.append(json.loads(capsys.readouterr().out)["sources"][0]["trained"])
+    assert trained == [True, False]
+
+
+def sample_rows(count: int) -> list[TrainedProduct]:
+    """The first products of the sample catalogue with a short title."""
+    with paths.sample_source().open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    short = [row for row in rows if row["content"] and row["title"].replace(" ", "").isalpha()]
+    return [TrainedProduct(row["uid"], row["title"]) for row in short[:count]]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_first_screen_asks_for_what_an_adapter_knows(tmp_path: Path, known: bool) -> None:
+    rows = sample_rows(20) if known else [TrainedProduct("1", "Elsewhere")]
+    table = {"model": "nowhere", "adapter": str(adapter(tmp_path / "a", *rows))}
+    chosen = settings.load(Path("none"), {}, {"engines": {"lora": table}})
+    async with BalcaoApp(chosen).run_test(size=(80, 24)) as pilot:
+        await until_open(pilot)
+        page = pilot.app.screen
+        if known:
+            await until(
+                lambda: QUESTIONS[0] not in str(page.query_one("#examples", Static).render())
+            )
+        asked = str(page.query_one("#examples", Static).render()).splitlines()[-3:]
+        titles = {row.title for row in rows}
+        if known:
+            assert all(any(title in line for title in titles) for line in asked)
+            assert page.query_one("#conversation").max_scroll_y == 0
+            view = await ask(pilot, asked[2].strip())
+            assert view.answer is not None
+            assert view.answer.status == "exact"
+        else:
+            await pilot.pause(0.2)
+            assert [line.strip() for line in asked] == list(QUESTIONS)
