@@ -17,7 +17,14 @@ from engine.core.errors import DataError
 from engine.core.files import describe_file
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
-from engine.training.data import TrainingData, check_packages, find_base, go_offline, read_data
+from engine.training.data import (
+    TrainingData,
+    check_packages,
+    find_base,
+    go_offline,
+    read_data,
+    taught_products,
+)
 from engine.training.failures import explain_errors
 from engine.training.openai.plan import TRAIN
 from engine.training.processes import Processes
@@ -85,6 +92,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     rows, held_out = encoder.encode(data.train, limit), encoder.encode(data.valid, limit)
     if not rows.answers:
         raise DataError(f"Cannot train on {config.data / TRAIN}: {rows.left_out}.")
+    products = taught_products(data.folder, rows.lines_left_out)
     for line in _plan(config, inputs, data, rows, processes):
         say(line)
     if config.dry_run and not config.probe:
@@ -145,7 +153,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         save_adapter(trainer, out, base.name, recipe, processes)
         if processes.first:
             manifest = describe_adapter(
-                inputs, base, data, rows, encoder, trainer, numerics, scores
+                inputs, base, data, rows, products, encoder, trainer, numerics, scores
             )
             publish(out, manifest)
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,7 @@ import msgspec
 
 from engine.backends.llama.weights import ModelFiles
 from engine.core.files import Manifest, describe_file, write_atomic, write_manifest
-from engine.core.trained_products import AdapterManifest, listable
-from engine.training.data import taught_products
+from engine.core.trained_products import AdapterManifest, TrainedProduct, listable
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs import folder
@@ -59,13 +58,13 @@ def describe_adapter(
     base: ModelFiles,
     data: TrainingData,
     rows: TokenizedRows,
+    products: Sequence[TrainedProduct],
     encoder: Encoder,
     trainer: LoraTrainer,
     numerics: Numerics,
     scores: Mapping[str, Score],
 ) -> AdapterManifest:
     """Build the adapter's manifest."""
-    products = taught_products(data.folder, rows.lines_left_out)
     files = (base.folder / "config.json", *base.files)
     return AdapterManifest(
         kind=folder.ADAPTER_KIND,
