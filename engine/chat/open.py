@@ -58,9 +58,13 @@ class Resources:
             return self.catalogue.complete(text)
         return completer_of(trained.titles).complete(text, _SUGGESTED)
 
-    def trained_titles(self, count: int) -> list[str]:
-        """Return short titles of the catalogue that an engine was trained on; [] if too few."""
-        engines = (self.registry.get(engine_id) for engine_id in self.registry.ids)
+    def trained_titles(self, count: int, engine_id: str) -> list[str]:
+        """Return short titles of the catalogue that that engine, or else another, was trained on.
+
+        Fewer than `count` are none.
+        """
+        ids = sorted(self.registry.ids, key=lambda one: one != engine_id)
+        engines = (self.registry.get(one) for one in ids)
         for trained in filter(None, (engine.trained_on() for engine in engines)):
             short = (title for title in trained.titles[:_EXAMPLES] if len(title) <= _SHORT)
             found = (one for one in short if self.catalogue.find(one).status is Status.EXACT)

@@ -25,12 +25,9 @@ _ABOUT = tr(
 )
 _KEYS = tr("F2 goes to the next engine, F9 tells all about them, F1 helps.")
 _SAMPLE = tr("The products are invented, a sample: balcao index makes yours. You could ask:")
-QUESTIONS = (
-    "Saffron and Smoke",
-    "do you have the striped apron?",
-    "Qual é a descrição de “Nether Wimpling Worm Farm for Terrariums”?",
-)
 _FORMS = ("{}", "Do you have {}?", "Qual é a descrição de “{}”?")
+TITLES = ("Boil, Bubble, Bottle", "Left Bank Beret", "Pull-Cord Salad Spinner")
+"""Of the sample, known to the adapter that ships; another adapter's replace them."""
 _MIN_LINES = 22
 """Lines of a terminal with room for the examples."""
 
@@ -48,7 +45,7 @@ class Welcome(Vertical):
         yield Static(titles, id="works", markup=False)
         yield Static(_KEYS, markup=False)
         if self._session.settings.catalogue is None:
-            yield Static(_examples(QUESTIONS), id="examples", markup=False)
+            yield Static(_examples(TITLES), id="examples", markup=False)
 
     def on_mount(self) -> None:
         self._show_engines()
@@ -78,9 +75,10 @@ class Welcome(Vertical):
         works.update("\n".join(f"{title:{width}}  {about}" for title, about in lines))
         with suppress(BalcaoError):  # asking fails too, and reports it
             for examples in self.query("#examples").results(Static):
-                if titles := await asyncio.to_thread(resources.trained_titles, len(_FORMS)):
-                    examples.update(_examples(map(str.format, _FORMS, titles)))
+                count, engine = len(_FORMS), self._session.engine
+                if titles := await asyncio.to_thread(resources.trained_titles, count, engine):
+                    examples.update(_examples(titles))
 
 
-def _examples(questions: Iterable[str]) -> str:
-    return "\n    ".join([_SAMPLE, *questions])
+def _examples(titles: Iterable[str]) -> str:
+    return "\n    ".join([_SAMPLE, *map(str.format, _FORMS, titles)])
