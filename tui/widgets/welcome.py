@@ -75,8 +75,8 @@ class Welcome(Vertical):
         works.update("\n".join(f"{title:{width}}  {about}" for title, about in lines))
         with suppress(BalcaoError):  # asking fails too, and reports it
             for examples in self.query("#examples").results(Static):
-                count, engine = len(_FORMS), self._session.engine
-                if titles := await asyncio.to_thread(resources.trained_titles, count, engine):
+                wanted = len(_FORMS), self._session.engine
+                if titles := await asyncio.to_thread(resources.trained_titles, *wanted):
                     examples.update(_examples(titles))
 
 
