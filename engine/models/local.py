@@ -17,12 +17,13 @@ from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find
 from engine.backends.llama.weights import CONFIG, Architecture, find_model, read_json
 from engine.backends.registry import Registry
 from engine.config import paths
-from engine.config.paths import MAIN, find_snapshot, hub_cache, hub_folder, split_id
+from engine.config.paths import MAIN, SMALL, find_snapshot, hub_cache, hub_folder, split_id
 from engine.config.settings import Settings
 from engine.core.errors import BalcaoError, DataError, EngineUnavailable, UsageError, why
 from engine.core.files import MANIFEST, read_manifest
 from engine.core.i18n import tr
 from engine.core.text import byte_count
+from engine.models.small import SMOLLM2, part_bytes, remove_parts
 
 _PRECISION = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "I8": "int8"}
 _PREFIX = "models--"
@@ -36,7 +37,7 @@ class LocalModel(msgspec.Struct, frozen=True):
 
     `name` is the settings' name for it, `bytes` its size on disk, `precision` that of its weights.
     `whole` means that an engine can use it; otherwise `problem` and `remedy` say why not. `used_by`
-    are the engines' ids.
+    are the engines' ids. `licence` and `source` are known of smollm2.
     """
 
     name: str
@@ -48,6 +49,8 @@ class LocalModel(msgspec.Struct, frozen=True):
     used_by: tuple[str, ...] = ()
     problem: str = ""
     remedy: str = ""
+    licence: str = ""
+    source: str = ""
 
 
 def engines_of(settings: Settings, model: str) -> list[str]:
@@ -63,6 +66,8 @@ def list_models(settings: Settings) -> list[LocalModel]:
         models[model].append(engine_id)
         if adapter:
             adapters[adapter, model].append(engine_id)
+    if _stored_bytes(SMALL):
+        models.setdefault(SMALL, [])
     return [
         *(_base(name, engine_ids) for name, engine_ids in models.items()),
         *(_adapter(name, base, engine_ids) for (name, base), engine_ids in adapters.items()),
@@ -73,18 +78,19 @@ def list_models(settings: Settings) -> list[LocalModel]:
 
 def disk_usage(name: str) -> int:
     """Return the bytes that `remove` would free. Raises as `remove` does."""
-    return sum(map(_bytes, _removable(name)))
+    return sum(map(_bytes, _removable(name))) + (part_bytes() if name == SMALL else 0)
 
 
 def remove(name: str) -> int:
-    """Delete a hub id from the hub's cache, and its conversions for llama.cpp.
+    """Delete smollm2, or a hub id from the hub's cache, and its conversions for llama.cpp.
 
     Of a folder, which belongs to the user, only the conversions. Returns the bytes that were freed.
     Raises UsageError for anything else, BalcaoError if there is nothing to remove.
     """
-    folders = _removable(name)
-    freed = sum(map(_bytes, folders))
+    folders, freed = _removable(name), disk_usage(name)
     try:
+        if name == SMALL:
+            remove_parts()
         for folder in folders:
             shutil.rmtree(folder)
             shutil.rmtree(hub_cache() / ".locks" / folder.name, ignore_errors=True)
@@ -109,12 +115,13 @@ def _configured(settings: Settings) -> Iterator[tuple[str, tuple[str, str | None
 def _removable(name: str) -> list[Path]:
     found = None if paths.expand(name).is_dir() else split_id(name)
     folders = [folder for folder, made_from in _conversions() if made_from["model"] == name]
-    if found is None and not folders:
+    if found is None and not folders and name != SMALL:
         raise not_a_hub_id(name, tr("Delete folders of your own yourself."))
-    if found and hub_folder(found[0]).is_dir():
-        folders.append(hub_folder(found[0]))
-    if not folders:
-        raise BalcaoError(tr("“{name}” is not in {folder}.", name=name, folder=hub_cache()))
+    stored = hub_folder(found[0]) if found else paths.small_model_dir()
+    if stored.is_dir() and (found or name == SMALL):
+        folders.append(stored)
+    if not folders and not (name == SMALL and part_bytes()):
+        raise BalcaoError(tr("“{name}” is not in {folder}.", name=name, folder=stored.parent))
     return folders
 
 
@@ -142,10 +149,25 @@ def _base(name: str, engine_ids: Sequence[str] = ()) -> LocalModel:
     def check() -> tuple[str, Path]:
         files = find_model(name, engine_ids[0] if engine_ids else "NAME")
         config = read_json(files.folder / CONFIG, Architecture).quantization_config
-        quantized = config.quant_method if config else ""
+        quantized = config.quant_method if config else about.get("precision", "")
         return quantized or _precision(files.weights), files.folder
 
-    return _checked(LocalModel(name, _LLAMA, used_by=tuple(engine_ids)), check)
+    about = _about_small() if name == SMALL else {}
+    licence, source = about.get("licence", ""), about.get("source", "")
+    used_by = tuple(engine_ids)
+    return _checked(
+        LocalModel(name, _LLAMA, used_by=used_by, licence=licence, source=source), check
+    )
+
+
+def _about_small() -> dict[str, str]:
+    """Return precision, licence and source of smollm2, which may come from the hub."""
+    about = {name: getattr(SMOLLM2, name) for name in ("precision", "licence", "source")}
+    try:
+        known = read_manifest(paths.small_model_dir()).settings
+    except DataError:
+        known = {}
+    return {name: str(known.get(name, value)) for name, value in about.items()}
 
 
 def _adapter(name: str, base: str, engine_ids: Sequence[str]) -> LocalModel:
@@ -179,13 +201,22 @@ def _checked(model: LocalModel, check: Callable[[], tuple[str, Path]]) -> LocalM
         precision, folder = check()
     except EngineUnavailable as error:
         problem, remedy = error.message, error.remedy
-        if size and split_id(model.name) and find_snapshot(model.name) is None:
+        if size and not _is_complete(model.name):
             problem = tr("Incomplete: {size} downloaded.", size=byte_count(size))
             remedy = tr("Resume: {command}", command=weights.pull_command(model.name))
+        elif model.name == SMALL:
+            remedy = tr("Run: {command}", command=weights.pull_command(SMALL))
         return msgspec.structs.replace(model, bytes=size, problem=problem, remedy=remedy)
     return msgspec.structs.replace(
         model, whole=True, precision=precision, folder=str(folder), bytes=_bytes(folder)
     )
+
+
+def _is_complete(name: str) -> bool:
+    """Whether all of a download has arrived, if it is one."""
+    if name == SMALL:
+        return paths.small_model_dir().is_dir()
+    return split_id(name) is None or find_snapshot(name) is not None
 
 
 def _precision(files: Sequence[Path]) -> str:
@@ -208,7 +239,9 @@ def _cached_names() -> Iterator[str]:
 
 
 def _stored_bytes(name: str) -> int:
-    """Return the size of a folder, or of everything in the cache for a hub id."""
+    """Return the size of a folder, or of everything in the cache for a hub id or smollm2."""
+    if name == SMALL:
+        return _bytes(paths.small_model_dir()) + part_bytes()
     found = split_id(name)
     try:
         folder = paths.expand(name)

@@ -122,7 +122,7 @@ def test_list_shows_settings_and_disk(
     found = entries(capsys)
     gated = found["meta-llama/Llama-2-7b-chat-hf"]
     assert (gated["whole"], gated["bytes"]) == (False, 3_000_000)
-    assert gated["used_by"] == ["base", "lora"]
+    assert (gated["used_by"], found["smollm2"]["used_by"]) == ([], ["base", "lora"])
     assert gated["problem"] == "Incomplete: 3.0 MB downloaded."
     assert gated["remedy"] == "Resume: balcao models pull meta-llama/Llama-2-7b-chat-hf"
     own = found[str(tiny.model)]
