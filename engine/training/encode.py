@@ -1,7 +1,7 @@
 """Tokenize rows for training: exactly the tokens that the chat's prompt has, then the answer.
 
 The chat and this module share `PromptTokens` for the prompt; the answer's tokens are whatever the
-template puts after it. So a template needs no marks for the assistant's text. Imports transformers.
+template puts after it. So a template needs no marks for the assistant's text. Heavy.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.backends.llama.tokens import PromptTokens, read_tokenizer, transformers_tokenizer
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.text import one_line
 from engine.core.types import Message
@@ -82,13 +82,16 @@ class Encoder:
     def __init__(self, folder: Path) -> None:
         """Raise UsageError if the tokenizer cannot be used."""
         try:
-            self.tokenizer: Any = read_tokenizer(folder)
+            self.tokenizer = read_tokenizer(folder)
         except EngineUnavailable as error:
             raise UsageError(error.message, error.remedy) from error
+        self._folder = folder
         self._prompt = PromptTokens(self.tokenizer)
         self.template = self._prompt.template
-        if self.tokenizer.eos_token_id is None:
+        end = self.tokenizer.eos_token_id
+        if end is None:
             raise UsageError(f"The tokenizer in {folder} does not name an end-of-text token.")
+        self._end = end
 
     def encode(self, rows: Sequence[TrainingRow], limit: int) -> TokenizedRows:
         """Tokenize every answer of `rows`; leave out those longer than `limit` tokens.
@@ -112,6 +115,10 @@ class Encoder:
                     found.answers.append(answer)
         return found
 
+    def for_trainer(self) -> Any:  # noqa: ANN401 - untyped library
+        """Return the same tokenizer as the trainers know it."""
+        return transformers_tokenizer(self._folder)
+
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
         """Return the tokens of the chat's prompt. Raise UsageError if the template rejects it."""
         return self._tokens(messages, ask=True)
@@ -128,17 +135,16 @@ class Encoder:
             completion = whole[len(prompt) :]
         else:
             # The template renders earlier turns differently: take the answer alone.
-            completion = self.tokenizer(answer.content, add_special_tokens=False)["input_ids"]
+            completion = self.tokenizer.encode(answer.content)
         return TokenizedAnswer(prompt, self._ended(completion), answer.content, asked[-1].content)
 
     def _ended(self, tokens: list[int]) -> list[int]:
         """Cut `tokens` after the first that ends a turn, or append the tokenizer's own end."""
-        special = {self.tokenizer.eos_token_id, *self.tokenizer.all_special_ids}
-        special.discard(self.tokenizer.unk_token_id)
+        special = self.tokenizer.all_special_ids - {self.tokenizer.unk_token_id}
         for place, token in enumerate(tokens):
             if token in special and place:
                 return tokens[: place + 1]
-        return [*tokens, self.tokenizer.eos_token_id]
+        return [*tokens, self._end]
 
     def _tokens(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
         try:

@@ -19,14 +19,19 @@ from transformers.utils.logging import disable_progress_bar
 
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from engine.backends.llama.loading import load_base
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.backends.llama.tokens import (
+    PromptTokens,
+    from_transformers,
+    read_tokenizer,
+    transformers_tokenizer,
+)
 from engine.backends.llama.weights import CONFIG, Architecture, ModelFiles, read_json
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, check_space, describe_file, write_manifest
 from engine.core.text import last_part
 from engine.core.types import Message, Mode, Progress, Role
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
-from engine.training.data import as_messages, read_data
+from engine.training.data import as_messages, prepare_weights, read_data
 from engine.training.failures import explain_system_errors
 
 _Model = Any
@@ -136,6 +141,7 @@ def merge(
         explain_system_errors(),
         warnings.catch_warnings(action="ignore"),
     ):
+        prepare_weights(base, show)
         show(Progress("loading the model"))
         model = _add_adapter(_load(base.folder), adapter)
         answers = _ask(model, base.folder, prompts, show)
@@ -246,8 +252,8 @@ def _choose_dtype(model: Any, precision: str) -> torch.dtype:  # noqa: ANN401 - 
 
 
 def _write_tokenizer(base: Path, folder: Path) -> None:
-    tokenizer = read_tokenizer(base)
-    template = PromptTokens(tokenizer).template
+    tokenizer = transformers_tokenizer(base)
+    template = read_tokenizer(base).template
     # Marks for trainers, which not every server accepts.
     for mark in ("{% generation %}", "{% endgeneration %}"):
         template = template.replace(mark, "")
@@ -259,7 +265,7 @@ def _write_tokenizer(base: Path, folder: Path) -> None:
 
 def _check_tokenizer(folder: Path, base: Path, prompts: Sequence[Sequence[Message]]) -> None:
     written = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    before, after = PromptTokens(read_tokenizer(base)), PromptTokens(written)
+    before, after = PromptTokens(read_tokenizer(base)), PromptTokens(from_transformers(written))
     if any(before.encode(one, ask=True) != after.encode(one, ask=True) for one in prompts):
         raise DataError(
             "The base's tokenizer gives other tokens after it is written.",
@@ -280,7 +286,7 @@ def _compare(model: _Model, answers: Sequence[TracedAnswer], show: Show) -> Agre
 
 
 def _describe(base: ModelFiles, adapter: Path, precision: str, agreement: Agreement) -> Manifest:
-    weights = [base.folder / CONFIG, *base.weights]
+    weights = [base.folder / CONFIG, *base.files]
     trained = [adapter / ADAPTER_CONFIG, adapter / ADAPTER_WEIGHTS]
     return Manifest(
         kind=KIND,

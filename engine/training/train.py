@@ -22,6 +22,7 @@ from engine.training.data import (
     check_packages,
     find_base,
     go_offline,
+    prepare_weights,
     read_data,
     taught_products,
 )
@@ -105,6 +106,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         warnings.catch_warnings(action="ignore"),
     ):
         # Load the base with the chat's own code, and put an adapter on it.
+        prepare_weights(base, show)
         show(Progress("loading the model"))
         from engine.training import trainer as setup
         from engine.training.callbacks import RunCallback, SampleCallback
@@ -115,7 +117,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         arguments = setup.make_arguments(recipe, numerics, checkpoints)
         model = setup.load_model(base, recipe, numerics, processes)
         trainer = setup.make_trainer(
-            model, encoder.tokenizer, rows.answers, arguments, recipe, processes
+            model, encoder.for_trainer(), rows.answers, arguments, recipe, processes
         )
         setup.check_disk(trainer, out)
 

@@ -173,7 +173,7 @@ class LlamaCppRuntime:
         self._cached = []
 
     def _find_stop_ids(self) -> set[int]:
-        configured = [self._tokenizer.eos_token_id]
+        configured: list[int | list[int] | None] = [self._tokenizer.eos_token_id]
         for name in ("config.json", "generation_config.json"):
             file = self._files.folder / name
             if file.exists():

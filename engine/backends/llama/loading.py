@@ -15,7 +15,7 @@ import torch
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from engine.backends.llama.messages import Open, Quantization
-from engine.backends.llama.tokens import read_tokenizer, wrong_tokenizer_remedy
+from engine.backends.llama.tokens import ModelTokenizer, read_tokenizer, wrong_tokenizer_remedy
 from engine.backends.llama.weights import FP32_UP_TO, resolve_quantization, threads, unusable_model
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
@@ -147,7 +147,7 @@ def load_model(request: Open) -> Any:  # noqa: ANN401 - untyped library
         )
 
 
-def load_tokenizer(folder: Path, model: Any) -> Any:  # noqa: ANN401 - untyped library
+def load_tokenizer(folder: Path, model: Any) -> ModelTokenizer:  # noqa: ANN401 - untyped library
     """Load the tokenizer of a loaded model. Raises EngineUnavailable if it does not match."""
     tokenizer = read_tokenizer(folder)
     rows: int = model.get_input_embeddings().num_embeddings

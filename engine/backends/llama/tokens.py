@@ -1,39 +1,138 @@
 """Turn a prompt's messages into a Llama's tokens, for the chat and for training alike.
 
-An adapter answers wrongly if it is asked with other tokens than it learned, so there is one way.
-Heavy: imports transformers.
+An adapter answers wrongly if it is asked with other tokens than it learned, so there is one way,
+for every runtime. Heavy: imports tokenizers and jinja2.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from jinja2 import TemplateError
-from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from engine.backends.llama.chat_template import render_chat
 from engine.backends.llama.weights import unusable_model
-from engine.core.errors import EngineFailed
+from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.files import UNDECODABLE, read_file
 from engine.core.i18n import tr, tr_n
+from engine.core.process import install_command
 from engine.core.text import one_line
 from engine.core.types import Message, Role
 from engine.prompts import LLAMA2_TEMPLATE
 
+_FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
+_SPECIAL_TOKENS, _TEMPLATE = "special_tokens_map.json", "chat_template.jinja"
+_MAX_FILE = 100_000_000
+"""Bytes; Llama 3's tokenizer.json has 17 million."""
 
-def read_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - untyped library
+_LLAMA_CLASS = "LlamaTokenizer"
+_LLAMA_TOKENS = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+_FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTokenizer:
+    """A model's tokenizer, the special tokens that it names, and its chat template.
+
+    Its members are named as those of transformers' tokenizers.
+    """
+
+    backend: Tokenizer
+    named: dict[str, str]
+    """Tokens by their names in the files: `bos_token`, `eos_token`, …"""
+    extra: tuple[str, ...]
+    """Special tokens without a name."""
+    template: str
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The token that a text begins with."""
+        return self._id("bos_token")
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The token that an answer ends with."""
+        return self._id("eos_token")
+
+    @property
+    def unk_token_id(self) -> int | None:
+        """The token for what the tokenizer does not know."""
+        return self._id("unk_token")
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """The token that fills a batch."""
+        return self._id("pad_token")
+
+    @property
+    def all_special_ids(self) -> set[int]:
+        """The ids of all special tokens, named or not."""
+        found = (self.backend.token_to_id(token) for token in (*self.named.values(), *self.extra))
+        return {number for number in found if number is not None}
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens without those that were added."""
+        return self.backend.get_vocab_size(with_added_tokens=False)
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """The ids of the added tokens by their text."""
+        found = self.backend.get_added_tokens_decoder()
+        return {token.content: number for number, token in found.items()}
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text, without any that it does not have."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens, without the special ones."""
+        return self.backend.decode(list(tokens), skip_special_tokens=True)
+
+    def _id(self, name: str) -> int | None:
+        return self.backend.token_to_id(self.named[name]) if name in self.named else None
+
+
+def read_tokenizer(folder: Path) -> ModelTokenizer:
     """Load the tokenizer in a model's folder. Raises EngineUnavailable if it cannot be read."""
+    if not (folder / _FILE).exists():
+        return _read_sentencepiece(folder)
     try:
-        return _tokenizer_class(folder).from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        return _read_json(folder)
     except Exception as error:  # the libraries' many readers raise errors of every kind
-        reason = tr("its tokenizer is unreadable ({error})", error=one_line(str(error), 200))
-        raise unusable_model(folder, reason, wrong_tokenizer_remedy()) from error
+        raise _unreadable(folder, error) from error
+
+
+def transformers_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - untyped library
+    """Load the tokenizer in a model's folder with transformers, for libraries that want it so.
+
+    Raises EngineUnavailable if it cannot be read.
+    """
+    from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
+
+    kind: Any = PreTrainedTokenizerFast if (folder / _FILE).exists() else LlamaTokenizer
+    try:
+        if _read_config(folder / _CONFIG).get("tokenizer_class"):
+            kind = AutoTokenizer
+        # AutoTokenizer guesses a different tokenization if the config names no class.
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise _unreadable(folder, error) from error
+
+
+def from_transformers(tokenizer: Any) -> ModelTokenizer:  # noqa: ANN401 - untyped library
+    """Return the same tokenizer without transformers around it."""
+    named = dict(tokenizer.special_tokens_map)
+    extra = tuple(str(token) for token in tokenizer.extra_special_tokens)
+    return ModelTokenizer(
+        tokenizer.backend_tokenizer, named, extra, _default_template(tokenizer.chat_template)
+    )
 
 
 def wrong_tokenizer_remedy() -> str:
@@ -41,20 +140,112 @@ def wrong_tokenizer_remedy() -> str:
     return tr("Copy the model's own tokenizer into its folder.")
 
 
-def _tokenizer_class(folder: Path) -> Any:  # noqa: ANN401 - untyped library
-    # AutoTokenizer guesses a different tokenization if the config names no class.
-    config = folder / "tokenizer_config.json"
-    if config.exists() and b'"tokenizer_class"' in read_file(config):
-        return AutoTokenizer
-    return PreTrainedTokenizerFast if (folder / "tokenizer.json").exists() else LlamaTokenizer
+def _unreadable(folder: Path, error: Exception) -> EngineUnavailable:
+    reason = tr("its tokenizer is unreadable ({error})", error=one_line(str(error), 200))
+    return unusable_model(folder, reason, wrong_tokenizer_remedy())
+
+
+def _read_sentencepiece(folder: Path) -> ModelTokenizer:
+    if not (find_spec("transformers") and find_spec("sentencepiece")):
+        reason = tr("transformers and sentencepiece, which read its tokenizer, are not installed")
+        remedy = tr("Run: {command}", command=install_command("gpu"))
+        raise unusable_model(folder, reason, remedy)
+    return from_transformers(transformers_tokenizer(folder))
+
+
+def _read_json(folder: Path) -> ModelTokenizer:
+    """Load tokenizer.json as transformers 5 does: with the tokens that the other files name."""
+    content = read_file(folder / _FILE, _MAX_FILE)
+    backend = Tokenizer.from_buffer(content)
+    config = _read_config(folder / _CONFIG)
+    added = config.get("added_tokens_decoder")
+    if added is None:
+        config |= _read_config(folder / _SPECIAL_TOKENS)
+        decoder = backend.get_added_tokens_decoder()
+        tokens = [decoder[number] for number in sorted(decoder)]
+    else:
+        tokens = [_added_token(added[number]) for number in sorted(added, key=int)]
+    kind = str(config.get("tokenizer_class") or "").removesuffix("Fast")
+    if kind == _LLAMA_CLASS and b'"ByteLevel"' not in content:
+        config = _LLAMA_TOKENS | config
+        backend = _with_metaspace(content, config)
+    named = {name: value for name, value in config.items() if _names_token(name, value)}
+    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    if isinstance(extra, dict):
+        named, extra = named | extra, []
+    known = {token.content for token in tokens}
+    others = [_added_token(value) for value in (*named.values(), *extra)]
+    backend.add_tokens([*tokens, *(token for token in others if token.content not in known)])
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = bool(config.get("split_special_tokens"))
+    return ModelTokenizer(
+        backend,
+        {name: _added_token(value).content for name, value in named.items()},
+        tuple(_added_token(value).content for value in extra),
+        _read_template(folder) or _default_template(config.get("chat_template")),
+    )
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    return msgspec.json.decode(read_file(file), type=dict[str, Any]) if file.exists() else {}
+
+
+def _names_token(name: str, value: object) -> bool:
+    is_token = isinstance(value, str) or (isinstance(value, dict) and "content" in value)
+    return name.endswith("_token") and is_token
+
+
+def _added_token(value: str | Mapping[str, Any]) -> AddedToken:
+    if isinstance(value, str):
+        return AddedToken(value, special=True)
+    flags = {flag: value[flag] for flag in _FLAGS if flag in value}
+    return AddedToken(value["content"], special=value.get("special", True), **flags)
+
+
+class _MetaspaceModel(msgspec.Struct, frozen=True):
+    vocab: dict[str, int]
+    merges: list[str | tuple[str, str]]
+
+
+class _MetaspaceFile(msgspec.Struct, frozen=True):
+    model: _MetaspaceModel
+
+
+def _with_metaspace(content: bytes, config: Mapping[str, Any]) -> Tokenizer:
+    """Return a tokenizer of that vocabulary with the parts that LlamaTokenizer has."""
+    model = msgspec.json.decode(content, type=_MetaspaceFile).model
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model.merges)
+    merges = [(left, right) for left, right in pairs]
+    made = Tokenizer(models.BPE(model.vocab, merges, fuse_unk=True, byte_fallback=True))
+    prefixed = config.get("add_prefix_space") in (None, True)
+    scheme = ("always" if config.get("legacy") else "first") if prefixed else "never"
+    made.pre_tokenizer = pre_tokenizers.Metaspace("▁", scheme, split=False)
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    made.decoder = decoders.Sequence([*parts, decoders.Strip(" ", 1)] if prefixed else parts)
+    return made
+
+
+def _read_template(folder: Path) -> str:
+    file = folder / _TEMPLATE
+    return read_file(file).decode() if file.exists() else ""
+
+
+def _default_template(found: object) -> str:
+    """Return the template named "default" of several, the only one, or Llama 2's."""
+    if isinstance(found, list):
+        found = {one["name"]: one["template"] for one in found}
+    if isinstance(found, dict):
+        found = found["default"]
+    return str(found or LLAMA2_TEMPLATE)
 
 
 class PromptTokens:
     """A tokenizer and its chat template: the model's own, otherwise Llama 2's."""
 
-    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - untyped library
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
         self.tokenizer = tokenizer
-        self.template: str = tokenizer.chat_template or LLAMA2_TEMPLATE
+        self.template = tokenizer.template
 
     def encode(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
         """Encode a conversation with one BOS; with `ask`, up to where the model answers.
@@ -78,7 +269,7 @@ class PromptTokens:
                 "Start a new conversation, or replace chat_template.jinja in the model's folder."
             )
             raise EngineFailed(told, remedy) from error
-        if max(tokens) >= rows:
+        if max(tokens, default=0) >= rows:
             told = tr(
                 "The tokenizer does not match the model: token {token} is outside its vocabulary "
                 "of {rows}.",
@@ -90,22 +281,11 @@ class PromptTokens:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Decode tokens into text, without the special ones."""
-        text: str = self.tokenizer.decode(
-            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+        return self.tokenizer.decode(tokens)
 
     def _apply(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
-        turns = [{"role": message.role.value, "content": message.content} for message in messages]
-        encoded = self.tokenizer.apply_chat_template(
-            turns,
-            chat_template=self.template,
-            tokenize=True,  # rendering first and tokenizing then would give two BOS
-            add_generation_prompt=ask,
-            return_dict=True,
-        )
-        tokens: list[int] = encoded["input_ids"]
-        return tokens
+        text = render_chat(self.template, messages, self.tokenizer.named, ask=ask)
+        return self.tokenizer.encode(text)  # the template writes the one BOS
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message]:
@@ -162,7 +342,7 @@ def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
     names |= {"unk": tokenizer.unk_token_id, "pad": tokenizer.pad_token_id}
     ids = {name: number for name, number in names.items() if number is not None}
     try:
-        found = msgspec.json.decode(tokenizer.backend_tokenizer.to_str(), type=_TokenizerFile)
+        found = msgspec.json.decode(tokenizer.backend.to_str(), type=_TokenizerFile)
     except UNDECODABLE as error:
         reason = tr("llama.cpp does not support its tokenizer")
         raise unusable_model(folder, reason, wrong_tokenizer_remedy()) from error
