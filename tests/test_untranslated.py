@@ -16,6 +16,7 @@ import pytest
 from engine.backends import catalogue
 from scripts import cli
 from tools import translations
+from tui.widgets import welcome
 
 ROOT = translations.ROOT
 
@@ -53,6 +54,7 @@ _DATA = {
     "every conversation, the latest first", "the conversations that have these words",  # --help
     *(what for _, what in cli.COMMANDS.values()),  # --help
     "copy for ",  # a kind, in `balcao models`
+    *welcome.TITLES,  # of the sample catalogue
 }  # fmt: skip
 """Kept or typed, and not told."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import suppress
 
 from textual import work
@@ -24,8 +23,6 @@ _ABOUT = tr(
     "honest no."
 )
 _KEYS = tr("F2 goes to the next engine, F9 tells all about them, F1 helps.")
-_SAMPLE = tr("The products are invented, a sample: balcao index makes yours. You could ask:")
-_FORMS = ("{}", "Do you have {}?", "Qual é a descrição de “{}”?")
 TITLES = ("Boil, Bubble, Bottle", "Left Bank Beret", "Pull-Cord Salad Spinner")
 """Of the sample, known to the adapter that ships; another adapter's replace them."""
 _MIN_LINES = 22
@@ -45,7 +42,7 @@ class Welcome(Vertical):
         yield Static(titles, id="works", markup=False)
         yield Static(_KEYS, markup=False)
         if self._session.settings.catalogue is None:
-            yield Static(_examples(TITLES), id="examples", markup=False)
+            yield Static(_examples(*TITLES), id="examples", markup=False)
 
     def on_mount(self) -> None:
         self._show_engines()
@@ -75,10 +72,19 @@ class Welcome(Vertical):
         works.update("\n".join(f"{title:{width}}  {about}" for title, about in lines))
         with suppress(BalcaoError):  # asking fails too, and reports it
             for examples in self.query("#examples").results(Static):
-                wanted = len(_FORMS), self._session.engine
+                wanted = len(TITLES), self._session.engine
                 if titles := await asyncio.to_thread(resources.trained_titles, *wanted):
-                    examples.update(_examples(titles))
+                    examples.update(_examples(*titles))
 
 
-def _examples(titles: Iterable[str]) -> str:
-    return "\n    ".join([_SAMPLE, *map(str.format, _FORMS, titles)])
+def _examples(first: str, second: str, third: str) -> str:
+    return tr(
+        "The products are invented, a sample: balcao index makes yours. You could "
+        "ask:\n"
+        "    {first}\n"
+        "    Do you have {second}?\n"
+        "    Qual é a descrição de “{third}”?",
+        first=first,
+        second=second,
+        third=third,
+    )
