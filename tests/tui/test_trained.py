@@ -94,7 +94,7 @@ async def about_record(pilot: Pilot[None]) -> str:
     (about,) = words(pilot, "#record-about")
     await pilot.press("escape")
     await until(lambda: not isinstance(pilot.app.screen, RecordScreen))
-    return about.partition("quotes it")[2]
+    return about.partition("quotes it")[2].strip()
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ async def test_the_record_says_whether_the_adapter_was_trained_on_it(
     known = adapter(tmp_path / "a", LIGHTHOUSE)
     async with chat(catalogue_dir, **lora(known)) as pilot:
         await ask(pilot, "The Tin Lighthouse")
-        assert await about_record(pilot) == " · in this adapter's training data"
+        assert await about_record(pilot) == "in this adapter's training data"
         await ask(pilot, "Canvas Stool, Blue")
-        assert await about_record(pilot) == " · not in this adapter's training data"
+        assert await about_record(pilot) == "not in this adapter's training data"
         # An answer keeps what was so when it was given; who has no list says nothing.
         adapter(known, TrainedProduct(*ROWS[4][:2]), LIGHTHOUSE)
         await order(pilot, "/engine catalogue")
@@ -127,9 +127,9 @@ async def test_the_record_says_whether_the_adapter_was_trained_on_it(
     async with chat(catalogue_dir, go_on=True) as pilot:
         await until(lambda: len(words(pilot, ".question")) == 3)
         await pilot.press("ctrl+up", "ctrl+up")
-        assert await about_record(pilot) == " · not in this adapter's training data"
+        assert await about_record(pilot) == "not in this adapter's training data"
         await pilot.press("ctrl+up")
-        assert await about_record(pilot) == " · in this adapter's training data"
+        assert await about_record(pilot) == "in this adapter's training data"
 
 
 @pytest.mark.usefixtures("_answering")

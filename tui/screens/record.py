@@ -91,7 +91,7 @@ class RecordScreen(Page, ModalScreen[None]):
         about = tr("number {uid} · {which}{place}", uid=uid, which=which, place=among)
         trained = training_words(self._hits[self._index])
         self._set("#record-title", one_line(product.title) or tr("(no title)"))
-        self._set("#record-about", f"{about} · {trained}" if trained else about)
+        self._set("#record-about", f"{about}\n{trained}".strip())
         self._set("#record-text", printable(self._text) or tr("(no description)"))
         self._set("#record-related", self._related_lines(product.uid))
 
