@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
-from engine.backends.llama.weights import CONFIG, GGUF, pull_command
+from engine.backends.llama.weights import GGUF, pull_command
 from engine.config import paths
 from engine.core.errors import BalcaoError, DataError
 from engine.core.files import (
-    MANIFEST,
     Input,
     Manifest,
     atomic_folder,
@@ -67,7 +66,7 @@ _ONLY = ("--no-deps", "--only-binary", ":all:", "--quiet")
 _INDEX_NAME = re.compile(r"^[\w.-]+=")
 """uv takes NAME=ADDRESS."""
 _FOUND_LINK = re.compile(r"Found link (\S+)")
-_USERINFO = re.compile(r"(?<=//)[^/@\s]+@")
+_NOISE = re.compile(r"(?<=//)[^/@\s]+@|^\[Errno -?\d+\] ")
 _NOTICE = """\
 {title} is licensed under the Apache License, Version 2.0:
 http://www.apache.org/licenses/LICENSE-2.0
@@ -158,9 +157,17 @@ def _parts() -> list[Path]:
 
 def _is_whole(folder: Path, model: PinnedModel) -> bool:
     try:
-        whole = read_manifest(folder).kind == KIND and (folder / CONFIG).is_file()
-        return whole and describe_file(folder / GGUF).sha256 == model.gguf.sha256
+        files = read_manifest(folder).inputs
+        pinned = any(file.sha256 == model.gguf.sha256 for file in files)
+        return pinned and all(describe_file(folder / file.name) == file for file in files)
     except (DataError, OSError):
+        return False
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return read_manifest(folder).kind == KIND
+    except DataError:
         return False
 
 
@@ -169,14 +176,13 @@ def _make_folder(out: Path, model: PinnedModel, show: Show) -> None:
     show(Progress(tr("unpacking {model}", model=out.name)))
     from engine.backends.llama.unpack import unpack
 
-    if not (out / MANIFEST).is_file():
+    if not _is_ours(out):
         shutil.rmtree(out, ignore_errors=True)  # of no use, and atomic_folder would refuse it
     with atomic_folder(out, KIND) as draft:
         gguf = draft / GGUF
         licence = _extract(part, model, gguf)
         (draft / LICENCE).write_bytes(licence)
-        found = describe_file(gguf)
-        if found.sha256 != model.gguf.sha256:
+        if describe_file(gguf).sha256 != model.gguf.sha256:
             part.unlink()
             raise BalcaoError(
                 tr("The checksum of {name} is wrong.", name=model.gguf.name), _again(out)
@@ -191,7 +197,7 @@ def _make_folder(out: Path, model: PinnedModel, show: Show) -> None:
         manifest = Manifest(
             kind=KIND,
             version=VERSION,
-            inputs=[found],
+            inputs=[describe_file(file) for file in sorted(draft.iterdir())],
             settings=settings,
             prompt_version=PROMPT_VERSION,
         )
@@ -447,5 +453,5 @@ def _checksum(file: Input) -> _NoAnswer:
 
 
 def _clean(words: str) -> str:
-    """Return a library's words without what an address may hold of a log-in."""
-    return one_line(_USERINFO.sub("", words), 200).rstrip(".")
+    """Return a library's words without log-ins in addresses and numbers of errors."""
+    return one_line(_NOISE.sub("", words), 200).rstrip(".")

