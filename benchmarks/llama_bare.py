@@ -6,7 +6,6 @@ loaded between jobs.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import sys
 import time
@@ -61,42 +60,25 @@ def transformers_job(model: str, adapter: str | None, threads: int) -> Job:
 
 
 def llama_cpp_job(file: str, adapter: str | None, threads: int) -> Job:
-    """Run llama.cpp's plain loop: decode, take the likeliest token, decode."""
-    import llama_cpp
+    """Call xllamacpp's server in this process, with the settings of the engine."""
+    import xllamacpp
 
-    silent = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
-    llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
-    llama_cpp.llama_backend_init()
-    loading = llama_cpp.llama_model_default_params()
-    loading.use_extra_bufts = False
-    model = llama_cpp.llama_model_load_from_file(file.encode(), loading)
-    parameters = llama_cpp.llama_context_default_params()
-    parameters.n_ctx = 1024
-    parameters.n_threads = parameters.n_threads_batch = threads
-    context: Any = llama_cpp.llama_init_from_model(model, parameters)
+    values = xllamacpp.CommonParams()
+    values.model.path = file
+    values.n_ctx, values.n_parallel = 4096, 1
+    values.n_batch = values.n_ubatch = 128
+    values.cpuparams.n_threads = values.cpuparams_batch.n_threads = threads
+    values.cache_ram_mib, values.no_extra_bufts, values.warmup = 0, True, False
+    values.verbosity, values.ui = -1, False
     if adapter:
-        lora: Any = llama_cpp.llama_adapter_lora_init(model, adapter.encode())
-        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(lora)
-        llama_cpp.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0))
-    chain: Any = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-    llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())
-
-    def read(tokens: list[int]) -> None:
-        batch = (llama_cpp.llama_token * len(tokens))(*tokens)
-        one = llama_cpp.llama_batch_get_one(batch, len(tokens))
-        if llama_cpp.llama_decode(context, one):
-            raise SystemExit("llama_decode failed")
+        values.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 1.0)]
+    server = xllamacpp.Server(values)
 
     def job(prompt: list[int], tokens: int) -> None:
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), False)
-        read(prompt)
-        for place in range(tokens):
-            token = llama_cpp.llama_sampler_sample(chain, context, -1)
-            if place < tokens - 1:
-                read([token])
+        asked = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "stream": True}
+        asked |= {"ignore_eos": True, "cache_prompt": False}
+        server.handle_completions(asked, lambda _chunk: None)
 
-    # Keeps the callback alive: llama.cpp stores only its address.
-    job.silent = silent  # type: ignore[attr-defined]
     return job
 
 

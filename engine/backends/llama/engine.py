@@ -96,6 +96,8 @@ class LlamaEngine(ModelEngine):
         hosts: dict[Any, LlamaHost] = shared.setdefault(cls.kind, {})
         if key not in hosts:
             hosts[key] = LlamaHost(*key)
+        if config.adapter:
+            hosts[key].configured.add(config.adapter)
         return cls(engine_id, config, hosts[key])
 
     @property

@@ -1,32 +1,37 @@
 """Convert a Llama and its adapters to GGUF files for llama.cpp, and cache them.
 
-Weights are copied a tensor at a time, so the model is never in memory as a whole. The files have no
-vocabulary, because tokens.py makes the tokens for every runtime; names and metadata are those of
-llama.cpp's own converter. Heavy: imports numpy, gguf and llama.cpp.
+Weights are copied a tensor at a time, so the model is never in memory as a whole. Names and
+metadata are those of llama.cpp's own converter. tokens.py makes the tokens of every prompt, so the
+vocabulary only serves to write answers. Heavy: imports numpy and gguf.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from math import pi, sqrt
 from pathlib import Path
 from typing import Any
 
 import gguf
-import llama_cpp
 import msgspec
 import numpy as np
 
 from engine.backends.llama import weights
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, unusable_adapter
 from engine.backends.llama.messages import Quantization
+from engine.backends.llama.tokens import read_vocabulary
+from engine.backends.llama.unpack import with_safetensors
 from engine.config import paths
-from engine.core.errors import EngineFailed, EngineUnavailable
+from engine.core.errors import EngineUnavailable
 from engine.core.files import Manifest, atomic_folder, check_space, write_manifest
 from engine.core.i18n import tr
 from engine.core.text import last_part
@@ -43,41 +48,37 @@ _ARCHITECTURE = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA]
 _FP32 = gguf.GGMLQuantizationType.F32
 _LORA = re.compile(r"(?:base_model\.model\.)?(model\.layers\.\d+\.[\w.]+)\.lora_([AB])\.weight")
 
-_VERSION = 1
+_VERSION = 2
 _MODEL, _ADAPTER = "model.gguf", "adapter.gguf"
 _MODEL_KIND, _ADAPTER_KIND = "llama.cpp model", "llama.cpp adapter"
-_FTYPES = {"nf4": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M, "int8": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0}
+_Type = gguf.GGMLQuantizationType
+_AnyType = Any
+"""A `_Type`: the library is untyped."""
 _SIZE = {"nf4": 0.32, "int8": 0.54}
 """Share of 16-bit weights: 4.85 and 8.5 bits a weight."""
 
-_COPY_TIME = 0.3
-"""Share of the time that a quantized model takes; the rest is quantizing."""
-
-_QUANTIZED_TENSOR = re.compile(rb"^\[ *(\d+)/ *(\d+)\]")
-"""llama.cpp's log line for each tensor that it quantizes."""
-
 _MAX_NAME = 40
-
-# A module variable keeps the callback alive: llama.cpp stores only its address.
-_NO_LOG = llama_cpp.llama_log_callback(lambda _level, _text, _data: None)
 
 
 def model_file(model: weights.ModelFiles, quantization: Quantization, show: Show) -> Path:
     """Return the GGUF file of `model`; convert it first if needed, which can take minutes.
 
-    4 bits are Q4_K_M and 8 are Q8_0; "auto" is 4 bits for a large model and fp32 for a small one.
-    Raises EngineError.
+    A GGUF file in the model's folder is used as it is. Otherwise 4 bits are Q4_K_M and 8 are Q8_0;
+    "auto" is 4 bits for a large model and fp32 for a small one. Raises EngineError.
     """
+    if model.gguf and quantization in ("auto", "nf4"):
+        return model.gguf
     automatic = quantization == "auto"
     quantization = weights.resolve_quantization(quantization, model.weight_bytes)
     full = automatic and quantization == "none"
     precision = "fp32" if full else quantization
-    out = _cache_folder(model.name, (_MODEL_KIND, precision), model.weights)
+    out = _cache_folder(model.name, (_MODEL_KIND, precision), model.files)
     if not (out / _MODEL).exists():
-        needed = int(model.weight_bytes * (1 + _SIZE.get(quantization, 1.0)))
+        model = with_safetensors(model, show)
+        needed = int(model.weight_bytes * _SIZE.get(quantization, 2.0 if full else 1.0))
         settings = {"model": model.name, "precision": precision}
         with _converting(out, _MODEL_KIND, needed, settings) as draft:
-            _convert_model(model, draft, quantization, show, full=full)
+            _write_model(model, draft / _MODEL, "fp32" if full else quantization, show)
     return out / _MODEL
 
 
@@ -90,11 +91,6 @@ def adapter_file(adapter: Path, model: weights.ModelFiles) -> Path:
         with _converting(out, _ADAPTER_KIND, 2 * files[1].stat().st_size, settings) as draft:
             _write_adapter(adapter, model, draft / _ADAPTER)
     return out / _ADAPTER
-
-
-def silence() -> None:
-    """Turn off llama.cpp's log, which fills stderr with details."""
-    llama_cpp.llama_log_set(_NO_LOG, ctypes.c_void_p(0))
 
 
 def _cache_folder(name: str, labels: Iterable[str], files: Iterable[Path]) -> Path:
@@ -126,49 +122,6 @@ def _converting(out: Path, kind: str, needed: int, settings: Mapping[str, str]) 
         write_manifest(draft, manifest)
 
 
-def _convert_model(
-    model: weights.ModelFiles, draft: Path, quantization: Quantization, show: Show, *, full: bool
-) -> None:
-    def show_part(start: float, size: float) -> Callable[[float], None]:
-        label = tr("converting for llama.cpp, once")
-        return lambda share: show(Progress(label, start + share * size))
-
-    ftype = _FTYPES.get(quantization)
-    if ftype is None:
-        _write_model(model, draft / _MODEL, full=full, show=show_part(0.0, 1.0))
-        return
-    whole = draft / "whole.gguf"
-    _write_model(model, whole, full=False, show=show_part(0.0, _COPY_TIME))
-    _quantize(whole, draft / _MODEL, ftype, show_part(_COPY_TIME, 1 - _COPY_TIME))
-    whole.unlink()
-
-
-def _quantize(source: Path, target: Path, ftype: int, show: Callable[[float], None]) -> None:
-    last_lines: list[bytes] = []
-
-    def log(_level: int, text: bytes, _data: ctypes.c_void_p) -> None:
-        last_lines[:] = [*last_lines[-3:], text.strip()]
-        if match := _QUANTIZED_TENSOR.match(text):
-            show(int(match[1]) / int(match[2]))
-
-    callback = llama_cpp.llama_log_callback(log)
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = ftype
-    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
-    try:
-        failed = llama_cpp.llama_model_quantize(
-            str(source).encode(), str(target).encode(), ctypes.byref(parameters)
-        )
-    finally:
-        silence()
-    if failed:
-        words = b" ".join(last_lines).decode("utf-8", "replace")[-200:]
-        raise EngineFailed(
-            tr("Cannot quantize the model for llama.cpp: {words}.", words=words),
-            tr("Free some disk space, or set `quantization` to none for this engine."),
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A tensor on disk and its name in the GGUF file."""
@@ -182,20 +135,17 @@ class _Source:
     """Heads whose rows need llama.cpp's order; 0 for any other tensor."""
 
 
-def _write_model(
-    model: weights.ModelFiles, file: Path, *, full: bool, show: Callable[[float], None]
-) -> None:
-    """Write `model` to `file`: matrices in their own precision or, if `full`, in fp32."""
-    sources = list(_sources(model))
+def _write_model(model: weights.ModelFiles, file: Path, precision: str, show: Show) -> None:
+    """Write `model` to `file` in `precision`: a quantization or "fp32"."""
+    layers = model.config.num_hidden_layers
+    sources = [(one, _kind(one, precision, layers)) for one in _sources(model)]
     with closing(gguf.GGUFWriter(file, _ARCHITECTURE)) as writer:
         _add_metadata(writer, model)
+        _add_vocabulary(writer, model)
         factors = _add_rope_scaling(writer, model)
-        for source in sources:
-            kind = _kind(source.tensor, full=full)
-            size = np.prod(source.tensor.shape) * (4 if kind is _FP32 else 2)
-            writer.add_tensor_info(
-                source.name, source.tensor.shape, np.dtype(np.uint16), int(size), raw_dtype=kind
-            )
+        for source, kind in sources:
+            shape, size = source.tensor.shape, _stored_bytes(source.tensor.shape, kind)
+            writer.add_tensor_info(source.name, shape, np.dtype(np.uint16), size, raw_dtype=kind)
         if factors is not None:
             writer.add_tensor_info(
                 "rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes
@@ -203,9 +153,9 @@ def _write_model(
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for number, source in enumerate(sources, 1):
-            writer.write_tensor_data(_values(source, full=full))
-            show(number / len(sources))
+        for number, (source, kind) in enumerate(sources, 1):
+            writer.write_tensor_data(_values(source, kind))
+            show(Progress(tr("converting for llama.cpp, once"), number / len(sources)))
         if factors is not None:
             writer.write_tensor_data(factors)
 
@@ -240,7 +190,20 @@ def _add_metadata(writer: Any, model: weights.ModelFiles) -> None:  # noqa: ANN4
     writer.add_rope_freq_base(config.rope.rope_theta)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("none")
+
+
+def _add_vocabulary(writer: Any, model: weights.ModelFiles) -> None:  # noqa: ANN401 - untyped library
+    found = read_vocabulary(model.folder, model.config.vocab_size)
+    writer.add_tokenizer_model(found.model)
+    writer.add_tokenizer_pre("gpt-2" if found.model == "gpt2" else "default")
+    writer.add_token_list(found.tokens)
+    writer.add_token_types(found.types)
+    if found.scores:
+        writer.add_token_scores(found.scores)
+    if found.merges:
+        writer.add_token_merges(found.merges)
+    for name, token in found.ids.items():
+        getattr(writer, f"add_{name}_token_id")(token)
 
 
 def _add_rope_scaling(writer: Any, model: weights.ModelFiles) -> Array | None:  # noqa: ANN401 - untyped library
@@ -273,18 +236,86 @@ def _llama3_factors(rope: weights.RopeConfig, head_size: int) -> Array:
     return factors.astype(np.float32)
 
 
-def _kind(tensor: weights.Tensor, *, full: bool) -> gguf.GGMLQuantizationType:
+def _kind(source: _Source, precision: str, layers: int) -> _AnyType:
+    """Return how a tensor is stored; 4 bits as llama.cpp's Q4_K_M mixes them."""
+    shape, stored = source.tensor.shape, _Type[source.tensor.dtype]
     # llama.cpp wants vectors (norms) in fp32.
-    if full or len(tensor.shape) == 1 or tensor.dtype == "F32":
+    if precision == "fp32" or len(shape) == 1:
         return _FP32
-    return gguf.GGMLQuantizationType[tensor.dtype]
+    if precision == "none":
+        return stored
+    if precision == "int8":
+        kind = _Type.Q8_0
+    else:
+        kind = _Type.Q6_K if _needs_more_bits(source.name, layers) else _Type.Q4_K
+    block, _ = gguf.GGML_QUANT_SIZES[kind]
+    if shape[-1] % block:
+        kind = _Type.Q8_0
+    return stored if shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] else kind
 
 
-def _values(source: _Source, *, full: bool) -> Array:
+def _needs_more_bits(name: str, layers: int) -> bool:
+    """Check for the tensors that Q4_K_M keeps in 6 bits: the output's, and some of two kinds."""
+    if name in ("output.weight", "token_embd.weight"):
+        return True
+    part = re.fullmatch(r"blk\.(\d+)\.(?:attn_v|ffn_down)\.weight", name)
+    if part is None:
+        return False
+    layer, eighth = int(part[1]), layers // 8
+    return layer < eighth or layer >= layers - eighth or (layer - eighth) % 3 == 2  # noqa: PLR2004
+
+
+def _stored_bytes(shape: tuple[int, ...], kind: _AnyType) -> int:
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    stored: int = int(np.prod(shape, dtype=np.int64)) // block * size
+    return stored
+
+
+def _values(source: _Source, kind: _AnyType) -> Array:
+    """Return a tensor as it is stored, as (rows, columns) or, quantized, as (rows, bytes)."""
     values = _map_values(source.file, source.start, source.tensor)
-    if _kind(source.tensor, full=full) is _FP32:
+    if kind.name != source.tensor.dtype:
         values = _as_float32(values, source.tensor.dtype)
-    return _reorder(values, source.heads) if source.heads else values
+    values = _reorder(values, source.heads) if source.heads else values
+    if kind is _Type.Q8_0:
+        values = gguf.quants.quantize(values, kind)
+    return _quantize(values, kind) if kind in (_Type.Q4_K, _Type.Q6_K) else values
+
+
+def _quantize(values: Array, kind: _AnyType) -> Array:
+    """Quantize (rows, columns) fp32 values on all cores, by llama.cpp's own function."""
+    quantize, values = _ggml_quantizer(), np.ascontiguousarray(values)
+    rows, columns = values.shape
+    out = np.empty((rows, _stored_bytes((columns,), kind)), np.uint8)
+
+    def part(start: int) -> None:
+        count = min(step, rows - start)
+        source, target = values[start:].ctypes.data, out[start:].ctypes.data
+        quantize(kind.value, source, target, 0, count, columns, None)
+
+    step = max(1, rows // (4 * (os.cpu_count() or 1)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(part, range(0, rows, step)))
+    return out
+
+
+@cache
+def _ggml_quantizer() -> Callable[..., int]:
+    # xllamacpp has no quantizer of its own, but its library exports the function.
+    spec = find_spec("xllamacpp")
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
+    try:
+        library = ctypes.CDLL(str(next(folder.glob("xllamacpp*.*"))))
+        quantize: Callable[..., int] = library.ggml_quantize_chunk
+    except (OSError, AttributeError, StopIteration) as error:
+        raise EngineUnavailable(
+            tr("llama.cpp cannot quantize to 4 bits on this machine."),
+            tr("Set `quantization` to int8 or none for this engine."),
+        ) from error
+    sizes, pointer = [ctypes.c_int64] * 3, ctypes.c_void_p
+    quantize.argtypes = [ctypes.c_int, pointer, pointer, *sizes, pointer]  # type: ignore[attr-defined]
+    quantize.restype = ctypes.c_size_t  # type: ignore[attr-defined]
+    return quantize
 
 
 def _values_start(file: Path, tensors: Mapping[str, weights.Tensor]) -> int:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from importlib import import_module
@@ -24,6 +25,7 @@ from typing import IO, Literal
 import msgspec
 
 from engine.backends.llama import messages
+from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.weights import ModelFiles
 from engine.core.errors import EngineFailed, EngineUnavailable, why
 from engine.core.files import UNDECODABLE
@@ -33,8 +35,7 @@ from engine.core.text import one_line
 from engine.core.types import Chunk, Progress, Tokens
 
 _TRANSFORMERS = ("torch", "transformers", "peft", "accelerate", "safetensors", "sentencepiece")
-_LLAMA_CPP = {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}
-"""Package names by module names."""
+_LLAMA_CPP = ("xllamacpp", "gguf", "tokenizers", "jinja2")
 
 _MODULE = "engine.backends.llama.worker"
 _CODE = Path(__file__).resolve().parents[3]
@@ -64,7 +65,7 @@ _SECRET = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL")
 
 
 class WorkerProcess:
-    """A worker and the pipes to it. A new request makes the replies to older ones void."""
+    """A worker and the pipes to it; several requests may wait for their replies."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: IO[bytes]) -> None:
         if process.stdin is None or process.stdout is None:
@@ -72,7 +73,8 @@ class WorkerProcess:
         self._process = process
         self._stdin, self._stdout = process.stdin, process.stdout
         self._log = log
-        self._inbox: asyncio.Queue[messages.FromWorker | None] = asyncio.Queue()
+        self._inboxes: dict[int, asyncio.Queue[messages.FromWorker | None]] = {}
+        """By the number of a request; None tells that the worker died."""
         self._number = 0
         self.pid = process.pid
         self.alive = True
@@ -113,8 +115,7 @@ class WorkerProcess:
         """
         self._number += 1
         number = self._number
-        # A new queue: late replies to an older request are dropped with the old one.
-        inbox = self._inbox = asyncio.Queue()
+        inbox = self._inboxes[number] = asyncio.Queue()
         finished = False
         try:
             await self._send(msgspec.structs.replace(request, number=number))
@@ -131,6 +132,7 @@ class WorkerProcess:
                     raise kind(reply.message, reply.remedy)
                 yield reply
         finally:
+            del self._inboxes[number]
             if not finished:
                 self._write(messages.Cancel(number))
 
@@ -171,8 +173,8 @@ class WorkerProcess:
                 header = await self._stdout.readexactly(messages.LENGTH_BYTES)
                 body = await self._stdout.readexactly(messages.length_of(header))
                 reply = messages.from_worker(body)
-                if reply.number == self._number:
-                    self._inbox.put_nowait(reply)
+                if inbox := self._inboxes.get(reply.number):
+                    inbox.put_nowait(reply)
         except (asyncio.IncompleteReadError, ConnectionError, *UNDECODABLE):
             # A worker that breaks the protocol is of no use.
             self._kill()
@@ -182,7 +184,8 @@ class WorkerProcess:
             await self._process.wait()
             self._last_line = _last_line(self._log)
             self._log.close()
-            self._inbox.put_nowait(None)
+            for inbox in self._inboxes.values():
+                inbox.put_nowait(None)
 
     def _death(self) -> EngineFailed:
         code = self._process.returncode or 0
@@ -237,8 +240,8 @@ def resolve_runtime(runtime: messages.Runtime | Literal["auto"]) -> messages.Run
     """Replace "auto" by the fastest runtime on this machine."""
     if runtime != "auto":
         return runtime
-    fast = not has_gpu() and all(find_spec(name) for name in _LLAMA_CPP)
-    return "llama.cpp" if fast else "transformers"
+    on_gpu = has_gpu() and all(find_spec(name) for name in _TRANSFORMERS)
+    return "transformers" if on_gpu else "llama.cpp"
 
 
 def has_gpu() -> bool:
@@ -249,11 +252,11 @@ def has_gpu() -> bool:
 def missing_packages(runtime: messages.Runtime, quantization: messages.Quantization) -> list[str]:
     """Return the packages that a runtime needs and that are not installed."""
     if runtime == "llama.cpp":
-        needed = {**_LLAMA_CPP, "transformers": "transformers", "sentencepiece": "sentencepiece"}
+        needed = _LLAMA_CPP
     else:
         quantizers = ("bitsandbytes",) if quantization in ("nf4", "int8") else ()
-        needed = {name: name for name in (*_TRANSFORMERS, *quantizers)}
-    return [package for module, package in needed.items() if find_spec(module) is None]
+        needed = (*_TRANSFORMERS, *quantizers)
+    return [name for name in needed if find_spec(name) is None]
 
 
 class LlamaHost:
@@ -273,7 +276,11 @@ class LlamaHost:
         self._worker: WorkerProcess | None = None
         self._opened = False
         self._adapters: set[Path] = set()
+        self.configured: set[str] = set()
+        """Adapters of the engines that share this host."""
         self._lock = asyncio.Lock()
+        self._turns: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One answer at a time: of the model, or with llama.cpp of the base and each adapter."""
 
     @property
     def pid(self) -> int | None:
@@ -314,7 +321,8 @@ class LlamaHost:
 
     async def ask(self, request: messages.Ask) -> AsyncGenerator[Chunk]:
         """Yield an answer; closing the generator stops it. Raises EngineError."""
-        async with self._lock, aclosing(self._running().call(request)) as replies:
+        turn = self._turns[request.adapter if self.runtime == "llama.cpp" else None]
+        async with turn, aclosing(self._running().call(request)) as replies:
             async for reply in replies:
                 match reply:
                     case messages.TextChunk(text):
@@ -346,15 +354,20 @@ class LlamaHost:
         await asyncio.to_thread(import_module, "psutil")
         worker = self._worker = await WorkerProcess.start()
         try:
-            folder, size = str(model.folder), model.weight_bytes
-            request = messages.Open(folder, self.quantization, size, self.runtime)
+            request = messages.Open(
+                str(model.folder),
+                self.quantization,
+                model.weight_bytes,
+                self.runtime,
+                await asyncio.to_thread(self._usable_adapters, model),
+            )
             async with aclosing(worker.call(request)) as replies:
                 async for reply in replies:
                     match reply:
                         case messages.Step(label, fraction):
                             yield Progress(label, fraction)
                         case messages.Ready():
-                            self.gpu_bytes = reply.gpu_bytes
+                            self._note(reply)
             self._opened = True
         finally:
             if not self._opened and self._worker is worker:
@@ -364,5 +377,15 @@ class LlamaHost:
         async with aclosing(self._running().call(messages.Attach(str(adapter)))) as replies:
             async for reply in replies:
                 if isinstance(reply, messages.Ready):
-                    self.gpu_bytes = reply.gpu_bytes
-        self._adapters.add(adapter)
+                    self._note(reply)
+
+    def _note(self, ready: messages.Ready) -> None:
+        self.gpu_bytes = ready.gpu_bytes
+        self._adapters = {Path(folder) for folder in ready.adapters}
+
+    def _usable_adapters(self, model: ModelFiles) -> tuple[str, ...]:
+        folders = []
+        for name in sorted(self.configured) if self.runtime == "llama.cpp" else ():
+            with contextlib.suppress(EngineUnavailable):  # its own engine says why
+                folders.append(str(find_adapter(name, model).folder))
+        return tuple(folders)

@@ -1,37 +1,50 @@
 """Run a Llama with llama.cpp, for machines without a GPU. Heavy; worker only.
 
-torch stays out of this process: it would cost 200 MB of memory and seconds at the start.
+xllamacpp is llama.cpp's server in this process. It serves several answers at once and keeps the
+prompt of the base and of each adapter in a slot of its own, so that a switch between them in a
+conversation reads only what is new.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import llama_cpp
 import msgspec
+import xllamacpp
 
 from engine.backends.llama import gguf
 from engine.backends.llama.adapters import choose_its_base, unusable_adapter
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.text import AnswerDecoder, stop_tokens
-from engine.backends.llama.tokens import PromptTokens, common_prefix, fit, read_tokenizer
-from engine.backends.llama.weights import find_model, read_json, threads
+from engine.backends.llama.tokens import PromptTokens, fit, read_tokenizer
+from engine.backends.llama.weights import find_model, pull_command, read_json, threads
+from engine.config import paths
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
+from engine.core.text import one_line
 from engine.core.types import Progress
 
 _BATCH = 128
-"""Prompt tokens that are read at a time; a larger batch takes more memory and saves little time."""
+"""Prompt tokens that are read at a time: llama.cpp looks for a cancellation between batches."""
 
-_CONTEXT_STEP = 512
-"""Tokens by which the context grows, so that a long one takes memory only when it is used."""
+_CONTEXT_STEP = 1024
+"""Tokens by which a slot grows: its memory is taken at once, so a long one waits until needed."""
 
-_ABORTED = 2
-"""The code that llama_decode returns after the abort callback stopped it."""
+
+_PATIENCE = 10.0
+"""Seconds to wait for the server's own HTTP thread."""
+
+_UNKNOWN = -1
+"""Stands for a token whose id the server does not send."""
 
 
 class _EosConfig(msgspec.Struct, frozen=True):
@@ -39,30 +52,35 @@ class _EosConfig(msgspec.Struct, frozen=True):
 
 
 class LlamaCppRuntime:
-    """One base model and any number of adapters, of which one or none is active."""
+    """One base model and any number of adapters; answers may run at once, on threads."""
+
+    concurrent = True
 
     def __init__(self, request: Open, show: Callable[[Progress], None]) -> None:
         """Load the model, converted first if needed; pass the progress to `show`."""
-        gguf.silence()
         self._files = find_model(request.folder, "base")
-        file = gguf.model_file(self._files, request.quantization, show)
+        self._file = gguf.model_file(self._files, request.quantization, show)
         self._tokenizer = read_tokenizer(self._files.folder)
         self._tokens = PromptTokens(self._tokenizer)
         rows = self._files.config.vocab_size
         self._encode = partial(self._tokens.encode_question, rows=rows)
         self._stop_ids = self._find_stop_ids()
-        show(Progress(tr("reading weights")))
-        self._model = _load(file)
-        self._context: Any = None
-        self._context_size = 0
-        self._cached: list[int] = []
-        """The tokens whose keys and values are cached, for the active adapter."""
-        self._adapters: dict[str, Any] = {}
-        self._active: str | None = None
+        self.adapters: dict[str, Path] = {}
+        """GGUF files by folder; their places are those of the server's adapters."""
+        for folder in request.adapters:
+            with contextlib.suppress(EngineUnavailable):  # attaching it will say why
+                self.adapters[folder] = gguf.adapter_file(Path(folder), self._files)
+        self._idle = threading.Condition()
+        self._running = 0
+        self._slot_size = _CONTEXT_STEP
+        self._server: Any = None
         self.damaged = False
-        self._cancelled: Callable[[], bool] = lambda: False
-        # An attribute keeps the callback alive: llama.cpp stores only its address.
-        self._abort = llama_cpp.ggml_abort_callback(lambda _data: self._cancelled())
+        show(Progress(tr("reading weights")))
+        try:
+            self._start()
+        except EngineUnavailable:
+            self.adapters.clear()
+            self._start()
 
     def gpu_bytes(self) -> int:
         """Return 0: this runtime computes on the CPU."""
@@ -70,107 +88,140 @@ class LlamaCppRuntime:
 
     def attach(self, folder: str) -> None:
         """Load the adapter in `folder`, unless it is loaded. Raises EngineError."""
-        if folder in self._adapters:
+        if folder in self.adapters:
             return
         file = gguf.adapter_file(Path(folder), self._files)
-        adapter = llama_cpp.llama_adapter_lora_init(self._model, str(file).encode())
-        if adapter is None:
-            reason = tr("llama.cpp rejects it")
-            raise unusable_adapter(Path(folder), reason, choose_its_base())
-        self._adapters[folder] = adapter
+        with self._alone():
+            self.adapters[folder] = file
+            try:
+                self._start()
+            except EngineUnavailable as error:
+                del self.adapters[folder]
+                self._start()
+                reason = tr("llama.cpp rejects it")
+                raise unusable_adapter(Path(folder), reason, choose_its_base()) from error
 
     def answer(
         self, ask: Ask, emit: Callable[[str], None], cancelled: Callable[[], bool]
     ) -> Done | None:
-        """Answer, passing text to `emit`; return None if cancelled. Raises EngineFailed."""
-        self._cancelled = cancelled
+        """Answer, passing text to `emit`; return None if cancelled. Raises EngineError."""
         if ask.adapter is not None:
             self.attach(ask.adapter)
         own = self._files.config.max_position_embeddings
         prompt = fit(ask.messages, self._encode, min(own, ask.context or own), ask.max_tokens)
-        self._grow_context(len(prompt.tokens) + prompt.max_new_tokens)
-        self._activate(ask.adapter)
         decoder = AnswerDecoder(self._tokens.decode, self._stop_ids, self._tokens.template, emit)
-        sampler = _sampler(ask)
-        try:
-            read = self._read_prompt(prompt.tokens)
-            finished = read and self._generate(prompt.max_new_tokens, sampler, decoder)
-        finally:
-            llama_cpp.llama_sampler_free(sampler)
-        return decoder.finish(len(prompt.tokens), prompt.notice, ask.number) if finished else None
-
-    def _read_prompt(self, prompt: list[int]) -> bool:
-        """Read what is not cached yet; return False if cancelled."""
-        shared = common_prefix(self._cached, prompt)
-        memory = llama_cpp.llama_get_memory(self._context)
-        llama_cpp.llama_memory_seq_rm(memory, 0, shared, -1)
-        self._cached = prompt[:shared]
-        starts = range(shared, len(prompt), _BATCH)
-        return all(self._read(prompt[start : start + _BATCH]) for start in starts)
-
-    def _generate(self, max_new_tokens: int, sampler: Any, decoder: AnswerDecoder) -> bool:  # noqa: ANN401 - untyped library
-        """Write the answer; return False if cancelled."""
-        for place in range(max_new_tokens):
-            token: int = llama_cpp.llama_sampler_sample(sampler, self._context, -1)
-            if decoder.add(token) or place == max_new_tokens - 1:
-                return True
-            if not self._read([token]):
-                return False
-        return True
-
-    def _read(self, tokens: Sequence[int]) -> bool:
-        """Add tokens to the cache; return False if cancelled. Raises EngineFailed."""
-        if self._cancelled():
-            return False
-        ids = (llama_cpp.llama_token * len(tokens))(*tokens)
-        batch = llama_cpp.llama_batch_get_one(ids, len(tokens))
-        code = llama_cpp.llama_decode(self._context, batch)
-        if code == _ABORTED:
-            # Parts of this batch may be cached.
-            memory = llama_cpp.llama_get_memory(self._context)
-            llama_cpp.llama_memory_seq_rm(memory, 0, len(self._cached), -1)
-            return False
-        if code:
+        reader = _StreamReader(decoder, self._tokens.decode, cancelled)
+        with self._slot_of(len(prompt.tokens) + prompt.max_new_tokens):
+            self._server.handle_completions(
+                {
+                    "prompt": prompt.tokens,
+                    "n_predict": prompt.max_new_tokens,
+                    "stream": True,
+                    "return_progress": True,  # calls back while the prompt is read
+                    "logprobs": 1,  # the only way to the tokens' ids
+                    "timings_per_token": True,  # and to their number
+                    "cache_prompt": True,
+                    **self._for_adapter(ask.adapter),
+                    **_sampling(ask),
+                },
+                reader.read,
+            )
+        if reader.stopped:
+            return None
+        if reader.error:
             raise EngineFailed(
-                tr("llama.cpp stopped with code {code}.", code=code),
+                tr("llama.cpp stopped: {error}.", error=reader.error),
                 tr("Start a new conversation, or choose a model with a longer context."),
             )
-        self._cached.extend(tokens)
-        return True
+        done = decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
+        return msgspec.structs.replace(done, completion=reader.tokens)
 
-    def _grow_context(self, tokens: int) -> None:
-        """Replace the context by an empty larger one if it has less than `tokens`."""
-        if tokens <= self._context_size:
-            return
-        if self._context is not None:
-            llama_cpp.llama_free(self._context)
-        parameters = llama_cpp.llama_context_default_params()
-        self._context_size = parameters.n_ctx = -(-tokens // _CONTEXT_STEP) * _CONTEXT_STEP
-        parameters.n_batch = parameters.n_ubatch = _BATCH
-        # Only the last token's logits are used; the default has room for those of every token.
-        parameters.n_outputs_max = 1
-        parameters.n_threads = parameters.n_threads_batch = threads(self._files.weight_bytes)
-        parameters.abort_callback = self._abort
-        self._cached, self._active = [], None
-        self._context = llama_cpp.llama_init_from_model(self._model, parameters)
-        if self._context is None:
-            self._context_size = 0
-            raise EngineFailed(
-                tr("Out of memory while answering."),
-                tr("Close other programs, start a new conversation, or choose a smaller model."),
-            )
+    def _for_adapter(self, folder: str | None) -> dict[str, Any]:
+        """Return the slot of the base or of an adapter, and the adapters' scales in it."""
+        places = enumerate(self.adapters)
+        scales = [{"id": place, "scale": float(name == folder)} for place, name in places]
+        slot = 1 + list(self.adapters).index(folder) if folder else 0
+        return {"id_slot": slot, "lora": scales}
 
-    def _activate(self, folder: str | None) -> None:
-        if folder == self._active:
+    @contextlib.contextmanager
+    def _slot_of(self, tokens: int) -> Iterator[None]:
+        """Hold the server, with slots of at least `tokens`, for an answer."""
+        if tokens > self._slot_size:
+            with self._alone():
+                if tokens > self._slot_size:
+                    self._slot_size = -(-tokens // _CONTEXT_STEP) * _CONTEXT_STEP
+                    self._start()
+        with self._idle:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the server while no answer runs."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._running)
+            yield
+
+    def _start(self) -> None:
+        """Start the server, in place of the one that runs. Raises EngineUnavailable."""
+        self.damaged = True
+        self._stop()
+        try:
+            self._server = xllamacpp.Server(self._parameters())
+            self.damaged = False
+        except (RuntimeError, ValueError, MemoryError, OSError) as error:
+            told = tr("llama.cpp cannot load {file}.", file=self._file)
+            raise EngineUnavailable(told, self._remedy()) from error
+
+    def _stop(self) -> None:
+        """Free the server's memory."""
+        if self._server is None:
             return
-        count = 0 if folder is None else 1
-        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(self._adapters.get(folder or ""))
-        scales = (ctypes.c_float * 1)(1.0)
-        llama_cpp.llama_set_adapters_lora(self._context, adapters, count, scales)
-        self._active = folder
-        # Cached keys and values are valid only for the adapter that made them.
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
-        self._cached = []
+        # A server that is freed before it listens would wait for its own thread for ever.
+        address = urlsplit(self._server.listening_address)
+        with contextlib.suppress(OSError, HTTPException):
+            connection = HTTPConnection(address.hostname or "", address.port, timeout=_PATIENCE)
+            connection.request("GET", "/health")
+            connection.getresponse()
+            connection.close()
+        self._server = None
+
+    def _remedy(self) -> str:
+        if self._file.parent == paths.small_model_dir().resolve():
+            return tr("Run: {command}", command=pull_command(paths.SMALL))
+        if self._file == self._files.gguf:
+            return tr("Copy or download it again.")
+        return tr(
+            "Delete {folder} and ask again: the model is converted again.", folder=self._file.parent
+        )
+
+    def _parameters(self) -> Any:  # noqa: ANN401 - untyped library
+        slots = 1 + len(self.adapters)
+        values = xllamacpp.CommonParams()
+        values.model.path = str(self._file)
+        values.n_parallel = slots
+        values.n_ctx = self._slot_size * slots
+        values.n_batch = values.n_ubatch = _BATCH
+        values.cpuparams.n_threads = _free_threads(self._files.weight_bytes)
+        values.cpuparams_batch.n_threads = values.cpuparams.n_threads
+        values.lora_adapters = [
+            xllamacpp.CommonAdapterLoraInfo(str(file), 0.0) for file in self.adapters.values()
+        ]
+        values.lora_init_without_apply = True
+        values.cache_ram_mib = 0  # no second cache of prompts, of up to 8 GiB
+        values.no_extra_bufts = True  # no second copy of the weights, for faster prompts
+        values.warmup = False
+        values.verbosity = -1
+        # The server listens on 127.0.0.1, which cannot be turned off: nobody has its key.
+        values.api_keys = [secrets.token_urlsafe(32)]
+        values.ui = values.endpoint_slots = False
+        values.n_threads_http = 1
+        return values
 
     def _find_stop_ids(self) -> set[int]:
         configured: list[int | list[int] | None] = [self._tokenizer.eos_token_id]
@@ -181,31 +232,61 @@ class LlamaCppRuntime:
         return stop_tokens(configured, self._tokenizer.get_added_vocab())
 
 
-def _load(file: Path) -> Any:  # noqa: ANN401 - untyped library
-    llama_cpp.llama_backend_init()
-    parameters = llama_cpp.llama_model_default_params()
-    # The extra buffers are a second copy of the weights, for faster prompts: twice the memory. And
-    # on a processor with AMX, the kernels of llama.cpp 0.3.36 crash on that copy.
-    parameters.use_extra_bufts = False
-    model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
-    if model is None:
-        raise EngineUnavailable(
-            tr("llama.cpp cannot load {file}.", file=file),
-            tr("Delete {folder} and ask again: the model is converted again.", folder=file.parent),
-        )
-    return model
+class _StreamReader:
+    """Pass the server's chunks to the decoder until the answer ends or is cancelled."""
+
+    def __init__(
+        self,
+        decoder: AnswerDecoder,
+        decode: Callable[[Sequence[int]], str],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._decoder = decoder
+        self._decode = decode
+        self._cancelled = cancelled
+        self.stopped = False
+        """Whether the answer was cancelled."""
+        self.error = ""
+        self.tokens = 0
+        """How many tokens the answer has."""
+
+    def read(self, chunk: dict[str, Any]) -> bool:
+        """Process one chunk; return whether the server should stop."""
+        if "error" in chunk:
+            self.error = one_line(str(chunk["error"].get("message", "")), 200).rstrip(".")
+            return True
+        self.stopped = self._cancelled()
+        if self.stopped:
+            return True
+        if timings := chunk.get("timings"):
+            self.tokens = timings["predicted_n"]
+        choice = chunk["choices"][0]
+        text, tokens = choice["text"], (choice["logprobs"] or {}).get("content", ())
+        if not tokens and not text:
+            return False  # the progress of the prompt, or the end
+        # A character of several tokens comes as one text, with the id of the last.
+        token: int = tokens[0]["id"] if tokens else _UNKNOWN
+        if tokens and not self._decoder.tokens:
+            text = self._decode(
+                [token]
+            )  # without the space that a sentencepiece answer begins with
+        return self._decoder.add_text(token, text)
 
 
-def _sampler(ask: Ask) -> Any:  # noqa: ANN401 - untyped library
-    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-    if ask.temperature > 0:
-        steps = [
-            llama_cpp.llama_sampler_init_temp(ask.temperature),
-            llama_cpp.llama_sampler_init_top_p(ask.top_p, 1),
-            llama_cpp.llama_sampler_init_dist(llama_cpp.LLAMA_DEFAULT_SEED),
-        ]
-    else:
-        steps = [llama_cpp.llama_sampler_init_greedy()]
-    for step in steps:
-        llama_cpp.llama_sampler_chain_add(chain, step)
-    return chain
+def _free_threads(weight_bytes: int) -> int:
+    """Return how many threads compute fastest beside the other programs that run now."""
+    wanted = threads(weight_bytes)
+    if not hasattr(os, "getloadavg"):
+        return wanted
+    # Threads without a core of their own wait for each other: one token a second instead of 70.
+    return max(1, wanted - round(os.getloadavg()[0]))
+
+
+def _sampling(ask: Ask) -> dict[str, Any]:
+    if ask.temperature == 0:
+        return {"temperature": 0.0}
+    return {
+        "samplers": ["temperature", "top_p"],
+        "temperature": ask.temperature,
+        "top_p": ask.top_p,
+    }

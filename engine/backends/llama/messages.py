@@ -20,12 +20,16 @@ Runtime = Literal["transformers", "llama.cpp"]
 
 
 class Open(msgspec.Struct, frozen=True, tag="open"):
-    """Load the base model in `folder`; its weights have `weight_bytes` on disk."""
+    """Load the base model in `folder`; its weights have `weight_bytes`.
+
+    llama.cpp loads `adapters` with it, if it can: each one later costs a new start.
+    """
 
     folder: str
     quantization: Quantization
     weight_bytes: int
     runtime: Runtime = "transformers"
+    adapters: tuple[str, ...] = ()
     number: int = 0
 
 
@@ -52,7 +56,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Stop request `number` and all before it; they get no further reply."""
+    """Stop request `number`; it gets no further reply."""
 
     number: int
 
@@ -66,10 +70,11 @@ class Step(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """Finish an Open or Attach; the worker now uses `gpu_bytes` of the GPU's memory."""
+    """Finish an Open or Attach: the adapters that are loaded, and the GPU's memory in use."""
 
     number: int
     gpu_bytes: int = 0
+    adapters: tuple[str, ...] = ()
 
 
 class TextChunk(msgspec.Struct, frozen=True, tag="piece"):

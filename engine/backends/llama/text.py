@@ -140,11 +140,15 @@ class AnswerDecoder:
 
     def add(self, token: int) -> bool:
         """Process the next token; return whether the answer ends with it."""
+        return self.add_text(token, "" if token in self._stop_ids else self._detokenizer.add(token))
+
+    def add_text(self, token: int, text: str) -> bool:
+        """Process a token that the runtime has decoded; return whether the answer ends with it."""
         self.tokens.append(token)
         if token in self._stop_ids:
             self._stop_reason = StopReason.COMPLETE
             return True
-        self._send(self._stop.add(self._detokenizer.add(token)))
+        self._send(self._stop.add(text))
         if self._stop.reached:
             self._stop_reason = StopReason.COMPLETE
             return True

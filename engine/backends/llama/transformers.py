@@ -30,6 +30,8 @@ _SLOW_TOKEN = 0.05
 class TransformersRuntime:
     """One base model and any number of adapters, of which one or none is active."""
 
+    concurrent = False
+
     def __init__(self, request: Open) -> None:
         self._model = load_model(request)
         self._tokenizer = load_tokenizer(Path(request.folder), self._model)
@@ -42,7 +44,7 @@ class TransformersRuntime:
         # The model's own defaults (penalties, sampling) would change the catalogue's words.
         self._model.generation_config = GenerationConfig()
         self._peft: Any = None
-        self._adapters: dict[str, str] = {}
+        self.adapters: dict[str, str] = {}
         """peft's names of the loaded adapters, by folder."""
         self._active: str | None = None
         self._cache: Any = None
@@ -52,17 +54,17 @@ class TransformersRuntime:
 
     def attach(self, folder: str) -> None:
         """Load the adapter in `folder` and activate it. Raises EngineError, perhaps `damaged`."""
-        if folder in self._adapters:
+        if folder in self.adapters:
             return
         self.damaged = True
-        name = f"adapter{len(self._adapters)}"
+        name = f"adapter{len(self.adapters)}"
         try:
             with explain_out_of_memory(tr("Out of memory while loading the adapter.")):
                 self._load_adapter(folder, name)
         except (RuntimeError, ValueError, KeyError, TypeError, OSError, UserWarning) as error:
             reason = one_line(str(error), 200).rstrip(".")
             raise unusable_adapter(Path(folder), reason, choose_its_base()) from error
-        self._adapters[folder] = name
+        self.adapters[folder] = name
         self._activate(folder)
         self.damaged = False
 
@@ -104,7 +106,7 @@ class TransformersRuntime:
             self._peft.base_model.disable_adapter_layers()
         else:
             self._peft.base_model.enable_adapter_layers()
-            self._peft.set_adapter(self._adapters[folder], inference_mode=True)
+            self._peft.set_adapter(self.adapters[folder], inference_mode=True)
         self._active = folder
         # Cached keys and values are valid only for the adapter that made them.
         self._cache, self._cached = None, []

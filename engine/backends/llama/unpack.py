@@ -110,6 +110,15 @@ def unpack(gguf_file: Path, folder: Path) -> None:
             write_atomic(folder / "chat_template.jinja", template.encode())
 
 
+def with_safetensors(
+    model: weights.ModelFiles, show: Callable[[Progress], None]
+) -> weights.ModelFiles:
+    """Return the model with safetensors; write those of a GGUF file, once. See `exact_weights`."""
+    if model.weights or model.gguf is None:
+        return model
+    return replace(model, weights=(exact_weights(model.gguf, model.folder, show),))
+
+
 def exact_weights(gguf_file: Path, folder: Path, show: Callable[[Progress], None]) -> Path:
     """Write the exact values of a GGUF file's weights as fp32 safetensors, unless they are there.
 

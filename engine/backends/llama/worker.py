@@ -1,7 +1,8 @@
 """The worker process: read requests, run the model, reply.
 
-host.py starts it as `python -m engine.backends.llama.worker`. The main thread runs the model; a
-second thread reads, so that a cancellation arrives during an answer. Light until the first Open.
+host.py starts it as `python -m engine.backends.llama.worker`. The main thread runs the model, and
+llama.cpp's answers run on threads of their own; another thread reads, so that a cancellation
+arrives during an answer. Light until the first Open.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO, Never
 
 from engine.backends.llama import messages
+from engine.backends.llama.weights import find_model
 from engine.core.errors import EngineError, EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -71,9 +73,10 @@ class Worker:
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink = sink
+        self._sending = threading.Lock()
         self._requests: SimpleQueue[messages.WorkerRequest] = SimpleQueue()
-        self._cancelled = 0
-        """The number up to which requests are cancelled."""
+        self._cancelled: dict[int, threading.Event] = {}
+        """By the number of each request that is not finished."""
         self._runtime: Runtime | None = None
 
     def listen(self, source: BinaryIO) -> None:
@@ -81,10 +84,11 @@ class Worker:
         try:
             while len(header := source.read(messages.LENGTH_BYTES)) == messages.LENGTH_BYTES:
                 message = messages.for_worker(source.read(messages.length_of(header)))
-                if isinstance(message, messages.Cancel):
-                    self._cancelled = message.number
-                else:
+                if not isinstance(message, messages.Cancel):
+                    self._cancelled[message.number] = threading.Event()
                     self._requests.put(message)
+                elif cancelled := self._cancelled.get(message.number):
+                    cancelled.set()
         finally:
             os._exit(0)
 
@@ -92,31 +96,42 @@ class Worker:
         """Carry out requests; exit once the model may be damaged."""
         while True:
             request = self._requests.get()
-            if request.number <= self._cancelled:
-                continue
-            try:
+            if isinstance(request, messages.Ask) and self._runtime and self._runtime.concurrent:
+                threading.Thread(target=self._finish, args=(request,), daemon=True).start()
+            else:
+                self._finish(request)
+
+    def _finish(self, request: messages.WorkerRequest) -> None:
+        try:
+            if not self._cancelled[request.number].is_set():
                 self._carry_out(request)
-            except EngineError as error:
-                damaged = self._runtime is not None and self._runtime.damaged
-                self._fail(request, error, ending=damaged)
-            except Exception as error:  # noqa: BLE001 - the chat shows it, the log has the rest
-                traceback.print_exc()
-                reason = one_line(str(error), 200).rstrip(".")
-                told = tr("The model failed: {error}.", error=reason)
-                failure = EngineFailed(told, tr("Ask again to reload the model."))
-                self._fail(request, failure, ending=True)
+        except EngineError as error:
+            damaged = self._runtime is not None and self._runtime.damaged
+            self._fail(request, error, ending=damaged)
+        except Exception as error:  # noqa: BLE001 - the chat shows it, the log has the rest
+            traceback.print_exc()
+            reason = one_line(str(error), 200).rstrip(".")
+            told = tr("The model failed: {error}.", error=reason)
+            failure = EngineFailed(told, tr("Ask again to reload the model."))
+            self._fail(request, failure, ending=True)
+        finally:
+            del self._cancelled[request.number]
 
     def _carry_out(self, request: messages.WorkerRequest) -> None:
         match request:
             case messages.Open():
                 self._runtime = self._open(request)
-                self._send(messages.Ready(request.number, self._runtime.gpu_bytes()))
+                self._ready(request, self._runtime)
             case messages.Attach(folder):
                 runtime = self._opened()
                 runtime.attach(folder)
-                self._send(messages.Ready(request.number, runtime.gpu_bytes()))
+                self._ready(request, runtime)
             case messages.Ask():
                 self._answer(request)
+
+    def _ready(self, request: messages.WorkerRequest, runtime: Runtime) -> None:
+        gpu_bytes, adapters = runtime.gpu_bytes(), tuple(runtime.adapters)
+        self._send(messages.Ready(request.number, gpu_bytes, adapters))
 
     def _open(self, request: messages.Open) -> Runtime:
         def show(progress: Progress) -> None:
@@ -124,15 +139,15 @@ class Worker:
 
         if request.runtime == "llama.cpp":
             show(Progress(tr("starting llama.cpp")))
-            # transformers, needed for its tokenizers, must not load torch.
-            sys.modules["torch"] = None  # type: ignore[assignment] # Python then raises ImportError
             use_transformers = tr("Set `runtime` to transformers for this engine.")
-            with _importing("llama.cpp", "--no-cache-dir llama-cpp-python", use_transformers):
+            with _importing("llama.cpp", "xllamacpp", use_transformers):
                 from engine.backends.llama.llama_cpp import LlamaCppRuntime
             return LlamaCppRuntime(request, show)
         show(Progress(tr("importing torch")))
         with _importing("transformers", "torch transformers peft"):
             from engine.backends.llama.transformers import TransformersRuntime
+            from engine.backends.llama.unpack import with_safetensors
+        with_safetensors(find_model(request.folder, "base"), show)
         show(Progress(tr("reading weights")))
         return TransformersRuntime(request)
 
@@ -142,11 +157,10 @@ class Worker:
         return self._runtime
 
     def _answer(self, request: messages.Ask) -> None:
+        cancelled = self._cancelled[request.number].is_set
         buffer = TextBuffer(lambda text: self._send(messages.TextChunk(text, request.number)))
         try:
-            done = self._opened().answer(
-                request, emit=buffer.add, cancelled=lambda: request.number <= self._cancelled
-            )
+            done = self._opened().answer(request, emit=buffer.add, cancelled=cancelled)
         finally:
             # The chat keeps text that came before a failure.
             buffer.flush()
@@ -161,8 +175,9 @@ class Worker:
             os._exit(1)
 
     def _send(self, message: messages.FromWorker) -> None:
-        self._sink.write(messages.frame(message))
-        self._sink.flush()
+        with self._sending:
+            self._sink.write(messages.frame(message))
+            self._sink.flush()
 
 
 @contextlib.contextmanager

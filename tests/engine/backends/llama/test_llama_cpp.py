@@ -1,10 +1,8 @@
-"""llama.cpp's answers, compared with those of transformers and peft.
-
-Runs only where llama.cpp is installed, an extra that compiles for minutes.
-"""
+"""llama.cpp's answers, compared with those of transformers and peft."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,8 +10,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -34,13 +32,6 @@ from tests.engine.backends.llama.conftest import (
 )
 from tests.engine.backends.llama.make_model import BASE, HELLO, LONG, LOOP, UNUSUAL
 from tests.engine.backends.llama.tiny import Tiny
-
-pytestmark = [
-    pytest.mark.skipif(
-        not (find_spec("llama_cpp") and find_spec("gguf")),
-        reason="the extra “cpu” is not installed",
-    ),
-]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -100,6 +91,51 @@ async def test_limit_and_loop_end_an_answer(fast: Engines) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
+async def test_base_and_adapter_answer_at_once(fast: Engines, tiny: Tiny) -> None:
+    questions = [(fast.base, HELLO), (fast.tuned, LONG), (fast.tuned, HELLO), (fast.base, LONG)]
+    said = await asyncio.gather(*(gather(one, request_of(asked)) for one, asked in questions))
+    for (one, asked), chunks in zip(questions, said, strict=True):
+        kind = "base" if one is fast.base else "tuned"
+        assert text_of(chunks) == tiny.expected[kind][asked]["text"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_closed_stream_leaves_the_other_alone(fast: Engines, tiny: Tiny) -> None:
+    other = asyncio.create_task(gather(fast.tuned, request_of(LONG)))
+    async with aclosing(fast.base.stream(request_of(LOOP, max_tokens=500))) as chunks:
+        await anext(chunks)
+    assert text_of(await other) == tiny.expected["tuned"][LONG]["text"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_adapters_of_all_engines_load_with_the_model(
+    tiny: Tiny, copy: Copy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
+    broken = copy("adapter")
+    (broken / "adapter_model.safetensors").write_bytes(b"broken")
+    shared: dict[str, Any] = {}
+    base, tuned, spoiled = (
+        LlamaEngine.create(
+            str(adapter),
+            LlamaConfig(
+                model=str(tiny.model),
+                adapter=str(adapter) if adapter else None,
+                runtime="llama.cpp",
+            ),
+            shared,
+        )
+        for adapter in (None, tiny.adapter, broken)
+    )
+    async for _ in base.load():
+        pass
+    assert tuned.loaded
+    assert not spoiled.loaded
+    assert [step.label async for step in tuned.load()] == ["ready"]
+    await base.unload()
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_closed_stream_frees_the_model(fast: Engines) -> None:
     async with aclosing(fast.base.stream(request_of(LONG))) as chunks:
         await anext(chunks)
@@ -121,7 +157,7 @@ def loaded_libraries(pid: int | None) -> str:
 async def test_worker_does_not_load_torch(fast: Engines) -> None:
     await gather(fast.base, request_of(HELLO))
     maps = loaded_libraries(fast.base._host.pid)
-    assert "libllama" in maps
+    assert "xllamacpp" in maps
     assert "libtorch" not in maps
 
 

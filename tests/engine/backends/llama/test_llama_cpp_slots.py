@@ -1,0 +1,123 @@
+"""The llama.cpp runtime itself: prompts that are kept, contexts that grow, prompts cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.backends.llama import llama_cpp
+from engine.backends.llama.llama_cpp import LlamaCppRuntime
+from engine.backends.llama.messages import Ask, Open
+from engine.core.types import Message, Mode, Role
+from engine.prompts import chat_messages
+from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
+from tests.engine.backends.llama.tiny import Tiny
+
+
+@dataclass
+class Reader:
+    """A runtime in this process; `cached` has the cached tokens of each answer's prompt."""
+
+    runtime: LlamaCppRuntime
+    cached: list[int] = field(default_factory=list)
+
+    def answer(
+        self,
+        question: str,
+        history: list[Message],
+        adapter: Path | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> str | None:
+        messages = chat_messages(question, None, Mode.MEMORY, history)
+        said: list[str] = []
+        self._watch()
+        folder = str(adapter) if adapter else None
+        done = self.runtime.answer(Ask(messages, 120, 0.0, adapter=folder), said.append, cancelled)
+        return "".join(said) if done else None
+
+    def _watch(self) -> None:
+        server = self.runtime._server
+        if isinstance(server, _Watched):
+            return
+        self.runtime._server = _Watched(server, self.cached)
+
+
+@dataclass
+class _Watched:
+    server: Any
+    cached: list[int]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.server, name)
+
+    def handle_completions(self, job: dict[str, Any], read: Callable[[Any], bool]) -> None:
+        found: list[int] = []
+
+        def show(chunk: dict[str, Any]) -> bool:
+            found.extend(timings["cache_n"] for timings in [chunk.get("timings")] if timings)
+            return read(chunk)
+
+        self.server.handle_completions(job, show)
+        self.cached.extend(found[:1])
+
+
+@pytest.fixture
+def reader(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path))
+    request = Open(str(tiny.model), "auto", 1, "llama.cpp", (str(tiny.adapter),))
+    return Reader(LlamaCppRuntime(request, lambda _: None))
+
+
+def test_base_and_adapter_keep_their_prompts(reader: Reader, tiny: Tiny) -> None:
+    fresh = LlamaCppRuntime(
+        Open(str(tiny.model), "auto", 1, "llama.cpp", (str(tiny.adapter),)), lambda _: None
+    )
+    histories: dict[Path | None, list[Message]] = {None: [], tiny.adapter: []}
+    for question in (HELLO, LONG, HELLO):
+        for adapter, history in histories.items():
+            said = reader.answer(question, history, adapter)
+            fresh._start()
+            assert said == Reader(fresh).answer(question, history, adapter)
+            history += [Message(Role.USER, question), Message(Role.ASSISTANT, said or "")]
+    whole = tiny.expected["base"][HELLO]["prompt"]
+    assert reader.cached[:2] == [0, 0]
+    assert all(cached >= whole for cached in reader.cached[2:])
+
+
+def test_a_context_grows_for_a_long_prompt(
+    reader: Reader, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_cpp, "_CONTEXT_STEP", 64)
+    reader.runtime._slot_size = 64
+    reader.runtime._start()
+    for _ in range(2):
+        assert reader.answer(UNUSUAL, []) == tiny.expected["base"][UNUSUAL]["text"]
+        assert reader.answer(LONG, [], tiny.adapter) == tiny.expected["tuned"][LONG]["text"]
+    assert reader.runtime._slot_size == 192
+
+
+def test_a_prompt_is_stopped_while_it_is_read(reader: Reader, tiny: Tiny) -> None:
+    calls: list[int] = []
+
+    def cancelled() -> bool:
+        calls.append(1)
+        return True
+
+    long = " ".join(["stone"] * 200)
+    assert reader.answer(long, [], cancelled=cancelled) is None
+    assert len(calls) == 1
+    assert reader.answer(HELLO, []) == tiny.expected["base"][HELLO]["text"]
+
+
+def test_an_adapter_that_comes_later_restarts_the_server(tiny: Tiny, reader: Reader) -> None:
+    runtime = LlamaCppRuntime(Open(str(tiny.model), "auto", 1, "llama.cpp"), lambda _: None)
+    late = Reader(runtime)
+    assert late.answer(HELLO, []) == tiny.expected["base"][HELLO]["text"]
+    assert late.answer(HELLO, [], tiny.adapter) == tiny.expected["tuned"][HELLO]["text"]
+    assert late.answer(HELLO, []) == tiny.expected["base"][HELLO]["text"]
+    assert list(runtime.adapters) == [str(tiny.adapter)]
+    del reader
