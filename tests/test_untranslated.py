@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.backends import catalogue
+from engine.models import small
 from scripts import cli
 from tools import translations
 from tui.widgets import welcome
@@ -55,6 +56,7 @@ _DATA = {
     *(what for _, what in cli.COMMANDS.values()),  # --help
     "copy for ",  # a kind, in `balcao models`
     *welcome.TITLES,  # of the sample catalogue
+    small._NOTICE,  # a licence
 }  # fmt: skip
 """Kept or typed, and not told."""
 

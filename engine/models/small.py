@@ -324,10 +324,9 @@ def _address_by_variables(model: PinnedModel) -> str:
         )
     named = _INDEX_NAME.sub("", named)
     index = f"{named.rstrip('/')}/{model.package}/"
-    accept = "application/vnd.pypi.simple.v1+html, text/html;q=0.9"
     with _http_errors():
         page = httpx2.get(
-            index, headers={"Accept": accept}, follow_redirects=True, timeout=_TIMEOUT
+            index, headers={"Accept": "text/html"}, follow_redirects=True, timeout=_TIMEOUT
         )
         _check_status(page)
     for link in re.findall(r"href\s*=\s*[\"']([^\"']+)", page.text[:_MAX_PAGE]):
