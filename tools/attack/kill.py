@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -441,37 +440,21 @@ class Pull(Victim):
 
 
 class Convert(Victim):
-    """`balcao models convert`; without llama.cpp, which quantizes, to 16 bits by a stand-in."""
-
-    quantization = "nf4" if find_spec("llama_cpp") else "none"
+    """`balcao models convert` to 4 bits."""
 
     def __init__(self, folder: Path, draw: random.Random) -> None:
         super().__init__(folder, draw)
         command = [sys.executable, "-m", "tests.engine.backends.llama.make_model", str(folder)]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         subprocess.run([sys.executable, "-c", _ENLARGE, str(folder / "model")], check=True)
-        (folder / "site").mkdir()
-        if self.quantization == "none":
-            (folder / "site" / "llama_cpp.py").write_text(_LLAMA_CPP, encoding="utf-8")
 
     def arguments(self, place: Path, *, again: bool) -> list[str]:
-        given = ["models", "convert", str(self.folder / "model")]
-        return [*given, "--quantization", self.quantization]
-
-    def environ(self, place: Path) -> dict[str, str]:
-        folders = [str(ROOT), str(self.folder / "site"), os.environ.get("PYTHONPATH", "")]
-        return {"PYTHONPATH": os.pathsep.join(folders)}
+        return ["models", "convert", str(self.folder / "model"), "--quantization", "nf4"]
 
     def result(self, place: Path) -> object:
         return sorted(_digest(file) for file in place.rglob("*.gguf"))
 
 
-_LLAMA_CPP = """
-import ctypes
-LLAMA_FTYPE_MOSTLY_Q4_K_M, LLAMA_FTYPE_MOSTLY_Q8_0 = 15, 7
-llama_log_callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-llama_log_set = lambda callback, data: None
-"""
 _ENLARGE = """
 import sys, torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -683,9 +666,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     failures = 0
     for what in options.what or VICTIMS:
-        if what == "convert" and not find_spec("gguf"):
-            print("convert: not run: the package gguf is not installed", flush=True)
-            continue
         began = time.monotonic()
         lines = list[str]()
         for line in _attack(what, options.moments, options.seed):
