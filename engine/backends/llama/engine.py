@@ -160,7 +160,7 @@ class LlamaEngine(ModelEngine):
         return [
             (tr("model"), facts.model),
             (tr("adapter"), facts.adapter),
-            (tr("quantization"), _quantized(facts)),
+            (tr("quantization"), self._quantization(facts)),
             (tr("runs by"), f"{facts.runtime}: {self._runtime_reason()}"),
             (tr("address"), tr("this machine")),
             (tr("memory"), tr("{memory} resident", memory=memory) if memory else ""),
@@ -189,6 +189,12 @@ class LlamaEngine(ModelEngine):
         async with aclosing(self._host.ask(self._ask(request))) as chunks:
             async for chunk in chunks:
                 yield self._with_warning(chunk)
+
+    def _quantization(self, facts: EngineFacts) -> str:
+        as_it_is = self.config.model == paths.SMALL and facts.quantization in ("auto", "nf4")
+        if as_it_is and facts.runtime == "llama.cpp":
+            return tr("{precision}, as downloaded", precision="Q4_1")
+        return _quantized(facts)
 
     @property
     def _adapter(self) -> Path | None:

@@ -72,7 +72,7 @@ class LlamaCppRuntime:
                 self.adapters[folder] = gguf.adapter_file(Path(folder), self._files)
         self._idle = threading.Condition()
         self._running = 0
-        self._slot_size = _CONTEXT_STEP
+        self._slot_size = 2 * _CONTEXT_STEP  # a record, and an answer of the default length
         self._server: Any = None
         self.damaged = False
         show(Progress(tr("reading weights")))
