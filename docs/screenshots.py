@@ -1,6 +1,8 @@
 """Take the pictures of the README and the guide from the program, on the sample catalogue.
 
 python docs/screenshots.py [NAME …]
+
+The local engines run the small Llama in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-LEARNED = "Tell me about Boil, Bubble, Bottle."
-"""Asks for a product that the demo adapter has learned."""
+from engine.config import paths
+from engine.core.trained_products import read_trained_products
+
+TRAINED = read_trained_products(paths.small_adapter_dir())
+LEARNED = f"Tell me about {TRAINED.titles[0]}." if TRAINED else ""
+"""Asks for a product that the small adapter has learned."""
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
@@ -94,6 +100,9 @@ async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None
 def main(wanted: list[str]) -> int:
     """Take the named pictures, or all of them."""
     IMAGES.mkdir(exist_ok=True)
+    model, environ = paths.small_model_dir(), dict(os.environ)
+    if not (LEARNED and model.is_dir()):
+        raise SystemExit("Run first: balcao models pull smollm2")
     if wanted == list(PORTUGUESE):
         from engine.core import i18n
 
@@ -103,11 +112,13 @@ def main(wanted: list[str]) -> int:
             continue
         with tempfile.TemporaryDirectory() as home:
             os.environ["BALCAO_HOME"] = home
+            paths.small_model_dir().parent.mkdir(parents=True)
+            paths.small_model_dir().symlink_to(model)
             asyncio.run(take(name, size, steps))
         print(IMAGES / f"{name}.svg")
     if not wanted:
         # The language is fixed for the life of a process.
-        subprocess.run([sys.executable, __file__, *PORTUGUESE], check=True)
+        subprocess.run([sys.executable, __file__, *PORTUGUESE], env=environ, check=True)
     return 0
 
 

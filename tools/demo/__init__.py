@@ -1,1 +1,0 @@
-"""Make the demo model."""
