@@ -78,8 +78,6 @@ def test_every_package_that_is_imported_is_listed() -> None:
     everything |= light | listed("keyring").keys()
     lazy = PROJECT["tool"]["ruff"]["lint"]["flake8-tidy-imports"]["banned-module-level-imports"]
     for module, file in imported():
-        if module == "llama_cpp":  # goes with its runtime
-            continue
         package = OTHER_NAMES.get(module, canonicalize_name(module))
         assert package in everything, f"{file} imports {module}, which is not listed"
         if package not in light:

@@ -51,7 +51,6 @@ _DATA = {
     "# Engines that the program has added. settings.toml goes over this file: change them there.\n",
     "# Keys, written by `balcao keys set`. Only its owner may read this file.\n",
     "balcao models pull ",  # a command
-    "--no-cache-dir llama-cpp-python", "torch transformers peft",  # packages, after `pip install`
     "every conversation, the latest first", "the conversations that have these words",  # --help
     *(what for _, what in cli.COMMANDS.values()),  # --help
     "copy for ",  # a kind, in `balcao models`

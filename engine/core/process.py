@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _Names = tuple[str, str, tuple[str, str]]
@@ -134,6 +135,19 @@ def install_command(extra: str = "") -> str:
 def pip_command(*arguments: str) -> str:
     """Return the command that runs `pip install` for this Python."""
     return _shell_line(sys.executable, "-m", "pip", "install", *arguments)
+
+
+def reinstall_command(*packages: str) -> str:
+    """Return the command that installs packages again, in versions that the program works with."""
+    from importlib import metadata
+
+    with suppress(metadata.PackageNotFoundError):
+        ranges = [line.partition(";")[0].strip() for line in metadata.requires("balcao") or ()]
+        packages = tuple(
+            next((line for line in ranges if re.match(rf"{name}(?![\w-])", line)), name)
+            for name in packages
+        )
+    return pip_command("--force-reinstall", "--no-deps", *packages)
 
 
 def _shell_line(*words: str) -> str:

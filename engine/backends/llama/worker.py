@@ -24,6 +24,7 @@ from engine.backends.llama import messages
 from engine.backends.llama.weights import find_model
 from engine.core.errors import EngineError, EngineFailed, EngineUnavailable
 from engine.core.i18n import tr
+from engine.core.process import reinstall_command
 from engine.core.text import one_line
 from engine.core.types import Progress
 
@@ -140,11 +141,11 @@ class Worker:
         if request.runtime == "llama.cpp":
             show(Progress(tr("starting llama.cpp")))
             use_transformers = tr("Set `runtime` to transformers for this engine.")
-            with _importing("llama.cpp", "xllamacpp", use_transformers):
+            with _importing("llama.cpp", ("xllamacpp",), use_transformers):
                 from engine.backends.llama.llama_cpp import LlamaCppRuntime
             return LlamaCppRuntime(request, show)
         show(Progress(tr("importing torch")))
-        with _importing("transformers", "torch transformers peft"):
+        with _importing("transformers", ("torch", "transformers", "peft")):
             from engine.backends.llama.transformers import TransformersRuntime
             from engine.backends.llama.unpack import with_safetensors
         with_safetensors(find_model(request.folder, "base"), show)
@@ -181,20 +182,14 @@ class Worker:
 
 
 @contextlib.contextmanager
-def _importing(library: str, packages: str, alternative: str = "") -> Iterator[None]:
+def _importing(library: str, packages: tuple[str, ...], alternative: str = "") -> Iterator[None]:
     try:
         yield
     except (ImportError, OSError, RuntimeError) as error:
         reason = one_line(str(error), 200).rstrip(".")
         raise EngineUnavailable(
             tr("Cannot load {library}: {error}.", library=library, error=reason),
-            tr(
-                "Reinstall it: {executable} -m pip install --force-reinstall --no-deps {packages}. "
-                "{alternative}",
-                executable=sys.executable,
-                packages=packages,
-                alternative=alternative,
-            ).rstrip(),
+            f"{tr('Run: {command}', command=reinstall_command(*packages))} {alternative}".rstrip(),
         ) from error
 
 

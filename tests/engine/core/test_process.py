@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from engine.core import process
-from engine.core.process import install_command
+from engine.core.process import install_command, reinstall_command
 
 _CODE = """
 import os, sys
@@ -57,3 +58,12 @@ def test_an_environment_made_by_make_is_extended_by_make(
     monkeypatch.chdir(tmp_path)
     assert install_command("train") == "make train-env"
     assert "pip install" in install_command("evaluate")
+
+
+def test_a_broken_package_is_reinstalled_in_the_version_that_the_program_works_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ranges = ["xllamacpp<2026.11,>=2026.10", 'torch==2.13.0; extra == "gpu"', "torch-more>=1"]
+    monkeypatch.setattr(metadata, "requires", lambda _: ranges)
+    words = shlex.split(reinstall_command("xllamacpp", "torch", "other"))
+    assert words[-3:] == ["xllamacpp<2026.11,>=2026.10", "torch==2.13.0", "other"]
