@@ -54,6 +54,7 @@ _DATA = {
     "every conversation, the latest first", "the conversations that have these words",  # --help
     *(what for _, what in cli.COMMANDS.values()),  # --help
     "copy for ",  # a kind, in `balcao models`
+    "the name ", " begins with an underscore",  # of a chat template, as Jinja says it
     *welcome.TITLES,  # of the sample catalogue
     small._NOTICE,  # a licence
 }  # fmt: skip
