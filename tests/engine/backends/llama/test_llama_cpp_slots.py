@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -121,3 +123,20 @@ def test_an_adapter_that_comes_later_restarts_the_server(tiny: Tiny, reader: Rea
     assert late.answer(HELLO, []) == tiny.expected["base"][HELLO]["text"]
     assert list(runtime.adapters) == [str(tiny.adapter)]
     del reader
+
+
+def test_the_loopback_server_answers_nobody(reader: Reader) -> None:
+    address = urlsplit(reader.runtime._server.listening_address)
+    assert address.hostname == "127.0.0.1"
+    for method, path in (
+        ("GET", "/"),
+        ("POST", "/completion"),
+        ("GET", "/slots"),
+        ("GET", "/props"),
+    ):
+        connection = HTTPConnection(address.hostname, address.port, timeout=10)
+        connection.request(method, path, body=b'{"prompt": "a"}' if method == "POST" else None)
+        reply = connection.getresponse()
+        assert reply.status in (401, 403, 404), path
+        assert b"<html" not in reply.read().lower()
+        connection.close()
