@@ -1,7 +1,7 @@
 """Find and check what a run is made of, before anything heavy loads: packages, base and rows."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from engine.core.errors import DataError, EngineUnavailable, UsageError
 from engine.core.files import MANIFEST, UNDECODABLE, read_manifest
 from engine.core.process import install_command, pip_command
 from engine.core.trained_products import TrainedProduct
-from engine.core.types import Message, Progress, Role
+from engine.core.types import Message, Role
 from engine.prompts import PROMPT_VERSION, SYSTEM
 from engine.training.openai import plan
 from engine.training.openai.plan import TRAIN, VALID, TrainingRow
@@ -82,14 +82,6 @@ def find_base(model: str) -> ModelFiles:
     if model == paths.SMALL:
         return found
     return replace(found, name=str(found.folder) if paths.expand(model).is_dir() else model)
-
-
-def prepare_weights(base: ModelFiles, show: Callable[[Progress], None]) -> None:
-    """Make the weights of a base that is a GGUF file, unless they are there. Raise BalcaoError."""
-    if base.gguf and not base.weights:
-        from engine.backends.llama.unpack import exact_weights
-
-        exact_weights(base.gguf, base.folder, show)
 
 
 _MIN_ROWS = 2

@@ -25,13 +25,14 @@ from engine.backends.llama.tokens import (
     read_tokenizer,
     transformers_tokenizer,
 )
+from engine.backends.llama.unpack import with_safetensors
 from engine.backends.llama.weights import CONFIG, Architecture, ModelFiles, read_json
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, check_space, describe_file, write_manifest
 from engine.core.text import last_part
 from engine.core.types import Message, Mode, Progress, Role
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
-from engine.training.data import as_messages, prepare_weights, read_data
+from engine.training.data import as_messages, read_data
 from engine.training.failures import explain_system_errors
 
 _Model = Any
@@ -141,7 +142,7 @@ def merge(
         explain_system_errors(),
         warnings.catch_warnings(action="ignore"),
     ):
-        prepare_weights(base, show)
+        with_safetensors(base, show)
         show(Progress("loading the model"))
         model = _add_adapter(_load(base.folder), adapter)
         answers = _ask(model, base.folder, prompts, show)

@@ -22,7 +22,6 @@ from engine.training.data import (
     check_packages,
     find_base,
     go_offline,
-    prepare_weights,
     read_data,
     taught_products,
 )
@@ -106,7 +105,9 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         warnings.catch_warnings(action="ignore"),
     ):
         # Load the base with the chat's own code, and put an adapter on it.
-        prepare_weights(base, show)
+        from engine.backends.llama.unpack import with_safetensors
+
+        with_safetensors(base, show)
         show(Progress("loading the model"))
         from engine.training import trainer as setup
         from engine.training.callbacks import RunCallback, SampleCallback

@@ -29,7 +29,7 @@ from engine.backends.llama import weights
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, unusable_adapter
 from engine.backends.llama.messages import Quantization
 from engine.backends.llama.tokens import read_vocabulary
-from engine.backends.llama.unpack import with_safetensors
+from engine.backends.llama.unpack import Array, Show, heads_of, reorder, with_safetensors
 from engine.config import paths
 from engine.core.errors import EngineUnavailable
 from engine.core.files import Manifest, atomic_folder, check_space, write_manifest
@@ -37,9 +37,6 @@ from engine.core.i18n import tr
 from engine.core.text import last_part
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
-
-Array = np.ndarray[Any, Any]
-Show = Callable[[Progress], None]
 
 _STORED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 """numpy's types for those of safetensors; bf16, which it lacks, is read as integers."""
@@ -173,7 +170,7 @@ def _sources(model: weights.ModelFiles) -> Iterator[_Source]:
                 what = {"name": name, "dtype": tensor.dtype}
                 reason = tr("llama.cpp does not support its tensor {name} ({dtype})", **what)
                 raise weights.unusable_model(model.folder, reason, _use_transformers())
-            yield _Source(file, start, tensor, known, _heads(name, model))
+            yield _Source(file, start, tensor, known, heads_of(name, model.config))
 
 
 def _add_metadata(writer: Any, model: weights.ModelFiles) -> None:  # noqa: ANN401 - untyped library
@@ -276,7 +273,7 @@ def _values(source: _Source, kind: _AnyType) -> Array:
     values = _map_values(source.file, source.start, source.tensor)
     if kind.name != source.tensor.dtype:
         values = _as_float32(values, source.tensor.dtype)
-    values = _reorder(values, source.heads) if source.heads else values
+    values = reorder(values, source.heads, 2) if source.heads else values
     if kind is _Type.Q8_0:
         values = gguf.quants.quantize(values, kind)
     return _quantize(values, kind) if kind in (_Type.Q4_K, _Type.Q6_K) else values
@@ -338,22 +335,6 @@ def _as_float32(values: Array, dtype: str) -> Array:
     return values.astype(np.float32)
 
 
-def _heads(name: str, model: weights.ModelFiles) -> int:
-    if ".self_attn.q_proj." in name:
-        return model.config.num_attention_heads
-    return model.config.key_value_heads if ".self_attn.k_proj." in name else 0
-
-
-def _reorder(rows: Array, heads: int) -> Array:
-    """Reorder a query's or key's rows from transformers' halves to llama.cpp's pairs.
-
-    `rows` is (heads x head size, …). The method is `permute` of llama.cpp's converter.
-    """
-    half = rows.shape[0] // heads // 2
-    split = rows.reshape(heads, 2, half, *rows.shape[1:])
-    return np.ascontiguousarray(split.swapaxes(1, 2).reshape(rows.shape))
-
-
 class _LoraConfig(msgspec.Struct, frozen=True):
     r: int
     lora_alpha: float
@@ -384,9 +365,9 @@ def _write_adapter(adapter: Path, model: weights.ModelFiles, file: Path) -> None
             if match is None or known is None:
                 raise _unsupported(adapter, tr("it has a tensor {name}", name=name))
             values = _as_float32(_map_values(trained, start, tensor), tensor.dtype)
-            heads = _heads(name, model)
+            heads = heads_of(name, model.config)
             if match[2] == "B" and heads:
-                values = _reorder(values, heads)
+                values = reorder(values, heads, 2)
             if tensor.dtype != "F32":
                 values = values.astype(np.float16)
             writer.add_tensor(f"{known}.lora_{match[2].lower()}", values)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends.llama.unpack import unpack
+from engine.backends.llama.unpack import unpack, with_safetensors
 from engine.core.types import Progress
-from engine.training.data import find_base, prepare_weights
+from engine.training.data import find_base
 from tests.engine.backends.llama.gguf_files import write_gguf
 
 
@@ -18,8 +18,8 @@ def test_weights_of_a_gguf_file_are_made_once_for_training(tmp_path: Path) -> No
     base = find_base(str(tmp_path))
     assert base.weights == ()
     shown: list[Progress] = []
-    prepare_weights(base, shown.append)
+    with_safetensors(base, shown.append)
     assert shown
     base = find_base(str(tmp_path))
     assert base.weights == (tmp_path / "model.safetensors",)
-    prepare_weights(base, lambda _: pytest.fail("made again"))
+    with_safetensors(base, lambda _: pytest.fail("made again"))

@@ -47,7 +47,7 @@ def trained_bpe(pre_tokenizer: Any) -> tuple[dict[str, int], list[tuple[str, str
     return model["vocab"], [tuple(pair) for pair in model["merges"]]
 
 
-def write_gguf(file: Path, pre: str = "smollm", **changed: Any) -> dict[str, np.ndarray[Any, Any]]:
+def write_gguf(file: Path, **changed: Any) -> dict[str, np.ndarray[Any, Any]]:
     """Write a Llama of random weights; return its tensors as they were before quantizing."""
     vocabulary, merges = trained_bpe(pre_tokenizers.ByteLevel(add_prefix_space=False))
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])
@@ -62,8 +62,8 @@ def write_gguf(file: Path, pre: str = "smollm", **changed: Any) -> dict[str, np.
         writer.add_layer_norm_rms_eps(1e-5)
         writer.add_rope_dimension_count(HIDDEN // HEADS)
         writer.add_vocab_size(len(tokens))
-        writer.add_tokenizer_model(changed.get("tokenizer", "gpt2"))
-        writer.add_tokenizer_pre(pre)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("smollm")
         writer.add_token_list(tokens)
         types = [gguf.TokenType.CONTROL] * len(SPECIAL) + [gguf.TokenType.USER_DEFINED]
         writer.add_token_types(types + [gguf.TokenType.NORMAL] * (len(tokens) - len(types)))
