@@ -8,33 +8,28 @@ cache. The reference by which an engine finds the model is written last.
 
 import errno
 import hashlib
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 import httpx2
 from huggingface_hub import HfApi, constants, errors, get_token, hf_hub_download, hf_hub_url
-from huggingface_hub.file_download import get_hf_file_metadata, http_get
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    WeakFileLock,
-    build_hf_headers,
-    disable_progress_bars,
-)
+from huggingface_hub.file_download import get_hf_file_metadata
+from huggingface_hub.utils import WeakFileLock, build_hf_headers  # type: ignore[attr-defined]
 
 from engine.backends.llama.adapters import ADAPTER_WEIGHTS
 from engine.backends.llama.weights import CONFIG, Architecture, read_json
 from engine.config.paths import MAIN, split_id
 from engine.core.errors import BalcaoError, why
-from engine.core.files import check_space, describe_file, write_atomic
+from engine.core.files import Input, check_space, write_atomic
 from engine.core.i18n import tr
-from engine.core.text import byte_count, one_line, redact
-from engine.core.types import Progress
+from engine.core.text import one_line, redact
+from engine.models import download
+from engine.models.download import NotDelivered, Show
 from engine.models.local import not_a_hub_id
 
 OPEN_MODELS = ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "HuggingFaceTB/SmolLM2-360M-Instruct")
@@ -69,7 +64,7 @@ def hub_errors(request: HubRequest) -> Iterator[None]:
     """Raise BalcaoError for what the client raises in the block."""
     try:
         yield
-    except (OSError, httpx2.HTTPError) as error:
+    except (OSError, httpx2.HTTPError, NotDelivered) as error:
         # The cause has the hub's words, and with them perhaps the token.
         raise _explain(_cause(error), request) from None
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
@@ -202,22 +197,13 @@ class Hub:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file on the hub; `size` in bytes, `sha256` for weights only."""
-
-    name: str
-    size: int
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """A model on the hub at one commit, with the files to download."""
+    """A model on the hub at one commit, with the files to download; weights have a SHA-256."""
 
     request: HubRequest
     commit: str
     licence: str
-    files: Sequence[RemoteFile]
+    files: Sequence[Input]
 
     @property
     def is_adapter(self) -> bool:
@@ -227,7 +213,7 @@ class RemoteModel:
     @property
     def bytes(self) -> int:
         """The size of all files."""
-        return sum(file.size for file in self.files)
+        return sum(file.bytes for file in self.files)
 
 
 def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
@@ -235,9 +221,7 @@ def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
     if split_id(model) != (model, MAIN):
         example = tr("For example: balcao models pull {model}", model=OPEN_MODELS[0])
         raise not_a_hub_id(model, example)
-    # The client's own progress would mix with ours.
-    disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    download.set_up_client()
     address = urlsplit((hub.endpoint or constants.ENDPOINT).rstrip("/"))
     endpoint = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
     request = HubRequest(model, revision, f"{endpoint}/{model}")
@@ -257,7 +241,7 @@ def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
             tr("Check HF_ENDPOINT, and whether the network needs a log-in."),
         )
     files = [
-        RemoteFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None)
+        Input(one.rfilename, one.lfs.sha256 if one.lfs else "", one.size or 0)
         for one in info.siblings or ()
     ]
     licence = info.card_data.license if info.card_data else None
@@ -266,12 +250,12 @@ def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
     )
 
 
-def pull(hub: Hub, model: RemoteModel, show: Callable[[Progress], None]) -> Path:
+def pull(hub: Hub, model: RemoteModel, show: Show) -> Path:
     """Download the missing parts of files and return the folder. Raises BalcaoError."""
     return _Download(hub, model, show).run()
 
 
-def _select_files(model: str, files: Sequence[RemoteFile]) -> list[RemoteFile]:
+def _select_files(model: str, files: Sequence[Input]) -> list[Input]:
     by_name = {file.name: file for file in files}
     one_file = next((name for name in (_WEIGHTS, ADAPTER_WEIGHTS) if name in by_name), None)
     shards = [file for file in files if _SHARD.fullmatch(file.name)]
@@ -284,11 +268,11 @@ def _select_files(model: str, files: Sequence[RemoteFile]) -> list[RemoteFile]:
             tr("Choose another model: other formats can run code when opened."),
         )
     small = [file for file in files if _SMALL.fullmatch(file.name)]
-    return sorted(small, key=lambda file: file.size) + weights
+    return sorted(small, key=lambda file: file.bytes) + weights
 
 
 class _Download:
-    def __init__(self, hub: Hub, model: RemoteModel, show: Callable[[Progress], None]) -> None:
+    def __init__(self, hub: Hub, model: RemoteModel, show: Show) -> None:
         self._hub = hub
         self._model = model
         self._show = show
@@ -306,7 +290,7 @@ class _Download:
             for file in self._model.files:
                 before = self._local_bytes(file)
                 self._fetch(file)
-                self._done += file.size - before
+                self._done += file.bytes - before
                 self._report(self._done)
                 if file.name == CONFIG:
                     self._check_architecture()
@@ -321,8 +305,8 @@ class _Download:
         needed = missing + _SPARE if missing else 0
         check_space(self._hub.cache, needed, tr("the download"), remedy=remedy)
 
-    def _fetch(self, file: RemoteFile) -> None:
-        resumable = _RESUMABLE <= file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
+    def _fetch(self, file: Input) -> None:
+        resumable = _RESUMABLE <= file.bytes <= constants.MAX_HTTP_DOWNLOAD_SIZE
         if resumable and not (self._folder / file.name).exists():
             self._fetch_blob(file)
         hf_hub_download(
@@ -335,7 +319,7 @@ class _Download:
             token=self._token,
         )
 
-    def _fetch_blob(self, file: RemoteFile) -> None:
+    def _fetch_blob(self, file: Input) -> None:
         """Download a file into the cache's blobs, where the client then finds it."""
         url = hf_hub_url(
             self._name, file.name, revision=self._model.commit, endpoint=self._hub.endpoint
@@ -351,31 +335,11 @@ class _Download:
         with WeakFileLock(lock):
             if not blob.exists():
                 part = self._part(file)
-                self._resume(url, file, part)
-                if file.sha256 and describe_file(part).sha256 != file.sha256:
-                    part.unlink()
-                    raise BalcaoError(
-                        tr("The checksum of {name} differs from the hub's.", name=file.name),
-                        tr("Run the command again to download it again."),
-                    )
-                part.rename(blob)
-
-    def _resume(self, url: str, file: RemoteFile, part: Path) -> None:
-        others = self._done - self._local_bytes(file)
-        with part.open("ab") as stream:
-            if stream.tell() > file.size:
-                # It cannot be the start of this file.
-                stream.truncate(0)
-                stream.seek(0)
-            target = _ProgressFile(stream, lambda size: self._report(others + size))
-            http_get(
-                url,
-                cast("BinaryIO", target),
-                resume_size=stream.tell(),
+                others = self._done - self._local_bytes(file)
                 # The client drops the token when it is redirected to another server.
-                headers=build_hf_headers(token=self._token),
-                expected_size=file.size,
-            )
+                headers = build_hf_headers(token=self._token)
+                download.append(url, part, file, headers, lambda size: self._report(others + size))
+                part.rename(blob)
 
     def _check_architecture(self) -> None:
         kind = read_json(self._folder / CONFIG, Architecture).model_type
@@ -392,38 +356,16 @@ class _Download:
             ref.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(ref, self._model.commit.encode())
 
-    def _part(self, file: RemoteFile) -> Path:
+    def _part(self, file: Input) -> Path:
         name = f"{self._model.commit}/{file.name}"
         digest = file.sha256 or hashlib.sha256(name.encode()).hexdigest()
         return self._stored / "blobs" / f"{digest}.incomplete"
 
-    def _local_bytes(self, file: RemoteFile) -> int:
+    def _local_bytes(self, file: Input) -> int:
         for place in (self._folder / file.name, self._part(file)):
             if place.is_file():
-                return min(place.stat().st_size, file.size)
+                return min(place.stat().st_size, file.bytes)
         return 0
 
     def _report(self, done: int) -> None:
-        total = self._model.bytes
-        left = total - self._done_before
-        # The share of what this run has to download, so that the time left is right.
-        share = (done - self._done_before) / left if left else 1.0
-        self._show(Progress(f"{byte_count(done)} of {byte_count(total)}", share))
-
-
-class _ProgressFile:
-    """A file for the client to write to, that reports its size after each write."""
-
-    def __init__(self, stream: IO[bytes], report: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._report = report
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a file has
-        return getattr(self._stream, name)
-
-    def write(self, data: bytes) -> int:
-        count = self._stream.write(data)
-        # On disk at once, so that a killed process loses nothing.
-        self._stream.flush()
-        self._report(self._stream.tell())
-        return count
+        self._show(download.progress(done, self._model.bytes, self._done_before))

