@@ -10,7 +10,7 @@ from engine.catalogue.complete import Completer
 from engine.catalogue.decide import DEFAULT, Decider, Thresholds
 from engine.catalogue.records import SqliteProducts
 from engine.catalogue.related import RelatedProducts
-from engine.catalogue.search import TantivyIndex, TantivyVocabulary
+from engine.catalogue.search import TantivyIndex, TantivyVocabulary, open_index
 from engine.core.types import Completion, Decision, Product
 
 
@@ -48,10 +48,10 @@ class Catalogue:
         self._products = SqliteProducts(folder)
         self._count = self._products.count()
         self._related = RelatedProducts(folder)
-        titles = TantivyIndex(folder / records.TITLES)
-        bodies = TantivyIndex(folder / records.BODIES)
-        vocabulary = TantivyVocabulary(folder / records.VOCABULARY)
-        self._completer = Completer(titles, vocabulary, self._products)
+        titles = TantivyIndex(*open_index(folder / records.TITLES))
+        bodies = TantivyIndex(*open_index(folder / records.BODIES))
+        vocabulary = TantivyVocabulary(*open_index(folder / records.VOCABULARY))
+        self._completer = Completer(titles, vocabulary, self._products.titles)
         self._decider = Decider(self._products, titles, bodies, vocabulary.similar, thresholds)
 
     @classmethod

@@ -5,19 +5,12 @@ Each completion takes a few searches of the title index, so that it can follow e
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from heapq import nlargest, nsmallest
-from itertools import islice, takewhile
-
-from rapidfuzz.distance import OSA
 
 from engine.catalogue.folding import STOP_WORDS, count_stop_words, tokenise
-from engine.catalogue.records import SqliteProducts
-from engine.catalogue.search import MAX_SIMILAR, TantivyIndex, TantivyVocabulary, max_edits
+from engine.catalogue.search import TantivyIndex, TantivyVocabulary, index_titles
 from engine.core.types import Completion
 
 _MIN_LETTERS = 3
@@ -47,75 +40,20 @@ class _Input:
     unfinished: bool
 
 
-class ListedTitles:
-    """Titles in memory, for a Completer to look up as in an index."""
-
-    def __init__(self, titles: Sequence[str]) -> None:
-        self._titles = titles
-        self._rows: dict[str, list[int]] = {}
-        for row, title in enumerate(titles):
-            for token in set(tokenise(title)):
-                self._rows.setdefault(token, []).append(row)
-        self._tokens = sorted(self._rows)
-
-    def frequency(self, token: str) -> int:
-        """Count the titles that contain `token`."""
-        return len(self._rows.get(token, ()))
-
-    def starting_with(self, prefix: str, limit: int) -> list[str]:
-        """Return the most frequent tokens that start with `prefix`."""
-        rest = islice(self._tokens, bisect_left(self._tokens, prefix), None)
-        found = takewhile(lambda token: token.startswith(prefix), rest)
-        return nlargest(limit, found, key=self.frequency)
-
-    def rows_with(
-        self, groups: Sequence[Sequence[str]], _optional: Iterable[str], limit: int
-    ) -> list[int]:
-        """Return the rows with a token of the most groups, the shortest titles first."""
-        matches: Counter[int] = Counter()
-        for group in groups:
-            matches.update({row for token in group for row in self._rows.get(token, ())})
-        most = max(matches.values(), default=0)
-        best = (row for row, count in matches.items() if count == most)
-        return nsmallest(limit, best, key=lambda row: len(self._titles[row]))
-
-    def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        """Return the titles by row."""
-        return {row: self._titles[row] for row in rows}
-
-    def similar(self, token: str) -> list[str]:
-        """Return the tokens with the fewest edits, up to the limit of the index."""
-        by_edits: dict[int, list[str]] = {}
-        for other in self._tokens:
-            edits = OSA.distance(token, other, score_cutoff=max_edits(token))
-            by_edits.setdefault(edits, []).append(other)
-        nearest = min(by_edits, default=0)
-        return by_edits[nearest][:MAX_SIMILAR] if nearest <= max_edits(token) else []
-
-    def starting_similar(self, prefix: str) -> list[str]:
-        """Return tokens whose start is one edit away from `prefix`."""
-        lengths = range(len(prefix) - 1, len(prefix) + 2)
-        return [
-            token
-            for token in self._tokens
-            if any(OSA.distance(prefix, token[:size], score_cutoff=1) <= 1 for size in lengths)
-        ][:MAX_SIMILAR]
-
-
 class Completer:
-    """Complete titles over an open index or a list. Safe to use from several threads."""
+    """Complete titles over an open index. Safe to use from several threads."""
 
     def __init__(
         self,
-        titles: TantivyIndex | ListedTitles,
-        vocabulary: TantivyVocabulary | ListedTitles,
-        products: SqliteProducts | ListedTitles,
+        titles: TantivyIndex,
+        vocabulary: TantivyVocabulary,
+        find_titles: Callable[[Sequence[int]], Mapping[int, str]],
     ) -> None:
         self._titles = titles
         # Two letters of a large vocabulary take 10 ms, and start a word in every title.
         self._starting_with = lru_cache(maxsize=1000)(titles.starting_with)
         self._vocabulary = vocabulary
-        self._products = products
+        self._find_titles = find_titles
 
     def complete(self, text: str, limit: int) -> tuple[Completion, ...]:
         """Return at most `limit` titles that `text` may become, the likeliest first."""
@@ -127,7 +65,7 @@ class Completer:
         optional = typed.tokens[max(typed.stop_words - 2, 0) : typed.stop_words]
         rows = self._titles.rows_with(groups, optional, _MAX_CANDIDATES) if groups else []
         found: dict[tuple[str, ...], str] = {}
-        for candidate in self._products.titles(rows).values():
+        for candidate in self._find_titles(rows).values():
             tokens = tuple(tokenise(candidate))
             is_complete = typed.tokens[-len(tokens) :] == tokens
             if not is_complete and len(candidate) <= _MAX_TITLE:
@@ -162,8 +100,7 @@ class Completer:
 @lru_cache(maxsize=1)
 def completer_of(titles: tuple[str, ...]) -> Completer:
     """Return a Completer of these titles alone."""
-    listed = ListedTitles(titles)
-    return Completer(listed, listed, listed)
+    return Completer(*index_titles(titles), lambda rows: {row: titles[row] for row in rows})
 
 
 def _parse(text: str) -> _Input:

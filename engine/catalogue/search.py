@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rapidfuzz.distance import OSA
 
 from engine.catalogue import records
-from engine.catalogue.folding import STOP_WORDS
+from engine.catalogue.folding import STOP_WORDS, tokenise
 
 MAX_SIMILAR = 12
 _MAX_QUERY_TOKENS = 24
@@ -28,6 +28,8 @@ _DOUBTFUL_EDITS = 2
 """Edits added for a short word that may be a word in its own right."""
 _EDIT_PENALTY = 0.98
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of our own is made there
+_HEAP = 20_000_000
+"""Bytes for the writer of an index in memory."""
 _REMOVALS = 10
 """A thread of tantivy may create its lock again while the folder is deleted."""
 
@@ -65,11 +67,11 @@ class TokenIndex(Protocol):
 class TantivyIndex(TokenIndex):
     """Search one tantivy index of tokens by row. Safe to use from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, schema: Any, searcher: Any) -> None:  # noqa: ANN401 - tantivy is imported late
         import tantivy
 
         self._tantivy = tantivy
-        self._schema, self._searcher = _open(folder)
+        self._schema, self._searcher = schema, searcher
         self.count = int(self._searcher.num_docs)
 
     def frequency(self, token: str) -> int:
@@ -113,11 +115,11 @@ class TantivyIndex(TokenIndex):
 class TantivyVocabulary:
     """Look up the tokens of all titles by edit distance."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, schema: Any, searcher: Any) -> None:  # noqa: ANN401 - tantivy is imported late
         import tantivy
 
         self._query = tantivy.Query
-        self._schema, self._searcher = _open(folder)
+        self._schema, self._searcher = schema, searcher
 
     def similar(self, token: str) -> list[str]:
         """Return the known tokens at the smallest edit distance within the limit."""
@@ -137,13 +139,37 @@ class TantivyVocabulary:
         return [str(self._searcher.doc(address)["word"][0]) for _, address in hits]
 
 
-def _open(folder: Path) -> tuple[Any, Any]:
+def open_index(folder: Path) -> tuple[Any, Any]:
     """Open an index, also on a read-only disk; return its schema and a searcher."""
     import tantivy
 
     with _lockable(folder) as path:
         index = records.register_tokeniser(tantivy.Index.open(str(path)))
         return index.schema, index.searcher()
+
+
+def index_titles(titles: Sequence[str]) -> tuple[TantivyIndex, TantivyVocabulary]:
+    """Index titles in memory, by their places in the list."""
+    words = _in_memory(
+        records.token_schema(frequencies=True),
+        ({"row": row, "words": " ".join(tokenise(title))} for row, title in enumerate(titles)),
+    )
+    known = words[1].terms_with_prefix("words", "")
+    vocabulary = _in_memory(records.vocabulary_schema(), ({"word": token} for token, _ in known))
+    return TantivyIndex(*words), TantivyVocabulary(*vocabulary)
+
+
+def _in_memory(schema: Any, documents: Iterable[dict[str, object]]) -> tuple[Any, Any]:  # noqa: ANN401 - tantivy is imported late
+    import tantivy
+
+    index = records.register_tokeniser(tantivy.Index(schema))
+    writer = index.writer(_HEAP, 1)
+    for document in documents:
+        writer.add_document(tantivy.Document(**document))
+    writer.commit()
+    writer.wait_merging_threads()
+    index.reload()
+    return index.schema, index.searcher()
 
 
 @contextmanager
