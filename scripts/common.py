@@ -100,8 +100,8 @@ def guarded(command: Callable[[], int]) -> int:
     except BalcaoError as error:
         say(f"balcao: {one_line(str(error))}")
         return USAGE if isinstance(error, UsageError) else FAILED
-    except KeyboardInterrupt:
-        say(tr("balcao: stopped."))
+    except KeyboardInterrupt as stop:
+        say(" ".join([tr("balcao: stopped."), *map(str, stop.args)]))
         return INTERRUPTED
     except OSError as error:
         # Python's flush at exit must not fail as well.

