@@ -88,7 +88,7 @@ class Encoder:
         self._folder = folder
         self._prompt = PromptTokens(self.tokenizer)
         self.template = self._prompt.template
-        end = self.tokenizer.eos_token_id
+        end = self.tokenizer.token_id("eos_token")
         if end is None:
             raise UsageError(f"The tokenizer in {folder} does not name an end-of-text token.")
         self._end = end
@@ -140,7 +140,7 @@ class Encoder:
 
     def _ended(self, tokens: list[int]) -> list[int]:
         """Cut `tokens` after the first that ends a turn, or append the tokenizer's own end."""
-        special = self.tokenizer.all_special_ids - {self.tokenizer.unk_token_id}
+        special = self.tokenizer.all_special_ids - {self.tokenizer.token_id("unk_token")}
         for place, token in enumerate(tokens):
             if token in special and place:
                 return tokens[: place + 1]

@@ -6,7 +6,7 @@ Templates come from the network: they run in jinja2's sandbox. Heavy: imports ji
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -72,11 +72,8 @@ class _GenerationTag(Extension):
 class _Dict:
     """The global `dict` without what leads out of the sandbox."""
 
-    def __call__(self, *values: Any, **named: Any) -> dict[Any, Any]:  # noqa: ANN401 - as dict
-        return dict(*values, **named)
-
-    def fromkeys(self, *values: Any) -> dict[Any, Any]:  # noqa: ANN401 - as dict
-        return dict.fromkeys(*values)
+    __call__: Callable[..., Any] = staticmethod(dict)
+    fromkeys = staticmethod(dict.fromkeys)
 
 
 class _Namespace(Namespace):
@@ -84,19 +81,14 @@ class _Namespace(Namespace):
 
     def __init__(*values: Any, **named: Any) -> None:  # noqa: ANN401 - `self` may be a name
         self, *others = values
-        found = dict(*others, **named)
-        for name in found:
-            _check_name(name)
-        Namespace.__init__(self, found)
+        Namespace.__init__(self)
+        for name, value in dict(*others, **named).items():
+            self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:  # noqa: ANN401 - as the base class
-        _check_name(name)
+        if str(name).startswith("_"):
+            raise SecurityError(f"the name {name} begins with an underscore")
         super().__setitem__(name, value)
-
-
-def _check_name(name: object) -> None:
-    if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"the name {name} begins with an underscore")
 
 
 def _raise_exception(message: str) -> NoReturn:

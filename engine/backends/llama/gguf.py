@@ -138,7 +138,8 @@ def _write_model(model: weights.ModelFiles, file: Path, precision: str, show: Sh
     sources = [(one, _kind(one, precision, layers)) for one in _sources(model)]
     with closing(gguf.GGUFWriter(file, _ARCHITECTURE)) as writer:
         _add_metadata(writer, model)
-        _add_vocabulary(writer, model)
+        for name, value in read_vocabulary(model.folder, model.config.vocab_size).items():
+            getattr(writer, f"add_{name}")(value)
         factors = _add_rope_scaling(writer, model)
         for source, kind in sources:
             shape, size = source.tensor.shape, _stored_bytes(source.tensor.shape, kind)
@@ -187,20 +188,6 @@ def _add_metadata(writer: Any, model: weights.ModelFiles) -> None:  # noqa: ANN4
     writer.add_rope_freq_base(config.rope.rope_theta)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-
-
-def _add_vocabulary(writer: Any, model: weights.ModelFiles) -> None:  # noqa: ANN401 - untyped library
-    found = read_vocabulary(model.folder, model.config.vocab_size)
-    writer.add_tokenizer_model(found.model)
-    writer.add_tokenizer_pre("gpt-2" if found.model == "gpt2" else "default")
-    writer.add_token_list(found.tokens)
-    writer.add_token_types(found.types)
-    if found.scores:
-        writer.add_token_scores(found.scores)
-    if found.merges:
-        writer.add_token_merges(found.merges)
-    for name, token in found.ids.items():
-        getattr(writer, f"add_{name}_token_id")(token)
 
 
 def _add_rope_scaling(writer: Any, model: weights.ModelFiles) -> Array | None:  # noqa: ANN401 - untyped library

@@ -224,7 +224,7 @@ class LlamaCppRuntime:
         return values
 
     def _find_stop_ids(self) -> set[int]:
-        configured: list[int | list[int] | None] = [self._tokenizer.eos_token_id]
+        configured: list[int | list[int] | None] = [self._tokenizer.token_id("eos_token")]
         for name in ("config.json", "generation_config.json"):
             file = self._files.folder / name
             if file.exists():

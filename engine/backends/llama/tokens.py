@@ -51,25 +51,9 @@ class ModelTokenizer:
     """Special tokens without a name."""
     template: str
 
-    @property
-    def bos_token_id(self) -> int | None:
-        """The token that a text begins with."""
-        return self._id("bos_token")
-
-    @property
-    def eos_token_id(self) -> int | None:
-        """The token that an answer ends with."""
-        return self._id("eos_token")
-
-    @property
-    def unk_token_id(self) -> int | None:
-        """The token for what the tokenizer does not know."""
-        return self._id("unk_token")
-
-    @property
-    def pad_token_id(self) -> int | None:
-        """The token that fills a batch."""
-        return self._id("pad_token")
+    def token_id(self, name: str) -> int | None:
+        """Return the id of the token that has that name, as `eos_token`, or None."""
+        return self.backend.token_to_id(self.named[name]) if name in self.named else None
 
     @property
     def all_special_ids(self) -> set[int]:
@@ -94,9 +78,6 @@ class ModelTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, without the special ones."""
         return self.backend.decode(list(tokens), skip_special_tokens=True)
-
-    def _id(self, name: str) -> int | None:
-        return self.backend.token_to_id(self.named[name]) if name in self.named else None
 
 
 def read_tokenizer(folder: Path) -> ModelTokenizer:
@@ -203,21 +184,27 @@ def _added_token(value: str | Mapping[str, Any]) -> AddedToken:
     return AddedToken(value["content"], special=value.get("special", True), **flags)
 
 
-class _MetaspaceModel(msgspec.Struct, frozen=True):
+class _Model(msgspec.Struct, frozen=True):
     vocab: dict[str, int]
     merges: list[str | tuple[str, str]]
+    byte_fallback: bool = False
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        found = (merge.split(" ") if isinstance(merge, str) else merge for merge in self.merges)
+        return [(left, right) for left, right in found]
 
 
-class _MetaspaceFile(msgspec.Struct, frozen=True):
-    model: _MetaspaceModel
+class _ModelFile(msgspec.Struct, frozen=True):
+    """The part of a `tokenizer.json` that its backend does not tell."""
+
+    model: _Model
 
 
 def _with_metaspace(content: bytes, config: Mapping[str, Any]) -> Tokenizer:
     """Return a tokenizer of that vocabulary with the parts that LlamaTokenizer has."""
-    model = msgspec.json.decode(content, type=_MetaspaceFile).model
-    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model.merges)
-    merges = [(left, right) for left, right in pairs]
-    made = Tokenizer(models.BPE(model.vocab, merges, fuse_unk=True, byte_fallback=True))
+    model = msgspec.json.decode(content, type=_ModelFile).model
+    made = Tokenizer(models.BPE(model.vocab, model.pairs, fuse_unk=True, byte_fallback=True))
     prefixed = config.get("add_prefix_space") in (None, True)
     scheme = ("always" if config.get("legacy") else "first") if prefixed else "never"
     made.pre_tokenizer = pre_tokenizers.Metaspace("▁", scheme, split=False)
@@ -296,84 +283,44 @@ def _without_system(messages: Sequence[Message]) -> list[Message]:
     return [question, *others[1:]]
 
 
-class _TokenizerModel(msgspec.Struct, frozen=True):
-    vocab: dict[str, int]
-    merges: list[tuple[str, str]]
-    byte_fallback: bool = False
-
-
-class _AddedToken(msgspec.Struct, frozen=True):
-    id: int
-    content: str
-    special: bool
-
-
-class _TokenizerFile(msgspec.Struct, frozen=True):
-    """The part of a `tokenizer.json` that a GGUF file has too."""
-
-    model: _TokenizerModel
-    added_tokens: list[_AddedToken]
-
-
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 """llama.cpp's types of tokens."""
 _BYTE_TOKEN = re.compile("<0x[0-9A-F]{2}>")
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """A tokenizer's tokens as a GGUF file has them: `model` is "gpt2" or "llama"."""
+def read_vocabulary(folder: Path, rows: int) -> dict[str, Any]:
+    """Return what a GGUF file of `rows` embeddings says of the tokenizer, by gguf's names.
 
-    model: str
-    tokens: list[str]
-    types: list[int]
-    merges: list[str] | None
-    """The pairs that "gpt2" merges, best first."""
-    scores: list[float] | None
-    """How early "llama" merges into each token."""
-    ids: dict[str, int]
-    """The numbers of bos, eos, unk and pad, as far as the tokenizer has them."""
-
-
-def read_vocabulary(folder: Path, rows: int) -> Vocabulary:
-    """Return the vocabulary of a model with `rows` embeddings. Raises EngineUnavailable."""
+    Raises EngineUnavailable.
+    """
     tokenizer = read_tokenizer(folder)
-    names = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
-    names |= {"unk": tokenizer.unk_token_id, "pad": tokenizer.pad_token_id}
-    ids = {name: number for name, number in names.items() if number is not None}
     try:
-        found = msgspec.json.decode(tokenizer.backend.to_str(), type=_TokenizerFile)
+        model = msgspec.json.decode(tokenizer.backend.to_str(), type=_ModelFile).model
     except UNDECODABLE as error:
         reason = tr("llama.cpp does not support its tokenizer")
         raise unusable_model(folder, reason, wrong_tokenizer_remedy()) from error
-    numbers = found.model.vocab | {token.content: token.id for token in found.added_tokens}
+    numbers = tokenizer.backend.get_vocab()
     if max(numbers.values()) >= rows:
         size = max(numbers.values()) + 1
         reason = tr("its tokenizer has {size} tokens, its weights {rows}", size=size, rows=rows)
         raise unusable_model(folder, reason, wrong_tokenizer_remedy())
-    tokens = [f"[UNUSED{number}]" for number in range(rows)]
-    types = [_UNUSED] * rows
+    tokens, types = [f"[UNUSED{number}]" for number in range(rows)], [_UNUSED] * rows
     for token, number in numbers.items():
         tokens[number] = token
-        types[number] = _NORMAL
-    _set_types(types, found, ids.get("unk"))
-    if not found.model.byte_fallback:
-        merges = [" ".join(pair) for pair in found.model.merges]
-        return Vocabulary("gpt2", tokens, types, merges, None, ids)
-    ranks = {left + right: rank for rank, (left, right) in enumerate(found.model.merges, 1)}
-    scores = [-float(ranks.get(token, 0)) for token in tokens]
-    return Vocabulary("llama", tokens, types, None, scores, ids)
-
-
-def _set_types(types: list[int], found: _TokenizerFile, unknown: int | None) -> None:
-    if found.model.byte_fallback:
-        for token, number in found.model.vocab.items():
-            if _BYTE_TOKEN.fullmatch(token):
-                types[number] = _BYTE
-    for added in found.added_tokens:
-        types[added.id] = _CONTROL if added.special else _USER_DEFINED
-    if found.model.byte_fallback and unknown is not None:
+        types[number] = _BYTE if model.byte_fallback and _BYTE_TOKEN.fullmatch(token) else _NORMAL
+    for number, added in tokenizer.backend.get_added_tokens_decoder().items():
+        types[number] = _CONTROL if added.special else _USER_DEFINED
+    ids = {name: tokenizer.token_id(f"{name}_token") for name in ("bos", "eos", "unk", "pad")}
+    found: dict[str, Any] = {"token_list": tokens, "token_types": types}
+    found |= {f"{name}_token_id": token for name, token in ids.items() if token is not None}
+    if not model.byte_fallback:
+        merges = [" ".join(pair) for pair in model.pairs]
+        return found | {"tokenizer_model": "gpt2", "tokenizer_pre": "gpt-2", "token_merges": merges}
+    if (unknown := ids["unk"]) is not None:
         types[unknown] = _UNKNOWN
+    ranks = {left + right: rank for rank, (left, right) in enumerate(model.pairs, 1)}
+    scores = [-float(ranks.get(token, 0)) for token in tokens]
+    return found | {"tokenizer_model": "llama", "tokenizer_pre": "default", "token_scores": scores}
 
 
 def common_prefix(before: Sequence[int], now: Sequence[int]) -> int:

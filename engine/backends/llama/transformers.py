@@ -39,7 +39,11 @@ class TransformersRuntime:
         rows: int = self._model.get_input_embeddings().num_embeddings
         self._encode = partial(self._tokens.encode_question, rows=rows)
         defaults, config = self._model.generation_config, self._model.config
-        configured = (defaults.eos_token_id, config.eos_token_id, self._tokenizer.eos_token_id)
+        configured = (
+            defaults.eos_token_id,
+            config.eos_token_id,
+            self._tokenizer.token_id("eos_token"),
+        )
         self._stop_ids = stop_tokens(configured, self._tokenizer.get_added_vocab())
         # The model's own defaults (penalties, sampling) would change the catalogue's words.
         self._model.generation_config = GenerationConfig()

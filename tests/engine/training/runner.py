@@ -60,7 +60,7 @@ def tokens_of(folder: str) -> None:
     found = {
         "chat": [chat._encode(prompt) for prompt in prompts],
         "training": [encoder.prompt_tokens(prompt) for prompt in prompts],
-        "bos": encoder.tokenizer.bos_token_id,
+        "bos": encoder.tokenizer.token_id("bos_token"),
         "ends": sorted(chat._stop_ids),
         "answers": [one.completion for one in learned],
         "texts": [encoder.decode(one.completion) for one in learned],
