@@ -29,7 +29,6 @@ from engine.models.download import Show
 from engine.models.local import disk_usage, engines_of, list_models, remove
 from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say
 
-_TOKEN = "HF_TOKEN"  # noqa: S105 - its name
 _WIDTH = 44
 
 
@@ -117,9 +116,9 @@ def _progress(remedy: str = "") -> Iterator[Show]:
 def _pull(name: str, revision: str) -> int:
     # Otherwise the client asks the hub for a list of coding agents, to report which one is running.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from engine.models.pull import Hub, look_up, pull
+    from engine.models.pull import TOKEN, Hub, look_up, pull
 
-    hub = Hub(hub_cache(), keys.value(_TOKEN))
+    hub = Hub(hub_cache(), keys.value(TOKEN))
     model = look_up(hub, name, revision)
     values = {"model": f"{name}, {revision}", "size": byte_count(model.bytes)}
     count = len(model.files)

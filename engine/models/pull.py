@@ -7,7 +7,6 @@ cache. The reference by which an engine finds the model is written last.
 """
 
 import errno
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,19 +73,17 @@ def hub_errors(request: HubRequest) -> Iterator[None]:
         ) from None
 
 
-def gated(request: HubRequest, *, by_hand: bool = False) -> BalcaoError:
-    """Return the error for a gated model; `by_hand`: its makers review each request."""
+def gated(request: HubRequest) -> BalcaoError:
+    """Return the error for a gated model."""
     models = tr(" or ").join(OPEN_MODELS)
     open_models = tr("Open models need none of this: {models}.", models=models)
     values = {**asdict(request), "token": TOKEN, "open_models": open_models}
     if request.has_token:
-        wait = tr(" Its makers review each request, which can take days.") if by_hand else ""
         return BalcaoError(
             tr("“{model}” is gated, and your token cannot read it.", **values),
             tr(
                 "Accept its licence at {page} with the token's account, and let the token read "
-                "gated models.{wait} {open_models}",
-                wait=wait,
+                "gated models. {open_models}",
                 **values,
             ),
         )
@@ -169,8 +166,6 @@ def _explain_refusal(error: errors.HfHubHTTPError, request: HubRequest) -> Balca
     )
 
 
-_RESUMABLE = 1_000_000
-"""Bytes; the client downloads smaller files in one go."""
 _SPARE = 100_000_000
 """Bytes to leave free on the disk."""
 
@@ -198,7 +193,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """A model on the hub at one commit, with the files to download; weights have a SHA-256."""
+    """A model on the hub at one commit, with the files to download; large ones have a SHA-256."""
 
     request: HubRequest
     commit: str
@@ -233,7 +228,7 @@ def look_up(hub: Hub, model: str, revision: str) -> RemoteModel:
             model, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         )
     if info.gated and not token:
-        raise gated(request, by_hand=info.gated == "manual")
+        raise gated(request)
     # It becomes the name of a folder.
     if not _COMMIT.fullmatch(str(info.sha)):
         raise BalcaoError(
@@ -306,7 +301,8 @@ class _Download:
         check_space(self._hub.cache, needed, tr("the download"), remedy=remedy)
 
     def _fetch(self, file: Input) -> None:
-        resumable = _RESUMABLE <= file.bytes <= constants.MAX_HTTP_DOWNLOAD_SIZE
+        # The hub has the SHA-256 of all large files; the client downloads the others in one go.
+        resumable = file.sha256 and file.bytes <= constants.MAX_HTTP_DOWNLOAD_SIZE
         if resumable and not (self._folder / file.name).exists():
             self._fetch_blob(file)
         hf_hub_download(
@@ -357,9 +353,7 @@ class _Download:
             write_atomic(ref, self._model.commit.encode())
 
     def _part(self, file: Input) -> Path:
-        name = f"{self._model.commit}/{file.name}"
-        digest = file.sha256 or hashlib.sha256(name.encode()).hexdigest()
-        return self._stored / "blobs" / f"{digest}.incomplete"
+        return self._stored / "blobs" / f"{file.sha256}.incomplete"
 
     def _local_bytes(self, file: Input) -> int:
         for place in (self._folder / file.name, self._part(file)):
