@@ -23,7 +23,7 @@ import termios
 import time
 from pathlib import Path
 
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.backends.llama.tokens import read_tokenizer
 from engine.backends.llama.weights import find_model, threads
 from engine.config import paths
 from engine.core.types import Mode
@@ -101,8 +101,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     model = find_model(paths.SMALL, "base")
-    tokenizer = PromptTokens(read_tokenizer(model.folder))
-    tokens = tokenizer.encode(chat_messages(QUESTION, None, Mode.MEMORY), ask=True)
+    tokenizer = read_tokenizer(model.folder)
+    tokens = tokenizer.encode_chat(chat_messages(QUESTION, None, Mode.MEMORY), ask=True)
     count = threads(model.weight_bytes)
     values = {"file": str(model.gguf), "tokens": tokens, "threads": count, "word": WORD}
     ours, theirs = list[float](), list[float]()

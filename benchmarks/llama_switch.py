@@ -21,7 +21,7 @@ import xllamacpp
 
 from engine.backends.llama import gguf
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.backends.llama.tokens import read_tokenizer
 from engine.backends.llama.weights import find_model, threads
 from engine.config import paths
 from engine.core.types import Decision, Message, Mode, Request, Role, Status
@@ -89,7 +89,7 @@ async def measure(options: argparse.Namespace) -> None:
     file = gguf.model_file(model, "auto", lambda _progress: None)
     lora = gguf.adapter_file(paths.expand(options.adapter).resolve(), model)
     bare = Bare(str(file), str(lora), threads(model.weight_bytes))
-    tokenizer = PromptTokens(read_tokenizer(model.folder))
+    tokenizer = read_tokenizer(model.folder)
     rows: list[tuple[float, float]] = []
     history: list[Message] = []
     for turn in range(options.turns):
@@ -97,7 +97,7 @@ async def measure(options: argparse.Namespace) -> None:
         messages = chat_messages(question, None, Mode.MEMORY, history)
         for slot, engine in enumerate(engines):
             ours, said = await ask(engine, messages)
-            rows.append((ours, bare.first(tokenizer.encode(messages, ask=True), slot)))
+            rows.append((ours, bare.first(tokenizer.encode_chat(messages, ask=True), slot)))
         history += [Message(Role.USER, question), Message(Role.ASSISTANT, said or "-")]
     print(f"a switch loaded anything: {'yes' if host.pid != process else 'no'}")
     _report("first turn (all is read)", rows[:2])

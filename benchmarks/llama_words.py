@@ -73,10 +73,10 @@ def bare_answers(config: LlamaConfig, asked: Sequence[tuple[Message, ...]]) -> l
     import xllamacpp
 
     from engine.backends.llama import gguf
-    from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+    from engine.backends.llama.tokens import read_tokenizer
 
     model = find_model(config.model, "base")
-    tokenizer = PromptTokens(read_tokenizer(model.folder))
+    tokenizer = read_tokenizer(model.folder)
     values = xllamacpp.CommonParams()
     values.model.path = str(gguf.model_file(model, config.quantization, lambda _progress: None))
     values.n_ctx, values.n_parallel = 4096, 1
@@ -89,7 +89,7 @@ def bare_answers(config: LlamaConfig, asked: Sequence[tuple[Message, ...]]) -> l
         values.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(lora, 1.0)]
     server, said = xllamacpp.Server(values), list[str]()
     for messages in asked:
-        prompt = tokenizer.encode(messages, ask=True)
+        prompt = tokenizer.encode_chat(messages, ask=True)
         job = {"prompt": prompt, "n_predict": MAX_TOKENS, "temperature": 0, "stream": True}
         texts: list[str] = []
         server.handle_completions(

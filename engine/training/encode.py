@@ -1,6 +1,6 @@
 """Tokenize rows for training: exactly the tokens that the chat's prompt has, then the answer.
 
-The chat and this module share `PromptTokens` for the prompt; the answer's tokens are whatever the
+The chat and this module share `ModelTokenizer` for the prompt; the answer's tokens are whatever the
 template puts after it. So a template needs no marks for the assistant's text. Heavy.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer, transformers_tokenizer
+from engine.backends.llama.tokens import read_tokenizer, transformers_tokenizer
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.text import one_line
 from engine.core.types import Message
@@ -86,8 +86,7 @@ class Encoder:
         except EngineUnavailable as error:
             raise UsageError(error.message, error.remedy) from error
         self._folder = folder
-        self._prompt = PromptTokens(self.tokenizer)
-        self.template = self._prompt.template
+        self.template = self.tokenizer.template
         end = self.tokenizer.token_id("eos_token")
         if end is None:
             raise UsageError(f"The tokenizer in {folder} does not name an end-of-text token.")
@@ -125,7 +124,7 @@ class Encoder:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of an answer without its end token."""
-        return self._prompt.decode(tokens).strip()
+        return self.tokenizer.decode(tokens).strip()
 
     def _tokenize(self, messages: list[Message]) -> TokenizedAnswer:
         *asked, answer = messages
@@ -148,7 +147,7 @@ class Encoder:
 
     def _tokens(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
         try:
-            return self._prompt.encode(messages, ask=ask)
+            return self.tokenizer.encode_chat(messages, ask=ask)
         except TemplateError as error:
             raise UsageError(
                 "The model's chat template rejects these rows:"

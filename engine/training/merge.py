@@ -19,12 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from engine.backends.llama.loading import load_base
-from engine.backends.llama.tokens import (
-    PromptTokens,
-    from_transformers,
-    read_tokenizer,
-    transformers_tokenizer,
-)
+from engine.backends.llama.tokens import from_transformers, read_tokenizer, transformers_tokenizer
 from engine.backends.llama.unpack import with_safetensors
 from engine.backends.llama.weights import CONFIG, Architecture, ModelFiles, read_json
 from engine.core.errors import DataError, UsageError
@@ -195,11 +190,11 @@ def _add_adapter(model: Any, adapter: Path) -> Any:  # noqa: ANN401 - untyped li
 def _ask(
     model: _Model, base: Path, prompts: Sequence[Sequence[Message]], show: Show
 ) -> list[TracedAnswer]:
-    tokens = PromptTokens(read_tokenizer(base))
+    tokens = read_tokenizer(base)
     answers = []
     for number, messages in enumerate(prompts):
         show(Progress("asking base and adapter", number / len(prompts)))
-        answers.append(_answer(model, tokens.encode(messages, ask=True)))
+        answers.append(_answer(model, tokens.encode_chat(messages, ask=True)))
     return answers
 
 
@@ -266,8 +261,10 @@ def _write_tokenizer(base: Path, folder: Path) -> None:
 
 def _check_tokenizer(folder: Path, base: Path, prompts: Sequence[Sequence[Message]]) -> None:
     written = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    before, after = PromptTokens(read_tokenizer(base)), PromptTokens(from_transformers(written))
-    if any(before.encode(one, ask=True) != after.encode(one, ask=True) for one in prompts):
+    before, after = read_tokenizer(base), from_transformers(written)
+    if any(
+        before.encode_chat(one, ask=True) != after.encode_chat(one, ask=True) for one in prompts
+    ):
         raise DataError(
             "The base's tokenizer gives other tokens after it is written.",
             "Set `tokenizer_class` in its tokenizer_config.json to the class that reads it.",

@@ -25,7 +25,7 @@ from engine.backends.llama import gguf
 from engine.backends.llama.adapters import choose_its_base, unusable_adapter
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.text import AnswerDecoder, stop_tokens
-from engine.backends.llama.tokens import PromptTokens, fit, read_tokenizer
+from engine.backends.llama.tokens import fit, read_tokenizer
 from engine.backends.llama.weights import find_model, pull_command, read_json, threads
 from engine.config import paths
 from engine.core.errors import EngineFailed, EngineUnavailable
@@ -61,9 +61,8 @@ class LlamaCppRuntime:
         self._files = find_model(request.folder, "base")
         self._file = gguf.model_file(self._files, request.quantization, show)
         self._tokenizer = read_tokenizer(self._files.folder)
-        self._tokens = PromptTokens(self._tokenizer)
         rows = self._files.config.vocab_size
-        self._encode = partial(self._tokens.encode_question, rows=rows)
+        self._encode = partial(self._tokenizer.encode_question, rows=rows)
         self._stop_ids = self._find_stop_ids()
         self.adapters: dict[str, Path] = {}
         """GGUF files by folder; their places are those of the server's adapters."""
@@ -109,8 +108,10 @@ class LlamaCppRuntime:
             self.attach(ask.adapter)
         own = self._files.config.max_position_embeddings
         prompt = fit(ask.messages, self._encode, min(own, ask.context or own), ask.max_tokens)
-        decoder = AnswerDecoder(self._tokens.decode, self._stop_ids, self._tokens.template, emit)
-        reader = _StreamReader(decoder, self._tokens.decode, cancelled)
+        decoder = AnswerDecoder(
+            self._tokenizer.decode, self._stop_ids, self._tokenizer.template, emit
+        )
+        reader = _StreamReader(decoder, self._tokenizer.decode, cancelled)
         with self._slot_of(len(prompt.tokens) + prompt.max_new_tokens):
             self._server.handle_completions(
                 {

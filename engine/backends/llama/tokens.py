@@ -39,10 +39,7 @@ _FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
 
 @dataclass(frozen=True, slots=True)
 class ModelTokenizer:
-    """A model's tokenizer, the special tokens that it names, and its chat template.
-
-    Its members are named as those of transformers' tokenizers.
-    """
+    """A model's tokenizer, the special tokens that it names, and its chat template or Llama 2's."""
 
     backend: Tokenizer
     named: dict[str, str]
@@ -78,6 +75,39 @@ class ModelTokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, without the special ones."""
         return self.backend.decode(list(tokens), skip_special_tokens=True)
+
+    def encode_chat(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
+        """Encode a conversation with one BOS; with `ask`, up to where the model answers.
+
+        The system message moves into the first question if the template rejects it. Raises
+        jinja2's TemplateError if the template rejects the conversation.
+        """
+        try:
+            text = render_chat(self.template, messages, self.named, ask=ask)
+        except TemplateError:
+            text = render_chat(self.template, _without_system(messages), self.named, ask=ask)
+        return self.encode(text)  # the template writes the one BOS
+
+    def encode_question(self, messages: Sequence[Message], rows: int) -> list[int]:
+        """Encode a conversation for a model with `rows` embeddings. Raises EngineFailed."""
+        try:
+            tokens = self.encode_chat(messages, ask=True)
+        except TemplateError as error:
+            reason = one_line(str(error), 200).rstrip(".")
+            told = tr("The model's chat template rejects this conversation: {error}.", error=reason)
+            remedy = tr(
+                "Start a new conversation, or replace chat_template.jinja in the model's folder."
+            )
+            raise EngineFailed(told, remedy) from error
+        if max(tokens, default=0) >= rows:
+            told = tr(
+                "The tokenizer does not match the model: token {token} is outside its vocabulary "
+                "of {rows}.",
+                token=max(tokens),
+                rows=rows,
+            )
+            raise EngineFailed(told, wrong_tokenizer_remedy())
+        return tokens
 
 
 def read_tokenizer(folder: Path) -> ModelTokenizer:
@@ -225,54 +255,6 @@ def _default_template(found: object) -> str:
     if isinstance(found, dict):
         found = found["default"]
     return str(found or LLAMA2_TEMPLATE)
-
-
-class PromptTokens:
-    """A tokenizer and its chat template: the model's own, otherwise Llama 2's."""
-
-    def __init__(self, tokenizer: ModelTokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.template = tokenizer.template
-
-    def encode(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
-        """Encode a conversation with one BOS; with `ask`, up to where the model answers.
-
-        The system message moves into the first question if the template rejects it. Raises
-        jinja2's TemplateError if the template rejects the conversation.
-        """
-        try:
-            return self._apply(messages, ask=ask)
-        except TemplateError:
-            return self._apply(_without_system(messages), ask=ask)
-
-    def encode_question(self, messages: Sequence[Message], rows: int) -> list[int]:
-        """Encode a conversation for a model with `rows` embeddings. Raises EngineFailed."""
-        try:
-            tokens = self.encode(messages, ask=True)
-        except TemplateError as error:
-            reason = one_line(str(error), 200).rstrip(".")
-            told = tr("The model's chat template rejects this conversation: {error}.", error=reason)
-            remedy = tr(
-                "Start a new conversation, or replace chat_template.jinja in the model's folder."
-            )
-            raise EngineFailed(told, remedy) from error
-        if max(tokens, default=0) >= rows:
-            told = tr(
-                "The tokenizer does not match the model: token {token} is outside its vocabulary "
-                "of {rows}.",
-                token=max(tokens),
-                rows=rows,
-            )
-            raise EngineFailed(told, wrong_tokenizer_remedy())
-        return tokens
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """Decode tokens into text, without the special ones."""
-        return self.tokenizer.decode(tokens)
-
-    def _apply(self, messages: Sequence[Message], *, ask: bool) -> list[int]:
-        text = render_chat(self.template, messages, self.tokenizer.named, ask=ask)
-        return self.tokenizer.encode(text)  # the template writes the one BOS
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message]:

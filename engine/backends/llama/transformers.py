@@ -19,7 +19,7 @@ from engine.backends.llama.adapters import choose_its_base, unusable_adapter
 from engine.backends.llama.loading import explain_out_of_memory, load_model, load_tokenizer
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.text import AnswerDecoder, stop_tokens
-from engine.backends.llama.tokens import FittedPrompt, PromptTokens, common_prefix, fit
+from engine.backends.llama.tokens import FittedPrompt, common_prefix, fit
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -35,9 +35,8 @@ class TransformersRuntime:
     def __init__(self, request: Open) -> None:
         self._model = load_model(request)
         self._tokenizer = load_tokenizer(Path(request.folder), self._model)
-        self._tokens = PromptTokens(self._tokenizer)
         rows: int = self._model.get_input_embeddings().num_embeddings
-        self._encode = partial(self._tokens.encode_question, rows=rows)
+        self._encode = partial(self._tokenizer.encode_question, rows=rows)
         defaults, config = self._model.generation_config, self._model.config
         configured = (
             defaults.eos_token_id,
@@ -85,7 +84,9 @@ class TransformersRuntime:
         self._activate(ask.adapter)
         own: int = self._model.config.max_position_embeddings
         prompt = fit(ask.messages, self._encode, min(own, ask.context or own), ask.max_tokens)
-        decoder = AnswerDecoder(self._tokens.decode, self._stop_ids, self._tokens.template, emit)
+        decoder = AnswerDecoder(
+            self._tokenizer.decode, self._stop_ids, self._tokenizer.template, emit
+        )
         memory = explain_out_of_memory(tr("Out of memory while answering."))
         with memory, torch.inference_mode():
             finished = self._generate(prompt, _sampling(ask), decoder, cancelled)

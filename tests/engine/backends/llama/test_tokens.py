@@ -20,7 +20,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from engine.backends.llama import tokens as tokens_module
 from engine.backends.llama.chat_template import render_chat
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer, transformers_tokenizer
+from engine.backends.llama.tokens import read_tokenizer, transformers_tokenizer
 from engine.backends.llama.unpack import unpack
 from engine.core.errors import EngineFailed, EngineUnavailable
 from engine.core.types import Message, Role
@@ -190,31 +190,31 @@ def _reference(tokenizer: Any, messages: Sequence[Message], *, ask: bool) -> lis
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__.strip("_"))
 def test_tokens_equal_those_of_transformers(make: Any, tmp_path: Path) -> None:
     folder = make(tmp_path / "model")
-    ours, theirs = PromptTokens(read_tokenizer(folder)), transformers_tokenizer(folder)
+    ours, theirs = read_tokenizer(folder), transformers_tokenizer(folder)
 
     @given(st.lists(TEXT, min_size=2, max_size=6), st.booleans(), st.booleans())
     def check(contents: list[str], system: bool, ask: bool) -> None:
         talk = _talk(contents, system=system)
-        found = ours.encode(talk, ask=ask)
+        found = ours.encode_chat(talk, ask=ask)
         assert found == _reference(theirs, talk, ask=ask)
         assert ours.decode(found) == theirs.decode(found, skip_special_tokens=True)
 
     for system in (False, True):
         talk = _talk(CONTENTS, system=system)
-        assert ours.encode(talk, ask=True) == _reference(theirs, talk, ask=True)
+        assert ours.encode_chat(talk, ask=True) == _reference(theirs, talk, ask=True)
     check()
     for name in ("bos_token", "eos_token", "unk_token", "pad_token"):
-        assert ours.tokenizer.token_id(name) == getattr(theirs, f"{name}_id"), name
-    assert ours.tokenizer.vocab_size == theirs.vocab_size
-    assert ours.tokenizer.all_special_ids == set(theirs.all_special_ids)
-    assert ours.tokenizer.get_added_vocab() == theirs.get_added_vocab()
+        assert ours.token_id(name) == getattr(theirs, f"{name}_id"), name
+    assert ours.vocab_size == theirs.vocab_size
+    assert ours.all_special_ids == set(theirs.all_special_ids)
+    assert ours.get_added_vocab() == theirs.get_added_vocab()
 
 
 def test_prompt_has_one_bos(tmp_path: Path) -> None:
     for make in (_llama2, _llama3):
-        prompt = PromptTokens(read_tokenizer(make(tmp_path / make.__name__)))
-        tokens = prompt.encode(_talk(["Be brief.", "Who?"], system=True), ask=True)
-        assert tokens.count(prompt.tokenizer.token_id("bos_token") or -1) == 1
+        prompt = read_tokenizer(make(tmp_path / make.__name__))
+        tokens = prompt.encode_chat(_talk(["Be brief.", "Who?"], system=True), ask=True)
+        assert tokens.count(prompt.token_id("bos_token") or -1) == 1
 
 
 def test_model_without_template_gets_llama_2s(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_trained_models_tokens_equal_those_of_transformers(tiny: Tiny) -> None:
     theirs = transformers_tokenizer(tiny.model)
     theirs.chat_template = LLAMA2_TEMPLATE
     talk = _talk(["Be brief.", *CONTENTS], system=True)
-    ours = PromptTokens(read_tokenizer(tiny.model)).encode(talk, ask=True)
+    ours = read_tokenizer(tiny.model).encode_chat(talk, ask=True)
     assert ours == _reference(theirs, talk, ask=True)
 
 
@@ -233,20 +233,20 @@ def test_system_message_moves_into_the_question_if_rejected(tmp_path: Path) -> N
     folder = _chatml(tmp_path)
     strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
     (folder / "chat_template.jinja").write_text(strict + CHATML)
-    prompt = PromptTokens(read_tokenizer(folder))
-    moved = prompt.encode(_talk(["Be brief.", "Who?"], system=True), ask=True)
-    assert moved == prompt.encode(_talk(["Be brief.\n\nWho?"], system=False), ask=True)
+    prompt = read_tokenizer(folder)
+    moved = prompt.encode_chat(_talk(["Be brief.", "Who?"], system=True), ask=True)
+    assert moved == prompt.encode_chat(_talk(["Be brief.\n\nWho?"], system=False), ask=True)
 
 
 @pytest.mark.parametrize("template", ["{{ raise_exception('No.') }}", "{{ 1 / 0 }}", "{% if %}"])
 def test_rejecting_template_is_named(template: str, tmp_path: Path) -> None:
     (_chatml(tmp_path) / "chat_template.jinja").write_text(template)
     with pytest.raises(EngineFailed, match="chat template rejects this conversation"):
-        PromptTokens(read_tokenizer(tmp_path)).encode_question(_talk(["Who?"], system=False), 480)
+        read_tokenizer(tmp_path).encode_question(_talk(["Who?"], system=False), 480)
 
 
 def test_token_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
-    prompt = PromptTokens(read_tokenizer(_llama3(tmp_path)))
+    prompt = read_tokenizer(_llama3(tmp_path))
     talk = _talk(["Who?"], system=False)
     assert prompt.encode_question(talk, 484)
     with pytest.raises(EngineFailed, match="token 483 is outside its vocabulary of 480"):
@@ -312,9 +312,9 @@ def sentencepiece_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sentencepiece_model_is_converted(sentencepiece_model: Path) -> None:
     theirs = transformers_tokenizer(sentencepiece_model)
     theirs.chat_template = LLAMA2_TEMPLATE
-    prompt = PromptTokens(read_tokenizer(sentencepiece_model))
+    prompt = read_tokenizer(sentencepiece_model)
     talk = _talk(CONTENTS, system=False)
-    assert prompt.encode(talk, ask=True) == _reference(theirs, talk, ask=True)
+    assert prompt.encode_chat(talk, ask=True) == _reference(theirs, talk, ask=True)
 
 
 def test_sentencepiece_model_needs_an_extra(
@@ -339,9 +339,9 @@ def test_prompt_is_made_without_torch_and_transformers(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import engine.backends.llama.unpack
-from engine.backends.llama.tokens import PromptTokens, read_tokenizer
+from engine.backends.llama.tokens import read_tokenizer
 from engine.core.types import Message, Role
-assert PromptTokens(read_tokenizer(Path({str(folder)!r}))).encode(
+assert read_tokenizer(Path({str(folder)!r})).encode_chat(
     [Message(Role.USER, "Who?")], ask=True
 )
 print(*{{name.partition(".")[0] for name in sys.modules}})
