@@ -7,6 +7,7 @@ omits interrupted downloads, which matter most here.
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 
@@ -149,41 +150,37 @@ def _base(name: str, engine_ids: Sequence[str] = ()) -> LocalModel:
     def check() -> tuple[str, Path]:
         files = find_model(name, engine_ids[0] if engine_ids else "NAME")
         config = read_json(files.folder / CONFIG, Architecture).quantization_config
-        quantized = config.quant_method if config else about.get("precision", "")
+        quantized = config.quant_method if config else precision
         return quantized or _precision(files.weights), files.folder
 
-    about = _about_small() if name == SMALL else {}
-    licence, source = about.get("licence", ""), about.get("source", "")
-    used_by = tuple(engine_ids)
-    return _checked(
-        LocalModel(name, _LLAMA, used_by=used_by, licence=licence, source=source), check
-    )
+    precision, licence, source = _about_small() if name == SMALL else ("", "", "")
+    model = LocalModel(name, _LLAMA, used_by=tuple(engine_ids), licence=licence, source=source)
+    return _checked(model, check)
 
 
-def _about_small() -> dict[str, str]:
+def _about_small() -> tuple[str, str, str]:
     """Return precision, licence and source of smollm2, which may come from the hub."""
-    about = {name: getattr(SMOLLM2, name) for name in ("precision", "licence", "source")}
-    try:
-        known = read_manifest(paths.small_model_dir()).settings
-    except DataError:
-        known = {}
-    return {name: str(known.get(name, value)) for name, value in about.items()}
+    source = SMOLLM2.source
+    with suppress(DataError):
+        source = str(read_manifest(paths.small_model_dir()).settings.get("source", source))
+    return SMOLLM2.precision, SMOLLM2.licence, source
 
 
 def _adapter(name: str, base: str, engine_ids: Sequence[str]) -> LocalModel:
-    def check() -> tuple[str, Path]:
-        folder = find_adapter(name, find_model(base, engine_ids[0])).folder
-        return _precision([folder / ADAPTER_WEIGHTS]), folder
+    return _checked(
+        LocalModel(name, _ADAPTER, used_by=tuple(engine_ids)),
+        lambda: _of_adapter(find_adapter(name, find_model(base, engine_ids[0])).folder),
+    )
 
-    return _checked(LocalModel(name, _ADAPTER, used_by=tuple(engine_ids)), check)
+
+def _of_adapter(folder: Path) -> tuple[str, Path]:
+    return _precision([folder / ADAPTER_WEIGHTS]), folder
 
 
 def _cached(name: str) -> LocalModel:
     folder = find_snapshot(name)
     if folder and (folder / ADAPTER_CONFIG).exists():
-        return _checked(
-            LocalModel(name, _ADAPTER), lambda: (_precision([folder / ADAPTER_WEIGHTS]), folder)
-        )
+        return _checked(LocalModel(name, _ADAPTER), lambda: _of_adapter(folder))
     try:
         kind = read_json(folder / CONFIG, Architecture).model_type if folder else _LLAMA
     except EngineUnavailable:
@@ -196,11 +193,10 @@ def _cached(name: str) -> LocalModel:
 
 def _checked(model: LocalModel, check: Callable[[], tuple[str, Path]]) -> LocalModel:
     """Add the precision and folder that `check` returns, or why the model is unusable."""
-    size = _stored_bytes(model.name)
     try:
         precision, folder = check()
     except EngineUnavailable as error:
-        problem, remedy = error.message, error.remedy
+        problem, remedy, size = error.message, error.remedy, _stored_bytes(model.name)
         if size and not _is_complete(model.name):
             problem = tr("Incomplete: {size} downloaded.", size=byte_count(size))
             remedy = tr("Resume: {command}", command=weights.pull_command(model.name))

