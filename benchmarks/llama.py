@@ -34,9 +34,12 @@ from engine.prompts import chat_messages
 SHORT, LONG = 1, 49
 """Tokens written in the two runs of a pair: too few to count as a loop."""
 
-SMALL_BYTES = 64_000_000
+SMALL_BYTES = 600_000_000
 GPU_WORDS, CPU_WORDS, SMALL_WORDS = (100, 1500), (10, 50), (10, 400)
 """Words read in the two runs of a pair: a GPU or a small model needs many for a difference."""
+
+CANCELLED_WORDS = 1500
+"""Words of a prompt that is cancelled while it is read, where the model's context holds them."""
 
 STALL_EVERY = 0.005
 LONG_RECORD = 400
@@ -274,7 +277,9 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
     bare.close()
     cached, uncached = await fifth_turn(engines)
     print_row("fifth turn: cached, uncached", cached * 1000, uncached * 1000, "ms")
-    writing, reading = await cancelling(engines, 40, 3), await cancelling(engines, words[1], 0)
+    fits = files.config.max_position_embeddings > 2 * CANCELLED_WORDS
+    cut = CANCELLED_WORDS if fits else words[1]
+    writing, reading = await cancelling(engines, 40, 3), await cancelling(engines, cut, 0)
     print(f"{'wait after a cancelled answer':34} {writing * 1000:9.1f} ms")
     print(f"{'wait after a cancelled prompt':34} {reading * 1000:9.1f} ms")
     if adapters:
