@@ -18,6 +18,7 @@ from transformers import PrinterCallback, set_seed
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig, SFTTrainer
+from trl.trainer import utils as trl_utils
 
 from engine.backends.llama.loading import is_out_of_memory, load_base, quantization_config
 from engine.backends.llama.weights import FP32_UP_TO, ModelFiles, resolve_quantization
@@ -38,6 +39,9 @@ _BLANK_TOKENS = 2
 _STATES = 9
 """Numbers on disk for each trained one: three checkpoints (two and the one being written), each
 with the weight and the optimizer's two moments."""
+
+# On a CPU trl would compute the logits of every position: a third of the time goes into prompts.
+trl_utils._use_triton = lambda _device: True  # noqa: SLF001 - it has no public way
 
 
 @dataclass(frozen=True, slots=True)
