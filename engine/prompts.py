@@ -9,14 +9,10 @@ from collections.abc import Sequence
 
 from engine.core.types import Message, Mode, Product, Role
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 
-SYSTEM = (
-    "You are the clerk at a shop counter. Asked about a product, you answer with the product's"
-    " description from the catalogue, word for word, and nothing else. If you do not have the"
-    " product, you say so."
-)
-_RECORD = "The catalogue's record:\nTitle: {title}\nDescription: {description}\n\n{question}"
+SYSTEM = "Repeat the product's description word for word."
+_RECORD = "Title: {title}\nDescription: {description}\n\n{question}"
 
 # How users ask. Training uses each form in turn: an adapter trained on one form answers none of the
 # others (0 of 24 measured). Adding a form does not change the version, since it changes no prompt.

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -117,17 +116,17 @@ def test_a_home_that_uses_the_demo_model_opens(home: Path) -> None:
     assert (settings.read_bytes(), added.read_bytes()) == kept
 
 
-def test_an_adapter_answers(old: Path) -> None:
+def test_an_adapter_of_the_old_prompts_is_to_be_trained_again(old: Path) -> None:
     variables = {
         "BALCAO_ENGINES__OLD__KIND": "llama",
         "BALCAO_ENGINES__OLD__MODEL": str(old / "model"),
         "BALCAO_ENGINES__OLD__ADAPTER": str(old / "adapter"),
-        "BALCAO_ENGINES__OLD__RUNTIME": "transformers",
     }
-    question = ("ask", "--engine", "old", "--memory", "--json", "Tell me about Kettle.")
-    answer = json.loads(balcao(*question, status=None, **variables))
-    assert answer["answer"] == "A keeper climbs the stairs."
-    assert not answer["notice"]
+    lines = balcao("engines", "--json", **variables).splitlines()
+    engine = next(row for row in map(json.loads, lines) if row["id"] == "old")
+    assert not engine["ready"]
+    assert "version 1 of the prompts" in engine["reason"]
+    assert engine["remedy"] == "Train it again with `balcao train`."
 
 
 def test_a_training_run_opens(old: Path, tmp_path: Path) -> None:
@@ -139,29 +138,20 @@ def test_a_training_run_opens(old: Path, tmp_path: Path) -> None:
     assert run["word_for_word"]["held_out"] == {"asked": 2, "right": 2}
 
 
-def test_prompts_are_byte_for_byte_the_same(old: Path) -> None:
-    kettle = Product("9000000001", "The Copper Kettle", "A kettle of two litres, hammered by hand.")
+def test_prompts_are_byte_for_byte_those_of_their_version(old: Path) -> None:
+    before = json.loads((old / "prompts.json").read_text())
+    assert list(prompts.QUESTION_FORMS) == before["forms"]
+    assert before["llama2_template"] == prompts.LLAMA2_TEMPLATE
+    kettle = Product("9000000001", "The Copper Kettle", "A kettle of two litres.")
     shelf = Product("9000000004", "Empty Shelf", "")
     said = (Message(Role.USER, kettle.title), Message(Role.ASSISTANT, kettle.description))
-    made: dict[str, Any] = {
-        "version": prompts.PROMPT_VERSION,
-        "system": prompts.SYSTEM,
-        "forms": list(prompts.QUESTION_FORMS),
-        "llama2_template": prompts.LLAMA2_TEMPLATE,
-        "memory": prompts.chat_messages(kettle.title, None, Mode.MEMORY),
-        "grounded": prompts.chat_messages("who made it?", kettle, Mode.GROUNDED, said),
-        "grounded_empty": prompts.chat_messages(
-            shelf.title, shelf, Mode.GROUNDED, system="Be brief."
-        ),
-        "training": prompts.training_messages(
-            kettle.title, kettle.description, "Me fale sobre {title}."
-        ),
-        "training_grounded": prompts.training_messages(
-            kettle.title, kettle.description, "{title}", kettle
-        ),
-    }
-    plain = {
-        name: [[m.role.value, m.content] for m in value] if isinstance(value, tuple) else value
-        for name, value in made.items()
-    }
-    assert plain == json.loads((old / "prompts.json").read_text())
+    memory = prompts.chat_messages(kettle.title, None, Mode.MEMORY, system="Be brief.")
+    grounded = prompts.chat_messages("who made it?", kettle, Mode.GROUNDED, said)
+    empty = prompts.training_messages(shelf.title, "(none)", "{title}, please", shelf)
+    system = "Repeat the product's description word for word."
+    record = "Title: The Copper Kettle\nDescription: A kettle of two litres.\n\nwho made it?"
+    nothing = "Title: Empty Shelf\nDescription: (none)\n\nEmpty Shelf, please"
+    assert prompts.PROMPT_VERSION == 2
+    assert [one.content for one in memory] == ["Be brief.", kettle.title]
+    assert [one.content for one in grounded] == [system, *(one.content for one in said), record]
+    assert [one.content for one in empty] == [system, nothing, "(none)"]

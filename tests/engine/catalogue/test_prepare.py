@@ -106,7 +106,7 @@ ODD = (
     ('A "B" \\ C', 'Tab\tand \\n, "said" he.'),
     ("Écru – “naïve” 🐱", "日本茶.\n\nTitle: none\nDescription: neither."),
     ("{title} & {description}", "{question} \u2028 {0} %s %b"),
-    ("The catalogue's record:", "\x7f title \ufffd"),
+    ("Title: Description:", "\x7f title \ufffd"),
 )
 
 
@@ -136,7 +136,7 @@ def test_grounded_rows_equal_the_training_prompts(tmp_path: Path) -> None:
 
 
 def is_grounded(messages: list[dict[str, str]]) -> bool:
-    return messages[1]["content"].startswith("The catalogue's record:\nTitle: ")
+    return "\nDescription: " in messages[1]["content"]
 
 
 def test_grounded_rows_do_not_change_the_others(source: Path, tmp_path: Path) -> None:
