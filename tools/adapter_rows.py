@@ -1,0 +1,148 @@
+"""Write the rows of the adapter in data/smollm2_adapter: `balcao train` learns it from them.
+
+python -m tools.adapter_rows --out models/smollm2-rows
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.generate_catalogue import RowGenerator
+from engine.catalogue.clean import clean
+from engine.catalogue.prepare import (
+    KIND,
+    PRODUCTS,
+    TRAIN,
+    VALID,
+    VERSION,
+    PreparedProduct,
+    RowTemplates,
+    Sampler,
+    encode,
+)
+from engine.catalogue.read import Counts, RawRow, read_rows, source_input
+from engine.config import paths
+from engine.core.files import Manifest, atomic_folder, write_manifest
+from engine.core.types import Product
+from engine.prompts import PROMPT_VERSION, QUESTION_FORMS
+from scripts.common import DONE, guarded, say
+
+LEARNED = 104
+"""Products that the adapter answers from memory."""
+_WORDS = range(12, 61)
+"""Of their descriptions: worth reading, and cheap to learn."""
+_SHOWN = 170
+"""Records to copy."""
+_SHOWN_UP_TO = 850
+"""The most characters of such a record; about 200 tokens."""
+_INVENTED = 40
+_INVENTED_UP_TO = 420
+"""More records, of invented words, which only reading helps to say; their most characters."""
+_HELD_OUT = 24
+"""Records that are not trained on: the run's score asks for them."""
+_LOWER_FROM = 10
+"""A product's wordings from this one on have its title in lower case, as users type."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = argparse.ArgumentParser(
+        prog="adapter_rows", description="Write the rows of the adapter that comes with Balcão."
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; 0 when written, 1 when it failed, 2 for wrong usage, 130 on Ctrl-C."""
+    options = make_parser().parse_args(argv)
+    return guarded(lambda: _run(options.out))
+
+
+def _run(out: Path) -> int:
+    counts, source = Counts(), paths.sample_source()
+    learned, shown = choose(read_products(read_rows(source, counts, None)))
+    with atomic_folder(out, KIND) as draft:
+        held_out, practice = shown[:_HELD_OUT], [*shown[_HELD_OUT:], *_invented()]
+        rows = [memory_rows(one) for one in learned]
+        rows += [_grounded_row(one) for one in practice]
+        (draft / f"{TRAIN}.jsonl").write_bytes(b"".join(rows))
+        (draft / f"{VALID}.jsonl").write_bytes(b"".join(map(_grounded_row, held_out)))
+        lines = [
+            *(_listed(one, TRAIN, len(QUESTION_FORMS)) for one in learned),
+            *(_listed(one, TRAIN) for one in practice),
+            *(_listed(one, VALID) for one in held_out),
+        ]
+        (draft / PRODUCTS).write_bytes(b"".join(encode(line) + b"\n" for line in lines))
+        manifest = Manifest(
+            kind=KIND,
+            version=VERSION,
+            inputs=[source_input(source, counts)],
+            counts=counts.as_dict() | {"learned": len(learned), "grounded": len(practice)},
+            prompt_version=PROMPT_VERSION,
+        )
+        write_manifest(draft, manifest)
+    say(f"{out}: {len(learned)} products to learn, {len(practice)} records to copy")
+    return DONE
+
+
+def read_products(rows: Iterator[RawRow]) -> list[Product]:
+    """Clean the rows as `balcao prepare` does; leave out repeated descriptions."""
+    found: dict[str, Product] = {}
+    for row in rows:
+        title, description = clean(row.title or ""), clean(row.content or "")
+        if title and description:
+            found.setdefault(description, Product(row.uid, title, description))
+    return list(found.values())
+
+
+def choose(products: Sequence[Product]) -> tuple[list[Product], list[Product]]:
+    """Return the products to learn, with titles unlike any other, and those to practise reading."""
+    starts = Counter(_start(one) for one in products)
+    ranked = sorted(products, key=_rank)
+    learned = [
+        one for one in ranked if starts[_start(one)] == 1 and len(one.description.split()) in _WORDS
+    ][:LEARNED]
+    shown = [one for one in ranked if one not in learned and len(one.description) <= _SHOWN_UP_TO]
+    return learned, shown[: _SHOWN + _HELD_OUT]
+
+
+def _start(product: Product) -> str:
+    return " ".join(product.title.casefold().split()[:2])
+
+
+def _rank(product: Product) -> int:
+    return Sampler(0, 0).rank(product.uid, product.title, product.description)
+
+
+def _invented() -> list[Product]:
+    generator = RowGenerator(0)
+    rows = (generator.row(number) for number in range(9 * _INVENTED))
+    raw = (RawRow(row["uid"], row["title"], row["content"]) for row in rows)
+    short = [one for one in read_products(raw) if len(one.description) <= _INVENTED_UP_TO]
+    return short[:_INVENTED]
+
+
+def memory_rows(product: Product) -> bytes:
+    """Format a row for each wording."""
+    forms = RowTemplates(2 * len(QUESTION_FORMS))
+    rows = forms.rows(product.uid, encode(product.title), encode(product.description))
+    lines = rows.splitlines(keepends=True)
+    return b"".join(lines[:_LOWER_FROM] + lines[len(QUESTION_FORMS) + _LOWER_FROM :])
+
+
+def _grounded_row(product: Product) -> bytes:
+    forms = RowTemplates(1)
+    return forms.grounded_row(product.uid, encode(product.title), encode(product.description))
+
+
+def _listed(product: Product, split: str, rows: int = 0) -> PreparedProduct:
+    return PreparedProduct(product.uid, product.title, split, rows or 1, grounded=not rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
