@@ -21,8 +21,6 @@ _HALF = (
     "tests/scripts",
     "tests/engine/backends/openai",
     "tests/engine/chat",
-    "tests/engine/evaluation",
-    "tests/engine/training/openai",
     "tests/engine/training/runs",
 )
 """These take about as long as all other tests. Both halves wait for processes half of the time,

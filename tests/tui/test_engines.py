@@ -169,7 +169,7 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
         assert worker is not None
         assert lives(worker)
         await pilot.press("u")
-        await until(lambda: told(page) == "Unloaded: Base Llama.")
+        await until(lambda: told(page) == "Unloaded: Base Llama and LoRA Llama.")
         assert not lives(worker)
         assert states(page)[1] == "○ Base Llama ready"
         # Stopped while it loads: the worker is gone, and nothing is told as a mistake.

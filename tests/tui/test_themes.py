@@ -12,7 +12,6 @@ from rich.color import Color
 from rich.style import Style
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widget import Widget
 
 from engine.config import settings
 from engine.core.errors import SettingsError
@@ -46,8 +45,9 @@ def contrast(style: Style) -> float:
 
 def letters(app: App[None]) -> Iterator[tuple[str, Style]]:
     """Return all visible text on the top screen with its style as sent to the terminal."""
-    leaves = (one for one in app.screen.walk_children(Widget) if not one.children)
-    widgets = [one.region for one in leaves if one.visible]
+    drawn = app.screen._compositor.visible_widgets.items()
+    leaves = [(region, clip) for one, (region, clip) in drawn if not one.children]
+    widgets = [region.intersection(clip) for region, clip in leaves]
     for line, strip in enumerate(app.screen._compositor.render_strips(app.size)):
         column = 0
         for text, style, _ in strip:

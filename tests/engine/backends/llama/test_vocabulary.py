@@ -41,5 +41,5 @@ def test_sentencepiece_vocabulary_has_byte_tokens_and_scores(tiny: Tiny) -> None
 
 
 def test_vocabulary_larger_than_the_model_is_refused(tiny: Tiny) -> None:
-    with pytest.raises(EngineUnavailable, match="has 480 tokens, its weights 400"):
+    with pytest.raises(EngineUnavailable, match=r"has \d+ tokens, its weights 400"):
         read_vocabulary(tiny.model, 400)
