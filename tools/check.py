@@ -21,6 +21,7 @@ _HALF = (
     "tests/scripts",
     "tests/engine/backends/openai",
     "tests/engine/chat",
+    "tests/engine/training/openai",
     "tests/engine/training/runs",
 )
 """These take about as long as all other tests. Both halves wait for processes half of the time,

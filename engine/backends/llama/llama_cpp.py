@@ -8,9 +8,9 @@ conversation reads only what is new.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -39,6 +39,9 @@ _BATCH = 128
 _CONTEXT_STEP = 1024
 """Tokens by which a slot grows: its memory is taken at once, so a long one waits until needed."""
 
+
+_SAMPLES, _PAUSE = 5, 0.004
+"""How often to look who else uses the cores, and the seconds between."""
 
 _PATIENCE = 10.0
 """Seconds to wait for the server's own HTTP thread."""
@@ -276,11 +279,21 @@ class _StreamReader:
 
 def _free_threads(weight_bytes: int) -> int:
     """Return how many threads compute fastest beside the other programs that run now."""
-    wanted = threads(weight_bytes)
-    if not hasattr(os, "getloadavg"):
-        return wanted
     # Threads without a core of their own wait for each other: one token a second instead of 70.
-    return max(1, wanted - round(os.getloadavg()[0]))
+    return max(1, threads(weight_bytes) - _busy_cores())
+
+
+def _busy_cores() -> int:
+    """Return how many cores other programs have used for a minute and use now."""
+    running = []
+    for _ in range(_SAMPLES):
+        try:
+            minute, _, _, now, _ = Path("/proc/loadavg").read_text(encoding="ascii").split()
+        except OSError:  # not Linux
+            return 0
+        running.append(int(now.partition("/")[0]) - 1)  # without this thread
+        time.sleep(_PAUSE)
+    return min(round(float(minute)), *running)
 
 
 def _sampling(ask: Ask) -> dict[str, Any]:
