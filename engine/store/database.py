@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +136,7 @@ def version(database: sqlite3.Connection) -> int:
 
 
 _BUSY_SECONDS = 5.0
+_BUSY_PAUSE = 0.01
 _MIGRATING_SECONDS = 120.0
 
 
@@ -173,7 +175,7 @@ class Database:
             )
             database.text_factory = _text
             try:
-                database.execute("PRAGMA journal_mode = WAL")
+                _use_wal(database)
                 _prepare(database)
             except BaseException:
                 database.close()
@@ -239,6 +241,20 @@ class Database:
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace")
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    """Write ahead of the database. SQLite does not wait here for another program that does this."""
+    given_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
+                raise
+            time.sleep(_BUSY_PAUSE)
+        else:
+            return
 
 
 def _prepare(database: sqlite3.Connection) -> None:

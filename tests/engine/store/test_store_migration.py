@@ -67,9 +67,9 @@ def test_a_migrated_conversation_continues(file: Path) -> None:
 
 
 def test_two_programs_that_start_at_once_migrate_once(file: Path) -> None:
-    with ThreadPoolExecutor(4) as pool:
-        stores = list(pool.map(ConversationStore, [file] * 4))
-    assert [len(store.search("balcao")) for store in stores] == [1] * 4
+    with ThreadPoolExecutor(8) as pool:
+        stores = list(pool.map(ConversationStore, [file] * 8))
+    assert [len(store.search("balcao")) for store in stores] == [1] * 8
     for store in stores:
         store.close()
 
