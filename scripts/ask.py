@@ -2,6 +2,7 @@
 
 balcao ask "Mog's Kittens"
 balcao ask --json - < questions.txt
+balcao ask --conversation - < conversations.txt
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
     parser.add_argument("--memory", action="store_true", help="do not show the model the record")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--conversation",
+        action="store_true",
+        help="with -, the lines are one conversation; a blank line begins another",
+    )
     return parser
 
 
@@ -62,7 +68,10 @@ async def _answer_all(arguments: argparse.Namespace) -> int:
         code = DONE
         try:
             for question in _lines(sys.stdin) if batch else [arguments.question]:
-                session.new()
+                if not arguments.conversation or not question:
+                    session.new()
+                if not question:
+                    continue
                 answer = await _answer(session.ask(question), as_json=arguments.json)
                 if answer.problem or (answer.status is Status.NONE and not batch):
                     code = FAILED
@@ -76,6 +85,9 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         raise UsageError(
             tr("The question is empty."), tr("Give a product's title, in quotation marks.")
         )
+    if arguments.conversation and arguments.question != "-":
+        message = tr("--conversation reads its questions from standard input.")
+        raise UsageError(message, tr("Give - as the question."))
     settings = load(
         flags={
             "engine": arguments.engine,
@@ -91,7 +103,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def _lines(stream: TextIO) -> Iterable[str]:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
-    return (line.strip() for line in stream if line.strip())
+    return (line.strip() for line in stream)
 
 
 async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:

@@ -172,10 +172,8 @@ class PendingAnswer:
         if phrases.courtesy(question, "en"):
             return types.Decision(types.Status.NONE), False
         decision = await asyncio.to_thread(self._catalogue.find, question)
-        product = self._earlier.product
-        if decision.product is None and product and followup.is_followup(question):
-            return types.Decision(types.Status.LIKELY, (types.Hit(product, 1.0),)), True
-        return decision, False
+        in_hand = followup.in_hand(self._earlier, question, decision)
+        return (in_hand, in_hand.product is not None) if in_hand else (decision, False)
 
     async def _stream(self, request: types.Request) -> AsyncGenerator[types.Event]:
         if _lacks_record(request.mode, request.decision):

@@ -1,43 +1,82 @@
 """Recognise questions about the turn before: "2", "who wrote it?", "e quem escreveu?".
 
-They count only if the catalogue finds no title in the question, because a book may be named "It".
+The search has a say, because a book may be named "It".
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from engine.core.types import Conversation, Decision, Status
+from engine.catalogue.facts import asked_for, without_facts
+from engine.catalogue.folding import STOP_WORDS, quoted_spans, tokenise
+from engine.core.types import Conversation, Decision, Hit, Product, Status
 
 _NUMBER = re.compile(
     r"(?:(?:number|no|nr|n[oº°]|número|numero|o|a|the|opção|option)\.?\s*)?#?\s*(\d{1,2})\s*[.)!]?",
     re.IGNORECASE,
 )
 _POINTS_BACK = re.compile(
-    r"\b(it|its|it's|this|that|they|them|their|he|she|his|her|"
-    r"ele|ela|eles|elas|dele|dela|isso|isto|este|esta|esse|essa|deste|desta|desse|dessa|nele|nela)\b",
+    r"\b(it|its|it's|this|they|them|their|theirs|he|him|she|his|her|hers|"
+    r"ele|ela|eles|elas|dele|dela|deles|delas|isso|isto|este|esta|esse|essa|deste|desta|desse"
+    r"|dessa|"
+    r"disso|disto|nele|nela|nisso)\b"
+    r"|\b(?:is|was|does|did|can|about|of|for|with) that\b|\bthat(?: one)?\s*\?*$",
     re.IGNORECASE,
 )
 _ASKS = re.compile(
-    r"^(?:and|e|so|then|mas|but)?\s*(?:"
-    r"who|whose|what|when|where|which|why|how|is|are|was|were|does|do|did|has|have|can|could|tell|"
-    r"quem|que|qual|quais|quando|onde|como|quanto|quantos|quantas|é|são|foi|tem|serve|dá|por|para|"
-    r"fala|fale|diga|conta|conte|resuma|summari[sz]e|describe|descreva|explain|translate|traduza)\b",
+    r"^(?:(?:and|e|so|then|mas|but|ok|okay)\b[\s,]*)*(?:"
+    r"who|whose|what|what's|whats|when|where|which|why|how|is|isn't|are|was|were|does|doesn't|do"
+    r"|did|"
+    r"has|have|had|can|could|will|would|should|may|must|tell|any|any other|for|with|"
+    r"quem|que|qual|quais|quando|onde|como|quanto|quantos|quanta|quantas|é|e|eh|são|foi|tem|têm"
+    r"|serve|"
+    r"servem|dá|da|por|para|pra|posso|pode|podem|vem|vêm|vai|precisa|funciona|cabe|dura|inclui|"
+    r"acompanha|será|existe|há|ha|com|"
+    r"fala|fale|diga|conta|conte|resuma|summari[sz]e|describe|descreva|explain|translate"
+    r"|traduza)\b",
     re.IGNORECASE,
 )
-# Whole questions without a pronoun; a title may begin with the same words.
-_BARE = re.compile(
-    r"(?:and |e )?(?:"
-    r"who (?:wrote|made|is the author|sings|plays|directed|illustrated)"
-    r"|quem (?:escreveu|fez|canta|ilustrou|dirigiu|é o autor|é a autora)"
-    r"|how (?:big|large|long|old|heavy|many pages|much)|what (?:size|colou?r|ages?)"
-    r"|que (?:tamanho|idade|cor)|qual (?:a cor|a idade|o tamanho|o preço)|quantas páginas"
-    r"|(?:tell me |say )?more|(?:conte |fale )?mais"
-    r")\s*[?.!]*",
+_GOES_ON = re.compile(r"^(?:and|e|mas|but)\b(?!\s+(?:do you|vocês?)\b)", re.IGNORECASE)
+# These ask for products, unless they point back at one: "do you have it in red?".
+_SEARCHES = re.compile(
+    r"^(?:(?:and|e|so|then|mas|but|ok|okay|hi|hello|oi|olá)\b[\s,]*)*(?:"
+    r"do you (?:have|sell|stock|carry|know)|have you got|got|i(?:'d| would)? (?:want|need|like)|"
+    r"(?:i'm |i am )?looking for|show me|list|find|search(?: for)?|give me|something|anything|some|"
+    r"voc[êe]s? (?:t[êe]m|vendem?|conhecem?)|tem alg(?:o|um|uma|uns|umas)|procuro|quero"
+    r"|preciso(?: de)?|"
+    r"gostaria(?: de)?|estou (?:procurando|buscando)|(?:me )?mostr[ea]m?|list[ea]|busqu[ea]|algo|"
+    r"alguma coisa|algum|alguma)\b"
+    r"(?!\s+(?:it|this|that|them|to know|saber|isso|isto|ele|ela|este|esta|esse|essa|more|mais)\b)"
+    r"|\bdo you have\b(?!\s+(?:it|this|that)\b)|\bvoc[êe]s? t[êe]m\b"
+    r"|\b(?:what|which|que|quais|que outros|other|outros|outras)\s+(?:of your\s+)?(?:books|dvds"
+    r"|films|movies|"
+    r"games|toys|products|things|cds|livros|filmes|jogos|brinquedos|produtos|coisas)\b",
     re.IGNORECASE,
 )
-_MAX_WORDS = 14
+_EXISTS = re.compile(
+    r"^(?:what about|how about|any|is there|are there|tem|h[áa]|existe|e quanto a)\b", re.IGNORECASE
+)
+# Facts that are named alone; words such as "kids" and "cotton" alone are a search.
+_NAMES_FACT = re.compile(
+    r"(?:(?:the|its|o|a|os|as|seu|sua)\s+)?(?:size|dimensions|measurements|price|cost|author"
+    r"|writer|ages?|"
+    r"weight|materials?|colou?rs?|pages|length|duration|format|languages?|subtitles|year|warranty|"
+    r"guarantee|contents|batteries|description|summary|plot|more|reviews?|shipping|delivery"
+    r"|tamanho|"
+    r"dimens[õo]es|medidas|pre[çc]o|valor|autora?|idade|peso|material|cor(?:es)?|p[áa]ginas|"
+    r"dura[çc][ãa]o|formato|idioma|legendas|ano|garantia|conte[úu]do|pilhas|descri[çc][ãa]o|resumo|"
+    r"mais|entrega|frete|avalia[çc][õo]es)\b",
+    re.IGNORECASE,
+)
+_MAX_WORDS = 16
 """Longer questions name their product."""
+_STEM = 5
+"""Letters that the forms of a word share: dog, dogs; illustrated, illustrations."""
+_DESCRIBES = 3
+"""Content words with which a question describes a product."""
+_NAMED = 0.5
+"""The share of a title's content words with which a question names it."""
 
 
 def pick_from_list(question: str, conversation: Conversation) -> Decision | None:
@@ -49,9 +88,76 @@ def pick_from_list(question: str, conversation: Conversation) -> Decision | None
     return Decision(Status.EXACT, (choices[int(found[1]) - 1],))
 
 
-def is_followup(question: str) -> bool:
-    """Whether a question is about the product of the turn before."""
+def in_hand(conversation: Conversation, question: str, decision: Decision) -> Decision | None:
+    """Return the product, or the products to choose from, that a follow-up question is about.
+
+    `decision` is what the search found for the question; None says that it counts.
+    """
+    last = next((turn.answer for turn in reversed(conversation.turns) if turn.answer), None)
+    listed = last.sources if last and last.status is Status.SEVERAL else ()
+    product = listed[0].product if listed else conversation.product
+    if product is None or not is_about(product, question, decision):
+        return None
+    if len(listed) > 1:
+        return Decision(Status.SEVERAL, listed)
+    return Decision(Status.LIKELY, (Hit(product, 1.0),))
+
+
+def is_about(product: Product, question: str, decision: Decision) -> bool:
+    """Whether `question`, for which the search found `decision`, is about the product in hand."""
     text = question.strip()
-    if len(text.split()) > _MAX_WORDS:
+    if len(text.split()) > _MAX_WORDS or _SEARCHES.search(text):
         return False
-    return bool(_BARE.fullmatch(text) or (_ASKS.match(text) and _POINTS_BACK.search(text)))
+    found, facts = decision.product, asked_for(text)
+    content = _content_words(without_facts(text))
+    if found and tokenise(found.title) == tokenise(text) and (content or _capitals(text)):
+        return False
+    if found and found.uid == product.uid and not facts and _share(content, found.title) == 1:
+        return False
+    if _POINTS_BACK.search(text):
+        return not (found and _is_written_in(found.title, text))
+    asks = _ASKS.match(text) or _GOES_ON.match(text) or (facts and text.endswith("?"))
+    if not content:
+        return bool(asks or _NAMES_FACT.match(text))
+    return bool(asks) and not _names_another(text, content, product, decision)
+
+
+def _names_another(text: str, content: list[str], product: Product, decision: Decision) -> bool:
+    """Whether the question names or describes a product that was found, and not the one in hand."""
+    if _share(content, f"{product.title} {product.description}") == 1:
+        return False
+    any_part = bool(_GOES_ON.match(text) or _EXISTS.match(text))
+    titles = [hit.product.title for hit in (*decision.hits, *decision.nearest)]
+    named = _content_words(text)
+    if any(_share(content, one) == 1 and (any_part or _covers(named, one)) for one in titles):
+        return True
+    found = decision.product
+    if found is None or len(content) < _DESCRIBES:
+        return False
+    return _share(content, f"{found.title} {found.description}") == 1
+
+
+def _content_words(text: str) -> list[str]:
+    return [token for token in tokenise(text) if token not in STOP_WORDS]
+
+
+def _share(words: Sequence[str], text: str) -> float:
+    """Return the share of `words` that `text` has in some form."""
+    known = {token[:_STEM] for token in tokenise(text)}
+    return sum(word[:_STEM] in known for word in words) / max(1, len(words))
+
+
+def _covers(words: Sequence[str], title: str) -> bool:
+    named = _content_words(title) or tokenise(title)
+    return bool(named) and _share(named, " ".join(words)) >= _NAMED
+
+
+def _is_written_in(title: str, question: str) -> bool:
+    """Whether `question` has words of the title with capitals, or quotes it."""
+    return bool(quoted_spans(question) or _capitals(question).intersection(tokenise(title)))
+
+
+def _capitals(question: str) -> set[str]:
+    """Return the folded words that begin with a capital, but for the first of several."""
+    words = re.findall(r"\w+", question)
+    return {token for word in words[1:] or words if word[0].isupper() for token in tokenise(word)}

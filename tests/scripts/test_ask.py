@@ -71,6 +71,19 @@ def test_one_question_a_line(
     assert answers[-2]["status"] == "none"
 
 
+def test_the_lines_of_a_conversation_and_a_blank_line_that_begins_another(
+    capsys: pytest.CaptureFixture[str], catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["The Tin Lighthouse", "how many pages?", "", "how many pages?"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    options = ("--json", "--conversation", "--catalogue", catalogue_dir)
+    code, out, _ = run(capsys, "ask", *options, "-")
+    _, pages, alone = (json.loads(line) for line in out.splitlines())
+    assert (code, pages["answer"]) == (0, "212 pages.")
+    assert pages["sources"][0]["title"] == "The Tin Lighthouse"
+    assert alone["answer"] != "212 pages."
+
+
 def test_nothing_that_acts_on_a_terminal_comes_out(
     capsys: pytest.CaptureFixture[str], catalogue_dir: Path
 ) -> None:
@@ -87,6 +100,7 @@ def test_nothing_that_acts_on_a_terminal_comes_out(
     [
         (["ask", "--engine", "nobody", "x"], "no engine named “nobody”"),
         (["ask", "  "], "question is empty"),
+        (["ask", "--conversation", "x"], "Give - as the question"),
         (["bake"], "unknown command “bake”"),
     ],
 )

@@ -6,8 +6,18 @@ import pytest
 
 from engine.backends.catalogue import bearing_on
 from engine.catalogue.phrases import language_of
-from engine.chat.followup import is_followup, pick_from_list
-from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
+from engine.chat.followup import in_hand, is_about, pick_from_list
+from engine.core.types import (
+    Answer,
+    Conversation,
+    Decision,
+    Hit,
+    Mode,
+    Product,
+    Status,
+    StopReason,
+    Turn,
+)
 
 LIST = tuple(Hit(Product(str(n), f"Title {n}", ""), 1.0) for n in range(1, 4))
 
@@ -44,6 +54,18 @@ def test_nothing_to_pick_from() -> None:
     assert pick_from_list("1", Conversation()) is None
 
 
+LIGHTHOUSE = Product(
+    "1", "The Tin Lighthouse", "A keeper of sixty climbs each dusk. 212 pages. Folds away."
+)
+LOOM = Product("2", "The Loom and the Hare", "A weaver finds a hare under the treadle of her loom.")
+APRONS = tuple(Hit(Product(str(n), "Striped Apron", "Twill."), 1.0) for n in (3, 4))
+NOTHING = Decision(Status.NONE)
+
+
+def found(product: Product, status: Status = Status.LIKELY) -> Decision:
+    return Decision(status, (Hit(product, 1.0),))
+
+
 @pytest.mark.parametrize(
     "question",
     [
@@ -55,24 +77,68 @@ def test_nothing_to_pick_from() -> None:
         "É bom para crianças? qual a idade dele?",
         "tell me more",
         "how many pages?",
+        "e o tamanho?",
+        "size?",
+        "price",
+        "serve para crianças?",
+        "posso lavar na máquina?",
+        "does the lid come off?",
+        "is a pump needed?",
+        "suitable for a 5-year-old?",
+        "and the lamp?",
+        "do you have it in red?",
+        "is it a DVD?",
+        "DVD?",
+        "quanto custa?",
     ],
 )
-def test_follow_ups(question: str) -> None:
-    assert is_followup(question)
+@pytest.mark.parametrize(
+    "decision", [NOTHING, Decision(Status.SEVERAL, APRONS), found(LOOM), found(LIGHTHOUSE)]
+)
+def test_a_short_question_that_names_no_title_stays_with_the_product(
+    question: str, decision: Decision
+) -> None:
+    assert is_about(LIGHTHOUSE, question, decision)
 
 
 @pytest.mark.parametrize(
-    "question",
+    ("question", "decision"),
     [
-        "This Is How the Tide Ends",
-        "It",
-        "Do you have The Tin Lighthouse?",
-        "His Dark Orchard",
-        "What is the description of The Loom and the Hare and all that came of them in the winter?",
+        ("It", found(Product("5", "It", ""), Status.EXACT)),
+        ("Do you have The Loom and the Hare?", found(LOOM, Status.EXACT)),
+        ("who wrote the loom and the hare?", found(LOOM, Status.EXACT)),
+        ("and the loom?", found(LOOM)),
+        ("who wrote the one on a weaver, treadle and hare?", found(LOOM)),
+        ("is it like The Loom and the Hare?", found(LOOM, Status.EXACT)),
+        ("The Tin Lighthouse", found(LIGHTHOUSE, Status.EXACT)),
+        ("what is the tin lighthouse?", found(LIGHTHOUSE, Status.EXACT)),
+        ("apron?", NOTHING),
+        ("any aprons?", Decision(Status.SEVERAL, APRONS)),
+        ("dog training", NOTHING),
+        ("kids", NOTHING),
+        ("something for a 5-year-old", NOTHING),
+        ("do you have aprons?", Decision(Status.SEVERAL, APRONS)),
+        ("what books are for children?", NOTHING),
+        ("vocês têm aventais?", NOTHING),
+        (
+            "What is the story of the loom and the hare and all that came of them in winter?",
+            NOTHING,
+        ),
     ],
 )
-def test_questions_that_stand_alone(question: str) -> None:
-    assert not is_followup(question)
+def test_a_question_that_names_another_product_or_searches_leaves_it(
+    question: str, decision: Decision
+) -> None:
+    assert not is_about(LIGHTHOUSE, question, decision)
+
+
+def test_after_a_list_a_question_asks_which_product_is_meant() -> None:
+    decision = in_hand(after(Status.SEVERAL), "what size is it?", NOTHING)
+    assert decision == Decision(Status.SEVERAL, LIST)
+
+
+def test_without_a_product_the_search_decides() -> None:
+    assert in_hand(Conversation(), "what size is it?", NOTHING) is None
 
 
 RECORD = (
