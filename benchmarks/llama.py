@@ -251,9 +251,9 @@ async def measure(model: str, adapters: list[str], runtime: Runtime, pairs: int)
     files = find_model(model, "base")
     file, bytes_read = str(files.folder), files.weight_bytes
     if runtime == "llama.cpp":
-        from engine.backends.llama import gguf
+        from engine.backends.llama import converted
 
-        found = gguf.model_file(files, "auto", lambda _progress: None)
+        found = converted.model_file(files, "auto", lambda _progress: None)
         file, bytes_read = str(found), found.stat().st_size
     ours_on_gpu = gpu_used() - before
     began, before = time.perf_counter(), gpu_used()
@@ -300,9 +300,9 @@ async def measure_adapters(
     adapter = adapters[0]
     model = find_model(engines.host.model, "base")
     if runtime == "llama.cpp":
-        from engine.backends.llama import gguf
+        from engine.backends.llama import converted
 
-        adapter = str(gguf.adapter_file(engines.adapter, model))
+        adapter = str(converted.adapter_file(engines.adapter, model))
     bare = Bare(runtime, file, model.weight_bytes, adapter)
     print_row("writing, adapter", *await decoding(engines, bare, 1, pairs))
     bare.close()

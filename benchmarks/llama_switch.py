@@ -19,7 +19,7 @@ from typing import Any
 
 import xllamacpp
 
-from engine.backends.llama import gguf
+from engine.backends.llama import converted
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.tokens import read_tokenizer
 from engine.backends.llama.weights import find_model, threads
@@ -86,8 +86,8 @@ async def measure(options: argparse.Namespace) -> None:
     (host,) = shared[LlamaEngine.kind].values()
     process = host.pid
     model = find_model(options.model, "base")
-    file = gguf.model_file(model, "auto", lambda _progress: None)
-    lora = gguf.adapter_file(paths.expand(options.adapter).resolve(), model)
+    file = converted.model_file(model, "auto", lambda _progress: None)
+    lora = converted.adapter_file(paths.expand(options.adapter).resolve(), model)
     bare = Bare(str(file), str(lora), threads(model.weight_bytes))
     tokenizer = read_tokenizer(model.folder)
     rows: list[tuple[float, float]] = []

@@ -72,20 +72,22 @@ def bare_answers(config: LlamaConfig, asked: Sequence[tuple[Message, ...]]) -> l
     """Return the answers of bare xllamacpp with the engine's file."""
     import xllamacpp
 
-    from engine.backends.llama import gguf
+    from engine.backends.llama import converted
     from engine.backends.llama.tokens import read_tokenizer
 
     model = find_model(config.model, "base")
     tokenizer = read_tokenizer(model.folder)
     values = xllamacpp.CommonParams()
-    values.model.path = str(gguf.model_file(model, config.quantization, lambda _progress: None))
+    values.model.path = str(
+        converted.model_file(model, config.quantization, lambda _progress: None)
+    )
     values.n_ctx, values.n_parallel = 4096, 1
     values.n_batch = values.n_ubatch = 128
     values.cpuparams.n_threads = values.cpuparams_batch.n_threads = threads(model.weight_bytes)
     values.cache_ram_mib, values.no_extra_bufts, values.warmup = 0, True, False
     values.verbosity, values.ui = -1, False
     if config.adapter:
-        lora = str(gguf.adapter_file(paths.expand(config.adapter).resolve(), model))
+        lora = str(converted.adapter_file(paths.expand(config.adapter).resolve(), model))
         values.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(lora, 1.0)]
     server, said = xllamacpp.Server(values), list[str]()
     for messages in asked:

@@ -160,13 +160,13 @@ def _convert(model: str, adapter: str | None, quantization: Quantization) -> int
         )
     files = find_model(model, "base")
     found = find_adapter(adapter, files) if adapter else None
-    from engine.backends.llama import gguf
+    from engine.backends.llama import converted
 
     with _progress(tr("Run the command again to restart the conversion.")) as show:
-        file = gguf.model_file(files, quantization, show)
+        file = converted.model_file(files, quantization, show)
     print(file)
     if found:
-        print(gguf.adapter_file(found.folder, files))
+        print(converted.adapter_file(found.folder, files))
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""Convert a Llama and its adapters to GGUF files for llama.cpp, and cache them.
+"""Convert a Llama and its adapters to GGUF files for llama.cpp.
 
 Weights are copied a tensor at a time, so the model is never in memory as a whole. Names and
 metadata are those of llama.cpp's own converter. tokens.py makes the tokens of every prompt, so the
@@ -8,12 +8,11 @@ vocabulary only serves to write answers. Heavy: imports numpy and gguf.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -27,16 +26,11 @@ import numpy as np
 
 from engine.backends.llama import weights
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, unusable_adapter
-from engine.backends.llama.messages import Quantization
 from engine.backends.llama.tokens import read_vocabulary
-from engine.backends.llama.unpack import Array, Show, heads_of, reorder, with_safetensors
-from engine.config import paths
+from engine.backends.llama.unpack import Array, Show, heads_of, reorder
 from engine.core.errors import EngineUnavailable
-from engine.core.files import Manifest, atomic_folder, check_space, write_manifest
 from engine.core.i18n import tr
-from engine.core.text import last_part
 from engine.core.types import Progress
-from engine.prompts import PROMPT_VERSION
 
 _STORED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 """numpy's types for those of safetensors; bf16, which it lacks, is read as integers."""
@@ -45,78 +39,9 @@ _ARCHITECTURE = gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA]
 _FP32 = gguf.GGMLQuantizationType.F32
 _LORA = re.compile(r"(?:base_model\.model\.)?(model\.layers\.\d+\.[\w.]+)\.lora_([AB])\.weight")
 
-_VERSION = 2
-_MODEL, _ADAPTER = "model.gguf", "adapter.gguf"
-_MODEL_KIND, _ADAPTER_KIND = "llama.cpp model", "llama.cpp adapter"
 _Type = gguf.GGMLQuantizationType
 _AnyType = Any
 """A `_Type`: the library is untyped."""
-_SIZE = {"nf4": 0.32, "int8": 0.54}
-"""Share of 16-bit weights: 4.85 and 8.5 bits a weight."""
-
-_MAX_NAME = 40
-
-
-def model_file(model: weights.ModelFiles, quantization: Quantization, show: Show) -> Path:
-    """Return the GGUF file of `model`; convert it first if needed, which can take minutes.
-
-    A GGUF file in the model's folder is used as it is. Otherwise 4 bits are Q4_K_M and 8 are Q8_0;
-    "auto" is 4 bits for a large model and fp32 for a small one. Raises EngineError.
-    """
-    if model.gguf and quantization in ("auto", "nf4"):
-        return model.gguf
-    automatic = quantization == "auto"
-    quantization = weights.resolve_quantization(quantization, model.weight_bytes)
-    full = automatic and quantization == "none"
-    precision = "fp32" if full else quantization
-    out = _cache_folder(model.name, (_MODEL_KIND, precision), model.files)
-    if not (out / _MODEL).exists():
-        model = with_safetensors(model, show)
-        needed = int(model.weight_bytes * _SIZE.get(quantization, 2.0 if full else 1.0))
-        settings = {"model": model.name, "precision": precision}
-        with _converting(out, _MODEL_KIND, needed, settings) as draft:
-            _write_model(model, draft / _MODEL, "fp32" if full else quantization, show)
-    return out / _MODEL
-
-
-def adapter_file(adapter: Path, model: weights.ModelFiles) -> Path:
-    """Return an adapter's GGUF file; convert it first if needed. Raises EngineError."""
-    files = [adapter / name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)]
-    out = _cache_folder(adapter.name, (_ADAPTER_KIND, model.name), files)
-    if not (out / _ADAPTER).exists():
-        settings = {"adapter": str(adapter), "model": model.name}
-        with _converting(out, _ADAPTER_KIND, 2 * files[1].stat().st_size, settings) as draft:
-            _write_adapter(adapter, model, draft / _ADAPTER)
-    return out / _ADAPTER
-
-
-def _cache_folder(name: str, labels: Iterable[str], files: Iterable[Path]) -> Path:
-    digest = hashlib.sha256(str(_VERSION).encode())
-    for label in labels:
-        digest.update(f"{label}\0".encode())
-    for file in files:
-        path, state = file.resolve(), file.stat()
-        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
-    short = re.sub(r"[^\w.-]+", "-", last_part(name))[:_MAX_NAME]
-    return paths.cache_dir() / "llama.cpp" / f"{short}-{digest.hexdigest()[:16]}"
-
-
-@contextmanager
-def _converting(out: Path, kind: str, needed: int, settings: Mapping[str, str]) -> Iterator[Path]:
-    """Yield a draft of the cache folder `out`, which appears with its manifest at the end."""
-    check_space(
-        out,
-        needed,
-        tr("the conversion for llama.cpp"),
-        EngineUnavailable,
-        tr("Free some space, or set `runtime` to transformers for this engine."),
-    )
-    with atomic_folder(out, kind) as draft:
-        yield draft
-        manifest = Manifest(
-            kind=kind, version=_VERSION, settings=dict(settings), prompt_version=PROMPT_VERSION
-        )
-        write_manifest(draft, manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +57,7 @@ class _Source:
     """Heads whose rows need llama.cpp's order; 0 for any other tensor."""
 
 
-def _write_model(model: weights.ModelFiles, file: Path, precision: str, show: Show) -> None:
+def write_model(model: weights.ModelFiles, file: Path, precision: str, show: Show) -> None:
     """Write `model` to `file` in `precision`: a quantization or "fp32"."""
     layers = model.config.num_hidden_layers
     sources = [(one, _kind(one, precision, layers)) for one in _sources(model)]
@@ -333,7 +258,8 @@ class _LoraConfig(msgspec.Struct, frozen=True):
     modules_to_save: list[str] | None = None
 
 
-def _write_adapter(adapter: Path, model: weights.ModelFiles, file: Path) -> None:
+def write_adapter(adapter: Path, model: weights.ModelFiles, file: Path) -> None:
+    """Write the adapter in a folder to `file`. Raises EngineUnavailable."""
     config = weights.read_json(adapter / ADAPTER_CONFIG, _LoraConfig)
     _check_adapter(config, adapter)
     trained = adapter / ADAPTER_WEIGHTS

@@ -42,6 +42,9 @@ _CODE = Path(__file__).resolve().parents[3]
 _LOG_TAIL = 4096
 """Bytes at the end of the worker's log in which its last line is looked for."""
 
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at a loading that another question has begun."""
+
 _SIGKILL = 9
 """Windows has no signal.SIGKILL."""
 
@@ -279,6 +282,8 @@ class LlamaHost:
         self.configured: set[str] = set()
         """Adapters of the engines that share this host."""
         self._lock = asyncio.Lock()
+        self._step = Progress("")
+        """How far the loading is, for those who wait for it."""
         self._turns: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One answer at a time: of the model, or with llama.cpp of the base and each adapter."""
 
@@ -309,10 +314,14 @@ class LlamaHost:
         Closing the generator kills the worker while the model loads, but not while only the
         adapter does.
         """
+        while self._lock.locked():
+            yield self._step
+            await asyncio.sleep(_LOOK_EVERY)
         async with self._lock:
             if not self.is_loaded():
                 async with aclosing(self._open(model)) as steps:
                     async for step in steps:
+                        self._step = step
                         yield step
             if adapter is not None and not self.is_loaded(adapter):
                 yield Progress(tr("reading the adapter"))

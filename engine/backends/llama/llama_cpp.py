@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 import xllamacpp
 
-from engine.backends.llama import gguf
+from engine.backends.llama import converted
 from engine.backends.llama.adapters import choose_its_base, unusable_adapter
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.text import AnswerDecoder, stop_tokens
@@ -62,7 +61,7 @@ class LlamaCppRuntime:
     def __init__(self, request: Open, show: Callable[[Progress], None]) -> None:
         """Load the model, converted first if needed; pass the progress to `show`."""
         self._files = find_model(request.folder, "base")
-        self._file = gguf.model_file(self._files, request.quantization, show)
+        self._file = converted.model_file(self._files, request.quantization, show)
         self._tokenizer = read_tokenizer(self._files.folder)
         rows = self._files.config.vocab_size
         self._encode = partial(self._tokenizer.encode_question, rows=rows)
@@ -71,7 +70,7 @@ class LlamaCppRuntime:
         """GGUF files by folder; their places are those of the server's adapters."""
         for folder in request.adapters:
             with contextlib.suppress(EngineUnavailable):  # attaching it will say why
-                self.adapters[folder] = gguf.adapter_file(Path(folder), self._files)
+                self.adapters[folder] = converted.adapter_file(Path(folder), self._files)
         self._idle = threading.Condition()
         self._running = 0
         self._slot_size = 2 * _CONTEXT_STEP  # a record, and an answer of the default length
@@ -92,7 +91,7 @@ class LlamaCppRuntime:
         """Load the adapter in `folder`, unless it is loaded. Raises EngineError."""
         if folder in self.adapters:
             return
-        file = gguf.adapter_file(Path(folder), self._files)
+        file = converted.adapter_file(Path(folder), self._files)
         with self._alone():
             self.adapters[folder] = file
             try:
@@ -186,6 +185,8 @@ class LlamaCppRuntime:
         """Free the server's memory."""
         if self._server is None:
             return
+        from http.client import HTTPConnection, HTTPException
+
         # A server that is freed before it listens would wait for its own thread for ever.
         address = urlsplit(self._server.listening_address)
         with contextlib.suppress(OSError, HTTPException):
