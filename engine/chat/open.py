@@ -105,10 +105,10 @@ def open_catalogue(settings: Settings) -> Retriever:
     return Catalogue.open(paths.expand(settings.catalogue))
 
 
-def open_resources(settings: Settings) -> Resources:
+def open_resources(settings: Settings, registry: Registry | None = None) -> Resources:
     """Open everything a chat needs; an unusable store does not prevent it."""
     catalogue = open_catalogue(settings)
-    registry = Registry(settings)
+    registry = registry or Registry(settings)
     try:
         store = ConversationStore(paths.conversations_file())
     except StoreError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -40,7 +40,8 @@ class Session:
     def __init__(self, settings: Settings, resources: Resources | None = None) -> None:
         """Begin with an empty conversation; without `resources`, call `start` later."""
         self.settings = settings
-        self.titles = {name: one_line(title) for name, title in Registry(settings).titles.items()}
+        self.registry = resources.registry if resources else Registry(settings)
+        self.titles = {name: one_line(title) for name, title in self.registry.titles.items()}
         self.engine = settings.engine
         self.mode = settings.mode
         self.conversation = Conversation()
@@ -64,7 +65,7 @@ class Session:
 
     def start(self, resources: Resources) -> None:
         """Let the questions that wait for the resources go on."""
-        self.resources = resources
+        self.resources, self.registry = resources, resources.registry
         self._started.set()
 
     def fail(self, error: BalcaoError) -> None:
@@ -136,6 +137,16 @@ class Session:
                     yield step
         finally:
             self.progress = None
+
+    async def preload(self) -> None:
+        """Load the active engine, if it can be, before a question comes; that reports a failure."""
+        engine = self.registry.get(self.engine)
+        if engine.loaded or not (await asyncio.to_thread(engine.availability)).ready:
+            return
+        with suppress(BalcaoError):
+            async with aclosing(engine.load()) as steps:
+                async for _ in steps:
+                    pass
 
     @property
     def turn(self) -> tuple[int, Turn] | None:

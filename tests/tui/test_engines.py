@@ -183,6 +183,34 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
         assert not pilot.app.screen_stack[0].query(".bad")
 
 
+async def test_a_model_loads_while_the_question_is_typed(catalogue_dir: Path, tiny: Tiny) -> None:
+    rows = {"base": {"model": str(tiny.model)}}
+    async with chat(catalogue_dir, engines=rows, mode="memory") as pilot:
+        base = registry(pilot).get("base")
+        await pilot.press("f2")
+        assert pilot.app.screen.session.engine == "base"  # type: ignore[attr-defined] # the chat's
+        await pilot.pause()
+        assert not base.facts().loading
+        await pilot.press("h")
+        await until(lambda: base.loaded, seconds=120)
+        await base.unload()
+    async with chat(catalogue_dir, engines=rows, mode="memory", engine="base") as pilot:
+        base = registry(pilot).get("base")
+        await until(lambda: base.facts().loading)
+        # A question waits for the same loading, and shows how far it is.
+        view = await send(pilot, HELLO)
+        seen: set[str] = set()
+
+        def finished() -> bool:
+            seen.add(str(view.query_one(".about", Static).render()))
+            return view.is_finished
+
+        await until(finished, seconds=120)
+        assert any("loading: " in one for one in seen)
+        assert pilot.app.screen.session.conversation.turns[-1].answer.text == BASE[HELLO]  # type: ignore[attr-defined] # the chat's
+        await base.unload()
+
+
 async def test_parameters_are_in_force_and_kept(catalogue_dir: Path, tiny: Tiny) -> None:
     file = paths.settings_file()
     file.parent.mkdir(parents=True)

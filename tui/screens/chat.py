@@ -191,6 +191,8 @@ class ChatScreen(ChatView):
         self._go_on = go_on
         self._filled = asyncio.Event()
         """Set once the pane has the conversation; on the first frame it is empty."""
+        self._preloaded = ""
+        """The engine that was loaded last without a question."""
 
     def compose(self) -> ComposeResult:
         yield self.pane
@@ -205,6 +207,7 @@ class ChatScreen(ChatView):
 
     @work
     async def _open(self) -> None:
+        self._preload()
         self.app.stylesheet.read(_TURNS)
         self.app.stylesheet.parse()
         await self._draw_conversation()
@@ -223,7 +226,8 @@ class ChatScreen(ChatView):
         from engine.chat.open import open_resources
 
         try:
-            resources = await asyncio.to_thread(open_resources, self.session.settings)
+            session = self.session
+            resources = await asyncio.to_thread(open_resources, session.settings, session.registry)
             last = await asyncio.to_thread(resources.last_conversation) if self._go_on else None
         except BalcaoError as error:
             self.session.fail(error)
@@ -233,6 +237,16 @@ class ChatScreen(ChatView):
             await self.show()
         self.session.start(resources)
         self.composer.input_history.add_others(await asyncio.to_thread(resources.last_questions))
+
+    def _preload(self) -> None:
+        """Load the engine while the user types, unless that has begun."""
+        if self._preloaded != self.session.engine:
+            self._preloaded = self.session.engine
+            self.run_worker(self.session.preload(), group="load")
+
+    def on_text_area_changed(self) -> None:
+        if self.composer.question:
+            self._preload()
 
     async def on_composer_submitted(self, event: Composer.Submitted) -> None:
         try:

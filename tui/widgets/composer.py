@@ -289,9 +289,8 @@ class ComposerPanel(Vertical):
         if self._timer:
             self._timer.cancel()
 
-    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+    def on_text_area_changed(self) -> None:
         """Suggest commands after a slash, else titles."""
-        event.stop()
         suggestions, text = self._suggestions, self._composer.title_start
         if self._timer:
             self._timer.cancel()
