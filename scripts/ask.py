@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao ask",
         description="Answer one question. The answer goes to stdout, its source to stderr.",
-        epilog="Exit status: 0 answered, 1 not in the catalogue or failed, 2 wrong usage. With -,"
+        epilog="Exit status: 0 answered, 1 no product matches or failed, 2 wrong usage. With -,"
         " 1 only if an answer failed: whether a product was found is in each status.",
     )
     parser.add_argument("question", metavar="QUESTION", help="or -, for one a line from stdin")

@@ -119,7 +119,7 @@ def _own_words(request: Request) -> str:
     product, language = request.decision.product, request.language
     if product is None:
         courtesy = phrases.courtesy(request.question, language)
-        return courtesy or phrases.undecided(request.decision, language)
+        return courtesy or phrases.undecided(request.question, request.decision, language)
     if not product.description:
         return phrases.missing("no_description", product, language)
     return phrases.missing("not_said", product, language)

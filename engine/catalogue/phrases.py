@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from engine.catalogue.snippets import content_words, snippet
 from engine.core.text import one_line
 from engine.core.types import Decision, Hit, Language, Product, Status
 
@@ -43,9 +44,15 @@ def language_of(question: str, before: Language = "en") -> Language:
 
 PHRASES: dict[Language, dict[str, str]] = {
     "en": {
-        "several": "I have {count} that fit. Which one? Type its number.",
-        "none": "I don't have that in the catalogue.",
-        "nearest": "The nearest titles, to pick by number:",
+        "one_matches": "1 product matches:",
+        "several_match": "{count} products match:",
+        "more_match": "{count} or more products match:",
+        "none_matches": "No product matches “{question}”.",
+        "closest_one": "Closest title:",
+        "closest": "Closest titles:",
+        "narrow": "Ask for one by its number, or add a word to narrow the list.",
+        "rephrase": "Ask for one by its number, or try other words.",
+        "retry": "Try other words, or part of a title.",
         "no_description": "“{title}” is in the catalogue, but without a description.",
         "not_said": "The record of “{title}” does not say.",
         "hello": "Hello! Ask me for a product, by its title or as a question.",
@@ -53,9 +60,15 @@ PHRASES: dict[Language, dict[str, str]] = {
         "no_text": "no description",
     },
     "pt": {
-        "several": "Tenho {count} que servem. Qual deles? Digite o número.",
-        "none": "Não tenho isso no catálogo.",
-        "nearest": "Os títulos mais próximos, para escolher pelo número:",
+        "one_matches": "1 produto corresponde:",
+        "several_match": "{count} produtos correspondem:",
+        "more_match": "{count} ou mais produtos correspondem:",
+        "none_matches": "Nenhum produto corresponde a “{question}”.",
+        "closest_one": "Título mais próximo:",
+        "closest": "Títulos mais próximos:",
+        "narrow": "Peça um deles pelo número, ou acrescente uma palavra para restringir a lista.",
+        "rephrase": "Peça um deles pelo número, ou tente outras palavras.",
+        "retry": "Tente outras palavras, ou parte de um título.",
         "no_description": "“{title}” está no catálogo, mas sem descrição.",
         "not_said": "O registro de “{title}” não diz.",
         "hello": "Olá! Peça um produto, pelo título ou com uma pergunta.",
@@ -69,8 +82,13 @@ _HELLO = re.compile(
     re.IGNORECASE,
 )
 _THANKS = re.compile(r"(?:thanks|thank you|obrigad[oa]|valeu)(?: .{0,20})?[!.]*", re.IGNORECASE)
-_EXCERPT = 40
-"""Characters of a description in a list, enough to distinguish products of one title."""
+_MOST_LISTED = 10
+"""Products in a list; the search stops there."""
+_SNIPPET = 72
+"""Characters of a description in a list: with its indent a line of 80 columns."""
+_MAX_TITLE = 120
+_MAX_ASKED = 60
+"""Characters of the question that an answer repeats."""
 
 
 def courtesy(question: str, language: Language) -> str:
@@ -81,15 +99,28 @@ def courtesy(question: str, language: Language) -> str:
     return PHRASES[language]["thanks"] if _THANKS.fullmatch(asked) else ""
 
 
-def undecided(decision: Decision, language: Language) -> str:
-    """Word the answer without a single product: a list to choose from, or the nearest titles."""
-    phrases = PHRASES[language]
-    if decision.status is Status.SEVERAL:
-        head = phrases["several"].format(count=len(decision.hits))
-        return f"{head}\n\n{_numbered(decision.hits, language)}"
-    if not decision.nearest:
-        return phrases["none"]
-    return f"{phrases['none']} {phrases['nearest']}\n\n{_numbered(decision.nearest, language)}"
+def undecided(question: str, decision: Decision, language: Language) -> str:
+    """Word the answer without a single product: a list to choose from, or the closest titles."""
+    phrases, several = PHRASES[language], decision.status is Status.SEVERAL
+    hits = decision.hits if several else decision.nearest
+    head = _several(len(hits), phrases) if several else _none(question, len(hits), phrases)
+    if not hits:
+        return f"{head} {phrases['retry']}"
+    tail = phrases["narrow"] if several else phrases["rephrase"]
+    return f"{head}\n\n{_numbered(hits, content_words(question), language)}\n\n{tail}"
+
+
+def _several(count: int, phrases: dict[str, str]) -> str:
+    if count == 1:
+        return phrases["one_matches"]
+    return phrases["several_match" if count < _MOST_LISTED else "more_match"].format(count=count)
+
+
+def _none(question: str, closest: int, phrases: dict[str, str]) -> str:
+    head = phrases["none_matches"].format(question=one_line(question, _MAX_ASKED))
+    if not closest:
+        return head
+    return f"{head} {phrases['closest_one' if closest == 1 else 'closest']}"
 
 
 def missing(
@@ -99,17 +130,17 @@ def missing(
     return PHRASES[language][what].format(title=one_line(product.title))
 
 
-def _numbered(hits: Sequence[Hit], language: Language) -> str:
-    repeated = len({hit.product.title for hit in hits}) < len(hits)
-    return "\n".join(
-        f"{number}. {_entry(hit.product, language, excerpt=repeated)}"
-        for number, hit in enumerate(hits, 1)
-    )
+def _numbered(hits: Sequence[Hit], words: frozenset[str], language: Language) -> str:
+    """List the products, each with a line of its description below."""
+    no_text = PHRASES[language]["no_text"]
+    lines = []
+    for number, hit in enumerate(hits, 1):
+        mark, product = f"{number}. ", hit.product
+        text = snippet(product.description, words, _SNIPPET) or no_text
+        lines.append(f"{mark}{list_title(product)} ({product.uid})\n{' ' * len(mark)}{text}")
+    return "\n".join(lines)
 
 
-def _entry(product: Product, language: Language, *, excerpt: bool) -> str:
-    name = one_line(product.title) or one_line(product.description, _EXCERPT)
-    if not excerpt:
-        return f"{name} ({product.uid})"
-    text = one_line(product.description, _EXCERPT) or PHRASES[language]["no_text"]
-    return f"{name} ({product.uid}): {text}"
+def list_title(product: Product) -> str:
+    """Return the title that a list shows, or the beginning of the description."""
+    return one_line(product.title, _MAX_TITLE) or one_line(product.description, _MAX_ASKED)

@@ -7,6 +7,7 @@ import re
 from msgspec import UNSET
 
 from engine.backends.base import Engine, memory_words
+from engine.catalogue.phrases import courtesy
 from engine.core import types
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line
@@ -43,11 +44,12 @@ def basis(answer: types.Answer) -> str:
     if answer.verbatim:
         mode = ""
     count = len(answer.sources)
+    is_courtesy = bool(courtesy(answer.question, "en"))
     understood = {
         types.Status.EXACT: "",
         types.Status.LIKELY: tr("taken to mean this"),
-        types.Status.SEVERAL: tr_n("{count} product fits", "{count} products fit", count),
-        types.Status.NONE: tr("not in the catalogue"),
+        types.Status.SEVERAL: tr_n("{count} product matches", "{count} products match", count),
+        types.Status.NONE: "" if is_courtesy else tr("no product matches"),
     }[answer.status]
     return ", ".join(part for part in (mode, understood) if part)
 

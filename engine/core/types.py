@@ -216,9 +216,9 @@ class Answer(Struct, frozen=True):
 
     `fidelity` is the share (0..1) of the answer's words that are in the record, in order; None
     without a record. `sources` are the records that the answer is based on or compared with,
-    `nearest` the products offered instead. `by_counter` marks the program's own sentence ("I don't
-    have that"). `verbatim` marks text that was not written by a model, to be shown as it is and
-    not as Markdown. `thinking` is the model's reasoning, `thinking_ms` how long it took, and
+    `nearest` the products offered instead. `by_counter` marks the program's own sentence ("No
+    product matches"). `verbatim` marks text that was not written by a model, to be shown as it is
+    and not as Markdown. `thinking` is the model's reasoning, `thinking_ms` how long it took, and
     `logprobs` the natural logarithms of the answer's token probabilities.
     """
 

@@ -27,12 +27,12 @@ def test_the_answer_is_on_stdout_and_its_source_on_stderr(
     assert err.startswith("Canvas Stool, Blue (1000000005) · word for word · ")
 
 
-def test_not_in_the_catalogue_is_exit_1(
+def test_no_matching_product_is_exit_1(
     capsys: pytest.CaptureFixture[str], catalogue_dir: Path
 ) -> None:
     code, out, _ = run(capsys, "ask", "--catalogue", catalogue_dir, "Velvet Submarine Handbook")
     assert code == 1
-    assert out.startswith("I don't have that in the catalogue.")
+    assert out.startswith("No product matches “Velvet Submarine Handbook”.")
 
 
 def test_json_holds_what_the_contract_says(

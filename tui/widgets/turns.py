@@ -348,7 +348,7 @@ async def draw(event: types.Event, view: AnswerView) -> None:
         case types.Found(decision, verbatim):
             view.verbatim = verbatim
             is_unknown = decision.status is types.Status.NONE
-            view.show_status(tr("not in the catalogue") if is_unknown else _WAITING)
+            view.show_status(tr("no product matches") if is_unknown else _WAITING)
         case types.Loading(progress):
             loading = tr("loading: {label}", label=progress.label)
             view.show_status(_WAITING if progress.fraction == _LOADED else loading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.catalogue import phrases
-from engine.core.types import Decision, Hit, Product, Status
+from engine.core.types import Decision, Hit, Language, Product, Status
 
 
 def hits(*titles: str) -> tuple[Hit, ...]:
@@ -18,21 +18,52 @@ def test_every_phrase_is_in_every_language() -> None:
     assert all(english[name] != portuguese[name] for name in english)
 
 
-def test_products_of_one_title_are_numbered_with_excerpts() -> None:
-    text = phrases.undecided(Decision(Status.SEVERAL, hits("Desk", "Desk")), "en")
-    assert text.splitlines()[-2:] == ["1. Desk (1): text 1", "2. Desk (2): text 2"]
+def test_a_list_has_number_title_and_a_line_of_the_description() -> None:
+    text = phrases.undecided("desk", Decision(Status.SEVERAL, hits("Desk", "Desk")), "en")
+    assert text == (
+        "2 products match:\n\n1. Desk (1)\n   text 1\n2. Desk (2)\n   text 2\n\n"
+        "Ask for one by its number, or add a word to narrow the list."
+    )
 
 
-def test_none_offers_the_nearest_titles() -> None:
-    text = phrases.undecided(Decision(Status.NONE, nearest=hits("Desk Lamp")), "pt")
-    assert text.startswith("Não tenho isso no catálogo.")
-    assert text.endswith("1. Desk Lamp (1)")
-    assert phrases.undecided(Decision(Status.NONE), "en") == "I don't have that in the catalogue."
+@pytest.mark.parametrize(
+    ("count", "language", "head"),
+    [
+        (1, "en", "1 product matches:"),
+        (1, "pt", "1 produto corresponde:"),
+        (9, "pt", "9 produtos correspondem:"),
+        (10, "en", "10 or more products match:"),
+    ],
+)
+def test_a_list_counts_its_products(count: int, language: Language, head: str) -> None:
+    found = Decision(Status.SEVERAL, hits(*["Desk"] * count))
+    assert phrases.undecided("desk", found, language).splitlines()[0] == head
+
+
+def test_the_line_of_a_description_is_where_the_words_of_the_question_are() -> None:
+    product = Product("1", "Desk", "Oak. " * 40 + "The drawers slide. " + "Oak. " * 40)
+    found = Decision(Status.SEVERAL, (Hit(product, 1.0),) * 2)
+    assert "drawers" in phrases.undecided("a desk with DRAWERS", found, "en").splitlines()[3]
+
+
+def test_none_offers_the_closest_titles() -> None:
+    text = phrases.undecided(
+        "luminária?", Decision(Status.NONE, nearest=hits("Lamp", "Lens")), "pt"
+    )
+    assert text.splitlines()[0] == (
+        "Nenhum produto corresponde a “luminária?”. Títulos mais próximos:"
+    )
+    assert "2. Lens (2)" in text
+
+
+def test_none_without_closest_titles_says_what_to_try() -> None:
+    text = phrases.undecided("a\x1b[2J\nb", Decision(Status.NONE), "en")
+    assert text == "No product matches “a[2J b”. Try other words, or part of a title."
 
 
 def test_a_title_cannot_break_the_list() -> None:
-    text = phrases.undecided(Decision(Status.SEVERAL, hits("A\n2. Fake\x1b[2J", "B")), "en")
-    assert "1. A 2. Fake[2J (1)" in text.splitlines()
+    found = Decision(Status.SEVERAL, hits("A\n2. Fake\x1b[2J", "B"))
+    assert "1. A 2. Fake[2J (1)" in phrases.undecided("a", found, "en").splitlines()
 
 
 @pytest.mark.parametrize("greeting", ["hello", "Hi!", "Bom dia", "olá", "thanks", "Obrigada!"])

@@ -50,11 +50,11 @@ FIRST = "500 ms to the first word, 2.5 s"
         ),
         (
             {"status": Status.SEVERAL, "verbatim": True, "fidelity": None},
-            "1 product fits · 2.5 s",
+            "1 product matches · 2.5 s",
         ),
         (
             {"status": Status.NONE, "sources": (), "mode": Mode.MEMORY, "fidelity": None},
-            f"from memory, not in the catalogue · {FIRST}",
+            f"from memory, no product matches · {FIRST}",
         ),
         (
             {"stop_reason": StopReason.LENGTH, "tokens": Tokens(9, 100)},

@@ -1,0 +1,70 @@
+"""Find a question's words in a text, and cut the line of a description around them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Set as AbstractSet
+
+from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.core.text import one_line
+
+_WORD = re.compile(r"\w+(?:['`´‘’ʼ′]\w+)*")
+_MAX_QUESTION = 4_000
+_MAX_TEXT = 20_000
+"""Characters of a description that are searched."""
+_LEAD = 20
+"""Characters before the first word that is lit."""
+
+_folded = functools.lru_cache(maxsize=4096)(tokenise)
+
+
+def content_words(question: str) -> frozenset[str]:
+    """Return the folded words of a question without stop words, unless it has no others."""
+    words = frozenset(tokenise(question[:_MAX_QUESTION]))
+    return words - STOP_WORDS or words
+
+
+def spans(text: str, words: AbstractSet[str]) -> list[tuple[int, int]]:
+    """Return where `text` has one of these folded words, without regard to case and accents."""
+    # Folding a whole text is many times faster than folding its words.
+    if words.isdisjoint(tokenise(text)):
+        return []
+    found = _WORD.finditer(text)
+    return [word.span() for word in found if not words.isdisjoint(_folded(word[0]))]
+
+
+def snippet(text: str, words: AbstractSet[str], width: int) -> str:
+    """Cut `text` to one line of at most `width` characters around most of these words."""
+    line = one_line(text[:_MAX_TEXT])
+    start = _best_start(line, words, width)
+    return f"…{_cut(line[start:], width - 1)}" if start else _cut(line, width)
+
+
+def _cut(line: str, width: int) -> str:
+    """Cut a line after a whole word, if it has one."""
+    if len(line) <= width:
+        return line
+    end = line.rfind(" ", 0, width)
+    return line[: end if end > 0 else width - 1].rstrip(" ,;:–—-") + "…"
+
+
+def _best_start(line: str, words: AbstractSet[str], width: int) -> int:
+    """Return the beginning of the word from which `width` characters have most of the words."""
+    if len(line) <= width:
+        return 0
+    places = [(start, line[start:end]) for start, end in spans(line, words)]
+    best, most = 0, 0
+    for start, _ in places:
+        first = _first_word(line, start) if start > width // 2 else 0
+        inside = {_folded(word)[0] for at, word in places if first <= at < first + width - _LEAD}
+        if len(inside) > most:
+            best, most = first, len(inside)
+    # At the end of the text, show more of what comes before.
+    room = len(line) - width
+    return best if best <= room else line.find(" ", room, best) + 1 or best
+
+
+def _first_word(line: str, start: int) -> int:
+    """Return the beginning of a word a few before the one at `start`."""
+    return line.find(" ", max(0, start - _LEAD), start) + 1 or start
