@@ -7,7 +7,8 @@ from typing import Protocol
 
 from engine.catalogue import records
 from engine.catalogue.complete import Completer
-from engine.catalogue.decide import DEFAULT, Decider, Thresholds
+from engine.catalogue.decide import DEFAULT, MAX_HITS, Decider, Thresholds
+from engine.catalogue.rank import Ranker
 from engine.catalogue.records import SqliteProducts
 from engine.catalogue.related import RelatedProducts
 from engine.catalogue.search import TantivyIndex, TantivyVocabulary, open_index
@@ -28,7 +29,7 @@ class Retriever(Protocol):
         del uid, limit
         return ()
 
-    def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
+    def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
         """Return titles that `text` may become, the likeliest first. Called for every key."""
         del text, limit
         return ()
@@ -51,8 +52,9 @@ class Catalogue:
         titles = TantivyIndex(*open_index(folder / records.TITLES))
         bodies = TantivyIndex(*open_index(folder / records.BODIES))
         vocabulary = TantivyVocabulary(*open_index(folder / records.VOCABULARY))
-        self._completer = Completer(titles, vocabulary, self._products.titles)
-        self._decider = Decider(self._products, titles, bodies, vocabulary.similar, thresholds)
+        self._completer = completer = Completer(titles, vocabulary, self._products.titles, bodies)
+        ranker = Ranker(self._products, titles, bodies, vocabulary.similar, completer.starting_with)
+        self._decider = Decider(ranker, completer.rows, thresholds)
 
     @classmethod
     def open(cls, folder: Path, thresholds: Thresholds = DEFAULT) -> Catalogue:
@@ -74,7 +76,7 @@ class Catalogue:
         with records.reading(self.folder):
             return self._related.find(uid, limit)
 
-    def complete(self, text: str, limit: int = 20) -> tuple[Completion, ...]:
+    def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
         with records.reading(self.folder):
             return self._completer.complete(text, limit)
 

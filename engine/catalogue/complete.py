@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rapidfuzz.distance import OSA
+
 from engine.catalogue.folding import STOP_WORDS, count_stop_words, tokenise
-from engine.catalogue.search import TantivyIndex, TantivyVocabulary, index_titles
+from engine.catalogue.search import TantivyIndex, TantivyVocabulary, TokenIndex, index_titles
 from engine.core.types import Completion
 
 _MIN_LETTERS = 3
@@ -19,6 +21,8 @@ _MIN_PREFIX = 2
 """A single letter starts a tenth of a large vocabulary, which takes 100 ms to walk."""
 _MIN_TYPO = 4
 """Letters of a token from which typos are corrected."""
+_TWO_EDITS_FROM = 8
+"""Letters of a token from which two may differ."""
 _MAX_TOKENS = 12
 _MAX_ENDINGS = 24
 _MAX_CANDIDATES = 60
@@ -48,8 +52,10 @@ class Completer:
         titles: TantivyIndex,
         vocabulary: TantivyVocabulary,
         find_titles: Callable[[Sequence[int]], Mapping[int, str]],
+        bodies: TokenIndex | None = None,
     ) -> None:
-        self._titles = titles
+        """Complete `titles`; a word of `bodies` is no typo."""
+        self._titles, self._bodies = titles, bodies
         # Two letters of a large vocabulary take 10 ms, and start a word in every title.
         self._starting_with = lru_cache(maxsize=1000)(titles.starting_with)
         self._vocabulary = vocabulary
@@ -58,22 +64,39 @@ class Completer:
     def complete(self, text: str, limit: int) -> tuple[Completion, ...]:
         """Return at most `limit` titles that `text` may become, the likeliest first."""
         typed = _parse(text)
+        found = self._find(typed)
+        ranked = sorted(found, key=lambda tokens: _rank(tokens, typed))
+        return tuple(
+            Completion(_start(tokens, typed, len(text)), found[tokens][1])
+            for tokens in ranked[:limit]
+        )
+
+    def rows(self, text: str, limit: int) -> list[int]:
+        """Return the rows of the titles that `complete` returns."""
+        typed = _parse(text)
+        found = self._find(typed)
+        ranked = sorted(found, key=lambda tokens: _rank(tokens, typed))
+        return [found[tokens][0] for tokens in ranked[:limit]]
+
+    def starting_with(self, prefix: str) -> list[str]:
+        """Return the most frequent tokens that start with `prefix`, which must not be too short."""
+        return self._starting_with(prefix, _MAX_ENDINGS) if len(prefix) >= _MIN_PREFIX else []
+
+    def _find(self, typed: _Input) -> dict[tuple[str, ...], tuple[int, str]]:
+        """Find titles by their tokens, with the first row of each."""
         title = typed.title
         if not title or len(title) > _MAX_TOKENS or sum(map(len, title)) < _MIN_LETTERS:
-            return ()
+            return {}
         groups = self._groups(typed)
         optional = typed.tokens[max(typed.stop_words - 2, 0) : typed.stop_words]
         rows = self._titles.rows_with(groups, optional, _MAX_CANDIDATES) if groups else []
-        found: dict[tuple[str, ...], str] = {}
-        for candidate in self._find_titles(rows).values():
+        found: dict[tuple[str, ...], tuple[int, str]] = {}
+        for row, candidate in self._find_titles(rows).items():
             tokens = tuple(tokenise(candidate))
             is_complete = typed.tokens[-len(tokens) :] == tokens
             if not is_complete and len(candidate) <= _MAX_TITLE:
-                found.setdefault(tokens, candidate)
-        ranked = sorted(found, key=lambda tokens: _rank(tokens, typed))
-        return tuple(
-            Completion(_start(tokens, typed, len(text)), found[tokens]) for tokens in ranked[:limit]
-        )
+                found.setdefault(tokens, (row, candidate))
+        return found
 
     def _groups(self, typed: _Input) -> list[list[str]]:
         """List, for each token typed, the tokens of titles that it may mean."""
@@ -85,12 +108,15 @@ class Completer:
         return groups
 
     def _corrections(self, token: str) -> list[str]:
-        if self._titles.frequency(token) or len(token) < _MIN_TYPO:
+        in_body = self._bodies.frequency(token) if self._bodies else 0
+        if in_body or self._titles.frequency(token) or len(token) < _MIN_TYPO:
             return [token]
-        return self._vocabulary.similar(token) or [token]
+        most = 1 if len(token) < _TWO_EDITS_FROM else 2
+        found = self._vocabulary.similar(token)
+        return [known for known in found if OSA.distance(token, known) <= most] or [token]
 
     def _endings(self, prefix: str) -> list[str]:
-        known = self._starting_with(prefix, _MAX_ENDINGS)
+        known = self.starting_with(prefix)
         if known or len(prefix) < _MIN_TYPO:
             return known or [prefix]
         similar = self._vocabulary.starting_similar(prefix)

@@ -7,12 +7,12 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from engine.catalogue import folding
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
-from engine.catalogue.search import TitleMatch, TokenIndex, match_title
-from engine.core.types import Decision, Hit, Product, Status
+from engine.catalogue.rank import Ranked, Ranker, content_of
+from engine.catalogue.search import TitleMatch, match_title
+from engine.core.types import Decision, Hit, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,20 @@ class Thresholds:
     """A title with all content words of the question is a rival from this share of the best."""
     edit_share: float = 0.34
     """The most edits, as a share of the letters of the question's content words."""
-    body_share: float = 0.6
-    """The smallest share of a question's content words that a record must contain."""
+    listed: float = 0.2
+    """The smallest coverage of the best record of a list."""
+    few_listed: float = 0.6
+    """Replaces `listed` for a question of fewer than `body_words` content words."""
+    list_share: float = 0.5
+    """The smallest share of the best record's coverage for a record to be listed with it."""
     body_likely: float = 0.85
-    """The share from which a single record may be likely."""
+    """The coverage from which a described product may be likely."""
     body_lead: float = 0.2
     """The lead over the next record that a likely one needs."""
-    body_rival: float = 0.5
-    """The smallest share of the best record's score for a record to be listed with it."""
+    body_words: int = 4
+    """The content words from which a description alone can decide; fewer must be in a title."""
     named_share: float = 0.5
     """The share of a question's content words in a title from which the question names a title."""
-    body_words: int = 4
-    """The smallest number of content words in a question that describes a product."""
     nearest_score: float = 0.35
     """The smallest score of a title that is offered as nearest."""
 
@@ -54,8 +56,9 @@ DEFAULT = Thresholds()
 
 _MAX_QUESTION = 4_000
 """Characters: twice the longest known title."""
-_MAX_HITS = 10
-_MAX_NEAREST = 3
+MAX_HITS = 10
+_MAX_NEAR_TITLES = 3
+_MIN_LISTED = 3
 _MAX_CANDIDATES = 60
 _MAX_SPANS = 90
 _MAX_TITLES = 500
@@ -68,22 +71,6 @@ _RARE = 3
 _UID = re.compile(r"[0-9A-Za-z_-]{6,20}")
 _UID_WORDS = STOP_WORDS | {"uid", "number", "numero", "asin", "isbn"}
 _NONE = Decision(Status.NONE)
-
-
-class ProductStore(Protocol):
-    """Products by row, by uid and by the key of the whole title."""
-
-    def by_row(self, rows: Sequence[int]) -> dict[int, Product]:
-        """Return the products of `rows`, without the deleted ones."""
-
-    def by_uid(self, uids: Sequence[str]) -> list[Product]:
-        """Return the products with these uids."""
-
-    def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
-        """Return key, row and title of products with one of these title keys, lowest row first."""
-
-    def titles(self, rows: Sequence[int]) -> dict[int, str]:
-        """Return the titles of `rows`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +89,9 @@ class _Candidate:
 class Decider:
     """Decide over an open index. Safe to use from several threads if its parts are."""
 
-    products: ProductStore
-    titles: TokenIndex
-    bodies: TokenIndex
-    similar: Callable[[str], list[str]]
-    """Return known tokens within the edit limit of a token, the most similar first."""
+    ranker: Ranker
+    suggest: Callable[[str, int], list[int]] = lambda _text, _limit: []
+    """Return the rows of the titles that are suggested for a text while it is typed."""
     thresholds: Thresholds = DEFAULT
 
     def decide(self, question: str) -> Decision:
@@ -119,7 +104,7 @@ class Decider:
         if exact:
             return exact
         content = list(dict.fromkeys(_content_words(tokens)))
-        return self._by_tokens(tokens, content) if content else _NONE
+        return self._by_tokens(question, tokens, content)
 
     def _by_uid(self, question: str) -> Decision | None:
         """Find a product whose uid is the only content word of the question."""
@@ -128,7 +113,7 @@ class Decider:
             return None
         if not _UID_WORDS.issuperset(tokenise(question.replace(uids[0], " "))):
             return None
-        found = self.products.by_uid([uids[0], uids[0].upper()])
+        found = self.ranker.products.by_uid([uids[0], uids[0].upper()])
         return Decision(Status.EXACT, (Hit(found[0], 1.0),)) if found else None
 
     def _by_title(self, question: str, tokens: list[str]) -> Decision | None:
@@ -147,7 +132,9 @@ class Decider:
         if not keys:
             return None
         by_key: dict[int, list[tuple[int, str]]] = {}
-        for key, row, title in self.products.rows_by_key(list(dict.fromkeys(keys)), _MAX_TITLES):
+        for key, row, title in self.ranker.products.rows_by_key(
+            list(dict.fromkeys(keys)), _MAX_TITLES
+        ):
             by_key.setdefault(key, []).append((row, title))
         found = next((by_key[key] for key in keys if key in by_key), None)
         return self._named(found, question) if found else None
@@ -161,30 +148,29 @@ class Decider:
         chosen = [row for length, row in literal if length == longest] or [row for row, _ in rows]
         return self._decision(((row, 1.0) for row in chosen), Status.EXACT) or _NONE
 
-    def _by_tokens(self, tokens: list[str], content: list[str]) -> Decision:
-        rows = self.titles.rows(self._query_weights(content), _MAX_CANDIDATES)
+    def _by_tokens(self, question: str, tokens: list[str], content: list[str]) -> Decision:
+        rows = (
+            self.ranker.titles.rows(self._query_weights(content), _MAX_CANDIDATES)
+            if content
+            else []
+        )
         ranked = self._rank(tokens, rows)
         meant = self._by_main_title(ranked, tokens) or self._fitting(ranked, content)
-        if not meant and not _names_title(ranked, self.thresholds):
-            meant = self._described(content)
-        if meant:
-            return meant
-        nearest = [one.scored for one in ranked if _is_near(one.match, self.thresholds)]
-        return Decision(Status.NONE, nearest=self._hits(nearest[:_MAX_NEAREST]))
+        return meant or self._by_words(question, tokens, ranked)
 
     def _query_weights(self, content: list[str]) -> dict[str, float]:
         """Weight the content words and, for a rare one, the words that it may be a typo of."""
         wanted = list(content)
         for token in content:
-            if self.titles.frequency(token) < _RARE:
-                wanted.extend(self.similar(token))
-        return self.titles.weights(wanted)
+            if self.ranker.titles.frequency(token) < _RARE:
+                wanted.extend(self.ranker.similar(token))
+        return self.ranker.titles.weights(wanted)
 
     def _rank(self, tokens: list[str], rows: list[int]) -> list[_Candidate]:
-        titles = self.products.titles(rows)
+        titles = self.ranker.products.titles(rows)
         tokenised = {row: tokenise(title) for row, title in titles.items()}
-        weights = self.titles.weights(itertools.chain(tokens, *tokenised.values()))
-        count = self.titles.frequency
+        weights = self.ranker.titles.weights(itertools.chain(tokens, *tokenised.values()))
+        count = self.ranker.titles.frequency
         candidates = [
             _Candidate(row, match_title(tokens, title, weights, count), _main_title(titles[row]))
             for row, title in tokenised.items()
@@ -211,27 +197,58 @@ class Decider:
         found = [one.scored for one in ranked if one.main_title == content]
         return self._decision(found, Status.LIKELY)
 
-    def _described(self, content: list[str]) -> Decision | None:
-        """Find products whose record contains the content words of a description."""
+    def _by_words(self, question: str, tokens: list[str], titles: list[_Candidate]) -> Decision:
+        """Decide by any word of title or description."""
+        words = content_of(tokens)
+        if not words:
+            return _NONE
+        near = [one.row for one in titles if _is_near(one.match, self.thresholds)]
+        suggested = self.suggest(question, MAX_HITS)
+        ranked = self.ranker.rank(words, (*near, *suggested))
+        sure = self._sure(ranked, len(words))
+        if sure and {sure.row}.issuperset(suggested):
+            return Decision(Status.LIKELY, _as_hits([sure]))
+        listed = self._listed(ranked, len(words), set(suggested))
+        if len(listed) > 1 and not self._names_another(ranked, titles):
+            return Decision(Status.SEVERAL, _as_hits(listed))
+        return Decision(
+            Status.NONE, nearest=_as_hits(_with(ranked, {*near[:_MAX_NEAR_TITLES], *suggested}))
+        )
+
+    def _sure(self, ranked: list[Ranked], words: int) -> Ranked | None:
+        """Find the one record that has the words, all in its title if they are few."""
         limits = self.thresholds
-        if len(content) < limits.body_words:
+        if not ranked:
             return None
-        weights = self.bodies.weights(content)
-        products = self.products.by_row(self.bodies.rows(weights, _MAX_HITS))
-        scored = [Hit(product, _record_share(product, weights)) for product in products.values()]
-        scored.sort(key=lambda hit: hit.score, reverse=True)
-        if not scored or scored[0].score < limits.body_share:
+        best = ranked[0]
+        second = max((one.coverage for one in ranked[1:]), default=0.0)
+        if best.coverage < limits.body_likely or best.coverage - second < limits.body_lead:
             return None
-        best = scored[0].score
-        lead = best - (scored[1].score if len(scored) > 1 else 0.0)
-        if best >= limits.body_likely and lead >= limits.body_lead:
-            return Decision(Status.LIKELY, (scored[0],))
-        listed = tuple(hit for hit in scored if hit.score >= best * limits.body_rival)
-        return Decision(Status.SEVERAL, listed) if len(listed) > 1 else None
+        is_enough = words >= limits.body_words or best.title_coverage >= best.coverage
+        return best if is_enough or not second else None
+
+    def _listed(self, ranked: list[Ranked], words: int, suggested: set[int]) -> list[Ranked]:
+        """Choose the records of a list, those suggested among them; empty if none fits."""
+        limits = self.thresholds
+        best = max((one.coverage for one in ranked), default=0.0)
+        if best < (limits.listed if words >= limits.body_words else limits.few_listed):
+            return []
+        least = best * limits.list_share
+        fitting = [
+            one
+            for place, one in enumerate(ranked)
+            if place < _MIN_LISTED or one.coverage >= least or one.row in suggested
+        ]
+        return _with(fitting, suggested)
+
+    def _names_another(self, ranked: list[Ranked], titles: list[_Candidate]) -> bool:
+        """Report whether the question names a title that the catalogue lacks."""
+        has_all = any(one.coverage >= self.thresholds.body_likely for one in ranked)
+        return not has_all and _names_title(titles, self.thresholds)
 
     def _decision(self, scored: Iterable[tuple[int, float]], single: Status) -> Decision | None:
         """Decide on the first rows: `single` for one product, several for more."""
-        hits = self._hits(list(itertools.islice(scored, _MAX_HITS)))
+        hits = self._hits(list(itertools.islice(scored, MAX_HITS)))
         if not hits:
             return None
         return Decision(single if len(hits) == 1 else Status.SEVERAL, hits)
@@ -239,7 +256,7 @@ class Decider:
     def _hits(self, scored: list[tuple[int, float]]) -> tuple[Hit, ...]:
         if not scored:
             return ()
-        products = self.products.by_row([row for row, _ in scored])
+        products = self.ranker.products.by_row([row for row, _ in scored])
         return tuple(Hit(products[row], score) for row, score in scored if row in products)
 
 
@@ -277,7 +294,7 @@ def _names_title(ranked: list[_Candidate], limits: Thresholds) -> bool:
     return any(
         candidate.match.question_share >= limits.named_share
         and candidate.match.token_share >= limits.title_words
-        for candidate in ranked[:_MAX_NEAREST]
+        for candidate in ranked[:_MAX_NEAR_TITLES]
     )
 
 
@@ -288,8 +305,11 @@ def _is_rival(best: TitleMatch, other: TitleMatch, limits: Thresholds) -> bool:
     return other.score >= best.score * limits.rival
 
 
-def _record_share(product: Product, weights: dict[str, float]) -> float:
-    """Return the share of the weights whose tokens the product's record contains."""
-    record = set(tokenise(f"{product.title} {product.description}"))
-    found = sum(weight for token, weight in weights.items() if token in record)
-    return found / sum(weights.values())
+def _with(ranked: list[Ranked], wanted: set[int]) -> list[Ranked]:
+    """Return the best records, all of `wanted` among them, in order."""
+    first = sorted(ranked, key=lambda one: one.row not in wanted)[:MAX_HITS]
+    return [one for one in ranked if one in first]
+
+
+def _as_hits(ranked: Sequence[Ranked]) -> tuple[Hit, ...]:
+    return tuple(Hit(one.product, one.score) for one in ranked)

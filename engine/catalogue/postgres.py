@@ -17,6 +17,7 @@ from rapidfuzz.distance import OSA
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.decide import Decider
 from engine.catalogue.folding import FOLD_VERSION, title_key, tokenise
+from engine.catalogue.rank import Ranker
 from engine.catalogue.records import BODY_LIMIT
 from engine.catalogue.search import MAX_SIMILAR, TokenIndex, max_edits, query_tokens
 from engine.core.errors import CatalogueError
@@ -149,7 +150,8 @@ class PostgresCatalogue(Retriever):
             raise
         titles = _PostgresIndex(products, "titles", "title_words", self._count)
         bodies = _PostgresIndex(products, "bodies", "body_words", self._count)
-        self._decider = Decider(products, titles, bodies, products.similar)
+        ranker = Ranker(products, titles, bodies, products.similar, lambda _: [])
+        self._decider = Decider(ranker)
 
     def find(self, question: str) -> Decision:
         return self._decider.decide(question.replace("\0", " "))

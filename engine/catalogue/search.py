@@ -63,6 +63,12 @@ class TokenIndex(Protocol):
     def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
         """Return the rows that match these tokens best."""
 
+    def search(self, groups: Sequence[Mapping[str, float]], limit: int) -> list[int]:
+        """Return the rows that match most groups best; a group is tokens with factors to weigh."""
+        factors = {token: factor for group in groups for token, factor in group.items()}
+        weights = self.weights(factors)
+        return self.rows({token: weights[token] * factors[token] for token in factors}, limit)
+
 
 class TantivyIndex(TokenIndex):
     """Search one tantivy index of tokens by row. Safe to use from several threads."""
@@ -80,6 +86,16 @@ class TantivyIndex(TokenIndex):
     def rows(self, weights: Mapping[str, float], limit: int) -> list[int]:
         return self._rows([self._term(token) for token in query_tokens(weights)], limit)
 
+    def search(self, groups: Sequence[Mapping[str, float]], limit: int) -> list[int]:
+        query = self._tantivy.Query
+        terms = [
+            query.disjunction_max_query(
+                [query.boost_query(self._term(token), factor) for token, factor in group.items()]
+            )
+            for group in groups[:_MAX_QUERY_TOKENS]
+        ]
+        return self._rows(terms, limit)
+
     def starting_with(self, prefix: str, limit: int) -> list[str]:
         """Return the most frequent tokens that start with `prefix`."""
         found = self._searcher.terms_with_prefix("words", prefix, limit=limit)
@@ -88,13 +104,12 @@ class TantivyIndex(TokenIndex):
     def rows_with(
         self, groups: Sequence[Sequence[str]], optional: Iterable[str], limit: int
     ) -> list[int]:
-        """Return rows with a token of every group, or else of some; `optional` raises the rank."""
+        """Return rows with a token of every group; `optional` raises the rank."""
         occur, any_of = self._tantivy.Occur, self._tantivy.Query.disjunction_max_query
         required = [any_of([self._term(token) for token in group]) for group in groups]
         terms = [(occur.Must, term) for term in required]
         terms += [(occur.Should, self._term(token)) for token in optional]
-        query = self._tantivy.Query.boolean_query(terms)
-        return self._search(query, limit) or self._rows(required, limit)
+        return self._search(self._tantivy.Query.boolean_query(terms), limit)
 
     def _term(self, token: str) -> Any:  # noqa: ANN401 - tantivy is imported late
         return self._tantivy.Query.term_query(self._schema, "words", token, index_option="freq")

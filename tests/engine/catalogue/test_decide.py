@@ -134,7 +134,7 @@ def test_several(catalogue: Catalogue, question: str, wanted: set[str]) -> None:
 def test_none(catalogue: Catalogue, question: str) -> None:
     found = catalogue.find(question)
     assert (found.status, found.hits) == (Status.NONE, ())
-    assert len(found.nearest) <= 3
+    assert len(found.nearest) <= 10
 
 
 def test_nearest_titles_are_offered(catalogue: Catalogue) -> None:
@@ -155,6 +155,62 @@ def test_a_description_finds_its_product(catalogue: Catalogue, question: str, ui
     found = catalogue.find(question)
     assert uids(found)[:1] == [uid]
     assert found.hits[0].product.description == BODIES[uid]
+
+
+@pytest.mark.parametrize(
+    ("question", "uid"),
+    [
+        ("mug", "B00ZQX1234"),
+        ("have you got a thermal mug?", "B00ZQX1234"),
+        ("feathers", "0000000028"),
+        ("solar charger", "0000000017"),
+        ("glazier", "0000000016"),
+        ("a blind glazier", "0000000016"),
+        ("pamphlets about beekeeping", "0000000025"),
+    ],
+)
+def test_words_of_title_or_description_find_the_one_product_that_has_them(
+    catalogue: Catalogue, question: str, uid: str
+) -> None:
+    found = catalogue.find(question)
+    assert (found.status, uids(found)) == (Status.LIKELY, [uid])
+
+
+@pytest.mark.parametrize(
+    ("question", "wanted"),
+    [
+        ("skirt", {"0000000004", "0000000005", "0000000006"}),
+        ("skirts for girls", {"0000000004", "0000000005", "0000000006"}),
+        ("do you have something about lighthouses?", {"0000000002", "0000000003"}),
+        ("ledger", {"0000000002", "0000000003"}),
+    ],
+)
+def test_words_of_several_titles_list_them(
+    catalogue: Catalogue, question: str, wanted: set[str]
+) -> None:
+    found = catalogue.find(question)
+    assert found.status is Status.SEVERAL
+    assert set(uids(found)[: len(wanted)]) == wanted
+    scores = [hit.score for hit in found.hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_without_a_match_the_closest_products_are_offered(catalogue: Catalogue) -> None:
+    found = catalogue.find("copper saucepan")
+    assert found.status is Status.NONE
+    assert {"0000000007", "0000000008", "000000009X"} == {
+        hit.product.uid for hit in found.nearest[:3]
+    }
+
+
+@pytest.mark.parametrize(
+    "typed", ["ski", "dance sk", "copp", "the led", "trail lan", "voyage", "day on the", "a bread"]
+)
+def test_the_answer_has_the_titles_that_were_suggested(catalogue: Catalogue, typed: str) -> None:
+    suggested = {found.title for found in catalogue.complete(typed)}
+    answer = catalogue.find(typed)
+    assert suggested
+    assert suggested <= {hit.product.title for hit in (*answer.hits, *answer.nearest)}
 
 
 def test_the_product_is_the_stored_one(catalogue: Catalogue) -> None:
