@@ -118,8 +118,9 @@ def _own_words(request: Request) -> str:
 
     product, language = request.decision.product, request.language
     if product is None:
-        courtesy = phrases.courtesy(request.question, language)
-        return courtesy or phrases.undecided(request.question, request.decision, language)
+        question, decision = request.question, request.decision
+        courtesy = phrases.courtesy(question, language, decision.nearest)
+        return courtesy or phrases.undecided(question, decision, language, asked=request.followup)
     if not product.description:
         return phrases.missing("no_description", product, language)
     return phrases.missing("not_said", product, language)

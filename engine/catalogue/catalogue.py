@@ -14,6 +14,10 @@ from engine.catalogue.related import RelatedProducts
 from engine.catalogue.search import TantivyIndex, TantivyVocabulary, open_index
 from engine.core.types import Completion, Decision, Product
 
+_EXAMPLE_ROWS = 20
+_SHORT = 50
+"""Characters of a title that is an example."""
+
 
 class Retriever(Protocol):
     """An open catalogue, embedded or on a server. Safe to use from several threads."""
@@ -32,6 +36,11 @@ class Retriever(Protocol):
     def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
         """Return titles that `text` may become, the likeliest first. Called for every key."""
         del text, limit
+        return ()
+
+    def examples(self, limit: int = 2) -> tuple[Product, ...]:
+        """Return a few products to ask for, if they are at hand."""
+        del limit
         return ()
 
     def __len__(self) -> int:
@@ -79,6 +88,14 @@ class Catalogue:
     def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
         with records.reading(self.folder):
             return self._completer.complete(text, limit)
+
+    def examples(self, limit: int = 2) -> tuple[Product, ...]:
+        """Return products from all over the catalogue whose titles fit on a line."""
+        rows = [place * self._count // _EXAMPLE_ROWS for place in range(_EXAMPLE_ROWS)]
+        with records.reading(self.folder):
+            found = self._products.by_row(rows)
+        named = [one for one in found.values() if one.description and 0 < len(one.title) <= _SHORT]
+        return tuple(named[:limit])
 
     def __len__(self) -> int:
         return self._count

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 from typing import Literal
 
+from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.catalogue.small_talk import small_talk
 from engine.catalogue.snippets import content_words, snippet
 from engine.core.text import one_line
 from engine.core.types import Decision, Hit, Language, Product, Status
@@ -13,33 +16,57 @@ from engine.core.types import Decision, Hit, Language, Product, Status
 # Words of one language only; "a", "do", "me", "as" and "no" are words of both.
 _ENGLISH = frozenset(
     """
-    the of is are was have you your what which who when where how tell about describe find there
-    any does it this that for and with i'm looking want need please hello hi thanks it's what's
-    he she wrote can could would
-    """.split()  # noqa: SIM905 - fifty quoted words are harder to read
+    the of is are was were have you your what which who when where how tell about describe find
+    there any does did it this that for and with i i'm i'd looking want need please hello hi thanks
+    it's what's who's where's he she they them write wrote can could would will should to in on an
+    at from by my our or but not if don't list show give something anything some book books much
+    many old get got we us help more other one film films movie movies made make kids child children
+    year years gift price cost costs long
+    """.split()  # noqa: SIM905 - a hundred quoted words are harder to read
 )
 _PORTUGUESE = frozenset(
     """
-    o os um uma da dos das qual quais que quem quando onde como é são tem têm você vocês
-    descrição livro sobre fale diga descreva produto procuro quero preciso existe este esta isso
-    ele ela dele dela foi escreveu obrigado obrigada olá oi bom boa dia tarde noite favor
-    gostaria para com não na nos nas ao pelo pela seu sua conhece mostre
-    """.split()  # noqa: SIM905 - fifty quoted words are harder to read
+    o os um uma uns umas da dos das de em qual quais que quem quando onde como é são tem têm ter há
+    você vocês descrição livro livros sobre fale diga descreva produto produtos procuro quero queria
+    preciso existe este esta isso isto ele ela eles elas dele dela deles delas foi escreveu fez
+    obrigado obrigada olá oi bom boa dia tarde noite favor gostaria para com não na nos nas ao pelo
+    pela por seu sua meu minha conhece mostre mostra liste sem mais muito muita ou mas até já também
+    quanto quanta quantos quantas custa preço tamanho idade anos ano algum alguma algo coisa filme
+    filmes brinquedo brinquedos presente criança crianças tudo bem vem serve dura ajuda ajude posso
+    pode podem vende vendem outro outra outros outras feito feita
+    """.split()  # noqa: SIM905 - a hundred quoted words are harder to read
 )
+_PORTUGUESE_LETTERS = re.compile(r"[ãõç]")
 _WORD = re.compile(r"[\w']+")
 _MAX_CHARACTERS = 4_000
 """Characters that are enough to detect a language; a pasted text may have a million."""
 
 
-def language_of(question: str, before: Language = "en") -> Language:
-    """Detect the language of a question outside its quotes (a title); else return `before`."""
+def language_of(question: str, default: Language = "en", titles: Iterable[str] = ()) -> Language:
+    """Detect the language of a question outside its quotes and the words of a title it names."""
     asked = re.sub(r"[\"“”«»].*?[\"“”«»]", " ", question[:_MAX_CHARACTERS])
-    words = _WORD.findall(asked.lower())
-    english = sum(word in _ENGLISH for word in words)
-    portuguese = sum(word in _PORTUGUESE for word in words)
-    if english == portuguese:
-        return before
-    return "pt" if portuguese > english else "en"
+    words = _without_title(_WORD.findall(asked.lower()), titles)
+    english = [word in _ENGLISH for word in words]
+    portuguese = [word in _PORTUGUESE or bool(_PORTUGUESE_LETTERS.search(word)) for word in words]
+    # A question begins in its own language; a title that the catalogue lacks may follow.
+    shown = sum(portuguese) - sum(english) + 2 * (sum(portuguese[:2]) - sum(english[:2]))
+    if not shown:
+        return default
+    return "pt" if shown > 0 else "en"
+
+
+def _without_title(words: list[str], titles: Iterable[str]) -> list[str]:
+    """Remove the longest part that one of the titles has too, unless it is all stop words."""
+    folded = ["".join(tokenise(word)) for word in words]
+    parts = [
+        SequenceMatcher(None, folded, tokenise(title), autojunk=False).find_longest_match()
+        for title in titles
+    ]
+    start, _, size = max(parts, key=lambda part: part.size, default=(0, 0, 0))
+    part = folded[start : start + size]
+    if size < len(words) and STOP_WORDS.issuperset(part):
+        return words
+    return words[:start] + words[start + size :]
 
 
 PHRASES: dict[Language, dict[str, str]] = {
@@ -50,13 +77,26 @@ PHRASES: dict[Language, dict[str, str]] = {
         "none_matches": "No product matches “{question}”.",
         "closest_one": "Closest title:",
         "closest": "Closest titles:",
+        "which": "Which one do you mean?",
         "narrow": "Ask for one by its number, or add a word to narrow the list.",
         "rephrase": "Ask for one by its number, or try other words.",
         "retry": "Try other words, or part of a title.",
         "no_description": "“{title}” is in the catalogue, but without a description.",
         "not_said": "The record of “{title}” does not say.",
-        "hello": "Hello! Ask me for a product, by its title or as a question.",
+        "hello": "Hello! Ask about a product, by its title or in your own words.",
+        "well": "All is well, thank you! What are you looking for?",
         "thanks": "You're welcome!",
+        "bye": "Goodbye!",
+        "noted": "All right. What are you looking for?",
+        "who": (
+            "I'm Balcão, the counter of this catalogue. I look up its products, and quote their"
+            " descriptions word for word."
+        ),
+        "help": (
+            "Ask for a product by its title, by its number or by what it is about, in English or"
+            " Portuguese. Then ask about it: who made it, how big it is, what age it is for."
+        ),
+        "example": "For example:",
         "no_text": "no description",
     },
     "pt": {
@@ -66,22 +106,29 @@ PHRASES: dict[Language, dict[str, str]] = {
         "none_matches": "Nenhum produto corresponde a “{question}”.",
         "closest_one": "Título mais próximo:",
         "closest": "Títulos mais próximos:",
+        "which": "Qual deles?",
         "narrow": "Peça um deles pelo número, ou acrescente uma palavra para restringir a lista.",
         "rephrase": "Peça um deles pelo número, ou tente outras palavras.",
         "retry": "Tente outras palavras, ou parte de um título.",
         "no_description": "“{title}” está no catálogo, mas sem descrição.",
         "not_said": "O registro de “{title}” não diz.",
-        "hello": "Olá! Peça um produto, pelo título ou com uma pergunta.",
+        "hello": "Olá! Pergunte por um produto, pelo título ou com as suas palavras.",
+        "well": "Tudo bem, obrigado! O que você procura?",
         "thanks": "De nada!",
+        "bye": "Até logo!",
+        "noted": "Certo. O que você procura?",
+        "who": (
+            "Sou o Balcão, o balcão deste catálogo. Procuro os produtos e cito as descrições"
+            " palavra por palavra."
+        ),
+        "help": (
+            "Peça um produto pelo título, pelo número ou pelo assunto, em português ou em inglês."
+            " Depois pergunte sobre ele: quem fez, que tamanho tem, para que idade é."
+        ),
+        "example": "Por exemplo:",
         "no_text": "sem descrição",
     },
 }
-_HELLO = re.compile(
-    r"(?:hello|hi|hey|good (?:morning|afternoon|evening)|ol[áa]|oi|bom dia|boa (?:tarde|noite))"
-    r"(?: there)?\s*[!.,?]*",
-    re.IGNORECASE,
-)
-_THANKS = re.compile(r"(?:thanks|thank you|obrigad[oa]|valeu)(?: .{0,20})?[!.]*", re.IGNORECASE)
 _MOST_LISTED = 10
 """Products in a list; the search stops there."""
 _SNIPPET = 72
@@ -91,18 +138,27 @@ _MAX_ASKED = 60
 """Characters of the question that an answer repeats."""
 
 
-def courtesy(question: str, language: Language) -> str:
-    """Reply to a greeting or thanks; return an empty text for any other question."""
-    asked = question.strip()
-    if _HELLO.fullmatch(asked):
-        return PHRASES[language]["hello"]
-    return PHRASES[language]["thanks"] if _THANKS.fullmatch(asked) else ""
+def courtesy(question: str, language: Language, examples: Sequence[Hit] = ()) -> str:
+    """Reply to small talk in its own language, or `language`; empty for any other question."""
+    kind, own = small_talk(question)
+    phrases = PHRASES[own or language]
+    if kind is None:
+        return ""
+    if kind != "help" or not examples:
+        return phrases[kind]
+    listed = _numbered(examples, frozenset(), own or language)
+    return f"{phrases['help']} {phrases['example']}\n\n{listed}"
 
 
-def undecided(question: str, decision: Decision, language: Language) -> str:
-    """Word the answer without a single product: a list to choose from, or the closest titles."""
+def undecided(question: str, decision: Decision, language: Language, *, asked: bool = False) -> str:
+    """Word the answer without a single product: a list to choose from, or the closest titles.
+
+    `asked` is for a question about one of the products that were just listed.
+    """
     phrases, several = PHRASES[language], decision.status is Status.SEVERAL
     hits = decision.hits if several else decision.nearest
+    if asked and several:
+        return f"{phrases['which']}\n\n{_numbered(hits, content_words(question), language)}"
     head = _several(len(hits), phrases) if several else _none(question, len(hits), phrases)
     if not hits:
         return f"{head} {phrases['retry']}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -14,9 +13,9 @@ from msgspec.structs import replace
 from engine.backends.base import Engine
 from engine.backends.catalogue import counter_stream
 from engine.backends.registry import Registry
-from engine.catalogue import phrases
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.phrases import language_of
+from engine.catalogue.small_talk import Kind, small_talk
 from engine.chat import followup
 from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
@@ -138,8 +137,8 @@ class PendingAnswer:
 
     async def _look_up(self) -> types.Request:
         question = self._answer.question
-        language = _language([*(turn.question for turn in self._earlier.turns), question])
         decision, is_followup = await self._decide(question)
+        language = _language(question, decision)
         self._retrieval = self._elapsed()
         history = self._messages_before(decision, is_followup=is_followup)
         mode = self._answer.mode
@@ -169,11 +168,17 @@ class PendingAnswer:
         picked = followup.pick_from_list(question, self._earlier)
         if picked:
             return picked, False
-        if phrases.courtesy(question, "en"):
-            return types.Decision(types.Status.NONE), False
+        kind, _ = small_talk(question)
+        if kind:
+            return await asyncio.to_thread(self._examples, kind), False
         decision = await asyncio.to_thread(self._catalogue.find, question)
         in_hand = followup.in_hand(self._earlier, question, decision)
-        return (in_hand, in_hand.product is not None) if in_hand else (decision, False)
+        return (in_hand, True) if in_hand else (decision, False)
+
+    def _examples(self, kind: Kind) -> types.Decision:
+        products = self._catalogue.examples() if kind == "help" else ()
+        nearest = tuple(types.Hit(product, 0.0) for product in products)
+        return types.Decision(types.Status.NONE, nearest=nearest)
 
     async def _stream(self, request: types.Request) -> AsyncGenerator[types.Event]:
         if _lacks_record(request.mode, request.decision):
@@ -261,6 +266,7 @@ def _lacks_record(mode: types.Mode, decision: types.Decision) -> bool:
     return mode is types.Mode.GROUNDED and decision.product is None
 
 
-def _language(questions: Sequence[str]) -> types.Language:
-    """Return the language of the last question in which it shows, by default the user's."""
-    return functools.reduce(lambda before, asked: language_of(asked, before), questions, spoken())
+def _language(question: str, decision: types.Decision) -> types.Language:
+    """Return the language of a question, by default the user's: a bare title shows none."""
+    found = (hit.product.title for hit in (*decision.hits, *decision.nearest))
+    return language_of(question, spoken(), found)

@@ -10,12 +10,9 @@ from collections.abc import Sequence
 
 from engine.catalogue.facts import asked_for, without_facts
 from engine.catalogue.folding import STOP_WORDS, quoted_spans, tokenise
+from engine.chat import picks
 from engine.core.types import Conversation, Decision, Hit, Product, Status
 
-_NUMBER = re.compile(
-    r"(?:(?:number|no|nr|n[oº°]|número|numero|o|a|the|opção|option)\.?\s*)?#?\s*(\d{1,2})\s*[.)!]?",
-    re.IGNORECASE,
-)
 _POINTS_BACK = re.compile(
     r"\b(it|its|it's|this|they|them|their|theirs|he|him|she|his|her|hers|"
     r"ele|ela|eles|elas|dele|dela|deles|delas|isso|isto|este|esta|esse|essa|deste|desta|desse"
@@ -80,12 +77,22 @@ _NAMED = 0.5
 
 
 def pick_from_list(question: str, conversation: Conversation) -> Decision | None:
-    """Return the product that a bare number picks from the list in the last answer."""
-    found = _NUMBER.fullmatch(question.strip())
-    choices = conversation.choices
-    if not found or not 1 <= int(found[1]) <= len(choices):
-        return None
-    return Decision(Status.EXACT, (choices[int(found[1]) - 1],))
+    """Return the product that a question picks from a list, by its place, or number and title.
+
+    A place is one of the last list, from which several may be picked one after the other.
+    """
+    answers = [(turn.question, turn.answer) for turn in conversation.turns if turn.answer]
+    for _, answer in reversed(answers):
+        place = picks.named_in(question, answer.choices)
+        if place is not None:
+            return Decision(Status.EXACT, (answer.choices[place],))
+    for asked, answer in reversed(answers):
+        place = picks.place_in(question, len(answer.choices))
+        if place is not None:
+            return Decision(Status.EXACT, (answer.choices[place],))
+        if answer.choices or not picks.is_pick(asked):
+            break
+    return None
 
 
 def in_hand(conversation: Conversation, question: str, decision: Decision) -> Decision | None:

@@ -7,7 +7,7 @@ import re
 from msgspec import UNSET
 
 from engine.backends.base import Engine, memory_words
-from engine.catalogue.phrases import courtesy
+from engine.catalogue.small_talk import is_small_talk
 from engine.core import types
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line
@@ -43,15 +43,19 @@ def basis(answer: types.Answer) -> str:
     mode = {types.Mode.GROUNDED: tr("grounded"), types.Mode.MEMORY: tr("from memory")}[answer.mode]
     if answer.verbatim:
         mode = ""
-    count = len(answer.sources)
-    is_courtesy = bool(courtesy(answer.question, "en"))
-    understood = {
-        types.Status.EXACT: "",
-        types.Status.LIKELY: tr("taken to mean this"),
-        types.Status.SEVERAL: tr_n("{count} product matches", "{count} products match", count),
-        types.Status.NONE: "" if is_courtesy else tr("no product matches"),
-    }[answer.status]
-    return ", ".join(part for part in (mode, understood) if part)
+    return ", ".join(part for part in (mode, _understood(answer)) if part)
+
+
+def _understood(answer: types.Answer) -> str:
+    match answer.status:
+        case types.Status.LIKELY:
+            return tr("taken to mean this")
+        case types.Status.SEVERAL:
+            count = len(answer.sources)
+            return tr_n("{count} product matches", "{count} products match", count)
+        case types.Status.NONE if not is_small_talk(answer.question):
+            return tr("no product matches")
+    return ""
 
 
 def faithfulness(answer: types.Answer) -> str:

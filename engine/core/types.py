@@ -246,6 +246,13 @@ class Answer(Struct, frozen=True):
         """The product, if the answer is about one."""
         return self.sources[0].product if self.status in (Status.EXACT, Status.LIKELY) else None
 
+    @property
+    def choices(self) -> tuple[Hit, ...]:
+        """The products that the answer lists by number."""
+        if self.status is Status.SEVERAL:
+            return self.sources
+        return self.nearest if self.status is Status.NONE else ()
+
 
 class Turn(Struct):
     """A question and its answers; `answer`, from which the conversation continues, may be pending.
@@ -292,14 +299,6 @@ class Conversation(Struct):
         """The product of the latest answer about one."""
         answers = (turn.answer for turn in reversed(self.turns) if turn.answer)
         return next((answer.product for answer in answers if answer.product), None)
-
-    @property
-    def choices(self) -> tuple[Hit, ...]:
-        """The products that the last answer lists by number."""
-        last = next((turn.answer for turn in reversed(self.turns) if turn.answer), None)
-        if last is None:
-            return ()
-        return last.sources if last.status is Status.SEVERAL else last.nearest
 
     def messages(self) -> tuple[Message, ...]:
         """Return the questions and answers as messages of a prompt."""

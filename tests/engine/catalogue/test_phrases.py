@@ -66,13 +66,32 @@ def test_a_title_cannot_break_the_list() -> None:
     assert "1. A 2. Fake[2J (1)" in phrases.undecided("a", found, "en").splitlines()
 
 
-@pytest.mark.parametrize("greeting", ["hello", "Hi!", "Bom dia", "olá", "thanks", "Obrigada!"])
-def test_courtesies(greeting: str) -> None:
-    assert phrases.courtesy(greeting, "en")
+def test_a_question_about_one_of_a_list_asks_which() -> None:
+    found = Decision(Status.SEVERAL, hits("Desk", "Lamp"))
+    text = phrases.undecided("what size is it?", found, "en", asked=True)
+    assert text.splitlines()[:3] == ["Which one do you mean?", "", "1. Desk (1)"]
 
 
 @pytest.mark.parametrize(
-    "question", ["Hello Kitty", "Hi-Fi Speakers", "Oil", "Thanksgiving Plates"]
+    ("question", "titles", "language"),
+    [
+        ("Contos da Serra do Corvo", ["Contos da Serra do Corvo"], "en"),
+        ("serra do corvo", ["Contos da Serra do Corvo"], "en"),
+        ("Vocês têm The Tale of the Fox?", ["The Tale of the Fox"], "pt"),
+        ("what is The Tale of the Fox about?", ["O Corvo"], "en"),
+        ("It", ["It"], "en"),
+        ("máquina de costura", [], "pt"),
+        ("quanto custa?", [], "pt"),
+        ("Você tem The Book of the Dead?", [], "pt"),
+        ("karaoke", [], "en"),
+    ],
 )
-def test_titles_are_not_courtesies(question: str) -> None:
-    assert not phrases.courtesy(question, "en")
+def test_words_of_a_title_show_no_language(
+    question: str, titles: list[str], language: Language
+) -> None:
+    assert phrases.language_of(question, "en", titles) == language
+
+
+@pytest.mark.parametrize("question", ["It", "the tale of the fox", "THE FOX", "2"])
+def test_a_bare_title_is_in_the_language_of_the_interface(question: str) -> None:
+    assert phrases.language_of(question, "pt", ["The Tale of the Fox", "It"]) == "pt"

@@ -127,6 +127,23 @@ async def test_what_is_not_there_is_said_in_the_language_of_the_question(
     assert portuguese.text.startswith("Nenhum produto corresponde")
 
 
+async def test_a_bare_title_is_answered_in_the_language_of_the_interface(
+    catalogue: Catalogue,
+) -> None:
+    session = open_session(OneEngine(), catalogue)
+    await ask(session, "vocês têm o Manual do Submarino de Veludo?")
+    answer, _ = await ask(session, "Striped Apron")
+    assert answer.text.startswith("2 products match:")
+
+
+async def test_help_offers_products_that_can_be_picked(catalogue: Catalogue) -> None:
+    session = open_session(OneEngine(), catalogue)
+    told, _ = await ask(session, "what can you do?")
+    assert [hit.product.title in told.text for hit in told.nearest] == [True, True]
+    picked, _ = await ask(session, "the second one")
+    assert picked.product == told.nearest[1].product
+
+
 async def test_a_title_without_description_invents_none(catalogue: Catalogue) -> None:
     answer, _ = await ask(open_session(OneEngine(), catalogue), "Empty Shelf")
     assert "without a description" in answer.text

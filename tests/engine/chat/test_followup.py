@@ -37,7 +37,28 @@ def after(status: Status) -> Conversation:
     return Conversation(turns=[Turn("q", answer), Turn("now")])
 
 
-@pytest.mark.parametrize("question", ["2", " 2.", "#2", "number 2", "o 2", "número 2"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "2",
+        " 2.",
+        "#2",
+        "number 2",
+        "nº 2",
+        "o 2",
+        "número 2",
+        "the second one",
+        "Second, please",
+        "2nd",
+        "o segundo",
+        "a segunda?",
+        "a 2ª",
+        "tell me about the second one",
+        "fale sobre o segundo",
+        "number two",
+        "2. Title 2",
+    ],
+)
 @pytest.mark.parametrize("status", [Status.SEVERAL, Status.NONE])
 def test_a_number_picks_from_the_list(question: str, status: Status) -> None:
     decision = pick_from_list(question, after(status))
@@ -45,7 +66,40 @@ def test_a_number_picks_from_the_list(question: str, status: Status) -> None:
     assert decision.product == LIST[1].product
 
 
-@pytest.mark.parametrize("question", ["0", "4", "12 Angry Hens", "2001", ""])
+@pytest.mark.parametrize("question", ["the last one", "last", "o último", "a última", "third"])
+def test_the_last_can_be_picked(question: str) -> None:
+    decision = pick_from_list(question, after(Status.SEVERAL))
+    assert decision is not None
+    assert decision.product == LIST[-1].product
+
+
+def test_one_after_the_other_is_picked_from_a_list() -> None:
+    conversation = after(Status.SEVERAL)
+    for question in ("2", "the last one"):
+        decision = pick_from_list(question, conversation)
+        assert decision is not None
+        answer = Answer(
+            question, "catalogue", Mode.GROUNDED, Status.EXACT, "…", StopReason.COMPLETE,
+            sources=decision.hits,
+        )  # fmt: skip
+        conversation.turns.append(Turn(question, answer))
+    assert decision.product == LIST[2].product
+
+
+def test_another_question_ends_picking_by_place_but_not_by_title() -> None:
+    conversation = after(Status.SEVERAL)
+    one = Answer("x", "catalogue", Mode.GROUNDED, Status.EXACT, "…", StopReason.COMPLETE, LIST[:1])
+    conversation.turns.append(Turn("Title 1", one))
+    assert pick_from_list("2", conversation) is None
+    decision = pick_from_list("2. Title 2", conversation)
+    assert decision is not None
+    assert decision.product == LIST[1].product
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["0", "4", "12 Angry Hens", "2001", "", "1. Title 2", "the fourth", "Second Hand Cars", "the"],
+)
 def test_other_numbers_do_not(question: str) -> None:
     assert pick_from_list(question, after(Status.SEVERAL)) is None
 
