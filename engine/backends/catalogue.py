@@ -2,69 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import asyncio
 from collections.abc import AsyncGenerator
 
 from engine.backends.base import Engine, EngineConfig
 from engine.core.i18n import tr
-from engine.core.types import Chunk, Request, StopReason
-
-# Not compiled here: the first frame of the chat waits for this module.
-_SENTENCE = r"(?s).+?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|$)"
-_WORD = r"\w+"
-_SHORTEST = 4
-"""Letters; shorter words ("the", "it", "que") do not name a topic."""
-_STEM = 5
-"""Letters that the forms of a word share: illustrated, illustrations."""
-
-# Question words, with the beginnings of words in a sentence that answers. Without accents, and in
-# both languages: a record may be in another language than the question.
-_TOPICS = {
-    "who quem wrote escreveu author autor autora": (
-        "by autho writt illus direc sung escri autor ilust por"
-    ),
-    "old age idade": "ages age aged years month anos idade meses",
-    "big large size tamanho": (
-        "inch inche cm mm size metre meter feet tall wide long"
-        " tamanh altura largu metro litre litro"
-    ),
-    "heavy": "kg gram grams poun pound ounce weigh",
-    "pages paginas": "page pages pagin",
-    "when quando": "year publi first since centu desde secul",
-    "material made": (
-        "cotto wool steel wood woode plast leath made algod madei aco couro vidro glass linen"
-    ),
-}
-_ASKED_FOR = {word: stems.split() for words, stems in _TOPICS.items() for word in words.split()}
-
-
-def _folded(word: str) -> str:
-    bare = unicodedata.normalize("NFKD", word.lower())
-    return "".join(letter for letter in bare if not unicodedata.combining(letter))
-
-
-def _stems(question: str) -> frozenset[str]:
-    words = [_folded(word) for word in re.findall(_WORD, question)]
-    wanted = {stem for word in words for stem in _ASKED_FOR.get(word, ())}
-    wanted |= {word[:_STEM] for word in words if len(word) >= _SHORTEST}
-    return frozenset(wanted)
-
-
-def _bears(sentence: str, stems: frozenset[str]) -> bool:
-    words = {_folded(word) for word in re.findall(_WORD, sentence)}
-    return any(word in stems or word[:_STEM] in stems for word in words)
-
-
-def bearing_on(question: str, description: str) -> str:
-    """Return the sentences of `description` that answer `question`, unchanged and in order.
-
-    Compares the first five letters of words, without accents; a question word matches what it asks
-    for (who: by, author, written).
-    """
-    stems = _stems(question)
-    sentences = [found.strip() for found in re.findall(_SENTENCE, description)]
-    return " ".join(sentence for sentence in sentences if sentence and _bears(sentence, stems))
+from engine.core.types import Chunk, Product, Request, StopReason
 
 
 class CatalogueConfig(EngineConfig, frozen=True, forbid_unknown_fields=True):
@@ -96,31 +39,48 @@ class CatalogueEngine(Engine):
 
 async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncGenerator[Chunk]:
     """Quote the record, or reply that there is none; `for_model` adds that no model was asked."""
-    if quote := _quote(request):
+    if request.followup and request.decision.product:
+        # The first follow-up loads the encoder, which takes tenths of a second.
+        yield await asyncio.to_thread(_answer_about, request, request.decision.product)
+        return
+    if request.decision.product and (quote := request.decision.product.description):
         yield Chunk(quote, StopReason.COMPLETE)
         return
     told = tr("Said by the counter: the model has no record to answer from, and was not asked.")
     notice = told if for_model else ""
-    yield Chunk(_own_words(request), StopReason.COMPLETE, notice=notice, by_counter=True)
+    yield _said(_own_words(request), notice)
 
 
-def _quote(request: Request) -> str:
-    product = request.decision.product
-    if product is None:
-        return ""
-    if request.followup:
-        return bearing_on(request.question, product.description)
-    return product.description
+def _said(text: str, notice: str = "") -> Chunk:
+    return Chunk(text, StopReason.COMPLETE, notice=notice, by_counter=True)
 
 
 def _own_words(request: Request) -> str:
     from engine.catalogue import phrases  # the first frame waits for this module
 
-    product, language = request.decision.product, request.language
-    if product is None:
-        question, decision = request.question, request.decision
-        courtesy = phrases.courtesy(question, language, decision.nearest)
-        return courtesy or phrases.undecided(question, decision, language, asked=request.followup)
+    decision, question, language = request.decision, request.question, request.language
+    if decision.product:
+        return phrases.missing("no_description", decision.product, language)
+    courtesy = phrases.courtesy(question, language, decision.nearest)
+    return courtesy or phrases.undecided(question, decision, language, asked=request.followup)
+
+
+def _answer_about(request: Request, product: Product) -> Chunk:
+    """Answer a follow-up with sentences of the record, or say what the catalogue does not have."""
+    from engine.catalogue import passages, phrases
+
+    question, language = request.question, request.language
     if not product.description:
-        return phrases.missing("no_description", product, language)
-    return phrases.missing("not_said", product, language)
+        return _said(phrases.missing("no_description", product, language))
+    if passages.asks_for_all(question):
+        return Chunk(product.description, StopReason.COMPLETE)
+    found = passages.choose(question, product, passages.likeness)
+    quote = " ".join(found.sentences)
+    if found.sure:
+        looked = phrases.looked_for(found.facts, language) if found.facts else ""
+        return Chunk(quote, StopReason.COMPLETE, notice=looked)
+    if found.never:
+        return _said(phrases.never_known(found.never, language))
+    if found.in_title:
+        return _said(phrases.missing("in_title", product, language))
+    return _said(phrases.guess(product, found.sentences, language))

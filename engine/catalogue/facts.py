@@ -11,6 +11,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from engine.core.types import Language
+
 _NUMBER = (
     r"(?:\d[\d.,/]*|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty"
     r"|thirty"
@@ -19,54 +21,89 @@ _NUMBER = (
     r"|trinta|meia)"
 )
 _LENGTH = (
-    r"(?:mm|cm|centi\w*|met(?:re|er|ro)s?|m|inch(?:es)?|in|ft|feet|foot|yards?|pole?gadas?|pes)"
+    rf"(?:{_NUMBER}[ -]+(?:[a-z]+[ -])?(?:centi\w+|met(?:re|er|ro)s?|inch(?:es)?|feet|foot|yards?"
+    r"|polegadas?|palmos?)|\d ?(?:mm|cm|m|in|ft|\"))(?![a-z])"
 )
-_VOLUME = r"(?:ml|cl|lit(?:re|er|ro)s?|l|gallons?|quarts?|pints?|fl oz|cups?|mb|gb)"
-_WEIGHT = r"(?:kg|kilos?|g|grams?|gramas?|quilos?|lbs?|pounds?|oz|ounces?|stone)"
+_VOLUME = (
+    rf"(?:{_NUMBER}[ -]+(?:lit(?:re|er|ro)s?|gallons?|quarts?|pints?|cups?)"
+    r"|\d ?(?:ml|cl|l|fl oz|mb|gb))(?![a-z])"
+)
+_WEIGHT = (
+    rf"(?:{_NUMBER}[ -]+(?:[a-z]+[ -])?(?:kilos?|grams?|gramas?|quilos?|pounds?|ounces?)"
+    r"|\d ?(?:kg|g|lbs?|oz))(?![a-z])"
+)
 _TIME = r"(?:min(?:ute|uto)?s?|h(?:ou|o)?r?a?s?|sec(?:ond)?s?|days?|dias?|weeks?|semanas?)"
+
+_NAME = r"[A-ZÀ-Þ][a-zà-ÿ]+ (?:(?:de|da|dos?|von|van) )?[A-ZÀ-Þ][a-zà-ÿ]+"
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A kind of fact: what asks for it, and what a sentence that gives it contains."""
 
+    english: str
+    portuguese: str
     asked: str
     given: str
+
+    @property
+    def names(self) -> dict[Language, str]:
+        """Return the name of the fact in each language."""
+        return {"en": self.english, "pt": self.portuguese}
 
 
 FACTS: dict[str, Fact] = {
     "age": Fact(
+        "age",
+        "idade",
         r"how old|what ages?|\bages?\b|\bkids?\b|child\w*|toddlers?|bab(?:y|ies)\b|adults?|teen\w*"
         r"|\d+.years?.old\w*|grandchild\w*|\b(?:grand)?(?:son|daughter)s?\b"
         r"|idades?|crianca\w*|bebes?\b|adultos?|adolescentes?|(?:de )?\d+ anos|filh[oa]s?\b"
         r"|net[oa]s?\b",
-        rf"\bage[ds]?\b|year.olds?|{_NUMBER}\+|\bgrades? [\dk]|from birth|\bchild|\bkids?\b|toddler"
+        rf"\bage[ds]?\b|\b\d\d? (?:to|a) \d\d?[.;,)]|year.olds?|{_NUMBER}\+|\bgrades? [\dk]"
+        rf"|from birth|\bchild|\bkids?\b|toddler"
         rf"|\bbab(?:y|ies)|months?|under.{_NUMBER}s|adults? only|{_NUMBER} and (?:up|over|under)"
         rf"|rated"
         rf"|\b(?:up to|to|from) {_NUMBER} years|readers of|{_NUMBER} anos|meses|crianca|bebe|adult",
     ),
     "size": Fact(
+        "size",
+        "tamanho",
         r"how (?:big|large|tall|wide|high|deep|thick|small)|what sizes?|\bsizes?\b|dimensions?"
         r"|measure(?:s|ments?)?|\bwidth|\bheight|\blength|\bdepth|diameter|capacity"
         r"|tamanhos?|medidas?|\bmede|dimens\w+|altura|largura|comprimento|profundidade|capacidade"
         r"|diametro|(?:muito|tao|e) grande",
-        rf"{_NUMBER}[ -]*(?:x|by|por) *\d|{_NUMBER}[ -]*(?:{_LENGTH}|{_VOLUME})\b|\d\"|\bsizes?\b"
+        rf"{_NUMBER}[ -]*(?:x|by|por) *\d|{_LENGTH}|{_VOLUME}|\bsizes?\b"
         r"|\bx[sl]\b|xx+l|\b[sml], [ml]\b|\btamanhos?\b|one size|\bfits? |numeros? \d"
         r"|\d+ ?[-–] ?\d+\.$"
         r"|spans?|diameter|diametro|large as|taller|shorter",
     ),
-    "length": Fact(
-        r"how long(?! is the)|how long|\bduration|running time|\bruntime|duracao|\bduram?\b"
-        r"|quanto tempo"
+    "duration": Fact(
+        "duration",
+        "duração",
+        r"how long|\bduration|running time|\bruntime|duracao|\bduram?\b|quanto tempo"
         r"|quantos minutos|quantas horas|how many (?:minutes|hours)",
-        rf"{_NUMBER}[ -]*{_TIME}\b|\d:\d\d|running time|total time|\bhour|\bminutes",
+        rf"{_NUMBER}[ -]*{_TIME}\b|\d:\d\d|running time|total time|\bhour|\bminutes"
+        r"|\bheures?\b",
     ),
-    "pages": Fact(r"(?:how many )?\bpages\b|(?:quantas )?\bpaginas\b", r"\bpages?\b|\bpp\b|pagina"),
+    "length": Fact(
+        "length", "comprimento", r"how long(?! (?:do|will|did|should|can))", rf"{_LENGTH}|\d pages"
+    ),
+    "pages": Fact(
+        "pages",
+        "páginas",
+        r"(?:how many )?\bpages\b|(?:quantas )?\bpaginas\b",
+        r"\bpages?\b|\bpp\b|pagina",
+    ),
     "weight": Fact(
+        "weight",
+        "peso",
         r"how heavy|\bweighs?\b|\bweight|\bheavy|\bpes(?:o|a|ado|ada)\b",
-        rf"{_NUMBER}[ -]*{_WEIGHT}\b|\bweigh|\bpesa\b|\bpeso\b",
+        rf"{_WEIGHT}|\bweigh|\bpesa\b|\bpeso\b",
     ),
     "author": Fact(
+        "who made it",
+        "quem fez",
         r"who (?:wrote|writes|is (?:it|this|that) by|made|sings?|plays?|directed|illustrated|drew"
         r"|is in"
         r"|(?:are|is) the|narrat\w+|perform\w*|record\w*|composed|design\w*|stars?)"
@@ -82,7 +119,9 @@ FACTS: dict[str, Fact] = {
         r"|realizador|design(?:er|ed)",
     ),
     "material": Fact(
-        r"made (?:of|from|out of)|\bmaterials?\b|\bfabric|wood(?:en)?\b|\bplastic|\bmetal\b"
+        "material",
+        "material",
+        r"made (?:of|from|out of)|\bmaterials?\b|\bfabrics?\b|wood(?:en)?\b|\bplastic|\bmetal\b"
         r"|\bleather"
         r"|\bcotton|feit[oa] de|de que (?:e|sao) feit\w+|\bmaterial|tecido|\bmadeira|plastico"
         r"|\bcouro"
@@ -98,6 +137,8 @@ FACTS: dict[str, Fact] = {
         r"|vidro|\blona|latao|plastico|borracha|oliveira",
     ),
     "colour": Fact(
+        "colour",
+        "cor",
         r"what colou?rs?|\bcolou?rs?\b|\b(?:que|qual a|quais as|de que) cor(?:es)?\b"
         r"|\bcor(?:es)?\b",
         r"colou?r|\bcor(?:es)?\b|\bred\b|\bblue|\bgreen|\byellow|\bblack|\bwhite|\bgr[ae]y"
@@ -107,21 +148,31 @@ FACTS: dict[str, Fact] = {
         r"|cinz|\brosa\b|castanh|marrom",
     ),
     "washing": Fact(
+        "washing and cleaning",
+        "lavagem e limpeza",
         r"(?:machine.)?wash\w*|dishwasher|\bclean\w*|\b(?:lavar?|lavavel|lavad\w+)\b|\blava.loucas?"
-        r"|maquina de lavar(?: louca)?|(?:na|a) maquina|\blimpar|\blimpa|\blimpeza",
-        r"\bwash|\bwipes?\b|\bhose off|\bclean(?:s|ed|ing)?\b|\bspong|dishwasher|\blav(?:a|e|ar"
+        r"|maquina de lavar(?: louca)?|(?:na|a) maquina|\blimp(?:ar|a|o|am|eza)\b",
+        r"\bwash|\bwip(?:e[ds]?|ing)\b|\bhose off|\bclean(?:s|ed|ing)?\b|\bsponge[ds]?\b(?! cake)"
+        r"|dishwasher"
+        r"|\blav(?:a|e|ar"
         r"|avel)\b"
         r"|\bmaquina\b|\blimp|\bsabao",
     ),
     "contents": Fact(
-        r"in the (?:box|package|set|kit)|\bcontents?\b|includ\w+|comes? with|(?:na|dentro da) caixa"
-        r"|\binclui|\binclus\w+|acompanha\w*|\bvem com|conteudo|\bvem (?:na|dentro)",
+        "contents",
+        "conteúdo",
+        r"in the (?:box|package|set|kit)|\binside\b|do i get|\bcontents?\b|includ\w+|comes? with"
+        r"|(?:na|dentro da) caixa"
+        r"|\binclui|\binclus\w+|acompanha\w*|\bvem com|conteudo|\bvem (?:na|dentro)|o que (?:vem"
+        r"|tem dentro)",
         r"\binclud|comes? with|\bsupplied|\benclosed|\bpacked|\bcontains?|in the (?:box|carton|kit)"
         r"|\bset of|\bprovided|\baccompan|\bwith (?:a|an|two|three|four|five|six|\d+)\b"
         r"|\beverything"
         r"|not included|\binclui|\bacompanha|\bvem (?:com|em)|\btraz\b|\bcontem",
     ),
     "power": Fact(
+        "power",
+        "energia",
         r"batter(?:y|ies)|\bpowered|\bvolt\w*|\bwatt\w*|\bplug|\bmains|\brecharg\w*|\bcharger?\b"
         r"|\bpilhas?|\bbaterias?|\btomada|eletric\w+|voltagem|\belectric\w*",
         r"batter|\bcells?\b|\bvolts?\b|\bwatts?\b|\d ?[vw]\b|\bmains|recharg|\bplug|\busb\b"
@@ -129,6 +180,8 @@ FACTS: dict[str, Fact] = {
         r"|wind-up|clockwork|\bpilha|\bbateria|\btomada",
     ),
     "language": Fact(
+        "language",
+        "idioma",
         r"what languages?|\blanguages?\b|subtitle\w*|translat\w+|\bin (?:english|spanish|french"
         r"|portuguese|german)|\bidiomas?|\blinguas?\b|\blegendas?|\blegendad\w+|\btraduzid\w+"
         r"|\bem (?:ingles|portugues|espanhol|frances)|dublad\w+",
@@ -137,12 +190,17 @@ FACTS: dict[str, Fact] = {
         r"|frances\b|francais|espanhol|espanol|\bfalado|\bidioma|traduz",
     ),
     "year": Fact(
-        r"\bwhen (?:was|were|did)|what year|\bpublished|publication|\breleased|which edition"
+        "year",
+        "ano",
+        r"\bwhen (?:is|was|were|did)|what year|which year|\bpublished|publication|\breleased"
+        r"|which edition"
         r"|\bedition"
         r"|\bquando foi|\bem que ano|\bde que ano|qual o ano|\bpublicad\w+|\blancad\w+|\bedicao",
         r"\b1[4-9]\d\d\b|\b20\d\d\b|\bcentur|\bseculo|edition|\bedicao|\bseventies|\bsixties",
     ),
     "format": Fact(
+        "format",
+        "formato",
         r"\bdvds?\b|\bvhs\b|\bblu.?ray|\bcds?\b|cassettes?|\bvinyl|paperback|hardcover|hardback"
         r"|e-?book"
         r"|audiobook|\bformats?\b|\bvideos?\b|\bformato|brochura|capa (?:dura|mole)|\bdisco\b"
@@ -154,6 +212,8 @@ FACTS: dict[str, Fact] = {
         r"|capa dura|paginas|\brustica",
     ),
     "count": Fact(
+        "numbers",
+        "números",
         r"how many(?: pieces| parts| discs| songs| tracks| players| people| volumes| items"
         r"| episodes"
         r"| recipes| pairs| are (?:there|in it)| in (?:the|a) \w+)?|number of"
@@ -161,22 +221,56 @@ FACTS: dict[str, Fact] = {
         r"| episodios| receitas| pares| vem| tem)?|numero de",
         rf"\b{_NUMBER}\b|\b\w+teen\b|\bdozen|\bpair\b|\bhundred|\bcento\b|\bum[a]?\b",
     ),
+    "players": Fact(
+        "players",
+        "jogadores",
+        r"players|(?:how many|number of) (?:people|kids|children|persons)(?: can)?(?: play)?"
+        r"|how many can play|jogadores|quantas pessoas|quantos jogam",
+        r"\bplayers?\b|\bjoueurs|\bjogador|\bjugador|\bfor (?:two|three|four)\b|or more\b|people",
+    ),
+    "pictures": Fact(
+        "pictures",
+        "imagens",
+        r"illustrations?\b|illustrated(?! by)|pictures?\b|drawings?\b|photos?\b|photographs?\b"
+        r"|images?\b|figuras?\b|fotos?\b|desenhos?\b|imagens\b|ilustrac\w+|ilustrad[oa]\b",
+        r"illustrat|drawing|photograph|engraving|\bplates\b|picture|diagram|painting|ilustra"
+        r"|desenho"
+        r"|gravura|\bfotos?\b|fotografia",
+    ),
+    "maker": Fact(
+        "maker",
+        "fabricante",
+        r"who (?:makes|manufactures|sells|publish\w+)|manufacturer|brands?\b|publisher"
+        r"|where (?:is|was)"
+        r" (?:it|this) made|made in\b|country of|which country|fabricantes?\b|marca\b|editora\b"
+        r"|onde (?:e|foi) (?:feit|fabricad|produzid)\w+|origem\b|pais de origem|quem fabrica",
+        r"made by|made in|manufactur|publish|\bimport|\bbrand|fabricad[oa]|feito (?:em|por)"
+        r"|editora",
+    ),
     "guarantee": Fact(
+        "guarantee",
+        "garantia",
         r"warrant\w+|guarant\w+|\bgarantia",
         r"warrant|guarant|\bgarant|\brefund|\breplaced?\b|no returns",
     ),
     "price": Fact(
-        r"\bprices?\b|\bpriced|how much(?: (?:is|are|does|do) (?:it|they|this|that)(?: cost)?)?"
-        r"|\bcosts?\b|\bcheap\w*|expensive|discounts?|\bprecos?\b|quanto (?:custa|e|sai|fica)"
-        r"|\bcusta\w*"
-        r"|\bcar[oa]\b|\bbarat\w+|\bdesconto|\bvalor\b",
+        "prices",
+        "preços",
+        r"\bprices?\b|\bpriced|how much(?: (?:is|are) (?:it|they|this|that|these|those)\b"
+        r"|(?: (?:does|do) (?:it|they|this|that))? cost|$)|\bcosts?\b|\bcheap\w*|expensive"
+        r"|discounts?|\bprecos?\b|quanto (?:custa\w*|e|sai|fica|ta)\b|\bcusta\w*|\bcar[oa]\b"
+        r"|\bbarat\w+|\bdesconto|\bvalor\b",
         r"[$£€] ?\d|\d ?(?:dollars|euros|reais|pounds sterling)",
     ),
     "stock": Fact(
+        "stock levels",
+        "estoque",
         r"(?:in|out of) stock|\bstock\b|\bavailab\w+|\bestoque|disponi\w+",
         r"in stock|out of stock|\bsold out|\bestoque",
     ),
     "delivery": Fact(
+        "delivery details",
+        "dados de entrega",
         r"\bdeliver\w*|\bshipping|\bshipped|\bships?\b|\bpostage|\barrive|\bentrega\w*|\bfrete"
         r"|\benvi\w+"
         r"|\bchega\b",
@@ -184,11 +278,16 @@ FACTS: dict[str, Fact] = {
         r"|\bfrete",
     ),
     "reviews": Fact(
-        r"\breviews?\b|\bratings?\b|\bstars\b|what do (?:people|others|customers) (?:say|think)"
+        "reviews",
+        "avaliações",
+        r"\breviews?\b|\bratings?\b|how many stars|what do (?:people|others|customers) (?:say"
+        r"|think)"
         r"|avaliac\w+|\bopinioes|\bresenhas?|\bnotas?\b|\bestrelas",
         r"\breviews?\b|\bstars?\b.{0,20}out of|\bresenha",
     ),
     "about": Fact(
+        "summary",
+        "resumo",
         r"what(?: is|s) (?:it|this|that)(?: all)?(?: about)?$|what(?: is|s) (?:the story|it about)"
         r"|what happens|\bplot\b|\bsummary|\bthe story\b|tell me (?:all |more )?about (?:it|this"
         r"|that|them)"
@@ -200,7 +299,7 @@ FACTS: dict[str, Fact] = {
         r"|\bdescricao|\bdescreva",
         "",
     ),
-}  # fmt: skip
+}
 NEVER = frozenset({"price", "stock", "delivery", "reviews"})
 """Facts that the data set does not have; a description may mention one all the same."""
 
@@ -219,12 +318,16 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 def asked_for(question: str) -> frozenset[str]:
     """Return the names of the facts that `question` asks for."""
     asked = plain(question).rstrip(" ?!.")
-    return frozenset(name for name, fact in FACTS.items() if _pattern(fact.asked).search(asked))
+    return frozenset(
+        name for name, fact in FACTS.items() if _pattern(rf"\b(?:{fact.asked})").search(asked)
+    )
 
 
 def gives(sentence: str, fact: str) -> bool:
     """Report whether `sentence` contains a fact of this kind."""
     given = FACTS[fact].given
+    if fact == "author" and _pattern(_NAME).search(sentence):
+        return True
     return bool(given and _pattern(given).search(plain(sentence)))
 
 
@@ -232,5 +335,5 @@ def without_facts(question: str) -> str:
     """Return the folded question without the words that ask for facts."""
     rest = plain(question).rstrip(" ?!.")
     for fact in FACTS.values():
-        rest = _pattern(fact.asked).sub(" ", rest)
+        rest = _pattern(rf"\b(?:{fact.asked})").sub(" ", rest)
     return rest

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Literal
 
+from engine.catalogue.facts import FACTS
 from engine.catalogue.folding import STOP_WORDS, tokenise
 from engine.catalogue.small_talk import small_talk
 from engine.catalogue.snippets import content_words, snippet
@@ -82,7 +83,12 @@ PHRASES: dict[Language, dict[str, str]] = {
         "rephrase": "Ask for one by its number, or try other words.",
         "retry": "Try other words, or part of a title.",
         "no_description": "“{title}” is in the catalogue, but without a description.",
-        "not_said": "The record of “{title}” does not say.",
+        "in_title": "From the title: “{title}”.",
+        "not_found": "I couldn't find that in the description of “{title}”.",
+        "whole": "F4 or /record shows the whole record.",
+        "guess": "The closest sentences, as a guess:",
+        "looked_for": "Looked for: {facts}.",
+        "never": "The catalogue has no {facts}.",
         "hello": "Hello! Ask about a product, by its title or in your own words.",
         "well": "All is well, thank you! What are you looking for?",
         "thanks": "You're welcome!",
@@ -111,7 +117,12 @@ PHRASES: dict[Language, dict[str, str]] = {
         "rephrase": "Peça um deles pelo número, ou tente outras palavras.",
         "retry": "Tente outras palavras, ou parte de um título.",
         "no_description": "“{title}” está no catálogo, mas sem descrição.",
-        "not_said": "O registro de “{title}” não diz.",
+        "in_title": "No título: “{title}”.",
+        "not_found": "Não encontrei isso na descrição de “{title}”.",
+        "whole": "F4 ou /record mostra o registro inteiro.",
+        "guess": "As frases mais próximas, como palpite:",
+        "looked_for": "Procurei: {facts}.",
+        "never": "O catálogo não tem {facts}.",
         "hello": "Olá! Pergunte por um produto, pelo título ou com as suas palavras.",
         "well": "Tudo bem, obrigado! O que você procura?",
         "thanks": "De nada!",
@@ -180,10 +191,32 @@ def _none(question: str, closest: int, phrases: dict[str, str]) -> str:
 
 
 def missing(
-    what: Literal["no_description", "not_said"], product: Product, language: Language
+    what: Literal["no_description", "in_title", "not_found"], product: Product, language: Language
 ) -> str:
-    """Word the answer for a product without a description, or one that does not answer."""
+    """Word the answer for a product whose description is missing or does not answer."""
     return PHRASES[language][what].format(title=one_line(product.title))
+
+
+def guess(product: Product, sentences: Sequence[str], language: Language) -> str:
+    """Word the answer for a question without a sure answer: the likeliest sentences, if any."""
+    phrases = PHRASES[language]
+    head = f"{missing('not_found', product, language)} {phrases['whole']}"
+    return "\n\n".join((head, phrases["guess"], *sentences)) if sentences else head
+
+
+def looked_for(facts: Collection[str], language: Language) -> str:
+    """Return a line about the facts that the quoted sentences were chosen for."""
+    return PHRASES[language]["looked_for"].format(facts=_names(facts, language))
+
+
+def never_known(facts: Collection[str], language: Language) -> str:
+    """Word the answer about facts that no record has."""
+    return PHRASES[language]["never"].format(facts=_names(facts, language))
+
+
+def _names(facts: Collection[str], language: Language) -> str:
+    names = [FACTS[fact].names[language] for fact in FACTS if fact in facts]
+    return ", ".join(names)
 
 
 def _numbered(hits: Sequence[Hit], words: frozenset[str], language: Language) -> str:

@@ -172,7 +172,7 @@ class PendingAnswer:
         if kind:
             return await asyncio.to_thread(self._examples, kind), False
         decision = await asyncio.to_thread(self._catalogue.find, question)
-        in_hand = followup.in_hand(self._earlier, question, decision)
+        in_hand = await asyncio.to_thread(followup.in_hand, self._earlier, question, decision)
         return (in_hand, True) if in_hand else (decision, False)
 
     def _examples(self, kind: Kind) -> types.Decision:

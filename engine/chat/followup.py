@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from engine.catalogue.facts import asked_for, without_facts
 from engine.catalogue.folding import STOP_WORDS, quoted_spans, tokenise
+from engine.catalogue.passages import choose, likeness
 from engine.chat import picks
 from engine.core.types import Conversation, Decision, Hit, Product, Status
 
@@ -29,7 +30,8 @@ _ASKS = re.compile(
     r"quem|que|qual|quais|quando|onde|como|quanto|quantos|quanta|quantas|é|e|eh|são|foi|tem|têm"
     r"|serve|"
     r"servem|dá|da|por|para|pra|posso|pode|podem|vem|vêm|vai|precisa|funciona|cabe|dura|inclui|"
-    r"acompanha|será|existe|há|ha|com|"
+    r"acompanha|será|existe|há|ha|com|preciso\s+\w+[aei]r|quero saber|i (?:want|need"
+    r"|would like) to know|"
     r"fala|fale|diga|conta|conte|resuma|summari[sz]e|describe|descreva|explain|translate"
     r"|traduza)\b",
     re.IGNORECASE,
@@ -44,7 +46,8 @@ _SEARCHES = re.compile(
     r"|preciso(?: de)?|"
     r"gostaria(?: de)?|estou (?:procurando|buscando)|(?:me )?mostr[ea]m?|list[ea]|busqu[ea]|algo|"
     r"alguma coisa|algum|alguma)\b"
-    r"(?!\s+(?:it|this|that|them|to know|saber|isso|isto|ele|ela|este|esta|esse|essa|more|mais)\b)"
+    r"(?!\s+(?:it|this|that|them|to know|saber|isso|isto|ele|ela|este|esta|esse|essa|more|mais"
+    r"|(?!comprar|encontrar|achar|ver)\w+[aei]r)\b)"
     r"|\bdo you have\b(?!\s+(?:it|this|that)\b)|\bvoc[êe]s? t[êe]m\b"
     r"|\b(?:what|which|que|quais|que outros|other|outros|outras)\s+(?:of your\s+)?(?:books|dvds"
     r"|films|movies|"
@@ -72,6 +75,8 @@ _STEM = 5
 """Letters that the forms of a word share: dog, dogs; illustrated, illustrations."""
 _DESCRIBES = 3
 """Content words with which a question describes a product."""
+_ANSWERS = 0.2
+"""The score of a sentence that shows what a question without a question word is about."""
 _NAMED = 0.5
 """The share of a title's content words with which a question names it."""
 
@@ -115,18 +120,32 @@ def is_about(product: Product, question: str, decision: Decision) -> bool:
     text = question.strip()
     if len(text.split()) > _MAX_WORDS or _SEARCHES.search(text):
         return False
-    found, facts = decision.product, asked_for(text)
-    content = _content_words(without_facts(text))
-    if found and tokenise(found.title) == tokenise(text) and (content or _capitals(text)):
-        return False
-    if found and found.uid == product.uid and not facts and _share(content, found.title) == 1:
+    facts, content = asked_for(text), _content_words(without_facts(text))
+    found = decision.product
+    if found and _is_title(found, text, content, wanted=product, asks_fact=bool(facts)):
         return False
     if _POINTS_BACK.search(text):
         return not (found and _is_written_in(found.title, text))
     asks = _ASKS.match(text) or _GOES_ON.match(text) or (facts and text.endswith("?"))
     if not content:
         return bool(asks or _NAMES_FACT.match(text))
-    return bool(asks) and not _names_another(text, content, product, decision)
+    if _names_another(text, content, product, decision):
+        return False
+    return bool(asks) or (text.endswith("?") and " " in text and _answers(product, text))
+
+
+def _is_title(
+    found: Product, text: str, content: list[str], *, wanted: Product, asks_fact: bool
+) -> bool:
+    """Whether the question is a title, or repeats that of the product in hand."""
+    if tokenise(found.title) == tokenise(text):
+        return bool(content or _capitals(text))
+    return found.uid == wanted.uid and not asks_fact and _share(content, found.title) == 1
+
+
+def _answers(product: Product, question: str) -> bool:
+    """Whether the record answers, which tells "turns itself off?" from "red shoes?"."""
+    return choose(question, product, likeness).score >= _ANSWERS
 
 
 def _names_another(text: str, content: list[str], product: Product, decision: Decision) -> bool:

@@ -1,0 +1,160 @@
+"""Choose the sentences of a description that answer a question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.catalogue.facts import FACTS, NEVER, asked_for, gives, without_facts
+from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.core.errors import CatalogueError
+from engine.core.types import Product
+
+# Not compiled at import time: the first frame of the chat may wait for this module.
+_BOUNDARY = (
+    r"[.!?…]+[\"'”’)\]]*\s+"
+    # "Ages 3-6.Copyright": some text has no blank after a sentence.
+    r"|(?:(?<=[a-zà-ÿ]{2})|(?<=[0-9)]))[.!?](?=[A-ZÀ-Þ][a-zà-ÿ])"
+)
+_NEVER_LAST = frozenset(
+    """
+    mr mrs ms dr dra sr sra st vs no nos vol vols pp prof gr sgt capt gen fig figs eds eg ie cf
+    approx aprox ca feat núm num pág
+    """.split()  # noqa: SIM905 - thirty quoted words are harder to read
+)
+"""Abbreviations that no sentence ends with."""
+_UNITS = frozenset(
+    "in ft lb lbs oz cm mm min max etc inc co ltd jr wt qt gal hr hrs sec ed".split()  # noqa: SIM905
+)
+"""Abbreviations that a sentence may end with, if a capital follows."""
+_LAST_WORD = r"([^\W\d_]+)\.\s*$"
+
+_SHOWN = 2
+_MAX_SENTENCES = 80
+"""Sentences that are compared: the longest descriptions have some hundreds."""
+_SURE = frozenset(FACTS) - {
+    "author",
+    "material",
+    "contents",
+    "count",
+    "format",
+    "pictures",
+    "about",
+}
+"""Facts whose patterns hardly match another sentence."""
+_IN_TITLE = frozenset({"format", "count", "size", "pages", "weight", "colour", "language"})
+"""Facts that a title may give."""
+_FACT, _SURE_FACT, _WORD = 0.1, 0.25, 0.1
+"""What a sentence gains by giving a fact, by a sure one, by a word of the question."""
+_LIKELY = 0.1
+"""The score from which a sentence may answer."""
+_LIKELY_WITHOUT = 0.3
+"""Replaces `_LIKELY` if no sentence gives the sure fact that is asked for."""
+_LEAD = 0.2
+"""The lead in score with which the best sentence is shown alone."""
+_LEAD_IN_FACT = 0.12
+"""The same, if the best sentence gives the fact and the other does not."""
+_STEM, _SHORTEST = 5, 3
+
+Likeness = Callable[[str, Sequence[str]], Sequence[float]]
+"""How alike a question and each of some sentences are, from -1 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """The likeliest sentences, in the description's order, and whether they surely answer."""
+
+    sentences: tuple[str, ...]
+    sure: bool
+    score: float = 0.0
+    """That of the best sentence."""
+    facts: frozenset[str] = frozenset()
+    """The facts that were asked for and that a sentence gives."""
+    in_title: bool = False
+    """Whether the title gives what no sentence does."""
+    never: frozenset[str] = frozenset()
+    """The facts that were asked for and that catalogues do not have."""
+
+
+def asks_for_all(question: str) -> bool:
+    """Report whether a question asks for the description: "tell me more", "do que se trata?"."""
+    return asked_for(question) == {"about"} and not content_stems(question)
+
+
+def choose(question: str, product: Product, likeness: Likeness) -> Passages:
+    """Choose at most two sentences of a description for `question`."""
+    sentences = split_sentences(product.description)[:_MAX_SENTENCES]
+    facts = asked_for(question)
+    given = {fact for fact in facts for sentence in sentences if gives(sentence, fact)}
+    if facts & NEVER and not given:
+        return Passages((), sure=False, never=facts & NEVER)
+    words = content_stems(question)
+    scores = [
+        alike + _gain(sentence, facts, words)
+        for sentence, alike in zip(sentences, likeness(question, sentences), strict=True)
+    ]
+    best = sorted(range(len(sentences)), key=lambda at: scores[at], reverse=True)[:_SHOWN]
+    highest = scores[best[0]] if best else 0.0
+    sure = highest >= (_LIKELY_WITHOUT if facts & _SURE and not given & _SURE else _LIKELY)
+    if sure:
+        best = [at for at in best if _is_shown(sentences, scores, best[0], at, facts)]
+    chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)
+    in_title = any(fact in _IN_TITLE and gives(product.title, fact) for fact in facts - given)
+    return Passages(chosen, sure, highest, frozenset(given), in_title)
+
+
+def likeness(question: str, sentences: Sequence[str]) -> list[float]:
+    """Compare by the sentence encoder; without its package, nothing is alike."""
+    try:
+        from engine.catalogue.encoder import shared_encoder
+
+        vectors = shared_encoder().encode([question, *sentences])
+    except (ImportError, CatalogueError):
+        return [0.0] * len(sentences)
+    return [float(alike) for alike in vectors[1:] @ vectors[0]]
+
+
+def _is_shown(
+    sentences: Sequence[str], scores: Sequence[float], best: int, at: int, facts: frozenset[str]
+) -> bool:
+    """Whether a sentence is shown with the best one."""
+    only_best = any(gives(sentences[best], one) for one in facts) and not any(
+        gives(sentences[at], one) for one in facts
+    )
+    return scores[at] >= scores[best] - (_LEAD_IN_FACT if only_best else _LEAD)
+
+
+def _gain(sentence: str, facts: frozenset[str], words: frozenset[str]) -> float:
+    given = {fact for fact in facts if gives(sentence, fact)}
+    gain = _SURE_FACT if given & _SURE else _FACT if given else 0.0
+    known = {token[:_STEM] for token in tokenise(sentence)}
+    return gain + _WORD * len(words & known)
+
+
+def content_stems(question: str) -> frozenset[str]:
+    """Return the beginnings of the words of `question` that name its topic."""
+    tokens = tokenise(without_facts(question))
+    return frozenset(
+        token[:_STEM] for token in tokens if len(token) >= _SHORTEST and token not in STOP_WORDS
+    )
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split `text` into sentences; joined by blanks, they are the text but for its blanks."""
+    sentences, start = [], 0
+    for found in re.finditer(_BOUNDARY, text):
+        if _ends(text[start : found.end()], text[found.end() : found.end() + 1]):
+            sentences.append(text[start : found.end()].strip())
+            start = found.end()
+    return [sentence for sentence in (*sentences, text[start:].strip()) if sentence]
+
+
+def _ends(sentence: str, following: str) -> bool:
+    last = re.search(_LAST_WORD, sentence)
+    if last is None:
+        return True
+    word = last[1].lower()
+    is_initial = len(word) == 1 and last[1].isupper()
+    is_unit = word in _UNITS and not following.isupper()
+    return not (word in _NEVER_LAST or is_initial or is_unit)
