@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--to", metavar="ADDRESS", help="fill a server instead: postgresql://HOST/DATABASE")
     add("--sample", action="store_true", help="build the sample catalogue instead")
     add("--update", action="store_true", help="add to DIR, replacing products with the same uid")
+    add("--no-meaning", action="store_true", help="find products by words only: smaller, faster")
     add("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -70,7 +71,7 @@ def _build(options: argparse.Namespace) -> tuple[dict[str, object], str]:
         folder = options.out
         build = update_catalogue if options.update else build_catalogue
         with ProgressLine(sys.stderr) as progress:
-            manifest = build(options.source, folder, progress.show)
+            manifest = build(options.source, folder, progress.show, meaning=not options.no_meaning)
     result = {"out": str(folder), **msgspec.to_builtins(manifest)}
     return result, _describe(folder, manifest)
 

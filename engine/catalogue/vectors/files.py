@@ -1,0 +1,202 @@
+"""Store unit vectors in files, and find the nearest ones through a map of the files into memory.
+
+A vector is stored as 512 signed bytes, and as 512 bits: on which side of the mean of all vectors it
+is in each dimension. All bits are compared with those of a question, then the bytes of the nearest.
+A vector is found by its place; zeros stand where there is none. Heavy: imports numpy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.catalogue.encoder import DIMENSION, Vectors
+
+Places = NDArray[np.intp]
+Quantised = NDArray[np.int8]
+Bits = NDArray[np.uint64]
+Kind = TypeVar("Kind", bound=np.generic)
+
+_SCALE = np.float32(1_000)
+"""The numbers of a unit vector of the encoder are smaller than 0.127."""
+_PARTS = DIMENSION // 64
+_BLOCK = 16_384
+"""Vectors whose bits are stored together, each part after the other: a cache holds them."""
+_BLOCK_BYTES = _BLOCK * DIMENSION // 8
+_MIN_COMPARED = 2_000
+_COMPARED = 8
+"""Vectors whose bytes are compared, for each one that is wanted."""
+_SAMPLE = 65_536
+
+
+def quantise(vectors: Vectors) -> Quantised:
+    """Round unit vectors to bytes."""
+    return np.rint(vectors * _SCALE).clip(-127, 127).astype(np.int8)
+
+
+class VectorFiles:
+    """Read vectors. Safe to use from several threads."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Map the files `name`. Raise OSError or ValueError if they are missing or cut."""
+        mean, vectors, bits = _paths(folder, name)
+        self._mean = np.fromfile(mean, np.float32)
+        self._vectors = _map(vectors, np.dtype(np.int8), (DIMENSION,))
+        self._bits = _map(bits, np.dtype(np.uint64), (_PARTS, _BLOCK))
+        if len(self._mean) != DIMENSION or len(self._bits) * _BLOCK < len(self._vectors):
+            message = f"{bits} is cut"
+            raise ValueError(message)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
+        """Return the places and cosines of the vectors nearest to `vector`, best first."""
+        centred = self._centre(vector)
+        places = self._scan(centred, max(_MIN_COMPARED, _COMPARED * limit))
+        places, cosines = self._compare(centred, places)
+        best = np.argsort(-cosines, kind="stable")[:limit]
+        return list(zip(places[best].tolist(), cosines[best].tolist(), strict=True))
+
+    def cosines(self, vector: Vectors, places: Sequence[int]) -> dict[int, float]:
+        """Return the cosines of `vector` and the vectors at `places`, where there are any."""
+        count = len(self._vectors)
+        wanted = np.array([place for place in places if 0 <= place < count], np.intp)
+        wanted, cosines = self._compare(self._centre(vector), wanted)
+        return dict(zip(wanted.tolist(), cosines.tolist(), strict=True))
+
+    def _centre(self, vector: Vectors) -> Vectors:
+        centred: Vectors = vector - self._mean
+        return centred / np.float32(np.linalg.norm(centred) or 1)
+
+    def _compare(self, centred: Vectors, places: Places) -> tuple[Places, Vectors]:
+        stored = self._vectors[places]
+        there = stored.any(axis=1)
+        others = stored[there].astype(np.float32) / _SCALE - self._mean
+        lengths = np.sqrt(np.einsum("ij,ij->i", others, others))
+        return places[there], others @ centred / np.maximum(lengths, 1e-6)
+
+    def _scan(self, centred: Vectors, limit: int) -> Places:
+        """Return the places of `limit` vectors whose bits differ least."""
+        count = len(self._vectors)
+        if count <= limit:
+            return np.arange(count)
+        wanted = _pack(centred[None]).T
+        distances = np.empty((len(self._bits), _BLOCK), np.uint16)
+        differing = np.empty((_PARTS, _BLOCK), np.uint64)
+        counted = np.empty((_PARTS, _BLOCK), np.uint8)
+        for block, bits in zip(distances, self._bits, strict=True):
+            np.bitwise_xor(bits, wanted, out=differing)
+            np.bitwise_count(differing, out=counted)
+            np.add.reduce(counted, axis=0, dtype=np.uint16, out=block)
+        return _smallest(distances.ravel()[:count], limit)
+
+
+def _smallest(distances: NDArray[np.uint16], limit: int) -> Places:
+    """Return the places of the `limit` smallest distances: a sample tells which are small."""
+    sample = np.sort(distances[:: -(-len(distances) // _SAMPLE)])
+    most = int(sample[limit * len(sample) // len(distances)])
+    while len(places := np.flatnonzero(distances <= most)) < limit:
+        most += 2
+    return places[np.argsort(distances[places], kind="stable")[:limit]]
+
+
+class VectorWriter:
+    """Write the files that VectorFiles reads, new ones or at more places of existing ones."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Open the files `name`, or create them."""
+        self._mean_file, vectors, bits = _paths(folder, name)
+        self._mean: Vectors | None = None
+        if self._mean_file.exists():
+            self._mean = np.fromfile(self._mean_file, np.float32)
+        self._vectors, self._bits = _open(vectors), _open(bits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._vectors.close()
+        self._bits.close()
+
+    def write(self, place: int, vectors: Quantised) -> None:
+        """Write vectors at `place` and the places after it."""
+        self._vectors.seek(place * DIMENSION)
+        self._vectors.write(vectors.tobytes())
+        if self._mean is not None:
+            self._write_bits(self._mean, place, place + len(vectors))
+
+    def delete(self, places: Sequence[int]) -> None:
+        """Delete the vectors at `places`."""
+        end = self._vectors.seek(0, os.SEEK_END) // DIMENSION
+        for place in places:
+            if place < end:
+                self._vectors.seek(place * DIMENSION)
+                self._vectors.write(bytes(DIMENSION))
+
+    def finish(self) -> None:
+        """Write the bits of new files, once all vectors are there, by their mean."""
+        if self._mean is None:
+            self._mean = self._average()
+            self._mean_file.write_bytes(self._mean.tobytes())
+            self._write_bits(self._mean, 0, self._vectors.seek(0, os.SEEK_END) // DIMENSION)
+        self._vectors.flush()
+        self._bits.flush()
+
+    def _average(self) -> Vectors:
+        total, count = np.zeros(DIMENSION, np.float64), 0
+        self._vectors.seek(0)
+        while data := self._vectors.read(_BLOCK * DIMENSION):
+            block = np.frombuffer(data, np.int8).reshape(-1, DIMENSION)
+            total += block.sum(axis=0, dtype=np.int64)
+            count += int(np.count_nonzero(block.any(axis=1)))
+        return (total / (_SCALE * max(count, 1))).astype(np.float32)
+
+    def _write_bits(self, mean: Vectors, first: int, end: int) -> None:
+        for block in range(first // _BLOCK, -(-end // _BLOCK)):
+            start = block * _BLOCK
+            self._write_block(mean, block, max(first, start), min(end, start + _BLOCK))
+
+    def _write_block(self, mean: Vectors, block: int, first: int, end: int) -> None:
+        self._bits.seek(block * _BLOCK_BYTES)
+        bits = bytearray(self._bits.read(_BLOCK_BYTES).ljust(_BLOCK_BYTES, b"\0"))
+        self._vectors.seek(first * DIMENSION)
+        data = self._vectors.read((end - first) * DIMENSION)
+        vectors = np.frombuffer(data, np.int8).reshape(-1, DIMENSION).astype(np.float32) / _SCALE
+        parts = np.frombuffer(bits, np.uint64).reshape(_PARTS, _BLOCK)
+        parts[:, first - block * _BLOCK : end - block * _BLOCK] = _pack(vectors - mean).T
+        self._bits.seek(block * _BLOCK_BYTES)
+        self._bits.write(bits)
+
+
+def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    return folder / f"{name}.mean", folder / f"{name}.vectors", folder / f"{name}.bits"
+
+
+def _open(file: Path) -> BinaryIO:
+    file.touch()
+    return file.open("r+b")
+
+
+def _pack(centred: Vectors) -> Bits:
+    """Return the signs of vectors as bits."""
+    return np.packbits(centred > 0, axis=1).view(np.uint64)
+
+
+def _map(file: Path, kind: np.dtype[Kind], shape: tuple[int, ...]) -> NDArray[Kind]:
+    """Map the whole elements of a file into memory; an empty file cannot be mapped."""
+    count = file.stat().st_size // (kind.itemsize * int(np.prod(shape)))
+    if count == 0:
+        return np.empty((0, *shape), kind)
+    return np.memmap(file, kind, "r", shape=(count, *shape))
