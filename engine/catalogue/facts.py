@@ -34,7 +34,11 @@ _WEIGHT = (
 )
 _TIME = r"(?:min(?:ute|uto)?s?|h(?:ou|o)?r?a?s?|sec(?:ond)?s?|days?|dias?|weeks?|semanas?)"
 
-_NAME = r"[A-ZÀ-Þ][a-zà-ÿ]+ (?:(?:de|da|dos?|von|van) )?[A-ZÀ-Þ][a-zà-ÿ]+"
+_NAMES = {
+    "author": r"[A-ZÀ-Þ][a-zà-ÿ]+ (?:(?:de|da|dos?|von|van) )?[A-ZÀ-Þ][a-zà-ÿ]+",
+    "place": r"\b(?:[Ii]n|[Aa]t|[Nn]ear|[Oo]f|[Ee]m|[Nn][ao]) [A-ZÀ-Þ][a-zà-ÿ]+",
+}
+"""Patterns of facts with capitals, which are matched as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ FACTS: dict[str, Fact] = {
         r"how long|\bduration|running time|\bruntime|duracao|\bduram?\b|quanto tempo"
         r"|quantos minutos|quantas horas|how many (?:minutes|hours)",
         rf"{_NUMBER}[ -]*{_TIME}\b|\d:\d\d|running time|total time|\bhour|\bminutes"
-        r"|\bheures?\b",
+        rf"|\bheures?\b|(?:over|after|in|for|,) {_NUMBER} years\b",
     ),
     "length": Fact(
         "length", "comprimento", r"how long(?! (?:do|will|did|should|can))", rf"{_LENGTH}|\d pages"
@@ -247,6 +251,7 @@ FACTS: dict[str, Fact] = {
         r"made by|made in|manufactur|publish|\bimport|\bbrand|fabricad[oa]|feito (?:em|por)"
         r"|editora",
     ),
+    "place": Fact("place", "lugar", r"where (?:is|are|does|do|did|was|were)\b|set in|\bonde\b", ""),
     "guarantee": Fact(
         "guarantee",
         "garantia",
@@ -326,7 +331,7 @@ def asked_for(question: str) -> frozenset[str]:
 def gives(sentence: str, fact: str) -> bool:
     """Report whether `sentence` contains a fact of this kind."""
     given = FACTS[fact].given
-    if fact == "author" and _pattern(_NAME).search(sentence):
+    if fact in _NAMES and _pattern(_NAMES[fact]).search(sentence):
         return True
     return bool(given and _pattern(given).search(plain(sentence)))
 

@@ -15,7 +15,8 @@ from engine.core.types import Product
 _BOUNDARY = (
     r"[.!?…]+[\"'”’)\]]*\s+"
     # "Ages 3-6.Copyright": some text has no blank after a sentence.
-    r"|(?:(?<=[a-zà-ÿ]{2})|(?<=[0-9)]))[.!?](?=[A-ZÀ-Þ][a-zà-ÿ])"
+    r"|(?:(?<=[a-zà-ÿ]{2})|(?<=[0-9)]))[.!?][\"'”’]?(?=[A-ZÀ-Þ][a-zà-ÿ])"
+    r"|\s*(?=[•■])"
 )
 _NEVER_LAST = frozenset(
     """
@@ -33,17 +34,9 @@ _LAST_WORD = r"([^\W\d_]+)\.\s*$"
 _SHOWN = 2
 _MAX_SENTENCES = 80
 """Sentences that are compared: the longest descriptions have some hundreds."""
-_SURE = frozenset(FACTS) - {
-    "author",
-    "material",
-    "contents",
-    "count",
-    "format",
-    "pictures",
-    "about",
-}
+_SURE = frozenset(FACTS) - {"author", "material", "contents", "count", "pictures", "place", "about"}
 """Facts whose patterns hardly match another sentence."""
-_IN_TITLE = frozenset({"format", "count", "size", "pages", "weight", "colour", "language"})
+_IN_TITLE = frozenset({"age", "format", "count", "size", "pages", "weight", "colour", "language"})
 """Facts that a title may give."""
 _FACT, _SURE_FACT, _WORD = 0.1, 0.25, 0.1
 """What a sentence gains by giving a fact, by a sure one, by a word of the question."""
