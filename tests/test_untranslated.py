@@ -31,6 +31,7 @@ _NO_PART_OF_IT = {
     "engine/catalogue/facts.py": "words of facts in records and questions, in both languages",
     "engine/catalogue/folding.py": "words that a question has besides the title",
     "engine/catalogue/passages.py": "abbreviations",
+    "engine/chat/alternatives.py": "words of questions",
     "engine/chat/followup.py": "words of questions",
     "engine/prompts.py": "what models are told, word for word as in training",
     "scripts/": "commands with a terminal of their own (but see _THE_CHATS)",

@@ -12,7 +12,7 @@ from engine.catalogue.rank import Ranker
 from engine.catalogue.records import SqliteProducts
 from engine.catalogue.related import RelatedProducts
 from engine.catalogue.search import TantivyIndex, TantivyVocabulary, open_index
-from engine.core.types import Completion, Decision, Product
+from engine.core.types import Completion, Decision, Hit, Product
 
 _EXAMPLE_ROWS = 20
 _SHORT = 50
@@ -31,6 +31,11 @@ class Retriever(Protocol):
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
         """Return uid and title of related products, if known; the catalogue may not have them."""
         del uid, limit
+        return ()
+
+    def similar(self, product: Product, limit: int = MAX_HITS) -> tuple[Hit, ...]:
+        """Return the products that are most like `product`, best first."""
+        del product, limit
         return ()
 
     def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
@@ -84,6 +89,10 @@ class Catalogue:
     def related(self, uid: str, limit: int = 10) -> tuple[tuple[str, str], ...]:
         with records.reading(self.folder):
             return self._related.find(uid, limit)
+
+    def similar(self, product: Product, limit: int = MAX_HITS) -> tuple[Hit, ...]:
+        with records.reading(self.folder):
+            return self._decider.alike(product, limit)
 
     def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
         with records.reading(self.folder):

@@ -12,7 +12,7 @@ from engine.catalogue import folding
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.rank import Ranked, Ranker, content_of
 from engine.catalogue.search import TitleMatch, match_title
-from engine.core.types import Decision, Hit, Status
+from engine.core.types import Decision, Hit, Product, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,12 @@ class Decider:
             return exact
         content = list(dict.fromkeys(_content_words(tokens)))
         return self._by_tokens(question, tokens, content)
+
+    def alike(self, product: Product, limit: int) -> tuple[Hit, ...]:
+        """Return the products with most of the rare words of `product`, best first."""
+        words = self.ranker.rarest(tokenise(f"{product.title} {product.description}"))
+        found = [one for one in self.ranker.rank(words) if one.product.uid != product.uid]
+        return _as_hits(found[:limit]) if words else ()
 
     def _by_uid(self, question: str) -> Decision | None:
         """Find a product whose uid is the only content word of the question."""

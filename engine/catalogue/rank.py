@@ -17,6 +17,8 @@ from engine.core.types import Product
 
 _CANDIDATES = 60
 """Rows that each index proposes."""
+_RAREST = 16
+"""Words of a record by which similar ones are found."""
 _SATURATION = 1.2
 _LENGTH_SHARE = 0.5
 _AVERAGE_LENGTH = 150
@@ -113,6 +115,11 @@ class Ranker:
         in_bodies = self.bodies.search(wanted, _CANDIDATES)
         found = self.products.by_row(list(dict.fromkeys((*rows, *in_titles, *in_bodies))))
         return _ordered([self._score(row, product, groups) for row, product in found.items()])
+
+    def rarest(self, tokens: Sequence[str]) -> list[str]:
+        """Return the rarest content words that more than one record has."""
+        shared = [word for word in content_of(tokens) if self._frequency(word) > 1]
+        return sorted(shared, key=self._frequency)[:_RAREST]
 
     def _group(self, word: str) -> _Group:
         words = {form: _FORM for form in _forms(word) if self._frequency(form)}

@@ -17,6 +17,7 @@ from engine.catalogue.catalogue import Retriever
 from engine.catalogue.phrases import language_of
 from engine.catalogue.small_talk import Kind, small_talk
 from engine.chat import followup
+from engine.chat.alternatives import alternatives
 from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
@@ -171,6 +172,11 @@ class PendingAnswer:
         kind, _ = small_talk(question)
         if kind:
             return await asyncio.to_thread(self._examples, kind), False
+        product = self._earlier.product
+        if product and (
+            other := await asyncio.to_thread(alternatives, self._catalogue, product, question)
+        ):
+            return other, False
         decision = await asyncio.to_thread(self._catalogue.find, question)
         in_hand = await asyncio.to_thread(followup.in_hand, self._earlier, question, decision)
         return (in_hand, True) if in_hand else (decision, False)

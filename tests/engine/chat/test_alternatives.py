@@ -1,0 +1,77 @@
+"""What is wanted instead of the product in hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.catalogue.catalogue import Catalogue
+from engine.chat.alternatives import alternatives
+from engine.core.types import Product, Status
+
+GREEN = "1000000004"
+BLUE = "1000000005"
+
+
+@pytest.fixture
+def stool(catalogue: Catalogue) -> Product:
+    found = catalogue.get(GREEN)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "something similar",
+        "do you have anything like it?",
+        "more like this",
+        "others like that one",
+        "algo parecido",
+        "tem outros parecidos?",
+        "outro como este",
+    ],
+)
+def test_similar_products_are_listed(catalogue: Catalogue, stool: Product, question: str) -> None:
+    decision = alternatives(catalogue, stool, question)
+    assert decision is not None
+    assert decision.status is Status.SEVERAL
+    uids = [hit.product.uid for hit in decision.hits]
+    assert uids[0] == BLUE
+    assert GREEN not in uids
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "do you have it in blue?",
+        "the blue one instead",
+        "the blue one",
+        "the blue version",
+        "tem a versão blue?",
+    ],
+)
+def test_another_version_of_the_product_is_found(
+    catalogue: Catalogue, stool: Product, question: str
+) -> None:
+    decision = alternatives(catalogue, stool, question)
+    assert decision is not None
+    assert decision.product is not None
+    assert decision.product.uid == BLUE
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "what size is it?",
+        "is it similar to a chair?",
+        "do you have it in purple?",
+        "the DVD instead",
+        "Canvas Stool, Blue",
+        "jazz",
+        "I like it",
+    ],
+)
+def test_other_questions_are_left_alone(
+    catalogue: Catalogue, stool: Product, question: str
+) -> None:
+    assert alternatives(catalogue, stool, question) is None
