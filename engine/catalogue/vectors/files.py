@@ -37,7 +37,8 @@ _SAMPLE = 65_536
 
 def quantise(vectors: Vectors) -> Quantised:
     """Round unit vectors to bytes."""
-    return np.rint(vectors * _SCALE).clip(-127, 127).astype(np.int8)
+    rounded: Quantised = np.rint(vectors * _SCALE).clip(-127, 127).astype(np.int8)
+    return rounded
 
 
 class VectorFiles:
@@ -199,4 +200,4 @@ def _map(file: Path, kind: np.dtype[Kind], shape: tuple[int, ...]) -> NDArray[Ki
     count = file.stat().st_size // (kind.itemsize * int(np.prod(shape)))
     if count == 0:
         return np.empty((0, *shape), kind)
-    return np.memmap(file, kind, "r", shape=(count, *shape))
+    return np.asarray(np.memmap(file, kind, "r", shape=(count, *shape)))

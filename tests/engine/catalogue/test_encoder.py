@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,10 @@ import pytest
 
 from engine.catalogue import encoder
 from engine.catalogue.encoder import DIMENSION, shared_encoder
+from engine.catalogue.vectors import unpacked
 from engine.core.errors import CatalogueError
+
+TEXTS = ["The Copper Kettle", "água é vida!", "東京の夜", "naïve ﬁsh ½ cup", "x" * 70, "", "😀"]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +62,11 @@ class BareWords:
         return list(self._encode(text, add_bos=False, add_eos=False))
 
 
-def test_the_features_of_a_word_are_those_of_the_package(package: Any) -> None:
+def test_the_features_of_a_word_are_those_of_the_package(
+    package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["dog", "antidisestablishmentarianism"]
-    package._model.sp = BareWords(package._tokenizer.encode)
+    monkeypatch.setattr(package._model, "sp", BareWords(package._tokenizer.encode))
     agreed = np.sum(package.encode(words) * shared_encoder().bags(words), axis=1)
     assert agreed == pytest.approx(1, abs=1e-3)
 
@@ -84,4 +91,49 @@ def test_a_full_store_of_words_changes_no_vector(
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(encoder._HASHES, "sp.model", "0" * 64)
     with pytest.raises(CatalogueError, match=r"sp.model is not the file of version 0\.2\.1"):
-        encoder._load.__wrapped__()
+        encoder._load_package()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory, package: Any) -> Path:
+    """A home in which the encoder is unpacked."""
+    home = tmp_path_factory.mktemp("unpacked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BALCAO_HOME", str(home))
+        assert unpacked.load(lambda: package) is package
+    return home
+
+
+def test_the_unpacked_encoder_is_the_package(
+    cache: Path, package: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(cache))
+    opened = unpacked.load(pytest.fail)
+    encode = package._tokenizer.encode
+    assert [opened._tokenizer.encode(text) for text in TEXTS] == [encode(text) for text in TEXTS]
+    assert np.array_equal(opened.encode(TEXTS), package.encode(TEXTS))
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing"])
+@pytest.mark.parametrize("name", ["table.bytes", "weights.npz", "pieces.npz", "manifest.json"])
+def test_without_its_unpacked_files_the_package_is_used(
+    cache: Path,
+    tmp_path: Path,
+    package: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    damage: bytes,
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path))
+    monkeypatch.setattr(unpacked, "_store", lambda *_: None)
+    copied = shutil.copytree(cache / "cache/encoder", tmp_path / "cache/encoder")
+    (copied / name).write_bytes(damage)
+    assert unpacked.load(lambda: package) is package
+
+
+def test_without_a_place_for_the_unpacked_encoder_the_package_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Any
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    assert unpacked.load(lambda: package) is package
