@@ -28,6 +28,7 @@ _NO_PART_OF_IT = {
     "engine/catalogue/phrases.py": "words by which a question's language is told",
     "engine/catalogue/small_talk.py": "greetings and the like, in both languages",
     "engine/chat/picks.py": "words that pick from a list, in both languages",
+    "engine/catalogue/rank.py": "words that a question has besides what it asks for",
     "engine/catalogue/facts.py": "words of facts in records and questions, in both languages",
     "engine/catalogue/folding.py": "words that a question has besides the title",
     "engine/catalogue/passages.py": "abbreviations",

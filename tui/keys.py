@@ -40,7 +40,7 @@ DOES = {
     "submit": tr("send the question"),
     "newline": tr("a new line in the question"),
     "older": tr("on the first line: the question before"),
-    "newer": tr("on the last line: the question after, or what is offered above"),
+    "newer": tr("on the last line: the question after, or what is offered or listed above"),
     "complete": tr("take the first of what is offered above the question"),
     **{command.name: command.does for command in COMMANDS},
 }

@@ -113,8 +113,8 @@ PHRASES: dict[Language, dict[str, str]] = {
         "closest_one": "Título mais próximo:",
         "closest": "Títulos mais próximos:",
         "which": "Qual deles?",
-        "narrow": "Peça um deles pelo número, ou acrescente uma palavra para restringir a lista.",
-        "rephrase": "Peça um deles pelo número, ou tente outras palavras.",
+        "narrow": "Peça um pelo número, ou acrescente uma palavra para restringir a lista.",
+        "rephrase": "Peça um pelo número, ou tente outras palavras.",
         "retry": "Tente outras palavras, ou parte de um título.",
         "no_description": "“{title}” está no catálogo, mas sem descrição.",
         "in_title": "No título: “{title}”.",
@@ -142,7 +142,7 @@ PHRASES: dict[Language, dict[str, str]] = {
 }
 _MOST_LISTED = 10
 """Products in a list; the search stops there."""
-_SNIPPET = 72
+_SNIPPET = 69
 """Characters of a description in a list: with its indent a line of 80 columns."""
 _MAX_TITLE = 120
 _MAX_ASKED = 60

@@ -122,7 +122,7 @@ class Ranker:
         return sorted(shared, key=self._frequency)[:_RAREST]
 
     def _group(self, word: str) -> _Group:
-        words = {form: _FORM for form in _forms(word) if self._frequency(form)}
+        words = {form: _FORM for form in word_forms(word) if self._frequency(form)}
         if not words and not self._frequency(word):
             words = dict.fromkeys(self.endings(word), _ENDING)
         if not words and not self._frequency(word):
@@ -176,7 +176,7 @@ def _points(one: Ranked, top: float) -> float:
     return max(one.words / top + shares, _LEAST)
 
 
-def _forms(word: str) -> list[str]:
+def word_forms(word: str) -> list[str]:
     """Return what may be the singular or plural of a word, or its form without "ing"."""
     if len(word) < _SHORTEST_FORM or not word.isalpha():
         return []

@@ -6,7 +6,8 @@ import functools
 import re
 from collections.abc import Set as AbstractSet
 
-from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.catalogue.folding import tokenise
+from engine.catalogue.rank import content_of, word_forms
 from engine.core.text import one_line
 
 _WORD = re.compile(r"\w+(?:['`´‘’ʼ′]\w+)*")
@@ -20,9 +21,10 @@ _folded = functools.lru_cache(maxsize=4096)(tokenise)
 
 
 def content_words(question: str) -> frozenset[str]:
-    """Return the folded words of a question without stop words, unless it has no others."""
-    words = frozenset(tokenise(question[:_MAX_QUESTION]))
-    return words - STOP_WORDS or words
+    """Return the folded words that a question searches for, in all their forms."""
+    tokens = tokenise(question[:_MAX_QUESTION])
+    words = content_of(tokens) or tokens
+    return frozenset(words).union(*map(word_forms, words))
 
 
 def spans(text: str, words: AbstractSet[str]) -> list[tuple[int, int]]:

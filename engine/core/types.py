@@ -253,6 +253,11 @@ class Answer(Struct, frozen=True):
             return self.sources
         return self.nearest if self.status is Status.NONE else ()
 
+    @property
+    def is_list(self) -> bool:
+        """Whether the text is the program's own list of products."""
+        return self.verbatim and bool(self.choices)
+
 
 class Turn(Struct):
     """A question and its answers; `answer`, from which the conversation continues, may be pending.

@@ -100,7 +100,8 @@ def about(view: AnswerView) -> str:
 
 def said(view: AnswerView) -> str:
     """Return the text of a catalogue answer."""
-    return str(view.query_one(".words", Static).render())
+    parts = view.query(".words, .choices Static").results(Static)
+    return "\n".join(str(part.render()) for part in parts)
 
 
 def footer(pilot: Pilot[None]) -> dict[str, str]:

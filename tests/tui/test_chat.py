@@ -52,7 +52,7 @@ async def test_markup_and_escapes_are_drawn_as_letters(catalogue_dir: Path) -> N
 async def test_a_list_is_picked_from_by_number(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         view = await ask(pilot, "Striped Apron")
-        assert "2 products fit" in about(view)
+        assert "2 products match" in about(view)
         view = await ask(pilot, "1")
         assert said(view) in {ROWS[1][2], ROWS[2][2]}
 

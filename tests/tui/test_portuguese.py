@@ -34,7 +34,7 @@ async def tour():
         await until("pronto · 10 produtos")
         app.screen.query_one(Composer).insert("zzqx flumph")  # in no language
         await pilot.press("enter")
-        await until("Não tenho isso")
+        await until("Nenhum produto corresponde")
         app.screen.query_one(Composer).insert("The Tin Lighthouse")
         await pilot.press("enter")
         await until("palavra por palavra")

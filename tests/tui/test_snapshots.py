@@ -55,6 +55,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param([], SMALL, id="welcome"),
         pytest.param(["the tin lighthouse", "who wrote it?"], SMALL, id="exact-and-follow-up"),
         pytest.param(["Striped Apron"], SMALL, id="several"),
+        pytest.param(["Striped Apron", "<down>"], SMALL, id="one-highlighted"),
         pytest.param(["Vocês têm o Manual do Submarino?"], SMALL, id="none"),
         pytest.param(["Paint [/b] and [red] Brushes"], SMALL, id="markup-in-data"),
         pytest.param(["Striped Apron", "<f4>"], SMALL, id="record"),

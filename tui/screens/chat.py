@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -27,6 +27,9 @@ from tui.textual_patches.widgets import FittingFooter, Page, SolidBackground, en
 from tui.widgets.composer import Composer, ComposerPanel
 from tui.widgets.conversation import ConversationView
 from tui.widgets.engine_bar import EngineBar
+
+if TYPE_CHECKING:
+    from tui.widgets.choices import ChoicesView
 
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 _TURNS = Path(__file__).parent.with_name("turns.tcss")
@@ -196,7 +199,7 @@ class ChatScreen(ChatView):
 
     def compose(self) -> ComposeResult:
         yield self.pane
-        yield ComposerPanel(self.session)
+        yield ComposerPanel(self.session, self.pane.choices)
         yield self.bar
         yield Vertical(id="foot")
 
@@ -270,11 +273,22 @@ class ChatScreen(ChatView):
             self.bar.show_availability()
         else:
             self.composer.accept()
-            if self.session.editing is not None:
-                await self.cancel()
-                await self.session.fork(self.session.editing)
-                await self.show()
-            self._answering = self._answer(question)
+            await self._ask(question)
+
+    async def _ask(self, question: str) -> None:
+        if self.session.editing is not None:
+            await self.cancel()
+            await self.session.fork(self.session.editing)
+            await self.show()
+        self._answering = self._answer(question)
+
+    async def on_choices_view_picked(self, event: ChoicesView.Picked) -> None:
+        """Ask for a product that was clicked. The draft stays."""
+        if self.is_answering:
+            self.report(tr("Still answering. Escape stops it."))
+        else:
+            await self._ask(event.question)
+        self.composer.focus()
 
     async def action_command(self, name: str) -> None:
         await self._run(COMMANDS_BY_NAME[name])
@@ -301,6 +315,14 @@ class ChatScreen(ChatView):
         with reporting(view.show_status):
             if await draw_answer(events, session, view, self.bar):
                 self.bar.show_availability()
+                if session.answer and session.answer.is_list:
+                    await self._show_list()
+
+    async def _show_list(self) -> None:
+        """Show the list that has just arrived from its beginning, and how to pick from it."""
+        if self.pane.is_following:
+            await self.pane.go_to(len(self.session.conversation.turns) - 1)
+        self.report(tr("Down and Enter, a click or a number picks a product."))
 
     async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
         match page:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from textual import work
 from textual.app import ComposeResult
@@ -122,11 +122,30 @@ class PastePlaceholders:
         return text
 
 
+class Choices(Protocol):
+    """A list of products in the conversation, of which one may be highlighted."""
+
+    @property
+    def picked(self) -> str:
+        """The question that picks the highlighted product, empty without one."""
+
+    def move(self, step: int) -> bool:
+        """Move the highlight; return whether it is in the list."""
+
+    def leave(self) -> None:
+        """Highlight no product."""
+
+
+def _no_choices() -> None:
+    """Return no list of products."""
+
+
 class Composer(EditArea):
     """A text area that sends on Enter and shows earlier questions on Up and Down.
 
     Tab accepts a suggestion, and so does Right at the end of the text. Down moves into the list and
     puts the highlighted suggestion into the composer, so that Enter always sends what is visible.
+    While the composer is empty, Down moves into the list of products that the last answer is.
     """
 
     @dataclass
@@ -136,8 +155,13 @@ class Composer(EditArea):
         question: str
         handled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __init__(self, user_keys: Mapping[str, str], suggestions: Suggestions) -> None:
-        """`user_keys` are keys by action, from the settings."""
+    def __init__(
+        self,
+        user_keys: Mapping[str, str],
+        suggestions: Suggestions,
+        choices: Callable[[], Choices | None] = _no_choices,
+    ) -> None:
+        """`user_keys` are keys by action, from the settings; `choices` finds the last answer's."""
         super().__init__(
             id="composer",
             placeholder=tr("Ask for a product, by its title or as a question…"),
@@ -149,6 +173,9 @@ class Composer(EditArea):
         )
         self._actions = actions_by_key([*TextArea.BINDINGS, *own])
         self._suggestions = suggestions
+        self._find_choices = choices
+        self._choices: Choices | None = None
+        """The list in which a product is highlighted."""
         self._pastes = PastePlaceholders()
         self.input_history = InputHistory()
         self._repainted = 0.0
@@ -177,6 +204,8 @@ class Composer(EditArea):
         action = self._actions.get(event.key)
         if event.key == "escape" and self._suggestions.is_open:
             action = "dismiss_suggestions"
+        elif event.key == "escape" and self._choices:
+            action = "leave_choices"
         if action:
             event.prevent_default()
             event.stop()
@@ -184,6 +213,7 @@ class Composer(EditArea):
 
     def edit(self, edit: Edit) -> EditResult:
         """Edit the text and repaint it immediately."""
+        self.action_leave_choices()
         result = super().edit(edit)
         if monotonic() - self._repainted >= _REPAINT_INTERVAL:
             repaint_now(self)
@@ -195,7 +225,7 @@ class Composer(EditArea):
 
         Later keys would be added to the question, cleared with it or sent twice.
         """
-        if question := self.question:
+        if question := self.question or (self._choices.picked if self._choices else ""):
             submitted = self.Submitted(question)
             # Posted to the screen: a message that bubbles up would wait for this handler.
             self.screen.post_message(submitted)
@@ -245,19 +275,36 @@ class Composer(EditArea):
     def action_dismiss_suggestions(self) -> None:
         self._suggestions.dismiss()
 
+    def action_leave_choices(self) -> None:
+        if self._choices:
+            self._choices.leave()
+            self._choices = None
+
+    def _move_choice(self, step: int) -> bool:
+        """Highlight a product of the last answer, unless there is a text; return whether one is."""
+        if self.document.end != (0, 0):
+            return False
+        choices = self._choices or (self._find_choices() if step > 0 else None)
+        self._choices = choices if choices and choices.move(step) else None
+        return choices is not None
+
     def action_older(self) -> None:
-        """Show the previous question on the first line; in the list move up."""
+        """Show the previous question on the first line; in a list move up."""
         if self._suggestions.has_highlight:
             self.replace_text(self._suggestions.move(-1))
+        elif self._move_choice(-1):
+            return
         elif not self.cursor_at_first_line:
             self.action_cursor_up()
         else:
             self._recall(self.input_history.older(self.text))
 
     def action_newer(self) -> None:
-        """Move down in the list; without one show the next question on the last line."""
+        """Move down in a list; without one show the next question on the last line."""
         if self._suggestions.are_for(self.text):
             self.replace_text(self._suggestions.move(1))
+        elif self._move_choice(1):
+            return
         elif not self.cursor_at_last_line:
             self.action_cursor_down()
         else:
@@ -272,14 +319,16 @@ class Composer(EditArea):
 class ComposerPanel(Vertical):
     """The composer and its suggestions, which it looks up."""
 
-    def __init__(self, session: Session) -> None:
-        """Complete titles from the session's catalogue, once it is open."""
+    def __init__(
+        self, session: Session, choices: Callable[[], Choices | None] = _no_choices
+    ) -> None:
+        """Complete titles from the session's catalogue, once it is open; `choices` as Composer."""
         super().__init__(id="composer-panel")
         self._session = session
         self._settings = session.settings
         self._timer: asyncio.TimerHandle | None = None
         self._suggestions = Suggestions()
-        self._composer = Composer(session.settings.keys, self._suggestions)
+        self._composer = Composer(session.settings.keys, self._suggestions, choices)
 
     def compose(self) -> ComposeResult:
         yield self._suggestions

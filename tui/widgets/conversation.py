@@ -21,6 +21,7 @@ from engine.core.types import Conversation, Turn
 from tui.textual_patches.widgets import AnchoredScroll
 
 if TYPE_CHECKING:
+    from tui.widgets.choices import ChoicesView
     from tui.widgets.turns import AnswerView, Titles, TurnView
     from tui.widgets.welcome import Welcome
 
@@ -57,7 +58,8 @@ class TurnItem(Struct, eq=False):
         answer = self.turn.answer if self.turn else None
         if answer:
             above = _line_count(answer.text, inside) if answer.text else 0
-            above += bool(answer.thinking) + bool(answer.sources) + bool(answer.notice)
+            has_card = bool(answer.sources) and not answer.is_list
+            above += bool(answer.thinking) + has_card + bool(answer.notice)
             self.height += above + 2 * bool(answer.problem) + 1
 
 
@@ -307,6 +309,12 @@ class ConversationView(AnchoredScroll, can_focus=False):
         else:
             work = partial(self.go_to, index)
             self.run_worker(work, group="select", exclusive=True)  # type: ignore[arg-type]
+
+    def choices(self) -> ChoicesView | None:
+        """Return the list of products that the last answer is, if it is one."""
+        items = self._turns.items
+        view = items[-1].view if items else None
+        return view.choices if view else None
 
     async def view_of(self, index: int) -> TurnView:
         return self._turns.items[index].view or await self.go_to(index)

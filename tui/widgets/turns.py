@@ -26,6 +26,7 @@ from engine.core import types
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from tui.textual_patches.widgets import SolidBackground
+from tui.widgets.choices import ChoicesView
 from tui.widgets.engine_bar import EngineBar
 from tui.widgets.markdown_view import MarkdownView, mark_styles
 
@@ -167,6 +168,7 @@ class AnswerView(SolidBackground, Vertical):
         self._with_source = source
         self.answer = answer
         self.verbatim = answer.verbatim if answer else False
+        self.is_list = answer.is_list if answer else False
         self._body: PlainTextView | MarkdownView | None = None
 
     @property
@@ -184,7 +186,9 @@ class AnswerView(SolidBackground, Vertical):
             view = ThinkingView()
             view.append(self.answer.thinking, self.answer.thinking_ms, ended=True)
             yield view
-        if self.answer and self.answer.text:
+        if self.answer and self.answer.is_list:
+            yield ChoicesView(self.answer)
+        elif self.answer and self.answer.text:
             yield self._make_body(self.answer.text)
         if self.answer:
             yield from self._below_text(self.answer)
@@ -204,6 +208,8 @@ class AnswerView(SolidBackground, Vertical):
             await self.mount(view, before=0)
 
     async def append(self, text: str) -> None:
+        if self.is_list:
+            return  # its text comes in one piece, and is drawn when the answer is known
         mounted = None if self._body else self._mount_above_about([self._make_body("")])
         # Before the await: Escape cancels that, and the text must not be lost.
         if self._body:
@@ -221,6 +227,8 @@ class AnswerView(SolidBackground, Vertical):
             await self.think(missing, answer.thinking_ms, ended=True)
         if isinstance(self._body, MarkdownView):
             await self._body.finish()
+        if answer.is_list and not self._body:
+            await self._mount_above_about([ChoicesView(answer)])
         await self._mount_above_about(list(self._below_text(answer)))
         self.query_one(".about", Static).update(self._about)
         self._mark_if_requested()
@@ -249,7 +257,7 @@ class AnswerView(SolidBackground, Vertical):
             yield Static(self.problem, markup=False, classes="problem")
         if answer.notice:
             yield Static(printable(answer.notice), markup=False, classes="notice")
-        if answer.sources and self._with_source:
+        if answer.sources and self._with_source and not answer.is_list:
             yield SourceCard(answer.sources)
 
     def _mount_above_about(self, widgets: Sequence[Widget]) -> AwaitMount:
@@ -277,6 +285,11 @@ class TurnView(SolidBackground, Vertical):
         yield QuestionView(self._question).set_class(self._selected, SELECTED)
         if self._turn and self._turn.answer:
             yield _answer_view(self._turn, self._titles).set_class(self._selected, SELECTED)
+
+    @property
+    def choices(self) -> ChoicesView | None:
+        found = self.query(ChoicesView)
+        return found.first() if found else None
 
     async def begin_answer(self, engine_title: str) -> AnswerView:
         return await self._replace(AnswerView(engine_title))
@@ -347,6 +360,8 @@ async def draw(event: types.Event, view: AnswerView) -> None:
     match event:
         case types.Found(decision, verbatim):
             view.verbatim = verbatim
+            others = decision.hits if decision.status is types.Status.SEVERAL else decision.nearest
+            view.is_list = verbatim and decision.product is None and bool(others)
             is_unknown = decision.status is types.Status.NONE
             view.show_status(tr("no product matches") if is_unknown else _WAITING)
         case types.Loading(progress):

@@ -34,8 +34,12 @@ def test_a_word_with_an_apostrophe_is_one_word() -> None:
 
 
 def test_stop_words_are_lit_only_if_a_question_has_no_others() -> None:
-    assert content_words("what is the tray?") == {"tray"}
-    assert content_words("who is who?") == {"who", "is"}
+    assert lit("What is a tray?", "what is the tray?") == ["tray"]
+    assert lit("Who is it?", "who is who?") == ["Who", "is"]
+
+
+def test_other_forms_of_a_word_are_lit_as_the_search_finds_them() -> None:
+    assert lit("Cooks cook with puppies.", "cooking for a puppy") == ["Cooks", "cook", "puppies"]
 
 
 def test_a_snippet_shows_the_words_of_the_question() -> None:

@@ -1,0 +1,119 @@
+"""A list of products as an answer: the arrow keys and Enter, or a click, pick one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from engine.catalogue.snippets import content_words, spans
+from engine.chat.picks import as_question
+from engine.core.i18n import tr
+from engine.core.text import printable
+from engine.core.types import Answer
+from tui.textual_patches.widgets import SolidBackground
+
+_INDENTED = "   "
+_LIT = "not dim bold underline"
+_HIGHLIGHTED = "highlighted"
+
+
+class ChoiceView(Static):
+    """A product of the list: its number and title, and a line of its description."""
+
+    def __init__(self, lines: list[str], words: frozenset[str], question: str) -> None:
+        self._title, *self._about = (
+            _lit(line, words, "dim" if place else "") for place, line in enumerate(lines)
+        )
+        self.question = question
+        super().__init__(self._content(""), classes="choice")
+
+    def highlight(self, highlighted: bool) -> None:
+        self.set_class(highlighted, _HIGHLIGHTED)
+        # The words are for terminals without colours.
+        self.update(self._content(tr("  Enter picks it") if highlighted else ""))
+
+    def on_click(self) -> None:
+        if self.text_selection is None:
+            self.post_message(ChoicesView.Picked(self.question))
+
+    def _content(self, hint: str) -> Content:
+        return Content("\n").join([self._title + Content.styled(hint, "dim"), *self._about])
+
+
+class ChoicesView(SolidBackground, Vertical):
+    """The whole answer. The composer moves the highlight, which is on no product at first."""
+
+    @dataclass
+    class Picked(Message):
+        """A product was clicked."""
+
+        question: str
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(classes="choices")
+        self._answer = answer
+        self._highlighted = -1
+
+    def compose(self) -> ComposeResult:
+        words = content_words(self._answer.question)
+        for number, lines in _blocks(printable(self._answer.text), len(self._answer.choices)):
+            if number:
+                hit = self._answer.choices[number - 1]
+                yield ChoiceView(lines, words, as_question(number, hit))
+            else:
+                yield Static("\n".join(lines), markup=False)
+
+    @property
+    def picked(self) -> str:
+        """The question that picks the highlighted product, empty without one."""
+        choices = self._choices
+        return choices[self._highlighted].question if 0 <= self._highlighted < len(choices) else ""
+
+    def move(self, step: int) -> bool:
+        """Move the highlight down (1) or up (-1), out of the list above its first product."""
+        choices, before = self._choices, self._highlighted
+        self._highlighted = max(-1, min(before + step, len(choices) - 1))
+        if self._highlighted != before:
+            for place, choice in enumerate(choices):
+                choice.highlight(place == self._highlighted)
+        if self.picked:
+            choices[self._highlighted].scroll_visible(animate=False, force=True)
+        return bool(self.picked)
+
+    def leave(self) -> None:
+        """Highlight no product."""
+        self._highlighted = -1
+        for choice in self._choices:
+            choice.highlight(False)
+
+    @property
+    def _choices(self) -> list[ChoiceView]:
+        return list(self.query(ChoiceView))
+
+
+def _blocks(text: str, count: int) -> Iterator[tuple[int, list[str]]]:
+    """Split the text into each product's lines, with its number, and the others, with 0."""
+    number, last = 0, 0
+    block: list[str] = []
+    for line in text.splitlines():
+        begins = last < count and re.match(rf"{last + 1}\. ", line)
+        if begins or (number and not line.startswith(_INDENTED)):
+            yield from [(number, block)] if block else []
+            last, block = last + bool(begins), []
+            number = last if begins else 0
+        block.append(line)
+    yield from [(number, block)] if block else []
+
+
+def _lit(line: str, words: frozenset[str], style: str) -> Content:
+    content = Content.styled(line, style)
+    for start, end in spans(line, words):
+        content = content.stylize(_LIT, start, end)
+    return content
