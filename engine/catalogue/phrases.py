@@ -177,6 +177,11 @@ def undecided(question: str, decision: Decision, language: Language, *, asked: b
     return f"{head}\n\n{_numbered(hits, content_words(question), language)}\n\n{tail}"
 
 
+def asks_which(text: str) -> bool:
+    """Whether an answer asks which product a question was about."""
+    return any(text.startswith(phrases["which"]) for phrases in PHRASES.values())
+
+
 def _several(count: int, phrases: dict[str, str]) -> str:
     if count == 1:
         return phrases["one_matches"]

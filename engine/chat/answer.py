@@ -139,6 +139,7 @@ class PendingAnswer:
     async def _look_up(self) -> types.Request:
         question = self._answer.question
         decision, is_followup = await self._decide(question)
+        question = followup.question_of_pick(question, self._earlier)
         language = _language(question, decision)
         self._retrieval = self._elapsed()
         history = self._messages_before(decision, is_followup=is_followup)
@@ -168,7 +169,7 @@ class PendingAnswer:
     async def _decide(self, question: str) -> tuple[types.Decision, bool]:
         picked = followup.pick_from_list(question, self._earlier)
         if picked:
-            return picked, False
+            return picked, followup.question_of_pick(question, self._earlier) != question
         kind, _ = small_talk(question)
         if kind:
             return await asyncio.to_thread(self._examples, kind), False

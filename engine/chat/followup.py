@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from engine.catalogue.facts import asked_for, without_facts
 from engine.catalogue.folding import STOP_WORDS, quoted_spans, tokenise
 from engine.catalogue.passages import choose, likeness
+from engine.catalogue.phrases import asks_which
 from engine.chat import picks
-from engine.core.types import Conversation, Decision, Hit, Product, Status
+from engine.core.types import Conversation, Decision, Hit, Product, Status, Turn
 
 _POINTS_BACK = re.compile(
     r"\b(it|its|it's|this|they|them|their|theirs|he|him|she|his|her|hers|"
@@ -86,16 +87,29 @@ def pick_from_list(question: str, conversation: Conversation) -> Decision | None
 
     A place is one of the last list, from which several may be picked one after the other.
     """
-    answers = [(turn.question, turn.answer) for turn in conversation.turns if turn.answer]
-    for _, answer in reversed(answers):
-        place = picks.named_in(question, answer.choices)
+    found = _picked(question, conversation)
+    return Decision(Status.EXACT, (found[1],)) if found else None
+
+
+def question_of_pick(question: str, conversation: Conversation) -> str:
+    """Return the question about one of several products that a pick completes, or the pick."""
+    found = _picked(question, conversation)
+    asked = found[0] if found else None
+    return asked.question if asked and asked.answer and asks_which(asked.answer.text) else question
+
+
+def _picked(question: str, conversation: Conversation) -> tuple[Turn, Hit] | None:
+    """Return the turn whose list a question picks from, and the product."""
+    turns = [(turn, turn.answer.choices) for turn in reversed(conversation.turns) if turn.answer]
+    for turn, choices in turns:
+        place = picks.named_in(question, choices)
         if place is not None:
-            return Decision(Status.EXACT, (answer.choices[place],))
-    for asked, answer in reversed(answers):
-        place = picks.place_in(question, len(answer.choices))
+            return turn, choices[place]
+    for turn, choices in turns:
+        place = picks.place_in(question, len(choices))
         if place is not None:
-            return Decision(Status.EXACT, (answer.choices[place],))
-        if answer.choices or not picks.is_pick(asked):
+            return turn, choices[place]
+        if choices or not picks.is_pick(turn.question):
             break
     return None
 
