@@ -21,7 +21,8 @@ _NUMBER = (
     r"|trinta|meia)"
 )
 _LENGTH = (
-    rf"(?:{_NUMBER}[ -]+(?:[a-z]+[ -])?(?:centi\w+|met(?:re|er|ro)s?|inch(?:es)?|feet|foot|yards?"
+    rf"(?:{_NUMBER}[ -]+(?:[a-z]+[ -]){{0,3}}(?:centi\w+|met(?:re|er|ro)s?|inch(?:es)?|feet|foot"
+    rf"|yards?"
     r"|polegadas?|palmos?)|\d ?(?:mm|cm|m|in|ft|\"))(?![a-z])"
 )
 _VOLUME = (
@@ -127,7 +128,7 @@ FACTS: dict[str, Fact] = {
         "material",
         r"made (?:of|from|out of)|\bmaterials?\b|\bfabrics?\b|wood(?:en)?\b|\bplastic|\bmetal\b"
         r"|\bleather"
-        r"|\bcotton|feit[oa] de|de que (?:e|sao) feit\w+|\bmaterial|tecido|\bmadeira|plastico"
+        r"|\bcotton|feit[oa] de|de que (?:e|sao)\b|\bmaterial|tecido|\bmadeira|plastico"
         r"|\bcouro"
         r"|algodao",
         r"\bcotton|\bwool|\bsteel|\bwood|\bplastic|\bleather|\blinen|\bglass\b|\biron|\bbrass"
@@ -236,8 +237,11 @@ FACTS: dict[str, Fact] = {
         "pictures",
         "imagens",
         r"illustrations?\b|illustrated(?! by)|pictures?\b|drawings?\b|photos?\b|photographs?\b"
-        r"|images?\b|figuras?\b|fotos?\b|desenhos?\b|imagens\b|ilustrac\w+|ilustrad[oa]\b",
-        r"illustrat|drawing|photograph|engraving|\bplates\b|picture|diagram|painting|ilustra"
+        r"|maps?\b"
+        r"|images?\b|figuras?\b|foto(?:s|grafias?)?\b|mapas?\b|desenhos?\b|imagens\b|ilustrac\w+"
+        r"|ilustrad[oa]\b",
+        r"illustrat|drawing|photograph|collage|\bmaps?\b|engraving|\bplates\b|picture|diagram"
+        r"|painting|ilustra"
         r"|desenho"
         r"|gravura|\bfotos?\b|fotografia",
     ),
@@ -330,10 +334,14 @@ def asked_for(question: str) -> frozenset[str]:
 
 def gives(sentence: str, fact: str) -> bool:
     """Report whether `sentence` contains a fact of this kind."""
-    given = FACTS[fact].given
-    if fact in _NAMES and _pattern(_NAMES[fact]).search(sentence):
-        return True
-    return bool(given and _pattern(given).search(plain(sentence)))
+    return signs(sentence, fact) > 0
+
+
+def signs(sentence: str, fact: str) -> int:
+    """Count the signs of a fact in `sentence`: its words, and for some facts a name."""
+    given, named = FACTS[fact].given, _NAMES.get(fact)
+    has_words = bool(given and _pattern(given).search(plain(sentence)))
+    return has_words + bool(named and _pattern(named).search(sentence))
 
 
 def without_facts(question: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.catalogue.facts import FACTS, NEVER, asked_for, gives, without_facts
+from engine.catalogue.facts import FACTS, NEVER, asked_for, gives, signs, without_facts
 from engine.catalogue.folding import STOP_WORDS, tokenise
 from engine.core.errors import CatalogueError
 from engine.core.types import Product
@@ -29,6 +29,7 @@ _UNITS = frozenset(
     "in ft lb lbs oz cm mm min max etc inc co ltd jr wt qt gal hr hrs sec ed".split()  # noqa: SIM905
 )
 """Abbreviations that a sentence may end with, if a capital follows."""
+_DASHES = ("—", "–", "-")
 _LAST_WORD = r"([^\W\d_]+)\.\s*$"
 
 _SHOWN = 2
@@ -94,6 +95,8 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
         best = [at for at in best if _is_shown(sentences, scores, best[0], at, facts)]
     chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)
     in_title = any(fact in _IN_TITLE and gives(product.title, fact) for fact in facts - given)
+    if not facts and _only_in_title(words, product):
+        sure, in_title = False, True
     return Passages(chosen, sure, highest, frozenset(given), in_title)
 
 
@@ -108,6 +111,12 @@ def likeness(question: str, sentences: Sequence[str]) -> list[float]:
     return [float(alike) for alike in vectors[1:] @ vectors[0]]
 
 
+def _only_in_title(words: frozenset[str], product: Product) -> bool:
+    titled = {token[:_STEM] for token in tokenise(product.title)}
+    described = {token[:_STEM] for token in tokenise(product.description)}
+    return bool(words) and words <= titled and words.isdisjoint(described)
+
+
 def _is_shown(
     sentences: Sequence[str], scores: Sequence[float], best: int, at: int, facts: frozenset[str]
 ) -> bool:
@@ -119,8 +128,8 @@ def _is_shown(
 
 
 def _gain(sentence: str, facts: frozenset[str], words: frozenset[str]) -> float:
-    given = {fact for fact in facts if gives(sentence, fact)}
-    gain = _SURE_FACT if given & _SURE else _FACT if given else 0.0
+    gain = max((_SURE_FACT for fact in facts & _SURE if gives(sentence, fact)), default=0.0)
+    gain = max(gain, _FACT * max((signs(sentence, fact) for fact in facts), default=0))
     known = {token[:_STEM] for token in tokenise(sentence)}
     return gain + _WORD * len(words & known)
 
@@ -144,6 +153,8 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends(sentence: str, following: str) -> bool:
+    if following in _DASHES:  # an attribution: "A marvel." — The Times
+        return False
     last = re.search(_LAST_WORD, sentence)
     if last is None:
         return True

@@ -75,6 +75,7 @@ def test_what_no_catalogue_has() -> None:
 def test_the_title_answers_for_its_format() -> None:
     film = Product("3", "The Clockmaker [DVD]", "A quiet mystery.")
     assert choose("is it a DVD?", film, by_words_alone).in_title
+    assert choose("is there a clockmaker?", film, by_words_alone).in_title
 
 
 @pytest.mark.parametrize("question", ["tell me more", "what is it about?", "do que se trata?"])
@@ -103,6 +104,11 @@ def test_other_questions_are_not_for_the_whole_description() -> None:
                 "Then left",
             ],
         ),
+        (
+            "\u201cA marvel.\u201d \u2014 The Star. Red.",
+            ["\u201cA marvel.\u201d \u2014 The Star.", "Red."],
+        ),
+        ("For planes: \u2022 oak \u2022 brass", ["For planes:", "\u2022 oak", "\u2022 brass"]),
         ("1.5 kg", ["1.5 kg"]),
         ("", []),
     ],
