@@ -53,7 +53,8 @@ def _understood(answer: types.Answer) -> str:
         case types.Status.SEVERAL:
             count = len(answer.sources)
             return tr_n("{count} product matches", "{count} products match", count)
-        case types.Status.NONE if not is_small_talk(answer.question):
+        # Without a text it may have been cancelled before the search ended.
+        case types.Status.NONE if answer.text and not is_small_talk(answer.question):
             return tr("no product matches")
     return ""
 

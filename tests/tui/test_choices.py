@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from textual.content import Content
 from textual.pilot import Pilot
+from textual.widgets import Static
 
 from tests.tui.driving import ask, chat, said, until, words
 from tui.screens.chat import ChatScreen
@@ -103,7 +105,8 @@ async def test_a_list_that_is_taller_than_the_screen_is_shown_from_its_beginning
 async def test_the_words_of_the_question_are_lit(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         view = await ask(pilot, "Striped Apron")
-        first = view.query(ChoiceView).first().render()
+        first = view.query(ChoiceView).first().query(Static).first().render()
+        assert isinstance(first, Content)
         lit = [span for span in first.spans if "underline" in str(span.style)]
         assert [first.plain[span.start : span.end] for span in lit] == ["Striped", "Apron"]
 

@@ -20,31 +20,33 @@ from engine.core.types import Answer
 from tui.textual_patches.widgets import SolidBackground
 
 _INDENTED = "   "
-_LIT = "not dim bold underline"
+_LIT = "bold underline"
 _HIGHLIGHTED = "highlighted"
 
 
-class ChoiceView(Static):
+class ChoiceView(SolidBackground, Vertical):
     """A product of the list: its number and title, and a line of its description."""
 
     def __init__(self, lines: list[str], words: frozenset[str], question: str) -> None:
-        self._title, *self._about = (
-            _lit(line, words, "dim" if place else "") for place, line in enumerate(lines)
-        )
+        super().__init__(classes="choice")
+        self._lines, self._words = lines, words
+        self._title = Static(_lit(lines[0], words), markup=False)
         self.question = question
-        super().__init__(self._content(""), classes="choice")
+
+    def compose(self) -> ComposeResult:
+        yield self._title
+        for line in self._lines[1:]:
+            yield Static(_lit(line, self._words), markup=False, classes="excerpt")
 
     def highlight(self, highlighted: bool) -> None:
         self.set_class(highlighted, _HIGHLIGHTED)
         # The words are for terminals without colours.
-        self.update(self._content(tr("  Enter picks it") if highlighted else ""))
+        hint = tr("  Enter picks it") if highlighted else ""
+        self._title.update(_lit(self._lines[0], self._words) + Content.styled(hint, "dim"))
 
     def on_click(self) -> None:
-        if self.text_selection is None:
+        if not any(part.text_selection for part in self.query(Static)):
             self.post_message(ChoicesView.Picked(self.question))
-
-    def _content(self, hint: str) -> Content:
-        return Content("\n").join([self._title + Content.styled(hint, "dim"), *self._about])
 
 
 class ChoicesView(SolidBackground, Vertical):
@@ -112,8 +114,8 @@ def _blocks(text: str, count: int) -> Iterator[tuple[int, list[str]]]:
     yield from [(number, block)] if block else []
 
 
-def _lit(line: str, words: frozenset[str], style: str) -> Content:
-    content = Content.styled(line, style)
+def _lit(line: str, words: frozenset[str]) -> Content:
+    content = Content(line)
     for start, end in spans(line, words):
         content = content.stylize(_LIT, start, end)
     return content

@@ -57,6 +57,14 @@ FIRST = "500 ms to the first word, 2.5 s"
             f"from memory, no product matches · {FIRST}",
         ),
         (
+            {"status": Status.NONE, "sources": (), "text": "", "fidelity": None},
+            "grounded · 2.5 s",
+        ),
+        (
+            {"status": Status.NONE, "question": "bom dia", "verbatim": True, "fidelity": None},
+            "2.5 s",
+        ),
+        (
             {"stop_reason": StopReason.LENGTH, "tokens": Tokens(9, 100)},
             (
                 "Tin [b] (012X) · grounded · word for word · cut at the length limit"
