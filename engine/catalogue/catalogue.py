@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
 from engine.catalogue import records
 from engine.catalogue.complete import Completer
 from engine.catalogue.decide import DEFAULT, MAX_HITS, Decider, Thresholds
-from engine.catalogue.rank import Ranker
+from engine.catalogue.rank import MeaningIndex, Ranker
 from engine.catalogue.records import SqliteProducts
 from engine.catalogue.related import RelatedProducts
 from engine.catalogue.search import TantivyIndex, TantivyVocabulary, open_index
@@ -67,7 +68,14 @@ class Catalogue:
         bodies = TantivyIndex(*open_index(folder / records.BODIES))
         vocabulary = TantivyVocabulary(*open_index(folder / records.VOCABULARY))
         self._completer = completer = Completer(titles, vocabulary, self._products.titles, bodies)
-        ranker = Ranker(self._products, titles, bodies, vocabulary.similar, completer.starting_with)
+        ranker = Ranker(
+            self._products,
+            titles,
+            bodies,
+            vocabulary.similar,
+            completer.starting_with,
+            cache(partial(_open_meaning, folder)),
+        )
         self._decider = Decider(ranker, completer.rows, thresholds)
 
     @classmethod
@@ -112,3 +120,9 @@ class Catalogue:
     def close(self) -> None:
         self._products.close()
         self._related.close()
+
+
+def _open_meaning(folder: Path) -> MeaningIndex | None:
+    from engine.catalogue.meaning import Meaning  # imports numpy
+
+    return Meaning.open(folder)

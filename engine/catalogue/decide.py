@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.catalogue import folding
+from engine.catalogue.confidence import AMONG, MEANT, limits_for, probability
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.rank import Ranked, Ranker, content_of
 from engine.catalogue.search import TitleMatch, match_title
@@ -44,6 +45,8 @@ class Thresholds:
     """The coverage from which a described product may be likely."""
     body_lead: float = 0.2
     """The lead over the next record that a likely one needs."""
+    all_words: float = 0.89
+    """The coverage from which a record has all words of a question, perhaps in other forms."""
     body_words: int = 4
     """The content words from which a description alone can decide; fewer must be in a title."""
     named_share: float = 0.5
@@ -204,22 +207,45 @@ class Decider:
         return self._decision(found, Status.LIKELY)
 
     def _by_words(self, question: str, tokens: list[str], titles: list[_Candidate]) -> Decision:
-        """Decide by any word of title or description."""
+        """Decide by any word of title or description, and by meaning if words do not settle it."""
         words = content_of(tokens)
         if not words:
             return _NONE
         near = [one.row for one in titles if _is_near(one.match, self.thresholds)]
         suggested = self.suggest(question, MAX_HITS)
+        first = {*near[:_MAX_NEAR_TITLES], *suggested}
         ranked = self.ranker.rank(words, (*near, *suggested))
         sure = self._sure(ranked, len(words))
         if sure and {sure.row}.issuperset(suggested):
             return Decision(Status.LIKELY, _as_hits([sure]))
+        if not self._are_in_title(ranked, words):
+            by_meaning = self.ranker.rank(words, (*near, *suggested), question)
+            if any(one.cosine for one in by_meaning):
+                has_all = self._has_all(ranked)
+                return self._by_meaning(by_meaning, len(words), first, suggested, has_all)
         listed = self._listed(ranked, len(words), set(suggested))
         if len(listed) > 1 and not self._names_another(ranked, titles):
             return Decision(Status.SEVERAL, _as_hits(listed))
-        return Decision(
-            Status.NONE, nearest=_as_hits(_with(ranked, {*near[:_MAX_NEAR_TITLES], *suggested}))
-        )
+        return Decision(Status.NONE, nearest=_as_hits(_with(ranked, first)))
+
+    def _by_meaning(
+        self, ranked: list[Ranked], words: int, first: set[int], suggested: list[int], has_all: bool
+    ) -> Decision:
+        limits = limits_for(self.ranker.titles.count)
+        is_single = {ranked[0].row}.issuperset(suggested)
+        if is_single and probability(MEANT, ranked, words) >= limits.single:
+            return Decision(Status.LIKELY, _as_hits(ranked[:1]))
+        if has_all or probability(AMONG, ranked, words) >= limits.listed:
+            return Decision(Status.SEVERAL, _as_hits(_with(ranked, set(suggested))))
+        return Decision(Status.NONE, nearest=_as_hits(_with(ranked, first)))
+
+    def _are_in_title(self, ranked: list[Ranked], words: list[str]) -> bool:
+        """Report whether a title has all words of the question, and not by chance."""
+        least = self.thresholds.all_words
+        return len(words) > 1 and any(one.title_coverage >= least for one in ranked)
+
+    def _has_all(self, ranked: list[Ranked]) -> bool:
+        return any(one.coverage >= self.thresholds.all_words for one in ranked)
 
     def _sure(self, ranked: list[Ranked], words: int) -> Ranked | None:
         """Find the one record that has the words, all in its title if they are few."""
@@ -249,8 +275,7 @@ class Decider:
 
     def _names_another(self, ranked: list[Ranked], titles: list[_Candidate]) -> bool:
         """Report whether the question names a title that the catalogue lacks."""
-        has_all = any(one.coverage >= self.thresholds.body_likely for one in ranked)
-        return not has_all and _names_title(titles, self.thresholds)
+        return not self._has_all(ranked) and _names_title(titles, self.thresholds)
 
     def _decision(self, scored: Iterable[tuple[int, float]], single: Status) -> Decision | None:
         """Decide on the first rows: `single` for one product, several for more."""

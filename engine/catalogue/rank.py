@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from rapidfuzz.distance import OSA
 
@@ -16,7 +16,7 @@ from engine.catalogue.search import TokenIndex
 from engine.core.types import Product
 
 _CANDIDATES = 60
-"""Rows that each index proposes."""
+"""Rows that each index proposes, and the vectors."""
 _RAREST = 16
 """Words of a record by which similar ones are found."""
 _SATURATION = 1.2
@@ -28,7 +28,7 @@ _TITLE_COUNT = 2
 _COVERAGE = 0.5
 """Weight of the coverage against a BM25 score of 1 for the best record."""
 _TITLE_COVERAGE = 0.25
-_TOTAL = 1 + _COVERAGE + _TITLE_COVERAGE
+_COSINE = 4.0
 _LEAST = 0.01
 _FORM = 0.9
 """Weight of another form of a word, as its plural."""
@@ -54,6 +54,19 @@ _KINDS = frozenset({"book", "books", "livro", "livros"})
 _POINTERS = frozenset("this that it these those este esta esse essa isso isto ele ela".split())  # noqa: SIM905
 
 
+class MeaningIndex(Protocol):
+    """The vectors of an index."""
+
+    def candidates(self, vector: Any, limit: int) -> list[tuple[int, float]]:  # noqa: ANN401 - of numpy
+        """Return the rows nearest to a question's vector with their cosines, best first."""
+
+    def cosines(self, vector: Any, rows: Sequence[int]) -> dict[int, float]:  # noqa: ANN401
+        """Return the cosines of a question's vector and the records in `rows`."""
+
+    def neighbours(self, word: str) -> list[tuple[str, float]]:
+        """Return words of the records near `word` of any language, weighted by likeness."""
+
+
 class ProductStore(Protocol):
     """Products by row, by uid and by the key of the whole title."""
 
@@ -72,7 +85,7 @@ class ProductStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A record and how well it matches a question; all figures but `words` are 0 to 1.
+    """A record and how well it matches a question; shares, cosine and score are 0 to 1.
 
     `coverage` and `title_coverage` are the shares of the weight of the question's words that the
     record and its title contain.
@@ -84,15 +97,24 @@ class Ranked:
     """BM25 score."""
     coverage: float
     title_coverage: float
+    cosine: float
+    """Of the vectors of record and question; 0 without vectors."""
+    points: float = 0.0
+    """The weighted sum of the figures, by which records are ordered."""
     score: float = 0.0
+    """The points as a share of the highest possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A word of the question, its weight, and the words that match it, with their shares of it."""
+    """A word of the question, its weight, and the words that match it.
+
+    `words` has their shares of a match, `points` these by their own weights.
+    """
 
     weight: float
     words: Mapping[str, float]
+    points: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,30 +128,49 @@ class Ranker:
     """Return known tokens within the edit limit of a token, the most similar first."""
     endings: Callable[[str], list[str]]
     """Return known tokens that start with a token, the most frequent first."""
+    meaning: Callable[[], MeaningIndex | None] = lambda: None
+    """Open the vectors, once; None without vectors."""
 
-    def rank(self, words: Sequence[str], rows: Iterable[int] = ()) -> list[Ranked]:
-        """Rank the records that `words` find, and those of `rows`, best first."""
-        groups = [self._group(word) for word in words]
+    def rank(
+        self, words: Sequence[str], rows: Iterable[int] = (), question: str = ""
+    ) -> list[Ranked]:
+        """Rank the records that `words` find, and those of `rows`, best first.
+
+        With `question`, those that are near it by meaning too, if the index has vectors.
+        """
+        meaning = self.meaning() if question else None
+        groups = [self._group(word, meaning) for word in words]
         wanted = [group.words for group in groups]
         in_titles = self.titles.search(wanted, _CANDIDATES)
         in_bodies = self.bodies.search(wanted, _CANDIDATES)
-        found = self.products.by_row(list(dict.fromkeys((*rows, *in_titles, *in_bodies))))
-        return _ordered([self._score(row, product, groups) for row, product in found.items()])
+        found = list(dict.fromkeys((*rows, *in_titles, *in_bodies)))
+        cosines = _cosines(meaning, question, found) if meaning else dict.fromkeys(found, 0.0)
+        products = self.products.by_row(list(cosines))
+        return _ordered([self._score(products[row], groups, row, cosines[row]) for row in products])
 
     def rarest(self, tokens: Sequence[str]) -> list[str]:
         """Return the rarest content words that more than one record has."""
         shared = [word for word in content_of(tokens) if self._frequency(word) > 1]
         return sorted(shared, key=self._frequency)[:_RAREST]
 
-    def _group(self, word: str) -> _Group:
-        words = {form: _FORM for form in word_forms(word) if self._frequency(form)}
-        if not words and not self._frequency(word):
-            words = dict.fromkeys(self.endings(word), _ENDING)
-        if not words and not self._frequency(word):
-            words = {known: _TYPO[OSA.distance(word, known)] for known in self.similar(word)}
-        return _Group(self._weight(word), {word: 1.0} | words)
+    def _group(self, word: str, meaning: MeaningIndex | None) -> _Group:
+        near = dict(meaning.neighbours(word)) if meaning else {}
+        # An unknown word with neighbours is of another language rather than misspelt.
+        is_foreign = bool(near) and not self._frequency(word)
+        words = near | ({} if is_foreign else self._known(word)) | {word: 1.0}
+        points = {other: share * self._weight(other) for other, share in words.items()}
+        return _Group(self._weight(word), words, points)
 
-    def _score(self, row: int, product: Product, groups: Sequence[_Group]) -> Ranked:
+    def _known(self, word: str) -> dict[str, float]:
+        """Find other forms of a word; of an unknown one, those that it begins or misspells."""
+        forms = {form: _FORM for form in word_forms(word) if self._frequency(form)}
+        if forms or self._frequency(word):
+            return forms
+        if endings := self.endings(word):
+            return dict.fromkeys(endings, _ENDING)
+        return {known: _TYPO[OSA.distance(word, known)] for known in self.similar(word)}
+
+    def _score(self, product: Product, groups: Sequence[_Group], row: int, cosine: float) -> Ranked:
         title, body = tokenise(product.title), tokenise(product.description[:BODY_LIMIT])
         counts, in_title = Counter(body + title * _TITLE_COUNT), set(title)
         length = len(title) + len(body)
@@ -138,16 +179,16 @@ class Ranker:
         words = covered = titled = 0.0
         for group in groups:
             best = shared = named = 0.0
-            for word, share in group.words.items():
-                if count := counts[word]:
-                    frequent = count * (_SATURATION + 1) / (count + norm)
-                    best = max(best, share * self._weight(word) * frequent)
-                    shared = max(shared, share)
-                    named = max(named, share if word in in_title else 0.0)
+            for word in group.words.keys() & counts.keys():
+                count, share = counts[word], group.words[word]
+                frequent = count * (_SATURATION + 1) / (count + norm)
+                best = max(best, group.points[word] * frequent)
+                shared = max(shared, share)
+                named = max(named, share if word in in_title else 0.0)
             words += best
             covered += group.weight * shared
             titled += group.weight * named
-        return Ranked(row, product, words, covered / total, titled / total)
+        return Ranked(row, product, words, covered / total, titled / total, cosine)
 
     def _weight(self, word: str) -> float:
         return math.log(1 + self.titles.count / (1 + self._frequency(word)))
@@ -165,15 +206,27 @@ def content_of(tokens: Sequence[str]) -> list[str]:
     return words or [token for token in dict.fromkeys(tokens) if token in _KINDS]
 
 
+def _cosines(meaning: MeaningIndex, question: str, rows: Sequence[int]) -> dict[int, float]:
+    """Compare `rows`, and those nearest, with a question by meaning."""
+    from engine.catalogue.encoder import shared_encoder
+
+    vector = shared_encoder().encode([question])[0]
+    nearest = dict(meaning.candidates(vector, _CANDIDATES))
+    others = meaning.cosines(vector, [row for row in rows if row not in nearest])
+    return {row: max(cosine, 0.0) for row, cosine in (nearest | others).items()}
+
+
 def _ordered(scored: list[Ranked]) -> list[Ranked]:
     top = max((one.words for one in scored), default=0.0) or 1.0
-    ordered = [replace(one, score=_points(one, top) / _TOTAL) for one in scored]
-    return sorted(ordered, key=lambda one: one.score, reverse=True)
+    highest = 1 + _COVERAGE + _TITLE_COVERAGE + _COSINE * any(one.cosine for one in scored)
+    pointed = [(one, _points(one, top)) for one in scored]
+    ordered = [replace(one, points=points, score=points / highest) for one, points in pointed]
+    return sorted(ordered, key=lambda one: one.points, reverse=True)
 
 
 def _points(one: Ranked, top: float) -> float:
     shares = _COVERAGE * one.coverage + _TITLE_COVERAGE * one.title_coverage
-    return max(one.words / top + shares, _LEAST)
+    return max(one.words / top + shares + _COSINE * one.cosine, _LEAST)
 
 
 def word_forms(word: str) -> list[str]:
