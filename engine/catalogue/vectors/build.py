@@ -80,7 +80,7 @@ class MeaningWriter:
         self.flush()
         self._files.finish()
         (self._folder / records.WORD_LIST).write_text("\n".join(words), encoding="utf-8")
-        with VectorWriter(self._folder, records.WORD_VECTORS) as files:
+        with VectorWriter(self._folder, records.WORD_VECTORS, centred=False) as files:
             for start in range(0, len(words), _WORDS_AT_ONCE):
                 vectors = shared_encoder().encode(words[start : start + _WORDS_AT_ONCE])
                 files.write(start, quantise(vectors))

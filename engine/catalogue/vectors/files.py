@@ -59,9 +59,8 @@ class VectorFiles:
 
     def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
         """Return the places and cosines of the vectors nearest to `vector`, best first."""
-        centred = self._centre(vector)
-        places = self._scan(centred, max(_MIN_COMPARED, _COMPARED * limit))
-        places, cosines = self._compare(centred, places)
+        places = self._scan(vector, max(_MIN_COMPARED, _COMPARED * limit))
+        places, cosines = self._compare(vector, places)
         best = np.argsort(-cosines, kind="stable")[:limit]
         return list(zip(places[best].tolist(), cosines[best].tolist(), strict=True))
 
@@ -69,26 +68,23 @@ class VectorFiles:
         """Return the cosines of `vector` and the vectors at `places`, where there are any."""
         count = len(self._vectors)
         wanted = np.array([place for place in places if 0 <= place < count], np.intp)
-        wanted, cosines = self._compare(self._centre(vector), wanted)
+        wanted, cosines = self._compare(vector, wanted)
         return dict(zip(wanted.tolist(), cosines.tolist(), strict=True))
 
-    def _centre(self, vector: Vectors) -> Vectors:
-        centred: Vectors = vector - self._mean
-        return centred / np.float32(np.linalg.norm(centred) or 1)
-
-    def _compare(self, centred: Vectors, places: Places) -> tuple[Places, Vectors]:
+    # The question is not centred: its mean is not that of the records, which are bags of words.
+    def _compare(self, vector: Vectors, places: Places) -> tuple[Places, Vectors]:
         stored = self._vectors[places]
         there = stored.any(axis=1)
         others = stored[there].astype(np.float32) / _SCALE - self._mean
         lengths = np.sqrt(np.einsum("ij,ij->i", others, others))
-        return places[there], others @ centred / np.maximum(lengths, 1e-6)
+        return places[there], others @ vector / np.maximum(lengths, 1e-6)
 
-    def _scan(self, centred: Vectors, limit: int) -> Places:
+    def _scan(self, vector: Vectors, limit: int) -> Places:
         """Return the places of `limit` vectors whose bits differ least."""
         count = len(self._vectors)
         if count <= limit:
             return np.arange(count)
-        wanted = _pack(centred[None]).T
+        wanted = _pack(vector[None]).T
         distances = np.empty((len(self._bits), _BLOCK), np.uint16)
         differing = np.empty((_PARTS, _BLOCK), np.uint64)
         counted = np.empty((_PARTS, _BLOCK), np.uint8)
@@ -111,8 +107,9 @@ def _smallest(distances: NDArray[np.uint16], limit: int) -> Places:
 class VectorWriter:
     """Write the files that VectorFiles reads, new ones or at more places of existing ones."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        """Open the files `name`, or create them."""
+    def __init__(self, folder: Path, name: str, *, centred: bool = True) -> None:
+        """Open the files `name`, or create them; `centred` vectors are compared by their mean."""
+        self._centred = centred
         self._mean_file, vectors, bits = _paths(folder, name)
         self._mean: Vectors | None = None
         if self._mean_file.exists():
@@ -149,7 +146,7 @@ class VectorWriter:
     def finish(self) -> None:
         """Write the bits of new files, once all vectors are there, by their mean."""
         if self._mean is None:
-            self._mean = self._average()
+            self._mean = self._average() if self._centred else np.zeros(DIMENSION, np.float32)
             self._mean_file.write_bytes(self._mean.tobytes())
             self._write_bits(self._mean, 0, self._vectors.seek(0, os.SEEK_END) // DIMENSION)
         self._vectors.flush()
@@ -190,9 +187,9 @@ def _open(file: Path) -> BinaryIO:
     return file.open("r+b")
 
 
-def _pack(centred: Vectors) -> Bits:
+def _pack(vectors: Vectors) -> Bits:
     """Return the signs of vectors as bits."""
-    return np.packbits(centred > 0, axis=1).view(np.uint64)
+    return np.packbits(vectors > 0, axis=1).view(np.uint64)
 
 
 def _map(file: Path, kind: np.dtype[Kind], shape: tuple[int, ...]) -> NDArray[Kind]:

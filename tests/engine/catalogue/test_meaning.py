@@ -198,7 +198,7 @@ def test_the_nearest_vectors_are_found_among_many(written: Any) -> None:
         asked = 0.8 * vectors[place] + 0.2 * vectors[(place + 7) % 20_000]
         found = stored.nearest(asked, 2)
         assert [found[0][0], found[1][0]] == [place, (place + 7) % 20_000]
-        assert found[0][1] > 0.9
+        assert found[0][1] > 0.7
 
 
 def test_the_scan_returns_as_many_as_wanted(written: Any) -> None:
