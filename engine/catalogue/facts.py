@@ -62,7 +62,7 @@ FACTS: dict[str, Fact] = {
         "age",
         "idade",
         r"how old|what ages?|\bages?\b|\bkids?\b|child\w*|toddlers?|bab(?:y|ies)\b|adults?|teen\w*"
-        r"|\d+.years?.old\w*|grandchild\w*|\b(?:grand)?(?:son|daughter)s?\b"
+        rf"|{_NUMBER}.years?.old\w*|grandchild\w*|\b(?:grand)?(?:son|daughter)s?\b"
         r"|idades?|crianca\w*|bebes?\b|adultos?|adolescentes?|(?:de )?\d+ anos|filh[oa]s?\b"
         r"|net[oa]s?\b",
         rf"\bage[ds]?\b|\b\d\d? (?:to|a) \d\d?[.;,)]|year.olds?|{_NUMBER}\+|\bgrades? [\dk]"

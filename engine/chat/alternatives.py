@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.chat.followup import MAIN_TITLE
 from engine.core.types import Decision, Hit, Product, Status
 
 _MAX_WORDS = 10
@@ -38,8 +39,6 @@ _VERSION = re.compile(
 _ASIDE = re.compile(
     r"\b(?:it|this|that|isso|ele|ela|instead|version|edition|one|vez)\b|\b(?:on|em)\b"
 )
-_MAIN = re.compile(r":\s|\s[-–—]\s|\s?[(\[]|,\s")
-"""Where a title's main part ends."""
 _SAME = 0.5
 """The share of the main title that another version of a product has."""
 
@@ -71,7 +70,7 @@ def _versions(catalogue: Retriever, product: Product, text: str) -> tuple[Hit, .
     """List products with the product's main title and the words asked for: "the DVD instead"."""
     asked = _VERSION.search(text) or (_INSTEAD.fullmatch(text) if _ASIDE.search(text) else None)
     wanted = _content(asked["words"]) if asked else []
-    main = _content(_MAIN.split(product.title, maxsplit=1)[0])
+    main = _content(MAIN_TITLE.split(product.title, maxsplit=1)[0])
     if not wanted or not main:
         return ()
     decision = catalogue.find(" ".join((*main, *wanted)))

@@ -70,12 +70,20 @@ _NAMES_FACT = re.compile(
     r"mais|entrega|frete|avalia[çc][õo]es)\b",
     re.IGNORECASE,
 )
+_HOW_TO = re.compile(r"how to\b|como\s+\w+[aei]r\b", re.IGNORECASE)
+_WHAT_ABOUT = re.compile(
+    r"^(?:what is|what's) .+ about\b|^(?:do que|sobre o que) (?:trata|fala|[ée]) ", re.IGNORECASE
+)
+MAIN_TITLE = re.compile(r":\s|\s[-–—]\s|\s?[(\[]|,\s")
+"""Where a title's main part ends."""
 _MAX_WORDS = 16
 """Longer questions name their product."""
 _STEM = 5
 """Letters that the forms of a word share: dog, dogs; illustrated, illustrations."""
 _DESCRIBES = 3
 """Content words with which a question describes a product."""
+_DESCRIBED = 0.75
+"""The share of these words in the record of the product that it describes."""
 _ANSWERS = 0.2
 """The score of a sentence that shows what a question without a question word is about."""
 _NAMED = 0.5
@@ -132,20 +140,27 @@ def in_hand(conversation: Conversation, question: str, decision: Decision) -> De
 def is_about(product: Product, question: str, decision: Decision) -> bool:
     """Whether `question`, for which the search found `decision`, is about the product in hand."""
     text = question.strip()
-    if len(text.split()) > _MAX_WORDS or _SEARCHES.search(text):
-        return False
     facts, content = asked_for(text), _content_words(without_facts(text))
     found = decision.product
-    if found and _is_title(found, text, content, wanted=product, asks_fact=bool(facts)):
+    if (
+        len(text.split()) > _MAX_WORDS
+        or _SEARCHES.search(text)
+        or (found and _is_title(found, text, content, wanted=product, asks_fact=bool(facts)))
+    ):
         return False
-    if _POINTS_BACK.search(text):
-        return not (found and _is_written_in(found.title, text))
-    asks = _ASKS.match(text) or _GOES_ON.match(text) or (facts and text.endswith("?"))
+    asks = bool(_ASKS.match(text) or _GOES_ON.match(text) or (facts and text.endswith("?")))
+    points_back = bool(_POINTS_BACK.search(text))
+    is_sure = not content or (points_back and text.endswith("?"))
+    if not is_sure and _describes_another(text, content, product, decision):
+        return False
     if not content:
-        return bool(asks or _NAMES_FACT.match(text))
+        return asks or points_back or bool(_NAMES_FACT.match(text))
+    if points_back:
+        is_written = found and _is_written_in(found.title, text)
+        return not is_written and (asks or text.endswith("?") or len(content) < _DESCRIBES)
     if _names_another(text, content, product, decision):
         return False
-    return bool(asks) or (text.endswith("?") and " " in text and _answers(product, text))
+    return asks or (text.endswith("?") and " " in text and _answers(product, text))
 
 
 def _is_title(
@@ -163,18 +178,30 @@ def _answers(product: Product, question: str) -> bool:
 
 
 def _names_another(text: str, content: list[str], product: Product, decision: Decision) -> bool:
-    """Whether the question names or describes a product that was found, and not the one in hand."""
-    if _share(content, f"{product.title} {product.description}") == 1:
+    """Whether the question names a product that was found, and not the one in hand."""
+    in_hand = _share(content, f"{product.title} {product.description}")
+    if in_hand == 1:
         return False
+    if _WHAT_ABOUT.search(text) and not in_hand:
+        return True
     any_part = bool(_GOES_ON.match(text) or _EXISTS.match(text))
     titles = [hit.product.title for hit in (*decision.hits, *decision.nearest)]
     named = _content_words(text)
-    if any(_share(content, one) == 1 and (any_part or _covers(named, one)) for one in titles):
+    return any(_share(content, one) == 1 and (any_part or _covers(named, one)) for one in titles)
+
+
+def _describes_another(text: str, content: list[str], product: Product, decision: Decision) -> bool:
+    """Whether the question has several words of a product that was found, not of that in hand."""
+    in_hand = _share(content, f"{product.title} {product.description}")
+    if _HOW_TO.match(text) and len(content) > 1 and not in_hand:
         return True
-    found = decision.product
-    if found is None or len(content) < _DESCRIBES:
+    if len(content) > _DESCRIBES and not (in_hand or text.endswith("?")):
+        return True
+    if len(content) < _DESCRIBES or not decision.hits:
         return False
-    return _share(content, f"{found.title} {found.description}") == 1
+    found = decision.hits[0].product
+    share = _share(content, f"{found.title} {found.description}")
+    return share >= _DESCRIBED and share > 2 * in_hand
 
 
 def _content_words(text: str) -> list[str]:
@@ -188,7 +215,8 @@ def _share(words: Sequence[str], text: str) -> float:
 
 
 def _covers(words: Sequence[str], title: str) -> bool:
-    named = _content_words(title) or tokenise(title)
+    main = MAIN_TITLE.split(title, maxsplit=1)[0]
+    named = _content_words(main) or tokenise(main)
     return bool(named) and _share(named, " ".join(words)) >= _NAMED
 
 
