@@ -1,6 +1,6 @@
 """Estimate how likely it is that the first of some ranked records is the one that is meant.
 
-`benchmarks/understanding.py` fits the weights and prints what each limit would let through.
+`benchmarks/catalogue_described.py` fits the weights and prints what each limit would let through.
 """
 
 from __future__ import annotations
