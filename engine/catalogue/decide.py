@@ -61,6 +61,8 @@ _MAX_QUESTION = 4_000
 """Characters: twice the longest known title."""
 MAX_HITS = 10
 _MAX_NEAR_TITLES = 3
+_COMPARED = 500
+"""Characters of a description by which similar products are found."""
 _MIN_LISTED = 3
 _MAX_CANDIDATES = 60
 _MAX_SPANS = 90
@@ -110,10 +112,11 @@ class Decider:
         return self._by_tokens(question, tokens, content)
 
     def alike(self, product: Product, limit: int) -> tuple[Hit, ...]:
-        """Return the products with most of the rare words of `product`, best first."""
-        words = self.ranker.rarest(tokenise(f"{product.title} {product.description}"))
-        found = [one for one in self.ranker.rank(words) if one.product.uid != product.uid]
-        return _as_hits(found[:limit]) if words else ()
+        """Return the products most like `product` by its rare words and by meaning, best first."""
+        text = f"{product.title}. {product.description[:_COMPARED]}"
+        words = self.ranker.rarest(tokenise(text))
+        ranked = self.ranker.rank(words, question=text) if words else []
+        return _as_hits([one for one in ranked if one.product.uid != product.uid][:limit])
 
     def _by_uid(self, question: str) -> Decision | None:
         """Find a product whose uid is the only content word of the question."""

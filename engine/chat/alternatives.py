@@ -16,6 +16,7 @@ _SIMILAR = re.compile(
     r"\b(?:similar|alike|comparable|related (?:products|items|titles|books|ones)"
     r"|(?:something|anything|others?|more|ones?|products|books|films|games|toys|what else) "
     r"(?:(?:is|are) )?like (?:it|this|that|these|those|him|her)(?: one)?"
+    r"|what (?:else|other)\b.* like (?:it|this|that|these|those)"
     r"|parecid[oa]s?|semelhantes?|similares|relacionad[oa]s|(?:do|no) mesmo (?:tipo|g[êe]nero"
     r"|estilo)"
     r"|(?:algo|outr[oa]s?|mais) (?:assim|igua(?:l|is)|(?:d?esse|d?este) tipo)"

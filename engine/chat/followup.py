@@ -184,7 +184,8 @@ def _names_another(text: str, content: list[str], product: Product, decision: De
         return False
     if _WHAT_ABOUT.search(text) and not in_hand:
         return True
-    any_part = bool(_GOES_ON.match(text) or _EXISTS.match(text))
+    is_open = _GOES_ON.match(text) or _EXISTS.match(text)
+    any_part = bool(is_open) and not _answers(product, text)
     titles = [hit.product.title for hit in (*decision.hits, *decision.nearest)]
     named = _content_words(text)
     return any(_share(content, one) == 1 and (any_part or _covers(named, one)) for one in titles)

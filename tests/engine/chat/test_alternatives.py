@@ -26,6 +26,7 @@ def stool(catalogue: Catalogue) -> Product:
         "do you have anything like it?",
         "more like this",
         "others like that one",
+        "what else do you have like it?",
         "algo parecido",
         "tem outros parecidos?",
         "outro como este",

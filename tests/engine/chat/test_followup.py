@@ -82,6 +82,7 @@ def test_one_after_the_other_is_picked_from_a_list() -> None:
             sources=decision.hits,
         )  # fmt: skip
         conversation.turns.append(Turn(question, answer))
+    assert decision
     assert decision.product == LIST[2].product
 
 
