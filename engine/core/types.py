@@ -311,8 +311,15 @@ class Conversation(Struct):
         for turn in self.turns:
             if turn.answer and turn.answer.text:
                 history.append(Message(Role.USER, turn.question))
-                history.append(Message(Role.ASSISTANT, turn.answer.text))
+                history.append(Message(Role.ASSISTANT, _without_excerpts(turn.answer)))
         return tuple(history)
+
+
+def _without_excerpts(answer: Answer) -> str:
+    """Return the text; of a list only the titles, so that a model has less to read."""
+    if not answer.is_list:
+        return answer.text
+    return "\n".join(line for line in answer.text.splitlines() if not line.startswith("   "))
 
 
 class Found(Struct, frozen=True):

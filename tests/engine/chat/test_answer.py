@@ -82,13 +82,24 @@ async def test_the_catalogue_quotes_word_for_word(catalogue: Catalogue) -> None:
     assert 0 < answer.timing.retrieval <= answer.timing.first_token <= answer.timing.total
 
 
-async def test_repeated_titles_are_listed_and_picked_by_number(catalogue: Catalogue) -> None:
+async def test_repeated_titles_are_listed_and_picked_by_number(
+    catalogue: Catalogue,
+) -> None:
     session = open_session(OneEngine(), catalogue)
     answer, _ = await ask(session, "Striped Apron")
     assert (answer.status, answer.fidelity, answer.by_counter) == (Status.SEVERAL, None, True)
     wanted = answer.sources[1].product
     answer, _ = await ask(session, "2")
     assert (answer.status, answer.text) == (Status.EXACT, wanted.description)
+
+
+async def test_a_model_reads_a_list_without_its_excerpts(catalogue: Catalogue) -> None:
+    session = open_session(OneEngine(), catalogue)
+    answer, _ = await ask(session, "Striped Apron")
+    read = session.conversation.messages()[1].content
+    assert "\n1. Striped Apron" in read
+    assert "one pocket" in answer.text
+    assert "one pocket" not in read
 
 
 class TrainedEngine(ScriptedEngine):
