@@ -102,6 +102,18 @@ async def test_a_list_that_is_taller_than_the_screen_is_shown_from_its_beginning
         await until(lambda: list(view.query(ChoiceView))[1].region.bottom <= 8)
 
 
+async def test_a_record_that_is_taller_than_the_screen_is_shown_from_its_beginning(
+    catalogue_dir: Path,
+) -> None:
+    async with chat(catalogue_dir, (30, 12)) as pilot:
+        view = await ask(pilot, "the tin lighthouse")
+        pane = pilot.app.screen.query_one("#conversation").region
+        assert view.region.height > pane.height
+        await until(lambda: view.region.y == pane.y + 2)
+        view = await ask(pilot, "canvas stool blue")
+        await until(lambda: view.region.bottom == pane.bottom)
+
+
 async def test_the_words_of_the_question_are_lit(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         view = await ask(pilot, "Striped Apron")

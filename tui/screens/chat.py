@@ -19,7 +19,7 @@ from textual.worker import Worker, WorkerCancelled
 from engine.chat.session import Session
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
-from engine.core.types import Hit, Turn
+from engine.core.types import Answer, Hit, Turn
 from tui import keys
 from tui.commands import slash
 from tui.commands.table import COMMANDS_BY_NAME, Command, reporting, run_command
@@ -315,14 +315,15 @@ class ChatScreen(ChatView):
         with reporting(view.show_status):
             if await draw_answer(events, session, view, self.bar):
                 self.bar.show_availability()
-                if session.answer and session.answer.is_list:
-                    await self._show_list()
+                if session.answer and session.answer.verbatim:
+                    await self._show_beginning(session.answer)
 
-    async def _show_list(self) -> None:
-        """Show the list that has just arrived from its beginning, and how to pick from it."""
+    async def _show_beginning(self, answer: Answer) -> None:
+        """Show an answer that came at once from its beginning; of a list, how to pick from it."""
         if self.pane.is_following:
             await self.pane.go_to(len(self.session.conversation.turns) - 1)
-        self.report(tr("Down and Enter, a click or a number picks a product."))
+        if answer.is_list:
+            self.report(tr("Down and Enter, a click or a number picks a product."))
 
     async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
         match page:
