@@ -51,8 +51,7 @@ class VectorFiles:
         self._vectors = _map(vectors, np.dtype(np.int8), (DIMENSION,))
         self._bits = _map(bits, np.dtype(np.uint64), (_PARTS, _BLOCK))
         if len(self._mean) != DIMENSION or len(self._bits) * _BLOCK < len(self._vectors):
-            message = f"{bits} is cut"
-            raise ValueError(message)
+            raise ValueError(bits)
 
     def __len__(self) -> int:
         return len(self._vectors)
