@@ -63,6 +63,9 @@ def _similar(catalogue: Retriever, product: Product) -> tuple[Hit, ...]:
     related = (catalogue.get(uid) for uid, _ in catalogue.related(product.uid, _MAX_LISTED))
     hits = [Hit(one, 1.0) for one in related if one]
     hits += catalogue.similar(product, _MAX_LISTED)
+    if not hits:  # as on a server, which compares no products
+        found = catalogue.find(" ".join(_content(product.description)[:_MAX_LISTED]))
+        hits = [*found.hits, *found.nearest]
     unique = {hit.product.uid: hit for hit in reversed(hits) if hit.product.uid != product.uid}
     return tuple(reversed(unique.values()))[:_MAX_LISTED]
 
