@@ -33,8 +33,8 @@ _HASHES = {
     "sp.model": "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",
 }
 _WORD = re.compile(r"[^\W_](?:[\w'’-]{0,62}[^\W_])?")
-_MAX_WORDS = 300_000
-"""Words whose features are stored, 1 KB each: the first ones, among which are the frequent ones."""
+_MAX_WORDS = 500_000
+"""Words whose features are stored, half a KB each: the first, among which are the frequent ones."""
 _BAGS_AT_ONCE = 128
 _WORDS_AT_ONCE = 256
 
@@ -49,7 +49,8 @@ class Encoder:
         self._weights = package._model  # noqa: SLF001
         self._lock = threading.Lock()
         self._words: dict[str, int] = {}
-        self._sums = np.empty((_MAX_WORDS, DIMENSION), np.float16)
+        self._sums = np.empty((_MAX_WORDS, DIMENSION), np.int8)
+        self._scales = np.empty(_MAX_WORDS, np.float32)
         self._tokens = np.empty(_MAX_WORDS, np.float32)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -75,26 +76,32 @@ class Encoder:
         return vectors
 
     def _sum_words(self, bags: list[list[str]]) -> Vectors:
+        words = list(dict.fromkeys(itertools.chain.from_iterable(bags)))
         known = self._words
-        words = list(dict.fromkeys(word for bag in bags for word in bag))
         new = [word for word in words if word not in known]
-        sums = np.empty((len(words), DIMENSION), np.float32)
-        tokens = np.empty(len(words), np.float32)
-        is_new = np.fromiter((word not in known for word in words), np.bool_, len(words))
-        slots = [known[word] for word in words if word in known]
-        sums[~is_new], tokens[~is_new] = self._sums[slots], self._tokens[slots]
-        sums[is_new], tokens[is_new] = self._features(new)
-        self._store(new, sums[is_new], tokens[is_new])
-        place = dict(zip(words, itertools.count()))
-        places = np.fromiter((place[word] for bag in bags for word in bag), np.intp)
-        starts = np.cumsum([0, *map(len, bags[:-1])])
-        lengths = np.add.reduceat(tokens[places], starts)
-        return self._network(np.add.reduceat(sums[places], starts), lengths)
+        sums, tokens = self._features(new)
+        if len(new) < len(words):
+            slots = [known[word] for word in words if word in known]
+            stored = self._sums[slots] * self._scales[slots, None]
+            sums = np.concatenate((stored, sums))
+            tokens = np.concatenate((self._tokens[slots], tokens))
+        ordered = [word for word in words if word in known] + new
+        place = dict(zip(ordered, itertools.count()))
+        flat = np.fromiter(
+            (row * len(words) + place[word] for row, bag in enumerate(bags) for word in bag),
+            np.intp,
+        )
+        counts = np.bincount(flat, minlength=len(bags) * len(words)).astype(np.float32)
+        counts = counts.reshape(len(bags), len(words))
+        self._store(new, sums[len(words) - len(new) :], tokens[len(words) - len(new) :])
+        return self._network(counts @ sums, counts @ tokens)
 
     def _store(self, words: list[str], sums: Vectors, tokens: Vectors) -> None:
         used = len(self._words)
         free = min(len(words), _MAX_WORDS - used)
-        self._sums[used : used + free] = sums[:free]
+        scales = np.abs(sums[:free]).max(axis=1) / 127 if free else sums[:0, 0]
+        self._scales[used : used + free] = scales
+        self._sums[used : used + free] = np.rint(sums[:free] / scales[:, None])
         self._tokens[used : used + free] = tokens[:free]
         self._words.update(zip(words[:free], itertools.count(used)))
 

@@ -16,6 +16,8 @@ from engine.core.errors import CatalogueError
 
 _MIN_COSINE = 0.5
 _MAX_NEIGHBOURS = 24
+_WORDS_COMPARED = 600
+"""Words whose vectors are compared exactly; the 24 nearest are among these."""
 _CACHED = 4_096
 
 
@@ -26,7 +28,7 @@ class Meaning:
         """Open the vectors in the folder of an index."""
         folder /= records.MEANING
         self._records = VectorFiles(folder, records.RECORD_VECTORS)
-        self._word_vectors = VectorFiles(folder, records.WORD_VECTORS)
+        self._word_vectors = VectorFiles(folder, records.WORD_VECTORS, _WORDS_COMPARED)
         self._words = (folder / records.WORD_LIST).read_text(encoding="utf-8").split()
         self._neighbours = functools.lru_cache(_CACHED)(self._find_neighbours)
 
@@ -54,7 +56,7 @@ class Meaning:
         return self._neighbours(word)
 
     def _find_neighbours(self, word: str) -> list[tuple[str, float]]:
-        vector = shared_encoder().encode([word])[0]
+        vector = self._word_vectors.centre(shared_encoder().encode([word])[0])
         found = self._word_vectors.nearest(vector, _MAX_NEIGHBOURS + 1)
         near = [(self._words[place], cosine**2) for place, cosine in found if cosine >= _MIN_COSINE]
         return [(other, weight) for other, weight in near if other != word][:_MAX_NEIGHBOURS]

@@ -29,9 +29,9 @@ _PARTS = DIMENSION // 64
 _BLOCK = 16_384
 """Vectors whose bits are stored together, each part after the other: a cache holds them."""
 _BLOCK_BYTES = _BLOCK * DIMENSION // 8
-_MIN_COMPARED = 2_000
-_COMPARED = 8
-"""Vectors whose bytes are compared, for each one that is wanted."""
+_MIN_COMPARED = 4_000
+_COMPARED = 1 / 200
+"""Share of the vectors whose bytes are compared: by its bits alone, the right one is no. 2,000."""
 _SAMPLE = 65_536
 
 
@@ -44,8 +44,9 @@ def quantise(vectors: Vectors) -> Quantised:
 class VectorFiles:
     """Read vectors. Safe to use from several threads."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, min_compared: int = _MIN_COMPARED) -> None:
         """Map the files `name`. Raise OSError or ValueError if they are missing or cut."""
+        self._min_compared = min_compared
         mean, vectors, bits = _paths(folder, name)
         self._mean = np.fromfile(mean, np.float32)
         self._vectors = _map(vectors, np.dtype(np.int8), (DIMENSION,))
@@ -58,7 +59,7 @@ class VectorFiles:
 
     def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
         """Return the places and cosines of the vectors nearest to `vector`, best first."""
-        places = self._scan(vector, max(_MIN_COMPARED, _COMPARED * limit))
+        places = self._scan(vector, max(self._min_compared, limit, int(len(self) * _COMPARED)))
         places, cosines = self._compare(vector, places)
         best = np.argsort(-cosines, kind="stable")[:limit]
         return list(zip(places[best].tolist(), cosines[best].tolist(), strict=True))
@@ -70,13 +71,21 @@ class VectorFiles:
         wanted, cosines = self._compare(vector, wanted)
         return dict(zip(wanted.tolist(), cosines.tolist(), strict=True))
 
+    def centre(self, vector: Vectors) -> Vectors:
+        """Return a vector of the same kind as the stored ones without their mean."""
+        centred: Vectors = vector - self._mean
+        return centred / np.float32(np.linalg.norm(centred) or 1)
+
     # The question is not centred: its mean is not that of the records, which are bags of words.
     def _compare(self, vector: Vectors, places: Places) -> tuple[Places, Vectors]:
-        stored = self._vectors[places]
-        there = stored.any(axis=1)
-        others = stored[there].astype(np.float32) / _SCALE - self._mean
-        lengths = np.sqrt(np.einsum("ij,ij->i", others, others))
-        return places[there], others @ vector / np.maximum(lengths, 1e-6)
+        # The length of a stored vector is 1: so that of its distance from the mean is known.
+        products = (
+            self._vectors[places].astype(np.float32) / _SCALE @ np.stack((vector, self._mean)).T
+        )
+        there = products.any(axis=1)
+        by_vector, by_mean = products[there].T
+        lengths = np.sqrt(np.maximum(1 - 2 * by_mean + self._mean @ self._mean, 1e-6))
+        return places[there], (by_vector - self._mean @ vector) / lengths
 
     def _scan(self, vector: Vectors, limit: int) -> Places:
         """Return the places of `limit` vectors whose bits differ least."""

@@ -91,6 +91,11 @@ def test_words_near_a_word_of_another_language_are_found(shared_folder: Path) ->
     assert all(0.25 <= weight <= 1 for weight in near.values())
 
 
+def test_words_that_mean_something_else_are_not_near(shared_folder: Path) -> None:
+    assert "dog" not in dict(opened(shared_folder).neighbours("chaleira"))
+    assert len(opened(shared_folder).neighbours("cachorro")) < 10
+
+
 def test_a_word_is_not_its_own_neighbour(shared_folder: Path) -> None:
     assert "dog" not in dict(opened(shared_folder).neighbours("dog"))
 
