@@ -140,7 +140,8 @@ def fit(values: Numbers, labels: Numbers) -> Numbers:
         error = _logistic(scaled @ weights) - labels
         weights -= _RATE * (scaled.T @ error / len(labels) + _DECAY * keep * weights)
     unscaled = weights[:-1] / spread
-    return np.r_[unscaled, weights[-1] - unscaled @ mean]
+    result: Numbers = np.r_[unscaled, weights[-1] - unscaled @ mean]
+    return result
 
 
 def _logistic(values: Numbers) -> Numbers:
