@@ -39,8 +39,8 @@ class Thresholds:
     """The smallest coverage of the best record of a list."""
     few_listed: float = 0.6
     """Replaces `listed` for a question of fewer than `body_words` content words."""
-    list_share: float = 0.5
-    """The smallest share of the best record's coverage for a record to be listed with it."""
+    list_share: float = 0.6
+    """The smallest share of the best record's points for a record to be listed with it."""
     body_likely: float = 0.85
     """The coverage from which a described product may be likely."""
     body_lead: float = 0.2
@@ -216,69 +216,71 @@ class Decider:
             return _NONE
         near = [one.row for one in titles if _is_near(one.match, self.thresholds)]
         suggested = self.suggest(question, MAX_HITS)
-        first = {*near[:_MAX_NEAR_TITLES], *suggested}
         ranked = self.ranker.rank(words, (*near, *suggested))
-        sure = self._sure(ranked, len(words))
+        sure = self._sure(ranked, len(words), suggested)
         if sure and {sure.row}.issuperset(suggested):
             return Decision(Status.LIKELY, _as_hits([sure]))
-        if not self._are_in_title(ranked, words):
+        wanted = {*suggested, *self._with_all(ranked)}
+        if not self._are_settled(ranked, words, suggested):
             by_meaning = self.ranker.rank(words, (*near, *suggested), question)
             if any(one.cosine for one in by_meaning):
-                has_all = self._has_all(ranked)
-                return self._by_meaning(by_meaning, len(words), first, suggested, has_all)
-        listed = self._listed(ranked, len(words), set(suggested))
-        if len(listed) > 1 and not self._names_another(ranked, titles):
-            return Decision(Status.SEVERAL, _as_hits(listed))
+                return self._by_meaning(by_meaning, len(words), wanted)
+        listed = self._listed(ranked, len(words), wanted)
+        if listed and not self._names_another(ranked, titles):
+            return listed
+        first = {*near[:_MAX_NEAR_TITLES], *wanted}
         return Decision(Status.NONE, nearest=_as_hits(_with(ranked, first)))
 
-    def _by_meaning(
-        self, ranked: list[Ranked], words: int, first: set[int], suggested: list[int], has_all: bool
-    ) -> Decision:
+    def _by_meaning(self, ranked: list[Ranked], words: int, wanted: set[int]) -> Decision:
+        """Decide by a fitted rule; a list has the rows of `wanted`."""
         limits = limits_for(self.ranker.titles.count)
-        is_single = {ranked[0].row}.issuperset(suggested)
-        if is_single and probability(MEANT, ranked, words) >= limits.single:
-            return Decision(Status.LIKELY, _as_hits(ranked[:1]))
-        if has_all or probability(AMONG, ranked, words) >= limits.listed:
-            return Decision(Status.SEVERAL, _as_hits(_with(ranked, set(suggested))))
-        return Decision(Status.NONE, nearest=_as_hits(_with(ranked, first)))
+        best = ranked[0]
+        if {best.row} >= wanted and probability(MEANT, ranked, words) >= limits.single:
+            return Decision(Status.LIKELY, _as_hits([best]))
+        if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= limits.listed):
+            least = best.points * self.thresholds.list_share
+            return _several(ranked, wanted, lambda one: one.points >= least)
+        return Decision(Status.NONE, nearest=_as_hits(_with(ranked, wanted)))
 
-    def _are_in_title(self, ranked: list[Ranked], words: list[str]) -> bool:
-        """Report whether a title has all words of the question, and not by chance."""
+    def _with_all(self, ranked: list[Ranked]) -> list[int]:
+        """Return the first rows of records that have all words of the question."""
+        least = self.thresholds.all_words
+        return [one.row for one in ranked if one.coverage >= least][:_MIN_LISTED]
+
+    def _are_settled(self, ranked: list[Ranked], words: list[str], suggested: list[int]) -> bool:
+        """Report whether a title has all words, or else one that is still being typed."""
+        if suggested and not self._with_all(ranked):
+            return True
         least = self.thresholds.all_words
         return len(words) > 1 and any(one.title_coverage >= least for one in ranked)
 
-    def _has_all(self, ranked: list[Ranked]) -> bool:
-        return any(one.coverage >= self.thresholds.all_words for one in ranked)
-
-    def _sure(self, ranked: list[Ranked], words: int) -> Ranked | None:
+    def _sure(self, ranked: list[Ranked], words: int, suggested: list[int]) -> Ranked | None:
         """Find the one record that has the words, all in its title if they are few."""
         limits = self.thresholds
         if not ranked:
             return None
         best = ranked[0]
+        if suggested == [best.row] and not self._with_all(ranked):
+            return best
         second = max((one.coverage for one in ranked[1:]), default=0.0)
         if best.coverage < limits.body_likely or best.coverage - second < limits.body_lead:
             return None
         is_enough = words >= limits.body_words or best.title_coverage >= best.coverage
         return best if is_enough or not second else None
 
-    def _listed(self, ranked: list[Ranked], words: int, suggested: set[int]) -> list[Ranked]:
-        """Choose the records of a list, those suggested among them; empty if none fits."""
+    def _listed(self, ranked: list[Ranked], words: int, wanted: set[int]) -> Decision | None:
+        """List the records with most of the words; None if there are too few."""
         limits = self.thresholds
         best = max((one.coverage for one in ranked), default=0.0)
-        if best < (limits.listed if words >= limits.body_words else limits.few_listed):
-            return []
+        needed = limits.listed if words >= limits.body_words else limits.few_listed
+        if len(ranked) < 2 or best < needed:  # noqa: PLR2004 - a list has two
+            return None
         least = best * limits.list_share
-        fitting = [
-            one
-            for place, one in enumerate(ranked)
-            if place < _MIN_LISTED or one.coverage >= least or one.row in suggested
-        ]
-        return _with(fitting, suggested)
+        return _several(ranked, wanted, lambda one: one.coverage >= least)
 
     def _names_another(self, ranked: list[Ranked], titles: list[_Candidate]) -> bool:
         """Report whether the question names a title that the catalogue lacks."""
-        return not self._has_all(ranked) and _names_title(titles, self.thresholds)
+        return not self._with_all(ranked) and _names_title(titles, self.thresholds)
 
     def _decision(self, scored: Iterable[tuple[int, float]], single: Status) -> Decision | None:
         """Decide on the first rows: `single` for one product, several for more."""
@@ -343,6 +345,20 @@ def _with(ranked: list[Ranked], wanted: set[int]) -> list[Ranked]:
     """Return the best records, all of `wanted` among them, in order."""
     first = sorted(ranked, key=lambda one: one.row not in wanted)[:MAX_HITS]
     return [one for one in ranked if one in first]
+
+
+def _several(
+    ranked: list[Ranked], wanted: set[int], is_strong: Callable[[Ranked], bool]
+) -> Decision:
+    """List the first records, the strong ones and those of `wanted`; the others are nearest."""
+    offered = _with(ranked, wanted)
+    listed = [
+        one
+        for place, one in enumerate(offered)
+        if place < _MIN_LISTED or one.row in wanted or is_strong(one)
+    ]
+    others = [one for one in offered if one not in listed]
+    return Decision(Status.SEVERAL, _as_hits(listed), _as_hits(others))
 
 
 def _as_hits(ranked: Sequence[Ranked]) -> tuple[Hit, ...]:

@@ -88,6 +88,25 @@ def test_words_of_a_title_are_settled_alike_with_and_without_vectors(
     assert found == by_words.find(question)
 
 
+@pytest.mark.parametrize("typed", ["pupp", "copp", "murd", "bread on op", "garden ho", "kettl"])
+def test_titles_suggested_for_the_beginning_of_a_word_are_in_the_answer(
+    catalogue: Catalogue, typed: str
+) -> None:
+    suggested = [one.title for one in catalogue.complete(typed)]
+    answer = catalogue.find(typed)
+    assert suggested
+    assert suggested[0] == answer.hits[0].product.title
+
+
+def test_a_list_ends_where_the_next_product_is_much_less_like_the_question(
+    catalogue: Catalogue,
+) -> None:
+    found = catalogue.find("detective with a murderer")
+    assert found.status is Status.SEVERAL
+    assert len(found.hits) < len(PRODUCTS)
+    assert not set(found.hits) & set(found.nearest)
+
+
 def test_an_index_without_vectors_answers_by_words(by_words: Catalogue) -> None:
     assert by_words.find("policeman harbour").product == by_words.get("0000000006")
 
