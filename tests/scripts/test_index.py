@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.catalogue import records
 from engine.catalogue.catalogue import Catalogue
 from scripts import index as build_index
 from scripts import prepare as prepare_script
@@ -49,6 +50,15 @@ def test_index_as_text(source: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "300 products" in shown
     assert "left out: 1 (not JSON)" in shown
+
+
+def test_no_meaning_leaves_the_vectors_out(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    assert build_index.main([str(source), "--out", str(out)]) == 0
+    assert (out / records.MEANING).is_dir()
+    assert build_index.main([str(source), "--out", str(out), "--no-meaning"]) == 0
+    assert not (out / records.MEANING).exists()
+    assert len(Catalogue.open(out)) == 300
 
 
 def test_update(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
