@@ -63,6 +63,9 @@ class MeaningIndex(Protocol):
     def cosines(self, vector: Any, rows: Sequence[int]) -> dict[int, float]:  # noqa: ANN401
         """Return the cosines of a question's vector and the records in `rows`."""
 
+    def prepare(self, words: Iterable[str]) -> None:
+        """Encode words together before asking for the neighbours of each."""
+
     def neighbours(self, word: str) -> list[tuple[str, float]]:
         """Return words of the records near `word` of any language, weighted by likeness."""
 
@@ -139,6 +142,8 @@ class Ranker:
         With `question`, those that are near it by meaning too, if the index has vectors.
         """
         meaning = self.meaning() if question else None
+        if meaning:
+            meaning.prepare(words)
         groups = [self._group(word, meaning) for word in words]
         wanted = [group.words for group in groups]
         in_titles = self.titles.search(wanted, _CANDIDATES)

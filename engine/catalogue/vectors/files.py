@@ -57,6 +57,11 @@ class VectorFiles:
     def __len__(self) -> int:
         return len(self._vectors)
 
+    def vector(self, place: int) -> Vectors:
+        """Return the vector at `place`."""
+        vector: Vectors = self._vectors[place].astype(np.float32) / _SCALE
+        return vector
+
     def nearest(self, vector: Vectors, limit: int) -> list[tuple[int, float]]:
         """Return the places and cosines of the vectors nearest to `vector`, best first."""
         places = self._scan(vector, max(self._min_compared, limit, int(len(self) * _COMPARED)))
@@ -70,11 +75,6 @@ class VectorFiles:
         wanted = np.array([place for place in places if 0 <= place < count], np.intp)
         wanted, cosines = self._compare(vector, wanted)
         return dict(zip(wanted.tolist(), cosines.tolist(), strict=True))
-
-    def centre(self, vector: Vectors) -> Vectors:
-        """Return a vector of the same kind as the stored ones without their mean."""
-        centred: Vectors = vector - self._mean
-        return centred / np.float32(np.linalg.norm(centred) or 1)
 
     # The question is not centred: its mean is not that of the records, which are bags of words.
     def _compare(self, vector: Vectors, places: Places) -> tuple[Places, Vectors]:
