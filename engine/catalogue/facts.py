@@ -66,10 +66,17 @@ FACTS: dict[str, Fact] = {
         r"|idades?|crianca\w*|bebes?\b|adultos?|adolescentes?|(?:de )?\d+ anos|filh[oa]s?\b"
         r"|net[oa]s?\b",
         rf"\bage[ds]?\b|\b\d\d? (?:to|a) \d\d?[.;,)]|year.olds?|{_NUMBER}\+|\bgrades? [\dk]"
-        rf"|from birth|\bchild|\bkids?\b|toddler"
-        rf"|\bbab(?:y|ies)|months?|under.{_NUMBER}s|adults? only|{_NUMBER} and (?:up|over|under)"
-        rf"|rated"
-        rf"|\b(?:up to|to|from) {_NUMBER} years|readers of|{_NUMBER} anos|meses|crianca|bebe|adult",
+        rf"|from birth|months?|under.{_NUMBER}s|{_NUMBER} and (?:up|over|under)|\brated\b"
+        r"|\bpre-?school|kindergarten|adults? only|readers of"
+        rf"|\b(?:up to|to|from) {_NUMBER} years|{_NUMBER} anos|\bmeses\b",
+    ),
+    "readers": Fact(
+        "age",
+        "idade",
+        r"\bkids?\b|child\w*|toddlers?|bab(?:y|ies)\b|adults?|girls?\b|boys?\b|crianca\w*|bebes?\b"
+        r"|adultos?|menin[oa]s?\b",
+        r"\bchild|\bkids?\b|toddler|\bbab(?:y|ies)|infants?|\badults?|\bgirls?\b|\bboys?\b|crianca"
+        r"|\bbebe|adulto",
     ),
     "size": Fact(
         "size",
@@ -109,7 +116,8 @@ FACTS: dict[str, Fact] = {
     "author": Fact(
         "who made it",
         "quem fez",
-        r"who (?:wrote|writes|is (?:it|this|that) by|made|sings?|plays?|directed|illustrated|drew"
+        r"who\b|quem\b|edited|who (?:wrote|writes|is (?:it|this|that) by|made|sings?|plays?"
+        r"|directed|illustrated|drew"
         r"|is in"
         r"|(?:are|is) the|narrat\w+|perform\w*|record\w*|composed|design\w*|stars?)"
         r"|\bauthors?\b|\bwriter|\bwritten by|\billustrators?|\bdirectors?|\bdirected|\bsingers?"
@@ -117,7 +125,8 @@ FACTS: dict[str, Fact] = {
         r"|\bactors?|quem (?:escreveu|fez|canta|toca|ilustrou|dirigiu|e o|e a|sao|narra|desenhou"
         r"|compos"
         r"|atua|gravou)|\bautor(?:a|es)?\b|\bescritor|ilustrador|\bdiretora?\b|\bcantora?\b|elenco",
-        r"\bby\b|\bauthors?\b|\bwritten|\bwrites|\bwrote|illustrat|direct(?:or|ed)|narrat"
+        r"\bby\b|\bedit(?:ed|ors?)\b|\bauthors?\b|\bwritten|\bwrites|\bwrote|illustrat"
+        r"|direct(?:or|ed)|narrat"
         r"|starring|\bsings"
         r"|\bsung|vocals|played by|compos|singer|\bpor\b|\bautora?\b|\bescrit|ilustra|dirigid"
         r"|\bvoz\b"
@@ -206,7 +215,8 @@ FACTS: dict[str, Fact] = {
     "format": Fact(
         "format",
         "formato",
-        r"\bdvds?\b|\bvhs\b|\bblu.?ray|\bcds?\b|cassettes?|\bvinyl|paperback|hardcover|hardback"
+        r"\baudio|\bdvds?\b|\bvhs\b|\bblu.?ray|\bcds?\b|cassettes?|\bvinyl|paperback|hardcover"
+        r"|hardback"
         r"|e-?book"
         r"|audiobook|\bformats?\b|\bvideos?\b|\bformato|brochura|capa (?:dura|mole)|\bdisco\b"
         r"|\bfilme\b"

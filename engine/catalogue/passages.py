@@ -35,8 +35,19 @@ _LAST_WORD = r"([^\W\d_]+)\.\s*$"
 _SHOWN = 2
 _MAX_SENTENCES = 80
 """Sentences that are compared: the longest descriptions have some hundreds."""
-_SURE = frozenset(FACTS) - {"author", "material", "contents", "count", "pictures", "place", "about"}
+_SURE = frozenset(FACTS) - {
+    "author",
+    "material",
+    "contents",
+    "count",
+    "pictures",
+    "place",
+    "about",
+    "readers",
+}
 """Facts whose patterns hardly match another sentence."""
+_GIVEN = _SURE | {"readers"}
+"""Facts that show that the description has what is asked for."""
 _IN_TITLE = frozenset({"age", "format", "count", "size", "pages", "weight", "colour", "language"})
 """Facts that a title may give."""
 _FACT, _SURE_FACT, _WORD = 0.1, 0.25, 0.1
@@ -90,7 +101,7 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
     ]
     best = sorted(range(len(sentences)), key=lambda at: scores[at], reverse=True)[:_SHOWN]
     highest = scores[best[0]] if best else 0.0
-    sure = highest >= (_LIKELY_WITHOUT if facts & _SURE and not given & _SURE else _LIKELY)
+    sure = highest >= (_LIKELY_WITHOUT if facts & _SURE and not given & _GIVEN else _LIKELY)
     if sure:
         best = [at for at in best if _is_shown(sentences, scores, best[0], at, facts)]
     chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)

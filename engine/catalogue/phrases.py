@@ -220,8 +220,8 @@ def never_known(facts: Collection[str], language: Language) -> str:
 
 
 def _names(facts: Collection[str], language: Language) -> str:
-    names = [FACTS[fact].names[language] for fact in FACTS if fact in facts]
-    return ", ".join(names)
+    names = (FACTS[fact].names[language] for fact in FACTS if fact in facts)
+    return ", ".join(dict.fromkeys(names))
 
 
 def _numbered(hits: Sequence[Hit], words: frozenset[str], language: Language) -> str:

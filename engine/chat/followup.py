@@ -50,9 +50,11 @@ _SEARCHES = re.compile(
     r"(?!\s+(?:it|this|that|them|to know|saber|isso|isto|ele|ela|este|esta|esse|essa|more|mais"
     r"|(?!comprar|encontrar|achar|ver)\w+[aei]r)\b)"
     r"|\bdo you have\b(?!\s+(?:it|this|that)\b)|\bvoc[êe]s? t[êe]m\b"
+    # "what books", but not "which other books has she written".
     r"|\b(?:what|which|que|quais|que outros|other|outros|outras)\s+(?:of your\s+)?(?:books|dvds"
     r"|films|movies|"
-    r"games|toys|products|things|cds|livros|filmes|jogos|brinquedos|produtos|coisas)\b",
+    r"games|toys|products|things|cds|livros|filmes|jogos|brinquedos|produtos|coisas)\b"
+    r"(?!.*\b(?:s?he|ele|ela|eles|elas)\b)",
     re.IGNORECASE,
 )
 _EXISTS = re.compile(
@@ -78,6 +80,8 @@ MAIN_TITLE = re.compile(r":\s|\s[-–—]\s|\s?[(\[]|,\s")
 """Where a title's main part ends."""
 _MAX_WORDS = 16
 """Longer questions name their product."""
+_REPEATED = 0.75
+"""The same, with which it repeats the title of the product in hand."""
 _STEM = 5
 """Letters that the forms of a word share: dog, dogs; illustrated, illustrations."""
 _DESCRIBES = 3
@@ -169,7 +173,8 @@ def _is_title(
     """Whether the question is a title, or repeats that of the product in hand."""
     if tokenise(found.title) == tokenise(text):
         return bool(content or _capitals(text))
-    return found.uid == wanted.uid and not asks_fact and _share(content, found.title) == 1
+    repeats = _share(content, found.title) == 1 and _covers(content, found.title, _REPEATED)
+    return found.uid == wanted.uid and not asks_fact and repeats
 
 
 def _answers(product: Product, question: str) -> bool:
@@ -215,10 +220,10 @@ def _share(words: Sequence[str], text: str) -> float:
     return sum(word[:_STEM] in known for word in words) / max(1, len(words))
 
 
-def _covers(words: Sequence[str], title: str) -> bool:
+def _covers(words: Sequence[str], title: str, least: float = _NAMED) -> bool:
     main = MAIN_TITLE.split(title, maxsplit=1)[0]
     named = _content_words(main) or tokenise(main)
-    return bool(named) and _share(named, " ".join(words)) >= _NAMED
+    return bool(named) and _share(named, " ".join(words)) >= least
 
 
 def _is_written_in(title: str, question: str) -> bool:

@@ -147,6 +147,7 @@ def found(product: Product, status: Status = Status.LIKELY) -> Decision:
         "preciso montar?",
         "quero saber o preço",
         "dobra para guardar?",
+        "quais outros livros ele escreveu?",
     ],
 )
 @pytest.mark.parametrize(
