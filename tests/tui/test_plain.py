@@ -130,7 +130,7 @@ def test_slips_are_told_and_do_no_harm(catalogue_dir: Path) -> None:
         "//nonsense", "/help", "/quit", "never said",
     )  # fmt: skip
     assert said[1].startswith("There is no command “/nonsense”")
-    assert "Catalogue: No product matches “/nonsense”. Try other words, or part of a title." in said
+    assert any(line.startswith("Catalogue: No product matches “/nonsense”.") for line in said)
     assert all(
         any(line.startswith(f"/{slash.called(one)}") for line in said) for one in PLAIN_COMMANDS
     )
