@@ -77,30 +77,34 @@ class Encoder:
 
     def _sum_words(self, bags: list[list[str]]) -> Vectors:
         words = list(dict.fromkeys(itertools.chain.from_iterable(bags)))
-        known = self._words
-        new = [word for word in words if word not in known]
-        sums, tokens = self._features(new)
-        if len(new) < len(words):
-            slots = [known[word] for word in words if word in known]
-            stored = self._sums[slots] * self._scales[slots, None]
-            sums = np.concatenate((stored, sums))
-            tokens = np.concatenate((self._tokens[slots], tokens))
-        ordered = [word for word in words if word in known] + new
-        place = dict(zip(ordered, itertools.count()))
+        sums, tokens = self._look_up(words)
+        place = dict(zip(words, itertools.count()))
         flat = np.fromiter(
             (row * len(words) + place[word] for row, bag in enumerate(bags) for word in bag),
             np.intp,
         )
         counts = np.bincount(flat, minlength=len(bags) * len(words)).astype(np.float32)
         counts = counts.reshape(len(bags), len(words))
-        self._store(new, sums[len(words) - len(new) :], tokens[len(words) - len(new) :])
         return self._network(counts @ sums, counts @ tokens)
+
+    def _look_up(self, words: list[str]) -> tuple[Vectors, Vectors]:
+        """Return the features and the number of tokens of words, stored or computed."""
+        slots = np.fromiter((self._words.get(word, -1) for word in words), np.intp, len(words))
+        is_new = slots < 0
+        sums = np.empty((len(words), DIMENSION), np.float32)
+        tokens = np.empty(len(words), np.float32)
+        stored = slots[~is_new]
+        sums[~is_new] = self._sums[stored] * self._scales[stored, None]
+        tokens[~is_new] = self._tokens[stored]
+        new = [word for word, slot in zip(words, slots, strict=True) if slot < 0]
+        sums[is_new], tokens[is_new] = self._features(new)
+        self._store(new, sums[is_new], tokens[is_new])
+        return sums, tokens
 
     def _store(self, words: list[str], sums: Vectors, tokens: Vectors) -> None:
         used = len(self._words)
         free = min(len(words), _MAX_WORDS - used)
-        scales = np.abs(sums[:free]).max(axis=1) / 127 if free else sums[:0, 0]
-        self._scales[used : used + free] = scales
+        scales = self._scales[used : used + free] = _scales(sums[:free])
         self._sums[used : used + free] = np.rint(sums[:free] / scales[:, None])
         self._tokens[used : used + free] = tokens[:free]
         self._words.update(zip(words[:free], itertools.count(used)))
@@ -114,7 +118,9 @@ class Encoder:
             alike = np.flatnonzero(counts == count)
             for some in np.array_split(alike, -(-len(alike) // _WORDS_AT_ONCE)):
                 sums[some] = self._sum_tokens(np.array([ids[place] for place in some]))
-        return sums, counts.astype(np.float32)
+        scales = _scales(sums)[:, None]
+        # Rounded as they are stored, so that a record's vector is always the same.
+        return np.rint(sums / scales) * scales, counts.astype(np.float32)
 
     def _sum_tokens(self, ids: NDArray[np.intp]) -> Vectors:
         """Sum the features of words of equally many tokens, as the package does for sentences."""
@@ -150,6 +156,12 @@ class Encoder:
         last = np.tanh(first @ model.p3 + np.maximum(first @ model.d2, 0) @ model.d3)
         vectors: Vectors = last / np.linalg.norm(last, axis=1, keepdims=True)
         return vectors
+
+
+def _scales(sums: Vectors) -> Vectors:
+    """Return the factor of each row that fits it into signed bytes."""
+    scales: Vectors = np.abs(sums).max(axis=1, initial=1e-6) / np.float32(127)
+    return scales
 
 
 def _convolve(part: Vectors, weights: Vectors, left: int, bias: Vectors) -> Vectors:

@@ -31,6 +31,8 @@ class Meaning:
         self._records = VectorFiles(folder, records.RECORD_VECTORS)
         self._word_vectors = VectorFiles(folder, records.WORD_VECTORS, _WORDS_COMPARED)
         self._words = (folder / records.WORD_LIST).read_text(encoding="utf-8").split()
+        if len(self._words) != len(self._word_vectors):
+            raise ValueError(folder / records.WORD_LIST)
         self._places = dict(zip(self._words, itertools.count()))
         self._encoded: dict[str, Vectors] = {}
         self._neighbours = functools.lru_cache(_CACHED)(self._find_neighbours)

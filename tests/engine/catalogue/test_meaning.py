@@ -149,6 +149,11 @@ def test_an_index_whose_vectors_are_lost_opens_by_words(folder: Path, name: str)
     assert Meaning.open(folder) is None
 
 
+def test_an_index_whose_words_are_cut_opens_by_words(folder: Path) -> None:
+    (folder / records.MEANING / records.WORD_LIST).write_text("dog", encoding="utf-8")
+    assert Meaning.open(folder) is None
+
+
 def test_vectors_of_another_encoder_are_not_used(folder: Path) -> None:
     made = read_manifest(folder)
     other = made.settings | {records.MEANING: records.ENCODER | {"version": "9.9"}}
