@@ -6,12 +6,15 @@ python -m tools.adapter_rows --out models/smollm2-rows
 from __future__ import annotations
 
 import argparse
+import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.generate_catalogue import RowGenerator
+from benchmarks.generate_words import QUOTERS
 from engine.catalogue.clean import clean
 from engine.catalogue.prepare import (
     KIND,
@@ -35,17 +38,30 @@ LEARNED = 104
 """Products that the adapter answers from memory."""
 _WORDS = range(12, 61)
 """Of their descriptions: worth reading, and cheap to learn."""
-_SHOWN = 170
+_SHOWN = 150
 """Records to copy."""
 _SHOWN_UP_TO = 850
 """The most characters of such a record; about 200 tokens."""
-_INVENTED = 40
+_MIXED = 150
+_MIXED_UP_TO = 650
+"""More records, of sentences and quotations of several products; their most characters."""
+_INVENTED = 60
 _INVENTED_UP_TO = 420
-"""More records, of invented words, which only reading helps to say; their most characters."""
+"""More records, of invented words; their most characters. Only reading helps to say them."""
 _HELD_OUT = 24
 """Records that are not trained on: the run's score asks for them."""
-_LOWER_FROM = 10
-"""A product's wordings from this one on have its title in lower case, as users type."""
+_AS_WRITTEN = range(11)
+_LOWER = range(9, 16)
+"""The wordings with a product's title as it is written, and in lower case, as users type."""
+_OPENINGS = (
+    *("", "", ""),
+    "Praise for {title}: ",
+    "Praise for {author}'s {title}",
+    "{author} was born in {year}. ",
+    "From the makers of {author}: ",
+    "{author} is back in {title}.",
+    "'{title} ({year})' ",
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,15 +81,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(out: Path) -> int:
     counts, source = Counts(), paths.sample_source()
-    learned, shown = choose(read_products(read_rows(source, counts, None)))
+    products = read_products(read_rows(source, counts, None))
+    learned, shown = choose(products)
     with atomic_folder(out, KIND) as draft:
-        held_out, practice = shown[:_HELD_OUT], [*shown[_HELD_OUT:], *_invented()]
+        held_out = shown[:_HELD_OUT]
+        practice = [*shown[_HELD_OUT:], *_mixed(products), *_invented()]
         rows = [memory_rows(one) for one in learned]
         rows += [_grounded_row(one) for one in practice]
         (draft / f"{TRAIN}.jsonl").write_bytes(b"".join(rows))
         (draft / f"{VALID}.jsonl").write_bytes(b"".join(map(_grounded_row, held_out)))
         lines = [
-            *(_listed(one, TRAIN, len(QUESTION_FORMS)) for one in learned),
+            *(_listed(one, TRAIN, len(_AS_WRITTEN) + len(_LOWER)) for one in learned),
             *(_listed(one, TRAIN) for one in practice),
             *(_listed(one, VALID) for one in held_out),
         ]
@@ -119,6 +137,30 @@ def _rank(product: Product) -> int:
     return Sampler(0, 0).rank(product.uid, product.title, product.description)
 
 
+def _mixed(products: Sequence[Product]) -> list[Product]:
+    """Join sentences as the rows of shops do: quotations, praise, no blank between two."""
+    draw = random.Random(0)  # noqa: S311 - rows, not secrets
+    sentences = [text for one in products for text in re.split(r"(?<=[.!?]) ", one.description)]
+    found: list[Product] = []
+    while len(found) < _MIXED:
+        title, author = (draw.choice(products).title for _ in range(2))
+        parts = [_quoted(draw.choice(sentences), draw) for _ in range(draw.randint(1, 6))]
+        opening = draw.choice(_OPENINGS).format(title=title, author=author, year=_year(draw))
+        text = opening + draw.choice(("", " ", " ")).join(parts)
+        if len(text) <= _MIXED_UP_TO:
+            found.append(Product(f"MIXED{len(found)}", title, text))
+    return found
+
+
+def _quoted(sentence: str, draw: random.Random) -> str:
+    form = draw.choice(("{}", "{}", "{}", '"{}" --{}', '"{}"{}', "'{}' {}", "“{}”--{}", "'{}', {}"))
+    return form.format(sentence, draw.choice(QUOTERS).removeprefix("--"))
+
+
+def _year(draw: random.Random) -> int:
+    return draw.randint(1900, 2020)
+
+
 def _invented() -> list[Product]:
     generator = RowGenerator(0)
     rows = (generator.row(number) for number in range(9 * _INVENTED))
@@ -132,7 +174,8 @@ def memory_rows(product: Product) -> bytes:
     forms = RowTemplates(2 * len(QUESTION_FORMS))
     rows = forms.rows(product.uid, encode(product.title), encode(product.description))
     lines = rows.splitlines(keepends=True)
-    return b"".join(lines[:_LOWER_FROM] + lines[len(QUESTION_FORMS) + _LOWER_FROM :])
+    lower = (lines[len(QUESTION_FORMS) + number] for number in _LOWER)
+    return b"".join([*(lines[number] for number in _AS_WRITTEN), *lower])
 
 
 def _grounded_row(product: Product) -> bytes:
