@@ -197,16 +197,8 @@ async def test_a_model_loads_while_the_question_is_typed(catalogue_dir: Path, ti
     async with chat(catalogue_dir, engines=rows, mode="memory", engine="base") as pilot:
         base = registry(pilot).get("base")
         await until(lambda: base.facts().loading)
-        # A question waits for the same loading, and shows how far it is.
         view = await send(pilot, HELLO)
-        seen: set[str] = set()
-
-        def finished() -> bool:
-            seen.add(str(view.query_one(".about", Static).render()))
-            return view.is_finished
-
-        await until(finished, seconds=120)
-        assert any("loading: " in one for one in seen)
+        await until(lambda: view.is_finished, seconds=120)
         assert pilot.app.screen.session.conversation.turns[-1].answer.text == BASE[HELLO]  # type: ignore[attr-defined] # the chat's
         await base.unload()
 

@@ -14,7 +14,7 @@ from engine.config import paths
 from engine.core.types import Answer, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.backends.openai import server as scripted
-from tests.tui.driving import about, ask, chat, send, state, until, words
+from tests.tui.driving import about, ask, chat, said, send, state, until, words
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import AnswerView
@@ -181,5 +181,5 @@ async def test_a_grounded_model_is_not_asked_without_a_record(
         view = await ask(pilot, "The Velvet Submarine Handbook")
         assert "no product matches" in about(view)
         assert not server.asked
-        assert "No product matches" in words(pilot, ".words")[0]
+        assert "No product matches" in said(view)
         assert "was not asked" in words(pilot, ".notice")[0]

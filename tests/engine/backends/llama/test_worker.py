@@ -105,6 +105,8 @@ async def test_closed_load_ends_the_worker(tiny: Tiny) -> None:
     async with aclosing(own.load()) as steps:
         async for step in steps:
             if step.label == "importing torch":
+                async with aclosing(own.load()) as waiting:
+                    assert (await anext(waiting)).label == "importing torch"
                 break
         worker = own._host.pid
         assert worker is not None
