@@ -6,6 +6,8 @@ import ipaddress
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.index import build_catalogue
 from engine.core import i18n
+from engine.core.files import folder_lock, locked
 
 # Before anything that has sentences at its top level is imported.
 i18n.choose("en")
@@ -57,6 +60,25 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("BALCAO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+
+
+@pytest.fixture(scope="session")
+def _encoder() -> Path:
+    """The sentence encoder, unpacked once for all sessions."""
+    home = Path(__file__).resolve().parents[1] / ".pytest_cache" / "encoder"
+    code = "from engine.catalogue.encoder import shared_encoder; shared_encoder()"
+    with locked(folder_lock(home)):  # the two halves of the tests share it
+        environ = os.environ | {"BALCAO_HOME": str(home)}
+        subprocess.run([sys.executable, "-c", code], check=True, env=environ)
+    return home / "cache" / "encoder"
+
+
+@pytest.fixture
+def encoder_at_hand(_encoder: Path, tmp_path: Path) -> None:
+    """Give programs that search by meaning the unpacked encoder: unpacking takes seconds."""
+    cache = tmp_path / "home" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "encoder").symlink_to(_encoder)
 
 
 @pytest.fixture(autouse=True)

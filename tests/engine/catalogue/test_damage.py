@@ -24,6 +24,8 @@ from scripts.index import main as index_command
 from tests.engine.catalogue.conftest import products
 from tools.attack.index import damage, index_files, probe
 
+pytestmark = pytest.mark.usefixtures("encoder_at_hand")
+
 UIDS = [one.uid for one in products()]
 
 

@@ -19,6 +19,8 @@ from engine.config import paths
 from engine.core.types import Status
 from tui.widgets.welcome import TITLES
 
+pytestmark = pytest.mark.usefixtures("encoder_at_hand")
+
 MARKUP = ("[/b]", "[red]", "](", "`", "{", "<")
 
 

@@ -28,6 +28,8 @@ from tests.engine.backends.openai.server import (
 )
 from tests.engine.evaluation.conftest import echo, remote
 
+pytestmark = pytest.mark.usefixtures("encoder_at_hand")
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -26,6 +26,8 @@ from engine.evaluation.questions import (
 from engine.prompts import QUESTION_FORMS, training_messages
 from tests.conftest import write_rows
 
+pytestmark = pytest.mark.usefixtures("encoder_at_hand")
+
 TITLES = (
     "Canvas Stool, Green",
     "So you have what it takes?",
