@@ -42,7 +42,7 @@ given = json.loads(sys.argv[1])
 values = xllamacpp.CommonParams()
 values.model.path = given["file"]
 values.n_ctx, values.n_parallel = 1024, 1
-values.n_batch = values.n_ubatch = 128
+values.n_batch = values.n_ubatch = 64
 values.cpuparams.n_threads = values.cpuparams_batch.n_threads = given["threads"]
 values.cache_ram_mib, values.no_extra_bufts, values.warmup = 0, True, False
 values.verbosity, values.ui = -1, False

@@ -66,7 +66,7 @@ def llama_cpp_job(file: str, adapter: str | None, threads: int) -> Job:
     values = xllamacpp.CommonParams()
     values.model.path = file
     values.n_ctx, values.n_parallel = 4096, 1
-    values.n_batch = values.n_ubatch = 128
+    values.n_batch = values.n_ubatch = 64
     values.cpuparams.n_threads = values.cpuparams_batch.n_threads = threads
     values.cache_ram_mib, values.no_extra_bufts, values.warmup = 0, True, False
     values.verbosity, values.ui = -1, False

@@ -38,7 +38,7 @@ class Bare:
         values = xllamacpp.CommonParams()
         values.model.path = file
         values.n_parallel, values.n_ctx = 2, 8192
-        values.n_batch = values.n_ubatch = 128
+        values.n_batch = values.n_ubatch = 64
         values.cpuparams.n_threads = values.cpuparams_batch.n_threads = count
         values.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(lora, 0.0)]
         values.lora_init_without_apply = True

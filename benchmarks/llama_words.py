@@ -82,7 +82,7 @@ def bare_answers(config: LlamaConfig, asked: Sequence[tuple[Message, ...]]) -> l
         converted.model_file(model, config.quantization, lambda _progress: None)
     )
     values.n_ctx, values.n_parallel = 4096, 1
-    values.n_batch = values.n_ubatch = 128
+    values.n_batch = values.n_ubatch = 64
     values.cpuparams.n_threads = values.cpuparams_batch.n_threads = threads(model.weight_bytes)
     values.cache_ram_mib, values.no_extra_bufts, values.warmup = 0, True, False
     values.verbosity, values.ui = -1, False

@@ -206,11 +206,11 @@ class ChatScreen(ChatView):
     def on_mount(self) -> None:
         if self._typed:
             self.composer.replace_text(self._typed)
+        self._preload()
         self.call_after_refresh(self._open)
 
     @work
     async def _open(self) -> None:
-        self._preload()
         self.app.stylesheet.read(_TURNS)
         self.app.stylesheet.parse()
         await self._draw_conversation()

@@ -32,7 +32,7 @@ from engine.core.i18n import tr
 from engine.core.text import one_line
 from engine.core.types import Progress
 
-_BATCH = 128
+_BATCH = 64
 """Prompt tokens that are read at a time: llama.cpp looks for a cancellation between batches."""
 
 _CONTEXT_STEP = 1024
