@@ -178,6 +178,7 @@ def _source(hit: Hit) -> dict[str, Any]:
         "description": product.description,
         "score": round(hit.score, 4),
         **({} if hit.trained is UNSET else {"trained": hit.trained}),
+        **({"edition": True} if hit.edition else {}),
     }
 
 

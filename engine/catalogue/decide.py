@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from engine.catalogue import folding
@@ -60,6 +61,7 @@ DEFAULT = Thresholds()
 _MAX_QUESTION = 4_000
 """Characters: twice the longest known title."""
 MAX_HITS = 10
+_MAX_EDITIONS = 20
 _MAX_NEAR_TITLES = 3
 _COMPARED = 500
 """Characters of a description by which similar products are found."""
@@ -168,7 +170,9 @@ class Decider:
         )
         ranked = self._rank(tokens, rows)
         meant = self._by_main_title(ranked, tokens) or self._fitting(ranked, content)
-        return meant or self._by_words(question, tokens, ranked)
+        if meant:  # other editions lack words of the question
+            return self._with_editions(meant, {hit.product.uid for hit in meant.hits})
+        return self._with_editions(self._by_words(question, tokens, ranked))
 
     def _query_weights(self, content: list[str]) -> dict[str, float]:
         """Weight the content words and, for a rare one, the words that it may be a typo of."""
@@ -228,8 +232,7 @@ class Decider:
         listed = self._listed(ranked, len(words), wanted)
         if listed and not self._names_another(ranked, titles):
             return listed
-        first = {*near[:_MAX_NEAR_TITLES], *wanted}
-        return Decision(Status.NONE, nearest=_as_hits(_with(ranked, first)))
+        return self._nearest(ranked, {*near[:_MAX_NEAR_TITLES], *wanted})
 
     def _by_meaning(self, ranked: list[Ranked], words: int, wanted: set[int]) -> Decision:
         """Decide by a fitted rule; a list has the rows of `wanted`."""
@@ -239,8 +242,8 @@ class Decider:
             return Decision(Status.LIKELY, _as_hits([best]))
         if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= limits.listed):
             least = best.points * self.thresholds.list_share
-            return _several(ranked, wanted, lambda one: one.points >= least)
-        return Decision(Status.NONE, nearest=_as_hits(_with(ranked, wanted)))
+            return self._several(ranked, wanted, lambda one: one.points >= least)
+        return self._nearest(ranked, wanted)
 
     def _with_all(self, ranked: list[Ranked]) -> list[int]:
         """Return the first rows of records that have all words of the question."""
@@ -276,7 +279,50 @@ class Decider:
         if len(ranked) < 2 or best < needed:  # noqa: PLR2004 - a list has two
             return None
         least = best * limits.list_share
-        return _several(ranked, wanted, lambda one: one.coverage >= least)
+        return self._several(ranked, wanted, lambda one: one.coverage >= least)
+
+    def _several(
+        self, ranked: list[Ranked], wanted: set[int], is_strong: Callable[[Ranked], bool]
+    ) -> Decision:
+        """List the first records, the strong ones and those of `wanted`; others are nearest."""
+        firsts, wanted = self._one_edition(ranked, wanted)
+        offered = _with(firsts, wanted)
+        listed = [
+            one
+            for place, one in enumerate(offered)
+            if place < _MIN_LISTED or one.row in wanted or is_strong(one)
+        ]
+        others = [one for one in offered if one not in listed]
+        return Decision(Status.SEVERAL, _as_hits(listed), _as_hits(others))
+
+    def _nearest(self, ranked: list[Ranked], wanted: set[int]) -> Decision:
+        return Decision(Status.NONE, nearest=_as_hits(_with(*self._one_edition(ranked, wanted))))
+
+    def _one_edition(self, ranked: list[Ranked], wanted: set[int]) -> tuple[list[Ranked], set[int]]:
+        """Leave out all editions of a record but the best, also from the rows of `wanted`."""
+        families = self.ranker.products.families([one.row for one in ranked])
+        firsts: dict[int, Ranked] = {}
+        for one in ranked:
+            firsts.setdefault(families.get(one.row, one.row), one)
+        wanted = {families.get(row, row) for row in wanted}
+        return list(firsts.values()), {one.row for at, one in firsts.items() if at in wanted}
+
+    def _with_editions(self, decision: Decision, only: AbstractSet[str] | None = None) -> Decision:
+        """Place after each product of a list its other editions, by default all of them."""
+        hits, nearest = decision.hits, decision.nearest
+        if decision.product or not (hits or nearest):
+            return decision
+        found = self.ranker.products.editions([hit.product.uid for hit in (*hits, *nearest)])
+        editions = {
+            uid: [one for one in family if only is None or one.uid in only]
+            for uid, family in found.items()
+        }
+        placed: set[str] = set()
+        return Decision(
+            decision.status,
+            tuple(_after_each(hits, editions, placed)),
+            tuple(_after_each(nearest, editions, placed)),
+        )
 
     def _names_another(self, ranked: list[Ranked], titles: list[_Candidate]) -> bool:
         """Report whether the question names a title that the catalogue lacks."""
@@ -347,18 +393,20 @@ def _with(ranked: list[Ranked], wanted: set[int]) -> list[Ranked]:
     return [one for one in ranked if one in first]
 
 
-def _several(
-    ranked: list[Ranked], wanted: set[int], is_strong: Callable[[Ranked], bool]
-) -> Decision:
-    """List the first records, the strong ones and those of `wanted`; the others are nearest."""
-    offered = _with(ranked, wanted)
-    listed = [
-        one
-        for place, one in enumerate(offered)
-        if place < _MIN_LISTED or one.row in wanted or is_strong(one)
-    ]
-    others = [one for one in offered if one not in listed]
-    return Decision(Status.SEVERAL, _as_hits(listed), _as_hits(others))
+def _after_each(
+    hits: Sequence[Hit], editions: Mapping[str, Sequence[Product]], placed: set[str]
+) -> Iterator[Hit]:
+    """Yield each hit that is not in `placed`, followed by its other editions, and place them."""
+    scores = {hit.product.uid: hit.score for hit in hits}
+    for hit in hits:
+        if hit.product.uid in placed:
+            continue
+        placed.add(hit.product.uid)
+        yield hit
+        family = [one for one in editions.get(hit.product.uid, ()) if one.uid not in placed]
+        for product in family[:_MAX_EDITIONS]:
+            placed.add(product.uid)
+            yield Hit(product, scores.get(product.uid, hit.score), edition=True)
 
 
 def _as_hits(ranked: Sequence[Ranked]) -> tuple[Hit, ...]:

@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from engine.core.types import Product, Progress
 from engine.prompts import PROMPT_VERSION
 
 if TYPE_CHECKING:
+    from engine.catalogue.families import FamilyWriter
     from engine.catalogue.vectors.build import MeaningWriter
 
 OnProgress = Callable[[Progress], None]
@@ -47,11 +49,13 @@ _TABLES = """
 CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
                       key INTEGER NOT NULL);
 CREATE TABLE text (id INTEGER PRIMARY KEY, description TEXT NOT NULL, original TEXT);
+CREATE TABLE family (id INTEGER PRIMARY KEY, family INTEGER NOT NULL);
 CREATE TABLE total (products INTEGER NOT NULL, next_row INTEGER NOT NULL);
 """
 _INDEXES = """
 CREATE UNIQUE INDEX product_uid ON product (uid);
 CREATE INDEX product_key ON product (key);
+CREATE INDEX family_rows ON family (family);
 INSERT INTO total SELECT count(*), coalesce(max(id) + 1, 0) FROM product;
 """
 
@@ -199,11 +203,12 @@ def update_index(
         with (
             contextlib.closing(_open_database(folder)) as database,
             _meaning_writer(folder, wanted=with_vectors) as vectors,
+            _families_to_update(folder) as families,
         ):
             titles = TantivyWriter(folder / records.TITLES)
             bodies = TantivyWriter(folder / records.BODIES)
             for batch in _batches(products):
-                _update_batch(batch, database, titles, bodies, vectors, folder)
+                _update_batch(batch, database, titles, bodies, vectors, families, folder)
         titles.close()
         bodies.close()
         changes = [*before.settings.get("changes", []), source[1].as_dict() if source else {}]
@@ -236,10 +241,22 @@ def _meaning_writer(folder: Path, *, wanted: bool) -> Iterator[MeaningWriter | N
         yield writer
 
 
+def _families_to_update(folder: Path) -> AbstractContextManager[FamilyWriter | None]:
+    """Open the families of an index; one of an older version has none."""
+    return _family_writer(folder) if records.has_families(folder) else contextlib.nullcontext()
+
+
+def _family_writer(folder: Path) -> FamilyWriter:
+    from engine.catalogue.families import FamilyWriter
+
+    return FamilyWriter(folder)
+
+
 def _fill(products: Iterable[Product], draft: Path, *, meaning: bool) -> int:
     with (
         contextlib.closing(_create_database(draft)) as database,
         _meaning_writer(draft, wanted=meaning) as vectors,
+        _family_writer(draft) as families,
     ):
         titles = TantivyWriter(draft / records.TITLES, records.token_schema(frequencies=True))
         bodies = TantivyWriter(draft / records.BODIES, records.token_schema(frequencies=False))
@@ -248,10 +265,12 @@ def _fill(products: Iterable[Product], draft: Path, *, meaning: bool) -> int:
             _insert(database, _index_words(batch, count, titles, bodies))
             if vectors:
                 vectors.add(count, batch)
+            families.add(count, batch)
             count += len(batch)
         with ThreadPoolExecutor(2) as threads:
             words = threads.submit(_finish_titles, titles, draft)
             closed = threads.submit(bodies.close)
+            families.finish(database)
             _finish_database(database)
             words.result()
             closed.result()
@@ -276,6 +295,7 @@ def _update_batch(
     titles: TantivyWriter,
     bodies: TantivyWriter,
     vectors: MeaningWriter | None,
+    families: FamilyWriter | None,
     folder: Path,
 ) -> None:
     last = list({product.uid: product for product in batch}.values())
@@ -285,6 +305,8 @@ def _update_batch(
     if vectors:
         vectors.add(first, last)
         vectors.flush()
+    if families:
+        families.add(first, last)
     tokens = {token for _, product, _ in rows for token in tokenise(product.title)}
     _add_to_vocabulary(folder / records.VOCABULARY, tokens - titles.known(tokens))
     titles.commit()
@@ -294,6 +316,8 @@ def _update_batch(
     bodies.delete(deleted)
     if vectors:
         vectors.delete(deleted)
+    if families:
+        families.update(database, [row for row, _, _ in rows], deleted)
 
 
 def _index_words(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
@@ -104,6 +105,8 @@ PHRASES: dict[Language, dict[str, str]] = {
         ),
         "example": "For example:",
         "no_text": "no description",
+        "one_edition": "and 1 more edition:",
+        "editions": "and {count} more editions:",
     },
     "pt": {
         "one_matches": "1 produto corresponde:",
@@ -138,12 +141,15 @@ PHRASES: dict[Language, dict[str, str]] = {
         ),
         "example": "Por exemplo:",
         "no_text": "sem descrição",
+        "one_edition": "e mais 1 edição:",
+        "editions": "e mais {count} edições:",
     },
 }
 _MOST_LISTED = 10
-"""Products in a list; the search stops there."""
+"""Products in a list, without other editions; the search stops there."""
 _SNIPPET = 69
 """Characters of a description in a list: with its indent a line of 80 columns."""
+_INDENT = "   "
 _MAX_TITLE = 120
 _MAX_ASKED = 60
 """Characters of the question that an answer repeats."""
@@ -170,7 +176,7 @@ def undecided(question: str, decision: Decision, language: Language, *, asked: b
     hits = decision.hits if several else decision.nearest
     if asked and several:
         return f"{phrases['which']}\n\n{_numbered(hits, content_words(question), language)}"
-    head = _several(len(hits), phrases) if several else _none(question, len(hits), phrases)
+    head = _several(hits, phrases) if several else _none(question, len(hits), phrases)
     if not hits:
         return f"{head} {phrases['retry']}"
     tail = phrases["narrow"] if several else phrases["rephrase"]
@@ -182,10 +188,11 @@ def asks_which(text: str) -> bool:
     return any(text.startswith(phrases["which"]) for phrases in PHRASES.values())
 
 
-def _several(count: int, phrases: dict[str, str]) -> str:
-    if count == 1:
+def _several(hits: Sequence[Hit], phrases: dict[str, str]) -> str:
+    if len(hits) == 1:
         return phrases["one_matches"]
-    return phrases["several_match" if count < _MOST_LISTED else "more_match"].format(count=count)
+    is_full = sum(not hit.edition for hit in hits) >= _MOST_LISTED
+    return phrases["more_match" if is_full else "several_match"].format(count=len(hits))
 
 
 def _none(question: str, closest: int, phrases: dict[str, str]) -> str:
@@ -225,14 +232,27 @@ def _names(facts: Collection[str], language: Language) -> str:
 
 
 def _numbered(hits: Sequence[Hit], words: frozenset[str], language: Language) -> str:
-    """List the products, each with a line of its description below."""
-    no_text = PHRASES[language]["no_text"]
+    """List the products, each with a line of its description and its other editions below."""
+    phrases = PHRASES[language]
     lines = []
     for number, hit in enumerate(hits, 1):
         mark, product = f"{number}. ", hit.product
-        text = snippet(product.description, words, _SNIPPET) or no_text
-        lines.append(f"{mark}{list_title(product)} ({product.uid})\n{' ' * len(mark)}{text}")
+        title = f"{mark}{list_title(product)} ({product.uid})"
+        if hit.edition:
+            lines.append(f"{_INDENT}{title}")
+            continue
+        indent = " " * len(mark)
+        text = snippet(product.description, words, _SNIPPET) or phrases["no_text"]
+        lines += [title, f"{indent}{text}"]
+        if count := _count_editions(hits[number:]):
+            others = phrases["one_edition" if count == 1 else "editions"].format(count=count)
+            lines.append(f"{indent}{others}")
     return "\n".join(lines)
+
+
+def _count_editions(hits: Sequence[Hit]) -> int:
+    """Count the hits at the beginning that are editions of the one before them."""
+    return len(list(itertools.takewhile(lambda hit: hit.edition, hits)))
 
 
 def list_title(product: Product) -> str:

@@ -17,7 +17,7 @@ from rapidfuzz.distance import OSA
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.decide import Decider
 from engine.catalogue.folding import FOLD_VERSION, title_key, tokenise
-from engine.catalogue.rank import Ranker
+from engine.catalogue.rank import ProductStore, Ranker
 from engine.catalogue.records import BODY_LIMIT
 from engine.catalogue.search import MAX_SIMILAR, TokenIndex, max_edits, query_tokens
 from engine.core.errors import CatalogueError
@@ -167,7 +167,7 @@ class PostgresCatalogue(Retriever):
         self._products.close()
 
 
-class _PostgresProducts:
+class _PostgresProducts(ProductStore):
     """The products and the vocabulary."""
 
     def __init__(self, address: str) -> None:

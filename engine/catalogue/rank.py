@@ -79,6 +79,16 @@ class ProductStore(Protocol):
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
         """Return the products with these uids."""
 
+    def editions(self, uids: Sequence[str]) -> Mapping[str, Sequence[Product]]:
+        """Return the products of the family of each uid, itself among them, if it has one."""
+        del uids
+        return {}
+
+    def families(self, rows: Sequence[int]) -> Mapping[int, int]:
+        """Return the first row of the family of each of `rows` that has one."""
+        del rows
+        return {}
+
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
         """Return key, row and title of products with one of these title keys, lowest row first."""
 

@@ -31,6 +31,8 @@ VOCABULARY = "words"
 PRODUCTS = "products.db"
 MEANING = "meaning"
 """The folder of the vectors, and their entry in the settings of the manifest."""
+FAMILIES = "families"
+"""The file of hashes by which editions are found; in the database, `family` has their families."""
 RECORD_VECTORS = "records"
 WORD_VECTORS = "words"
 WORD_LIST = "words.txt"
@@ -79,6 +81,11 @@ def meaning_problem(manifest: files.Manifest) -> str:
     if found != ENCODER:
         return tr("The vectors of the index were made by another encoder.")
     return ""
+
+
+def has_families(folder: Path) -> bool:
+    """Report whether an index has families; an older version did not write any."""
+    return (folder / FAMILIES).exists()
 
 
 def rebuild_remedy(folder: Path) -> str:
@@ -169,7 +176,15 @@ _PRODUCT = (
     "SELECT p.uid, p.title, t.description, coalesce(t.original, t.description), p.id"
     " FROM product p JOIN text t USING (id)"
 )
+_EDITIONS = """
+SELECT asked.uid, p.uid, p.title, t.description, coalesce(t.original, t.description)
+FROM product asked JOIN family one ON one.id = asked.id
+JOIN family other ON other.family = one.family
+JOIN product p ON p.id = other.id JOIN text t ON t.id = p.id
+WHERE asked.uid IN ({marks}) ORDER BY p.id
+"""
 _KEYED = "SELECT key, id, title FROM product"
+_FAMILIES = "SELECT id, family FROM family"
 _TITLES = "SELECT id, title FROM product"
 
 
@@ -194,6 +209,7 @@ class SqliteProducts(Reader):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(_open(folder / PRODUCTS))
+        self._has_families = has_families(folder)
 
     def count(self) -> int:
         return int(self.query("SELECT products FROM total", ())[0][0])
@@ -205,6 +221,18 @@ class SqliteProducts(Reader):
     def by_uid(self, uids: Sequence[str]) -> list[Product]:
         found = self.query(f"{_PRODUCT} WHERE p.uid IN ({_marks(uids)})", uids)
         return [Product(*row[:4]) for row in found]
+
+    def editions(self, uids: Sequence[str]) -> dict[str, list[Product]]:
+        found: dict[str, list[Product]] = {}
+        if self._has_families:
+            for uid, *product in self.query(_EDITIONS.format(marks=_marks(uids)), uids):
+                found.setdefault(uid, []).append(Product(*product))
+        return found
+
+    def families(self, rows: Sequence[int]) -> dict[int, int]:
+        if not self._has_families:
+            return {}
+        return dict(self.query(f"{_FAMILIES} WHERE id IN ({_marks(rows)})", rows))
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
         return self.query(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)

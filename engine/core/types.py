@@ -73,11 +73,13 @@ class Hit(Struct, frozen=True):
     """A product that a search found; `score` is 0..1, with 1 for its full title.
 
     `trained` says whether the adapter that answered was trained on the product, if that is known.
+    `edition` marks another edition of the hit before it.
     """
 
     product: Product
     score: float
     trained: bool | msgspec.UnsetType = msgspec.UNSET
+    edition: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(Struct, frozen=True):

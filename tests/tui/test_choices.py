@@ -8,9 +8,10 @@ from textual.content import Content
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from engine.core.types import Hit, Product
 from tests.tui.driving import ask, chat, said, until, words
 from tui.screens.chat import ChatScreen
-from tui.widgets.choices import ChoicesView, ChoiceView
+from tui.widgets.choices import ChoicesView, ChoiceView, _blocks
 from tui.widgets.composer import Composer
 
 SECOND = "Woven from cotton ends; no two alike."
@@ -46,6 +47,21 @@ async def test_closest_titles_are_picked_alike(catalogue_dir: Path) -> None:
         assert said(view).startswith("No product matches “striped gorilla”. Closest titles:")
         await pilot.press("down", "enter")
         await until(lambda: len(words(pilot, ".words")) == 1)
+
+
+def test_editions_are_choices_and_numbers_in_descriptions_are_not() -> None:
+    hits = tuple(
+        Hit(Product(str(number), f"Jug {number}", ""), 1.0, edition=number == 2)
+        for number in (1, 2, 3)
+    )
+    text = "1. Jug 1\n   Holds a litre.\n   and 1 more edition:\n   2. Jug 2\n3. Jug 3\n   4. no"
+    found = [(number, lines[0].strip()) for number, lines in _blocks(f"3:\n\n{text}", hits)]
+    assert found == [(0, "3:"), (1, "1. Jug 1"), (2, "2. Jug 2"), (3, "3. Jug 3")]
+    assert [lines[1:] for _, lines in _blocks(text, hits)] == [
+        ["   Holds a litre.", "   and 1 more edition:"],
+        [],
+        ["   4. no"],
+    ]
 
 
 async def test_up_leaves_the_list_before_it_shows_earlier_questions(catalogue_dir: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
@@ -16,7 +15,7 @@ from engine.catalogue.snippets import content_words, spans
 from engine.chat.picks import as_question
 from engine.core.i18n import tr
 from engine.core.text import printable
-from engine.core.types import Answer
+from engine.core.types import Answer, Hit
 from tui.textual_patches.widgets import SolidBackground
 
 _INDENTED = "   "
@@ -65,7 +64,7 @@ class ChoicesView(SolidBackground, Vertical):
 
     def compose(self) -> ComposeResult:
         words = content_words(self._answer.question)
-        for number, lines in _blocks(printable(self._answer.text), len(self._answer.choices)):
+        for number, lines in _blocks(printable(self._answer.text), self._answer.choices):
             if number:
                 hit = self._answer.choices[number - 1]
                 yield ChoiceView(lines, words, as_question(number, hit))
@@ -100,12 +99,14 @@ class ChoicesView(SolidBackground, Vertical):
         return list(self.query(ChoiceView))
 
 
-def _blocks(text: str, count: int) -> Iterator[tuple[int, list[str]]]:
+def _blocks(text: str, choices: Sequence[Hit]) -> Iterator[tuple[int, list[str]]]:
     """Split the text into each product's lines, with its number, and the others, with 0."""
     number, last = 0, 0
     block: list[str] = []
     for line in text.splitlines():
-        begins = last < count and re.match(rf"{last + 1}\. ", line)
+        # A line of a description, which is indented too, may begin with a number.
+        indent = _INDENTED if last < len(choices) and choices[last].edition else ""
+        begins = last < len(choices) and line.startswith(f"{indent}{last + 1}. ")
         if begins or (number and not line.startswith(_INDENTED)):
             yield from [(number, block)] if block else []
             last, block = last + bool(begins), []
