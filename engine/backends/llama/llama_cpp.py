@@ -299,7 +299,8 @@ def _busy_cores() -> int:
 
 def _sampling(ask: Ask) -> dict[str, Any]:
     if ask.temperature == 0:
-        return {"temperature": 0.0}
+        # As with a temperature of 0, but without sorting the probabilities of all tokens twice.
+        return {"samplers": ["top_k"], "top_k": 1, "post_sampling_probs": True}
     return {
         "samplers": ["temperature", "top_p"],
         "temperature": ask.temperature,
