@@ -92,10 +92,7 @@ def _chat(flags: dict[str, Any]) -> int:
     go_on = flags.pop("continue", False)
     if "TEXTUAL_DRIVER" in os.environ:
         # A tab of `balcao serve`: the terminal is in the browser.
-        settings = _settings(flags)
-        from tui.app import run
-
-        return run(settings, "", go_on=go_on)
+        return _full_screen(_settings(flags), "", go_on=go_on)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         error = tr("the chat needs a terminal. Use balcao ask or balcao --plain in a pipe.")
         say(f"balcao: {error}")
@@ -113,11 +110,25 @@ def _chat(flags: dict[str, Any]) -> int:
         gc.disable()
         settings = _settings(flags)
         if not settings.plain:
-            from tui.app import run
-
-            return run(settings, typed, go_on=go_on)
+            return _full_screen(settings, typed, go_on=go_on)
     gc.enable()
     return _plain(flags, typed, go_on=go_on)
+
+
+def _full_screen(settings: Settings, typed: str, *, go_on: bool) -> int:
+    import asyncio
+
+    from engine.chat.session import Session
+
+    async def start() -> int:
+        session = Session(settings)
+        await session.begin_loading()
+        # Textual takes a second, in which a local model loads in its own process.
+        from tui.app import run
+
+        return await run(session, typed, go_on=go_on)
+
+    return asyncio.run(start())
 
 
 def _plain(flags: dict[str, Any], typed: str = "", *, go_on: bool) -> int:

@@ -85,7 +85,14 @@ class BalcaoApp(App[None]):
     # As the default: set later, it would make Textual parse all CSS again before the first frame.
     theme = Reactive(themes.DARK.name)
 
-    def __init__(self, settings: Settings, typed: str = "", *, go_on: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        typed: str = "",
+        *,
+        go_on: bool = False,
+        session: Session | None = None,
+    ) -> None:
         """Start with `typed`, text and keys; `go_on` opens the last conversation.
 
         Raises SettingsError for an unknown theme or key.
@@ -99,7 +106,7 @@ class BalcaoApp(App[None]):
         )
         self._settings = settings
         self._go_on = go_on
-        self._session = Session(settings)
+        self._session = session or Session(settings)
         self.set_keymap(keys.keymap(settings.keys))
         self._choose_look(settings)
 
@@ -257,14 +264,15 @@ class BalcaoApp(App[None]):
         self.exit(return_code=code)
 
 
-def run(settings: Settings, typed: str, *, go_on: bool) -> int:
+async def run(session: Session, typed: str, *, go_on: bool) -> int:
     """Run the chat with `typed` in the composer; return the exit code."""
     if not glyphs.colour_disabled():
         os.environ.pop("NO_COLOR", None)  # an empty one does not count, but Textual reads it
-    settings = replace(settings, theme=themes.theme_for(settings.theme))
+    theme = themes.theme_for(session.settings.theme)
+    settings = session.settings = replace(session.settings, theme=theme)
     with quiet_libraries():
         if sys.__stderr__:  # where Textual draws
             glyphs.set_charset(sys.__stderr__, glyphs.terminal_charset(settings.unicode))
-        app = BalcaoApp(settings, typed, go_on=go_on)
-        app.run()
+        app = BalcaoApp(settings, typed, go_on=go_on, session=session)
+        await app.run_async()
     return app.return_code or 0

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from engine.store.search import ConversationSummary
 
 
+_LOOK_EVERY = 0.002
+"""Seconds between two looks whether a process has started."""
+
+
 class Session:
     """A chat for any front end. Importing it loads neither the catalogue nor the store."""
 
@@ -60,6 +64,7 @@ class Session:
         self.failure: BalcaoError | None = None
         """Why the resources could not be opened."""
         self._started = asyncio.Event()
+        self._loading: asyncio.Task[None] | None = None
         if resources:
             self.start(resources)
 
@@ -137,6 +142,17 @@ class Session:
                     yield step
         finally:
             self.progress = None
+
+    async def begin_loading(self) -> None:
+        """Start the process of the active engine's model, if it has one on this machine.
+
+        On return it loads by itself, also while this process imports what the chat needs.
+        """
+        engine = self.registry.get(self.engine)
+        if not engine.loaded:
+            self._loading = asyncio.create_task(self.preload())
+            while not (self._loading.done() or engine.facts().loading):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(_LOOK_EVERY)
 
     async def preload(self) -> None:
         """Load the active engine, if it can be, before a question comes; that reports a failure."""

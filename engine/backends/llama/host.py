@@ -359,17 +359,18 @@ class LlamaHost:
         await self.close()
         self._adapters.clear()
         yield Progress(tr("starting"))
+        request = messages.Open(
+            str(model.folder),
+            self.quantization,
+            model.weight_bytes,
+            self.runtime,
+            await asyncio.to_thread(self._usable_adapters, model),
+        )
         # `memory` runs on the chat's event loop, which the import would hold up for 50 ms.
-        await asyncio.to_thread(import_module, "psutil")
+        psutil = asyncio.create_task(asyncio.to_thread(import_module, "psutil"))
         worker = self._worker = await WorkerProcess.start()
         try:
-            request = messages.Open(
-                str(model.folder),
-                self.quantization,
-                model.weight_bytes,
-                self.runtime,
-                await asyncio.to_thread(self._usable_adapters, model),
-            )
+            await psutil
             async with aclosing(worker.call(request)) as replies:
                 async for reply in replies:
                     match reply:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 
 from engine.backends.llama.engine import LlamaEngine
 from engine.backends.llama.host import WorkerProcess
+from engine.chat.session import Session
+from engine.config.settings import load
 from engine.core.errors import EngineFailed
 from engine.core.types import Chunk
 from tests.engine.backends.llama.conftest import (
@@ -118,6 +121,24 @@ _SECRETS = (
     *("SHOP_API_KEY", "MY_KEY", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "HF_TOKEN"),
     *("GITHUB_PAT", "BALCAO_ENGINES__OPENAI__BASE_URL", "PYTHON_SIGNING_KEY", "http_proxy"),
 )
+
+
+async def test_model_loads_while_the_chat_is_imported(tiny: Tiny) -> None:
+    values = {"model": str(tiny.model), "runtime": "transformers"}
+    session = Session(load(flags={"engine": "base", "engines": {"base": values}}))
+    asked = session.registry.get("base")
+    assert isinstance(asked, LlamaEngine)
+    await session.begin_loading()
+    assert asked._host.loading
+    # From here on this process runs nothing but this test.
+    until = time.monotonic() + 60
+    libraries = Path(f"/proc/{asked._host.pid}/maps")
+    while "torch" not in libraries.read_text(encoding="utf-8"):  # noqa: ASYNC240
+        assert time.monotonic() < until
+        time.sleep(0.05)  # noqa: ASYNC251 - the point of the test
+    await session.preload()
+    assert asked.loaded
+    await asked.unload()
 
 
 async def test_worker_gets_no_terminal_ctrl_c_or_secret(
