@@ -15,6 +15,7 @@ from scripts.common import DONE, ProgressLine, command, whole
 
 DATA_SET = "trn.json, trn.json.gz, the original zip, or JSONL; - is standard input"
 """What `balcao index` and `balcao prepare` read."""
+_AS_TYPED = 0.4
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,9 +32,17 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--forms",
         type=whole,
-        default=1,
         metavar="K",
-        help="rows per product, each worded differently; from the 17th with titles in lower case",
+        help="rows per product, each worded differently; from the 17th with titles in lower case"
+        " (default: 16 for up to 1,000 products, 4 for up to 10,000, else 1; one if held out)",
+    )
+    add(
+        "--as-typed",
+        type=float,
+        default=_AS_TYPED,
+        metavar="F",
+        help="share of training questions in lower case, without punctuation, with a typo or a"
+        f" short title (default: {_AS_TYPED})",
     )
     add(
         "--grounded",
@@ -50,7 +59,13 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
     config = PrepareConfig(
-        options.limit, options.seed, options.valid, options.test, options.forms, options.grounded
+        limit=options.limit,
+        seed=options.seed,
+        valid=options.valid,
+        test=options.test,
+        forms=options.forms,
+        grounded=options.grounded,
+        as_typed=options.as_typed,
     )
     with ProgressLine(sys.stderr) as progress:
         manifest = prepare(options.source, options.out, config, progress.show)
@@ -62,14 +77,21 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _describe(folder: Path, manifest: Manifest) -> str:
-    counts = manifest.counts
+    counts, settings = manifest.counts, manifest.settings
     lines = [f"{counts['kept']:,} products in {folder}"]
     lines.extend(f"  {split}.jsonl: {rows:,} rows" for split, rows in counts["splits"].items())
+    lines.append(f"  {_wordings(settings['forms'], settings['as_typed'])}")
     if grounded := sum(counts["grounded"].values()):
         lines.append(f"  {grounded:,} of these rows have the record in the prompt")
     rejected = counts["rejected"]
     lines.extend(f"  left out: {count:,} ({reason})" for reason, count in rejected.items())
     return "\n".join(lines)
+
+
+def _wordings(forms: int, as_typed: float) -> str:
+    rows = "1 row" if forms == 1 else f"{forms} rows, worded differently,"
+    typed = f"; {as_typed:.0%} of the questions as people type them" if as_typed else ""
+    return f"{rows} for each product to learn{typed}"
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ import msgspec
 
 from engine.catalogue.clean import clean
 from engine.catalogue.read import Counts, RawRow, read_rows, source_input
+from engine.catalogue.rows.typist import Typist, clear_short_titles, short_title
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.types import Product, Progress
@@ -28,6 +30,9 @@ PRODUCTS = "products.jsonl"
 """Uid and title of the products of the rows, in their order: a row has only messages."""
 MAX_FORMS = 2 * len(QUESTION_FORMS)
 """Each wording once with the title as it is, and once in lower case, as people type."""
+_FORMS = {1_000: len(QUESTION_FORMS), 10_000: 4}
+"""Rows per product by the most products in a set, without `forms`; one in a larger set."""
+_BARE = QUESTION_FORMS.index("{title}")
 _BUFFER = 1 << 20
 _HASHES = 1 << 64
 _TITLE = "\x00title\x00"
@@ -45,16 +50,19 @@ class PrepareConfig:
 
     `limit` is the number of products (None: all); `valid` and `test` are shares, 0 to 1. `forms` is
     the number of rows per product, each worded differently; after the last wording they repeat with
-    the title in lower case. `grounded` products beyond `limit` get one row each with the record in
-    the prompt, since a fine-tune that never sees a record forgets how to answer from one.
+    the title in lower case. None chooses it by the size of the set, and one for held-out products.
+    `grounded` products beyond `limit` get one row each with the record in the prompt, since a
+    fine-tune that never sees a record forgets how to answer from one. `as_typed` is the share of
+    the training questions that are written as people type them.
     """
 
     limit: int | None = None
     seed: int = 0
     valid: float = 0.05
     test: float = 0.05
-    forms: int = 1
+    forms: int | None = 1
     grounded: int = 0
+    as_typed: float = 0.0
 
 
 class PreparedProduct(msgspec.Struct, frozen=True):
@@ -77,7 +85,8 @@ def prepare(
     _check(config)
     counts = Counts()
     with atomic_folder(out, KIND) as draft:
-        written = _write_splits(read_rows(source, counts, on_progress), counts, draft, config)
+        rows = read_rows(source, counts, on_progress)
+        forms, written = _write_splits(rows, counts, draft, config)
         if not counts.kept:
             raise DataError(f"{source} does not contain a row with both a title and a description.")
         made = Manifest(
@@ -85,7 +94,7 @@ def prepare(
             version=VERSION,
             inputs=[source_input(source, counts)],
             counts=counts.as_dict() | written,
-            settings=asdict(config),
+            settings=asdict(replace(config, forms=forms)),
             prompt_version=PROMPT_VERSION,
         )
         return write_manifest(draft, made)
@@ -96,8 +105,10 @@ def _check(config: PrepareConfig) -> None:
         raise UsageError("--limit must be at least 1.")
     if min(config.valid, config.test) < 0 or config.valid + config.test >= 1:
         raise UsageError("--valid and --test must be shares that add up to less than 1.")
-    if not 1 <= config.forms <= MAX_FORMS:
+    if config.forms is not None and not 1 <= config.forms <= MAX_FORMS:
         raise UsageError(f"--forms must be 1 to {MAX_FORMS}.")
+    if not 0 <= config.as_typed <= 1:
+        raise UsageError("--as-typed must be a share, 0 to 1.")
     if config.grounded < 0:
         raise UsageError("--grounded must be 0 or more.")
     if config.grounded and config.limit is None:
@@ -108,10 +119,12 @@ def _check(config: PrepareConfig) -> None:
 
 def _write_splits(
     rows: Iterator[RawRow], counts: Counts, draft: Path, config: PrepareConfig
-) -> dict[str, dict[str, int]]:
-    """Write the rows of every split, and count all of them and the grounded ones."""
-    splitter = Splitter(config.valid, config.test, config.seed)
-    templates = RowTemplates(config.forms)
+) -> tuple[int, dict[str, dict[str, int]]]:
+    """Write the rows of every split; return the rows per product, and counts by split."""
+    selected = _select(rows, counts, draft, config)
+    head = list(islice(selected, max(_FORMS) + 1))
+    forms = config.forms or _choose_forms(len(head), config.limit)
+    formatter = _RowFormatter(config, forms, head)
     with contextlib.ExitStack() as stack:
         opened = {
             split: stack.enter_context((draft / f"{split}.jsonl").open("wb", _BUFFER))
@@ -119,17 +132,64 @@ def _write_splits(
         }
         products = stack.enter_context((draft / PRODUCTS).open("wb", _BUFFER))
         written, grounded = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
-        for from_memory, (uid, title, description) in _select(rows, counts, draft, config):
-            answer = encode(description)
-            split = splitter.split(answer)
-            format_rows = templates.rows if from_memory else templates.grounded_row
-            opened[split].write(format_rows(uid, encode(title), answer))
-            count = config.forms if from_memory else 1
-            product = PreparedProduct(uid, title, split, count, grounded=not from_memory)
+        for from_memory, texts in chain(head, selected):
+            product, lines = formatter.rows(from_memory, texts)
+            opened[product.split].write(lines)
             products.write(encode(product) + b"\n")
-            written[split] += count
-            grounded[split] += not from_memory
-        return {"splits": written, "grounded": grounded}
+            written[product.split] += product.rows
+            grounded[product.split] += product.grounded
+        return forms, {"splits": written, "grounded": grounded}
+
+
+def _choose_forms(found: int, limit: int | None) -> int:
+    """Choose the rows per product from the products `found`, which are counted up to a maximum.
+
+    More than `limit` were found where some get a grounded row.
+    """
+    size = found if limit is None else min(found, limit)
+    return next((forms for most, forms in _FORMS.items() if size <= most), 1)
+
+
+class _RowFormatter:
+    """Assign each product to a split, and format its rows."""
+
+    def __init__(
+        self, config: PrepareConfig, forms: int, head: Sequence[tuple[bool, _Texts]]
+    ) -> None:
+        self._splitter = Splitter(config.valid, config.test, config.seed)
+        self._forms = forms
+        self._train = RowTemplates(forms)
+        self._held_out = RowTemplates(config.forms or 1)
+        self._typist = Typist(config.as_typed, config.seed) if config.as_typed else None
+        # Of a set that is too large to look through, no short title is known to be one product's.
+        known = head if len(head) <= max(_FORMS) else ()
+        self._short = clear_short_titles(
+            title for from_memory, (_, title, _) in known if from_memory
+        )
+
+    def rows(self, from_memory: bool, texts: _Texts) -> tuple[PreparedProduct, bytes]:
+        """Return the line of products.jsonl, and the lines of its split's file."""
+        uid, title, description = texts
+        answer = encode(description)
+        split = self._splitter.split(answer)
+        if not from_memory:
+            lines, count = self._train.grounded_row(uid, encode(title), answer), 1
+        elif split == TRAIN:
+            lines = self._train.rows(uid, encode(title), answer, self._typing(uid, title))
+            count = self._forms
+        else:
+            lines = self._held_out.rows(uid, encode(title), answer)
+            count = self._held_out.forms
+        return PreparedProduct(uid, title, split, count, grounded=not from_memory), lines
+
+    def _typing(self, uid: str, title: str) -> Callable[[int, str], str] | None:
+        """Return a function of a row's number and wording, for the question as typed."""
+        typist = self._typist
+        if typist is None:
+            return None
+        short = short_title(title)
+        short = short if short in self._short else ""
+        return lambda number, form: typist.question(form, title, f"{uid}\0{number}", short)
 
 
 def _select(
@@ -238,24 +298,36 @@ class RowTemplates:
     """Format a product's training rows, `forms` rows with a different wording each."""
 
     def __init__(self, forms: int) -> None:
-        self._forms = forms
+        self.forms = forms
         self._templates = [_template(form) for form in QUESTION_FORMS]
         record = Product("", _TITLE, _DESCRIPTION)
         self._grounded = [_template(form, record) for form in QUESTION_FORMS]
 
-    def rows(self, uid: str, title: bytes, description: bytes) -> bytes:
+    def rows(
+        self,
+        uid: str,
+        title: bytes,
+        description: bytes,
+        typed: Callable[[int, str], str] | None = None,
+    ) -> bytes:
         """Format the rows of a product, one per line. `title` and `description` are JSON strings.
 
         The uid selects the first wording, so that over many products all are equally frequent.
+        `typed` may return another question for a row's number and wording.
         """
         first = zlib.crc32(uid.encode(errors="replace"))
         title, description = title[1:-1], description[1:-1]
         rows = []
-        for number in range(self._forms):
+        for number in range(self.forms):
             if number == len(self._templates):
-                title = title.decode().lower().encode()
-            start, middle, end = self._templates[(first + number) % len(self._templates)]
-            rows.append(start + title + middle + description + end)
+                title, typed = title.decode().lower().encode(), None
+            place = (first + number) % len(self._templates)
+            start, middle, end = self._templates[place]
+            asked = title
+            if typed and (question := typed(number, QUESTION_FORMS[place])):
+                start, middle, end = self._templates[_BARE]
+                asked = encode(question)[1:-1]
+            rows.append(start + asked + middle + description + end)
         return b"".join(rows)
 
     def grounded_row(self, uid: str, title: bytes, description: bytes) -> bytes:

@@ -102,6 +102,60 @@ def test_repeated_wordings_have_the_title_in_lower_case(tmp_path: Path) -> None:
     assert all(title.lower() in one for one in asked[forms:])
 
 
+@pytest.mark.parametrize(
+    ("products", "limit", "forms"),
+    [(900, None, 16), (1_001, None, 4), (1_200, 1_000, 16), (1_200, 5_000, 4), (10_001, None, 1)],
+)
+def test_small_sets_are_asked_for_in_every_wording(
+    tmp_path: Path, products: int, limit: int | None, forms: int
+) -> None:
+    source = tmp_path / "trn.json"
+    lines = (
+        f'{{"uid":"{n}","title":"Title {n}","content":"Text {n}."}}\n' for n in range(products)
+    )
+    source.write_text("".join(lines))
+    config = PrepareConfig(limit=limit, valid=0.1, forms=None, grounded=300 if limit else 0)
+    made = prepare(source, tmp_path / "out", config)
+    assert made.settings["forms"] == forms
+    taught = Counter(one[2]["content"] for one in rows(tmp_path / "out", "train"))
+    assert set(taught.values()) <= {1, forms}
+    assert sum(count == forms for count in taught.values()) > min(products, limit or products) / 2
+    # Held-out products are for the score, which asks for each once.
+    assert set(Counter(one[2]["content"] for one in rows(tmp_path / "out", "valid")).values()) == {
+        1
+    }
+
+
+def test_training_questions_vary_as_people_type(source: Path, tmp_path: Path) -> None:
+    plain, typed = PrepareConfig(forms=4), PrepareConfig(forms=4, as_typed=0.4)
+    prepare(source, tmp_path / "plain", plain)
+    for name in ("typed", "again"):
+        prepare(source, tmp_path / name, typed)
+    before, after = (rows(tmp_path / name, "train") for name in ("plain", "typed"))
+    changed = sum(one != other for one, other in zip(before, after, strict=True))
+    assert 0.3 < changed / len(before) < 0.45
+    assert [one[2] for one in before] == [one[2] for one in after]
+    for name in (*(f"{split}.jsonl" for split in SPLITS), "products.jsonl"):
+        assert (tmp_path / "typed" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    for split in ("valid", "test"):
+        assert rows(tmp_path / "plain", split) == rows(tmp_path / "typed", split)
+
+
+def test_a_short_title_asks_only_for_its_own_product(tmp_path: Path) -> None:
+    source = tmp_path / "trn.json"
+    titles = ["Owls: A Walk", "Kettle (Red)", "Kettle (Blue)"]
+    lines = [
+        json.dumps({"uid": str(n), "title": title, "content": f"Text {n}."})
+        for n, title in enumerate(titles)
+    ]
+    source.write_text("\n".join(lines) + "\n")
+    config = PrepareConfig(valid=0, test=0, forms=16, as_typed=1.0)
+    prepare(source, tmp_path / "out", config)
+    asked = [one[1]["content"].lower() for one in rows(tmp_path / "out", "train")]
+    assert any("ow" in one and "alk" not in one for one in asked)
+    assert all("re" in one or "bl" in one for one in asked if "kettle" in one)
+
+
 ODD = (
     ('A "B" \\ C', 'Tab\tand \\n, "said" he.'),
     ("Écru – “naïve” 🐱", "日本茶.\n\nTitle: none\nDescription: neither."),
@@ -209,8 +263,10 @@ def test_the_manifest_records_counts_and_options(source: Path, tmp_path: Path) -
     assert made.inputs == [describe_file(source)]
     assert made.counts["read"] == 2_000
     assert made.counts["kept"] == 50
-    wanted = {"limit": 50, "seed": 7, "valid": 0.05, "test": 0.05, "forms": 1, "grounded": 0}
-    assert made.settings == wanted
+    assert made.settings == {
+        "limit": 50, "seed": 7, "valid": 0.05, "test": 0.05, "forms": 1, "grounded": 0,
+        "as_typed": 0.0,
+    }  # fmt: skip
     assert made.counts["grounded"] == dict.fromkeys(SPLITS, 0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "manifest.json",
@@ -242,6 +298,7 @@ def test_the_products_are_listed_in_the_order_of_their_rows(source: Path, tmp_pa
         PrepareConfig(valid=-0.1),
         PrepareConfig(valid=0.6, test=0.5),
         PrepareConfig(forms=99),
+        PrepareConfig(as_typed=1.1),
         PrepareConfig(grounded=5),
         PrepareConfig(limit=5, grounded=-1),
     ],
