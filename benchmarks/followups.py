@@ -4,7 +4,7 @@
 .venv/bin/python -m benchmarks.followups --part tune --show
 
 Each conversation begins with a product's number. `answer` in the file of questions is a text that
-a right answer contains; null: the catalogue does not have it. Half of the questions ("test") were
+a right answer contains, or a list of such texts; null: the catalogue does not have it. Half of the questions ("test") were
 written to measure, not to choose rules and thresholds. Prints, by part and language:
 
   right     at most two sentences, with the answer in them, and nothing that marks a guess;
@@ -78,16 +78,17 @@ def _ask(questions: list[dict[str, Any]], catalogue: Path | None) -> list[dict[s
 
 def _judge(question: dict[str, Any], answer: dict[str, Any]) -> str:
     expected, text = question["answer"], answer["answer"]
+    accepted = [expected] if isinstance(expected, str) else expected or []
     record = answer["sources"][0] if answer["sources"] else {"uid": "", "description": ""}
     if record["uid"] != question["uid"] or answer["status"] == "several":
         return "lost"
     quoted = text in record["description"] or answer["fidelity"] == 1
     if expected is None:
         return "wrong" if quoted else "told"
-    has_answer = expected in text
+    has_answer = any(one in text for one in accepted)
     if not quoted:
-        title = has_answer and expected in record["title"]
-        return "right" if title else "guessed" if has_answer else "no"
+        title = any(one in record["title"] for one in accepted)
+        return "right" if title and has_answer else "guessed" if has_answer else "no"
     is_short = len(split_sentences(text)) <= _MAX_SENTENCES
     if has_answer and (is_short or asks_for_all(question["question"])):
         return "right"

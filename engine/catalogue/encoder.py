@@ -61,6 +61,12 @@ class Encoder:
         vectors: Vectors = self._encode(valid)
         return vectors
 
+    @functools.cache  # noqa: B019 - there is one encoder in a process
+    def mean(self, texts: tuple[str, ...]) -> NDArray[np.float32]:
+        """Return the mean of the vectors of `texts`, stored for the next call."""
+        mean: NDArray[np.float32] = self.encode(texts).mean(axis=0)
+        return mean
+
     def bags(self, texts: Sequence[str]) -> Vectors:
         """Encode records as bags of words, fast. A text without words gives zeros."""
         vectors = np.zeros((len(texts), DIMENSION), np.float32)

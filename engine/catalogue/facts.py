@@ -35,9 +35,16 @@ _WEIGHT = (
 )
 _TIME = r"(?:min(?:ute|uto)?s?|h(?:ou|o)?r?a?s?|sec(?:ond)?s?|days?|dias?|weeks?|semanas?)"
 
+_NAME = r"[A-ZÀ-Þ][a-zà-ÿ]+ (?:(?:de|da|dos?|von|van) )?[A-ZÀ-Þ][a-zà-ÿ]+"
 _NAMES = {
-    "author": r"[A-ZÀ-Þ][a-zà-ÿ]+ (?:(?:de|da|dos?|von|van) )?[A-ZÀ-Þ][a-zà-ÿ]+",
-    "place": r"\b(?:[Ii]n|[Aa]t|[Nn]ear|[Oo]f|[Ee]m|[Nn][ao]) [A-ZÀ-Þ][a-zà-ÿ]+",
+    # Also "Quill's wit", "Quill has written", but not a company that reprints reviews.
+    "author": (
+        rf"^(?!.*[Cc]opyright).*(?:{_NAME}"
+        r"|[A-ZÀ-Þ][a-zà-ÿ]+(?:['’]s| (?:has|writes|tells|offers|is an?)) )",
+        rf"^{_NAME} [a-z]",
+    ),
+    "place": (r"\b(?:[Ii]n|[Aa]t|[Nn]ear|[Oo]f|[Ee]m|[Nn][ao]) [A-ZÀ-Þ][a-zà-ÿ]+",),
+    "critics": (r"[\"'”’] ?[-–—]* ?[A-ZÀ-Þ][\w.&' ]{2,40}$|[\"”’] [-–—]+ [A-Z]",),
 }
 """Patterns of facts with capitals, which are matched as they are."""
 
@@ -81,14 +88,15 @@ FACTS: dict[str, Fact] = {
     "size": Fact(
         "size",
         "tamanho",
-        r"how (?:big|large|tall|wide|high|deep|thick|small)|what sizes?|\bsizes?\b|dimensions?"
+        r"(?:how|(?:is|are) (?:it|they|this)(?: an?| very)?) (?:big|large|tall|wide|high|deep|thick"
+        r"|small)|what sizes?|\bsizes?\b|dimensions?"
         r"|measure(?:s|ments?)?|\bwidth|\bheight|\blength|\bdepth|diameter|capacity"
         r"|tamanhos?|medidas?|\bmede|dimens\w+|altura|largura|comprimento|profundidade|capacidade"
         r"|diametro|(?:muito|tao|e) grande",
         rf"{_NUMBER}[ -]*(?:x|by|por) *\d|{_LENGTH}|{_VOLUME}|\bsizes?\b"
         r"|\bx[sl]\b|xx+l|\b[sml], [ml]\b|\btamanhos?\b|one size|\bfits? |numeros? \d"
         r"|\d+ ?[-–] ?\d+\.$"
-        r"|spans?|diameter|diametro|large as|taller|shorter",
+        r"|spans?|diameter|diametro|taller|shorter|\bsmall|\bmedium|\blarge|\bpequen|\bgrande",
     ),
     "duration": Fact(
         "duration",
@@ -296,6 +304,13 @@ FACTS: dict[str, Fact] = {
         r"deliver|\bshipp|\bcarrier|\bpostage|allow (?:\d+|two|three|four) (?:days|weeks)|entreg"
         r"|\bfrete",
     ),
+    "critics": Fact(
+        "what critics say",
+        "o que a crítica diz",
+        r"\bcritics?\b|\breviewers?\b|\bthe press\b|\bsays? (?:about|of)\b|\bcritic[ao]s?\b"
+        r"|\bimprensa\b|\bresenhistas?\b",
+        r"\breview",
+    ),
     "reviews": Fact(
         "reviews",
         "avaliações",
@@ -348,10 +363,10 @@ def gives(sentence: str, fact: str) -> bool:
 
 
 def signs(sentence: str, fact: str) -> int:
-    """Count the signs of a fact in `sentence`: its words, and for some facts a name."""
-    given, named = FACTS[fact].given, _NAMES.get(fact)
+    """Count the signs of a fact in `sentence`: its words, and for some facts names."""
+    given = FACTS[fact].given
     has_words = bool(given and _pattern(given).search(plain(sentence)))
-    return has_words + bool(named and _pattern(named).search(sentence))
+    return has_words + sum(bool(_pattern(one).search(sentence)) for one in _NAMES.get(fact, ()))
 
 
 def without_facts(question: str) -> str:

@@ -13,23 +13,22 @@ from engine.core.types import Product
 
 # Not compiled at import time: the first frame of the chat may wait for this module.
 _BOUNDARY = (
-    r"[.!?…]+[\"'”’)\]]*\s+"
+    # A quotation and its source, before the next one: 'A marvel.' The Times 'Funny' …
+    r"[.!?…]*[\"'”’]\s+(?:[A-ZÀ-Þ][\w.'&-]*\s*){1,6}(?=\s[\"'“‘][A-ZÀ-Þ]|$)\s*"
+    r"|[.!?…]+[\"'”’)\]]*\s+"
     # "Ages 3-6.Copyright": some text has no blank after a sentence.
     r"|(?:(?<=[a-zà-ÿ]{2})|(?<=[0-9)]))[.!?][\"'”’]?(?=[A-ZÀ-Þ][a-zà-ÿ])"
     r"|\s*(?=[•■])"
 )
 _NEVER_LAST = frozenset(
     """
-    mr mrs ms dr dra sr sra st vs no nos vol vols pp prof gr sgt capt gen fig figs eds eg ie cf
-    approx aprox ca feat núm num pág
+    mr mrs ms dr dra sr sra st vs no nos vol vols pp prof gr sgt capt gen fig figs eds cf approx
+    aprox feat núm num pág
     """.split()  # noqa: SIM905 - thirty quoted words are harder to read
 )
 """Abbreviations that no sentence ends with."""
-_UNITS = frozenset(
-    "in ft lb lbs oz cm mm min max etc inc co ltd jr wt qt gal hr hrs sec ed".split()  # noqa: SIM905
-)
-"""Abbreviations that a sentence may end with, if a capital follows."""
 _DASHES = ("—", "–", "-")
+_UNIT = r"\d\s?[a-z]{1,3}\.\s*$"
 _LAST_WORD = r"([^\W\d_]+)\.\s*$"
 
 _SHOWN = 2
@@ -48,19 +47,40 @@ _SURE = frozenset(FACTS) - {
 """Facts whose patterns hardly match another sentence."""
 _GIVEN = _SURE | {"readers"}
 """Facts that show that the description has what is asked for."""
+_GENERAL = frozenset({"author", "count"})
+"""The same, for a question that asks for none of these: "who", "how many"."""
 _IN_TITLE = frozenset({"age", "format", "count", "size", "pages", "weight", "colour", "language"})
 """Facts that a title may give."""
 _FACT, _SURE_FACT, _WORD = 0.1, 0.25, 0.1
 """What a sentence gains by giving a fact, by a sure one, by a word of the question."""
-_LIKELY = 0.1
+_LIKELY = 0.07
 """The score from which a sentence may answer."""
 _LIKELY_WITHOUT = 0.3
 """Replaces `_LIKELY` if no sentence gives the sure fact that is asked for."""
 _LEAD = 0.2
 """The lead in score with which the best sentence is shown alone."""
-_LEAD_IN_FACT = 0.12
-"""The same, if the best sentence gives the fact and the other does not."""
 _STEM, _SHORTEST = 5, 3
+_COMMON = (
+    "who wrote it?",
+    "how big is it?",
+    "how many are there?",
+    "what is it made of?",
+    "what is it about?",
+    "when was it published?",
+    "what is in the box?",
+    "is it for children?",
+    "quem escreveu?",
+    "qual o tamanho?",
+    "quantas páginas tem?",
+    "de que é feito?",
+    "sobre o que é?",
+    "quando foi publicado?",
+    "o que vem na caixa?",
+    "é para crianças?",
+)
+"""Questions whose mean is what all questions share: short sentences are like any of them."""
+_COMMON_SHARE = 0.75
+"""The part of that mean that is taken out of a question."""
 
 Likeness = Callable[[str, Sequence[str]], Sequence[float]]
 """How alike a question and each of some sentences are, from -1 to 1."""
@@ -101,9 +121,10 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
     ]
     best = sorted(range(len(sentences)), key=lambda at: scores[at], reverse=True)[:_SHOWN]
     highest = scores[best[0]] if best else 0.0
-    sure = highest >= (_LIKELY_WITHOUT if facts & _SURE and not given & _GIVEN else _LIKELY)
+    needed = facts & _GIVEN or facts & _GENERAL
+    sure = highest >= (_LIKELY_WITHOUT if needed and not needed & given else _LIKELY)
     if sure:
-        best = [at for at in best if _is_shown(sentences, scores, best[0], at, facts)]
+        best = [at for at in best if scores[at] >= highest - _LEAD]
     chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)
     in_title = any(fact in _IN_TITLE and gives(product.title, fact) for fact in facts - given)
     if not facts and _only_in_title(words, product):
@@ -116,26 +137,18 @@ def likeness(question: str, sentences: Sequence[str]) -> list[float]:
     try:
         from engine.catalogue.encoder import shared_encoder
 
-        vectors = shared_encoder().encode([question, *sentences])
+        encoder = shared_encoder()
+        asked, *given = encoder.encode([question, *sentences])
+        asked = asked - _COMMON_SHARE * encoder.mean(_COMMON)
     except (ImportError, CatalogueError):
         return [0.0] * len(sentences)
-    return [float(alike) for alike in vectors[1:] @ vectors[0]]
+    return [float(asked @ sentence) for sentence in given]
 
 
 def _only_in_title(words: frozenset[str], product: Product) -> bool:
     titled = {token[:_STEM] for token in tokenise(product.title)}
     described = {token[:_STEM] for token in tokenise(product.description)}
     return bool(words) and words <= titled and words.isdisjoint(described)
-
-
-def _is_shown(
-    sentences: Sequence[str], scores: Sequence[float], best: int, at: int, facts: frozenset[str]
-) -> bool:
-    """Whether a sentence is shown with the best one."""
-    only_best = any(gives(sentences[best], one) for one in facts) and not any(
-        gives(sentences[at], one) for one in facts
-    )
-    return scores[at] >= scores[best] - (_LEAD_IN_FACT if only_best else _LEAD)
 
 
 def _gain(sentence: str, facts: frozenset[str], words: frozenset[str]) -> float:
@@ -164,12 +177,13 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends(sentence: str, following: str) -> bool:
-    if following in _DASHES:  # an attribution: "A marvel." — The Times
+    if following in _DASHES or following.islower():  # "A marvel." — The Times; etc. and so on
+        return False
+    if following.isdigit() and re.search(_UNIT, sentence):  # 3 lbs. 2 oz.
         return False
     last = re.search(_LAST_WORD, sentence)
     if last is None:
         return True
     word = last[1].lower()
     is_initial = len(word) == 1 and last[1].isupper()
-    is_unit = word in _UNITS and not following.isupper()
-    return not (word in _NEVER_LAST or is_initial or is_unit)
+    return not (word in _NEVER_LAST or is_initial)

@@ -88,7 +88,7 @@ _DESCRIBES = 3
 """Content words with which a question describes a product."""
 _DESCRIBED = 0.75
 """The share of these words in the record of the product that it describes."""
-_ANSWERS = 0.2
+_ANSWERS = 0.15
 """The score of a sentence that shows what a question without a question word is about."""
 _NAMED = 0.5
 """The share of a title's content words with which a question names it."""

@@ -64,6 +64,19 @@ def test_a_fact_that_is_not_there_is_not_sure(question: str) -> None:
     assert (found.sure, found.in_title, found.never) == (False, False, frozenset())
 
 
+def test_nobody_is_named_for_who() -> None:
+    machine = Product("4", "Karaoke Machine", "Sing along at home. Two microphones are included.")
+    assert not choose("who wrote it?", machine, likeness).sure
+    assert not choose("quem é o autor?", machine, likeness).sure
+
+
+def test_what_critics_say_is_a_quotation_with_its_source() -> None:
+    book = Product("5", "Gulls", "A book. It has a map. 'Funny and sad.' The Coast Weekly")
+    assert choose("what do critics say?", book, likeness).sentences == (
+        "'Funny and sad.' The Coast Weekly",
+    )
+
+
 def test_what_no_catalogue_has() -> None:
     assert choose("quanto custa?", BOOK, by_words_alone).never == {"price"}
     priced = Product("2", "Cloth", "It is 3 m long. Save $2 on a second one.")
@@ -96,6 +109,11 @@ def test_other_questions_are_not_for_the_whole_description() -> None:
         ("Ages 3-6.Copyright 2004.", ["Ages 3-6.", "Copyright 2004."]),
         ("It is 12 in. wide. Red.", ["It is 12 in. wide.", "Red."]),
         ("It is 12 in. Red.", ["It is 12 in.", "Red."]),
+        ("It weighs 3 lbs. 2 oz. a pair.", ["It weighs 3 lbs. 2 oz. a pair."]),
+        (
+            "'A marvel.' The Star 'Funny' Weekly Post",
+            ["'A marvel.' The Star", "'Funny' Weekly Post"],
+        ),
         (
             "By J. R. Hale. He said \u201cNo.\u201d Then left",
             [
