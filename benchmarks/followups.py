@@ -4,8 +4,8 @@
 .venv/bin/python -m benchmarks.followups --part tune --show
 
 Each conversation begins with a product's number. `answer` in the file of questions is a text that
-a right answer contains, or a list of such texts; null: the catalogue does not have it. Half of the questions ("test") were
-written to measure, not to choose rules and thresholds. Prints, by part and language:
+a right answer contains, or a list of such texts; null: the catalogue
+does not have it. Prints, by part, language and whether the catalogue has the answer:
 
   right     at most two sentences, with the answer in them, and nothing that marks a guess;
             the description, if the question asks for it
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument(
         "--questions", type=Path, default=_HERE / "questions_followups.jsonl", metavar="FILE"
     )
-    parser.add_argument("--part", choices=("tune", "test"))
+    parser.add_argument("--part", help="questions of one part only: tune, test, second, …")
     parser.add_argument("--show", action="store_true", help="print what was not right")
     options = parser.parse_args()
     questions = [json.loads(line) for line in options.questions.read_text().splitlines()]
@@ -50,7 +50,8 @@ def main() -> None:
     outcomes: dict[str, Counter[str]] = {}
     for question, answer in zip(questions, _ask(questions, options.catalogue), strict=True):
         outcome = _judge(question, answer)
-        key = f"{question['part']} {question['language']}"
+        known = "answer" if question["answer"] is not None else "no answer"
+        key = f"{question['part']:7} {question['language']} {known}"
         outcomes.setdefault(key, Counter())[outcome] += 1
         if options.show and outcome not in {"right", "told"}:
             shown = answer["answer"][:300].replace("\n", " ")

@@ -56,11 +56,15 @@ def _said(text: str, notice: str = "") -> Chunk:
 
 
 def _own_words(request: Request) -> str:
-    from engine.catalogue import phrases  # the first frame waits for this module
+    from engine.catalogue import phrases  # the first frame waits for these modules
+    from engine.catalogue.facts import NEVER, asked_for
 
     decision, question, language = request.decision, request.question, request.language
     if decision.product:
         return phrases.missing("no_description", decision.product, language)
+    never = asked_for(question) & NEVER if request.followup else None
+    if never:
+        return phrases.never_known(never, language)
     courtesy = phrases.courtesy(question, language, decision.nearest)
     return courtesy or phrases.undecided(question, decision, language, asked=request.followup)
 

@@ -26,6 +26,10 @@ class Retriever(Protocol):
     def find(self, question: str) -> Decision:
         """Decide which products `question` means. Raise CatalogueError if reading fails."""
 
+    def named(self, question: str) -> Decision:
+        """Decide by a uid or a whole title in `question` alone, faster than `find` where it can."""
+        return self.find(question)
+
     def get(self, uid: str) -> Product | None:
         """Return the product with this uid, if there is one."""
 
@@ -88,6 +92,10 @@ class Catalogue:
     def find(self, question: str) -> Decision:
         with records.reading(self.folder):
             return self._decider.decide(question)
+
+    def named(self, question: str) -> Decision:
+        with records.reading(self.folder):
+            return self._decider.named(question)
 
     def get(self, uid: str) -> Product | None:
         with records.reading(self.folder):

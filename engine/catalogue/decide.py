@@ -113,6 +113,11 @@ class Decider:
         content = list(dict.fromkeys(_content_words(tokens)))
         return self._by_tokens(question, tokens, content)
 
+    def named(self, question: str) -> Decision:
+        """Decide by uid or whole title only, without a search."""
+        question = html.unescape(question[:_MAX_QUESTION]).strip()
+        return self._by_uid(question) or self._by_title(question, tokenise(question)) or _NONE
+
     def alike(self, product: Product, limit: int) -> tuple[Hit, ...]:
         """Return the products most like `product` by its rare words and by meaning, best first."""
         text = f"{product.title}. {product.description[:_COMPARED]}"

@@ -35,16 +35,18 @@ _WEIGHT = (
 )
 _TIME = r"(?:min(?:ute|uto)?s?|h(?:ou|o)?r?a?s?|sec(?:ond)?s?|days?|dias?|weeks?|semanas?)"
 
+_COLOURS = "red|blue|green|yellow|black|white|gr[ae]y|brown|pink|orange|purple|silver|navy"
+_CORES = "vermelh[oa]|azul|azuis|verde|amarel[oa]|pret[oa]|branc[oa]|cinza|castanh[oa]|marrom|rosa"
 _NAME = r"[A-ZÀ-Þ][a-zà-ÿ]+ (?:(?:de|da|dos?|von|van) )?[A-ZÀ-Þ][a-zà-ÿ]+"
+_SURNAME = r"[A-ZÀ-Þ][a-zà-ÿ]+(?:['’]s| (?:has|writes|tells|offers|is an?)) "
 _NAMES = {
     # Also "Quill's wit", "Quill has written", but not a company that reprints reviews.
     "author": (
-        rf"^(?!.*[Cc]opyright).*(?:{_NAME}"
-        r"|[A-ZÀ-Þ][a-zà-ÿ]+(?:['’]s| (?:has|writes|tells|offers|is an?)) )",
+        rf"^(?!.*[Cc]opyright).*(?:{_NAME}|{_SURNAME})",
         rf"^{_NAME} [a-z]",
     ),
     "place": (r"\b(?:[Ii]n|[Aa]t|[Nn]ear|[Oo]f|[Ee]m|[Nn][ao]) [A-ZÀ-Þ][a-zà-ÿ]+",),
-    "critics": (r"[\"'”’] ?[-–—]* ?[A-ZÀ-Þ][\w.&' ]{2,40}$|[\"”’] [-–—]+ [A-Z]",),
+    "critics": (r"[\"'”’]\.? ?[-–—(]* ?[A-ZÀ-Þ][\w.,&' ]{2,60}\)?$|[\"”’] [-–—]+ [A-Z]",),
 }
 """Patterns of facts with capitals, which are matched as they are."""
 
@@ -161,13 +163,10 @@ FACTS: dict[str, Fact] = {
     "colour": Fact(
         "colour",
         "cor",
-        r"what colou?rs?|\bcolou?rs?\b|\b(?:que|qual a|quais as|de que) cor(?:es)?\b"
+        rf"in (?:{_COLOURS})\b|em (?:{_CORES})\b|\bcolou?rs?\b"
+        r"|\b(?:que|qual a|quais as|de que) cor(?:es)?\b"
         r"|\bcor(?:es)?\b",
-        r"colou?r|\bcor(?:es)?\b|\bred\b|\bblue|\bgreen|\byellow|\bblack|\bwhite|\bgr[ae]y"
-        r"|\bbrown|\bpink"
-        r"|\borange|purple|\bsilver|\bgold|\bnavy|\bcream|vermelh|\bazul|\bverde|amarel|\bpret"
-        r"|\bbranc"
-        r"|cinz|\brosa\b|castanh|marrom",
+        rf"colou?r|\bcor(?:es)?\b|\b(?:{_COLOURS})\b|\b(?:{_CORES})s?\b|\bgold\b|\bcream\b",
     ),
     "washing": Fact(
         "washing and cleaning",
@@ -359,14 +358,18 @@ def asked_for(question: str) -> frozenset[str]:
 
 def gives(sentence: str, fact: str) -> bool:
     """Report whether `sentence` contains a fact of this kind."""
-    return signs(sentence, fact) > 0
+    return _names(sentence, fact) > 0 if fact in _NAMES else signs(sentence, fact) > 0
 
 
 def signs(sentence: str, fact: str) -> int:
     """Count the signs of a fact in `sentence`: its words, and for some facts names."""
     given = FACTS[fact].given
     has_words = bool(given and _pattern(given).search(plain(sentence)))
-    return has_words + sum(bool(_pattern(one).search(sentence)) for one in _NAMES.get(fact, ()))
+    return has_words + _names(sentence, fact)
+
+
+def _names(sentence: str, fact: str) -> int:
+    return sum(bool(_pattern(one).search(sentence)) for one in _NAMES.get(fact, ()))
 
 
 def without_facts(question: str) -> str:

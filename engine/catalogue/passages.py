@@ -14,7 +14,9 @@ from engine.core.types import Product
 # Not compiled at import time: the first frame of the chat may wait for this module.
 _BOUNDARY = (
     # A quotation and its source, before the next one: 'A marvel.' The Times 'Funny' …
-    r"[.!?…]*[\"'”’]\s+(?:[A-ZÀ-Þ][\w.'&-]*\s*){1,6}(?=\s[\"'“‘][A-ZÀ-Þ]|$)\s*"
+    r"[.!?…]*[\"'”’]\.?\s+(?:[A-ZÀ-Þ][^\"“”.!?]{2,60}?(?=\s[\"'“‘][A-ZÀ-Þ.…])"
+    r"|(?:[A-ZÀ-Þ][\w'&.-]* ?){1,6}$)\s*"
+    r"|[.!?…]*[\"'”’]\s*\((?:[^()]|\([^()]*\)){2,60}\)\s*(?=[\"'“‘]|$)"
     r"|[.!?…]+[\"'”’)\]]*\s+"
     # "Ages 3-6.Copyright": some text has no blank after a sentence.
     r"|(?:(?<=[a-zà-ÿ]{2})|(?<=[0-9)]))[.!?][\"'”’]?(?=[A-ZÀ-Þ][a-zà-ÿ])"
@@ -53,7 +55,7 @@ _IN_TITLE = frozenset({"age", "format", "count", "size", "pages", "weight", "col
 """Facts that a title may give."""
 _FACT, _SURE_FACT, _WORD = 0.1, 0.25, 0.1
 """What a sentence gains by giving a fact, by a sure one, by a word of the question."""
-_LIKELY = 0.07
+_LIKELY = 0.05
 """The score from which a sentence may answer."""
 _LIKELY_WITHOUT = 0.3
 """Replaces `_LIKELY` if no sentence gives the sure fact that is asked for."""
@@ -122,7 +124,8 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
     best = sorted(range(len(sentences)), key=lambda at: scores[at], reverse=True)[:_SHOWN]
     highest = scores[best[0]] if best else 0.0
     needed = facts & _GIVEN or facts & _GENERAL
-    sure = highest >= (_LIKELY_WITHOUT if needed and not needed & given else _LIKELY)
+    is_given = any(gives(sentences[at], fact) for fact in needed for at in best)
+    sure = highest >= (_LIKELY_WITHOUT if needed and not is_given else _LIKELY)
     if sure:
         best = [at for at in best if scores[at] >= highest - _LEAD]
     chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)

@@ -156,6 +156,9 @@ class PostgresCatalogue(Retriever):
     def find(self, question: str) -> Decision:
         return self._decider.decide(question.replace("\0", " "))
 
+    def named(self, question: str) -> Decision:
+        return self._decider.named(question.replace("\0", " "))
+
     def get(self, uid: str) -> Product | None:
         found = self._products.by_uid([uid])
         return found[0] if found else None

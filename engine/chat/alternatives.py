@@ -34,6 +34,7 @@ _INSTEAD = re.compile(
     r"(?P<mark>\s+(?:instead|version|edition|one|em vez (?:disso|deste|desta))|)\s*[?.!]*",
     re.IGNORECASE,
 )
+_INSTEAD_MARK = re.compile(r"\b(?:instead|em vez (?:disso|deste|desta))\s*[?.!]*$", re.IGNORECASE)
 _VERSION = re.compile(
     r"\b(?:a )?(?:vers[ãa]o|edi[çc][ãa]o)(?: (?:em|de))? (?P<words>[\w-]+)", re.IGNORECASE
 )
@@ -53,6 +54,8 @@ def alternatives(catalogue: Retriever, product: Product, question: str) -> Decis
         found = _similar(catalogue, product)
         return Decision(Status.SEVERAL if found else Status.NONE, found)
     found = _versions(catalogue, product, text)
+    if not found and _INSTEAD_MARK.search(text):
+        return Decision(Status.NONE, nearest=_similar(catalogue, product))
     if not found:
         return None
     return Decision(Status.LIKELY if len(found) == 1 else Status.SEVERAL, found)

@@ -178,9 +178,19 @@ class PendingAnswer:
             other := await asyncio.to_thread(alternatives, self._catalogue, product, question)
         ):
             return other, False
-        decision = await asyncio.to_thread(self._catalogue.find, question)
-        in_hand = await asyncio.to_thread(followup.in_hand, self._earlier, question, decision)
-        return (in_hand, True) if in_hand else (decision, False)
+        return await asyncio.to_thread(self._find, question)
+
+    def _find(self, question: str) -> tuple[types.Decision, bool]:
+        """Decide for the product in hand, or search; the flag says whether it is in hand."""
+        searches = [self._catalogue.find]
+        if followup.needs_no_search(question):
+            searches.insert(0, self._catalogue.named)
+        for search in searches:
+            decision = search(question)
+            in_hand = followup.in_hand(self._earlier, question, decision)
+            if in_hand:
+                return in_hand, True
+        return decision, False
 
     def _examples(self, kind: Kind) -> types.Decision:
         products = self._catalogue.examples() if kind == "help" else ()

@@ -12,6 +12,7 @@ from engine.catalogue.facts import asked_for, without_facts
 from engine.catalogue.folding import STOP_WORDS, quoted_spans, tokenise
 from engine.catalogue.passages import choose, likeness
 from engine.catalogue.phrases import asks_which
+from engine.catalogue.small_talk import is_small_talk
 from engine.chat import picks
 from engine.core.types import Conversation, Decision, Hit, Product, Status, Turn
 
@@ -31,7 +32,7 @@ _ASKS = re.compile(
     r"quem|que|qual|quais|quando|onde|como|quanto|quantos|quanta|quantas|é|e|eh|são|foi|tem|têm"
     r"|serve|"
     r"servem|dá|da|por|para|pra|posso|pode|podem|vem|vêm|vai|precisa|funciona|cabe|dura|inclui|"
-    r"acompanha|será|existe|há|ha|com|preciso\s+\w+[aei]r|quero saber|i (?:want|need"
+    r"acompanha|será|existe|há|ha|com|preciso(?: de)?|quero saber|i (?:want|need"
     r"|would like) to know|"
     r"fala|fale|diga|conta|conte|resuma|summari[sz]e|describe|descreva|explain|translate"
     r"|traduza)\b",
@@ -44,7 +45,7 @@ _SEARCHES = re.compile(
     r"do you (?:have|sell|stock|carry|know)|have you got|got|i(?:'d| would)? (?:want|need|like)|"
     r"(?:i'm |i am )?looking for|show me|list|find|search(?: for)?|give me|something|anything|some|"
     r"voc[êe]s? (?:t[êe]m|vendem?|conhecem?)|tem alg(?:o|um|uma|uns|umas)|procuro|quero"
-    r"|preciso(?: de)?|"
+    r"|preciso(?: de)?(?!.*\?\s*$)|"
     r"gostaria(?: de)?|estou (?:procurando|buscando)|(?:me )?mostr[ea]m?|list[ea]|busqu[ea]|algo|"
     r"alguma coisa|algum|alguma)\b"
     r"(?!\s+(?:it|this|that|them|to know|saber|isso|isto|ele|ela|este|esta|esse|essa|more|mais"
@@ -131,14 +132,29 @@ def in_hand(conversation: Conversation, question: str, decision: Decision) -> De
 
     `decision` is what the search found for the question; None says that it counts.
     """
-    last = next((turn.answer for turn in reversed(conversation.turns) if turn.answer), None)
-    listed = last.sources if last and last.status is Status.SEVERAL else ()
-    product = listed[0].product if listed else conversation.product
+    last = next((turn.answer for turn in reversed(conversation.turns) if _is_search(turn)), None)
+    listed = last.choices if last and (last.sources or last.is_list) else ()
+    product = listed[0].product if listed else last.product if last else None
     if product is None or not is_about(product, question, decision):
         return None
     if len(listed) > 1:
         return Decision(Status.SEVERAL, listed)
     return Decision(Status.LIKELY, (Hit(product, 1.0),))
+
+
+def needs_no_search(question: str) -> bool:
+    """Whether a question can only be a follow-up, or a title: "what size is it?"."""
+    text = question.strip()
+    is_plain = not (_capitals(text) or quoted_spans(text))
+    return is_plain and _is_sure(text, _content_words(without_facts(text)))
+
+
+def _is_sure(text: str, content: list[str]) -> bool:
+    return not content or (bool(_POINTS_BACK.search(text)) and text.endswith("?"))
+
+
+def _is_search(turn: Turn) -> bool:
+    return bool(turn.answer) and not is_small_talk(turn.question)
 
 
 def is_about(product: Product, question: str, decision: Decision) -> bool:
@@ -154,8 +170,7 @@ def is_about(product: Product, question: str, decision: Decision) -> bool:
         return False
     asks = bool(_ASKS.match(text) or _GOES_ON.match(text) or (facts and text.endswith("?")))
     points_back = bool(_POINTS_BACK.search(text))
-    is_sure = not content or (points_back and text.endswith("?"))
-    if not is_sure and _describes_another(text, content, product, decision):
+    if not _is_sure(text, content) and _describes_another(text, content, product, decision):
         return False
     if not content:
         return asks or points_back or bool(_NAMES_FACT.match(text))

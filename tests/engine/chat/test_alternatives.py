@@ -66,7 +66,6 @@ def test_another_version_of_the_product_is_found(
         "what size is it?",
         "is it similar to a chair?",
         "do you have it in purple?",
-        "the DVD instead",
         "Canvas Stool, Blue",
         "jazz",
         "I like it",
@@ -76,3 +75,12 @@ def test_other_questions_are_left_alone(
     catalogue: Catalogue, stool: Product, question: str
 ) -> None:
     assert alternatives(catalogue, stool, question) is None
+
+
+def test_a_version_that_is_missing_offers_similar_products(
+    catalogue: Catalogue, stool: Product
+) -> None:
+    decision = alternatives(catalogue, stool, "the DVD instead")
+    assert decision is not None
+    assert (decision.status, decision.product) == (Status.NONE, None)
+    assert decision.nearest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.catalogue.phrases import language_of
-from engine.chat.followup import in_hand, is_about, pick_from_list
+from engine.chat.followup import in_hand, is_about, needs_no_search, pick_from_list
 from engine.core.types import (
     Answer,
     Conversation,
@@ -198,6 +198,43 @@ def test_a_question_that_names_another_product_or_searches_leaves_it(
 def test_after_a_list_a_question_asks_which_product_is_meant() -> None:
     decision = in_hand(after(Status.SEVERAL), "what size is it?", NOTHING)
     assert decision == Decision(Status.SEVERAL, LIST)
+
+
+FOUND = Answer("t", "catalogue", Mode.GROUNDED, Status.EXACT, "…", StopReason.COMPLETE, LIST[:1])
+
+
+def test_after_an_absent_product_a_question_is_not_about_an_older_one() -> None:
+    answer = Answer(
+        "a purple unicorn", "catalogue", Mode.GROUNDED, Status.NONE, "…", StopReason.COMPLETE,
+        nearest=LIST, verbatim=True,
+    )  # fmt: skip
+    turns = [Turn("t", FOUND), Turn("a purple unicorn", answer)]
+    decision = in_hand(Conversation(turns=turns), "what size is it?", NOTHING)
+    assert decision == Decision(Status.SEVERAL, LIST)
+
+
+def test_small_talk_leaves_the_product_in_hand() -> None:
+    thanks = Answer("thanks", "catalogue", Mode.GROUNDED, Status.NONE, "…", StopReason.COMPLETE)
+    turns = [Turn("t", FOUND), Turn("thanks", thanks)]
+    decision = in_hand(Conversation(turns=turns), "what size is it?", NOTHING)
+    assert decision
+    assert decision.product == LIST[0].product
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("what size is it?", True),
+        ("e o preço?", True),
+        ("does the lid come off it?", True),
+        ("It", False),
+        ("Is it Love?", False),
+        ("the tin lighthouse", False),
+        ("and the lamp?", False),
+    ],
+)
+def test_a_clear_follow_up_needs_no_search(question: str, expected: bool) -> None:
+    assert needs_no_search(question) is expected
 
 
 def test_without_a_product_the_search_decides() -> None:
