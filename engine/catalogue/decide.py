@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from engine.catalogue import folding
+from engine.catalogue.ages import Ages, asked_ages, fits, search_words, specific_words
 from engine.catalogue.confidence import AMONG, MEANT, limits_for, probability
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.rank import Ranked, Ranker, content_of
@@ -62,6 +63,12 @@ _MAX_QUESTION = 4_000
 """Characters: twice the longest known title."""
 MAX_HITS = 10
 _MAX_EDITIONS = 20
+_MAX_AGED = 200
+"""Records that may state ages."""
+_CHILD = ("child",)
+_MIN_WANTED = 0.5
+"""The coverage of the words beside an age from which a record is of what is wanted."""
+_LAST_GROUP = 4
 _MAX_NEAR_TITLES = 3
 _COMPARED = 500
 """Characters of a description by which similar products are found."""
@@ -223,6 +230,8 @@ class Decider:
         words = content_of(tokens)
         if not words:
             return _NONE
+        if for_ages := self._for_ages(question):
+            return for_ages
         near = [one.row for one in titles if _is_near(one.match, self.thresholds)]
         suggested = self.suggest(question, MAX_HITS)
         ranked = self.ranker.rank(words, (*near, *suggested))
@@ -238,6 +247,24 @@ class Decider:
         if listed and not self._names_another(ranked, titles):
             return listed
         return self._nearest(ranked, {*near[:_MAX_NEAR_TITLES], *wanted})
+
+    def _for_ages(self, question: str) -> Decision | None:
+        """List products for children of the ages in a question, those that state them first."""
+        found = asked_ages(question)
+        content = content_of(tokenise(found[1])) if found else []
+        words = specific_words(content)
+        if not found or len(words) >= self.thresholds.body_words:
+            return None
+        wanted = [{word: 1.0} for word in words]
+        rows = self.ranker.bodies.search([*wanted, *search_words(found[0])], _MAX_AGED)
+        suggested = set(self.suggest(question, MAX_HITS))
+        ranked = self.ranker.rank(words or content or _CHILD, (*rows, *suggested), question)
+        groups = {one.row: _age_group(one, found[0], wanted=bool(words)) for one in ranked}
+        fitting = [row for row in groups if groups[row] == 0]
+        if not fitting:
+            return None
+        ranked.sort(key=lambda one: groups[one.row])
+        return self._several(ranked, {*fitting, *suggested}, lambda one: groups[one.row] == 1)
 
     def _by_meaning(self, ranked: list[Ranked], words: int, wanted: set[int]) -> Decision:
         """Decide by a fitted rule; a list has the rows of `wanted`."""
@@ -390,6 +417,15 @@ def _is_rival(best: TitleMatch, other: TitleMatch, limits: Thresholds) -> bool:
     if not best.missing:
         return not other.missing and other.edits <= best.edits
     return other.score >= best.score * limits.rival
+
+
+def _age_group(one: Ranked, asked: Ages, *, wanted: bool) -> int:
+    """Return 0 for a record of what is wanted that is for these ages, more for others."""
+    fitting = fits(asked, f"{one.product.title}. {one.product.description}")
+    if fitting is False:
+        return _LAST_GROUP
+    is_wanted = one.coverage >= _MIN_WANTED or not wanted
+    return (0 if is_wanted else 2) + (fitting is None)
 
 
 def _with(ranked: list[Ranked], wanted: set[int]) -> list[Ranked]:
