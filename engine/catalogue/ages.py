@@ -107,8 +107,9 @@ _STATED = (
 _SIGNS = "ages age aged years year anos idade idades up olds months meses grade preschool".split()  # noqa: SIM905
 _UNSPECIFIC = frozenset(
     """
-    algo alguma coisa book books livro livros toy toys gift gifts game games fun idea ideas birthday
-    christmas present presents party little small young kid kids child children boy boys girl girls
+    algo alguma coisa coisas thing things stuff book books livro livros toy toys gift gifts game
+    games fun idea ideas birthday christmas present presents party little small young kid kids child
+    children boy boys girl girls
     son daughter grandson granddaughter grandchild niece nephew brother sister baby babies toddler
     toddlers play playing teenage teenager age aged ages year years old
     brinquedo brinquedos presente presentes jogo jogos ideia aniversario natal festa pequeno pequena

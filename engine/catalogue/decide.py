@@ -15,6 +15,7 @@ from engine.catalogue.confidence import AMONG, MEANT, limits_for, probability
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.rank import Ranked, Ranker, content_of
 from engine.catalogue.search import TitleMatch, match_title
+from engine.catalogue.wishes import asks_for_any, signs_of_format
 from engine.core.types import Decision, Hit, Product, Status
 
 
@@ -66,6 +67,8 @@ _MAX_EDITIONS = 20
 _MAX_AGED = 200
 """Records that may state ages."""
 _CHILD = ("child",)
+_ANY_SHARE = 0.5
+"""Replaces the limit of a list for a question for anything that fits."""
 _MIN_WANTED = 0.5
 """The coverage of the words beside an age from which a record is of what is wanted."""
 _LAST_GROUP = 4
@@ -230,10 +233,10 @@ class Decider:
         words = content_of(tokens)
         if not words:
             return _NONE
-        if for_ages := self._for_ages(question):
-            return for_ages
         near = [one.row for one in titles if _is_near(one.match, self.thresholds)]
         suggested = self.suggest(question, MAX_HITS)
+        if listed := self._for_any(question, words, near, suggested):
+            return listed
         ranked = self.ranker.rank(words, (*near, *suggested))
         sure = self._sure(ranked, len(words), suggested)
         if sure and {sure.row}.issuperset(suggested):
@@ -248,7 +251,31 @@ class Decider:
             return listed
         return self._nearest(ranked, {*near[:_MAX_NEAR_TITLES], *wanted})
 
-    def _for_ages(self, question: str) -> Decision | None:
+    def _for_any(
+        self, question: str, words: list[str], near: list[int], suggested: list[int]
+    ) -> Decision | None:
+        """List what fits, if the question asks for anything of an age, a format or a kind."""
+        if for_ages := self._for_ages(question, suggested):
+            return for_ages
+        is_title = bool(suggested) and len(words) >= _MIN_LISTED
+        if is_title or not asks_for_any(question):
+            return None
+        signs = signs_of_format(words)
+        groups = [*({word: 1.0} for word in words), dict.fromkeys(signs, 1.0)]
+        rows = self.ranker.titles.search(groups, _MAX_CANDIDATES) if signs else []
+        ranked = self.ranker.rank(words, (*near, *rows, *suggested), question)
+        wanted = {*suggested, *self._with_all(ranked)}
+        if signs:
+            formats = {one.row: _format_group(one.product, signs) for one in ranked}
+            ranked.sort(key=lambda one: formats[one.row])
+            wanted.update(row for row, group in formats.items() if not group)
+        least = limits_for(self.ranker.titles.count).listed * _ANY_SHARE
+        if len(ranked) > 1 and (wanted or probability(AMONG, ranked, len(words)) >= least):
+            points = ranked[0].points * self.thresholds.list_share
+            return self._several(ranked, wanted, lambda one: one.points >= points)
+        return None
+
+    def _for_ages(self, question: str, suggested: list[int]) -> Decision | None:
         """List products for children of the ages in a question, those that state them first."""
         found = asked_ages(question)
         content = content_of(tokenise(found[1])) if found else []
@@ -257,7 +284,6 @@ class Decider:
             return None
         wanted = [{word: 1.0} for word in words]
         rows = self.ranker.bodies.search([*wanted, *search_words(found[0])], _MAX_AGED)
-        suggested = set(self.suggest(question, MAX_HITS))
         ranked = self.ranker.rank(words or content or _CHILD, (*rows, *suggested), question)
         groups = {one.row: _age_group(one, found[0], wanted=bool(words)) for one in ranked}
         fitting = [row for row in groups if groups[row] == 0]
@@ -426,6 +452,13 @@ def _age_group(one: Ranked, asked: Ages, *, wanted: bool) -> int:
         return _LAST_GROUP
     is_wanted = one.coverage >= _MIN_WANTED or not wanted
     return (0 if is_wanted else 2) + (fitting is None)
+
+
+def _format_group(product: Product, signs: AbstractSet[str]) -> int:
+    """Return 0 for a product with one of `signs` in its title, 1 in its description, or else 2."""
+    if not signs.isdisjoint(tokenise(product.title)):
+        return 0
+    return 1 if not signs.isdisjoint(tokenise(product.description)) else 2
 
 
 def _with(ranked: list[Ranked], wanted: set[int]) -> list[Ranked]:

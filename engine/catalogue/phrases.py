@@ -103,6 +103,9 @@ PHRASES: dict[Language, dict[str, str]] = {
             "Ask for a product by its title, by its number or by what it is about, in English or"
             " Portuguese. Then ask about it: who made it, how big it is, what age it is for."
         ),
+        "all": (
+            "Ask for a kind of thing or a subject, or type the beginning of a word to see titles."
+        ),
         "example": "For example:",
         "no_text": "no description",
         "one_edition": "and 1 more edition:",
@@ -139,6 +142,10 @@ PHRASES: dict[Language, dict[str, str]] = {
             "Peça um produto pelo título, pelo número ou pelo assunto, em português ou em inglês."
             " Depois pergunte sobre ele: quem fez, que tamanho tem, para que idade é."
         ),
+        "all": (
+            "Peça um tipo de coisa ou um assunto, ou digite o começo de uma palavra para ver"
+            " títulos."
+        ),
         "example": "Por exemplo:",
         "no_text": "sem descrição",
         "one_edition": "e mais 1 edição:",
@@ -161,10 +168,10 @@ def courtesy(question: str, language: Language, examples: Sequence[Hit] = ()) ->
     phrases = PHRASES[own or language]
     if kind is None:
         return ""
-    if kind != "help" or not examples:
+    if kind not in ("help", "all") or not examples:
         return phrases[kind]
     listed = _numbered(examples, frozenset(), own or language)
-    return f"{phrases['help']} {phrases['example']}\n\n{listed}"
+    return f"{phrases[kind]} {phrases['example']}\n\n{listed}"
 
 
 def undecided(question: str, decision: Decision, language: Language, *, asked: bool = False) -> str:

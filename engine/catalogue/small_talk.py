@@ -12,7 +12,7 @@ from typing import Literal
 from engine.catalogue.folding import quoted_spans, tokenise
 from engine.core.types import Language
 
-Kind = Literal["hello", "well", "thanks", "bye", "noted", "who", "help"]
+Kind = Literal["hello", "well", "thanks", "bye", "noted", "who", "help", "all"]
 
 _LONGEST = 80
 _HELLO = r"(?:hello|hi|hey|hiya|greetings|good (?:morning|afternoon|evening|day))"
@@ -23,6 +23,8 @@ _A_TODOS = r"(?: (?:a todos|gente|pessoal|de novo|balcao|hoje|ai|com voce))*"
 _FOR = r"(?: (?:a lot|so much|very much|again|anyway|for (?:that|it|everything|your help)))*"
 _POR = r"(?: (?:mesmo|demais|de novo|por tudo|pel[oa] (?:sua )?ajuda))*"
 _PLEASE = r"(?:(?:please|hi|hello) )?"
+_ALL_EN = r"(?:(?:all|of|your|the) )*(?:products|items|things|stuff|catalogue|catalog|stock|titles)"
+_ALL_PT = r"(?:(?:todos|todas|os|as|seus|suas|o|seu) )*(?:produtos|itens|coisas|catalogo|titulos)"
 _FAVOR = r"(?:(?:por favor|oi|ola) )?"
 
 _FORMS: tuple[tuple[Kind, Language | None, tuple[str, ...]], ...] = (
@@ -100,6 +102,30 @@ _FORMS: tuple[tuple[Kind, Language | None, tuple[str, ...]], ...] = (
             r"(?:o )?que (?:e que )?(?:voce|vc) (?:faz|sabe|(?:pode|sabe|consegue) fazer)",
             r"(?:o )?que (?:eu )?(?:posso|devo) (?:perguntar|fazer|pedir|digitar)(?: aqui)?",
             r"como voce funciona",
+        ),
+    ),
+    (
+        "all",
+        "en",
+        (
+            (
+                rf"{_PLEASE}(?:show|list|give|tell|browse|see)(?: me)? (?:all|everything|{_ALL_EN})"
+                rf"(?: {_ALL_EN})?(?: (?:please|you have|you sell))*"
+            ),
+            r"what (?:else |all )?(?:do you (?:have|sell)|is there|have you got)(?: here)?",
+            rf"what (?:{_ALL_EN}) (?:do you (?:have|sell)|are there)",
+        ),
+    ),
+    (
+        "all",
+        "pt",
+        (
+            (
+                rf"{_FAVOR}(?:mostre|mostra|liste|lista|ver)(?: me)? (?:tudo|{_ALL_PT})"
+                r"(?: (?:por favor|que (?:voce tem|voces tem)))*"
+            ),
+            r"(?:o )?que (?:mais )?(?:voce|voces|vc|vcs) (?:tem|vende|vendem)(?: (?:aqui|ai))?",
+            rf"(?:que|quais) (?:{_ALL_PT}) (?:voce|voces|vc|vcs) (?:tem|vende|vendem)",
         ),
     ),
 )

@@ -28,6 +28,7 @@ from engine.prompts import chat_messages
 _MAX_THINKING = 200_000
 """Characters of a model's thinking that are kept: a server may send it without end."""
 _MAX_LOGPROBS = 16_384
+_MOST_EXAMPLES = 10
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
@@ -193,7 +194,8 @@ class PendingAnswer:
         return decision, False
 
     def _examples(self, kind: Kind) -> types.Decision:
-        products = self._catalogue.examples() if kind == "help" else ()
+        count = {"help": 2, "all": _MOST_EXAMPLES}.get(kind, 0)
+        products = self._catalogue.examples(count) if count else ()
         nearest = tuple(types.Hit(product, 0.0) for product in products)
         return types.Decision(types.Status.NONE, nearest=nearest)
 
