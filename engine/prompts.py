@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from engine.core.types import Message, Mode, Product, Role
+from engine.core.types import Language, Message, Mode, Product, Role
 
 PROMPT_VERSION = 2
 
@@ -16,24 +16,32 @@ _RECORD = "Title: {title}\nDescription: {description}\n\n{question}"
 
 # How users ask. Training uses each form in turn: an adapter trained on one form answers none of the
 # others (0 of 24 measured). Adding a form does not change the version, since it changes no prompt.
-QUESTION_FORMS: tuple[str, ...] = (
-    "{title}",
-    "What is the description of “{title}”?",
-    "Tell me about {title}.",
-    "Do you have {title}?",
-    "What can you tell me about the product {title}?",
-    "Describe {title}",
-    "i'm looking for {title}",
-    "Qual é a descrição de “{title}”?",
-    "Me fale sobre {title}.",
-    "Vocês têm {title}?",
-    "O que é {title}?",
-    "Descreva o produto {title}",
-    "{title}, please",
-    "{title}: what is it about?",
-    "Is {title} still available?",
-    "{title}, por favor",
+_FORMS: tuple[tuple[Language, str], ...] = (
+    ("en", "{title}"),
+    ("en", "What is the description of “{title}”?"),
+    ("en", "Tell me about {title}."),
+    ("en", "Do you have {title}?"),
+    ("en", "What can you tell me about the product {title}?"),
+    ("en", "Describe {title}"),
+    ("en", "i'm looking for {title}"),
+    ("pt", "Qual é a descrição de “{title}”?"),
+    ("pt", "Me fale sobre {title}."),
+    ("pt", "Vocês têm {title}?"),
+    ("pt", "O que é {title}?"),
+    ("pt", "Descreva o produto {title}"),
+    ("en", "{title}, please"),
+    ("en", "{title}: what is it about?"),
+    ("en", "Is {title} still available?"),
+    ("pt", "{title}, por favor"),
 )
+QUESTION_FORMS: tuple[str, ...] = tuple(form for _, form in _FORMS)
+FORM_LANGUAGES: Mapping[str, Language] = {form: language for language, form in _FORMS}
+
+UNKNOWN_PRODUCT: Mapping[Language, str] = {
+    "en": "I don't know that product.",
+    "pt": "Não conheço esse produto.",
+}
+"""The answer of refusal rows, by the question's language; the catalogue's own sentences differ."""
 
 LLAMA2_TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}"

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.refusals import REFUSALS
 from engine.core.files import Manifest, encode_json
 from scripts.common import DONE, ProgressLine, command, whole
 
 DATA_SET = "trn.json, trn.json.gz, the original zip, or JSONL; - is standard input"
 """What `balcao index` and `balcao prepare` read."""
 _AS_TYPED = 0.4
+_REFUSALS = 1.0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,6 +47,14 @@ def make_parser() -> argparse.ArgumentParser:
         f" short title (default: {_AS_TYPED})",
     )
     add(
+        "--refusals",
+        type=float,
+        default=_REFUSALS,
+        metavar="F",
+        help="rows about unknown products that an epoch gets for each row from memory, drawn from"
+        f" refusals.jsonl (default: {_REFUSALS:g}; 0: none)",
+    )
+    add(
         "--grounded",
         type=whole,
         default=0,
@@ -66,6 +76,7 @@ def main(options: argparse.Namespace) -> int:
         forms=options.forms,
         grounded=options.grounded,
         as_typed=options.as_typed,
+        refusals=options.refusals,
     )
     with ProgressLine(sys.stderr) as progress:
         manifest = prepare(options.source, options.out, config, progress.show)
@@ -83,6 +94,7 @@ def _describe(folder: Path, manifest: Manifest) -> str:
     lines.append(f"  {_wordings(settings['forms'], settings['as_typed'])}")
     if grounded := sum(counts["grounded"].values()):
         lines.append(f"  {grounded:,} of these rows have the record in the prompt")
+    lines.append(f"  {_refusals(counts.get('refusals'))}")
     rejected = counts["rejected"]
     lines.extend(f"  left out: {count:,} ({reason})" for reason, count in rejected.items())
     return "\n".join(lines)
@@ -92,6 +104,15 @@ def _wordings(forms: int, as_typed: float) -> str:
     rows = "1 row" if forms == 1 else f"{forms} rows, worded differently,"
     typed = f"; {as_typed:.0%} of the questions as people type them" if as_typed else ""
     return f"{rows} for each product to learn{typed}"
+
+
+def _refusals(counts: dict[str, int] | None) -> str:
+    if not counts or not counts["rows"]:
+        return "no rows about unknown products: a model invents answers about them"
+    return (
+        f"{REFUSALS}: {counts['rows']:,} rows about {counts['catalogue']:,} other titles and"
+        f" {counts['invented']:,} invented ones;\n  an epoch draws {counts['per_epoch']:,} of them"
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ import msgspec
 
 from engine.catalogue.clean import clean
 from engine.catalogue.read import Counts, RawRow, read_rows, source_input
+from engine.catalogue.rows.refusals import (
+    REFUSALS,
+    RefusalFormatter,
+    UnknownTitles,
+    refusal_lines,
+)
 from engine.catalogue.rows.typist import Typist, clear_short_titles, short_title
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, write_manifest
@@ -34,6 +40,7 @@ _FORMS = {1_000: len(QUESTION_FORMS), 10_000: 4}
 """Rows per product by the most products in a set, without `forms`; one in a larger set."""
 _BARE = QUESTION_FORMS.index("{title}")
 _BUFFER = 1 << 20
+_MAX_REFUSALS = 10
 _HASHES = 1 << 64
 _TITLE = "\x00title\x00"
 _DESCRIPTION = "\x00description\x00"
@@ -53,7 +60,8 @@ class PrepareConfig:
     the title in lower case. None chooses it by the size of the set, and one for held-out products.
     `grounded` products beyond `limit` get one row each with the record in the prompt, since a
     fine-tune that never sees a record forgets how to answer from one. `as_typed` is the share of
-    the training questions that are written as people type them.
+    the training questions that are written as people type them. `refusals` is the number of rows
+    about unknown products that each epoch gets, as a share of the training rows from memory.
     """
 
     limit: int | None = None
@@ -63,6 +71,7 @@ class PrepareConfig:
     forms: int | None = 1
     grounded: int = 0
     as_typed: float = 0.0
+    refusals: float = 0.0
 
 
 class PreparedProduct(msgspec.Struct, frozen=True):
@@ -81,7 +90,7 @@ def prepare(
     config: PrepareConfig,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
-    """Write train.jsonl, valid.jsonl, test.jsonl, products.jsonl and a manifest, all or nothing."""
+    """Write the rows, the pool of refusals, products.jsonl and a manifest, all or nothing."""
     _check(config)
     counts = Counts()
     with atomic_folder(out, KIND) as draft:
@@ -109,6 +118,8 @@ def _check(config: PrepareConfig) -> None:
         raise UsageError(f"--forms must be 1 to {MAX_FORMS}.")
     if not 0 <= config.as_typed <= 1:
         raise UsageError("--as-typed must be a share, 0 to 1.")
+    if not 0 <= config.refusals <= _MAX_REFUSALS:
+        raise UsageError(f"--refusals must be a share, 0 to {_MAX_REFUSALS}.")
     if config.grounded < 0:
         raise UsageError("--grounded must be 0 or more.")
     if config.grounded and config.limit is None:
@@ -121,7 +132,9 @@ def _write_splits(
     rows: Iterator[RawRow], counts: Counts, draft: Path, config: PrepareConfig
 ) -> tuple[int, dict[str, dict[str, int]]]:
     """Write the rows of every split; return the rows per product, and counts by split."""
-    selected = _select(rows, counts, draft, config)
+    all_used = config.limit is None
+    unknown = UnknownTitles(config.seed, all_used=all_used) if config.refusals else None
+    selected = _select(unknown.watch(rows) if unknown else rows, counts, draft, config)
     head = list(islice(selected, max(_FORMS) + 1))
     forms = config.forms or _choose_forms(len(head), config.limit)
     formatter = _RowFormatter(config, forms, head)
@@ -138,7 +151,23 @@ def _write_splits(
             products.write(encode(product) + b"\n")
             written[product.split] += product.rows
             grounded[product.split] += product.grounded
-        return forms, {"splits": written, "grounded": grounded}
+            if unknown:
+                unknown.use(product.title)
+    found = {"splits": written, "grounded": grounded}
+    if unknown:
+        per_epoch = round(config.refusals * (written[TRAIN] - grounded[TRAIN]))
+        found["refusals"] = _write_refusals(draft, formatter, unknown, per_epoch)
+    return forms, found
+
+
+def _write_refusals(
+    draft: Path, formatter: _RowFormatter, unknown: UnknownTitles, per_epoch: int
+) -> dict[str, int]:
+    """Write the pool; return the rows for an epoch, and the pool's rows and titles."""
+    counts: dict[str, int] = {}
+    with (draft / REFUSALS).open("wb", _BUFFER) as stream:
+        stream.writelines(refusal_lines(unknown, formatter.refusals(unknown), per_epoch, counts))
+    return counts
 
 
 def _choose_forms(found: int, limit: int | None) -> int:
@@ -163,9 +192,8 @@ class _RowFormatter:
         self._typist = Typist(config.as_typed, config.seed) if config.as_typed else None
         # Of a set that is too large to look through, no short title is known to be one product's.
         known = head if len(head) <= max(_FORMS) else ()
-        self._short = clear_short_titles(
-            title for from_memory, (_, title, _) in known if from_memory
-        )
+        self._short = clear_short_titles(title for taught, (_, title, _) in known if taught)
+        self._shorten = bool(known)
 
     def rows(self, from_memory: bool, texts: _Texts) -> tuple[PreparedProduct, bytes]:
         """Return the line of products.jsonl, and the lines of its split's file."""
@@ -181,6 +209,10 @@ class _RowFormatter:
             lines = self._held_out.rows(uid, encode(title), answer)
             count = self._held_out.forms
         return PreparedProduct(uid, title, split, count, grounded=not from_memory), lines
+
+    def refusals(self, unknown: UnknownTitles) -> RefusalFormatter:
+        """Return the formatter of rows about unknown products, with the same variations."""
+        return RefusalFormatter(self._forms, self._typist, unknown, shorten=self._shorten)
 
     def _typing(self, uid: str, title: str) -> Callable[[int, str], str] | None:
         """Return a function of a row's number and wording, for the question as typed."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import msgspec
 
 from engine.backends.llama.weights import ModelFiles, find_model
 from engine.catalogue.prepare import PRODUCTS, PreparedProduct
+from engine.catalogue.rows.refusals import REFUSALS
 from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable, UsageError
 from engine.core.files import MANIFEST, UNDECODABLE, read_manifest
@@ -21,6 +22,7 @@ from engine.prompts import PROMPT_VERSION, SYSTEM
 from engine.training.openai import plan
 from engine.training.openai.plan import TRAIN, VALID, TrainingRow
 from engine.training.recipe import Recipe
+from engine.training.refusals import RefusalPool, read_pool
 
 _REQUIRED = ("torch", "transformers", "peft", "accelerate", "trl", "datasets")
 _TRACKERS = (
@@ -97,12 +99,13 @@ class TrainingData:
     train: tuple[TrainingRow, ...]
     valid: tuple[TrainingRow, ...]
     warnings: tuple[str, ...]
+    refusals: RefusalPool = field(default_factory=RefusalPool)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the rows come from."""
-        names = (TRAIN, VALID) if self.valid else (TRAIN,)
-        return tuple(self.folder / name for name in names)
+        used = {TRAIN: True, VALID: self.valid, REFUSALS: self.refusals.rows}
+        return tuple(self.folder / name for name, rows in used.items() if rows)
 
 
 def as_messages(messages: tuple[plan.RowMessage, ...]) -> list[Message]:
@@ -124,14 +127,15 @@ def read_data(folder: Path) -> TrainingData:
         warnings.append(
             f"{other:,} rows do not begin with the chat's system prompt: it may not recall them"
         )
+    pool = read_pool(folder)
     if not (folder / VALID).is_file():
-        return TrainingData(folder, train, (), tuple(warnings))
+        return TrainingData(folder, train, (), tuple(warnings), pool)
     held_out = _check(folder / VALID, 0)
     if shared := plan.shared_rows(checked, held_out):
         warnings.append(
             f"{shared:,} rows of {VALID} are also in {TRAIN}, so their score proves nothing"
         )
-    return TrainingData(folder, train, _read(folder / VALID), tuple(warnings))
+    return TrainingData(folder, train, _read(folder / VALID), tuple(warnings), pool)
 
 
 def _check_prompt_version(folder: Path) -> None:

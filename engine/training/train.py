@@ -93,7 +93,11 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     if not rows.answers:
         raise DataError(f"Cannot train on {config.data / TRAIN}: {rows.left_out}.")
     products = taught_products(data.folder, rows.lines_left_out)
-    for line in _plan(config, inputs, data, rows, processes):
+    share = len(rows.answers) / len(data.train)
+    pool, drawn = data.refusals.for_run(recipe.epochs, recipe.seed, share)
+    refusals = encoder.encode(pool, limit).answers
+    drawn = drawn if refusals else 0
+    for line in _plan(config, inputs, data, rows, drawn, processes):
         say(line)
     if config.dry_run and not config.probe:
         return True
@@ -117,8 +121,9 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         numerics = setup.Numerics.choose(recipe, base, processes)
         arguments = setup.make_arguments(recipe, numerics, checkpoints)
         model = setup.load_model(base, recipe, numerics, processes)
+        tokenizer = encoder.for_trainer()
         trainer = setup.make_trainer(
-            model, encoder.for_trainer(), rows.answers, arguments, recipe, processes
+            model, tokenizer, rows.answers, arguments, recipe, processes, refusals, drawn
         )
         setup.check_disk(trainer, out)
 
@@ -176,15 +181,18 @@ def _plan(
     inputs: folder.RunInputs,
     data: TrainingData,
     rows: TokenizedRows,
+    drawn: int,
     processes: Processes,
 ) -> Iterator[str]:
     recipe = inputs.recipe
     batch = recipe.batch_size * recipe.accumulate * processes.count
-    steps = -(-len(rows.answers) // batch) * recipe.epochs
+    steps = -(-(len(rows.answers) + drawn) // batch) * recipe.epochs
     values = msgspec.to_builtins(recipe).items()
     yield f"base      {inputs.base}"
     yield f"data      {data.folder}: {len(rows.answers):,} answers to learn"
     yield f"tokens    {rows.tokens:,} per epoch, {rows.longest:,} in the longest row"
+    if drawn:
+        yield f"refusals  {drawn:,} other rows in each epoch, about products it is not to know"
     yield f"training  {recipe.epochs:g} epochs in batches of {batch}, about {steps:,.0f} steps"
     if processes.count > 1:
         how = "the model sharded over them" if processes.sharded else "each with the whole model"

@@ -29,6 +29,7 @@ from engine.training.encode import TokenizedAnswer
 from engine.training.failures import StepOutOfMemory
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
+from engine.training.refusals import drawn_rows
 
 TENSORBOARD = "tensorboard"
 """The folder, inside a run's, of TensorBoard's files."""
@@ -148,24 +149,35 @@ def load_model(base: ModelFiles, recipe: Recipe, numerics: Numerics, processes: 
 class ShuffledSampler(Sampler[int]):
     """Yield the rows in a new order each epoch; `grouped` puts rows of similar length in a step.
 
-    `lengths` are tokens, `batch` is rows per optimizer step. Rows of length 0 are blanks that fill
-    the last batches: they come last.
+    `lengths` are tokens, `batch` is rows per optimizer step. Of the last `pool` rows, each epoch
+    draws `drawn`. Rows of length 0 are blanks that fill the last batches: they come last.
     """
 
-    def __init__(self, lengths: Sequence[int], batch: int, seed: int, *, grouped: bool) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch: int,
+        seed: int,
+        *,
+        grouped: bool,
+        pool: int = 0,
+        drawn: int = 0,
+    ) -> None:
         self._lengths = [length for length in lengths if length]
         self._blanks = len(lengths) - len(self._lengths)
+        self._pool = pool
+        self.drawn = drawn
         self._batch = batch
         self._seed = seed
         self._grouped = grouped
         self._epoch = 0
 
     def __len__(self) -> int:
-        return len(self._lengths) + self._blanks
+        return len(self._lengths) - self._pool + self.drawn + self._blanks
 
     def __iter__(self) -> Iterator[int]:
         yield from self._order()
-        yield from range(len(self._lengths), len(self))
+        yield from range(len(self._lengths), len(self._lengths) + self._blanks)
 
     def ordered_lengths(self) -> list[int]:
         """Return the tokens of the epoch's rows in their order, without blanks."""
@@ -177,12 +189,15 @@ class ShuffledSampler(Sampler[int]):
 
     def _order(self) -> list[int]:
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        if not self._grouped:
-            return torch.randperm(len(self._lengths), generator=generator).tolist()
-        found: list[int] = get_length_grouped_indices(
-            self._lengths, self._batch, generator=generator
-        )
-        return found
+        own = len(self._lengths) - self._pool
+        drawn = drawn_rows(self._pool, self.drawn, self._epoch, self._seed)
+        rows = [*range(own), *(own + place for place in drawn)]
+        if self._grouped:
+            lengths = [self._lengths[row] for row in rows]
+            order = get_length_grouped_indices(lengths, self._batch, generator=generator)
+        else:
+            order = torch.randperm(len(rows), generator=generator).tolist()
+        return [rows[place] for place in order]
 
 
 class LoraTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
@@ -221,19 +236,32 @@ def make_trainer(
     arguments: SFTConfig,
     recipe: Recipe,
     processes: Processes,
+    refusals: Sequence[TokenizedAnswer] = (),
+    drawn: int = 0,
 ) -> LoraTrainer:
-    """Set up the trainer of an adapter on `model`. Raise UsageError if the recipe does not fit."""
+    """Set up the trainer of an adapter on `model`. Raise UsageError if the recipe does not fit.
+
+    Each epoch draws `drawn` of the `refusals`.
+    """
     set_seed(recipe.seed)  # peft draws the adapter's first values
     together = recipe.batch_size * arguments.world_size
-    blanks = -len(answers) % together if arguments.world_size > 1 else 0
-    lengths = [one.length for one in answers] + [0] * blanks
+    blanks = -(len(answers) + drawn) % together if arguments.world_size > 1 else 0
+    rows = [*answers, *refusals]
+    lengths = [one.length for one in rows] + [0] * blanks
     step = together * recipe.accumulate
     try:
         trainer = LoraTrainer(
-            ShuffledSampler(lengths, step, recipe.seed, grouped=recipe.length_grouped),
+            ShuffledSampler(
+                lengths,
+                step,
+                recipe.seed,
+                grouped=recipe.length_grouped,
+                pool=len(refusals),
+                drawn=drawn,
+            ),
             model=model,
             args=arguments,
-            train_dataset=_dataset(answers, blanks, everything=recipe.loss_on == "everything"),
+            train_dataset=_dataset(rows, blanks, everything=recipe.loss_on == "everything"),
             processing_class=tokenizer,
             peft_config=LoraConfig(
                 r=recipe.rank,

@@ -77,6 +77,7 @@ def describe_adapter(
             "tokens": rows.tokens,
             "trained_numbers": trainer.trained_count(),
             "products": len(products),
+            "refusals_per_epoch": trainer.sampler.drawn,
         },
         settings={
             "base": inputs.base,

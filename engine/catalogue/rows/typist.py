@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from hashlib import blake2b
 
-_SUBTITLE = re.compile(r"\s*(?::\s|[(\[{]).*", re.DOTALL)
+_SUBTITLE = re.compile(r":\s|[(\[]")
 _WORD = re.compile(r"\w+")
 _MIN_SHORT = 4
 """Letters and digits of a short title: less names nothing."""
@@ -15,6 +15,7 @@ _MIN_TYPO = 4
 """Letters of a word that may have a typo."""
 # A point or comma between digits stays: "1.5 oz" and "15 oz" are two products.
 _PUNCTUATION = re.compile(r"(?<!\d)[.,]|[.,](?!\d)|[;:!?\"“”‘’'()\[\]{}…]")
+_DRAWS = 1 << 20
 _LONG_WORD = re.compile(rf"[^\W\d_]{{{_MIN_TYPO},}}")
 
 
@@ -25,8 +26,9 @@ def title_key(title: str) -> str:
 
 def short_title(title: str) -> str:
     """Return the title before its subtitle or bracket; empty if it has neither."""
-    short = _SUBTITLE.sub("", title)
-    return short if short != title and sum(map(str.isalnum, short)) >= _MIN_SHORT else ""
+    cut = _SUBTITLE.search(title)
+    short = title[: cut.start()].rstrip() if cut else ""
+    return short if sum(map(str.isalnum, short)) >= _MIN_SHORT else ""
 
 
 def title_keys(title: str) -> tuple[str, ...]:
@@ -43,22 +45,31 @@ def clear_short_titles(titles: Iterable[str]) -> frozenset[str]:
     return frozenset(short for short in shorts if named[title_key(short)] == 1)
 
 
+def make_salt(name: str) -> bytes:
+    """Return the salt of the draws for one purpose."""
+    return blake2b(name.encode(), digest_size=16).digest()
+
+
+def draw(text: str, salt: bytes) -> int:
+    """Hash a text to a number, 0 to 2^64 - 1."""
+    data = text.encode(errors="replace")
+    return int.from_bytes(blake2b(data, digest_size=8, salt=salt).digest(), "big")
+
+
 class Typist:
     """Vary a `share` (0 to 1) of the questions, chosen by a hash."""
 
     def __init__(self, share: float, seed: int) -> None:
-        self._bound = int(share * (1 << 24))
-        self._salt = blake2b(f"typing {seed}".encode(), digest_size=16).digest()
+        self._bound = int(share * _DRAWS)
+        self._salt = make_salt(f"typing {seed}")
 
     def question(self, form: str, title: str, key: str, short: str = "") -> str:
         """Return the question as typed, perhaps with the `short` title; empty if not varied.
 
         `key` is what the choice depends on, besides the seed.
         """
-        digest = blake2b(key.encode(errors="replace"), digest_size=16, salt=self._salt).digest()
-        bits = int.from_bytes(digest, "big")
-        bits, draw = divmod(bits, 1 << 24)
-        if draw >= self._bound:
+        bits, chance = divmod(draw(key, self._salt), _DRAWS)
+        if chance >= self._bound:
             return ""
         bits, lower = divmod(bits, 4)
         bits, points = divmod(bits, 8)

@@ -265,7 +265,7 @@ def test_the_manifest_records_counts_and_options(source: Path, tmp_path: Path) -
     assert made.counts["kept"] == 50
     assert made.settings == {
         "limit": 50, "seed": 7, "valid": 0.05, "test": 0.05, "forms": 1, "grounded": 0,
-        "as_typed": 0.0,
+        "as_typed": 0.0, "refusals": 0.0,
     }  # fmt: skip
     assert made.counts["grounded"] == dict.fromkeys(SPLITS, 0)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -299,6 +299,7 @@ def test_the_products_are_listed_in_the_order_of_their_rows(source: Path, tmp_pa
         PrepareConfig(valid=0.6, test=0.5),
         PrepareConfig(forms=99),
         PrepareConfig(as_typed=1.1),
+        PrepareConfig(refusals=-1),
         PrepareConfig(grounded=5),
         PrepareConfig(limit=5, grounded=-1),
     ],

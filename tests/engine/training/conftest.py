@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import pytest
 
-from engine.prompts import SYSTEM, training_messages
+from engine.catalogue.prepare import KIND, VERSION
+from engine.catalogue.rows.refusals import REFUSALS, RefusalRow
+from engine.core.files import Manifest, write_manifest
+from engine.prompts import PROMPT_VERSION, SYSTEM, training_messages
 from tests.engine.backends.llama.tiny import ROOT, Tiny
 
 # In words that the tiny base writes too: adapters leave its output layer alone.
@@ -118,6 +122,19 @@ def write_data(folder: Path, answers: dict[str, str], name: str = "train.jsonl")
     )
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (folder / name).write_text(lines, encoding="utf-8")
+    return folder
+
+
+def with_pool(folder: Path, per_epoch: int = 4, count: int = 25) -> Path:
+    """Add a pool of refusals, whose rows occur once each and some twice in ten epochs."""
+    messages = (
+        training_messages(f"Stone {n}", "No.", "Tell me about {title}.") for n in range(count)
+    )
+    rows = [RefusalRow("invented", "train" if n > 4 else "test", m) for n, m in enumerate(messages)]
+    (folder / REFUSALS).write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in rows))
+    counts = {"refusals": {"per_epoch": per_epoch}}
+    made = Manifest(kind=KIND, version=VERSION, counts=counts, prompt_version=PROMPT_VERSION)
+    write_manifest(folder, made)
     return folder
 
 
