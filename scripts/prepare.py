@@ -93,7 +93,9 @@ def _describe(folder: Path, manifest: Manifest) -> str:
     lines.extend(f"  {split}.jsonl: {rows:,} rows" for split, rows in counts["splits"].items())
     lines.append(f"  {_wordings(settings['forms'], settings['as_typed'])}")
     if grounded := sum(counts["grounded"].values()):
-        lines.append(f"  {grounded:,} of these rows have the record in the prompt")
+        others = sum(counts.get("distractors", {}).values())
+        wrong = f", {others:,} of them that of another product" if others else ""
+        lines.append(f"  {grounded:,} of these rows have the record in the prompt{wrong}")
     lines.append(f"  {_refusals(counts.get('refusals'))}")
     rejected = counts["rejected"]
     lines.extend(f"  left out: {count:,} ({reason})" for reason, count in rejected.items())

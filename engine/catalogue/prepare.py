@@ -22,11 +22,24 @@ from engine.catalogue.rows.refusals import (
     UnknownTitles,
     refusal_lines,
 )
-from engine.catalogue.rows.typist import Typist, clear_short_titles, short_title
+from engine.catalogue.rows.typist import (
+    Typist,
+    clear_short_titles,
+    draw,
+    make_salt,
+    short_title,
+    title_key,
+)
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.types import Product, Progress
-from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
+from engine.prompts import (
+    FORM_LANGUAGES,
+    PROMPT_VERSION,
+    QUESTION_FORMS,
+    UNKNOWN_PRODUCT,
+    training_messages,
+)
 
 KIND = "training-data"
 VERSION = 1
@@ -41,6 +54,8 @@ _FORMS = {1_000: len(QUESTION_FORMS), 10_000: 4}
 _BARE = QUESTION_FORMS.index("{title}")
 _BUFFER = 1 << 20
 _MAX_REFUSALS = 10
+_DISTRACTORS = 0.2
+"""The share of the grounded products whose record is also shown to a question about another."""
 _HASHES = 1 << 64
 _TITLE = "\x00title\x00"
 _DESCRIPTION = "\x00description\x00"
@@ -59,7 +74,8 @@ class PrepareConfig:
     the number of rows per product, each worded differently; after the last wording they repeat with
     the title in lower case. None chooses it by the size of the set, and one for held-out products.
     `grounded` products beyond `limit` get one row each with the record in the prompt, since a
-    fine-tune that never sees a record forgets how to answer from one. `as_typed` is the share of
+    fine-tune that never sees a record forgets how to answer from one; with `refusals`, a fifth of
+    these records is also shown to a question about another product. `as_typed` is the share of
     the training questions that are written as people type them. `refusals` is the number of rows
     about unknown products that each epoch gets, as a share of the training rows from memory.
     """
@@ -150,11 +166,12 @@ def _write_splits(
             opened[product.split].write(lines)
             products.write(encode(product) + b"\n")
             written[product.split] += product.rows
-            grounded[product.split] += product.grounded
+            grounded[product.split] += product.rows if product.grounded else 0
             if unknown:
                 unknown.use(product.title)
     found = {"splits": written, "grounded": grounded}
     if unknown:
+        found["distractors"] = {TRAIN: formatter.distractors}
         per_epoch = round(config.refusals * (written[TRAIN] - grounded[TRAIN]))
         found["refusals"] = _write_refusals(draft, formatter, unknown, per_epoch)
     return forms, found
@@ -194,6 +211,10 @@ class _RowFormatter:
         known = head if len(head) <= max(_FORMS) else ()
         self._short = clear_short_titles(title for taught, (_, title, _) in known if taught)
         self._shorten = bool(known)
+        self._distractors = _DISTRACTORS * min(config.refusals, 1)
+        self._salt = make_salt(f"distractors {config.seed}")
+        self._shown = ""
+        self.distractors = 0
 
     def rows(self, from_memory: bool, texts: _Texts) -> tuple[PreparedProduct, bytes]:
         """Return the line of products.jsonl, and the lines of its split's file."""
@@ -201,7 +222,7 @@ class _RowFormatter:
         answer = encode(description)
         split = self._splitter.split(answer)
         if not from_memory:
-            lines, count = self._train.grounded_row(uid, encode(title), answer), 1
+            lines, count = self._grounded_rows(uid, title, answer, split)
         elif split == TRAIN:
             lines = self._train.rows(uid, encode(title), answer, self._typing(uid, title))
             count = self._forms
@@ -209,6 +230,21 @@ class _RowFormatter:
             lines = self._held_out.rows(uid, encode(title), answer)
             count = self._held_out.forms
         return PreparedProduct(uid, title, split, count, grounded=not from_memory), lines
+
+    def _grounded_rows(
+        self, uid: str, title: str, description: bytes, split: str
+    ) -> tuple[bytes, int]:
+        """Return the row with the record, and perhaps one that asks for another product with it."""
+        quoted = encode(title)
+        row = self._train.grounded_row(uid, quoted, description)
+        if split != TRAIN or not self._distractors:
+            return row, 1
+        other, self._shown = self._shown, title
+        chosen = draw(uid, self._salt) < self._distractors * _HASHES
+        if not chosen or not other or title_key(other) == title_key(title):
+            return row, 1
+        self.distractors += 1
+        return row + self._train.distractor_row(uid, quoted, description, encode(other)), 2
 
     def refusals(self, unknown: UnknownTitles) -> RefusalFormatter:
         """Return the formatter of rows about unknown products, with the same variations."""
@@ -369,6 +405,17 @@ class RowTemplates:
         title, description = title[1:-1], description[1:-1]
         prompt = start + title + record + description + question + title
         return prompt + middle + description + end
+
+    def distractor_row(self, uid: str, title: bytes, description: bytes, other: bytes) -> bytes:
+        """Format a row that shows the product's record, and asks for the title of another.
+
+        It has the wording after that of the grounded row.
+        """
+        place = (zlib.crc32(uid.encode(errors="replace")) + 1) % len(self._grounded)
+        start, record, question, middle, end = self._grounded[place]
+        prompt = start + title[1:-1] + record + description[1:-1] + question + other[1:-1]
+        answer = encode(UNKNOWN_PRODUCT[FORM_LANGUAGES[QUESTION_FORMS[place]]])
+        return prompt + middle + answer[1:-1] + end
 
 
 def _template(form: str, record: Product | None = None) -> list[bytes]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.core.errors import DataError, UsageError
 from engine.core.files import describe_file, read_manifest
 from engine.core.types import Product
-from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, training_messages
+from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, UNKNOWN_PRODUCT, training_messages
 
 SPLITS = ("train", "valid", "test")
 
@@ -209,6 +210,25 @@ def test_grounded_rows_do_not_change_the_others(source: Path, tmp_path: Path) ->
     assert sum(few.counts["grounded"].values()) == 80
     assert few.counts["kept"] == 180
     assert sum(few.counts["splits"].values()) == 280
+
+
+def test_some_records_are_shown_to_a_question_about_another_product(
+    source: Path, tmp_path: Path
+) -> None:
+    config = PrepareConfig(limit=100, forms=2, valid=0.2, grounded=200)
+    prepare(source, tmp_path / "plain", config)
+    made = prepare(source, tmp_path / "out", replace(config, refusals=0.5))
+    plain, found = rows(tmp_path / "plain", "train"), rows(tmp_path / "out", "train")
+    refused = [one for one in found if one[2]["content"] in UNKNOWN_PRODUCT.values()]
+    assert 8 <= len(refused) == made.counts["distractors"]["train"] <= 30
+    assert [one for one in found if one not in refused] == plain
+    for one in refused:
+        title, _, question = one[1]["content"].removeprefix("Title: ").partition("\nDescription: ")
+        assert title not in question.rpartition("\n\n")[2]
+        pt = question.rpartition("\n\n")[2].startswith(("Qual", "Me", "Vocês", "O que", "Descreva"))
+        assert one[2]["content"] == UNKNOWN_PRODUCT["pt" if pt or "favor" in question else "en"]
+    for split in ("valid", "test"):
+        assert rows(tmp_path / "out", split) == rows(tmp_path / "plain", split)
 
 
 def test_no_description_is_in_two_splits(source: Path, tmp_path: Path) -> None:
