@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.index import build_catalogue
+from engine.config import paths
 from engine.core import i18n
 from engine.core.files import folder_lock, locked
 
@@ -28,6 +31,8 @@ i18n.choose("en")
 hypothesis.settings.register_profile("short", derandomize=True, deadline=None, database=None)
 hypothesis.settings.register_profile("long", max_examples=5000, deadline=None)
 hypothesis.settings.load_profile("short")
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 pytest_plugins = ["tests.engine.backends.llama.tiny"]
 
@@ -65,12 +70,15 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def _encoder() -> Path:
     """The sentence encoder, unpacked once for all sessions."""
-    home = Path(__file__).resolve().parents[1] / ".pytest_cache" / "encoder"
-    code = "from engine.catalogue.encoder import shared_encoder; shared_encoder()"
+    home = _ROOT / ".pytest_cache" / "encoder"
     with locked(folder_lock(home)):  # the two halves of the tests share it
-        environ = os.environ | {"BALCAO_HOME": str(home)}
-        subprocess.run([sys.executable, "-c", code], check=True, env=environ)
+        _run("from engine.catalogue.encoder import shared_encoder; shared_encoder()", home)
     return home / "cache" / "encoder"
+
+
+def _run(code: str, home: Path) -> None:
+    environ = os.environ | {"BALCAO_HOME": str(home)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environ)
 
 
 @pytest.fixture
@@ -79,6 +87,24 @@ def encoder_at_hand(_encoder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "home" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     (cache / "encoder").symlink_to(_encoder)
+
+
+@pytest.fixture(scope="session")
+def built_sample(_encoder: Path) -> Path:
+    """The sample catalogue with its vectors, built once by the code as it is; not to be changed."""
+    digest = hashlib.sha256()
+    for file in (paths.sample_source(), *sorted((_ROOT / "engine" / "catalogue").rglob("*.py"))):
+        digest.update(file.read_bytes())
+    home = _ROOT / ".pytest_cache" / f"sample-{digest.hexdigest()[:16]}"
+    with locked(folder_lock(home)):
+        _run("from engine.catalogue.index import ensure_sample; ensure_sample()", home)
+    return home / "data" / "sample-catalogue"
+
+
+@pytest.fixture
+def sample_at_hand(built_sample: Path, encoder_at_hand: None) -> None:  # noqa: ARG001
+    """Give programs a sample catalogue of their own: building it takes seconds."""
+    shutil.copytree(built_sample, paths.sample_catalogue_dir())
 
 
 @pytest.fixture(autouse=True)

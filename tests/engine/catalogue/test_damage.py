@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.catalogue import index
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.index import build_index, ensure_sample, update_index
 from engine.core.errors import CatalogueError
@@ -69,6 +70,13 @@ def test_a_flipped_file_is_told_with_the_command_that_builds_it(
     assert all(f"balcao index trn.json.gz --out {folder}" in told for told in refused)
 
 
+@pytest.fixture
+def _words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample is built without vectors, which take seconds."""
+    monkeypatch.setattr(index, "_has_encoder", lambda: False)
+
+
+@pytest.mark.usefixtures("_words_only")
 @pytest.mark.parametrize("name", ["titles/*.term", "titles/meta.json", "words/*.store", MANIFEST])
 def test_the_sample_is_repaired_by_the_command_that_is_told(name: str) -> None:
     folder = ensure_sample()
@@ -81,6 +89,7 @@ def test_the_sample_is_repaired_by_the_command_that_is_told(name: str) -> None:
     assert list(probe(folder, UIDS)) == before
 
 
+@pytest.mark.usefixtures("_words_only")
 def test_a_manifest_of_the_sample_that_is_not_utf8_is_replaced_at_the_start() -> None:
     file = ensure_sample() / MANIFEST
     file.write_bytes(file.read_bytes().replace(b"catalogue", b"catalog\xff\xfe"))

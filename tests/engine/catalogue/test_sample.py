@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from engine.config import paths
 from engine.core.types import Status
 from tui.widgets.welcome import TITLES
 
-pytestmark = pytest.mark.usefixtures("encoder_at_hand")
+pytestmark = pytest.mark.usefixtures("sample_at_hand")
 
 MARKUP = ("[/b]", "[red]", "](", "`", "{", "<")
 
@@ -87,7 +88,8 @@ def test_the_sample_is_built_once_and_again_if_outdated() -> None:
     assert len(Catalogue.open(folder)) > 100
 
 
-def test_two_processes_may_build_the_sample_at_once() -> None:
+def test_three_processes_may_build_the_sample_at_once() -> None:
+    shutil.rmtree(paths.sample_catalogue_dir())
     code = (
         "from engine.catalogue.index import ensure_sample;"
         "print((ensure_sample() / 'manifest.json').read_text())"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from engine.backends.registry import Registry
-from engine.catalogue.index import ensure_sample
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.config.settings import Settings, load
@@ -30,14 +29,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample catalogue, built once."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("BALCAO_HOME", str(tmp_path_factory.mktemp("home")))
-    try:
-        return ensure_sample()
-    finally:
-        patch.undo()
+def sample(built_sample: Path) -> Path:
+    """The sample catalogue."""
+    return built_sample
 
 
 @pytest.fixture
