@@ -32,6 +32,7 @@ _NO_PART_OF_IT = {
     "engine/catalogue/facts.py": "words of facts in records and questions, in both languages",
     "engine/catalogue/ages.py": "words of ages in records and questions, in both languages",
     "engine/catalogue/families.py": "words by which editions differ, in both languages",
+    "engine/catalogue/wishes.py": "words of wishes, in both languages",
     "engine/catalogue/folding.py": "words that a question has besides the title",
     "engine/catalogue/passages.py": "abbreviations",
     "engine/chat/alternatives.py": "words of questions",
