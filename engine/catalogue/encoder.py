@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from engine.core.errors import CatalogueError, why
 from engine.core.i18n import tr
 
 Vectors = NDArray[np.float32]
+Slots = NDArray[np.intp]
 
 PACKAGE, VERSION = ENCODER["encoder"], ENCODER["version"]
 DIMENSION = 512
@@ -34,8 +35,14 @@ _HASHES = {
 }
 _WORD = re.compile(r"[^\W_](?:[\w'’-]{0,62}[^\W_])?")
 _MAX_WORDS = 500_000
-"""Words whose features are stored, half a KB each: the first, among which are the frequent ones."""
-_BAGS_AT_ONCE = 128
+"""Words whose features are stored, half a KB each."""
+_KEPT_WORDS = 400_000
+"""Those kept when the store is full: the first, among which are the frequent ones."""
+_MOST_WORDS = 1_500
+"""Words of a record; the rest is left out."""
+_MAX_TOKENS = 3
+"""A word of more tokens is the sum of its tokens."""
+_BAGS_AT_ONCE = 64
 _WORDS_AT_ONCE = 256
 
 
@@ -52,6 +59,8 @@ class Encoder:
         self._sums = np.empty((_MAX_WORDS, DIMENSION), np.int8)
         self._scales = np.empty(_MAX_WORDS, np.float32)
         self._tokens = np.empty(_MAX_WORDS, np.float32)
+        self._pieces = np.empty((len(self._weights.table), DIMENSION), np.float16)
+        self._has_piece = np.zeros(len(self._pieces), np.bool_)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode questions or sentences, with the order of their words."""
@@ -71,62 +80,73 @@ class Encoder:
         """Encode records as bags of words, fast. A text without words gives zeros."""
         vectors = np.zeros((len(texts), DIMENSION), np.float32)
         bags = [
-            (place, words) for place, text in enumerate(texts) if (words := _WORD.findall(text))
+            (place, words[:_MOST_WORDS])
+            for place, text in enumerate(texts)
+            if (words := _WORD.findall(text))
         ]
         for start in range(0, len(bags), _BAGS_AT_ONCE):
-            some = bags[start : start + _BAGS_AT_ONCE]
+            places, some = zip(*bags[start : start + _BAGS_AT_ONCE], strict=True)
             with self._lock:
-                vectors[[place for place, _ in some]] = self._sum_words(
-                    [words for _, words in some]
-                )
+                vectors[list(places)] = self._sum_words(some)
         return vectors
 
-    def _sum_words(self, bags: list[list[str]]) -> Vectors:
-        words = list(dict.fromkeys(itertools.chain.from_iterable(bags)))
-        sums, tokens = self._look_up(words)
-        place = dict(zip(words, itertools.count()))
-        flat = np.fromiter(
-            (row * len(words) + place[word] for row, bag in enumerate(bags) for word in bag),
-            np.intp,
+    def _sum_words(self, bags: Sequence[list[str]]) -> Vectors:
+        lengths = np.fromiter(map(len, bags), np.intp, len(bags))
+        used, columns = np.unique(
+            self._look_up(list(itertools.chain.from_iterable(bags))), return_inverse=True
         )
-        counts = np.bincount(flat, minlength=len(bags) * len(words)).astype(np.float32)
-        counts = counts.reshape(len(bags), len(words))
-        return self._network(counts @ sums, counts @ tokens)
+        cells = np.repeat(np.arange(len(bags)), lengths) * len(used) + columns
+        counts = np.bincount(cells, minlength=len(bags) * len(used)).astype(np.float32)
+        counts = counts.reshape(len(bags), len(used))
+        sums = (counts * self._scales[used]) @ self._sums[used].astype(np.float32)
+        return self._network(sums, counts @ self._tokens[used])
 
-    def _look_up(self, words: list[str]) -> tuple[Vectors, Vectors]:
-        """Return the features and the number of tokens of words, stored or computed."""
-        slots = np.fromiter((self._words.get(word, -1) for word in words), np.intp, len(words))
-        is_new = slots < 0
-        sums = np.empty((len(words), DIMENSION), np.float32)
-        tokens = np.empty(len(words), np.float32)
-        stored = slots[~is_new]
-        sums[~is_new] = self._sums[stored] * self._scales[stored, None]
-        tokens[~is_new] = self._tokens[stored]
-        new = [word for word, slot in zip(words, slots, strict=True) if slot < 0]
-        sums[is_new], tokens[is_new] = self._features(new)
-        self._store(new, sums[is_new], tokens[is_new])
-        return sums, tokens
+    def _look_up(self, words: list[str]) -> Slots:
+        """Return where the features of words are stored; compute those of new words."""
+        slots = self._stored(words)
+        new = list(dict.fromkeys(itertools.compress(words, slots < 0)))
+        if not new:
+            return slots
+        if len(self._words) + len(new) > _MAX_WORDS:
+            self._words = dict(itertools.islice(self._words.items(), _KEPT_WORDS))
+            return self._look_up(words)
+        self._store(new)
+        return self._stored(words)
 
-    def _store(self, words: list[str], sums: Vectors, tokens: Vectors) -> None:
-        used = len(self._words)
-        free = min(len(words), _MAX_WORDS - used)
-        scales = self._scales[used : used + free] = _scales(sums[:free])
-        self._sums[used : used + free] = np.rint(sums[:free] / scales[:, None])
-        self._tokens[used : used + free] = tokens[:free]
-        self._words.update(zip(words[:free], itertools.count(used)))
+    def _stored(self, words: list[str]) -> Slots:
+        return np.fromiter(map(self._words.get, words, itertools.repeat(-1)), np.intp, len(words))
+
+    def _store(self, words: list[str]) -> None:
+        first, end = len(self._words), len(self._words) + len(words)
+        sums, self._tokens[first:end] = self._features(words)
+        self._scales[first:end] = scales = np.abs(sums).max(axis=1, initial=1e-6) / 127
+        # Rounded from the start, so that a record's vector is always the same.
+        self._sums[first:end] = np.rint(sums / scales[:, None])
+        self._words.update(zip(words, itertools.count(first)))
 
     def _features(self, words: list[str]) -> tuple[Vectors, Vectors]:
         """Sum the features of each word's tokens, and count the tokens."""
-        ids = self._tokenise(words, add_bos=False, add_eos=False) if words else []
+        ids = self._tokenise(words, add_bos=False, add_eos=False)
         counts = np.fromiter(map(len, ids), np.intp, len(ids))
         sums = np.empty((len(words), DIMENSION), np.float32)
-        for count in np.unique(counts):
+        for count in range(1, _MAX_TOKENS + 1):
             alike = np.flatnonzero(counts == count)
-            for some in np.array_split(alike, -(-len(alike) // _WORDS_AT_ONCE)):
+            for some in _parts(alike):
                 sums[some] = self._sum_tokens(np.array([ids[place] for place in some]))
-        scales = _scales(sums)[:, None]
-        # Rounded as they are stored, so that a record's vector is always the same.
-        return np.rint(sums / scales) * scales, counts.astype(np.float32)
+        if len(long := np.flatnonzero(counts > _MAX_TOKENS)):
+            sums[long] = self._sum_pieces([ids[place] for place in long])
+        return sums, counts.astype(np.float32)
+
+    def _sum_pieces(self, ids: list[list[int]]) -> Vectors:
+        """Sum the features of each token by itself: long words are rare, and many."""
+        flat = np.fromiter(itertools.chain.from_iterable(ids), np.intp)
+        new = np.setdiff1d(flat, np.flatnonzero(self._has_piece))
+        for some in _parts(new):
+            self._pieces[some] = self._sum_tokens(some[:, None])
+        self._has_piece[new] = True
+        starts = np.cumsum([0, *map(len, ids[:-1])])
+        result: Vectors = np.add.reduceat(self._pieces[flat].astype(np.float32), starts)
+        return result
 
     def _sum_tokens(self, ids: NDArray[np.intp]) -> Vectors:
         """Sum the features of words of equally many tokens, as the package does for sentences."""
@@ -164,10 +184,9 @@ class Encoder:
         return vectors
 
 
-def _scales(sums: Vectors) -> Vectors:
-    """Return the factor of each row that fits it into signed bytes."""
-    scales: Vectors = np.abs(sums).max(axis=1, initial=1e-6) / np.float32(127)
-    return scales
+def _parts(places: Slots) -> Iterator[Slots]:
+    for start in range(0, len(places), _WORDS_AT_ONCE):
+        yield places[start : start + _WORDS_AT_ONCE]
 
 
 def _convolve(part: Vectors, weights: Vectors, left: int, bias: Vectors) -> Vectors:

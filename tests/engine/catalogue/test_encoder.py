@@ -65,10 +65,17 @@ class BareWords:
 def test_the_features_of_a_word_are_those_of_the_package(
     package: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["dog", "antidisestablishmentarianism"]
+    words = ["dog", "featherbed"]
     monkeypatch.setattr(package._model, "sp", BareWords(package._tokenizer.encode))
     agreed = np.sum(package.encode(words) * shared_encoder().bags(words), axis=1)
     assert agreed == pytest.approx(1, abs=1e-3)
+
+
+def test_a_long_word_is_near_what_the_package_makes_of_it(package: Any) -> None:
+    words = ["antidisestablishmentarianism", "kettle"]
+    (long, _), (same, other) = package.encode(words), shared_encoder().bags(words)
+    assert long @ same > 0.4
+    assert long @ other < 0.2
 
 
 def test_no_text_gives_no_vector_and_a_text_without_words_zeros() -> None:
@@ -82,7 +89,9 @@ def test_a_full_store_of_words_changes_no_vector(
 ) -> None:
     texts = ["kettle of copper", "a red dog", "copper dog"]
     expected = shared_encoder().bags(texts)
-    monkeypatch.setattr(encoder, "_MAX_WORDS", 2)
+    monkeypatch.setattr(encoder, "_MAX_WORDS", 6)
+    monkeypatch.setattr(encoder, "_KEPT_WORDS", 2)
+    monkeypatch.setattr(encoder, "_BAGS_AT_ONCE", 1)
     small = encoder.Encoder(package)
     for _ in range(2):
         assert np.sum(small.bags(texts) * expected, axis=1) == pytest.approx(1, abs=1e-3)
