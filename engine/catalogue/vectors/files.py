@@ -7,6 +7,8 @@ A vector is found by its place; zeros stand where there is none. Heavy: imports 
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +35,9 @@ _MIN_COMPARED = 4_000
 _COMPARED = 1 / 200
 """Share of the vectors whose bytes are compared: by its bits alone, the right one is no. 2,000."""
 _SAMPLE = 65_536
+_READ = 1_000
+"""Vectors read before their memory is released."""
+_LARGE = 20_000_000
 
 
 def quantise(vectors: Vectors) -> Quantised:
@@ -49,8 +54,9 @@ class VectorFiles:
         self._min_compared = min_compared
         mean, vectors, bits = _paths(folder, name)
         self._mean = np.fromfile(mean, np.float32)
-        self._vectors = _map(vectors, np.dtype(np.int8), (DIMENSION,))
-        self._bits = _map(bits, np.dtype(np.uint64), (_PARTS, _BLOCK))
+        self._vectors_map, self._bits_map = _Map(vectors), _Map(bits)
+        self._vectors = self._vectors_map.array(np.dtype(np.int8), (DIMENSION,))
+        self._bits = self._bits_map.array(np.dtype(np.uint64), (_PARTS, _BLOCK))
         if len(self._mean) != DIMENSION or len(self._bits) * _BLOCK < len(self._vectors):
             raise ValueError(bits)
 
@@ -79,9 +85,12 @@ class VectorFiles:
     # The question is not centred: its mean is not that of the records, which are bags of words.
     def _compare(self, vector: Vectors, places: Places) -> tuple[Places, Vectors]:
         # The length of a stored vector is 1: so that of its distance from the mean is known.
-        products = (
-            self._vectors[places].astype(np.float32) / _SCALE @ np.stack((vector, self._mean)).T
-        )
+        wanted = np.stack((vector, self._mean)).T / _SCALE
+        products = np.empty((len(places), 2), np.float32)
+        for start in range(0, len(places), _READ):
+            some = slice(start, start + _READ)
+            products[some] = self._vectors[places[some]].astype(np.float32) @ wanted
+            self._vectors_map.release()
         there = products.any(axis=1)
         by_vector, by_mean = products[there].T
         lengths = np.sqrt(np.maximum(1 - 2 * by_mean + self._mean @ self._mean, 1e-6))
@@ -92,14 +101,15 @@ class VectorFiles:
         count = len(self._vectors)
         if count <= limit:
             return np.arange(count)
-        wanted = _pack(vector[None]).T
+        wanted = _pack(vector[None] > 0).T
         distances = np.empty((len(self._bits), _BLOCK), np.uint16)
         differing = np.empty((_PARTS, _BLOCK), np.uint64)
         counted = np.empty((_PARTS, _BLOCK), np.uint8)
-        for block, bits in zip(distances, self._bits, strict=True):
+        for number, (block, bits) in enumerate(zip(distances, self._bits, strict=True)):
             np.bitwise_xor(bits, wanted, out=differing)
             np.bitwise_count(differing, out=counted)
             np.add.reduce(counted, axis=0, dtype=np.uint16, out=block)
+            self._bits_map.release(number * _BLOCK_BYTES, _BLOCK_BYTES)
         return _smallest(distances.ravel()[:count], limit)
 
 
@@ -179,9 +189,11 @@ class VectorWriter:
         bits = bytearray(self._bits.read(_BLOCK_BYTES).ljust(_BLOCK_BYTES, b"\0"))
         self._vectors.seek(first * DIMENSION)
         data = self._vectors.read((end - first) * DIMENSION)
-        vectors = np.frombuffer(data, np.int8).reshape(-1, DIMENSION).astype(np.float32) / _SCALE
+        vectors = np.frombuffer(data, np.int8).reshape(-1, DIMENSION)
+        # A whole number is above the mean if it is above the whole part of the mean.
+        is_above = vectors > np.floor(mean * _SCALE).astype(np.int8)
         parts = np.frombuffer(bits, np.uint64).reshape(_PARTS, _BLOCK)
-        parts[:, first - block * _BLOCK : end - block * _BLOCK] = _pack(vectors - mean).T
+        parts[:, first - block * _BLOCK : end - block * _BLOCK] = _pack(is_above).T
         self._bits.seek(block * _BLOCK_BYTES)
         self._bits.write(bits)
 
@@ -195,14 +207,29 @@ def _open(file: Path) -> BinaryIO:
     return file.open("r+b")
 
 
-def _pack(vectors: Vectors) -> Bits:
-    """Return the signs of vectors as bits."""
-    return np.packbits(vectors > 0, axis=1).view(np.uint64)
+def _pack(signs: NDArray[np.bool_]) -> Bits:
+    return np.packbits(signs, axis=1).view(np.uint64)
 
 
-def _map(file: Path, kind: np.dtype[Kind], shape: tuple[int, ...]) -> NDArray[Kind]:
-    """Map the whole elements of a file into memory; an empty file cannot be mapped."""
-    count = file.stat().st_size // (kind.itemsize * int(np.prod(shape)))
-    if count == 0:
-        return np.empty((0, *shape), kind)
-    return np.asarray(np.memmap(file, kind, "r", shape=(count, *shape)))
+class _Map:
+    """A file in memory. What was read of a large one is released, to be read from the disk's cache.
+
+    Otherwise the memory of a process would grow to the size of the file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        size = file.stat().st_size
+        with file.open("rb") as stream:  # an empty file cannot be mapped
+            self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        self._can_release = hasattr(mmap, "MADV_DONTNEED") and size > _LARGE
+
+    def array(self, kind: np.dtype[Kind], shape: tuple[int, ...]) -> NDArray[Kind]:
+        """Return the whole elements of the file."""
+        count = len(self._map) // (kind.itemsize * math.prod(shape))
+        flat = np.frombuffer(self._map, kind, count * math.prod(shape))
+        return flat.reshape(count, *shape)
+
+    def release(self, start: int = 0, length: int | None = None) -> None:
+        """Release a part of the file, by default all."""
+        if self._can_release and isinstance(self._map, mmap.mmap):
+            self._map.madvise(mmap.MADV_DONTNEED, start, length or len(self._map))
