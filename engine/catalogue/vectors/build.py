@@ -34,6 +34,11 @@ _MANY = 8_000
 _MAX_PROCESSES = 4
 _AT_ONCE = 500
 _WORDS_AT_ONCE = 2_000
+_MEANT_WORDS = 50_000
+"""Words with vectors, so that a word of a question finds its neighbours among them.
+
+Those that the encoder knows come first: in a large catalogue, names and codes are more frequent.
+"""
 
 
 class MeaningWriter:
@@ -76,13 +81,15 @@ class MeaningWriter:
         self._write_done(0)
 
     def finish(self, words: Sequence[str]) -> None:
-        """Complete new vectors, with those of the catalogue's `words`."""
+        """Complete new vectors, with those of the catalogue's `words`, the frequent first."""
         self.flush()
         self._files.finish()
+        encoder = shared_encoder()
+        words = sorted(words, key=lambda word: not encoder.knows(word))[:_MEANT_WORDS]
         (self._folder / records.WORD_LIST).write_text("\n".join(words), encoding="utf-8")
         with VectorWriter(self._folder, records.WORD_VECTORS, centred=False) as files:
             for start in range(0, len(words), _WORDS_AT_ONCE):
-                vectors = shared_encoder().encode(words[start : start + _WORDS_AT_ONCE])
+                vectors = encoder.encode(words[start : start + _WORDS_AT_ONCE])
                 files.write(start, quantise(vectors))
             files.finish()
 

@@ -104,6 +104,17 @@ def test_a_word_is_not_its_own_neighbour(shared_folder: Path) -> None:
     assert "dog" not in dict(opened(shared_folder).neighbours("dog"))
 
 
+def test_words_that_the_encoder_knows_come_before_frequent_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_MEANT_WORDS", 2)
+    texts = {str(number): ("Zvrkolax", "Zvrkolax Hwuliq") for number in range(9)}
+    made = [Product(uid, *text, text[1]) for uid, text in texts.items()]
+    build_index([*made, Product("x", "Water", "", "")], tmp_path / "index", meaning=True)
+    words = (tmp_path / "index" / records.MEANING / records.WORD_LIST).read_text(encoding="utf-8")
+    assert words.split() == ["water", "zvrkolax"]
+
+
 def test_the_manifest_records_the_encoder(shared_folder: Path) -> None:
     assert read_manifest(shared_folder).settings[records.MEANING] == records.ENCODER
 
