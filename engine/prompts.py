@@ -12,7 +12,8 @@ from engine.core.types import Language, Message, Mode, Product, Role
 PROMPT_VERSION = 2
 
 SYSTEM = "Repeat the product's description word for word."
-_RECORD = "Title: {title}\nDescription: {description}\n\n{question}"
+_TITLE, _DESCRIPTION = "Title: ", "\nDescription: "
+_RECORD = f"{_TITLE}{{title}}{_DESCRIPTION}{{description}}\n\n{{question}}"
 
 # How users ask. Training uses each form in turn: an adapter trained on one form answers none of the
 # others (0 of 24 measured). Adding a form does not change the version, since it changes no prompt.
@@ -66,6 +67,11 @@ def question_text(question: str, product: Product | None, mode: Mode) -> str:
     return _RECORD.format(
         title=product.title, description=product.description or "(none)", question=question
     )
+
+
+def has_record(message: str) -> bool:
+    """Report whether a user's message has a record before the question."""
+    return message.startswith(_TITLE) and _DESCRIPTION in message
 
 
 def chat_messages(

@@ -75,6 +75,12 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def has_colour() -> bool:
+    """Report whether stdout is a terminal whose user wants colours."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and sys.stdout.isatty()
+
+
 def speak() -> None:
     """Use the language of the settings, or the locale's if the settings are invalid."""
     with suppress(SettingsError):

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from engine.catalogue.prepare import PrepareConfig, prepare
 from engine.catalogue.rows.refusals import REFUSALS
+from engine.core.errors import UsageError
 from engine.core.files import Manifest, encode_json
-from scripts.common import DONE, ProgressLine, command, whole
+from scripts.common import DONE, ProgressLine, command, has_colour, whole
 
 DATA_SET = "trn.json, trn.json.gz, the original zip, or JSONL; - is standard input"
 """What `balcao index` and `balcao prepare` read."""
@@ -26,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", type=Path, metavar="TRN", help=DATA_SET)
-    add("--out", type=Path, metavar="DIR", required=True)
+    add("--out", type=Path, metavar="DIR", help="new folder for the rows")
     add("--limit", type=whole, metavar="N", help="number of products (default: all)")
     add("--seed", type=whole, default=0, metavar="S")
     add("--valid", type=float, default=0.05, metavar="F", help="share, 0 to 1")
@@ -62,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="add N products beyond --limit, one row each with the record in the prompt, so that a"
         " fine-tune keeps answering from records",
     )
+    add("--preview", action="store_true", help="only show some rows; write nothing")
     add("--json", action="store_true", help="print the manifest as JSON")
     return parser
 
@@ -78,8 +81,14 @@ def main(options: argparse.Namespace) -> int:
         as_typed=options.as_typed,
         refusals=options.refusals,
     )
-    with ProgressLine(sys.stderr) as progress:
-        manifest = prepare(options.source, options.out, config, progress.show)
+    if options.preview:
+        with TemporaryDirectory() as temporary:
+            _prepare(options.source, Path(temporary) / "rows", config)
+            _show(Path(temporary) / "rows")
+        return DONE
+    if options.out is None:
+        raise UsageError("--out DIR is missing: the new folder for the rows.")
+    manifest = _prepare(options.source, options.out, config)
     if options.json:
         print(encode_json(manifest).decode(), end="")
     else:
@@ -87,12 +96,26 @@ def main(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _prepare(source: Path, out: Path, config: PrepareConfig) -> Manifest:
+    with ProgressLine(sys.stderr) as progress:
+        return prepare(source, out, config, progress.show)
+
+
+def _show(folder: Path) -> None:
+    from engine.training.preview import preview_messages
+
+    for line in preview_messages(folder).lines(colour=has_colour()):
+        print(line)
+
+
 def _describe(folder: Path, manifest: Manifest) -> str:
     counts, settings = manifest.counts, manifest.settings
     lines = [f"{counts['kept']:,} products in {folder}"]
     lines.extend(f"  {split}.jsonl: {rows:,} rows" for split, rows in counts["splits"].items())
     lines.append(f"  {_wordings(settings['forms'], settings['as_typed'])}")
-    if grounded := sum(counts["grounded"].values()):
+    if not (grounded := sum(counts["grounded"].values())):
+        lines.append("  no rows with a record: a model forgets how to answer from one (--grounded)")
+    else:
         others = sum(counts.get("distractors", {}).values())
         wrong = f", {others:,} of them that of another product" if others else ""
         lines.append(f"  {grounded:,} of these rows have the record in the prompt{wrong}")
@@ -110,7 +133,7 @@ def _wordings(forms: int, as_typed: float) -> str:
 
 def _refusals(counts: dict[str, int] | None) -> str:
     if not counts or not counts["rows"]:
-        return "no rows about unknown products: a model invents answers about them"
+        return "no rows about unknown products: a model invents answers about them (--refusals)"
     return (
         f"{REFUSALS}: {counts['rows']:,} rows about {counts['catalogue']:,} other titles and"
         f" {counts['invented']:,} invented ones;\n  an epoch draws {counts['per_epoch']:,} of them"

@@ -13,9 +13,19 @@ from pathlib import Path
 from engine.core.errors import DataError, UsageError
 from engine.core.files import read_manifest
 from engine.training.processes import Processes
-from engine.training.recipe import read_recipe
+from engine.training.recipe import Recipe, read_recipe
 from engine.training.runs.folder import LOG_FILE, is_done
-from scripts.common import DONE, FAILED, INTERRUPTED, USAGE, ProgressLine, StopSignals, command, say
+from scripts.common import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    ProgressLine,
+    StopSignals,
+    command,
+    has_colour,
+    say,
+)
 from scripts.runs import check_engine, offer_engine
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -32,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="DIR", help="folder with train.jsonl")
     add("--base", required=True, metavar="MODEL", help="folder, hub id or smollm2")
-    add("--out", type=Path, required=True, metavar="DIR", help="new folder for the adapter")
+    add("--out", type=Path, metavar="DIR", help="new folder for the adapter")
     add(
         "--recipe",
         default=_DEFAULT,
@@ -44,12 +54,17 @@ def make_parser() -> argparse.ArgumentParser:
     add("--detach", action="store_true", help="run in the background, without this terminal")
     add("--engine", metavar="ID", default="", help="add the adapter to the chat as this engine")
     add("--dry-run", action="store_true", help="check and estimate only")
+    add("--preview", action="store_true", help="only show some rows as the model will see them")
     add("--no-probe", action="store_true", help="skip the estimate of memory and time")
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
+    if options.preview:
+        return _preview(options)
+    if options.out is None:
+        raise UsageError("--out DIR is missing: the new folder for the adapter.")
     processes = Processes.here()
     if options.engine and processes.first:
         check_engine(options.out, options.engine)
@@ -74,15 +89,28 @@ def main(options: argparse.Namespace) -> int:
     return status
 
 
+def _preview(options: argparse.Namespace) -> int:
+    from engine.training.preview import preview_tokens
+
+    shown = preview_tokens(options.data, options.base, _recipe(options))
+    for line in shown.lines(colour=has_colour()):
+        print(line)
+    return DONE
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    file = RECIPES / f"{options.recipe}.toml"
+    return read_recipe(file if file.exists() else Path(options.recipe), options.set)
+
+
 def _train(options: argparse.Namespace, processes: Processes, *, check_only: bool = False) -> int:
     from engine.training.train import TrainConfig, train
 
-    recipe = RECIPES / f"{options.recipe}.toml"
     config = TrainConfig(
         data=options.data,
         base=options.base,
         out=options.out,
-        recipe=read_recipe(recipe if recipe.exists() else Path(options.recipe), options.set),
+        recipe=_recipe(options),
         resume=options.resume,
         probe=not (options.no_probe or check_only),
         dry_run=options.dry_run or check_only,

@@ -11,6 +11,7 @@ import msgspec
 
 from engine.backends.llama.weights import ModelFiles, find_model
 from engine.catalogue.prepare import PRODUCTS, PreparedProduct
+from engine.catalogue.rows.kinds import RowKind, row_kind
 from engine.catalogue.rows.refusals import REFUSALS
 from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable, UsageError
@@ -111,6 +112,12 @@ class TrainingData:
 def as_messages(messages: tuple[plan.RowMessage, ...]) -> list[Message]:
     """Convert a row's messages to those of a prompt."""
     return [Message(Role(one.role), one.content) for one in messages]
+
+
+def kind_of(row: TrainingRow) -> RowKind:
+    """Return what a row teaches with its last answer."""
+    *asked, answer = row.messages
+    return row_kind(asked[-1].content if asked else "", answer.content)
 
 
 def read_data(folder: Path) -> TrainingData:

@@ -126,6 +126,10 @@ class Encoder:
         """Return the text of an answer without its end token."""
         return self.tokenizer.decode(tokens).strip()
 
+    def shown(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens, with the special ones."""
+        return self.tokenizer.backend.decode(list(tokens), skip_special_tokens=False)
+
     def _tokenize(self, messages: list[Message]) -> TokenizedAnswer:
         *asked, answer = messages
         prompt = self._tokens(asked, ask=True)

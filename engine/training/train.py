@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.catalogue.rows.kinds import RowKind, costs_of_missing
 from engine.core.errors import DataError
 from engine.core.files import describe_file
 from engine.core.types import Progress
@@ -22,6 +23,7 @@ from engine.training.data import (
     check_packages,
     find_base,
     go_offline,
+    kind_of,
     read_data,
     taught_products,
 )
@@ -200,7 +202,10 @@ def _plan(
     yield "recipe    " + ", ".join(f"{name} {value}" for name, value in values)
     if config.resume:
         yield f"resume    after step {folder.step_of(folder.last_checkpoint(config.out))}"
-    for warning in filter(None, (*data.warnings, rows.left_out)):
+    kinds = set(map(kind_of, data.train))
+    if drawn:
+        kinds.add(RowKind.REFUSAL)
+    for warning in filter(None, (*data.warnings, rows.left_out, *costs_of_missing(kinds))):
         yield f"warning   {warning}"
 
 
