@@ -146,8 +146,8 @@ def _parse(text: str) -> _Input:
     )
 
 
-def _rank(title: Sequence[str], typed: _Input) -> tuple[int, int, int]:
-    """Rank a title, lowest first: by tokens missing, then where they are, then by its length."""
+def _rank(title: Sequence[str], typed: _Input) -> tuple[int, int, bool, int]:
+    """Rank a title, lowest first: by tokens missing, where they are, a whole last one, length."""
     last = len(typed.title) - 1 if typed.unfinished else -1
     missing = sum(
         not any(token.startswith(wanted) if place == last else token == wanted for token in title)
@@ -160,7 +160,7 @@ def _rank(title: Sequence[str], typed: _Input) -> tuple[int, int, int]:
         place = 1
     else:
         place = 2
-    return missing, place, len(joined)
+    return missing, place, typed.title[-1] not in title, len(joined)
 
 
 def _start(title: Sequence[str], typed: _Input, end: int) -> int:

@@ -69,6 +69,8 @@ _MAX_AGED = 200
 _CHILD = ("child",)
 _ANY_SHARE = 0.5
 """Replaces the limit of a list for a question for anything that fits."""
+_SUGGESTED = 0.5
+"""The score of a title that a question may be a part of, like others."""
 _MIN_WANTED = 0.5
 """The coverage of the words beside an age from which a record is of what is wanted."""
 _LAST_GROUP = 4
@@ -185,9 +187,22 @@ class Decider:
         )
         ranked = self._rank(tokens, rows)
         meant = self._by_main_title(ranked, tokens) or self._fitting(ranked, content)
-        if meant:  # other editions lack words of the question
+        if meant:
+            named = _content_words(tokenise(meant.hits[0].product.title))
+            if not ranked[0].match.edits and not set(named).issubset(tokens):
+                meant = self._with_suggested(meant, question)
+            # Other editions lack words of the question.
             return self._with_editions(meant, {hit.product.uid for hit in meant.hits})
         return self._with_editions(self._by_words(question, tokens, ranked))
+
+    def _with_suggested(self, meant: Decision, question: str) -> Decision:
+        """Add other titles with all words of a question that is only a part of a title."""
+        found = self._hits([(row, _SUGGESTED) for row in self.suggest(question, MAX_HITS)])
+        uids = {hit.product.uid for hit in meant.hits}
+        others = [hit for hit in found if hit.product.uid not in uids]
+        if not others:
+            return meant
+        return Decision(Status.SEVERAL, (*meant.hits, *others)[: max(MAX_HITS, len(uids))])
 
     def _query_weights(self, content: list[str]) -> dict[str, float]:
         """Weight the content words and, for a rare one, the words that it may be a typo of."""
@@ -241,7 +256,7 @@ class Decider:
         sure = self._sure(ranked, len(words), suggested)
         if sure and {sure.row}.issuperset(suggested):
             return Decision(Status.LIKELY, _as_hits([sure]))
-        wanted = {*suggested, *self._with_all(ranked)}
+        wanted = [*suggested, *self._with_all(ranked)]
         if not self._are_settled(ranked, words, suggested):
             by_meaning = self.ranker.rank(words, (*near, *suggested), question)
             if any(one.cosine for one in by_meaning):
@@ -249,7 +264,7 @@ class Decider:
         listed = self._listed(ranked, len(words), wanted)
         if listed and not self._names_another(ranked, titles):
             return listed
-        return self._nearest(ranked, {*near[:_MAX_NEAR_TITLES], *wanted})
+        return self._nearest(ranked, [*suggested, *near[:_MAX_NEAR_TITLES], *wanted])
 
     def _for_any(
         self, question: str, words: list[str], near: list[int], suggested: list[int]
@@ -264,11 +279,12 @@ class Decider:
         groups = [*({word: 1.0} for word in words), dict.fromkeys(signs, 1.0)]
         rows = self.ranker.titles.search(groups, _MAX_CANDIDATES) if signs else []
         ranked = self.ranker.rank(words, (*near, *rows, *suggested), question)
-        wanted = {*suggested, *self._with_all(ranked)}
+        formatted: list[int] = []
         if signs:
             formats = {one.row: _format_group(one.product, signs) for one in ranked}
             ranked.sort(key=lambda one: formats[one.row])
-            wanted.update(row for row, group in formats.items() if not group)
+            formatted = [one.row for one in ranked if not formats[one.row]]
+        wanted = [*suggested, *formatted, *self._with_all(ranked)]
         least = limits_for(self.ranker.titles.count).listed * _ANY_SHARE
         if len(ranked) > 1 and (wanted or probability(AMONG, ranked, len(words)) >= least):
             points = ranked[0].points * self.thresholds.list_share
@@ -290,13 +306,13 @@ class Decider:
         if not fitting:
             return None
         ranked.sort(key=lambda one: groups[one.row])
-        return self._several(ranked, {*fitting, *suggested}, lambda one: groups[one.row] == 1)
+        return self._several(ranked, [*suggested, *fitting], lambda one: groups[one.row] == 1)
 
-    def _by_meaning(self, ranked: list[Ranked], words: int, wanted: set[int]) -> Decision:
+    def _by_meaning(self, ranked: list[Ranked], words: int, wanted: list[int]) -> Decision:
         """Decide by a fitted rule; a list has the rows of `wanted`."""
         limits = limits_for(self.ranker.titles.count)
         best = ranked[0]
-        if {best.row} >= wanted and probability(MEANT, ranked, words) >= limits.single:
+        if {best.row}.issuperset(wanted) and probability(MEANT, ranked, words) >= limits.single:
             return Decision(Status.LIKELY, _as_hits([best]))
         if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= limits.listed):
             least = best.points * self.thresholds.list_share
@@ -329,7 +345,7 @@ class Decider:
         is_enough = words >= limits.body_words or best.title_coverage >= best.coverage
         return best if is_enough or not second else None
 
-    def _listed(self, ranked: list[Ranked], words: int, wanted: set[int]) -> Decision | None:
+    def _listed(self, ranked: list[Ranked], words: int, wanted: list[int]) -> Decision | None:
         """List the records with most of the words; None if there are too few."""
         limits = self.thresholds
         best = max((one.coverage for one in ranked), default=0.0)
@@ -340,7 +356,7 @@ class Decider:
         return self._several(ranked, wanted, lambda one: one.coverage >= least)
 
     def _several(
-        self, ranked: list[Ranked], wanted: set[int], is_strong: Callable[[Ranked], bool]
+        self, ranked: list[Ranked], wanted: list[int], is_strong: Callable[[Ranked], bool]
     ) -> Decision:
         """List the first records, the strong ones and those of `wanted`; others are nearest."""
         firsts, wanted = self._one_edition(ranked, wanted)
@@ -353,17 +369,19 @@ class Decider:
         others = [one for one in offered if one not in listed]
         return Decision(Status.SEVERAL, _as_hits(listed), _as_hits(others))
 
-    def _nearest(self, ranked: list[Ranked], wanted: set[int]) -> Decision:
+    def _nearest(self, ranked: list[Ranked], wanted: list[int]) -> Decision:
         return Decision(Status.NONE, nearest=_as_hits(_with(*self._one_edition(ranked, wanted))))
 
-    def _one_edition(self, ranked: list[Ranked], wanted: set[int]) -> tuple[list[Ranked], set[int]]:
+    def _one_edition(
+        self, ranked: list[Ranked], wanted: list[int]
+    ) -> tuple[list[Ranked], list[int]]:
         """Leave out all editions of a record but the best, also from the rows of `wanted`."""
         families = self.ranker.products.families([one.row for one in ranked])
         firsts: dict[int, Ranked] = {}
         for one in ranked:
             firsts.setdefault(families.get(one.row, one.row), one)
-        wanted = {families.get(row, row) for row in wanted}
-        return list(firsts.values()), {one.row for at, one in firsts.items() if at in wanted}
+        first_wanted = dict.fromkeys(families.get(row, row) for row in wanted)
+        return list(firsts.values()), [firsts[at].row for at in first_wanted if at in firsts]
 
     def _with_editions(self, decision: Decision, only: AbstractSet[str] | None = None) -> Decision:
         """Place after each product of a list its other editions, by default all of them."""
@@ -461,9 +479,10 @@ def _format_group(product: Product, signs: AbstractSet[str]) -> int:
     return 1 if not signs.isdisjoint(tokenise(product.description)) else 2
 
 
-def _with(ranked: list[Ranked], wanted: set[int]) -> list[Ranked]:
-    """Return the best records, all of `wanted` among them, in order."""
-    first = sorted(ranked, key=lambda one: one.row not in wanted)[:MAX_HITS]
+def _with(ranked: list[Ranked], wanted: Sequence[int]) -> list[Ranked]:
+    """Return the best records, the first of `wanted` among them, in order."""
+    places = {row: place for place, row in enumerate(wanted)}
+    first = sorted(ranked, key=lambda one: places.get(one.row, len(places)))[:MAX_HITS]
     return [one for one in ranked if one in first]
 
 
