@@ -15,8 +15,8 @@ from engine.core.types import Language
 
 _NUMBER = (
     r"(?:\d[\d.,/]*|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen"
-    r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:-\w+)?|hundred|half|dozen|dois|duas|tres|quatro|cinco|seis|sete|oito|nove|dez|doze|vinte"
-    r"|trinta|meia)"
+    r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:-\w+)?|hundred|half|dozen|dois|duas|tres"
+    r"|quatro|cinco|seis|sete|oito|nove|dez|do[zc]e|tre[zc]e|cator[zc]e|quin[zc]e|vinte|trinta|meia)"
 )
 _LENGTH = (
     rf"(?:{_NUMBER}[ -]+(?:[a-z]+[ -]){{0,3}}(?:centi\w+|met(?:re|er|ro)s?|inch(?:es)?|feet|foot"
@@ -34,7 +34,12 @@ _TIME = r"(?:min(?:ute|uto)?s?|h(?:ou|o)?r?a?s?|sec(?:ond)?s?|days?|dias?|weeks?
 _COLOURS = "red|blue|green|yellow|black|white|gr[ae]y|brown|pink|orange|purple|silver|navy"
 _CORES = "vermelh[oa]|azul|azuis|verde|amarel[oa]|pret[oa]|branc[oa]|cinza|castanh[oa]|marrom|rosa"
 _NAME = r"[A-ZÀ-Þ][a-zà-ÿ]+ (?:(?:de|da|dos?|von|van) )?[A-ZÀ-Þ][a-zà-ÿ]+"
-_SURNAME = r"[A-ZÀ-Þ][a-zà-ÿ]+(?:['’]s| (?:has|writes|tells|offers|is an?)) "
+_SURNAME = (
+    r"\b(?!(?:It|This|That|There|He|She|Here|What|Who|Which|One)\b)[A-ZÀ-Þ][a-zà-ÿ]+"
+    r"(?:['’]s| (?:is|was|has|had|writes|tells|offers|brings)) "
+)
+_SOURCE = r"(?<=[\"'”’])\.?\s+[-–—(]*\s*[A-ZÀ-Þ][^\"'“”‘]*$"
+"""What follows a quotation: its author is not the book's."""
 _NAMES = {
     # Also "Quill's wit", "Quill has written", but not a company that reprints reviews.
     "author": (rf"^(?!.*[Cc]opyright).*(?:{_NAME}|{_SURNAME})", rf"^{_NAME} [a-z]"),
@@ -69,7 +74,8 @@ FACTS: dict[str, Fact] = {
         r"|net[oa]s?\b",
         rf"\bage[ds]?\b|\b\d\d? (?:to|a) \d\d?[.;,)]|year.olds?|{_NUMBER}\+|\bgrades? [\dk]"
         rf"|months?|from birth|{_NUMBER} and (?:up|over|under)|\brated\b|\bpre-?school"
-        rf"|\b(?:to|from|at|about) {_NUMBER}(?: years|[,.])|under.{_NUMBER}s|{_NUMBER} anos|\bmeses\b",
+        rf"|\b(?:to|from|at|about) {_NUMBER}(?: years|[,.])|under.{_NUMBER}s|{_NUMBER} anos"
+        r"|\bmeses\b",
     ),
     "readers": Fact(
         "age",
@@ -94,7 +100,8 @@ FACTS: dict[str, Fact] = {
         "duração",
         r"how long|\bduration|running time|\bruntime|duracao|\bduram?\b|quanto tempo"
         r"|quantos minutos|quantas horas|how many (?:minutes|hours)",
-        rf"{_NUMBER}[ -]*{_TIME}\b|\d:\d\d|{_NUMBER}[ -](?:months|years|anos|meses)\b|\bhours?\b|\bheure",
+        rf"{_NUMBER}[ -]*{_TIME}\b|\d:\d\d|{_NUMBER}[ -](?:months|years|anos|meses)\b|\bhours?\b"
+        r"|\bheure",
     ),
     "length": Fact(
         "length", "comprimento", r"how long(?! (?:do|did|will|should|can))", rf"{_LENGTH}|\d pages"
@@ -300,6 +307,8 @@ def signs(sentence: str, fact: str) -> int:
 
 
 def _names(sentence: str, fact: str) -> int:
+    if fact == "author":
+        sentence = _pattern(_SOURCE).sub(" ", sentence)
     return sum(bool(_pattern(one).search(sentence)) for one in _NAMES.get(fact, ()))
 
 

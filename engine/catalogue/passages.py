@@ -25,7 +25,7 @@ _BOUNDARY = (
 _NEVER_LAST = frozenset(
     """
     mr mrs ms dr dra sr sra st vs no nos vol vols pp prof gr sgt capt gen fig figs eds cf approx
-    aprox feat núm num pág
+    aprox feat núm num pág det insp
     """.split()  # noqa: SIM905 - thirty quoted words are harder to read
 )
 """Abbreviations that no sentence ends with."""
@@ -55,7 +55,7 @@ _IN_TITLE = frozenset({"age", "format", "count", "size", "pages", "weight", "col
 """Facts that a title may give."""
 _FACT, _SURE_FACT, _WORD = 0.1, 0.25, 0.1
 """What a sentence gains by giving a fact, by a sure one, by a word of the question."""
-_LIKELY = 0.05
+_LIKELY = 0.03
 """The score from which a sentence may answer."""
 _LIKELY_WITHOUT = 0.3
 """Replaces `_LIKELY` if no sentence gives the sure fact that is asked for."""
@@ -117,9 +117,10 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
     if facts & NEVER and not given:
         return Passages((), sure=False, never=facts & NEVER)
     words = content_stems(question)
-    scores = [
-        alike + _gain(sentence, facts, words)
-        for sentence, alike in zip(sentences, likeness(question, sentences), strict=True)
+    texts = [product.title, *sentences]
+    of_title, *scores = [
+        alike + _gain(text, facts, words)
+        for text, alike in zip(texts, likeness(question, texts), strict=True)
     ]
     best = sorted(range(len(sentences)), key=lambda at: scores[at], reverse=True)[:_SHOWN]
     highest = scores[best[0]] if best else 0.0
@@ -130,7 +131,8 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
         best = [at for at in best if scores[at] >= highest - _LEAD]
     chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)
     in_title = any(fact in _IN_TITLE and gives(product.title, fact) for fact in facts - given)
-    if not facts and _only_in_title(words, product):
+    counts = "count" in facts and gives(product.title, "count") and of_title > highest
+    if counts or (not facts and _only_in_title(words, product)):
         sure, in_title = False, True
     return Passages(chosen, sure, highest, frozenset(given), in_title)
 

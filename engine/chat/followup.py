@@ -17,7 +17,7 @@ from engine.chat import picks
 from engine.core.types import Conversation, Decision, Hit, Product, Status, Turn
 
 _POINTS_BACK = re.compile(
-    r"\b(it|its|it's|this|they|them|their|theirs|he|him|she|his|her|hers|"
+    r"\b(it|its|it's|this|these|those|they|them|their|theirs|he|him|she|his|her|hers|"
     r"ele|ela|eles|elas|dele|dela|deles|delas|isso|isto|este|esta|esse|essa|deste|desta|desse"
     r"|dessa|"
     r"disso|disto|nele|nela|nisso)\b"
@@ -27,14 +27,12 @@ _POINTS_BACK = re.compile(
 _ASKS = re.compile(
     r"^(?:(?:and|e|so|then|mas|but|ok|okay)\b[\s,]*)*(?:"
     r"who|whose|what|what's|whats|when|where|which|why|how|is|isn't|are|was|were|does|doesn't|do"
-    r"|did|"
-    r"has|have|had|can|could|will|would|should|may|must|tell|any|any other|for|with|"
-    r"quem|que|qual|quais|quando|onde|como|quanto|quantos|quanta|quantas|é|e|eh|são|foi|tem|têm"
-    r"|serve|"
-    r"servem|dá|da|por|para|pra|posso|pode|podem|vem|vêm|vai|precisa|funciona|cabe|dura|inclui|"
-    r"acompanha|será|existe|há|ha|com|preciso(?: de)?|quero saber|i (?:want|need"
-    r"|would like) to know|"
-    r"fala|fale|diga|conta|conte|resuma|summari[sz]e|describe|descreva|explain|translate"
+    r"|did|has|have|had|can|could|will|would|should|may|must|tell|any|any other|for|with"
+    r"|quem|que|qual|quais|quando|onde|como|quanto|quantos|quanta|quantas|é|e|eh|são|foi|tem|têm"
+    r"|serve|servem|dá|da|por|para|pra|posso|pode|podem|vem|vêm|vai|precisa|funciona|cabe|dura"
+    r"|inclui|acompanha|será|existe|há|ha|com|preciso(?: de)?|quero saber|a partir"
+    r"|(?:em|de|a|sobre) (?:que|quem|qual|quais)|i (?:want|need|would like) to know"
+    r"|fala|fale|diga|conta|conte|resuma|summari[sz]e|describe|descreva|explain|translate"
     r"|traduza)\b",
     re.IGNORECASE,
 )

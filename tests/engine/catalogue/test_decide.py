@@ -57,6 +57,11 @@ def test_a_title_inside_a_question(catalogue: Catalogue, form: str, uid: str) ->
         assert (found.status, uids(found)) == (Status.EXACT, [uid])
 
 
+def test_a_name_alone_is_found_without_a_search(catalogue: Catalogue) -> None:
+    assert uids(catalogue.named("bread salt and smoke: baking on open fires")) == ["0000000022"]
+    assert catalogue.named("baking on fires").status is Status.NONE
+
+
 @pytest.mark.parametrize(
     ("question", "uid"),
     [

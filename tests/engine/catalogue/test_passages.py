@@ -64,6 +64,12 @@ def test_a_fact_that_is_not_there_is_not_sure(question: str) -> None:
     assert (found.sure, found.in_title, found.never) == (False, False, frozenset())
 
 
+def test_the_title_may_count_better() -> None:
+    suppers = Product("6", "Cat Suppers, 24 Pouches", "The gravy is thin. Warm it for a minute.")
+    assert choose("how many pouches?", suppers, likeness).in_title
+    assert choose("how long do I warm it?", suppers, likeness).sentences[-1].startswith("Warm")
+
+
 def test_nobody_is_named_for_who() -> None:
     machine = Product("4", "Karaoke Machine", "Sing along at home. Two microphones are included.")
     assert not choose("who wrote it?", machine, likeness).sure

@@ -218,8 +218,31 @@ async def test_a_question_after_a_list_asks_which_product_is_meant(catalogue: Ca
     which, _ = await ask(session, "what size is it?")
     assert which.status is Status.SEVERAL
     assert which.text.startswith("Which one do you mean?")
+    price, _ = await ask(session, "how much is it?")
+    assert price.text == "The catalogue has no prices."
     picked, _ = await ask(session, "2")
     assert picked.product == which.sources[1].product
+
+
+async def test_a_clear_follow_up_is_answered_without_a_search(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(OneEngine(), catalogue)
+    await ask(session, "The Tin Lighthouse")
+    searched: list[str] = []
+    monkeypatch.setattr(catalogue, "find", searched.append)
+    wrote, _ = await ask(session, "who wrote it?")
+    assert (wrote.status, searched) == (Status.LIKELY, [])
+
+
+async def test_after_an_absent_product_a_question_asks_which_is_meant(
+    catalogue: Catalogue,
+) -> None:
+    session = open_session(OneEngine(), catalogue)
+    await ask(session, "The Tin Lighthouse")
+    absent, _ = await ask(session, "the tin lighthouses of tasmania")
+    which, _ = await ask(session, "who wrote it?")
+    assert (absent.status, which.product) == (Status.NONE, None)
 
 
 async def test_a_model_gets_the_record_when_grounded_and_not_from_memory(
