@@ -69,6 +69,11 @@ def question_text(question: str, product: Product | None, mode: Mode) -> str:
     )
 
 
+def is_refusal(answer: str) -> bool:
+    """Report whether an answer is the one of refusal rows, in any language."""
+    return " ".join(answer.split()) in UNKNOWN_PRODUCT.values()
+
+
 def has_record(message: str) -> bool:
     """Report whether a user's message has a record before the question."""
     return message.startswith(_TITLE) and _DESCRIPTION in message

@@ -2,10 +2,10 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -39,6 +39,11 @@ class RefusalPool:
         rows = list(self.rows)
         random.Random(f"pool {seed}").shuffle(rows)  # noqa: S311 - rows, not secrets
         return rows[: drawn * math.ceil(epochs)], drawn
+
+    def by_kind(self) -> Iterator[tuple[str, list[PoolRow]]]:
+        """Yield the rows for the score, which are in no epoch, by the kind of their titles."""
+        for kind in get_args(Kind):
+            yield kind, [row for row in self.scored if row.kind == kind]
 
 
 def drawn_rows(pool: int, drawn: int, epoch: int, seed: int) -> Sequence[int]:

@@ -156,7 +156,8 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         # Score the adapter as it will be saved.
         round_weights(trainer, recipe)
         trainer.model.eval()
-        scores = score(recipe, rows_of, answerer, processes, status, show)
+        unknown = {kind: encoder.encode(found, limit) for kind, found in data.refusals.by_kind()}
+        scores = score(recipe, rows_of, unknown, answerer, processes, status, show)
 
         # Write it, with its card and, last of all, its manifest.
         show(Progress("writing the adapter"))

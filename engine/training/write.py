@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ from engine.core.trained_products import AdapterManifest, TrainedProduct, listab
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs import folder
-from engine.training.runs.status import Score
 
 if TYPE_CHECKING:
     from engine.training.data import TrainingData
     from engine.training.encode import Encoder, TokenizedRows
+    from engine.training.score import Scores
     from engine.training.trainer import LoraTrainer, Numerics
 
 _DRAFT = "final"
@@ -62,7 +62,7 @@ def describe_adapter(
     encoder: Encoder,
     trainer: LoraTrainer,
     numerics: Numerics,
-    scores: Mapping[str, Score],
+    scores: Scores,
 ) -> AdapterManifest:
     """Build the adapter's manifest."""
     files = (base.folder / "config.json", *base.files)
@@ -86,7 +86,8 @@ def describe_adapter(
             "processes": inputs.processes,
             "steps": trainer.state.global_step,
             "loss": _last_loss(trainer),
-            "word_for_word": msgspec.to_builtins(scores),
+            "word_for_word": msgspec.to_builtins(scores.word_for_word),
+            "refusals": msgspec.to_builtins(scores.refusals),
             "chat_template": encoder.template,
         },
         prompt_version=inputs.prompt_version,
@@ -124,4 +125,5 @@ def summary(out: Path, manifest: Manifest) -> str:
         f"{name.replace('_', ' '):9} {score['right']} of {score['asked']} rows word for word"
         for name, score in settings["word_for_word"].items()
     ]
+    lines += [f"refused   {line}" for line in folder.refusal_lines(settings)]
     return "\n".join(lines)

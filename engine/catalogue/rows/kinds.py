@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from enum import StrEnum
 
-from engine.prompts import UNKNOWN_PRODUCT, has_record
+from engine.prompts import has_record, is_refusal
 
 
 class RowKind(StrEnum):
@@ -19,7 +19,7 @@ class RowKind(StrEnum):
 
 def row_kind(question: str, answer: str) -> RowKind:
     """Return the kind of the row with this question and answer."""
-    refused = answer in UNKNOWN_PRODUCT.values()
+    refused = is_refusal(answer)
     if has_record(question):
         return RowKind.DISTRACTOR if refused else RowKind.GROUNDED
     return RowKind.REFUSAL if refused else RowKind.MEMORY

@@ -202,7 +202,7 @@ with their descriptions.
 - Precision: {precision}
 {scores}
 It expects version {prompt_version} of Balcão's prompts; other prompts give unreliable answers.
-Answers about products that it was not trained on are invented.
+{unknown}
 
 The recipe:
 
@@ -222,6 +222,7 @@ def model_card(made: AdapterManifest) -> str:
         f" {score['right']} of {score['asked']}\n"
         for name, score in settings["word_for_word"].items()
     )
+    refusals = (f"- Refused: {line}\n" for line in refusal_lines(settings))
     return _CARD.format(
         base=json.dumps(base, ensure_ascii=False),
         name=last_part(base),
@@ -234,13 +235,37 @@ def model_card(made: AdapterManifest) -> str:
         steps=settings["steps"],
         loss="not logged" if loss is None else f"{loss:.4f}",
         precision=settings["precision"],
-        scores="".join(scores),
+        scores="".join([*scores, *refusals]),
+        unknown=_about_unknown(settings),
         prompt_version=made.prompt_version,
         recipe="\n".join(
             f"{name} = {msgspec.json.encode(value).decode()}"
             for name, value in settings["recipe"].items()
         ),
     )
+
+
+_TITLES = {
+    "known": "titles that it was trained on",
+    "catalogue": "unknown titles of the catalogue",
+    "invented": "invented titles",
+}
+
+
+def refusal_lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how often an adapter says that it does not know a product; nothing if not asked."""
+    for name, score in settings.get("refusals", {}).items():
+        line = f"{score['refused']} of {score['asked']} {_TITLES.get(name, name)}"
+        yield f"{line}; {score['right']} word for word" if name == "known" else line
+
+
+def _about_unknown(settings: Mapping[str, Any]) -> str:
+    if settings.get("refusals"):
+        return (
+            "It was trained to say that it does not know other products, and may still invent"
+            " answers about them."
+        )
+    return "Answers about products that it was not trained on are invented."
 
 
 _NAMED = 5

@@ -67,6 +67,14 @@ class Score(msgspec.Struct, frozen=True):
     right: int
 
 
+class RefusalScore(msgspec.Struct, frozen=True):
+    """Count the refusals among the answers to `asked` questions, and those that were right."""
+
+    asked: int
+    right: int
+    refused: int
+
+
 def scores_text(scores: Mapping[str, Score]) -> str:
     """Return scores in words: `2 of 3 training and 0 of 3 held-out titles`."""
     parts = []

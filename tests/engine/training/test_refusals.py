@@ -75,4 +75,9 @@ def test_a_run_draws_refusals_each_epoch(runner: Runner, tiny: Tiny, tmp_path: P
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["settings"]["steps"] == 12
     assert manifest["counts"]["refusals_per_epoch"] == 4
+    asked = {kind: one["asked"] for kind, one in manifest["settings"]["refusals"].items()}
+    assert asked == {"known": 1, "invented": 1}
+    refused = manifest["settings"]["refusals"]["invented"]["refused"]
+    assert f"- Refused: {refused} of 1 invented titles" in (out / "README.md").read_text()
+    assert f"refused   {refused} of 1 invented titles" in ended.log
     assert "refusals.jsonl" in [one["name"] for one in manifest["inputs"]]
