@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from engine.catalogue import folding
 from engine.catalogue.ages import Ages, asked_ages, fits, search_words, specific_words
 from engine.catalogue.confidence import AMONG, MEANT, limits_for, probability
+from engine.catalogue.excerpts import with_excerpts
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.rank import Ranked, Ranker, content_of
 from engine.catalogue.search import TitleMatch, match_title
@@ -251,7 +254,7 @@ class Decider:
         near = [one.row for one in titles if _is_near(one.match, self.thresholds)]
         suggested = self.suggest(question, MAX_HITS)
         if listed := self._for_any(question, words, near, suggested):
-            return listed
+            return self._with_excerpts(listed, question)
         ranked = self.ranker.rank(words, (*near, *suggested))
         sure = self._sure(ranked, len(words), suggested)
         if sure and {sure.row}.issuperset(suggested):
@@ -260,7 +263,8 @@ class Decider:
         if not self._are_settled(ranked, words, suggested):
             by_meaning = self.ranker.rank(words, (*near, *suggested), question)
             if any(one.cosine for one in by_meaning):
-                return self._by_meaning(by_meaning, len(words), wanted)
+                meant = self._by_meaning(by_meaning, len(words), wanted)
+                return self._with_excerpts(meant, question)
         listed = self._listed(ranked, len(words), wanted)
         if listed and not self._names_another(ranked, titles):
             return listed
@@ -318,6 +322,15 @@ class Decider:
             least = best.points * self.thresholds.list_share
             return self._several(ranked, wanted, lambda one: one.points >= least)
         return self._nearest(ranked, wanted)
+
+    def _with_excerpts(self, decision: Decision, question: str) -> Decision:
+        """Note why the products that a list shows are in it."""
+        hits, nearest, meaning = decision.hits, decision.nearest, self.ranker.meaning()
+        if decision.product:
+            return decision
+        if hits:
+            return replace(decision, hits=with_excerpts(hits, question, meaning))
+        return replace(decision, nearest=with_excerpts(nearest, question, meaning))
 
     def _with_all(self, ranked: list[Ranked]) -> list[int]:
         """Return the first rows of records that have all words of the question."""

@@ -249,8 +249,9 @@ def _numbered(hits: Sequence[Hit], words: frozenset[str], language: Language) ->
             lines.append(f"{_INDENT}{title}")
             continue
         indent = " " * len(mark)
-        text = snippet(product.description, words, _SNIPPET) or phrases["no_text"]
-        lines += [title, f"{indent}{text}"]
+        shown = words.union(hit.lit or ())
+        text = snippet(product.description, shown, _SNIPPET, hit.passage or 0)
+        lines += [title, f"{indent}{text or phrases['no_text']}"]
         if count := _count_editions(hits[number:]):
             others = phrases["one_edition" if count == 1 else "editions"].format(count=count)
             lines.append(f"{indent}{others}")

@@ -36,11 +36,14 @@ def spans(text: str, words: AbstractSet[str]) -> list[tuple[int, int]]:
     return [word.span() for word in found if not words.isdisjoint(_folded(word[0]))]
 
 
-def snippet(text: str, words: AbstractSet[str], width: int) -> str:
-    """Cut `text` to one line of at most `width` characters around most of these words."""
-    line = one_line(text[:_MAX_TEXT])
-    start = _best_start(line, words, width)
-    return f"…{_cut(line[start:], width - 1)}" if start else _cut(line, width)
+def snippet(text: str, words: AbstractSet[str], width: int, passage: int = 0) -> str:
+    """Cut `text` to one line of at most `width` characters around most of these words.
+
+    `passage` is where the part begins that is shown instead, if it is not 0.
+    """
+    line = one_line(text[passage:_MAX_TEXT])
+    start = 0 if passage else _best_start(line, words, width)
+    return f"…{_cut(line[start:], width - 1)}" if start or passage else _cut(line, width)
 
 
 def _cut(line: str, width: int) -> str:

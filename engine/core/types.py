@@ -73,13 +73,16 @@ class Hit(Struct, frozen=True):
     """A product that a search found; `score` is 0..1, with 1 for its full title.
 
     `trained` says whether the adapter that answered was trained on the product, if that is known.
-    `edition` marks another edition of the hit before it.
+    `edition` marks another edition of the hit before it. `lit` has words of the description near
+    those of the question; `passage` is where the part of it begins that a list shows.
     """
 
     product: Product
     score: float
     trained: bool | msgspec.UnsetType = msgspec.UNSET
     edition: bool | msgspec.UnsetType = msgspec.UNSET
+    lit: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    passage: Count | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(Struct, frozen=True):

@@ -67,7 +67,7 @@ class ChoicesView(SolidBackground, Vertical):
         for number, lines in _blocks(printable(self._answer.text), self._answer.choices):
             if number:
                 hit = self._answer.choices[number - 1]
-                yield ChoiceView(lines, words, as_question(number, hit))
+                yield ChoiceView(lines, words.union(hit.lit or ()), as_question(number, hit))
             else:
                 yield Static("\n".join(lines), markup=False)
 
