@@ -24,6 +24,7 @@ _NO_PART_OF_IT = {
     "engine/evaluation/": "the report of `balcao evaluate`, which is in English",
     "engine/training/": "told in the terminal of a training (but see _SEEN_IN_F10)",
     "engine/catalogue/prepare.py": "`balcao prepare` alone",
+    "engine/catalogue/rows/": "`balcao prepare` and `balcao train` alone",
     "engine/catalogue/clean.py": "names of rules, counted in a manifest",
     "engine/catalogue/phrases.py": "words by which a question's language is told",
     "engine/catalogue/small_talk.py": "greetings and the like, in both languages",
