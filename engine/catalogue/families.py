@@ -83,7 +83,7 @@ _VARIANTS = (
     rf"(?:{_PLAIN}|(?:(?:\d+(?:st|nd|rd|th)|first|second|third|fourth|fifth|sixth|new|revised"
     r"|updated|expanded|special|deluxe|limited|collectors|anniversary|international|illustrated"
     rf"|gift|and) )*(?:{_EDITIONS})|(?:19|20)\d\d|size \w{{1,3}}|tamanho \w{{1,3}}|\d+t"
-    rf"|(?:pack|set|box|lot|pacote|conjunto) (?:of|de|com) \d+|\d+(?: \d+)? ?(?:{_UNITS}))\b"
+    rf"|(?:pack|set|box|lot|pacote|conjunto) (?:of|de|com) \d+|\d+ ?(?:{_UNITS}))\b"
 )
 """What titles of one family may differ in, in a folded title."""
 _VARIANT = re.compile(rf"\b{_VARIANTS}")
@@ -91,6 +91,7 @@ _LAST_VARIANTS = re.compile(rf"(?: {_VARIANTS})+$")
 _SIGNS = frozenset(re.findall(r"\w+", f"{_PLAIN}|{_EDITIONS}|size|tamanho"))
 """A title has variants only with one of these words or a digit."""
 _MEDIA = tuple(re.compile(rf"\b(?:{media})\b") for media in (_BOOK, _VIDEO, _AUDIO))
+_FRACTION = re.compile(r"(?<=\d)[./](?=\d)")
 _DIGIT = re.compile(r"\d")
 _NUMBERED = re.compile(
     r"\b(?:vol|volumes?|books?|parts?|season|episodes?|dis[ck]s?|number|no|issue|level|grade|lesson"
@@ -272,7 +273,7 @@ class _Record:
 
     @cached_property
     def folded(self) -> str:
-        return " ".join(fold(self.title).split())
+        return " ".join(_fold(self.title).split())
 
     @cached_property
     def stem(self) -> str:
@@ -321,7 +322,12 @@ class _Record:
 def _main_words(title: str) -> list[str]:
     """Return the words of the main title that do not name an edition, or else of all of it."""
     main = _SUBTITLE.split(title, maxsplit=1)[0]
-    return _without_variants(fold(main)) or _without_variants(fold(title))
+    return _without_variants(_fold(main)) or _without_variants(_fold(title))
+
+
+def _fold(title: str) -> str:
+    """Fold a title; "7.5" and "1/2" stay one number."""
+    return fold(_FRACTION.sub("", title) if "." in title or "/" in title else title)
 
 
 def _without_variants(folded: str) -> list[str]:
