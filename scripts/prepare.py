@@ -18,8 +18,6 @@ from scripts.common import DONE, ProgressLine, command, has_colour, whole
 
 DATA_SET = "trn.json, trn.json.gz, the original zip, or JSONL; - is standard input"
 """What `balcao index` and `balcao prepare` read."""
-_AS_TYPED = 0.4
-_REFUSALS = 1.0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,18 +41,16 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--as-typed",
         type=float,
-        default=_AS_TYPED,
         metavar="F",
         help="share of training questions in lower case, without punctuation, with a typo or a"
-        f" short title (default: {_AS_TYPED})",
+        " short title (default: 0.4 for up to 10,000 products, else 0)",
     )
     add(
         "--refusals",
         type=float,
-        default=_REFUSALS,
         metavar="F",
         help="rows about unknown products that an epoch gets for each row from memory, drawn from"
-        f" refusals.jsonl (default: {_REFUSALS:g}; 0: none)",
+        f" {REFUSALS} (default: 1 for up to 10,000 products, else 0)",
     )
     add(
         "--grounded",

@@ -51,6 +51,9 @@ MAX_FORMS = 2 * len(QUESTION_FORMS)
 """Each wording once with the title as it is, and once in lower case, as people type."""
 _FORMS = {1_000: len(QUESTION_FORMS), 10_000: 4}
 """Rows per product by the most products in a set, without `forms`; one in a larger set."""
+_MEDIUM = max(_FORMS)
+_AS_TYPED, _REFUSALS = 0.4, 1.0
+"""The shares by default, in sets of up to that many products; larger ones have neither."""
 _BARE = QUESTION_FORMS.index("{title}")
 _BUFFER = 1 << 20
 _MAX_REFUSALS = 10
@@ -77,7 +80,8 @@ class PrepareConfig:
     fine-tune that never sees a record forgets how to answer from one; with `refusals`, a fifth of
     these records is also shown to a question about another product. `as_typed` is the share of
     the training questions that are written as people type them. `refusals` is the number of rows
-    about unknown products that each epoch gets, as a share of the training rows from memory.
+    about unknown products that each epoch gets, as a share of the training rows from memory. None
+    chooses these two by the size of the set as well.
     """
 
     limit: int | None = None
@@ -86,8 +90,8 @@ class PrepareConfig:
     test: float = 0.05
     forms: int | None = 1
     grounded: int = 0
-    as_typed: float = 0.0
-    refusals: float = 0.0
+    as_typed: float | None = 0.0
+    refusals: float | None = 0.0
 
 
 class PreparedProduct(msgspec.Struct, frozen=True):
@@ -111,7 +115,7 @@ def prepare(
     counts = Counts()
     with atomic_folder(out, KIND) as draft:
         rows = read_rows(source, counts, on_progress)
-        forms, written = _write_splits(rows, counts, draft, config)
+        config, written = _write_splits(rows, counts, draft, config)
         if not counts.kept:
             raise DataError(f"{source} does not contain a row with both a title and a description.")
         made = Manifest(
@@ -119,7 +123,7 @@ def prepare(
             version=VERSION,
             inputs=[source_input(source, counts)],
             counts=counts.as_dict() | written,
-            settings=asdict(replace(config, forms=forms)),
+            settings=asdict(config),
             prompt_version=PROMPT_VERSION,
         )
         return write_manifest(draft, made)
@@ -132,9 +136,9 @@ def _check(config: PrepareConfig) -> None:
         raise UsageError("--valid and --test must be shares that add up to less than 1.")
     if config.forms is not None and not 1 <= config.forms <= MAX_FORMS:
         raise UsageError(f"--forms must be 1 to {MAX_FORMS}.")
-    if not 0 <= config.as_typed <= 1:
+    if not 0 <= (config.as_typed or 0) <= 1:
         raise UsageError("--as-typed must be a share, 0 to 1.")
-    if not 0 <= config.refusals <= _MAX_REFUSALS:
+    if not 0 <= (config.refusals or 0) <= _MAX_REFUSALS:
         raise UsageError(f"--refusals must be a share, 0 to {_MAX_REFUSALS}.")
     if config.grounded < 0:
         raise UsageError("--grounded must be 0 or more.")
@@ -146,14 +150,17 @@ def _check(config: PrepareConfig) -> None:
 
 def _write_splits(
     rows: Iterator[RawRow], counts: Counts, draft: Path, config: PrepareConfig
-) -> tuple[int, dict[str, dict[str, int]]]:
-    """Write the rows of every split; return the rows per product, and counts by split."""
+) -> tuple[PrepareConfig, dict[str, dict[str, int]]]:
+    """Write the rows of every split; return the values that were chosen, and counts by split."""
     all_used = config.limit is None
-    unknown = UnknownTitles(config.seed, all_used=all_used) if config.refusals else None
+    unknown = UnknownTitles(config.seed, all_used=all_used) if config.refusals != 0 else None
     selected = _select(unknown.watch(rows) if unknown else rows, counts, draft, config)
-    head = list(islice(selected, max(_FORMS) + 1))
-    forms = config.forms or _choose_forms(len(head), config.limit)
-    formatter = _RowFormatter(config, forms, head)
+    head = list(islice(selected, _MEDIUM + 1))
+    formatter = _RowFormatter(config, head)
+    config = formatter.config
+    if unknown and not config.refusals:
+        unknown.stop()
+        unknown = None
     with contextlib.ExitStack() as stack:
         opened = {
             split: stack.enter_context((draft / f"{split}.jsonl").open("wb", _BUFFER))
@@ -170,11 +177,11 @@ def _write_splits(
             if unknown:
                 unknown.use(product.title)
     found = {"splits": written, "grounded": grounded}
-    if unknown:
+    if unknown and config.refusals:
         found["distractors"] = {TRAIN: formatter.distractors}
         per_epoch = round(config.refusals * (written[TRAIN] - grounded[TRAIN]))
         found["refusals"] = _write_refusals(draft, formatter, unknown, per_epoch)
-    return forms, found
+    return config, found
 
 
 def _write_refusals(
@@ -187,31 +194,37 @@ def _write_refusals(
     return counts
 
 
-def _choose_forms(found: int, limit: int | None) -> int:
-    """Choose the rows per product from the products `found`, which are counted up to a maximum.
+def _choose(config: PrepareConfig, found: int) -> PrepareConfig:
+    """Choose the values that are None by the products `found`, which are counted up to a maximum.
 
     More than `limit` were found where some get a grounded row.
     """
-    size = found if limit is None else min(found, limit)
-    return next((forms for most, forms in _FORMS.items() if size <= most), 1)
+    size = found if config.limit is None else min(found, config.limit)
+    small = size <= _MEDIUM
+    forms = next((forms for most, forms in _FORMS.items() if size <= most), 1)
+    return replace(
+        config,
+        forms=forms if config.forms is None else config.forms,
+        as_typed=_AS_TYPED * small if config.as_typed is None else config.as_typed,
+        refusals=_REFUSALS * small if config.refusals is None else config.refusals,
+    )
 
 
 class _RowFormatter:
-    """Assign each product to a split, and format its rows."""
+    """Assign each product to a split, and format its rows. `head` are the first products."""
 
-    def __init__(
-        self, config: PrepareConfig, forms: int, head: Sequence[tuple[bool, _Texts]]
-    ) -> None:
+    def __init__(self, config: PrepareConfig, head: Sequence[tuple[bool, _Texts]]) -> None:
+        self.config = chosen = _choose(config, len(head))
+        self._forms = chosen.forms or 1
         self._splitter = Splitter(config.valid, config.test, config.seed)
-        self._forms = forms
-        self._train = RowTemplates(forms)
+        self._train = RowTemplates(self._forms)
         self._held_out = RowTemplates(config.forms or 1)
-        self._typist = Typist(config.as_typed, config.seed) if config.as_typed else None
+        self._typist = Typist(chosen.as_typed, config.seed) if chosen.as_typed else None
         # Of a set that is too large to look through, no short title is known to be one product's.
-        known = head if len(head) <= max(_FORMS) else ()
+        known = head if len(head) <= _MEDIUM else ()
         self._short = clear_short_titles(title for taught, (_, title, _) in known if taught)
         self._shorten = bool(known)
-        self._distractors = _DISTRACTORS * min(config.refusals, 1)
+        self._distractors = _DISTRACTORS * min(chosen.refusals or 0, 1)
         self._salt = make_salt(f"distractors {config.seed}")
         self._shown = ""
         self.distractors = 0

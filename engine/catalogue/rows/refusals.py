@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -34,6 +35,9 @@ _MAX_WORDS = 12
 """Words of an invented title before its bracket."""
 _MIN_REPLACED = 2
 _MIN_LETTERS = 3
+_SEEN_BITS = 27
+"""Of the hash of a title: two of two million titles rarely share it."""
+_SEEN_MASK = (1 << _SEEN_BITS) - 1
 _BRACKET = re.compile(r"\s[(\[][^()\[\]]*[)\]]$")
 _POINTS = ",:;.!?"
 
@@ -57,22 +61,29 @@ class UnknownTitles:
     def __init__(self, seed: int, *, all_used: bool = False) -> None:
         self._seed = seed
         self._all_used = all_used
-        self._salt = make_salt(f"titles {seed}")
+        self._watching = True
         self._sample: list[tuple[int, str]] = []
-        self._bound = 1 << 64
-        self._real, self._used = _KeyFilter(), _KeyFilter()
+        self._bound = 1 << 32
+        self._seen = bytearray(1 << (_SEEN_BITS - 3))
+        self._used = _KeyFilter()
+        self._keys: set[str] = set()
 
     def watch(self, rows: Iterable[RawRow]) -> Iterator[RawRow]:
         """Pass the rows of a catalogue on, and note their titles."""
         for row in rows:
-            if row.title and (title := clean(row.title)):
-                self._real.add(*title_keys(title))
-                rank = draw(title, self._salt)
+            if self._watching and row.title and (title := clean(row.title)):
+                rank = self._rank(title)
+                place = rank & _SEEN_MASK
+                self._seen[place >> 3] |= 1 << (place & 7)
                 if rank < self._bound:
                     self._sample.append((rank, title))
                     if len(self._sample) >= 2 * _MAX_TITLES:
                         self._shrink()
             yield row
+
+    def stop(self) -> None:
+        """Pass the next rows on without a look."""
+        self._watching = False
 
     def use(self, title: str) -> None:
         """Note the title of a product that has rows."""
@@ -81,29 +92,44 @@ class UnknownTitles:
 
     def is_used(self, title: str) -> bool:
         """Report whether a title, perhaps short, may be one with rows."""
-        used = self._real if self._all_used else self._used
+        used = self._keys if self._all_used else self._used
         return any(key in used for key in title_keys(title))
 
     def of_catalogue(self) -> list[str]:
         """Return a sample of the catalogue's titles that no row is about, nor another edition's."""
-        self._shrink()
+        self._finish()
         found = {title_key(title): title for _, title in self._sample if not self.is_used(title)}
         return [title for key, title in found.items() if key]
 
     def invent(self, count: int) -> list[str]:
         """Make up to `count` titles that are none of the catalogue, of words of its titles."""
-        self._shrink()
+        self._finish()
         shapes = [_shape(title) for _, title in self._sample]
         shapes = [shape for shape in shapes if len(shape.places) >= _MIN_REPLACED]
         random_state = random.Random(f"titles {self._seed}")  # noqa: S311 - rows, not secrets
         found: dict[str, str] = {}
         for _ in range(4 * count + 1000 if shapes else 0):
             title = _mix(shapes, random_state)
-            if not any(key in self._real for key in title_keys(title)):
+            if not self._may_be_real(title):
                 found.setdefault(title_key(title), title)
                 if len(found) >= count:
                     break
         return list(found.values())
+
+    def _may_be_real(self, title: str) -> bool:
+        """Report whether a title is one of the catalogue, or has the words of one of the sample."""
+        place = self._rank(title) & _SEEN_MASK
+        seen = self._seen[place >> 3] >> (place & 7) & 1
+        return bool(seen) or any(key in self._keys for key in title_keys(title))
+
+    def _rank(self, title: str) -> int:
+        # A fast hash: a catalogue may have millions of titles.
+        return zlib.crc32(title.lower().encode(errors="replace"), self._seed & 0xFFFFFFFF)
+
+    def _finish(self) -> None:
+        if not self._keys:
+            self._shrink()
+            self._keys = {key for _, title in self._sample for key in title_keys(title)}
 
     def _shrink(self) -> None:
         self._sample = sorted(set(self._sample))[:_MAX_TITLES]

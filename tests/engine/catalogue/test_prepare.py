@@ -107,7 +107,7 @@ def test_repeated_wordings_have_the_title_in_lower_case(tmp_path: Path) -> None:
     ("products", "limit", "forms"),
     [(900, None, 16), (1_001, None, 4), (1_200, 1_000, 16), (1_200, 5_000, 4), (10_001, None, 1)],
 )
-def test_small_sets_are_asked_for_in_every_wording(
+def test_small_sets_are_asked_for_in_many_ways_and_large_ones_in_one(
     tmp_path: Path, products: int, limit: int | None, forms: int
 ) -> None:
     source = tmp_path / "trn.json"
@@ -115,10 +115,14 @@ def test_small_sets_are_asked_for_in_every_wording(
         f'{{"uid":"{n}","title":"Title {n}","content":"Text {n}."}}\n' for n in range(products)
     )
     source.write_text("".join(lines))
-    config = PrepareConfig(limit=limit, valid=0.1, forms=None, grounded=300 if limit else 0)
-    made = prepare(source, tmp_path / "out", config)
+    config = PrepareConfig(limit=limit, valid=0.1, forms=None, as_typed=None, refusals=None)
+    made = prepare(source, tmp_path / "out", replace(config, grounded=300 if limit else 0))
     assert made.settings["forms"] == forms
-    taught = Counter(one[2]["content"] for one in rows(tmp_path / "out", "train"))
+    varied = (0.4, 1.0) if forms > 1 else (0.0, 0.0)
+    assert (made.settings["as_typed"], made.settings["refusals"]) == varied
+    assert (tmp_path / "out" / "refusals.jsonl").exists() == (forms > 1)
+    answers = (one[2]["content"] for one in rows(tmp_path / "out", "train"))
+    taught = Counter(text for text in answers if text.startswith("Text"))
     assert set(taught.values()) <= {1, forms}
     assert sum(count == forms for count in taught.values()) > min(products, limit or products) / 2
     # Held-out products are for the score, which asks for each once.
