@@ -58,10 +58,10 @@ class Meaning:
 
     def prepare(self, words: Iterable[str]) -> None:
         """Encode the words of a question together, which is faster than each on its own."""
-        known = self._places.keys() | self._encoded.keys()
-        new = [word for word in dict.fromkeys(words) if word not in known]
         if len(self._encoded) > _CACHED:
             self._encoded.clear()
+        unknown = (word for word in dict.fromkeys(words) if word not in self._places)
+        new = [word for word in unknown if word not in self._encoded]
         self._encoded.update(zip(new, shared_encoder().encode(new), strict=True))
 
     def neighbours(self, word: str) -> list[tuple[str, float]]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from rapidfuzz.distance import OSA
@@ -30,6 +31,8 @@ _COVERAGE = 0.5
 _TITLE_COVERAGE = 0.25
 _COSINE = 4.0
 _LEAST = 0.01
+_CACHED = 512
+"""Records whose words are kept: a question is ranked by words, and then by meaning."""
 _FORM = 0.9
 """Weight of another form of a word, as its plural."""
 _ENDING = 0.7
@@ -186,9 +189,7 @@ class Ranker:
         return {known: _TYPO[OSA.distance(word, known)] for known in self.similar(word)}
 
     def _score(self, product: Product, groups: Sequence[_Group], row: int, cosine: float) -> Ranked:
-        title, body = tokenise(product.title), tokenise(product.description[:BODY_LIMIT])
-        counts, in_title = Counter(body + title * _TITLE_COUNT), set(title)
-        length = len(title) + len(body)
+        counts, in_title, length = _count(product.title, product.description[:BODY_LIMIT])
         norm = _SATURATION * (1 - _LENGTH_SHARE + _LENGTH_SHARE * length / _AVERAGE_LENGTH)
         total = sum(group.weight for group in groups)
         words = covered = titled = 0.0
@@ -210,6 +211,13 @@ class Ranker:
 
     def _frequency(self, word: str) -> int:
         return max(self.titles.frequency(word), self.bodies.frequency(word))
+
+
+@lru_cache(_CACHED)
+def _count(title: str, description: str) -> tuple[Mapping[str, int], frozenset[str], int]:
+    """Count the words of a record, and list those of its title."""
+    named, body = tokenise(title), tokenise(description)
+    return Counter(body + named * _TITLE_COUNT), frozenset(named), len(named) + len(body)
 
 
 def content_of(tokens: Sequence[str]) -> list[str]:

@@ -32,12 +32,13 @@ _BLOCK = 16_384
 """Vectors whose bits are stored together, each part after the other: a cache holds them."""
 _BLOCK_BYTES = _BLOCK * DIMENSION // 8
 _MIN_COMPARED = 4_000
-_COMPARED = 1 / 200
-"""Share of the vectors whose bytes are compared: by its bits alone, the right one is no. 2,000."""
+_COMPARED = 1 / 500
+"""Share of the vectors whose bytes are compared."""
 _SAMPLE = 65_536
 _READ = 1_000
 """Vectors read before their memory is released."""
-_LARGE = 20_000_000
+_LARGE = 2**27
+"""Bytes: the bits of two million vectors."""
 
 
 def quantise(vectors: Vectors) -> Quantised:
@@ -115,8 +116,9 @@ class VectorFiles:
 
 def _smallest(distances: NDArray[np.uint16], limit: int) -> Places:
     """Return the places of the `limit` smallest distances: a sample tells which are small."""
-    sample = np.sort(distances[:: -(-len(distances) // _SAMPLE)])
-    most = int(sample[limit * len(sample) // len(distances)])
+    sample = distances[:: -(-len(distances) // _SAMPLE)]
+    counts = np.bincount(sample).cumsum()
+    most = int(np.searchsorted(counts, limit * len(sample) / len(distances)))
     while len(places := np.flatnonzero(distances <= most)) < limit:
         most += 2
     return places[np.argsort(distances[places], kind="stable")[:limit]]
