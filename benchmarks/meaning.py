@@ -78,7 +78,7 @@ def time_catalogue(folder: Path, questions: Sequence[str], vectors: Sequence[Vec
     """Time the vectors of an index, and print their size."""
     meaning = Meaning.open(folder)
     if meaning is None:
-        sys.exit(records.meaning_problem(records.read_manifest(folder)))
+        sys.exit(records.meaning_problem(folder, records.read_manifest(folder)))
     size = sum(file.stat().st_blocks * 512 for file in (folder / records.MEANING).iterdir())
     print(f"{'disk':<24} {size / 1e6:7.1f} MB")
     timed("scan", lambda vector: meaning.candidates(vector, _CANDIDATES), vectors)

@@ -129,7 +129,7 @@ def _is_current(folder: Path, source: Path) -> bool:
         checksum = files.describe_file(source).sha256
     except (CatalogueError, OSError):
         return False
-    if _has_encoder() and records.meaning_problem(manifest):
+    if _has_encoder() and records.meaning_problem(out, manifest):
         return False
     return [made_from.sha256 for made_from in manifest.inputs] == [checksum]
 
@@ -197,7 +197,7 @@ def update_index(
         before = records.read_manifest(folder)
         if not meaning:
             before = _delete_meaning(folder, before)
-        with_vectors = not records.meaning_problem(before)
+        with_vectors = not records.meaning_problem(folder, before)
         with (
             contextlib.closing(_open_database(folder)) as database,
             _meaning_writer(folder, wanted=with_vectors) as vectors,

@@ -40,7 +40,7 @@ class Meaning:
     @classmethod
     def open(cls, folder: Path) -> Meaning | None:
         """Open the vectors of an index; return None if it has none that this version can use."""
-        if records.meaning_problem(records.read_manifest(folder)):
+        if records.meaning_problem(folder, records.read_manifest(folder)):
             return None
         try:
             shared_encoder()

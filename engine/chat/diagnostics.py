@@ -142,7 +142,7 @@ def catalogue(chosen: Settings) -> Iterator[Finding]:
 
 def _by_meaning(folder: Path) -> Finding:
     manifest = records.read_manifest(folder)
-    problem = records.meaning_problem(manifest)
+    problem = records.meaning_problem(folder, manifest)
     if not problem:
         return Finding("meaning", tr("finds products by words and by meaning"))
     trouble = problem if records.MEANING in manifest.settings else ""

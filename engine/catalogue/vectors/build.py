@@ -79,6 +79,7 @@ class MeaningWriter:
     def flush(self) -> None:
         """Wait until all that was added is written."""
         self._write_done(0)
+        self._files.flush()
 
     def finish(self, words: Sequence[str]) -> None:
         """Complete new vectors, with those of the catalogue's `words`, the frequent first."""

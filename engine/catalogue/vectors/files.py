@@ -155,6 +155,11 @@ class VectorWriter:
         if self._mean is not None:
             self._write_bits(self._mean, place, place + len(vectors))
 
+    def flush(self) -> None:
+        """Hand over to the system what was written."""
+        self._vectors.flush()
+        self._bits.flush()
+
     def delete(self, places: Sequence[int]) -> None:
         """Delete the vectors at `places`."""
         end = self._vectors.seek(0, os.SEEK_END) // DIMENSION
@@ -169,8 +174,7 @@ class VectorWriter:
             self._mean = self._average() if self._centred else np.zeros(DIMENSION, np.float32)
             self._mean_file.write_bytes(self._mean.tobytes())
             self._write_bits(self._mean, 0, self._vectors.seek(0, os.SEEK_END) // DIMENSION)
-        self._vectors.flush()
-        self._bits.flush()
+        self.flush()
 
     def _average(self) -> Vectors:
         total, count = np.zeros(DIMENSION, np.float64), 0

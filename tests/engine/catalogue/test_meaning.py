@@ -160,6 +160,14 @@ def test_an_index_whose_vectors_are_lost_opens_by_words(folder: Path, name: str)
     assert Meaning.open(folder) is None
 
 
+def test_an_index_whose_vectors_are_cut_opens_by_words_and_says_so(folder: Path) -> None:
+    file = folder / records.MEANING / "records.vectors"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert Meaning.open(folder) is None
+    assert "missing" in records.meaning_problem(folder, read_manifest(folder))
+    assert Catalogue.open(folder).find("copper kettle").product
+
+
 def test_an_index_whose_words_are_cut_opens_by_words(folder: Path) -> None:
     (folder / records.MEANING / records.WORD_LIST).write_text("dog", encoding="utf-8")
     assert Meaning.open(folder) is None
@@ -170,7 +178,7 @@ def test_vectors_of_another_encoder_are_not_used(folder: Path) -> None:
     other = made.settings | {records.MEANING: records.ENCODER | {"version": "9.9"}}
     made = write_manifest(folder, msgspec.structs.replace(made, settings=other))
     assert Meaning.open(folder) is None
-    assert "another encoder" in records.meaning_problem(made)
+    assert "another encoder" in records.meaning_problem(folder, made)
     update_index(products(), folder)
     assert len(VectorFiles(folder / records.MEANING, records.RECORD_VECTORS)) == len(TEXTS)
 
