@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,26 +27,24 @@ class Weights:
     words: float
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The smallest probabilities for an answer with one product, and for a list."""
-
-    single: float
-    listed: float
-
-
-MEANT = Weights(bias=-5.97, coverage=1.2, cosine=3.4, lead=2.7, words=5.3)
+MEANT = Weights(bias=-6.2, coverage=1.1, cosine=2.8, lead=3.0, words=5.7)
 """The first record is the one that is meant."""
-AMONG = Weights(bias=-4.8, coverage=2.7, cosine=10.4, lead=0.0, words=3.0)
+AMONG = Weights(bias=-5.1, coverage=4.1, cosine=5.8, lead=1.0, words=3.8)
 """One of the first ten records fits."""
-# Fitted at 784 and 10,721 products; those of larger catalogues are extrapolated.
-_LIMITS = ((20_000, Limits(0.88, 0.4)), (1_000_000, Limits(0.92, 0.4)))
-_LARGEST = Limits(0.95, 0.4)
+# Fitted at the first three of these numbers of products together.
+_SINGLE = ((784, 0.88), (20_000, 0.88), (200_000, 0.9), (2_250_000, 0.92))
+LISTED = 0.35
+"""The smallest probability for a list."""
 
 
-def limits_for(products: int) -> Limits:
-    """Return the limits for a catalogue of so many products."""
-    return next((limits for most, limits in _LIMITS if products <= most), _LARGEST)
+def single_limit(products: int) -> float:
+    """Return the smallest probability for an answer with one product of so many."""
+    if products <= _SINGLE[0][0]:
+        return _SINGLE[0][1]
+    for (fewer, low), (more, high) in itertools.pairwise(_SINGLE):
+        if products <= more:
+            return low + (high - low) * math.log(products / fewer, more / fewer)
+    return _SINGLE[-1][1]
 
 
 def figures(ranked: Sequence[Ranked], words: int) -> tuple[float, float, float, float]:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from engine.catalogue import folding
 from engine.catalogue.ages import Ages, asked_ages, fits, search_words, specific_words
-from engine.catalogue.confidence import AMONG, MEANT, limits_for, probability
+from engine.catalogue.confidence import AMONG, LISTED, MEANT, probability, single_limit
 from engine.catalogue.excerpts import with_excerpts
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.rank import Ranked, Ranker, content_of
@@ -289,7 +289,7 @@ class Decider:
             ranked.sort(key=lambda one: formats[one.row])
             formatted = [one.row for one in ranked if not formats[one.row]]
         wanted = [*suggested, *formatted, *self._with_all(ranked)]
-        least = limits_for(self.ranker.titles.count).listed * _ANY_SHARE
+        least = LISTED * _ANY_SHARE
         if len(ranked) > 1 and (wanted or probability(AMONG, ranked, len(words)) >= least):
             points = ranked[0].points * self.thresholds.list_share
             return self._several(ranked, wanted, lambda one: one.points >= points)
@@ -314,11 +314,11 @@ class Decider:
 
     def _by_meaning(self, ranked: list[Ranked], words: int, wanted: list[int]) -> Decision:
         """Decide by a fitted rule; a list has the rows of `wanted`."""
-        limits = limits_for(self.ranker.titles.count)
+        least = single_limit(self.ranker.titles.count)
         best = ranked[0]
-        if {best.row}.issuperset(wanted) and probability(MEANT, ranked, words) >= limits.single:
+        if {best.row}.issuperset(wanted) and probability(MEANT, ranked, words) >= least:
             return Decision(Status.LIKELY, _as_hits([best]))
-        if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= limits.listed):
+        if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= LISTED):
             least = best.points * self.thresholds.list_share
             return self._several(ranked, wanted, lambda one: one.points >= least)
         return self._nearest(ranked, wanted)

@@ -129,7 +129,7 @@ def _is_current(folder: Path, source: Path) -> bool:
         checksum = files.describe_file(source).sha256
     except (CatalogueError, OSError):
         return False
-    if _has_encoder() and records.meaning_problem(out, manifest):
+    if _has_encoder() and records.meaning_problem(folder, manifest):
         return False
     return [made_from.sha256 for made_from in manifest.inputs] == [checksum]
 
