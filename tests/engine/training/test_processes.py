@@ -11,7 +11,7 @@ import pytest
 from engine.core.files import read_manifest
 from engine.training.processes import Processes
 from tests.engine.backends.llama.tiny import Tiny
-from tests.engine.training.conftest import ANSWERS, Runner, quick, write_data
+from tests.engine.training.conftest import ANSWERS, Runner, quick, with_pool, write_data
 from tests.engine.training.test_resume import assert_same, steps, wait_for
 
 _MORE = {"Stool": "Step 3 of stone.", "Apron": "tick of stone", "Clerk": "I am the clerk."}
@@ -43,12 +43,14 @@ def arguments(tiny: Tiny, data: Path, out: Path, *changes: str) -> list[str | Pa
 def test_two_processes_learn_what_one_does(
     runner: Runner, tiny: Tiny, seven: Path, tmp_path: Path, two: tuple[Path, str], grouped: str
 ) -> None:
-    one, other = tmp_path / "one", two[0]
+    one, other, data = tmp_path / "one", two[0], seven
+    if grouped == "true":  # and three of seven rows an epoch come from a pool
+        data = with_pool(write_data(tmp_path / "rows", ANSWERS), per_epoch=3)
     whole = [f"length_grouped={grouped}", "batch_size=2"]
-    assert runner.run(*arguments(tiny, seven, one, *whole)).status == 0
+    assert runner.run(*arguments(tiny, data, one, *whole)).status == 0
     if grouped == "true":
         other = tmp_path / "two"
-        given = arguments(tiny, seven, other, whole[0])
+        given = arguments(tiny, data, other, whole[0])
         assert runner.run(*given, processes=2).status == 0
     assert len(steps(one)) == 20
     for (step, loss), (other_step, other_loss) in zip(steps(one), steps(other), strict=True):
