@@ -4,8 +4,8 @@
 .venv/bin/python -m benchmarks.followups --part tune --show
 
 Each conversation begins with a product's number. `answer` in the file of questions is a text that
-a right answer contains, or a list of such texts; null: the catalogue
-does not have it. Prints, by part, language and whether the catalogue has the answer:
+a right answer contains, or a list of such texts; null: the catalogue does not have it. Prints the
+times of the look-up and of whole answers, and by part, language and whether there is an answer:
 
   right     at most two sentences, with the answer in them, and nothing that marks a guess;
             the description, if the question asks for it
@@ -31,6 +31,8 @@ from engine.catalogue.passages import asks_for_all, split_sentences
 
 _HERE = Path(__file__).parent
 _MAX_SENTENCES = 2
+_WARM_UP = 5
+"""Questions that are not timed: the first one loads the encoder."""
 
 
 def main() -> None:
@@ -48,7 +50,8 @@ def main() -> None:
     questions = [json.loads(line) for line in options.questions.read_text().splitlines()]
     questions = [one for one in questions if options.part in {None, one["part"]}]
     outcomes: dict[str, Counter[str]] = {}
-    for question, answer in zip(questions, _ask(questions, options.catalogue), strict=True):
+    answers = _ask(questions, options.catalogue)
+    for question, answer in zip(questions, answers, strict=True):
         outcome = _judge(question, answer)
         known = "answer" if question["answer"] is not None else "no answer"
         key = f"{question['part']:7} {question['language']} {known}"
@@ -58,6 +61,10 @@ def main() -> None:
             print(f"{outcome:8}{question['question']}  [{question['answer']}]\n        {shown}")
     for key, counts in sorted(outcomes.items()):
         print(key, dict(counts.most_common()))
+    for step in ("retrieval", "total"):
+        times = sorted(answer["timing_ms"][step] for answer in answers[_WARM_UP:])
+        p50, p95 = times[len(times) // 2], times[len(times) * 95 // 100]
+        print(f"{step}: p50 {p50:.0f} ms, p95 {p95:.0f} ms")
 
 
 def _ask(questions: list[dict[str, Any]], catalogue: Path | None) -> list[dict[str, Any]]:

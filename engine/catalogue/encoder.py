@@ -44,6 +44,8 @@ _MAX_TOKENS = 3
 """A word of more tokens is the sum of its tokens."""
 _BAGS_AT_ONCE = 64
 _WORDS_AT_ONCE = 256
+_STORED = 16
+"""Descriptions whose sentences are stored."""
 
 
 class Encoder:
@@ -71,11 +73,10 @@ class Encoder:
         vectors: Vectors = self._encode(valid)
         return vectors
 
-    @functools.cache  # noqa: B019 - there is one encoder in a process
-    def mean(self, texts: tuple[str, ...]) -> NDArray[np.float32]:
-        """Return the mean of the vectors of `texts`, stored for the next call."""
-        mean: NDArray[np.float32] = self.encode(texts).mean(axis=0)
-        return mean
+    @functools.lru_cache(maxsize=_STORED)  # noqa: B019 - there is one encoder in a process
+    def stored(self, texts: tuple[str, ...]) -> Vectors:
+        """Encode sentences, and store their vectors for the next question about them."""
+        return self.encode(texts)
 
     def knows(self, word: str) -> bool:
         """Report whether a word is one token, whose meaning was learned."""

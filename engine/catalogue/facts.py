@@ -106,7 +106,9 @@ FACTS: dict[str, Fact] = {
     "length": Fact(
         "length", "comprimento", r"how long(?! (?:do|did|will|should|can))", rf"{_LENGTH}|\d pages"
     ),
-    "pages": Fact("pages", "páginas", r"\bpages\b|\bpaginas\b", r"\bpages?\b|\bpp\b|pagina"),
+    "pages": Fact(
+        "pages", "páginas", r"\bpages\b|\bpaginas\b", rf"{_NUMBER}[ -](?:pages?|paginas?)\b|\bpp\b"
+    ),
     "weight": Fact(
         "weight",
         "peso",
@@ -187,7 +189,7 @@ FACTS: dict[str, Fact] = {
         r"|back)|e-?book|\bformats?\b|\bvideos?\b|\bformato|brochura|capa (?:dura|mole)|\bdisco\b"
         r"|\bfilme?\b|\bfita\b|vinil|\bmovie\b",
         r"\bdvds?\b|\bvhs\b|blu.?ray|\bcds?\b|cassette|\bvinyl|paperback|hardcover|hardback"
-        r"|audio|\bdis[ck]s?\b|\btape\b|\bpages\b|brochura|capa dura|paginas|\brustica",
+        r"|audio|\bdis[ck]s?\b|\btape\b|\d pag(?:es|inas)|brochura|capa dura|\brustica",
     ),
     "count": Fact(
         "numbers",

@@ -143,11 +143,12 @@ def likeness(question: str, sentences: Sequence[str]) -> list[float]:
         from engine.catalogue.encoder import shared_encoder
 
         encoder = shared_encoder()
-        asked, *given = encoder.encode([question, *sentences])
-        asked = asked - _COMMON_SHARE * encoder.mean(_COMMON)
+        asked = encoder.encode([question])[0]
+        asked = asked - _COMMON_SHARE * encoder.stored(_COMMON).mean(axis=0)
+        given = encoder.stored(tuple(sentences))
     except (ImportError, CatalogueError):
         return [0.0] * len(sentences)
-    return [float(asked @ sentence) for sentence in given]
+    return [float(alike) for alike in given @ asked]
 
 
 def _only_in_title(words: frozenset[str], product: Product) -> bool:
