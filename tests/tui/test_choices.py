@@ -133,7 +133,7 @@ async def test_a_record_that_is_taller_than_the_screen_is_shown_from_its_beginni
 async def test_the_words_of_the_question_are_lit(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         view = await ask(pilot, "Striped Apron")
-        first = view.query(ChoiceView).first().query(Static).first().render()
+        first = view.query(ChoiceView).first().query_one(".title", Static).render()
         assert isinstance(first, Content)
         lit = [span for span in first.spans if "underline" in str(span.style)]
         assert [first.plain[span.start : span.end] for span in lit] == ["Striped", "Apron"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
@@ -29,11 +29,15 @@ class ChoiceView(SolidBackground, Vertical):
     def __init__(self, lines: list[str], words: frozenset[str], question: str) -> None:
         super().__init__(classes="choice")
         self._lines, self._words = lines, words
-        self._title = Static(_lit(lines[0], words), markup=False)
+        self._number, mark, self._heading = lines[0].partition(". ")
+        self._number += mark
+        self._title = Static(_lit(self._heading, words), markup=False, classes="title")
         self.question = question
 
     def compose(self) -> ComposeResult:
-        yield self._title
+        with Horizontal(classes="heading"):  # long titles continue below their beginning
+            yield Static(self._number, markup=False, classes="number")
+            yield self._title
         for line in self._lines[1:]:
             yield Static(_lit(line, self._words), markup=False, classes="excerpt")
 
@@ -41,7 +45,7 @@ class ChoiceView(SolidBackground, Vertical):
         self.set_class(highlighted, _HIGHLIGHTED)
         # The words are for terminals without colours.
         hint = tr("  Enter picks it") if highlighted else ""
-        self._title.update(_lit(self._lines[0], self._words) + Content.styled(hint, "dim"))
+        self._title.update(_lit(self._heading, self._words) + Content.styled(hint, "dim"))
 
     def on_click(self) -> None:
         if not any(part.text_selection for part in self.query(Static)):
