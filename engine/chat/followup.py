@@ -164,6 +164,7 @@ def is_about(product: Product, question: str, decision: Decision) -> bool:
         len(text.split()) > _MAX_WORDS
         or _SEARCHES.search(text)
         or (found and _is_title(found, text, content, wanted=product, asks_fact=bool(facts)))
+        or (decision.status is Status.EXACT and found != product and _is_long(decision))
     ):
         return False
     asks = bool(_ASKS.match(text) or _GOES_ON.match(text) or (facts and text.endswith("?")))
@@ -188,6 +189,11 @@ def _is_title(
         return bool(content or _capitals(text))
     repeats = _share(content, found.title) == 1 and _covers(content, found.title, _REPEATED)
     return found.uid == wanted.uid and not asks_fact and repeats
+
+
+def _is_long(decision: Decision) -> bool:
+    """Whether the title that was found is too long to be part of a question by chance."""
+    return len(_content_words(without_facts(decision.hits[0].product.title))) >= _DESCRIBES
 
 
 def _answers(product: Product, question: str) -> bool:

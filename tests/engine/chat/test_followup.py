@@ -112,6 +112,7 @@ LIGHTHOUSE = Product(
     "1", "The Tin Lighthouse", "A keeper of sixty climbs each dusk. 212 pages. Folds away."
 )
 LOOM = Product("2", "The Loom and the Hare", "A weaver finds a hare under the treadle of her loom.")
+SHELVES = Product("6", "Do It Yourself: Shelves for Sheds", "Oak.")
 APRONS = tuple(Hit(Product(str(n), "Striped Apron", "Twill."), 1.0) for n in (3, 4))
 NOTHING = Decision(Status.NONE)
 
@@ -166,6 +167,7 @@ def test_a_short_question_that_names_no_title_stays_with_the_product(
         ("Do you have The Loom and the Hare?", found(LOOM, Status.EXACT)),
         ("who wrote the loom and the hare?", found(LOOM, Status.EXACT)),
         ("and the loom?", found(LOOM)),
+        ("and do it yourself shelves for sheds?", found(SHELVES, Status.EXACT)),
         ("who wrote the one on a weaver, treadle and hare?", found(LOOM)),
         ("is it like The Loom and the Hare?", found(LOOM, Status.EXACT)),
         ("The Tin Lighthouse", found(LIGHTHOUSE, Status.EXACT)),
