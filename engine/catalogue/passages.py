@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.catalogue.facts import FACTS, NEVER, asked_for, gives, signs, without_facts
+from engine.catalogue.facts import FACTS, NEVER, asked_for, gives, plain, signs, without_facts
 from engine.catalogue.folding import STOP_WORDS, tokenise
 from engine.core.errors import CatalogueError
 from engine.core.types import Product
@@ -57,6 +57,12 @@ _FACT, _SURE_FACT, _WORD = 0.1, 0.25, 0.1
 """What a sentence gains by giving a fact, by a sure one, by a word of the question."""
 _LIKELY = 0.03
 """The score from which a sentence may answer."""
+_ASKS_WHETHER = (
+    r"(?:(?:and|e|but|mas) )?"
+    r"(?:does it (?:have|contain|include|come with)|(?:is|are) there|tem|vem com|inclui)\b"
+)
+_LIKELY_THERE = 0.12
+"""Replaces `_LIKELY` for "does it have …?", which no record without it denies."""
 _LIKELY_WITHOUT = 0.3
 """Replaces `_LIKELY` if no sentence gives the sure fact that is asked for."""
 _LEAD = 0.2
@@ -126,7 +132,8 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
     highest = scores[best[0]] if best else 0.0
     needed = facts & _GIVEN or facts & _GENERAL
     is_given = any(gives(sentences[at], fact) for fact in needed for at in best)
-    sure = highest >= (_LIKELY_WITHOUT if needed and not is_given else _LIKELY)
+    least = _LIKELY_THERE if re.match(_ASKS_WHETHER, plain(question)) else _LIKELY
+    sure = highest >= (_LIKELY_WITHOUT if needed and not is_given else least)
     if sure:
         best = [at for at in best if scores[at] >= highest - _LEAD]
     chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)

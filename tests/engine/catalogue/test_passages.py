@@ -64,6 +64,14 @@ def test_a_fact_that_is_not_there_is_not_sure(question: str) -> None:
     assert (found.sure, found.in_title, found.never) == (False, False, frozenset())
 
 
+def test_what_nothing_suggests_is_not_there() -> None:
+    radio = Product(
+        "7", "Pocket Radio", "Brushed aluminium face. A clip on the back. Two AA cells."
+    )
+    assert not choose("does it have bluetooth?", radio, likeness).sure
+    assert choose("does it have a clip?", radio, likeness).sure
+
+
 def test_the_title_may_count_better() -> None:
     suppers = Product("6", "Cat Suppers, 24 Pouches", "The gravy is thin. Warm it for a minute.")
     assert choose("how many pouches?", suppers, likeness).in_title
