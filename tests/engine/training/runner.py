@@ -26,7 +26,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 import engine.training.callbacks
-import engine.training.merge  # noqa: F401 - for the runs, which import them at once
+import engine.training.merge
+import engine.training.trainer  # noqa: F401 - for the runs, which import them at once
 import scripts.merge
 from engine.backends.llama.messages import Open
 from engine.backends.llama.transformers import TransformersRuntime
