@@ -242,7 +242,7 @@ async def test_after_an_absent_product_a_question_asks_which_is_meant(
     await ask(session, "The Tin Lighthouse")
     absent, _ = await ask(session, "the tin lighthouses of tasmania")
     which, _ = await ask(session, "who wrote it?")
-    assert (absent.status, which.product) == (Status.NONE, None)
+    assert (absent.product, which.product) == (None, None)
 
 
 async def test_a_model_gets_the_record_when_grounded_and_not_from_memory(
