@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,8 +36,6 @@ _MIN_COMPARED = 4_000
 _COMPARED = 1 / 500
 """Share of the vectors whose bytes are compared."""
 _SAMPLE = 65_536
-_READ = 1_000
-"""Vectors read before their memory is released."""
 _LARGE = 2**27
 """Bytes: the bits of two million vectors."""
 
@@ -83,15 +82,19 @@ class VectorFiles:
         wanted, cosines = self._compare(vector, wanted)
         return dict(zip(wanted.tolist(), cosines.tolist(), strict=True))
 
+    def _read(self, places: Places) -> Quantised:
+        handle = self._vectors_map.handle
+        if handle is None:
+            return self._vectors[places]
+        starts = (places * DIMENSION).tolist()
+        data = b"".join(os.pread(handle, DIMENSION, start) for start in starts)
+        return np.frombuffer(data, np.int8).reshape(-1, DIMENSION)
+
     # The question is not centred: its mean is not that of the records, which are bags of words.
     def _compare(self, vector: Vectors, places: Places) -> tuple[Places, Vectors]:
         # The length of a stored vector is 1: so that of its distance from the mean is known.
         wanted = np.stack((vector, self._mean)).T / _SCALE
-        products = np.empty((len(places), 2), np.float32)
-        for start in range(0, len(places), _READ):
-            some = slice(start, start + _READ)
-            products[some] = self._vectors[places[some]].astype(np.float32) @ wanted
-            self._vectors_map.release()
+        products = self._read(places).astype(np.float32) @ wanted
         there = products.any(axis=1)
         by_vector, by_mean = products[there].T
         lengths = np.sqrt(np.maximum(1 - 2 * by_mean + self._mean @ self._mean, 1e-6))
@@ -218,16 +221,19 @@ def _pack(signs: NDArray[np.bool_]) -> Bits:
 
 
 class _Map:
-    """A file in memory. What was read of a large one is released, to be read from the disk's cache.
+    """A file in memory. Of a large one, what was read is released, and single rows are to be read.
 
     Otherwise the memory of a process would grow to the size of the file.
     """
 
-    def __init__(self, file: Path) -> None:
-        size = file.stat().st_size
-        with file.open("rb") as stream:  # an empty file cannot be mapped
+    def __init__(self, path: Path) -> None:
+        size = path.stat().st_size
+        with path.open("rb") as stream:  # an empty file cannot be mapped
             self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        self._can_release = hasattr(mmap, "MADV_DONTNEED") and size > _LARGE
+        self.handle: int | None = None
+        if size > _LARGE and hasattr(mmap, "MADV_DONTNEED"):
+            self.handle = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self.handle)
 
     def array(self, kind: np.dtype[Kind], shape: tuple[int, ...]) -> NDArray[Kind]:
         """Return the whole elements of the file."""
@@ -235,7 +241,7 @@ class _Map:
         flat = np.frombuffer(self._map, kind, count * math.prod(shape))
         return flat.reshape(count, *shape)
 
-    def release(self, start: int = 0, length: int | None = None) -> None:
-        """Release a part of the file, by default all."""
-        if self._can_release and isinstance(self._map, mmap.mmap):
-            self._map.madvise(mmap.MADV_DONTNEED, start, length or len(self._map))
+    def release(self, start: int, length: int) -> None:
+        """Release a part of a large file."""
+        if self.handle is not None and isinstance(self._map, mmap.mmap):
+            self._map.madvise(mmap.MADV_DONTNEED, start, length)

@@ -271,3 +271,18 @@ def test_files_without_vectors_find_nothing(tmp_path: Path) -> None:
     with VectorWriter(tmp_path, "some") as writer:
         writer.finish()
     assert VectorFiles(tmp_path, "some").nearest(unit_vectors(1)[0], 3) == []
+
+
+def test_large_files_are_read_as_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = unit_vectors(6_000)
+    with VectorWriter(tmp_path, "some") as writer:
+        writer.write(0, quantise(vectors))
+        writer.finish()
+    small = VectorFiles(tmp_path, "some")
+    monkeypatch.setattr(files, "_LARGE", 0)
+    large = VectorFiles(tmp_path, "some")
+    for asked in (vectors[5], vectors[5_999]):
+        assert large.nearest(asked, 9) == small.nearest(asked, 9)
+    assert large.cosines(vectors[0], []) == {}
