@@ -2,6 +2,10 @@
 
     python -m benchmarks.catalogue_described --catalogue DIR [--fit]
 
+    python -m benchmarks.generate_catalogue --rows 200000 --seed 18 --whole --out W/made.json
+    cat W/made.json data/sample_catalogue.jsonl REAL.jsonl > W/all.jsonl
+    balcao index W/all.jsonl --out DIR
+
 The catalogue must have the rows that the questions name by uid: those of data/ for
 questions_sample.jsonl, of AmazonTitles-1.3MM for questions_real.jsonl, alone or among others.
 Questions about rows that it lacks are left out. Columns, in % of the questions: first, ten: the
