@@ -58,7 +58,9 @@ class Encoder:
         self._lock = threading.Lock()
         self._words: dict[str, list[int]] = {}
         self._features = np.empty((len(self._weights.table), DIMENSION), np.float16)
-        self._is_stored = np.zeros(len(self._features), np.bool_)
+        # In order of their first use: memory is used for those alone.
+        self._places = np.full(len(self._features), -1, np.intp)
+        self._stored = 0
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Encode questions or sentences, with the order of their words."""
@@ -110,12 +112,13 @@ class Encoder:
         self._words.update(zip(new, self._tokenise(new, add_bos=False, add_eos=False), strict=True))
 
     def _features_of(self, tokens: Tokens) -> Vectors:
-        new = tokens[~self._is_stored[tokens]]
+        new = tokens[self._places[tokens] < 0]
         for start in range(0, len(new), _TOKENS_AT_ONCE):
             some = new[start : start + _TOKENS_AT_ONCE]
-            self._features[some] = self._compute(some)
-        self._is_stored[new] = True
-        return self._features[tokens].astype(np.float32)
+            first, self._stored = self._stored, self._stored + len(some)
+            self._features[first : self._stored] = self._compute(some)
+            self._places[some] = np.arange(first, self._stored)
+        return self._features[self._places[tokens]].astype(np.float32)
 
     def _compute(self, tokens: Tokens) -> Vectors:
         """Compute the features of tokens, as the package does for a sentence of one token."""
