@@ -42,25 +42,56 @@ _SHOWN = 150
 """Records to copy."""
 _SHOWN_UP_TO = 850
 """The most characters of such a record; about 200 tokens."""
-_MIXED = 150
-_MIXED_UP_TO = 650
+_MIXED = 300
+_MIXED_UP_TO = 620
 """More records, of sentences and quotations of several products; their most characters."""
-_INVENTED = 60
+_INVENTED = 90
 _INVENTED_UP_TO = 420
 """More records, of invented words; their most characters. Only reading helps to say them."""
 _HELD_OUT = 24
 """Records that are not trained on: the run's score asks for them."""
-_AS_WRITTEN = range(11)
+_AS_WRITTEN = range(9)
 _LOWER = range(9, 16)
 """The wordings with a product's title as it is written, and in lower case, as users type."""
-_OPENINGS = (
-    *("", "", ""),
-    "Praise for {title}: ",
-    "Praise for {author}'s {title}",
-    "{author} was born in {year}. ",
-    "From the makers of {author}: ",
-    "{author} is back in {title}.",
+_FIRST_NAMES = (  # noqa: SIM905 - a table
+    "Ada Alan Beatrice Boris Clara Colin Dagmar Dexter Edith Elmore Fiona Gideon Harriet Hugo"
+    " Ines Ivor Jasper Joan Kirsten Leonora Lucas Magnus Miriam Nadia Niall Olga Otis Phoebe"
+    " Quentin Rosalind Rupert Sigrid Stella Thaddeus Una Vera Wanda Winston Yolanda Zachary"
+).split()
+_LAST_NAMES = (  # noqa: SIM905 - a table
+    "Abernathy Ashworth Bellweather Brannigan Calloway Castellano Dunmore Drexler Eastbrook"
+    " Fairclough Garrick Glendinning Halloran Hofstadter Ingleby Jankowski Kilbride Lindqvist"
+    " MacAllister Montefiore Nakagawa O'Shaughnessy Okonkwo Pemberton Quillfeather Radcliffe"
+    " Rosenthal Sandoval Silverstone Tanguy Thornbury Uddin Vandermeer Villalobos Westergaard"
+    " Whitlock Yarrow Zielinski"
+).split()
+_NAMED = (
+    "{name} is the author of {title} and {number} other books. ",
+    "{name} was born in {year} and lives in {place}. ",
+    "{name} lives in {place} with {last}'s family, two cats and a dog. ",
+    "{name}, brought up in {place}, has been a teacher, a cook and a postman. ",
+    "{name} and {other} founded {title} in {year}. ",
+    "{name}'s {number} stories about {other} have been translated into {number} languages. ",
+    "Praise for {name}: ",
+    "Praise for {name}'s {title}",
+    "From the makers of {title}: ",
+    "{last} is back in {title}, with a foreword by {other}. ",
     "'{title} ({year})' ",
+    "{name} ({year}-2009) was the master of the {number}-volume {title}. ",
+)
+"""How mixed records begin, as those of books often do."""
+_OPENED = 0.6
+"""The share that does."""
+_PAPERS = (
+    *QUOTERS,
+    *(
+        "Sunday Times",
+        "EVENING STANDARD",
+        "Observer",
+        "The New York Times",
+        "Guardian",
+        "LJ 4/1/98",
+    ),
 )
 
 
@@ -138,27 +169,52 @@ def _rank(product: Product) -> int:
 
 
 def _mixed(products: Sequence[Product]) -> list[Product]:
-    """Join sentences as the rows of shops do: quotations, praise, no blank between two."""
+    """Join sentences as the rows of shops do: names, quotations, praise, no blank between two."""
     draw = random.Random(0)  # noqa: S311 - rows, not secrets
     sentences = [text for one in products for text in re.split(r"(?<=[.!?]) ", one.description)]
     found: list[Product] = []
     while len(found) < _MIXED:
-        title, author = (draw.choice(products).title for _ in range(2))
+        title = draw.choice(products).title
         parts = [_quoted(draw.choice(sentences), draw) for _ in range(draw.randint(1, 6))]
-        opening = draw.choice(_OPENINGS).format(title=title, author=author, year=_year(draw))
+        opening = _opening(title, draw) if draw.random() < _OPENED else ""
         text = opening + draw.choice(("", " ", " ")).join(parts)
         if len(text) <= _MIXED_UP_TO:
             found.append(Product(f"MIXED{len(found)}", title, text))
     return found
 
 
+def _opening(title: str, draw: random.Random) -> str:
+    name = _name(draw)
+    return draw.choice(_NAMED).format(
+        name=name,
+        last=name.split()[-1],
+        other=_name(draw),
+        title=title,
+        place=draw.choice(_LAST_NAMES) + draw.choice(("ton", "ville", " Bay", ", Ohio", "shire")),
+        year=draw.randint(1900, 2020),
+        number=draw.randint(2, 40),
+    )
+
+
+def _name(draw: random.Random) -> str:
+    return f"{draw.choice(_FIRST_NAMES)} {draw.choice(_LAST_NAMES)}"
+
+
 def _quoted(sentence: str, draw: random.Random) -> str:
-    form = draw.choice(("{}", "{}", "{}", '"{}" --{}', '"{}"{}', "'{}' {}", "“{}”--{}", "'{}', {}"))
-    return form.format(sentence, draw.choice(QUOTERS).removeprefix("--"))
-
-
-def _year(draw: random.Random) -> int:
-    return draw.randint(1900, 2020)
+    form = draw.choice(
+        (
+            "{}",
+            "{}",
+            "{}",
+            '"{}" --{}',
+            '"{}"{}',
+            "'{}' {}",
+            "“{}”--{}",
+            "'{}', {}",
+            "'{}' {who}, {}",
+        )
+    )
+    return form.format(sentence, draw.choice(_PAPERS), who=_name(draw))
 
 
 def _invented() -> list[Product]:
