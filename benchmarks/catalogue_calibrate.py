@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.catalogue_accuracy import measure
 from benchmarks.catalogue_queries import Query, queries
 from engine.catalogue.catalogue import Catalogue
-from engine.catalogue.decide import DEFAULT, Thresholds
+from engine.catalogue.confidence import DEFAULT, Thresholds
 
 _VALUES: dict[str, tuple[float, ...]] = {
     "title_words": (0.4, 0.45, 0.5, 0.55, 0.6),

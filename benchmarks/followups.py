@@ -27,7 +27,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from engine.catalogue.passages import asks_for_all, split_sentences
+from engine.catalogue.language.passages import asks_for_all, split_sentences
 
 _HERE = Path(__file__).parent
 _MAX_SENTENCES = 2

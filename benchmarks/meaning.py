@@ -20,9 +20,9 @@ from typing import TypeVar
 import numpy as np
 
 from engine.catalogue import records
-from engine.catalogue.encoder import DIMENSION, Vectors, shared_encoder
-from engine.catalogue.meaning import Meaning
+from engine.catalogue.vectors.encoder import DIMENSION, Vectors, shared_encoder
 from engine.catalogue.vectors.files import VectorFiles, VectorWriter, quantise
+from engine.catalogue.vectors.meaning import Meaning
 
 Asked = TypeVar("Asked")
 _QUESTIONS = Path(__file__).with_name("questions_followups.jsonl")

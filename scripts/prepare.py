@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.catalogue.rows.refusals import REFUSALS
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, encode_json

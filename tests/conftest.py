@@ -72,7 +72,7 @@ def _encoder() -> Path:
     """The sentence encoder, unpacked once for all sessions."""
     home = _ROOT / ".pytest_cache" / "encoder"
     with locked(folder_lock(home)):  # the two halves of the tests share it
-        _run("from engine.catalogue.encoder import shared_encoder; shared_encoder()", home)
+        _run("from engine.catalogue.vectors.encoder import shared_encoder; shared_encoder()", home)
     return home / "cache" / "encoder"
 
 

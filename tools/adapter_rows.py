@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.generate_catalogue import RowGenerator
 from benchmarks.generate_words import QUOTERS
 from engine.catalogue.clean import clean
-from engine.catalogue.prepare import (
+from engine.catalogue.read import Counts, RawRow, read_rows, source_input
+from engine.catalogue.rows.prepare import (
     KIND,
     PRODUCTS,
     TRAIN,
@@ -27,7 +28,6 @@ from engine.catalogue.prepare import (
     Sampler,
     encode,
 )
-from engine.catalogue.read import Counts, RawRow, read_rows, source_input
 from engine.config import paths
 from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.types import Product

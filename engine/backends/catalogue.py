@@ -56,8 +56,8 @@ def _said(text: str, notice: str = "") -> Chunk:
 
 
 def _own_words(request: Request) -> str:
-    from engine.catalogue import phrases  # the first frame waits for these modules
-    from engine.catalogue.facts import NEVER, asked_for
+    from engine.catalogue.language import phrases  # the first frame waits for these modules
+    from engine.catalogue.language.facts import NEVER, asked_for
 
     decision, question, language = request.decision, request.question, request.language
     if decision.product:
@@ -71,7 +71,7 @@ def _own_words(request: Request) -> str:
 
 def _answer_about(request: Request, product: Product) -> Chunk:
     """Answer a follow-up with sentences of the record, or say what the catalogue does not have."""
-    from engine.catalogue import passages, phrases
+    from engine.catalogue.language import passages, phrases
 
     question, language = request.question, request.language
     if not product.description:

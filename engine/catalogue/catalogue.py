@@ -8,7 +8,8 @@ from typing import Protocol
 
 from engine.catalogue import records
 from engine.catalogue.complete import Completer
-from engine.catalogue.decide import DEFAULT, MAX_HITS, Decider, Thresholds
+from engine.catalogue.confidence import DEFAULT, Thresholds
+from engine.catalogue.decide import MAX_HITS, Decider
 from engine.catalogue.rank import MeaningIndex, Ranker
 from engine.catalogue.records import SqliteProducts
 from engine.catalogue.related import RelatedProducts
@@ -131,6 +132,6 @@ class Catalogue:
 
 
 def _open_meaning(folder: Path) -> MeaningIndex | None:
-    from engine.catalogue.meaning import Meaning  # imports numpy
+    from engine.catalogue.vectors.meaning import Meaning  # imports numpy
 
     return Meaning.open(folder)

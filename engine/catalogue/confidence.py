@@ -1,4 +1,4 @@
-"""Estimate how likely it is that the first of some ranked records is the one that is meant.
+"""The limits of decisions, and how likely the first of some ranked records is the one meant.
 
 `benchmarks/catalogue_described.py` fits the weights and prints what each limit would let through.
 """
@@ -11,6 +11,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.catalogue.rank import Ranked
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The limits of `Decider`, set with `benchmarks/catalogue_calibrate.py`; shares are by weight.
+
+    Content words are all tokens but stop words.
+    """
+
+    title_words: float = 0.5
+    """The smallest share of a title's tokens, by number, that a question must match."""
+    title_share: float = 0.35
+    """The smallest share of a title's weight that a question must match."""
+    single_words: float = 0.6
+    """Replaces `title_words` if only one content word of the question matches."""
+    edited_words: float = 0.6
+    """Replaces `title_words` if a match has edits."""
+    rival: float = 0.6
+    """A title with all content words of the question is a rival from this share of the best."""
+    edit_share: float = 0.34
+    """The most edits, as a share of the letters of the question's content words."""
+    listed: float = 0.2
+    """The smallest coverage of the best record of a list."""
+    few_listed: float = 0.6
+    """Replaces `listed` for a question of fewer than `body_words` content words."""
+    list_share: float = 0.6
+    """The smallest share of the best record's points for a record to be listed with it."""
+    body_likely: float = 0.85
+    """The coverage from which a described product may be likely."""
+    body_lead: float = 0.2
+    """The lead over the next record that a likely one needs."""
+    all_words: float = 0.89
+    """The coverage from which a record has all words of a question, perhaps in other forms."""
+    body_words: int = 4
+    """The content words from which a description alone can decide; fewer must be in a title."""
+    named_share: float = 0.5
+    """The share of a question's content words in a title from which the question names a title."""
+    nearest_score: float = 0.35
+    """The smallest score of a title that is offered as nearest."""
+
+
+DEFAULT = Thresholds()
 
 _MOST_WORDS = 8
 """More words than these say no more about what is meant."""

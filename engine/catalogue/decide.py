@@ -12,56 +12,22 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from engine.catalogue import folding
-from engine.catalogue.ages import Ages, asked_ages, fits, search_words, specific_words
-from engine.catalogue.confidence import AMONG, LISTED, MEANT, probability, single_limit
+from engine.catalogue.confidence import (
+    AMONG,
+    DEFAULT,
+    LISTED,
+    MEANT,
+    Thresholds,
+    probability,
+    single_limit,
+)
 from engine.catalogue.excerpts import with_excerpts
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
+from engine.catalogue.language.ages import Ages, asked_ages, fits, search_words, specific_words
+from engine.catalogue.language.wishes import asks_for_any, signs_of_format
 from engine.catalogue.rank import Ranked, Ranker, content_of
 from engine.catalogue.search import TitleMatch, match_title
-from engine.catalogue.wishes import asks_for_any, signs_of_format
 from engine.core.types import Decision, Hit, Product, Status
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """The limits of `Decider`, set with `benchmarks/catalogue_calibrate.py`; shares are by weight.
-
-    Content words are all tokens but stop words.
-    """
-
-    title_words: float = 0.5
-    """The smallest share of a title's tokens, by number, that a question must match."""
-    title_share: float = 0.35
-    """The smallest share of a title's weight that a question must match."""
-    single_words: float = 0.6
-    """Replaces `title_words` if only one content word of the question matches."""
-    edited_words: float = 0.6
-    """Replaces `title_words` if a match has edits."""
-    rival: float = 0.6
-    """A title with all content words of the question is a rival from this share of the best."""
-    edit_share: float = 0.34
-    """The most edits, as a share of the letters of the question's content words."""
-    listed: float = 0.2
-    """The smallest coverage of the best record of a list."""
-    few_listed: float = 0.6
-    """Replaces `listed` for a question of fewer than `body_words` content words."""
-    list_share: float = 0.6
-    """The smallest share of the best record's points for a record to be listed with it."""
-    body_likely: float = 0.85
-    """The coverage from which a described product may be likely."""
-    body_lead: float = 0.2
-    """The lead over the next record that a likely one needs."""
-    all_words: float = 0.89
-    """The coverage from which a record has all words of a question, perhaps in other forms."""
-    body_words: int = 4
-    """The content words from which a description alone can decide; fewer must be in a title."""
-    named_share: float = 0.5
-    """The share of a question's content words in a title from which the question names a title."""
-    nearest_score: float = 0.35
-    """The smallest score of a title that is offered as nearest."""
-
-
-DEFAULT = Thresholds()
 
 _MAX_QUESTION = 4_000
 """Characters: twice the longest known title."""

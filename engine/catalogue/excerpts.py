@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from engine.catalogue.ages import Ages, asked_ages, fits
 from engine.catalogue.folding import tokenise
-from engine.catalogue.passages import split_sentences
+from engine.catalogue.language.ages import Ages, asked_ages, fits
+from engine.catalogue.language.passages import split_sentences
+from engine.catalogue.language.snippets import content_words
 from engine.catalogue.rank import MeaningIndex, content_of
 from engine.catalogue.records import BODY_LIMIT
-from engine.catalogue.snippets import content_words
 from engine.core.types import Hit
 
 _MOST_LIT = 8
@@ -67,7 +67,7 @@ def _with_near_words(hit: Hit, near: dict[str, float]) -> Hit:
 
 def _by_sentence(hits: Sequence[Hit], question: str) -> Iterator[Hit]:
     """Note in each hit the sentence that is nearest to the question."""
-    from engine.catalogue.encoder import shared_encoder
+    from engine.catalogue.vectors.encoder import shared_encoder
 
     encoder = shared_encoder()
     asked = encoder.encode([question])[0]

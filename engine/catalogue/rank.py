@@ -231,7 +231,7 @@ def content_of(tokens: Sequence[str]) -> list[str]:
 
 def _cosines(meaning: MeaningIndex, question: str, rows: Sequence[int]) -> dict[int, float]:
     """Compare `rows`, and those nearest, with a question by meaning."""
-    from engine.catalogue.encoder import shared_encoder
+    from engine.catalogue.vectors.encoder import shared_encoder
 
     vector = shared_encoder().encode([question])[0]
     nearest = dict(meaning.candidates(vector, _CANDIDATES))

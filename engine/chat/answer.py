@@ -14,8 +14,8 @@ from engine.backends.base import Engine
 from engine.backends.catalogue import counter_stream
 from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Retriever
-from engine.catalogue.phrases import language_of
-from engine.catalogue.small_talk import Kind, small_talk
+from engine.catalogue.language.phrases import language_of
+from engine.catalogue.language.small_talk import Kind, small_talk
 from engine.chat import followup
 from engine.chat.alternatives import alternatives
 from engine.core import types

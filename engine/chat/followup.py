@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engine.catalogue.facts import asked_for, without_facts
 from engine.catalogue.folding import STOP_WORDS, quoted_spans, tokenise
-from engine.catalogue.passages import choose, likeness
-from engine.catalogue.phrases import asks_which
-from engine.catalogue.small_talk import is_small_talk
+from engine.catalogue.language.facts import asked_for, without_facts
+from engine.catalogue.language.passages import choose, likeness
+from engine.catalogue.language.phrases import asks_which
+from engine.catalogue.language.small_talk import is_small_talk
 from engine.chat import picks
 from engine.core.types import Conversation, Decision, Hit, Product, Status, Turn
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from engine.catalogue.folding import tokenise
-from engine.catalogue.phrases import list_title
+from engine.catalogue.language.phrases import list_title
 from engine.core.types import Hit
 
 # Ordinals and cardinals of one place, without accents.

@@ -7,7 +7,7 @@ import re
 from msgspec import UNSET
 
 from engine.backends.base import Engine, memory_words
-from engine.catalogue.small_talk import is_small_talk
+from engine.catalogue.language.small_talk import is_small_talk
 from engine.core import types
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line

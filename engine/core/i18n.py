@@ -1,7 +1,7 @@
 """Translate the program's messages with gettext: English and Portuguese.
 
 English is in the code, Portuguese in `locale/` (tools/translations.py). The language of an answer
-depends on the question instead (engine/catalogue/phrases.py).
+depends on the question instead (engine/catalogue/language/phrases.py).
 """
 
 from __future__ import annotations

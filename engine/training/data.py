@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from engine.backends.llama.weights import ModelFiles, find_model
-from engine.catalogue.prepare import PRODUCTS, PreparedProduct
 from engine.catalogue.rows.kinds import RowKind, row_kind
+from engine.catalogue.rows.prepare import PRODUCTS, PreparedProduct
 from engine.catalogue.rows.refusals import REFUSALS
 from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable, UsageError

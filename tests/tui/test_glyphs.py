@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOT_DRAWN = {
     "engine/backends/llama/text.py",
     "engine/catalogue/clean.py",
-    "engine/catalogue/facts.py",
+    "engine/catalogue/language/facts.py",
     "engine/catalogue/folding.py",
     "engine/core/text.py",
 }

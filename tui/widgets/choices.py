@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from engine.catalogue.snippets import content_words, spans
+from engine.catalogue.language.snippets import content_words, spans
 from engine.chat.picks import as_question
 from engine.core.i18n import tr
 from engine.core.text import printable

@@ -21,8 +21,8 @@ from typing import Self
 import numpy as np
 
 from engine.catalogue import records
-from engine.catalogue.encoder import DIMENSION, shared_encoder
 from engine.catalogue.vectors import worker
+from engine.catalogue.vectors.encoder import DIMENSION, shared_encoder
 from engine.catalogue.vectors.files import Quantised, VectorWriter, quantise
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr

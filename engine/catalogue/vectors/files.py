@@ -19,7 +19,7 @@ from typing import BinaryIO, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.catalogue.encoder import DIMENSION, Vectors
+from engine.catalogue.vectors.encoder import DIMENSION, Vectors
 
 Places = NDArray[np.intp]
 Quantised = NDArray[np.int8]

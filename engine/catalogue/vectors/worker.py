@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from engine.catalogue.encoder import shared_encoder
+from engine.catalogue.vectors.encoder import shared_encoder
 from engine.catalogue.vectors.files import quantise
 
 LENGTH_BYTES = 4

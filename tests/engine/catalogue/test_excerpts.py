@@ -9,8 +9,8 @@ import pytest
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.excerpts import with_excerpts
 from engine.catalogue.index import build_index
-from engine.catalogue.meaning import Meaning
-from engine.catalogue.phrases import undecided
+from engine.catalogue.language.phrases import undecided
+from engine.catalogue.vectors.meaning import Meaning
 from engine.core.types import Decision, Hit, Product, Status
 
 INTRODUCTION = "Bound in grey cloth, with a ribbon and a map of the county at the back. "

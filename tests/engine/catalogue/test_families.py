@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.families import find_families
 from engine.catalogue.index import build_index, update_index
-from engine.catalogue.phrases import undecided
+from engine.catalogue.language.phrases import undecided
 from engine.core.types import Decision, Product, Status
 
 BLURB = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.catalogue.phrases import language_of
+from engine.catalogue.language.phrases import language_of
 from engine.chat.followup import in_hand, is_about, needs_no_search, pick_from_list
 from engine.core.types import (
     Answer,

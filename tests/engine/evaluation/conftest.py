@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.backends.registry import Registry
-from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.config.settings import Settings, load
 from engine.evaluation.ask import AnswerFile, Target, parse_targets

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
-from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.core.errors import DataError
 from engine.core.types import Decision, Hit, Product, Status

@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 import pytest
 
-from engine.catalogue.prepare import KIND, VERSION
+from engine.catalogue.rows.prepare import KIND, VERSION
 from engine.catalogue.rows.refusals import REFUSALS, RefusalRow
 from engine.core.files import Manifest, write_manifest
 from engine.prompts import PROMPT_VERSION, SYSTEM, training_messages

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import Manifest, read_manifest, write_manifest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.config.paths import sample_source
 from engine.core.errors import DataError
 from engine.training.data import read_data, taught_products

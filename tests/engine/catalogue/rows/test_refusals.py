@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.catalogue.clean import clean
-from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.catalogue.rows.refusals import EPOCHS, UnknownTitles
 from engine.catalogue.rows.typist import title_key
 from engine.config.paths import sample_source

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from engine.catalogue.clean import clean
-from engine.catalogue.prepare import PrepareConfig, prepare
+from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.core.errors import DataError, UsageError
 from engine.core.files import describe_file, read_manifest
 from engine.core.types import Product

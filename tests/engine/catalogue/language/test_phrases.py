@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.catalogue import phrases
+from engine.catalogue.language import phrases
 from engine.core.types import Decision, Hit, Language, Product, Status
 
 

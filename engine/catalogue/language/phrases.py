@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import Literal
 
-from engine.catalogue.facts import FACTS
 from engine.catalogue.folding import STOP_WORDS, tokenise
-from engine.catalogue.small_talk import small_talk
-from engine.catalogue.snippets import content_words, snippet
+from engine.catalogue.language.facts import FACTS
+from engine.catalogue.language.small_talk import small_talk
+from engine.catalogue.language.snippets import content_words, snippet
 from engine.core.text import one_line
 from engine.core.types import Decision, Hit, Language, Product, Status
 

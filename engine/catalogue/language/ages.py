@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.catalogue.facts import plain
+from engine.catalogue.language.facts import plain
 
 _ADULT = 18
 """Products for adults state no age."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.catalogue.phrases import PHRASES, courtesy
-from engine.catalogue.small_talk import is_small_talk, small_talk
+from engine.catalogue.language.phrases import PHRASES, courtesy
+from engine.catalogue.language.small_talk import is_small_talk, small_talk
 from engine.core.types import Hit, Product
 
 

@@ -6,8 +6,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.catalogue.facts import FACTS, NEVER, asked_for, gives, plain, signs, without_facts
 from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.catalogue.language.facts import (
+    FACTS,
+    NEVER,
+    asked_for,
+    gives,
+    plain,
+    signs,
+    without_facts,
+)
 from engine.core.errors import CatalogueError
 from engine.core.types import Product
 
@@ -147,7 +155,7 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
 def likeness(question: str, sentences: Sequence[str]) -> list[float]:
     """Compare by the sentence encoder; without its package, nothing is alike."""
     try:
-        from engine.catalogue.encoder import shared_encoder
+        from engine.catalogue.vectors.encoder import shared_encoder
 
         encoder = shared_encoder()
         asked = encoder.encode([question])[0]

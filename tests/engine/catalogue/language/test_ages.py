@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalogue.ages import Ages, asked_ages, fits, stated_ages
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.index import build_index
+from engine.catalogue.language.ages import Ages, asked_ages, fits, stated_ages
 from engine.core.types import Product, Status
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from engine.catalogue import records
-from engine.catalogue.encoder import Vectors, shared_encoder
+from engine.catalogue.vectors.encoder import Vectors, shared_encoder
 from engine.catalogue.vectors.files import VectorFiles
 from engine.core.errors import CatalogueError
 

@@ -8,8 +8,8 @@ import pytest
 
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.index import build_index
-from engine.catalogue.phrases import PHRASES, courtesy
-from engine.catalogue.wishes import asks_for_any
+from engine.catalogue.language.phrases import PHRASES, courtesy
+from engine.catalogue.language.wishes import asks_for_any
 from engine.core.types import Product, Status
 
 SHOP = {

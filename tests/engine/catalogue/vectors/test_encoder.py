@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.catalogue import encoder
-from engine.catalogue.encoder import DIMENSION, shared_encoder
-from engine.catalogue.vectors import unpacked
+from engine.catalogue.vectors import encoder, unpacked
+from engine.catalogue.vectors.encoder import DIMENSION, shared_encoder
 from engine.catalogue.vectors.files import quantise
 from engine.core.errors import CatalogueError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.catalogue.snippets import content_words, snippet, spans
+from engine.catalogue.language.snippets import content_words, snippet, spans
 
 LONG = (
     "Two boards back to back in a tray of varnished pine, with sixteen counters and a die. "

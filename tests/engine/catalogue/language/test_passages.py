@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.catalogue.passages import Likeness, asks_for_all, choose, likeness, split_sentences
+from engine.catalogue.language.passages import (
+    Likeness,
+    asks_for_all,
+    choose,
+    likeness,
+    split_sentences,
+)
 from engine.core.types import Product
 
 BOOK = Product(

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from engine.catalogue.facts import plain
+from engine.catalogue.language.facts import plain
 
 _KIND = (
     r"(?:book|novel|dvd|film|movie|video|cd|record|album|toy|game|gift|present|product|item|idea"

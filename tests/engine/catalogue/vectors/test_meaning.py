@@ -12,11 +12,11 @@ import pytest
 
 from engine.catalogue import records
 from engine.catalogue.catalogue import Catalogue
-from engine.catalogue.encoder import DIMENSION, Vectors, shared_encoder
 from engine.catalogue.index import build_index, update_index
-from engine.catalogue.meaning import Meaning
 from engine.catalogue.vectors import build, files
+from engine.catalogue.vectors.encoder import DIMENSION, Vectors, shared_encoder
 from engine.catalogue.vectors.files import VectorFiles, VectorWriter, quantise
+from engine.catalogue.vectors.meaning import Meaning
 from engine.core.errors import CatalogueError
 from engine.core.files import read_manifest, write_manifest
 from engine.core.types import Product
