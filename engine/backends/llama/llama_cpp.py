@@ -187,13 +187,16 @@ class LlamaCppRuntime:
             return
         from http.client import HTTPConnection, HTTPException
 
-        # A server that is freed before it listens would wait for its own thread for ever.
+        # A server that is freed before it listens, or before its loop has begun, would wait for its
+        # own threads for ever. An answer says that the loop runs.
         address = urlsplit(self._server.listening_address)
         with contextlib.suppress(OSError, HTTPException):
             connection = HTTPConnection(address.hostname or "", address.port, timeout=_PATIENCE)
             connection.request("GET", "/health")
             connection.getresponse()
             connection.close()
+        with contextlib.suppress(RuntimeError, ValueError):
+            self._server.handle_completions({"prompt": [0], "n_predict": 1}, lambda _: True)
         self._server = None
 
     def _remedy(self) -> str:
