@@ -83,7 +83,7 @@ def test_the_catalogue_answers_word_for_word_and_refuses_invented_titles(
         assert found["fidelity"][0] == found["chrf"][0] == found["right_record"][0] == share
         assert found["refused"][0] == 0
     assert figures["invented"]["answered"][0] == 0
-    assert figures["invented"]["refused"][0] > 0.5
+    assert figures["invented"]["refused"][0] > 0.3  # the others get a list
     invented = figures["invented"]
     assert invented["refused"][0] + invented["offered"][0] == pytest.approx(1.0)
     made = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
