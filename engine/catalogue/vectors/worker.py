@@ -6,6 +6,7 @@ ends with its stdin, so it never outlives the program that started it. Heavy: im
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import BinaryIO
@@ -23,10 +24,14 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the program that started this
     source, result = sys.stdin.buffer, sys.stdout.buffer
     encoder = shared_encoder()
-    while batch := read_frame(source):
-        texts = msgspec.msgpack.decode(batch, type=list[str])
-        result.write(quantise(encoder.bags(texts)).tobytes())
-        result.flush()
+    try:
+        while batch := read_frame(source):
+            texts = msgspec.msgpack.decode(batch, type=list[str])
+            result.write(quantise(encoder.bags(texts)).tobytes())
+            result.flush()
+    except BrokenPipeError:
+        # The build was stopped, which it says itself. Python would complain once more at the exit.
+        os._exit(0)
     return 0
 
 

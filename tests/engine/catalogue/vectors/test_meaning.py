@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from engine.catalogue import records
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.index import build_index, update_index
-from engine.catalogue.vectors import build, files
+from engine.catalogue.vectors import build, files, worker
 from engine.catalogue.vectors.encoder import DIMENSION, Vectors, shared_encoder
 from engine.catalogue.vectors.files import VectorFiles, VectorWriter, quantise
 from engine.catalogue.vectors.meaning import Meaning
@@ -195,6 +197,19 @@ def test_processes_encode_many_records_as_this_one_does(
         for place in (folder, tmp_path / "many")
     ]
     assert np.abs(stored[0] - stored[1]).max() <= 1
+
+
+def test_a_process_whose_build_was_stopped_ends_in_silence() -> None:
+    command = [sys.executable, "-m", worker.__name__]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stdin.write(worker.frame(["a kettle"]))
+        process.stdin.close()
+        assert process.stderr.read() == b""
 
 
 def test_a_process_that_dies_stops_the_build(
