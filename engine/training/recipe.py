@@ -28,6 +28,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     dropout: _Share = 0.0
     targets: str | list[str] = "all-linear"
     loss_on: Literal["answer", "everything"] = "answer"
+    known_above: _Share = 0.0
     epochs: _Positive = 60.0
     batch_size: _Count = 4
     accumulate: _Count = 1

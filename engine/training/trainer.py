@@ -4,6 +4,7 @@ The rows come in as tokens with labels, so trl neither renders nor cuts them. Im
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -201,11 +202,32 @@ class ShuffledSampler(Sampler[int]):
 
 
 class LoraTrainer(SFTTrainer):  # type: ignore[misc] # untyped library
-    """trl's trainer, with the rows in the order of `sampler`."""
+    """trl's trainer: rows in the order of `sampler`, no gradient from tokens above `known_above`.
 
-    def __init__(self, sampler: ShuffledSampler, **arguments: Any) -> None:  # noqa: ANN401 - as above
+    Greedy decoding says a token whose probability is above one half (MemFT, arXiv 2605.30260).
+    """
+
+    def __init__(
+        self,
+        sampler: ShuffledSampler,
+        known_above: float,
+        **arguments: Any,  # noqa: ANN401 - as above
+    ) -> None:
         self.sampler = sampler
+        self._known_above = math.log(known_above) if known_above else math.inf
         super().__init__(**arguments)
+
+    def compute_loss(self, model: Any, *others: Any, **named: Any) -> Any:  # noqa: ANN401 - as above
+        """Compute the loss of all tokens; only the unknown ones have a gradient."""
+
+        def forward(**inputs: Any) -> Any:  # noqa: ANN401 - as above
+            found = model(**inputs)
+            known = found.log_probs.detach() > self._known_above
+            found.log_probs = torch.where(known, found.log_probs.detach(), found.log_probs)
+            return found
+
+        masked = self._known_above < math.inf
+        return super().compute_loss(forward if masked else model, *others, **named)
 
     def training_step(self, model: Any, inputs: Any, *others: Any) -> Any:  # noqa: ANN401 - as above
         """Train on a batch. Raise StepOutOfMemory, which names the batch's size."""
@@ -259,6 +281,7 @@ def make_trainer(
                 pool=len(refusals),
                 drawn=drawn,
             ),
+            recipe.known_above,
             model=model,
             args=arguments,
             train_dataset=_dataset(rows, blanks, everything=recipe.loss_on == "everything"),
