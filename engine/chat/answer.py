@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -73,10 +74,20 @@ class PendingAnswer:
         engine_id: str,
         mode: types.Mode,
         earlier: Sequence[types.Turn] = (),
+        *,
+        system: str = "",
+        sampling: Mapping[str, Any] | None = None,
     ) -> None:
-        """Prepare to answer `question` after `earlier`. Raises UsageError for an unknown engine."""
+        """Prepare to answer `question` after `earlier`. Raises UsageError for an unknown engine.
+
+        `system` and `sampling` replace the engine's system prompt and fields of its `Request`.
+        """
         self._engine = registry.get(engine_id)
         self._catalogue = catalogue
+        self._system = system
+        self._sampling = sampling or {}
+        self.error: BalcaoError | None = None
+        """What `events` ended with, if it failed."""
         self._earlier = types.Conversation(turns=list(earlier))
         self._started = time.perf_counter()
         self._first_token = 0.0
@@ -122,7 +133,7 @@ class PendingAnswer:
                 async for event in events:
                     yield event
         except BalcaoError as error:
-            ended = types.StopReason.ERROR
+            self.error, ended = error, types.StopReason.ERROR
             self._answer = replace(self._answer, stop_reason=ended, problem=error.problem)
         if self._thinking and not self._text:
             yield types.Thought("", self._thinking_ms(), ended=True)
@@ -135,6 +146,14 @@ class PendingAnswer:
             product = None if answer.by_counter else answer.product
             score = fidelity(answer.text, product.description if product else "")
             self._answer, self._finished = replace(answer, fidelity=score), True
+        return self._answer
+
+    async def as_said(self, text: str, *, searched: bool) -> types.Answer:
+        """Return the answer as if its text had been `text`, if `searched` with its products."""
+        if searched:
+            await self._look_up()
+        ended = types.StopReason.COMPLETE
+        self._answer, self._finished = replace(self._answer, text=text, stop_reason=ended), True
         return self._answer
 
     async def _look_up(self) -> types.Request:
@@ -152,10 +171,10 @@ class PendingAnswer:
             nearest=decision.nearest,
             verbatim=self._engine.verbatim or _lacks_record(mode, decision),
         )
-        system = self._engine.system_prompt
+        system = self._system or self._engine.system_prompt
         messages = chat_messages(question, decision.product, mode, history, system)
         request = types.Request(question, mode, messages, decision, is_followup, language)
-        return self._engine.with_parameters(request)
+        return replace(self._engine.with_parameters(request), **self._sampling)
 
     def _messages_before(
         self, decision: types.Decision, *, is_followup: bool

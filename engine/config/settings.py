@@ -26,6 +26,10 @@ from engine.core.text import byte_count
 from engine.core.types import Mode
 
 PREFIX = "BALCAO_"
+TOKEN_VARIABLE = "BALCAO_API_TOKEN"  # noqa: S105 - its name
+"""The variable with the token of `balcao serve --api`."""
+_OTHER_VARIABLES = ("BALCAO_HOME", TOKEN_VARIABLE)
+"""Variables with the prefix that are no settings."""
 """Of the variables; `BALCAO_ENGINES__BASE__MODEL` is the value `engines.base.model`."""
 
 EngineTable = dict[str, Any]
@@ -174,7 +178,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in sorted(environ, key=str.lower):  # a table's own value comes before those in it
-        if not name.startswith(PREFIX) or name == "BALCAO_HOME":
+        if not name.startswith(PREFIX) or name in _OTHER_VARIABLES:
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
         target = found

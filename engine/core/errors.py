@@ -60,6 +60,10 @@ class EngineFailed(EngineError):
     """The engine stopped in the middle of an answer, whose text so far stays valid."""
 
 
+class PromptTooLong(EngineFailed):
+    """The question with its record is longer than what the model can read."""
+
+
 def why(error: Exception) -> str:
     """Return the reason of an error; the common ones are translated."""
     if isinstance(error, UnicodeDecodeError):

@@ -27,7 +27,7 @@ import msgspec
 from engine.backends.llama import messages
 from engine.backends.llama.adapters import find_adapter
 from engine.backends.llama.weights import ModelFiles
-from engine.core.errors import EngineFailed, EngineUnavailable, why
+from engine.core.errors import EngineError, EngineFailed, EngineUnavailable, PromptTooLong, why
 from engine.core.files import UNDECODABLE
 from engine.core.i18n import spoken, tr
 from engine.core.process import used_memory
@@ -65,6 +65,13 @@ _FAMILIES = (
     *("VECLIB_", "TORCH_", "PYTORCH_", "TRITON_", "BNB_", "GGML_"),
 )
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL")
+
+
+def _error(failed: messages.Failed) -> EngineError:
+    if failed.too_long:
+        return PromptTooLong(failed.message, failed.remedy)
+    kind = EngineUnavailable if failed.unavailable else EngineFailed
+    return kind(failed.message, failed.remedy)
 
 
 class WorkerProcess:
@@ -131,8 +138,7 @@ class WorkerProcess:
                     if reply.ending:
                         # The next request must not reach a process that is about to exit.
                         await self._wait()
-                    kind = EngineUnavailable if reply.unavailable else EngineFailed
-                    raise kind(reply.message, reply.remedy)
+                    raise _error(reply)
                 yield reply
         finally:
             del self._inboxes[number]

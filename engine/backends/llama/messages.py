@@ -97,7 +97,8 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """Report an error: EngineUnavailable if `unavailable`, else EngineFailed.
 
-    With `ending` the worker exits, because its model may be damaged.
+    `too_long` makes it PromptTooLong. With `ending` the worker exits, because its model may be
+    damaged.
     """
 
     message: str
@@ -105,6 +106,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     unavailable: bool
     ending: bool
     number: int
+    too_long: bool = False
 
 
 WorkerRequest = Open | Attach | Ask

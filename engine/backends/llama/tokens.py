@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from engine.backends.llama.chat_template import render_chat
 from engine.backends.llama.weights import unusable_model
-from engine.core.errors import EngineFailed, EngineUnavailable
+from engine.core.errors import EngineFailed, EngineUnavailable, PromptTooLong
 from engine.core.files import UNDECODABLE, read_file
 from engine.core.i18n import tr, tr_n
 from engine.core.process import install_command
@@ -339,7 +339,7 @@ def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: i
     """Drop the oldest turns until `context` tokens hold the prompt and an answer.
 
     The answer gets `max_tokens`, or half of a smaller context; the last question stays even if it
-    leaves less. Raises EngineFailed if the last question alone does not fit.
+    leaves less. Raises PromptTooLong if the last question alone does not fit.
     """
     wanted = min(max_tokens, context // 2)
     system, turns = _split(messages)
@@ -350,7 +350,7 @@ def fit(messages: Sequence[Message], encode: Encode, context: int, max_tokens: i
         dropped += 1
         tokens = encode([*system, *(message for turn in turns for message in turn)])
     if len(tokens) >= context:
-        raise EngineFailed(
+        raise PromptTooLong(
             tr(
                 "The question with its record takes {count:,} tokens, more than the {context:,} "
                 "that the model can read.",

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Never
 
 from engine.backends.llama import messages
 from engine.backends.llama.weights import find_model
-from engine.core.errors import EngineError, EngineFailed, EngineUnavailable
+from engine.core.errors import EngineError, EngineFailed, EngineUnavailable, PromptTooLong
 from engine.core.i18n import tr
 from engine.core.process import reinstall_command
 from engine.core.text import one_line
@@ -169,8 +169,15 @@ class Worker:
             self._send(done)
 
     def _fail(self, request: messages.WorkerRequest, error: EngineError, *, ending: bool) -> None:
-        unavailable, number = isinstance(error, EngineUnavailable), request.number
-        self._send(messages.Failed(error.message, error.remedy, unavailable, ending, number))
+        failed = messages.Failed(
+            error.message,
+            error.remedy,
+            isinstance(error, EngineUnavailable),
+            ending,
+            request.number,
+            isinstance(error, PromptTooLong),
+        )
+        self._send(failed)
         if ending:
             # A library's exit handlers could hang, and nothing here needs saving.
             os._exit(1)

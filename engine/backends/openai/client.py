@@ -20,7 +20,7 @@ from openai import AsyncOpenAI, AsyncStream
 from engine.backends.openai import failures
 from engine.backends.openai.failures import Endpoint, Failure, FailureKind, StreamError, explain
 from engine.backends.openai.stream import EVENT_BYTES, BodyTooLarge, BoundedResponse, StreamReader
-from engine.core.errors import EngineFailed, EngineUnavailable
+from engine.core.errors import EngineFailed, EngineUnavailable, PromptTooLong
 from engine.core.i18n import tr
 from engine.core.text import Redactor, mend
 from engine.core.types import Chunk, Request
@@ -121,6 +121,8 @@ class ErrorBoundary:
         words = Redactor(*self._secrets).add(failure.words, last=whole)
         failure = replace(failure, words=words)
         message, remedy = self._explain(failure, self._endpoint)
+        if failure.too_long:
+            raise PromptTooLong(message, remedy) from None
         raise (EngineFailed if self._began else EngineUnavailable)(message, remedy) from None
 
 

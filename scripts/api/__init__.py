@@ -1,0 +1,1 @@
+"""The chat's engines behind OpenAI's calls: `balcao serve --api`."""
