@@ -58,6 +58,21 @@ def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def say_folded(message: str) -> None:
+    """Print a message on stderr; on a terminal, break its lines between words."""
+    say(fold_lines(message) if sys.stderr.isatty() else message)
+
+
+def fold_lines(message: str, indent: str = "") -> str:
+    """Break a message between words, by the width of the terminal."""
+    from textwrap import fill
+
+    width = shutil.get_terminal_size().columns
+    return fill(
+        message, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def confirm(question: str, *, yes: bool = False) -> bool:
     """Ask a yes/no question on stderr; `yes` (the option --yes) answers it.
 
@@ -104,7 +119,7 @@ def guarded(command: Callable[[], int]) -> int:
         finally:
             sys.stdout.flush()
     except BalcaoError as error:
-        say(f"balcao: {one_line(str(error))}")
+        say_folded(f"balcao: {one_line(str(error))}")
         return USAGE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt as stop:
         say(" ".join([tr("balcao: stopped."), *map(str, stop.args)]))

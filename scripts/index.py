@@ -1,4 +1,4 @@
-"""Build the catalogue: `balcao index trn.json.gz --out DIR`.
+"""Build the catalogue: `balcao index products.csv --out DIR`.
 
 python -m scripts.index trn.json.gz --out catalogue
 python -m scripts.index --sample
@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from engine.catalogue.formats.columns import parse_columns
 from engine.catalogue.index import build_catalogue, ensure_sample, fill_server, update_catalogue
 from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, encode_json, read_manifest
-from scripts.common import DONE, ProgressLine, command
-from scripts.prepare import DATA_SET
+from engine.core.text import clip, one_line
+from scripts.common import DONE, ProgressLine, command, fold_lines
+
+DATA_SET = (
+    "CSV, TSV, a JSON array, JSON lines, trn.json.gz or the original zip; - is standard input"
+)
+"""What `balcao index` and `balcao prepare` read."""
+COLUMNS = "title=NAME,content=NAME,uid=NAME"
+_SHOWN_COLUMN = 40
+_LANGUAGES = {"en": "in English", "pt": "in Portuguese", "unclear": "unclear"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -26,7 +37,10 @@ def make_parser() -> argparse.ArgumentParser:
         prog="balcao index", description="Build the catalogue that answers questions."
     )
     add = parser.add_argument
-    add("source", nargs="?", type=Path, metavar="TRN", help=DATA_SET)
+    add("source", nargs="?", type=Path, metavar="FILE", help=DATA_SET)
+    add(
+        "--columns", type=parse_columns, metavar=COLUMNS, help="columns whose names are not obvious"
+    )
     add("--out", type=Path, metavar="DIR", help="the folder to write")
     add("--to", metavar="ADDRESS", help="fill a server instead: postgresql://HOST/DATABASE")
     add("--sample", action="store_true", help="build the sample catalogue instead")
@@ -53,7 +67,7 @@ def _fill_server(options: argparse.Namespace) -> tuple[dict[str, object], str]:
             "For example: balcao index trn.json.gz --to postgresql://HOST/DATABASE",
         )
     with ProgressLine(sys.stderr) as progress:
-        count = fill_server(options.source, options.to, progress.show)
+        count = fill_server(options.source, options.to, progress.show, options.columns)
     result = {"to": options.to.rpartition("@")[2], "kept": count}
     return result, f"{count:,} products in {redact_address(options.to)}"
 
@@ -71,7 +85,13 @@ def _build(options: argparse.Namespace) -> tuple[dict[str, object], str]:
         folder = options.out
         build = update_catalogue if options.update else build_catalogue
         with ProgressLine(sys.stderr) as progress:
-            manifest = build(options.source, folder, progress.show, meaning=not options.no_meaning)
+            manifest = build(
+                options.source,
+                folder,
+                progress.show,
+                meaning=not options.no_meaning,
+                columns=options.columns,
+            )
     result = {"out": str(folder), **msgspec.to_builtins(manifest)}
     return result, _describe(folder, manifest)
 
@@ -81,11 +101,43 @@ def _describe(folder: Path, manifest: Manifest) -> str:
     counts = changes[-1] if changes else manifest.counts
     verb = "added or replaced in" if changes else "in"
     lines = [f"{counts.get('kept', 0):,} products {verb} {folder}"]
-    rejected = counts.get("rejected", {})
-    lines.extend(f"  left out: {count:,} ({reason})" for reason, count in rejected.items())
+    lines.extend(describe_source(counts))
     if folder != paths.sample_catalogue_dir():
         lines.append(f"Open it: balcao --catalogue {folder}")
     return "\n".join(lines)
+
+
+def describe_source(counts: dict[str, Any]) -> list[str]:
+    """Describe for a user what `Counts.as_dict` says about a data set, a line for each subject."""
+    columns = ", ".join(
+        f"{field} from column “{clip(one_line(counts['columns'][field]), _SHOWN_COLUMN)}”"
+        for field in ("title", "content", "uid")
+        if field in counts.get("columns", {})
+    )
+    lines = [columns, *_describe_rejected(counts), *_describe_survey(counts.get("survey", {}))]
+    return [fold_lines(f"  {line}", "    ") for line in lines if line]
+
+
+def _describe_rejected(counts: dict[str, Any]) -> Iterator[str]:
+    for reason, count in counts.get("rejected", {}).items():
+        bad = [number for number, why_bad in counts.get("bad_lines", []) if why_bad == reason]
+        more = ", …" if len(bad) < count else ""
+        where = f", line{'s' * (count > 1)} {', '.join(f'{one:,}' for one in bad)}{more}"
+        yield f"left out: {count:,} ({reason}{where if bad else ''})"
+
+
+def _describe_survey(survey: dict[str, Any]) -> Iterator[str]:
+    missing = survey.get("no_description", 0)
+    if missing:
+        yield f"without a description: {missing:,}"
+    if repeated := survey.get("duplicates"):
+        yield f"with the title and description of an earlier row: {repeated:,}"
+    languages = survey.get("languages", {})
+    if languages:
+        found = [f"{count:,} {_LANGUAGES[name]}" for name, count in languages.items()]
+        total = sum(languages.values())
+        few = f" (of the first {total:,})" if total < survey["products"] - missing else ""
+        yield f"descriptions: {', '.join(found)}{few}"
 
 
 if __name__ == "__main__":

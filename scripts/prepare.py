@@ -1,4 +1,4 @@
-"""Write training rows: `balcao prepare trn.json.gz --out DIR`.
+"""Write training rows: `balcao prepare products.csv --out DIR`.
 
 python -m scripts.prepare trn.json.gz --out data/rows --limit 10000
 """
@@ -10,14 +10,13 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from engine.catalogue.formats.columns import parse_columns
 from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.catalogue.rows.refusals import REFUSALS
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, encode_json
 from scripts.common import DONE, ProgressLine, command, has_colour, whole
-
-DATA_SET = "trn.json, trn.json.gz, the original zip, or JSONL; - is standard input"
-"""What `balcao index` and `balcao prepare` read."""
+from scripts.index import COLUMNS, DATA_SET, describe_source
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,7 +24,10 @@ def make_parser() -> argparse.ArgumentParser:
         prog="balcao prepare", description="Clean, sample and split a data set into training rows."
     )
     add = parser.add_argument
-    add("source", type=Path, metavar="TRN", help=DATA_SET)
+    add("source", type=Path, metavar="FILE", help=DATA_SET)
+    add(
+        "--columns", type=parse_columns, metavar=COLUMNS, help="columns whose names are not obvious"
+    )
     add("--out", type=Path, metavar="DIR", help="new folder for the rows")
     add("--limit", type=whole, metavar="N", help="number of products (default: all)")
     add("--seed", type=whole, default=0, metavar="S")
@@ -79,12 +81,12 @@ def main(options: argparse.Namespace) -> int:
     )
     if options.preview:
         with TemporaryDirectory() as temporary:
-            _prepare(options.source, Path(temporary) / "rows", config)
+            _prepare(options, Path(temporary) / "rows", config)
             _show(Path(temporary) / "rows")
         return DONE
     if options.out is None:
         raise UsageError("--out DIR is missing: the new folder for the rows.")
-    manifest = _prepare(options.source, options.out, config)
+    manifest = _prepare(options, options.out, config)
     if options.json:
         print(encode_json(manifest).decode(), end="")
     else:
@@ -92,9 +94,9 @@ def main(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _prepare(source: Path, out: Path, config: PrepareConfig) -> Manifest:
+def _prepare(options: argparse.Namespace, out: Path, config: PrepareConfig) -> Manifest:
     with ProgressLine(sys.stderr) as progress:
-        return prepare(source, out, config, progress.show)
+        return prepare(options.source, out, config, progress.show, options.columns)
 
 
 def _show(folder: Path) -> None:
@@ -116,8 +118,7 @@ def _describe(folder: Path, manifest: Manifest) -> str:
         wrong = f", {others:,} of them that of another product" if others else ""
         lines.append(f"  {grounded:,} of these rows have the record in the prompt{wrong}")
     lines.append(f"  {_refusals(counts.get('refusals'))}")
-    rejected = counts["rejected"]
-    lines.extend(f"  left out: {count:,} ({reason})" for reason, count in rejected.items())
+    lines.extend(describe_source(counts))
     return "\n".join(lines)
 
 

@@ -49,7 +49,8 @@ _THE_CHATS = {
 
 _DATA = {
     "standard input", "archive cut or broken", "repeated uid", "line too long", "wrong type",
-    "field missing", "no uid", "no title and no description",  # in a catalogue's manifest
+    "field missing", "no uid", "no title and no description", "broken quotes", "too many columns",
+    "too few columns",  # in a catalogue's manifest
     "llama.cpp model", "llama.cpp adapter",  # in that of a copy
     "Base Llama", "LoRA Llama",  # translated by `EngineConfig.shown_title`
     "# Engines that the program has added. settings.toml goes over this file: change them there.\n",

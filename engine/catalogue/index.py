@@ -7,7 +7,7 @@ import itertools
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from engine.catalogue.vectors.build import MeaningWriter
 
 OnProgress = Callable[[Progress], None]
+Columns = Mapping[str, str] | None
+"""The column of each field whose name is not obvious."""
 _IndexedProduct = tuple[int, Product, int]
 """A product with its row and the key of its title."""
 
@@ -59,11 +61,17 @@ INSERT INTO total SELECT count(*), coalesce(max(id) + 1, 0) FROM product;
 
 
 def build_catalogue(
-    source: Path, out: Path, on_progress: OnProgress | None = None, *, meaning: bool = True
+    source: Path,
+    out: Path,
+    on_progress: OnProgress | None = None,
+    *,
+    meaning: bool = True,
+    columns: Columns = None,
 ) -> Manifest:
     """Index the data set `source` into `out`, with related products if `lbl.json` is there.
 
-    `meaning` adds vectors, for questions that describe a product without its words.
+    `meaning` adds vectors, for questions that describe a product without its words. `columns` names
+    the columns of the fields.
     """
     counts = Counts()
     labels = labels_file(source)
@@ -76,22 +84,29 @@ def build_catalogue(
             except DataError:
                 counts.rejected[f"{labels.name} cannot be read"] += 1
 
-    products = _read_products(source, counts, on_progress)
+    products = _read_products(source, counts, on_progress, columns)
     return build_index(products, out, (source, counts), add_related, meaning=meaning)
 
 
 def update_catalogue(
-    source: Path, out: Path, on_progress: OnProgress | None = None, *, meaning: bool = True
+    source: Path,
+    out: Path,
+    on_progress: OnProgress | None = None,
+    *,
+    meaning: bool = True,
+    columns: Columns = None,
 ) -> Manifest:
     """Add the data set `source` to the catalogue in `out`, replacing products by uid."""
     counts = Counts()
-    products = _read_products(source, counts, on_progress)
+    products = _read_products(source, counts, on_progress, columns)
     return update_index(products, out, (source, counts), meaning=meaning)
 
 
-def fill_server(source: Path, address: str, on_progress: OnProgress | None = None) -> int:
+def fill_server(
+    source: Path, address: str, on_progress: OnProgress | None = None, columns: Columns = None
+) -> int:
     """Fill the server at `address` with the data set `source`; return the number of products."""
-    return fill_postgres(_read_products(source, Counts(), on_progress), address)
+    return fill_postgres(_read_products(source, Counts(), on_progress, columns), address)
 
 
 def ensure_sample(*, rebuild: bool = False) -> Path:
@@ -135,9 +150,9 @@ def _is_current(folder: Path, source: Path) -> bool:
 
 
 def _read_products(
-    source: Path, counts: Counts, on_progress: OnProgress | None
+    source: Path, counts: Counts, on_progress: OnProgress | None, columns: Columns
 ) -> Iterator[Product]:
-    yield from clean_rows(read_rows(source, counts, on_progress), counts)
+    yield from clean_rows(read_rows(source, counts, on_progress, columns), counts)
     label = tr("{count:,} products, writing the index", count=counts.kept)
     _report(on_progress, label, 1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from engine.core.i18n import numeral, tr
 
@@ -53,6 +54,14 @@ def one_line(text: str, width: int = 0) -> str:
         text = text[: width * _DENSITY]
     line = _BLANKS.sub(" ", printable(text)).strip()
     return clip(line, width) if width else line
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question about the known word that is most like `word`, or nothing."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), 1)
+    return " " + tr("Did you mean “{word}”?", word=found[0]) if found else ""
 
 
 def overlap(text: str, mark: str) -> int:

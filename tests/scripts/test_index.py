@@ -41,6 +41,13 @@ def test_index_as_json(source: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         "kept": 300,
         "rejected": {"not JSON": 1},
         "changed": {},
+        "bad_lines": [[301, "not JSON"]],
+        "survey": {
+            "products": 300,
+            "no_description": 0,
+            "duplicates": 0,
+            "languages": {"unclear": 200},
+        },
     }
     assert len(Catalogue.open(out)) == 300
 
@@ -49,7 +56,7 @@ def test_index_as_text(source: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert build_index.main([str(source), "--out", str(tmp_path / "index")]) == 0
     shown = capsys.readouterr().out
     assert "300 products" in shown
-    assert "left out: 1 (not JSON)" in shown
+    assert "left out: 1 (not JSON, line 301)" in shown
 
 
 def test_no_meaning_leaves_the_vectors_out(source: Path, tmp_path: Path) -> None:
@@ -59,6 +66,23 @@ def test_no_meaning_leaves_the_vectors_out(source: Path, tmp_path: Path) -> None
     assert build_index.main([str(source), "--out", str(out), "--no-meaning"]) == 0
     assert not (out / records.MEANING).exists()
     assert len(Catalogue.open(out)) == 300
+
+
+def test_the_columns_of_a_table_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "products.csv"
+    table.write_text("sku,naam,description\n7,Kettle,Boils.\n")
+    out = str(tmp_path / "out")
+    shown = "title from column “naam”, content from column “description”, uid from column “sku”"
+    for command in (build_index, prepare_script):
+        assert command.main([str(table), "--out", out]) == 1
+        assert "--columns title=COLUMN" in capsys.readouterr().err
+        assert command.main([str(table), "--out", out, "--columns", "title=naam"]) == 0
+        assert shown in " ".join(capsys.readouterr().out.split())
+        out += "2"
+    assert build_index.main([str(table), "--out", out, "--columns", "titel=naam"]) == 2
+    assert "Did you mean “title”?" in capsys.readouterr().err
 
 
 def test_update(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from itertools import chain, islice
@@ -109,12 +109,16 @@ def prepare(
     out: Path,
     config: PrepareConfig,
     on_progress: Callable[[Progress], None] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Manifest:
-    """Write the rows, the pool of refusals, products.jsonl and a manifest, all or nothing."""
+    """Write the rows, the pool of refusals, products.jsonl and a manifest, all or nothing.
+
+    `columns` names the columns of the fields.
+    """
     _check(config)
     counts = Counts()
     with atomic_folder(out, KIND) as draft:
-        rows = read_rows(source, counts, on_progress)
+        rows = read_rows(source, counts, on_progress, columns)
         config, written = _write_splits(rows, counts, draft, config)
         if not counts.kept:
             raise DataError(f"{source} does not contain a row with both a title and a description.")

@@ -1,0 +1,1 @@
+"""Formats of data sets: columns, CSV, TSV and JSON arrays."""
