@@ -21,21 +21,34 @@ from msgspec.structs import asdict
 from engine.backends.registry import Registry
 from engine.chat.open import Resources, open_catalogue
 from engine.chat.session import Session
-from engine.chat.wording import describe
+from engine.chat.wording import describe, not_taught_sentence
 from engine.config.settings import Settings, load
 from engine.core import i18n
 from engine.core.errors import UsageError
 from engine.core.i18n import tr
 from engine.core.process import quiet_libraries
 from engine.core.text import duration, json_line, one_line, printable
-from engine.core.types import Answer, Answered, Event, Hit, Loading, Mode, Piece, Status, Thought
+from engine.core.types import (
+    Answer,
+    Answered,
+    Event,
+    Found,
+    Hit,
+    Loading,
+    Mode,
+    Piece,
+    Status,
+    Taught,
+    Thought,
+)
 from scripts.common import DONE, FAILED, command, say, say_notice
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao ask",
-        description="Answer one question. The answer goes to stdout, its source to stderr.",
+        description="Answer one question. The answer goes to stdout, its source to stderr; so do a"
+        " model's words about what its adapter was not taught.",
         epilog="Exit status: 0 answered, 1 no product matches or failed, 2 wrong usage. With -,"
         " 1 only if an answer failed: whether a product was found is in each status.",
     )
@@ -107,7 +120,7 @@ def _lines(stream: TextIO) -> Iterable[str]:
 
 
 async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
-    loading = ""
+    loading, printer = "", _Printer()
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Loading):
@@ -116,7 +129,7 @@ async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
                 if shown:
                     continue
             if not as_json:
-                _show(event)
+                printer.show(event)
             if isinstance(event, Answered):
                 if as_json:
                     print(json_line(as_object(event.answer)), flush=True)
@@ -124,25 +137,39 @@ async def _answer(events: AsyncGenerator[Event], *, as_json: bool) -> Answer:
     raise AssertionError("an answer always ends in Answered")
 
 
-def _show(event: Event) -> None:
-    match event:
-        case Loading(progress):
-            say(one_line(progress.label))
-        case Thought(ms=0):
-            print(tr("thinking …"), end=" ", file=sys.stderr, flush=True)
-        case Thought(ms=ms, ended=True):
-            say(duration(ms / 1000))
-        case Piece(text):
-            print(printable(text), end="", flush=True)
-        case Answered(answer):
-            if answer.text:
-                print(flush=True)
-            if answer.problem:
-                say(one_line(f"{answer.problem.message} {answer.problem.remedy}"))
-            else:
-                say(describe(answer))
-        case _:
-            pass
+class _Printer:
+    """Print the events of one answer; only what a model was taught goes to stdout."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout
+        self._lead = ""
+
+    def show(self, event: Event) -> None:
+        match event:
+            case Found(taught=Taught.NOT_TAUGHT):
+                print(not_taught_sentence(), flush=True)
+                self._out, self._lead = sys.stderr, f"{tr('The model says')}: "
+            case Loading(progress):
+                say(one_line(progress.label))
+            case Thought(ms=0):
+                print(tr("thinking …"), end=" ", file=sys.stderr, flush=True)
+            case Thought(ms=ms, ended=True):
+                say(duration(ms / 1000))
+            case Piece(text):
+                print(self._lead + printable(text), end="", file=self._out, flush=True)
+                self._lead = ""
+            case Answered(answer):
+                self._end(answer)
+            case _:
+                pass
+
+    def _end(self, answer: Answer) -> None:
+        if answer.text:
+            print(file=self._out, flush=True)
+        if answer.problem:
+            say(one_line(f"{answer.problem.message} {answer.problem.remedy}"))
+        else:
+            say(describe(answer))
 
 
 def as_object(answer: Answer) -> dict[str, Any]:
@@ -167,6 +194,7 @@ def as_object(answer: Answer) -> dict[str, Any]:
         "notice": answer.notice or None,
         "error": asdict(answer.problem) if answer.problem else None,
         **(thinking if answer.thinking else {}),
+        **({"taught": answer.taught.value} if answer.taught else {}),
     }
 
 

@@ -31,6 +31,7 @@ _NO_PART_OF_IT = {
     "engine/catalogue/rank.py": "words that a question has besides what it asks for",
     "engine/catalogue/families.py": "words by which editions differ, in both languages",
     "engine/catalogue/folding.py": "words that a question has besides the title",
+    "engine/catalogue/taught.py": "words that a question has besides the title",
     "engine/chat/alternatives.py": "words of questions",
     "engine/chat/followup.py": "words of questions",
     "engine/prompts.py": "what models are told, word for word as in training",

@@ -55,10 +55,10 @@ class Completer:
         bodies: TokenIndex | None = None,
     ) -> None:
         """Complete `titles`; a word of `bodies` is no typo."""
-        self._titles, self._bodies = titles, bodies
+        self.titles, self._bodies = titles, bodies
         # Two letters of a large vocabulary take 10 ms, and start a word in every title.
         self._starting_with = lru_cache(maxsize=1000)(titles.starting_with)
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._find_titles = find_titles
 
     def complete(self, text: str, limit: int) -> tuple[Completion, ...]:
@@ -89,7 +89,7 @@ class Completer:
             return {}
         groups = self._groups(typed)
         optional = typed.tokens[max(typed.stop_words - 2, 0) : typed.stop_words]
-        rows = self._titles.rows_with(groups, optional, _MAX_CANDIDATES) if groups else []
+        rows = self.titles.rows_with(groups, optional, _MAX_CANDIDATES) if groups else []
         found: dict[tuple[str, ...], tuple[int, str]] = {}
         for row, candidate in self._find_titles(rows).items():
             tokens = tuple(tokenise(candidate))
@@ -109,18 +109,18 @@ class Completer:
 
     def _corrections(self, token: str) -> list[str]:
         in_body = self._bodies.frequency(token) if self._bodies else 0
-        if in_body or self._titles.frequency(token) or len(token) < _MIN_TYPO:
+        if in_body or self.titles.frequency(token) or len(token) < _MIN_TYPO:
             return [token]
         most = 1 if len(token) < _TWO_EDITS_FROM else 2
-        found = self._vocabulary.similar(token)
+        found = self.vocabulary.similar(token)
         return [known for known in found if OSA.distance(token, known) <= most] or [token]
 
     def _endings(self, prefix: str) -> list[str]:
         known = self.starting_with(prefix)
         if known or len(prefix) < _MIN_TYPO:
             return known or [prefix]
-        similar = self._vocabulary.starting_similar(prefix)
-        return sorted(similar, key=self._titles.frequency, reverse=True) or [prefix]
+        similar = self.vocabulary.starting_similar(prefix)
+        return sorted(similar, key=self.titles.frequency, reverse=True) or [prefix]
 
 
 @lru_cache(maxsize=1)

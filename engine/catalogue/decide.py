@@ -48,7 +48,7 @@ _COMPARED = 500
 """Characters of a description by which similar products are found."""
 _MIN_LISTED = 3
 _MAX_CANDIDATES = 60
-_MAX_SPANS = 90
+MAX_SPANS = 90
 _MAX_TITLES = 500
 _EDITS_PER_WORD = 2
 _MIN_MAIN_TITLE = 2
@@ -120,7 +120,7 @@ class Decider:
         """Find a whole title: the question, a quoted part, or a part without stop words."""
         inner = [
             span
-            for span in itertools.islice(folding.inner_spans(tokens), _MAX_SPANS)
+            for span in itertools.islice(folding.inner_spans(tokens), MAX_SPANS)
             # "who wrote it?" is about the previous turn, even if there is a book called "It".
             if not STOP_WORDS.issuperset(span) or folding.is_capitalised(span, question)
         ]
@@ -187,7 +187,7 @@ class Decider:
         weights = self.ranker.titles.weights(itertools.chain(tokens, *tokenised.values()))
         count = self.ranker.titles.frequency
         candidates = [
-            _Candidate(row, match_title(tokens, title, weights, count), _main_title(titles[row]))
+            _Candidate(row, match_title(tokens, title, weights, count), main_title(titles[row]))
             for row, title in tokenised.items()
         ]
         return sorted(candidates, key=lambda candidate: candidate.match.score, reverse=True)
@@ -401,7 +401,8 @@ def _content_words(tokens: Iterable[str]) -> tuple[str, ...]:
     return tuple(token for token in tokens if token not in STOP_WORDS)
 
 
-def _main_title(title: str) -> tuple[str, ...]:
+def main_title(title: str) -> tuple[str, ...]:
+    """Return the content words before a title's subtitle; empty without a subtitle."""
     main, *subtitle = _SUBTITLE.split(title, maxsplit=1)
     return _content_words(tokenise(main)) if subtitle else ()
 

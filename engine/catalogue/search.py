@@ -250,7 +250,7 @@ def match_title(
     def weigh(tokens: Iterable[str]) -> float:
         return sum(weights[token] for token in tokens)
 
-    unmatched, missing, edits = _compare(question, title, frequency)
+    unmatched, missing, edits = compare_tokens(question, title, frequency)
     extra = [token for token in unmatched if token not in STOP_WORDS]
     asked = weigh(question) - weigh(token for token in unmatched if token in STOP_WORDS)
     named = weigh(title)
@@ -265,7 +265,7 @@ def match_title(
     )
 
 
-def _compare(
+def compare_tokens(
     question: Sequence[str], title: Sequence[str], frequency: Callable[[str], int]
 ) -> tuple[list[str], list[str], int]:
     """Return the tokens of each that the other lacks, and how many letters of others differ."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from engine.backends.base import Engine
@@ -16,7 +16,8 @@ from engine.backends.catalogue import counter_stream
 from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.language.phrases import language_of
-from engine.catalogue.language.small_talk import Kind, small_talk
+from engine.catalogue.language.small_talk import Kind, is_small_talk, small_talk
+from engine.catalogue.taught import taught_titles
 from engine.chat import followup
 from engine.chat.alternatives import alternatives
 from engine.core import types
@@ -24,7 +25,7 @@ from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
 from engine.core.text import clip, mend, overlap
 from engine.fidelity.measure import fidelity
-from engine.prompts import chat_messages
+from engine.prompts import chat_messages, is_refusal
 
 _MAX_THINKING = 200_000
 """Characters of a model's thinking that are kept: a server may send it without end."""
@@ -128,7 +129,7 @@ class PendingAnswer:
         try:
             self._started = time.perf_counter()
             request = await self._look_up()
-            yield types.Found(request.decision, self._answer.verbatim)
+            yield types.Found(request.decision, self._answer.verbatim, self._answer.taught)
             async with aclosing(self._stream(request)) as events:
                 async for event in events:
                     yield event
@@ -145,7 +146,9 @@ class PendingAnswer:
             answer = self.answer
             product = None if answer.by_counter else answer.product
             score = fidelity(answer.text, product.description if product else "")
-            self._answer, self._finished = replace(answer, fidelity=score), True
+            taught = _weighed(answer.taught, answer.text)
+            self._answer = replace(answer, fidelity=score, taught=taught)
+            self._finished = True
         return self._answer
 
     async def as_said(self, text: str, *, searched: bool) -> types.Answer:
@@ -170,11 +173,23 @@ class PendingAnswer:
             sources=await asyncio.to_thread(_noted, decision.hits, self._engine),
             nearest=decision.nearest,
             verbatim=self._engine.verbatim or _lacks_record(mode, decision),
+            taught=UNSET if is_followup else await asyncio.to_thread(self._judge, decision),
         )
         system = self._system or self._engine.system_prompt
         messages = chat_messages(question, decision.product, mode, history, system)
         request = types.Request(question, mode, messages, decision, is_followup, language)
         return replace(self._engine.with_parameters(request), **self._sampling)
+
+    def _judge(self, decision: types.Decision) -> types.Taught | UnsetType:
+        """Judge whether the engine was taught what the question asks for, by its list of titles."""
+        question = self._answer.question
+        trained = None if self._answer.mode is types.Mode.GROUNDED else self._engine.trained_on()
+        if trained is None or is_small_talk(question):
+            return UNSET
+        if followup.pick_from_list(question, self._earlier) and decision.product:
+            is_taught = decision.product in trained
+            return types.Taught.LEARNED if is_taught else types.Taught.NOT_TAUGHT
+        return taught_titles(trained.titles).judge(question, decision)
 
     def _messages_before(
         self, decision: types.Decision, *, is_followup: bool
@@ -298,6 +313,13 @@ def _noted(hits: Sequence[types.Hit], engine: Engine) -> tuple[types.Hit, ...]:
     return tuple(
         replace(hit, trained=UNSET if trained is None else hit.product in trained) for hit in hits
     )
+
+
+def _weighed(taught: types.Taught | UnsetType, text: str) -> types.Taught | UnsetType:
+    """Weigh the list of taught titles and the model's own no."""
+    if taught is types.Taught.LEARNED and is_refusal(text):
+        return types.Taught.UNSURE
+    return taught
 
 
 def _lacks_record(mode: types.Mode, decision: types.Decision) -> bool:

@@ -10,12 +10,12 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from engine.chat.wording import describe, thinking_words, title_of
+from engine.chat.wording import describe, not_taught_sentence, thinking_words, title_of
 from engine.config import paths
 from engine.core.files import PRIVATE, atomic_file, delete_drafts, private_folder, reading, writing
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
-from engine.core.types import Answer, Turn
+from engine.core.types import Answer, Taught, Turn
 from engine.store import archive
 from engine.store.archive import ArchivedConversation, ImportResult
 from engine.store.conversations import ConversationStore
@@ -47,6 +47,8 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
 def _answer(answer: Answer) -> str:
     text = answer.text or (answer.problem.message if answer.problem else "")
     page = f"{_fenced(text)}\n\n{describe(answer, source=False)}"
+    if answer.taught is Taught.NOT_TAUGHT:
+        page = f"{not_taught_sentence()}\n\n{page}"
     if not answer.thinking:
         return page
     summary = f"<summary>{thinking_words(answer.thinking_ms, ended=True)}</summary>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from engine.backends.base import Engine, memory_words
 from engine.catalogue.language.small_talk import is_small_talk
@@ -43,7 +43,23 @@ def basis(answer: types.Answer) -> str:
     mode = {types.Mode.GROUNDED: tr("grounded"), types.Mode.MEMORY: tr("from memory")}[answer.mode]
     if answer.verbatim:
         mode = ""
-    return ", ".join(part for part in (mode, _understood(answer)) if part)
+    parts = (mode, taught_words(answer.taught), _understood(answer))
+    return ", ".join(part for part in parts if part)
+
+
+def taught_words(taught: types.Taught | UnsetType) -> str:
+    """Return whether the adapter was taught what the question asks for, empty if unknown."""
+    return {
+        UNSET: "",
+        types.Taught.LEARNED: tr("learned"),
+        types.Taught.UNSURE: tr("unsure"),
+        types.Taught.NOT_TAUGHT: tr("not taught"),
+    }[taught]
+
+
+def not_taught_sentence() -> str:
+    """Return what the program says in place of a model's words about what it was not taught."""
+    return tr("This adapter was not taught that.")
 
 
 def _understood(answer: types.Answer) -> str:

@@ -41,6 +41,14 @@ class Status(StrEnum):
     """The product is not in the catalogue."""
 
 
+class Taught(StrEnum):
+    """Whether an adapter that answers from memory was taught what a question asks for."""
+
+    LEARNED = "learned"
+    UNSURE = "unsure"
+    NOT_TAUGHT = "not_taught"
+
+
 class StopReason(StrEnum):
     """Why an answer ended."""
 
@@ -224,7 +232,8 @@ class Answer(Struct, frozen=True):
     `nearest` the products offered instead. `by_counter` marks the program's own sentence ("No
     product matches"). `verbatim` marks text that was not written by a model, to be shown as it is
     and not as Markdown. `thinking` is the model's reasoning, `thinking_ms` how long it took, and
-    `logprobs` the natural logarithms of the answer's token probabilities.
+    `logprobs` the natural logarithms of the answer's token probabilities. `taught` is what the
+    program makes of an adapter's answer from memory, if it can.
     """
 
     question: str
@@ -245,6 +254,7 @@ class Answer(Struct, frozen=True):
     thinking: str = ""
     thinking_ms: Milliseconds = 0.0
     logprobs: tuple[float, ...] = ()
+    taught: Taught | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def product(self) -> Product | None:
@@ -328,10 +338,11 @@ def _without_excerpts(answer: Answer) -> str:
 
 
 class Found(Struct, frozen=True):
-    """The search has ended; `verbatim` is that of the coming answer."""
+    """The search has ended; `verbatim` and `taught` are those of the coming answer."""
 
     decision: Decision
     verbatim: bool
+    taught: Taught | msgspec.UnsetType = msgspec.UNSET
 
 
 class Loading(Struct, frozen=True):

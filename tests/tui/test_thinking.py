@@ -68,12 +68,12 @@ END = [scripted.words("", "stop"), scripted.DONE]
 
 
 def titles(pilot: Pilot[None]) -> list[str]:
-    return [text.partition("\n")[0] for text in words(pilot, ".thinking")]
+    return [text.partition("\n")[0] for text in words(pilot, "ThinkingView")]
 
 
 def bodies(pilot: Pilot[None]) -> list[str]:
     """The thinking that is open."""
-    return [body for text in words(pilot, ".thinking") if (body := text.partition("\n")[2])]
+    return [body for text in words(pilot, "ThinkingView") if (body := text.partition("\n")[2])]
 
 
 def copied() -> str:
@@ -95,12 +95,12 @@ async def test_thinking_is_folded_and_opened_by_a_key_and_a_click(
         assert bodies(pilot) == [SHOWN]
         assert titles(pilot)[0].startswith("▾ thought for ")
         await pilot.pause()
-        await pilot.click(".thinking", offset=(4, 0))
+        await pilot.click("ThinkingView", offset=(4, 0))
         assert bodies(pilot) == []
-        await pilot.click(".thinking", offset=(4, 0))
+        await pilot.click("ThinkingView", offset=(4, 0))
         assert bodies(pilot) == [SHOWN]
         await pilot.pause()
-        await pilot.click(".thinking", offset=(4, 1))
+        await pilot.click("ThinkingView", offset=(4, 1))
         assert bodies(pilot) == [SHOWN], "text is selected with the mouse"
         await order(pilot, "/thinking")
         assert bodies(pilot) == []
@@ -130,9 +130,9 @@ async def test_no_more_than_the_end_is_laid_out_while_it_runs() -> None:
     view = ThinkingView()
     view.toggle()
     for _ in range(100):
-        view.append("word " * 100, 1.0)
+        view.think("word " * 100, 1.0)
     assert len(str(view.render())) < 4_100
-    view.append("", 1.0, ended=True)
+    view.think("", 1.0, ended=True)
     assert len(str(view.render())) > 49_000
 
 

@@ -132,6 +132,55 @@ async def test_the_record_says_whether_the_adapter_was_trained_on_it(
         assert await about_record(pilot) == "in this adapter's training data"
 
 
+SENTENCE = "This adapter was not taught that."
+
+
+@pytest.mark.usefixtures("_answering")
+async def test_words_about_what_was_not_taught_are_folded_below_a_sentence(
+    catalogue_dir: Path, tmp_path: Path
+) -> None:
+    async with chat(catalogue_dir, **lora(adapter(tmp_path / "a", LIGHTHOUSE))) as pilot:
+        await ask(pilot, "The Tin Lighthouse")
+        assert "from memory, learned" in words(pilot, ".about")[-1]
+        assert not words(pilot, "UntaughtView")
+        await ask(pilot, "The Brass Lighthouse")
+        folded = f"▸ {SENTENCE} · ^l: what it says"
+        assert words(pilot, "UntaughtView") == [folded]
+        assert "from memory, not taught" in words(pilot, ".about")[-1]
+        await pilot.press("ctrl+l")
+        assert words(pilot, "UntaughtView") == [folded.replace("▸", "▾") + "\nFolds."]
+        await pilot.press("ctrl+l", "f6")
+        assert words(pilot, "UntaughtView") == [folded]
+    async with chat(catalogue_dir, go_on=True) as pilot:
+        await until(lambda: words(pilot, "UntaughtView") == [folded])
+
+
+@pytest.mark.usefixtures("_answering")
+def test_the_command_prints_what_was_not_taught_apart(
+    catalogue_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = {"MODEL": "nowhere", "ADAPTER": str(adapter(tmp_path / "a", LIGHTHOUSE))}
+    for name, value in table.items():
+        monkeypatch.setenv(f"BALCAO_ENGINES__LORA__{name}", value)
+    memory = ["--memory", "--engine", "lora", "--catalogue", str(catalogue_dir)]
+    cli.main(["ask", *memory, "the tin lighthouse"])
+    assert capsys.readouterr().out == "Folds.\n"
+    cli.main(["ask", *memory, "The Brass Lighthouse"])
+    printed = capsys.readouterr()
+    assert printed.out == f"{SENTENCE}\n"
+    assert "The model says: Folds.\n" in printed.err
+    cli.main(["ask", "--json", *memory, "The Brass Lighthouse"])
+    answered = json.loads(capsys.readouterr().out)
+    assert (answered["taught"], answered["answer"]) == ("not_taught", "Folds.")
+    flags = {"catalogue": str(catalogue_dir), "engine": "lora", "mode": "memory"}
+    said = transcript_of(settings.load(Path("none"), None, flags), "Canvas Stool, Blue")
+    place = next(at for at, line in enumerate(said) if SENTENCE in line)
+    assert said[place + 1] == "The model says: Folds."
+
+
 @pytest.mark.usefixtures("_answering")
 def test_the_plain_chat_and_the_command_say_the_same(
     catalogue_dir: Path,

@@ -48,7 +48,7 @@ class View(Protocol):
         """Draw the selected answer of a turn."""
 
     async def show_thinking(self, index: int) -> bool:
-        """Open or close the thinking of a turn's answer; return whether there is any."""
+        """Open or close what is folded in a turn's answer; return whether there is anything."""
 
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:
         """Show the records, as cleaned or as in the data set."""

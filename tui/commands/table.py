@@ -139,7 +139,7 @@ _TABLE = (
     Command(
         "thinking",
         tr("Thinking"),
-        tr("open or close what the model thought before it answered"),
+        tr("open or close what the model thought, or said about what it was not taught"),
         actions.thinking,
         "ctrl+l",
         plain="",

@@ -10,7 +10,13 @@ from typing import Any
 
 from engine.chat.open import Resources, open_resources
 from engine.chat.session import Session
-from engine.chat.wording import describe, thinking_words, title_of, training_words
+from engine.chat.wording import (
+    describe,
+    not_taught_sentence,
+    thinking_words,
+    title_of,
+    training_words,
+)
 from engine.config.settings import Settings
 from engine.core import types
 from engine.core.errors import BalcaoError, UsageError, why
@@ -218,6 +224,9 @@ class PlainView:
         title = self._session.titles.get(answer.engine, one_line(answer.engine))
         if answer.thinking:
             self.report(f"{title}: {thinking_words(answer.thinking_ms, ended=True)}")
+        if answer.taught is types.Taught.NOT_TAUGHT:
+            self._terminal.write(f"{title}: {not_taught_sentence()}")
+            title = tr("The model says")
         self._terminal.write(f"{title}: {answer.text}" if answer.text else f"{title}:")
         self._write_details(answer)
 
@@ -242,6 +251,9 @@ class AnswerWriter:
 
     def write(self, event: types.Event) -> None:
         match event:
+            case types.Found(taught=types.Taught.NOT_TAUGHT):
+                self._terminal.write(f"{self._title}: {not_taught_sentence()}")
+                self._title = tr("The model says")
             case types.Thought(ms=0):
                 self._terminal.stream(tr("thinking …") + " ")
             case types.Thought(ms=ms, ended=True):

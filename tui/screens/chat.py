@@ -92,9 +92,9 @@ class ChatView(Page, SolidBackground, Screen[None]):
         await self.pane.redraw(index, turn, self.session.titles)
 
     async def show_thinking(self, index: int) -> bool:
-        from tui.widgets.turns import toggle_thinking
+        from tui.widgets.turns import toggle_folded
 
-        return toggle_thinking(await self.pane.view_of(index))
+        return toggle_folded(await self.pane.view_of(index))
 
     def show_record(self, hits: tuple[Hit, ...], *, original: bool = False) -> None:  # noqa: ARG002 - a key of the page switches
         from tui.widgets.turns import RecordRequested

@@ -24,7 +24,7 @@ from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Decision, Found, Turn
 from tui.textual_patches.widgets import FittingFooter, Page
-from tui.widgets.turns import AnswerView, draw, toggle_marks, toggle_thinking
+from tui.widgets.turns import AnswerView, draw, toggle_folded, toggle_marks
 
 _MIN_COLUMN = 38
 """Columns that a side-by-side answer needs."""
@@ -83,7 +83,7 @@ class CompareScreen(Page, Screen[None]):
         self._show_status(toggle_marks(self.query_one("#compare-answers")))
 
     def action_thinking(self) -> None:
-        toggle_thinking(self.query_one("#compare-answers"))
+        toggle_folded(self.query_one("#compare-answers"))
 
     def action_scroll(self, how: str) -> None:
         getattr(self.query_one("#compare-body"), f"scroll_{how}")(animate=False)

@@ -17,7 +17,7 @@ from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widget import Widget
 
-from engine.core.types import Conversation, Turn
+from engine.core.types import Conversation, Taught, Turn
 from tui.textual_patches.widgets import AnchoredScroll
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ class TurnItem(Struct, eq=False):
         self.height = 1 + _line_count(self.question, inside)
         answer = self.turn.answer if self.turn else None
         if answer:
-            above = _line_count(answer.text, inside) if answer.text else 0
+            is_folded = answer.taught is Taught.NOT_TAUGHT
+            text = "" if is_folded else answer.text
+            above = _line_count(text, inside) if text else int(is_folded)
             has_card = bool(answer.sources) and not answer.is_list
             above += bool(answer.thinking) + has_card + bool(answer.notice)
             self.height += above + 2 * bool(answer.problem) + 1

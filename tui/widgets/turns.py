@@ -21,7 +21,7 @@ from textual.message import Message
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
-from engine.chat.wording import describe, thinking_words, title_of
+from engine.chat.wording import describe, not_taught_sentence, thinking_words, title_of
 from engine.core import types
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
@@ -113,16 +113,20 @@ class SourceCard(Static, can_focus=True):
         self.action_open()
 
 
-class ThinkingView(Static):
-    """A model's thinking: one line, below which a key or a click on it opens the text."""
+class FoldedView(Static):
+    """A line, below which a key or a click on it opens a text."""
 
     def __init__(self) -> None:
-        super().__init__(markup=False, classes="thinking")
-        self._text, self._ms = "", 0.0
+        super().__init__(markup=False, classes="folded")
+        self._text = ""
         self._ended = self._is_open = self._is_toggled = False
 
-    def append(self, text: str, ms: float, *, ended: bool = False) -> None:
-        self._text, self._ms, self._ended = self._text + text, ms, ended
+    @property
+    def title(self) -> str:
+        raise NotImplementedError
+
+    def append(self, text: str, *, ended: bool = False) -> None:
+        self._text, self._ended = self._text + text, ended
         self._draw()
 
     def toggle(self) -> None:
@@ -136,7 +140,7 @@ class ThinkingView(Static):
             self.toggle()
 
     def on_resize(self) -> None:
-        """Show the whole answer; if that is taller than the screen, the thinking from its start."""
+        """Show the whole answer; if that is taller than the screen, this text from its start."""
         if not self._is_toggled:
             return
         answer = self.parent if isinstance(self.parent, Widget) else self
@@ -147,10 +151,41 @@ class ThinkingView(Static):
         )
 
     def _draw(self) -> None:
-        title = thinking_words(self._ms, ended=self._ended)
         # Laying out all of it again for each word would take longer than the word.
         text = self._text if self._ended else self._text[-_MAX_LIVE:]
-        self.update(f"▾ {title}\n{printable(text).strip()}" if self._is_open else f"▸ {title}")
+        lines = f"▾ {self.title}\n{printable(text).strip()}"
+        self.update(lines if self._is_open else f"▸ {self.title}")
+
+
+class ThinkingView(FoldedView):
+    """A model's thinking."""
+
+    _ms = 0.0
+
+    @property
+    def title(self) -> str:
+        return thinking_words(self._ms, ended=self._ended)
+
+    def think(self, text: str, ms: float, *, ended: bool = False) -> None:
+        self._ms = ms
+        self.append(text, ended=ended)
+
+
+class UntaughtView(FoldedView):
+    """What a model says about something that its adapter was not taught."""
+
+    _key = ""
+
+    @property
+    def title(self) -> str:
+        hint = tr("{key}: what it says", key=self._key) if self._key else ""
+        return " · ".join(filter(None, (not_taught_sentence(), hint)))
+
+    def on_mount(self) -> None:
+        found = (active.binding for active in self.screen.active_bindings.values())
+        binding = next((one for one in found if "thinking" in one.action), None)
+        self._key = self.app.get_key_display(binding) if binding else ""
+        self._draw()
 
 
 class AnswerView(SolidBackground, Vertical):
@@ -169,7 +204,8 @@ class AnswerView(SolidBackground, Vertical):
         self.answer = answer
         self.verbatim = answer.verbatim if answer else False
         self.is_list = answer.is_list if answer else False
-        self._body: PlainTextView | MarkdownView | None = None
+        self.is_untaught = answer is not None and answer.taught is types.Taught.NOT_TAUGHT
+        self._body: PlainTextView | MarkdownView | UntaughtView | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -184,7 +220,7 @@ class AnswerView(SolidBackground, Vertical):
     def compose(self) -> ComposeResult:
         if self.answer and self.answer.thinking:
             view = ThinkingView()
-            view.append(self.answer.thinking, self.answer.thinking_ms, ended=True)
+            view.think(self.answer.thinking, self.answer.thinking_ms, ended=True)
             yield view
         if self.answer and self.answer.is_list:
             yield ChoicesView(self.answer)
@@ -203,7 +239,7 @@ class AnswerView(SolidBackground, Vertical):
     async def think(self, text: str, ms: float, *, ended: bool) -> None:
         found = self.query(ThinkingView)
         view = found.first() if found else ThinkingView()
-        view.append(text, ms, ended=ended)
+        view.think(text, ms, ended=ended)
         if not found:
             await self.mount(view, before=0)
 
@@ -227,6 +263,8 @@ class AnswerView(SolidBackground, Vertical):
             await self.think(missing, answer.thinking_ms, ended=True)
         if isinstance(self._body, MarkdownView):
             await self._body.finish()
+        elif isinstance(self._body, UntaughtView):
+            self._body.append("", ended=True)
         if answer.is_list and not self._body:
             await self._mount_above_about([ChoicesView(answer)])
         await self._mount_above_about(list(self._below_text(answer)))
@@ -234,8 +272,11 @@ class AnswerView(SolidBackground, Vertical):
         self._mark_if_requested()
 
     def mark(self, marked: bool) -> None:
-        if self._body and self.answer and self.answer.product and self.answer.fidelity is not None:
-            self._body.mark(self.answer.product.description if marked else None)
+        body, answer = self._body, self.answer
+        if not body or isinstance(body, UntaughtView) or not answer or answer.fidelity is None:
+            return
+        if answer.product:
+            body.mark(answer.product.description if marked else None)
 
     def _mark_if_requested(self) -> None:
         if any(ancestor.has_class(MARKING) for ancestor in self.ancestors_with_self):
@@ -248,7 +289,11 @@ class AnswerView(SolidBackground, Vertical):
         drawn = share_bar(self.answer.fidelity if self.answer.product else None)
         return f"{self._engine_title} · {one_line(describe(self.answer, source=False, bar=drawn))}"
 
-    def _make_body(self, text: str) -> PlainTextView | MarkdownView:
+    def _make_body(self, text: str) -> PlainTextView | MarkdownView | UntaughtView:
+        if self.is_untaught:
+            self._body = view = UntaughtView()
+            view.append(text, ended=self.is_finished)
+            return view
         self._body = PlainTextView(text) if self.verbatim else MarkdownView(text, classes="words")
         return self._body
 
@@ -334,9 +379,9 @@ def share_bar(share: float | None) -> str:
     return "▰" * full + "▱" * (_BAR_CELLS - full)
 
 
-def toggle_thinking(holder: Widget) -> bool:
-    """Open or close the thinking inside a widget; return whether there is any."""
-    views = holder.query(ThinkingView)
+def toggle_folded(holder: Widget) -> bool:
+    """Open or close the folded texts inside a widget; return whether there are any."""
+    views = holder.query(FoldedView)
     for view in views:
         view.toggle()
     return bool(views)
@@ -358,8 +403,9 @@ _LOADED = 1.0
 async def draw(event: types.Event, view: AnswerView) -> None:
     """Draw one event into the view of its answer."""
     match event:
-        case types.Found(decision, verbatim):
+        case types.Found(decision, verbatim, taught):
             view.verbatim = verbatim
+            view.is_untaught = taught is types.Taught.NOT_TAUGHT
             others = decision.hits if decision.status is types.Status.SEVERAL else decision.nearest
             view.is_list = verbatim and decision.product is None and bool(others)
             is_unknown = decision.status is types.Status.NONE

@@ -23,6 +23,7 @@ from engine.core.types import (
     Answer,
     Answered,
     Availability,
+    Chunk,
     Event,
     Found,
     Loading,
@@ -33,8 +34,9 @@ from engine.core.types import (
     Role,
     Status,
     StopReason,
+    Taught,
 )
-from engine.prompts import SYSTEM
+from engine.prompts import SYSTEM, UNKNOWN_PRODUCT
 from engine.store.conversations import ConversationStore
 from tests.scripted import ScriptedEngine
 
@@ -124,6 +126,42 @@ async def test_an_answer_notes_which_products_its_own_engine_was_trained_on(
     answer, _ = await ask(session, "1")
     assert [hit.trained for hit in answer.sources] == [UNSET]
     assert b"trained" not in msgspec.json.encode(answer)
+
+
+async def test_from_memory_the_list_of_taught_titles_says_what_the_engine_learned(
+    catalogue: Catalogue,
+) -> None:
+    session = open_session(OneEngine(TrainedEngine()), catalogue)
+    for question, verdict in {
+        "Striped Apron": Taught.LEARNED,
+        "vocês têm striped apron?": Taught.LEARNED,
+        "Canvas Stool, Blue": Taught.NOT_TAUGHT,
+        "Striped Apron, Red": Taught.NOT_TAUGHT,
+        "thank you": UNSET,
+    }.items():
+        session.new()
+        answer, events = await ask(session, question, "base", Mode.MEMORY)
+        found = next(event for event in events if isinstance(event, Found))
+        assert (answer.taught, found.taught) == (verdict, verdict)
+        assert answer.text
+    for engine, mode in (("base", Mode.GROUNDED), ("catalogue", Mode.MEMORY)):
+        answer, _ = await ask(session, "Striped Apron", engine, mode)
+        assert answer.taught is UNSET
+
+
+async def test_a_pick_from_memory_is_judged_by_its_product(catalogue: Catalogue) -> None:
+    session = open_session(OneEngine(TrainedEngine()), catalogue)
+    await ask(session, "Striped Apron", "base", Mode.MEMORY)
+    taught = [(await ask(session, pick, "base", Mode.MEMORY))[0].taught for pick in "12"]
+    assert sorted(filter(None, taught)) == [Taught.LEARNED, Taught.NOT_TAUGHT]
+
+
+async def test_a_model_that_refuses_what_it_was_taught_is_unsure(catalogue: Catalogue) -> None:
+    engine = TrainedEngine((Chunk(UNKNOWN_PRODUCT["en"], StopReason.COMPLETE),))
+    answer, _ = await ask(
+        open_session(OneEngine(engine), catalogue), "Striped Apron", "base", Mode.MEMORY
+    )
+    assert (answer.text, answer.taught) == (UNKNOWN_PRODUCT["en"], Taught.UNSURE)
 
 
 async def test_what_is_not_there_is_said_in_the_language_of_the_question(
