@@ -144,7 +144,7 @@ class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         if ending or not asking or not questions:
             return
         began = time.monotonic()
-        with _evaluating(model):
+        with evaluating(model):
             samples = {name: [self._ask(one) for one in some] for name, some in questions.items()}
         seconds = time.monotonic() - began
         self._last = (time.monotonic(), seconds)
@@ -184,7 +184,7 @@ class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
 
 
 @contextlib.contextmanager
-def _evaluating(model: Any) -> Iterator[None]:  # noqa: ANN401 - untyped library
+def evaluating(model: Any) -> Iterator[None]:  # noqa: ANN401 - untyped library
     """Leave training mode, and restore it and the random state afterwards."""
     training = model.training
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []

@@ -50,6 +50,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     score_rows: _Size = 24
     sample_every: _Size = 0
     sample_rows: _Size = 3
+    stop_when_learned: bool = False
+    keep_best: bool = False
     report_to: list[str] = []
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 

@@ -117,6 +117,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         show(Progress("loading the model"))
         from engine.training import trainer as setup
         from engine.training.callbacks import RunCallback, SampleCallback
+        from engine.training.checks import CheckCallback, CheckedRows
         from engine.training.estimate import probe
         from engine.training.score import generate, score
 
@@ -143,20 +144,27 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         metrics = folder.MetricsWriter(out, folder.step_of(checkpoint)) if processes.first else None
         answerer = partial(generate, trainer, encoder, numerics)
         rows_of = {"training": rows, "held_out": held_out}
+        unknown = {kind: encoder.encode(found, limit) for kind, found in data.refusals.by_kind()}
+        checked = CheckedRows.choose(recipe, rows, held_out, list(unknown.values()), processes)
+        checks = CheckCallback(
+            trainer, numerics, processes, metrics, status, recipe, checked, rows.answers,
+            checkpoints, say,
+        )  # fmt: skip
         with stop_between_steps() as stopping:
             trainer.add_callback(RunCallback(processes, metrics, status, show, stopping))
             trainer.add_callback(
                 SampleCallback(processes, metrics, status, recipe, rows_of, answerer, say)
             )
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if trainer.state.global_step < trainer.state.max_steps:
+            trainer.add_callback(checks)
+            complete = checks.train(checkpoint)
+        if not complete:
             say(f"balcao: stopped at step {trainer.state.global_step}; resume with --resume.")
             return False
 
-        # Score the adapter as it will be saved.
+        # Take the best adapter, and score it as it will be saved.
+        steps = checks.kept_step()
         round_weights(trainer, recipe)
         trainer.model.eval()
-        unknown = {kind: encoder.encode(found, limit) for kind, found in data.refusals.by_kind()}
         scores = score(recipe, rows_of, unknown, answerer, processes, status, show)
 
         # Write it, with its card and, last of all, its manifest.
@@ -166,6 +174,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
             manifest = describe_adapter(
                 inputs, base, data, rows, products, encoder, trainer, numerics, scores
             )
+            manifest.settings["steps"] = steps
             publish(out, manifest)
     return True
 

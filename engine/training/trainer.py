@@ -38,9 +38,9 @@ _IGNORED = -100
 """The label that torch's cross-entropy skips."""
 _BLANK_TOKENS = 2
 """The loss is on the next token, so a row needs two."""
-_STATES = 9
+_STATES = 11
 """Numbers on disk for each trained one: three checkpoints (two and the one being written), each
-with the weight and the optimizer's two moments."""
+with the weight and the optimizer's two moments; the best adapter, and the one that replaces it."""
 
 # On a CPU trl would compute the logits of every position: a third of the time goes into prompts.
 trl_utils._use_triton = lambda _device: True  # noqa: SLF001 - it has no public way

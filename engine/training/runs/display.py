@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from engine.core.i18n import tr, tr_of
 from engine.core.text import duration, one_line
-from engine.training.runs.status import scores_text
+from engine.training.runs.status import check_text, scores_text
 from engine.training.runs.view import MetricsReader, RunView
 
 _ERROR_WIDTH = 300
@@ -66,7 +66,9 @@ def summary(view: RunView) -> str:
 
 
 def score_line(view: RunView) -> str:
-    """Return the last sample's score in words; empty before the first sample."""
+    """Return the last check, or the score of a finished run, in words; empty before the first."""
+    if view.check and view.state != "done":
+        return check_text(view.check)
     if not view.word_for_word:
         return ""
     return tr("{score_words} word for word", score_words=scores_text(view.word_for_word))

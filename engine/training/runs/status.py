@@ -66,6 +66,50 @@ class Score(msgspec.Struct, frozen=True):
     asked: int
     right: int
 
+    @property
+    def share(self) -> float:
+        """The share of right answers; 0 if nothing was asked."""
+        return self.right / self.asked if self.asked else 0.0
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model in training has learned: `learned` rows to know, `refused` unknown products.
+
+    `loss` is the mean over the tokens of these rows, `held_out_loss` over those of held-out rows.
+    """
+
+    step: int
+    learned: Score
+    refused: Score
+    loss: float
+    held_out_loss: float | None
+    all_learned: bool = False
+    """Every training row is word for word, and the run ended here."""
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """The order of adapters: more right answers first, then a lower loss on the same rows.
+
+        Held-out products do not count: the adapter is to refuse them, not to know them.
+        """
+        return self.learned.right + self.refused.right, -self.loss
+
+    @property
+    def complete(self) -> bool:
+        """Whether no checked answer was wrong."""
+        return all(one.right == one.asked for one in (self.learned, self.refused))
+
+
+def check_text(check: Check) -> str:
+    """Return a check in words: `20 of 24 learned, 11 of 12 refused, held-out loss 2.31`."""
+    learned, refused = check.learned, check.refused
+    parts = [tr("{right} of {asked} learned", right=learned.right, asked=learned.asked)]
+    if refused.asked:
+        parts.append(tr("{right} of {asked} refused", right=refused.right, asked=refused.asked))
+    if check.held_out_loss is not None:
+        parts.append(tr("held-out loss {loss:.2f}", loss=check.held_out_loss))
+    return ", ".join(parts)
+
 
 class RefusalScore(msgspec.Struct, frozen=True):
     """Count the refusals among the answers to `asked` questions, and those that were right."""
@@ -95,6 +139,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     left: float | None = None
     word_for_word: dict[str, Score] = {}
     """The last sample's scores, by `training` and `held_out`."""
+    check: Check | None = None
     error: str = ""
     updated: float = 0.0
 
@@ -142,6 +187,11 @@ class StatusFile:
     def sampled(self, scores: dict[str, Score]) -> None:
         """Record the scores of a sample."""
         self._change(word_for_word=scores)
+        self.write()
+
+    def checked(self, check: Check) -> None:
+        """Record a check."""
+        self._change(check=check)
         self.write()
 
     def write(self) -> None:

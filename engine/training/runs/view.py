@@ -16,7 +16,7 @@ from engine.core.errors import DataError, UsageError
 from engine.core.files import UNDECODABLE, read_manifest
 from engine.core.i18n import tr
 from engine.training.runs.folder import METRICS_FILE, RUN_FILE, is_done, lock_holder
-from engine.training.runs.status import RunStatus, Score, known_folders, read_status
+from engine.training.runs.status import Check, RunStatus, Score, known_folders, read_status
 
 State = Literal["running", "done", "stopped", "failed", "killed"]
 
@@ -39,6 +39,7 @@ class RunView:
     left: float | None
     age: float
     error: str
+    check: Check | None = None
 
     @property
     def name(self) -> str:
@@ -100,6 +101,7 @@ def view_run(folder: Path) -> RunView:
         left=status.left if alive else None,
         age=max(time.time() - (status.updated or _modified(folder)), 0.0),
         error=status.error,
+        check=status.check,
     )
 
 

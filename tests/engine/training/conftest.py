@@ -36,6 +36,7 @@ QUICK = [
     "dropout=0.1",
     "save_every=10",
     "score_rows=4",
+    "stop_when_learned=false",
 ]
 """40 steps, a checkpoint every 10; with dropout, whose randomness a resumed run has to repeat."""
 
