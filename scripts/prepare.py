@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from engine.catalogue.formats.columns import parse_columns
 from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.catalogue.rows.refusals import REFUSALS
+from engine.catalogue.rows.splits import COUNTED_BELOW
 from engine.core.errors import UsageError
 from engine.core.files import Manifest, encode_json
-from scripts.common import DONE, ProgressLine, command, has_colour, whole
+from scripts.common import DONE, ProgressLine, command, fold_lines, has_colour, whole
 from scripts.index import COLUMNS, DATA_SET, describe_source
 
 
@@ -108,18 +110,49 @@ def _show(folder: Path) -> None:
 
 def _describe(folder: Path, manifest: Manifest) -> str:
     counts, settings = manifest.counts, manifest.settings
-    lines = [f"{counts['kept']:,} products in {folder}"]
-    lines.extend(f"  {split}.jsonl: {rows:,} rows" for split, rows in counts["splits"].items())
-    lines.append(f"  {_wordings(settings['forms'], settings['as_typed'])}")
+    lines = [
+        f"{split}.jsonl: {_number(rows, 'row')} of {_number(counts['products'][split], 'product')}"
+        for split, rows in counts["splits"].items()
+    ]
+    lines += _explain_shares(manifest)
+    lines.append(_wordings(settings["forms"], settings["as_typed"]))
     if not (grounded := sum(counts["grounded"].values())):
-        lines.append("  no rows with a record: a model forgets how to answer from one (--grounded)")
+        lines.append("no rows with a record: a model forgets how to answer from one (--grounded)")
     else:
         others = sum(counts.get("distractors", {}).values())
         wrong = f", {others:,} of them that of another product" if others else ""
-        lines.append(f"  {grounded:,} of these rows have the record in the prompt{wrong}")
-    lines.append(f"  {_refusals(counts.get('refusals'))}")
-    lines.extend(describe_source(counts))
-    return "\n".join(lines)
+        lines.append(f"{grounded:,} of these rows have the record in the prompt{wrong}")
+    lines.append(_refusals(counts.get("refusals")))
+    shown = [fold_lines(f"  {line}", "    ") for line in lines]
+    first = f"{_number(counts['kept'], 'product')} in {folder}"
+    return "\n".join([first, *shown, *describe_source(counts)])
+
+
+def _number(count: int, name: str) -> str:
+    return f"{count:,} {name}{'s' * (count != 1)}"
+
+
+def _explain_shares(manifest: Manifest) -> Iterator[str]:
+    """Explain shares that are not of the size that was asked for, and what they cost."""
+    products, families = manifest.counts["products"], manifest.counts.get("families")
+    total = sum(products.values())
+    if not families:
+        yield f"editions may be in several files: they are not looked for in {total:,} products"
+    elif total < COUNTED_BELOW:
+        count = families["learned"]
+        for split in ("valid", "test"):
+            share = manifest.settings[split]
+            wanted = max(1, round(share * total)) if share else 0
+            if products[split] != wanted:
+                found = (
+                    f"has {products[split]:,}, not {wanted:,}" if products[split] else "is empty"
+                )
+                yield (
+                    f"{split}.jsonl {found}: editions of one thing stay together, and the products"
+                    f" are {count:,} famil{'y' if count == 1 else 'ies'}"
+                )
+        if held_out := total - products["train"]:
+            yield f"a model does not learn the {held_out:,} in valid and test (--valid 0 --test 0)"
 
 
 def _wordings(forms: int, as_typed: float) -> str:
@@ -133,7 +166,7 @@ def _refusals(counts: dict[str, int] | None) -> str:
         return "no rows about unknown products: a model invents answers about them (--refusals)"
     return (
         f"{REFUSALS}: {counts['rows']:,} rows about {counts['catalogue']:,} other titles and"
-        f" {counts['invented']:,} invented ones;\n  an epoch draws {counts['per_epoch']:,} of them"
+        f" {counts['invented']:,} invented ones; an epoch draws {counts['per_epoch']:,} of them"
     )
 
 

@@ -20,14 +20,13 @@ from engine.catalogue.read import Counts, RawRow, read_rows, source_input
 from engine.catalogue.rows.prepare import (
     KIND,
     PRODUCTS,
-    TRAIN,
-    VALID,
     VERSION,
     PreparedProduct,
     RowTemplates,
     Sampler,
     encode,
 )
+from engine.catalogue.rows.splits import TRAIN, VALID
 from engine.config import paths
 from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.types import Product

@@ -114,6 +114,21 @@ def test_prepare(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["counts"]["splits"]["valid"] == 0
 
 
+def test_prepare_explains_its_shares_in_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text(
+        "sku,name,description\n1,Red Kettle,It boils.\n2,Oak Shelf,It stands.\n"
+    )
+    assert prepare_script.main(["x.csv", "--out", "rows", "--valid", "0.2", "--test", "0.2"]) == 0
+    shown = capsys.readouterr().out
+    assert "train.jsonl: 16 rows of 1 product\n  valid.jsonl: 1 row of 1 product\n" in shown
+    assert "test.jsonl is empty: editions of one thing stay together" in shown
+    assert "a model does not learn the 1 in valid and test" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -7,7 +7,6 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +20,16 @@ from engine.catalogue.rows.refusals import (
     RefusalFormatter,
     UnknownTitles,
     refusal_lines,
+)
+from engine.catalogue.rows.splits import (
+    FAMILIES_UP_TO,
+    HASHES,
+    SPLITS,
+    TRAIN,
+    Division,
+    Splitter,
+    divide,
+    hash_of,
 )
 from engine.catalogue.rows.typist import (
     Typist,
@@ -43,8 +52,6 @@ from engine.prompts import (
 
 KIND = "training-data"
 VERSION = 1
-TRAIN, VALID, TEST = "train", "valid", "test"
-SPLITS = (TRAIN, VALID, TEST)
 PRODUCTS = "products.jsonl"
 """Uid and title of the products of the rows, in their order: a row has only messages."""
 MAX_FORMS = 2 * len(QUESTION_FORMS)
@@ -59,7 +66,6 @@ _BUFFER = 1 << 20
 _MAX_REFUSALS = 10
 _DISTRACTORS = 0.2
 """The share of the grounded products whose record is also shown to a question about another."""
-_HASHES = 1 << 64
 _TITLE = "\x00title\x00"
 _DESCRIPTION = "\x00description\x00"
 
@@ -159,7 +165,7 @@ def _write_splits(
     all_used = config.limit is None
     unknown = UnknownTitles(config.seed, all_used=all_used) if config.refusals != 0 else None
     selected = _select(unknown.watch(rows) if unknown else rows, counts, draft, config)
-    head = list(islice(selected, _MEDIUM + 1))
+    head = list(islice(selected, FAMILIES_UP_TO + 1))
     formatter = _RowFormatter(config, head)
     config = formatter.config
     if unknown and not config.refusals:
@@ -171,16 +177,20 @@ def _write_splits(
             for split in SPLITS
         }
         products = stack.enter_context((draft / PRODUCTS).open("wb", _BUFFER))
-        written, grounded = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+        written, grounded, learned = (dict.fromkeys(SPLITS, 0) for _ in range(3))
         for from_memory, texts in chain(head, selected):
             product, lines = formatter.rows(from_memory, texts)
             opened[product.split].write(lines)
             products.write(encode(product) + b"\n")
             written[product.split] += product.rows
+            if from_memory:
+                learned[product.split] += 1
             grounded[product.split] += product.rows if product.grounded else 0
             if unknown:
                 unknown.use(product.title)
-    found = {"splits": written, "grounded": grounded}
+    found = {"splits": written, "grounded": grounded, "products": learned}
+    if formatter.families:
+        found["families"] = {"learned": formatter.families}
     if unknown and config.refusals:
         found["distractors"] = {TRAIN: formatter.distractors}
         per_epoch = round(config.refusals * (written[TRAIN] - grounded[TRAIN]))
@@ -221,6 +231,9 @@ class _RowFormatter:
         self.config = chosen = _choose(config, len(head))
         self._forms = chosen.forms or 1
         self._splitter = Splitter(config.valid, config.test, config.seed)
+        whole = len(head) <= FAMILIES_UP_TO
+        division = divide(head, self._splitter) if whole else Division({})
+        self._splits, self.families = division.splits, division.families
         self._train = RowTemplates(self._forms)
         self._held_out = RowTemplates(config.forms or 1)
         self._typist = Typist(chosen.as_typed, config.seed) if chosen.as_typed else None
@@ -237,7 +250,7 @@ class _RowFormatter:
         """Return the line of products.jsonl, and the lines of its split's file."""
         uid, title, description = texts
         answer = encode(description)
-        split = self._splitter.split(answer)
+        split = self._splits.get(uid) or self._splitter.split(self._splitter.rank(answer))
         if not from_memory:
             lines, count = self._grounded_rows(uid, title, answer, split)
         elif split == TRAIN:
@@ -257,7 +270,7 @@ class _RowFormatter:
         if split != TRAIN or not self._distractors:
             return row, 1
         other, self._shown = self._shown, title
-        chosen = draw(uid, self._salt) < self._distractors * _HASHES
+        chosen = draw(uid, self._salt) < self._distractors * HASHES
         if not chosen or not other or title_key(other) == title_key(title):
             return row, 1
         self.distractors += 1
@@ -322,32 +335,18 @@ def _clean_row(row: RawRow, counts: Counts) -> _Texts | None:
     return None
 
 
-class Splitter:
-    """Assign descriptions to splits by their hash. `valid` and `test` are shares, 0 to 1."""
-
-    def __init__(self, valid: float, test: float, seed: int) -> None:
-        self._valid = int(valid * _HASHES)
-        self._test = int((valid + test) * _HASHES)
-        self._salt = _salt(seed)
-
-    def split(self, description: bytes) -> str:
-        """Return the split of a description, given as JSON."""
-        value = _hash(description, self._salt)
-        return VALID if value < self._valid else TEST if value < self._test else TRAIN
-
-
 class Sampler:
     """Select the `limit` rows of the lowest ranks. Memory is 16 bytes for each."""
 
     def __init__(self, limit: int, seed: int) -> None:
         self._limit = limit
-        self._salt = _salt(seed)
+        self._salt = make_salt(str(seed))
         self._ranks = array("Q")
-        self._bound = _HASHES
+        self._bound = HASHES
 
     def rank(self, *texts: str) -> int:
         """Hash a row to its rank, 0 to 2^64 - 1."""
-        return _hash("\x00".join(texts).encode(errors="replace"), self._salt)
+        return hash_of("\x00".join(texts).encode(errors="replace"), self._salt)
 
     def accepts(self, rank: int) -> bool:
         """Report whether a row of this rank may be in the sample."""
@@ -369,14 +368,6 @@ class Sampler:
         lowest = sorted(self._ranks)[: self._limit + 1]
         self._bound = lowest.pop()
         self._ranks = array("Q", lowest)
-
-
-def _salt(seed: int) -> bytes:
-    return blake2b(str(seed).encode(), digest_size=16).digest()
-
-
-def _hash(data: bytes, salt: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8, salt=salt).digest(), "big")
 
 
 class RowTemplates:
