@@ -6,7 +6,8 @@ The names are those of OpenAI's published description of its API.
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +16,7 @@ from engine.core.text import mend
 from engine.core.types import Tokens
 
 Body = dict[str, Any]
+T = TypeVar("T")
 
 _MAX_TEXT = 200_000
 """Characters of all messages together; the body's size is limited before."""
@@ -125,24 +127,54 @@ class ChatRequest(Struct, frozen=True):
         return {name: value for name, value in values.items() if value is not None}
 
 
-def read_request(body: bytes) -> ChatRequest:
-    """Decode and check the body of a request. Raises ApiError."""
+def read_chat_request(body: bytes) -> ChatRequest:
+    """Decode and check the body of a request for an answer. Raises ApiError."""
+    fields = read_object(body)
+    for name, value in fields.items():
+        _check_field(name, value)
+    request = convert(fields, ChatRequest)
+    _check_messages(request)
+    return request
+
+
+def read_object(body: bytes) -> Body:
+    """Decode a body. Raises ApiError."""
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ApiError(400, "The body is not valid JSON.") from None
     if not isinstance(fields, dict):
         raise ApiError(400, "The body must be a JSON object.")
-    for name, value in fields.items():
-        _check_field(name, value)
+    return fields
+
+
+def convert(fields: Body, kind: type[T]) -> T:
+    """Check the fields of a body. Raises ApiError."""
     try:
-        request = msgspec.convert(fields, ChatRequest)
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at ")
         param = place.strip("`$.") or None
         raise ApiError(400, f"{message}.", code="invalid_value", param=param) from None
-    _check_messages(request)
-    return request
+
+
+def page(items: Sequence[Body], query: Mapping[str, str], most: int) -> Body:
+    """Return the part of a list that a client asks for with `after` and `limit`."""
+    try:
+        limit = max(1, min(int(query.get("limit", "") or 20), most))
+    except ValueError:
+        raise ApiError(400, "Expected an integer.", code="invalid_value", param="limit") from None
+    if after := query.get("after"):
+        places = [place for place, item in enumerate(items) if item["id"] == after]
+        items = items[places[0] + 1 :] if places else []
+    shown = list(items[:limit])
+    return {
+        "object": "list",
+        "data": shown,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+        "has_more": len(items) > limit,
+    }
 
 
 def _check_field(name: str, value: object) -> None:

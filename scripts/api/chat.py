@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from engine.chat.answer import PendingAnswer
 from engine.chat.open import Resources
+from engine.config.settings import load
 from engine.core.errors import BalcaoError, EngineUnavailable, PromptTooLong, UsageError
 from engine.core.types import Answer, Answered, Event, Mode, StopReason, Tokens, Turn
 from scripts.api.bodies import ApiError, Body, ChatMessage, ChatRequest, too_long
@@ -30,6 +31,7 @@ class Counter:
     async def models(self) -> list[Body]:
         """Return the models that can answer now, in OpenAI's form."""
         registry = self._resources.registry
+        self._add_new_engines()
         ready = [
             engine_id
             for engine_id, found in (await self._resources.availability()).items()
@@ -52,15 +54,21 @@ class Counter:
 
     def _engine_of(self, name: str) -> tuple[str, Mode]:
         engine_id = name.removesuffix(_MEMORY)
-        try:
-            verbatim = self._resources.registry.get(engine_id).verbatim
-        except UsageError:
-            verbatim = True
-            engine_id = ""
-        if not engine_id or name not in _names(engine_id, verbatim=verbatim):
+        registry = self._resources.registry
+        if engine_id not in registry.ids:
+            self._add_new_engines()
+        known = engine_id in registry.ids
+        if not known or name not in _names(engine_id, verbatim=registry.get(engine_id).verbatim):
             message = f"The model “{name[:100]}” does not exist. GET /v1/models lists them."
             raise ApiError(404, message, code="model_not_found", param="model")
         return engine_id, Mode.MEMORY if name != engine_id else Mode.GROUNDED
+
+    def _add_new_engines(self) -> None:
+        """Add the engines that a training has written to the settings."""
+        settings = load()
+        for engine_id in settings.engines:
+            if engine_id not in self._resources.registry.ids:
+                self._resources.registry.add(engine_id, settings)
 
     async def pending(self, request: ChatRequest) -> PendingAnswer:
         """Prepare an answer to the request's last message. Raises ApiError or BalcaoError."""
@@ -140,6 +148,8 @@ def explain(error: BalcaoError) -> ApiError:
     """Return the reply to an error of the program. Clients need not try again by themselves."""
     if isinstance(error, PromptTooLong):
         return too_long(str(error))
+    if isinstance(error, UsageError):
+        return ApiError(400, str(error), code="invalid_value")
     unavailable = isinstance(error, EngineUnavailable)
     return ApiError(
         503 if unavailable else 500,

@@ -12,18 +12,32 @@ import logging
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from ipaddress import ip_address
 
+import msgspec
 from aiohttp import web
 
 from engine.chat.answer import PendingAnswer
 from engine.chat.open import Resources
+from engine.config import paths
 from engine.core.errors import BalcaoError
 from engine.core.types import Answered, Event, Piece, Tokens
-from scripts.api.bodies import ApiError, Body, ChatRequest, Reply, error_body, read_request
+from scripts.api.bodies import (
+    ApiError,
+    Body,
+    ChatRequest,
+    Reply,
+    convert,
+    error_body,
+    page,
+    read_chat_request,
+    read_object,
+)
 from scripts.api.chat import Counter, explain, extra_of, finish_reason, finished, tokens_of
+from scripts.api.files import FileRecord, FileStore
+from scripts.api.tuning import JobRequest, Jobs
 
 MAX_BODY = 2 * 1024 * 1024
 """Bytes of a request."""
@@ -37,6 +51,9 @@ _MAX_ANSWERS = 64
 """Answers at a time; those of one model wait for each other."""
 _SHUTDOWN_WITHIN = 5.0
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_JOBS = "/v1/fine_tuning/jobs"
+_MOST_FILES, _MOST_JOBS = 10_000, 100
+"""Items of a page."""
 _DONE = b"data: [DONE]\n\n"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -50,7 +67,7 @@ def is_loopback(host: str) -> bool:
 
 
 class ApiServer:
-    """Serve OpenAI's chat calls at `address`."""
+    """Serve OpenAI's chat and fine-tuning calls at `address`."""
 
     def __init__(self, resources: Resources, host: str, port: int, token: str) -> None:
         """Listen on `host` and `port`. Raise OSError if that is not possible."""
@@ -63,6 +80,8 @@ class ApiServer:
         self._token = token.encode()
         self._resources = resources
         self._counter = Counter(resources)
+        self._files = FileStore(paths.data_dir() / "api" / "files")
+        self._jobs = Jobs(paths.data_dir() / "api" / "jobs", self._files, resources.registry)
         self._answers = 0
 
     def run(self) -> None:
@@ -84,8 +103,28 @@ class ApiServer:
         app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/v1/models/{model:.+}", self._show_model)
         app.router.add_post("/v1/chat/completions", self._complete)
+        add = app.router.add_route
+        add("POST", "/v1/files", self._upload)
+        add("GET", "/v1/files", self._list_files)
+        add("GET", "/v1/files/{id}", self._show_file)
+        add("GET", "/v1/files/{id}/content", self._send_file)
+        add("DELETE", "/v1/files/{id}", self._delete_file)
+        add("POST", _JOBS, self._create_job)
+        add("GET", _JOBS, self._list_jobs)
+        add("GET", f"{_JOBS}/{{id}}", self._show_job)
+        add("POST", f"{_JOBS}/{{id}}/cancel", self._cancel_job)
+        add("GET", f"{_JOBS}/{{id}}/events", self._list_events)
+        add("GET", f"{_JOBS}/{{id}}/checkpoints", self._list_checkpoints)
+        app.cleanup_ctx.append(self._working)
         app.on_cleanup.append(self._close)
         return app
+
+    async def _working(self, _app: web.Application) -> AsyncIterator[None]:
+        """Run the fine-tuning jobs while the server runs; a training goes on without it."""
+        work = asyncio.create_task(self._jobs.work())
+        yield
+        work.cancel()
+        await asyncio.wait([work])
 
     async def _close(self, _app: web.Application) -> None:
         await self._resources.close()
@@ -125,7 +164,7 @@ class ApiServer:
         return web.json_response(await self._counter.model(request.match_info["model"]))
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
-        wanted = read_request(await _body(request))
+        wanted = read_chat_request(await _body(request))
         if self._answers >= _MAX_ANSWERS:
             raise ApiError(
                 429,
@@ -146,6 +185,56 @@ class ApiServer:
             raise ApiError(504, message, headers={"x-should-retry": "false"}) from None
         finally:
             self._answers -= 1
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        return _object(await self._files.receive(request))
+
+    async def _list_files(self, request: web.Request) -> web.Response:
+        wanted, oldest_first = request.query.get("purpose"), request.query.get("order") == "asc"
+        files = await asyncio.to_thread(self._files.newest)
+        found = [msgspec.to_builtins(one) for one in files if wanted in (None, one.purpose)]
+        shown = found[::-1] if oldest_first else found
+        return web.json_response(page(shown, {"limit": "10000"} | dict(request.query), _MOST_FILES))
+
+    async def _show_file(self, request: web.Request) -> web.Response:
+        return _object(await asyncio.to_thread(self._files.get, request.match_info["id"]))
+
+    async def _send_file(self, request: web.Request) -> web.StreamResponse:
+        found = await asyncio.to_thread(self._files.get, request.match_info["id"])
+        headers = {"Content-Type": "application/octet-stream"}
+        return web.FileResponse(self._files.path(found.id), headers=headers)
+
+    async def _delete_file(self, request: web.Request) -> web.Response:
+        file_id = request.match_info["id"]
+        await asyncio.to_thread(self._files.delete, file_id)
+        return web.json_response({"id": file_id, "object": "file", "deleted": True})
+
+    async def _create_job(self, request: web.Request) -> web.Response:
+        wanted = convert(read_object(await _body(request)), JobRequest)
+        return web.json_response(await self._jobs.create(wanted))
+
+    async def _list_jobs(self, request: web.Request) -> web.Response:
+        jobs = await asyncio.to_thread(self._jobs.newest)
+        return web.json_response(page(jobs, request.query, _MOST_JOBS))
+
+    async def _show_job(self, request: web.Request) -> web.Response:
+        found = await asyncio.to_thread(self._jobs.get, request.match_info["id"])
+        return web.json_response(found)
+
+    async def _cancel_job(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._jobs.cancel(request.match_info["id"]))
+
+    async def _list_events(self, request: web.Request) -> web.Response:
+        events = await asyncio.to_thread(self._jobs.events, request.match_info["id"])
+        return web.json_response(page(events, request.query, _MOST_JOBS))
+
+    async def _list_checkpoints(self, request: web.Request) -> web.Response:
+        found = await asyncio.to_thread(self._jobs.checkpoints, request.match_info["id"])
+        return web.json_response(page(found, request.query, _MOST_JOBS))
+
+
+def _object(record: FileRecord) -> web.Response:
+    return web.json_response(msgspec.to_builtins(record))
 
 
 async def _body(request: web.Request) -> bytes:
