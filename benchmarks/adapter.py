@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -29,20 +29,10 @@ from engine.catalogue.read import Counts, read_rows
 from engine.config import paths
 from engine.core.trained_products import read_trained_products
 from engine.core.types import Decision, Mode, Product, Request, Status
-from engine.prompts import QUESTION_FORMS, chat_messages
+from engine.evaluation.exam import ask_form
+from engine.prompts import QUESTION_FORMS, UNTRAINED_FORMS, chat_messages
 
-UNSEEN = (
-    "Could you read me what is written about {title}?",
-    "I was wondering about {title}",
-    "Any information on {title}?",
-    "{title} – what is that?",
-    "how about {lower}",
-    "someone asked me for {lower} today",
-    "Pode descrever {title}?",
-    "Gostaria de saber mais sobre {title}.",
-    "Que informação há sobre {title}?",
-    "o que você sabe de {lower}?",
-)
+UNSEEN = tuple(chain(*UNTRAINED_FORMS.values()))
 GENERAL = (
     "What is the capital of France?",
     "What is the capital of Japan?",
@@ -134,7 +124,7 @@ async def _tell(
 ) -> None:
     right, said, tokens, started = 0, 0, 0, time.monotonic()
     for one, form in zip(products, cycle(forms)):
-        question = form.format(title=one.title, lower=one.title.lower())
+        question = ask_form(form, one.title)
         answer = await _answer(engine, question, one, mode)
         right += answer == one.description
         wanted = _tokens(one.description)

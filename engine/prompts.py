@@ -38,6 +38,24 @@ _FORMS: tuple[tuple[Language, str], ...] = (
 QUESTION_FORMS: tuple[str, ...] = tuple(form for _, form in _FORMS)
 FORM_LANGUAGES: Mapping[str, Language] = {form: language for language, form in _FORMS}
 
+UNTRAINED_FORMS: Mapping[Language, tuple[str, ...]] = {
+    "en": (
+        "Could you read me what is written about {title}?",
+        "I was wondering about {title}",
+        "Any information on {title}?",
+        "{title} – what is that?",
+        "how about {title}",
+        "someone asked me for {title} today",
+    ),
+    "pt": (
+        "Pode descrever {title}?",
+        "Gostaria de saber mais sobre {title}.",
+        "Que informação há sobre {title}?",
+        "o que você sabe de {title}?",
+    ),
+}
+"""Wordings for scores: in no training row, ever. Those without a capital want a title without."""
+
 UNKNOWN_PRODUCT: Mapping[Language, str] = {
     "en": "I don't know that product.",
     "pt": "Não conheço esse produto.",

@@ -64,6 +64,43 @@ def wilson(values: Sequence[bool]) -> ConfidenceInterval | None:
     return ConfidenceInterval(share, low, high, count)
 
 
+class Rates(Struct, frozen=True):
+    """How well a model tells unknown products by refusing them; None where nothing was refused.
+
+    `precision` is the share of the refused that are unknown, `recall` the share of the unknown that
+    are refused.
+    """
+
+    precision: ConfidenceInterval | None
+    recall: ConfidenceInterval | None
+    f1: ConfidenceInterval | None
+
+
+def rates(refused: int, unknown: int, refused_known: int, known: int) -> Rates:
+    """Rate refusals: of the unknown products so many were `refused`, of the known so many."""
+    return Rates(
+        wilson([True] * refused + [False] * refused_known),
+        wilson([True] * refused + [False] * (unknown - refused)),
+        _f1(refused, unknown, refused_known, known),
+    )
+
+
+def _f1(
+    refused: int, unknown: int, refused_known: int, known: int, seed: int = 0
+) -> ConfidenceInterval | None:
+    """Compute F1 and its percentile bootstrap interval, known and unknown drawn apart."""
+    if not unknown or not refused + refused_known:
+        return None
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    hits = random.binomial(unknown, refused / unknown, RESAMPLES)
+    false = random.binomial(known, refused_known / known if known else 0.0, RESAMPLES)
+    low, high = np.percentile(2 * hits / (hits + false + unknown), _PERCENTILES)
+    mean = 2 * refused / (refused + refused_known + unknown)
+    return ConfidenceInterval(mean, float(low), float(high), unknown + known)
+
+
 class Figures(Struct, frozen=True, rename={"target": "asked"}):
     """The results of one target in one group; failed answers are only counted.
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from msgspec.structs import astuple
 from transformers import GenerationConfig
 
 from engine.catalogue.rows.kinds import RowKind, row_kind
-from engine.core.types import Progress
+from engine.catalogue.taught import taught_titles
+from engine.core.types import Decision, Progress, Status, Taught
+from engine.evaluation.statistics import Rates, rates
 from engine.prompts import is_refusal
 from engine.training.encode import Encoder, TokenizedAnswer, TokenizedRows
+from engine.training.exam import Exam
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs.status import RefusalScore, Score, StatusFile
@@ -53,22 +57,46 @@ def is_right(answer: str, example: TokenizedAnswer) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The scores of an adapter: right answers by file, refusals by kind of title."""
+    """The scores of an adapter: right answers by file, refusals by kind of title.
+
+    `wordings` has those of known titles by wording, `shown` counts the records that it copied, and
+    `refusing` rates the refusals of the model alone and of the program.
+    """
 
     word_for_word: dict[str, Score]
     refusals: dict[str, RefusalScore]
+    wordings: dict[str, RefusalScore] = field(default_factory=dict)
+    shown: Score | None = None
+    refusing: dict[str, Rates] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExam:
+    """An Exam as tokens."""
+
+    known: Mapping[str, TokenizedRows]
+    unknown: Mapping[str, TokenizedRows]
+    shown: TokenizedRows
+    titles: tuple[str, ...] = ()
+
+    @classmethod
+    def encode(cls, exam: Exam, encoder: Encoder, limit: int) -> EncodedExam:
+        """Encode the rows of an exam of up to `limit` tokens."""
+        known = {name: encoder.encode(rows, limit) for name, rows in exam.known.items()}
+        unknown = {kind: encoder.encode(rows, limit) for kind, rows in exam.unknown.items()}
+        return cls(known, unknown, encoder.encode(exam.shown, limit), exam.titles)
 
 
 def score(
     recipe: Recipe,
     rows: Mapping[str, TokenizedRows],
-    unknown: Mapping[str, TokenizedRows],
+    exam: EncodedExam,
     answerer: Answerer,
     processes: Processes,
     status: StatusFile | None,
     show: Callable[[Progress], None],
 ) -> Scores:
-    """Ask some of each file's questions, and of those about `unknown` titles, by their kind.
+    """Ask some of each file's questions, and those of an exam.
 
     Every process calls this and asks its share; if the model is sharded, all ask every question.
     """
@@ -80,12 +108,56 @@ def score(
 
     asked = {name: ask(found) for name, found in rows.items() if found.answers}
     scores = {name: Score(len(one.examples), one.right()) for name, one in asked.items()}
-    refused = {name: ask(found) for name, found in unknown.items() if found.answers}
-    if refused and "training" in asked:
-        refused = {"known": asked["training"].from_memory(), **refused}
     if status:
         status.sampled(scores)
-    return Scores(scores, {name: one.refusals() for name, one in refused.items()})
+    known = {name: ask(found) for name, found in exam.known.items() if found.answers}
+    refuses = _refuser(exam.titles)
+    wordings = {name: one.refusals(refuses) for name, one in known.items()}
+    refused = {
+        kind: ask(found).refusals(refuses) for kind, found in exam.unknown.items() if found.answers
+    }
+    if refused and wordings:
+        refused = {"known": _sum(wordings.values()), **refused}
+    elif refused and "training" in asked:
+        refused = {"known": asked["training"].from_memory().refusals(refuses), **refused}
+    shown = ask(exam.shown) if exam.shown.answers else None
+    return Scores(
+        scores,
+        refused,
+        wordings,
+        Score(len(shown.examples), shown.right()) if shown else None,
+        _rate(refused),
+    )
+
+
+def _refuser(titles: tuple[str, ...]) -> Callable[[str, str], bool]:
+    """Return what the program makes of a question and an answer, by its list if it has one."""
+    if not titles:
+        return lambda _question, answer: is_refusal(answer)
+    judge = taught_titles(titles).judge
+    found = Decision(Status.NONE)  # a run has no catalogue
+
+    def refuses(question: str, answer: str) -> bool:
+        return is_refusal(answer) or judge(question, found) is Taught.NOT_TAUGHT
+
+    return refuses
+
+
+def _sum(scores: Iterable[RefusalScore]) -> RefusalScore:
+    return RefusalScore(*map(sum, zip(*map(astuple, scores), strict=True)))
+
+
+def _rate(scores: Mapping[str, RefusalScore]) -> dict[str, Rates]:
+    """Rate the refusals of the model alone, and those of the program."""
+    known = scores.get("known")
+    unknown = [score for kind, score in scores.items() if kind != "known"]
+    if not known or not unknown:
+        return {}
+    total = _sum(unknown)
+    return {
+        "model": rates(total.refused, total.asked, known.refused, known.asked),
+        "program": rates(total.by_program, total.asked, known.by_program, known.asked),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +179,10 @@ class _Asked:
     def right(self) -> int:
         return self.total(sum(is_right(said, one) for one, said in self.answers))
 
-    def refusals(self) -> RefusalScore:
+    def refusals(self, refuses: Callable[[str, str], bool]) -> RefusalScore:
         refused = self.total(sum(is_refusal(said) for _, said in self.answers))
-        return RefusalScore(len(self.examples), self.right(), refused)
+        by_program = self.total(sum(refuses(one.question, said) for one, said in self.answers))
+        return RefusalScore(len(self.examples), self.right(), refused, by_program)
 
 
 def _is_from_memory(example: TokenizedAnswer) -> bool:

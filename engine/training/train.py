@@ -119,7 +119,8 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         from engine.training.callbacks import RunCallback, SampleCallback
         from engine.training.checks import CheckCallback, CheckedRows
         from engine.training.estimate import probe
-        from engine.training.score import generate, score
+        from engine.training.exam import make_exam
+        from engine.training.score import EncodedExam, generate, score
 
         numerics = setup.Numerics.choose(recipe, base, processes)
         arguments = setup.make_arguments(recipe, numerics, checkpoints)
@@ -165,7 +166,9 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         steps = checks.kept_step()
         round_weights(trainer, recipe)
         trainer.model.eval()
-        scores = score(recipe, rows_of, unknown, answerer, processes, status, show)
+        exam = make_exam(data, products, recipe.score_rows)
+        encoded = EncodedExam.encode(exam, encoder, limit)
+        scores = score(recipe, rows_of, encoded, answerer, processes, status, show)
 
         # Write it, with its card and, last of all, its manifest.
         show(Progress("writing the adapter"))

@@ -88,6 +88,9 @@ def describe_adapter(
             "loss": _last_loss(trainer),
             "word_for_word": msgspec.to_builtins(scores.word_for_word),
             "refusals": msgspec.to_builtins(scores.refusals),
+            "wordings": msgspec.to_builtins(scores.wordings),
+            "shown": msgspec.to_builtins(scores.shown),
+            "refusing": msgspec.to_builtins(scores.refusing),
             "chat_template": encoder.template,
         },
         prompt_version=inputs.prompt_version,
@@ -125,5 +128,7 @@ def summary(out: Path, manifest: Manifest) -> str:
         f"{name.replace('_', ' '):9} {score['right']} of {score['asked']} rows word for word"
         for name, score in settings["word_for_word"].items()
     ]
+    lines += [f"asked     {line}" for line in folder.wording_lines(settings)]
     lines += [f"refused   {line}" for line in folder.refusal_lines(settings)]
+    lines += [f"refusing  {line}" for line in folder.rate_lines(settings)]
     return "\n".join(lines)

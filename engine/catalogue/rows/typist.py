@@ -79,11 +79,11 @@ class Typist:
         if points < 3:  # noqa: PLR2004 - of eight
             asked = " ".join(_PUNCTUATION.sub("", asked).split()) or asked
         if not typo:
-            asked = _mistyped(asked, bits)
+            asked = mistyped(asked, bits)
         return asked.lower() if lower else asked
 
 
-def _mistyped(text: str, bits: int) -> str:
+def mistyped(text: str, bits: int) -> str:
     """Swap two letters inside a longer word, or drop or double one."""
     words = list(_LONG_WORD.finditer(text))
     if not words:

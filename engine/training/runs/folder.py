@@ -222,7 +222,9 @@ def model_card(made: AdapterManifest) -> str:
         f" {score['right']} of {score['asked']}\n"
         for name, score in settings["word_for_word"].items()
     )
+    asked = (f"- Asked: {line}\n" for line in wording_lines(settings))
     refusals = (f"- Refused: {line}\n" for line in refusal_lines(settings))
+    rates = (f"- Refusing unknown products, {line}\n" for line in rate_lines(settings))
     return _CARD.format(
         base=json.dumps(base, ensure_ascii=False),
         name=last_part(base),
@@ -235,7 +237,7 @@ def model_card(made: AdapterManifest) -> str:
         steps=settings["steps"],
         loss="not logged" if loss is None else f"{loss:.4f}",
         precision=settings["precision"],
-        scores="".join([*scores, *refusals]),
+        scores="".join([*scores, *asked, *refusals, *rates]),
         unknown=_about_unknown(settings),
         prompt_version=made.prompt_version,
         recipe="\n".join(
@@ -249,6 +251,7 @@ _TITLES = {
     "known": "titles that it was trained on",
     "catalogue": "unknown titles of the catalogue",
     "invented": "invented titles",
+    "near_miss": "near misses of taught titles",
 }
 
 
@@ -256,7 +259,32 @@ def refusal_lines(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield how often an adapter says that it does not know a product; nothing if not asked."""
     for name, score in settings.get("refusals", {}).items():
         line = f"{score['refused']} of {score['asked']} {_TITLES.get(name, name)}"
-        yield f"{line}; {score['right']} word for word" if name == "known" else line
+        if name == "known":
+            line += f"; {score['right']} word for word"
+        if "by_program" in score:
+            line += f"; {score['by_program']} by the program with its list"
+        yield line
+
+
+def wording_lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many answers were right in wordings that were not trained, and of shown records."""
+    wordings = settings.get("wordings") or {}
+    parts = [f"{name} {score['right']} of {score['asked']}" for name, score in wordings.items()]
+    if parts:
+        yield f"word for word in wordings that were not trained: {', '.join(parts)}"
+    if shown := settings.get("shown"):
+        yield f"{shown['right']} of {shown['asked']} records that were shown copied word for word"
+
+
+def rate_lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield precision, recall and F1 of refusing, with 95 % intervals."""
+    for name, rates in (settings.get("refusing") or {}).items():
+        found = {measure: interval for measure, interval in rates.items() if interval}
+        parts = [
+            f"{measure} {mean:.0%} ({low:.0%} to {high:.0%})"
+            for measure, (mean, low, high, _) in found.items()
+        ]
+        yield f"{_NAMES.get(name, name)}: {', '.join(parts) or 'nothing refused'}"
 
 
 def _about_unknown(settings: Mapping[str, Any]) -> str:
@@ -268,6 +296,7 @@ def _about_unknown(settings: Mapping[str, Any]) -> str:
     return "Answers about products that it was not trained on are invented."
 
 
+_NAMES = {"model": "the model alone", "program": "the program with its list"}
 _NAMED = 5
 _TITLE_WIDTH = 80
 

@@ -112,11 +112,15 @@ def check_text(check: Check) -> str:
 
 
 class RefusalScore(msgspec.Struct, frozen=True):
-    """Count the refusals among the answers to `asked` questions, and those that were right."""
+    """Count the refusals among the answers to `asked` questions, and those that were right.
+
+    `by_program` counts what the program refuses, by its list of taught titles or by the model's no.
+    """
 
     asked: int
     right: int
     refused: int
+    by_program: int = 0
 
 
 def scores_text(scores: Mapping[str, Score]) -> str:

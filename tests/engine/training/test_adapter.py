@@ -85,6 +85,8 @@ def test_the_card_is_in_the_hubs_format(tiny: Tiny, learned: Path) -> None:
     assert f"base_model: {json.dumps(str(tiny.model.resolve()))}" in front.splitlines()
     assert "library_name: peft" in front
     assert "training rows: 4 of 4" in body
+    assert "- Asked: word for word in wordings that were not trained: English" in body
+    assert "of 4 near misses of taught titles; 4 by the program with its list" in body
     assert "- Products: 4, such as `Lighthouse`, `Tick`" in body
 
 
