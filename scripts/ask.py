@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, closing
 from typing import Any, TextIO
 
-from msgspec import UNSET
+from msgspec import UNSET, to_builtins
 from msgspec.structs import asdict
 
 from engine.backends.registry import Registry
@@ -190,7 +190,7 @@ def as_object(answer: Answer) -> dict[str, Any]:
             "first_token": round(answer.timing.first_token, 3),
             "total": round(answer.timing.total, 3),
         },
-        "tokens": asdict(answer.tokens) if answer.tokens else None,
+        "tokens": to_builtins(answer.tokens),
         "notice": answer.notice or None,
         "error": asdict(answer.problem) if answer.problem else None,
         **(thinking if answer.thinking else {}),

@@ -105,6 +105,11 @@ class Decision(Struct, frozen=True):
         """The product, if the decision is for one."""
         return self.hits[0].product if self.status in (Status.EXACT, Status.LIKELY) else None
 
+    @property
+    def draft(self) -> str:
+        """The text that an answer probably repeats: the description of the best hit."""
+        return self.hits[0].product.description if self.hits else ""
+
 
 class Completion(Struct, frozen=True):
     """A suggested title, which replaces the text from the character `start` on."""
@@ -120,11 +125,17 @@ class Message(Struct, frozen=True):
     content: str
 
 
-class Tokens(Struct, frozen=True):
-    """Token counts as the engine reports them."""
+class Tokens(Struct, frozen=True, omit_defaults=True):
+    """Token counts as the engine reports them.
+
+    `drafted` tokens were guessed from the record, and the model `accepted` so many of them: the
+    share is its own confidence that the answer is the record.
+    """
 
     prompt: Count
     completion: Count
+    drafted: Count = 0
+    accepted: Count = 0
 
 
 class Request(Struct, frozen=True):

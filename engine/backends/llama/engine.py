@@ -214,6 +214,7 @@ class LlamaEngine(ModelEngine):
             request.top_p,
             self.config.context,
             str(self._adapter) if self._adapter else None,
+            draft=request.decision.draft,
         )
 
     def _with_warning(self, chunk: Chunk) -> Chunk:

@@ -343,7 +343,7 @@ class LlamaHost:
                     case messages.TextChunk(text):
                         yield Chunk(text)
                     case messages.Done(reason, prompt, completion, notice):
-                        tokens = Tokens(prompt, completion)
+                        tokens = Tokens(prompt, completion, reply.drafted, reply.accepted)
                         yield Chunk(stop_reason=reason, tokens=tokens, notice=notice)
                     case _:
                         raise AssertionError("an answer has text and an end")

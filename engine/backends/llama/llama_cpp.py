@@ -45,8 +45,10 @@ _SAMPLES, _PAUSE = 5, 0.004
 _PATIENCE = 10.0
 """Seconds to wait for the server's own HTTP thread."""
 
-_UNKNOWN = -1
-"""Stands for a token whose id the server does not send."""
+_SEEN, _GUESSED = 6, 7
+"""Where the last tokens are in the prompt as well, llama.cpp guesses the next ones (its setting is
+for the whole server). Fewer tokens would match by chance in free conversation, and 8 at once are
+read fastest."""
 
 
 class _EosConfig(msgspec.Struct, frozen=True):
@@ -137,7 +139,9 @@ class LlamaCppRuntime:
                 tr("Start a new conversation, or choose a model with a longer context."),
             )
         done = decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
-        return msgspec.structs.replace(done, completion=reader.tokens)
+        return msgspec.structs.replace(
+            done, completion=reader.tokens, drafted=reader.drafted, accepted=reader.accepted
+        )
 
     def _for_adapter(self, folder: str | None) -> dict[str, Any]:
         """Return the slot of the base or of an adapter, and the adapters' scales in it."""
@@ -228,6 +232,11 @@ class LlamaCppRuntime:
         # The server listens on 127.0.0.1, which cannot be turned off: nobody has its key.
         values.api_keys = [secrets.token_urlsafe(32)]
         values.ui = values.endpoint_slots = False
+        kinds = xllamacpp.common_speculative_type
+        guessing = kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE
+        values.speculative.types = [guessing] if _GUESSED else []
+        values.speculative.ngram_simple.size_n = _SEEN
+        values.speculative.ngram_simple.size_m = _GUESSED
         values.n_threads_http = 1
         return values
 
@@ -255,8 +264,10 @@ class _StreamReader:
         self.stopped = False
         """Whether the answer was cancelled."""
         self.error = ""
-        self.tokens = 0
-        """How many tokens the answer has."""
+        self.tokens = self.drafted = self.accepted = 0
+        """How many tokens the answer has, and how many were guessed, and rightly so."""
+        self._ids: dict[str, int] = {}
+        """The tokens by their text."""
 
     def read(self, chunk: dict[str, Any]) -> bool:
         """Process one chunk; return whether the server should stop."""
@@ -268,17 +279,29 @@ class _StreamReader:
             return True
         if timings := chunk.get("timings"):
             self.tokens = timings["predicted_n"]
+            self.drafted = timings.get("draft_n", 0)
+            self.accepted = timings.get("draft_n_accepted", 0)
         choice = chunk["choices"][0]
         text, tokens = choice["text"], (choice["logprobs"] or {}).get("content", ())
+        if choice["finish_reason"] == "stop":
+            self._decoder.complete()
         if not tokens and not text:
             return False  # the progress of the prompt, or the end
-        # A character of several tokens comes as one text, with the id of the last.
-        token: int = tokens[0]["id"] if tokens else _UNKNOWN
+        token = self._id(text, tokens[0]["id"] if tokens else None)
         if tokens and not self._decoder.tokens:
             text = self._decode(
                 [token]
             )  # without the space that a sentencepiece answer begins with
         return self._decoder.add_text(token, text)
+
+    def _id(self, text: str, token: int | None) -> int:
+        """Return the same id for the same text: a guessed token comes without its own.
+
+        A character of several tokens comes as one text, with the id of the last.
+        """
+        if not text and token is not None:
+            return token
+        return self._ids.setdefault(text, -1 - len(self._ids) if token is None else token)
 
 
 def _free_threads(weight_bytes: int) -> int:

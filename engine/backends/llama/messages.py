@@ -43,7 +43,8 @@ class Attach(msgspec.Struct, frozen=True, tag="attach"):
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
     """Answer `messages` with an adapter, or with the plain base if `adapter` is None.
 
-    `context` limits prompt and answer together; None means the model's own limit.
+    `context` limits prompt and answer together; None means the model's own limit. `draft` is a text
+    that the answer may repeat: a right guess makes it faster, a wrong one does not change it.
     """
 
     messages: tuple[Message, ...]
@@ -53,6 +54,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     context: int | None = None
     adapter: str | None = None
     number: int = 0
+    draft: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -85,13 +87,15 @@ class TextChunk(msgspec.Struct, frozen=True, tag="piece"):
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """Finish an answer. `prompt` and `completion` count tokens."""
+    """Finish an answer. The counts are of tokens."""
 
     stop_reason: StopReason
     prompt: int
     completion: int
     notice: str
     number: int
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -158,6 +158,10 @@ class AnswerDecoder:
             return True
         return False
 
+    def complete(self) -> None:
+        """Note that the model ended the answer, by a token that was not passed on."""
+        self._stop_reason = StopReason.COMPLETE
+
     def finish(self, prompt_tokens: int, notice: str, number: int) -> Done:
         """Emit the pending text; return the last reply to request `number`."""
         if not self._stop.reached:

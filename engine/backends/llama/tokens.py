@@ -109,6 +109,13 @@ class ModelTokenizer:
             raise EngineFailed(told, wrong_tokenizer_remedy())
         return tokens
 
+    def encode_record(self, text: str, rows: int) -> list[int]:
+        """Encode a text as a model with `rows` embeddings would answer it; empty if it cannot."""
+        tokens = self.encode(text)
+        end = self.token_id("eos_token")
+        tokens += [end] if tokens and end is not None else []
+        return tokens if max(tokens, default=0) < rows else []
+
 
 def read_tokenizer(folder: Path) -> ModelTokenizer:
     """Load the tokenizer in a model's folder. Raises EngineUnavailable if it cannot be read."""

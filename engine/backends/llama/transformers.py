@@ -1,21 +1,25 @@
 """Run a Llama with transformers and peft: load it, switch adapters, answer. Heavy; worker only.
 
-Text comes out of the stopping criteria of the library's `generate`, which see every token first.
+The loop is ours and not the library's `generate`: it checks a draft of the answer (drafting.py) in
+the pass that reads the last token, and passes on each token as soon as it is known.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from msgspec.structs import replace
+from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 
 from engine.backends.llama.adapters import choose_its_base, unusable_adapter
+from engine.backends.llama.drafting import Draft
 from engine.backends.llama.loading import explain_out_of_memory, load_model, load_tokenizer
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.text import AnswerDecoder, stop_tokens
@@ -23,8 +27,11 @@ from engine.backends.llama.tokens import FittedPrompt, common_prefix, fit
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
-_SLOW_TOKEN = 0.05
-"""Seconds; with slower tokens, Escape is checked for in every layer."""
+_SLOW_PASS = 0.05
+"""Seconds; in slower passes, Escape is checked for in every layer."""
+
+Choose = Callable[[torch.Tensor], list[int]]
+"""Returns a token for each row of logits."""
 
 
 class TransformersRuntime:
@@ -37,6 +44,7 @@ class TransformersRuntime:
         self._tokenizer = load_tokenizer(Path(request.folder), self._model)
         rows: int = self._model.get_input_embeddings().num_embeddings
         self._encode = partial(self._tokenizer.encode_question, rows=rows)
+        self._encode_record = partial(self._tokenizer.encode_record, rows=rows)
         defaults, config = self._model.generation_config, self._model.config
         configured = (
             defaults.eos_token_id,
@@ -44,8 +52,6 @@ class TransformersRuntime:
             self._tokenizer.token_id("eos_token"),
         )
         self._stop_ids = stop_tokens(configured, self._tokenizer.get_added_vocab())
-        # The model's own defaults (penalties, sampling) would change the catalogue's words.
-        self._model.generation_config = GenerationConfig()
         self._peft: Any = None
         self.adapters: dict[str, str] = {}
         """peft's names of the loaded adapters, by folder."""
@@ -87,10 +93,14 @@ class TransformersRuntime:
         decoder = AnswerDecoder(
             self._tokenizer.decode, self._stop_ids, self._tokenizer.template, emit
         )
+        draft = Draft(self._encode_record(ask.draft))
         memory = explain_out_of_memory(tr("Out of memory while answering."))
         with memory, torch.inference_mode():
-            finished = self._generate(prompt, _sampling(ask), decoder, cancelled)
-        return decoder.finish(len(prompt.tokens), prompt.notice, ask.number) if finished else None
+            finished = self._generate(prompt, _chooser(ask), draft, decoder, cancelled)
+        if not finished:
+            return None
+        done = decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
+        return replace(done, drafted=draft.drafted, accepted=draft.accepted)
 
     def _load_adapter(self, folder: str, name: str) -> None:
         from peft import PeftModel
@@ -119,26 +129,20 @@ class TransformersRuntime:
     def _generate(
         self,
         prompt: FittedPrompt,
-        sampling: dict[str, Any],
+        choose: Choose,
+        draft: Draft,
         decoder: AnswerDecoder,
         cancelled: Callable[[], bool],
     ) -> bool:
         """Write the answer; return False if cancelled."""
-        tokens = torch.tensor([prompt.tokens], device=self._model.device)
         cache = self._take_cache(prompt.tokens)
-        # No EOS ids: the decoder knows them, and ends the answer there.
-        limits = {"max_new_tokens": prompt.max_new_tokens, "pad_token_id": 0}
-        config = GenerationConfig(**limits, **sampling)
         check = _CancelCheck(self._model.model.layers, cancelled)
-        criteria = _AnswerCriteria(decoder, check, tokens.device)
         try:
-            self._model.generate(
-                tokens,
-                attention_mask=torch.ones_like(tokens),
-                past_key_values=cache,
-                generation_config=config,
-                stopping_criteria=StoppingCriteriaList([criteria]),
-            )
+            for token in islice(
+                self._tokens(prompt, choose, draft, cache, check), prompt.max_new_tokens
+            ):
+                if decoder.add(token):
+                    break
             finished = True
         except _CancelledError:
             finished = False
@@ -146,6 +150,37 @@ class TransformersRuntime:
             check.remove()
         self._store_cache(cache, [*prompt.tokens, *decoder.tokens])
         return finished
+
+    def _tokens(
+        self,
+        prompt: FittedPrompt,
+        choose: Choose,
+        draft: Draft,
+        cache: Any,  # noqa: ANN401 - untyped library
+        check: _CancelCheck,
+    ) -> Iterator[int]:
+        """Yield the answer's tokens without end."""
+        unread, left = prompt.tokens[cache.get_seq_length() :], prompt.max_new_tokens
+        while True:
+            guess = draft.propose(left - 1)
+            chosen = choose(self._logits([*unread, *guess], len(guess) + 1, cache))
+            check.after_pass()
+            # Each token was chosen after the guess before it, so the first wrong guess is the last.
+            right = _matching(guess, chosen)
+            draft.judge(len(guess), right)
+            _forget(cache, len(guess) - right)
+            unread, left = chosen[right : right + 1], left - right - 1
+            for token in chosen[: right + 1]:
+                draft.follow(token)
+                yield token
+
+    def _logits(self, tokens: Sequence[int], last: int, cache: Any) -> torch.Tensor:  # noqa: ANN401 - untyped library
+        """Read tokens into the cache; return the logits after each of the `last`."""
+        read = torch.tensor([tokens], device=self._model.device)
+        logits: torch.Tensor = self._model(
+            input_ids=read, past_key_values=cache, use_cache=True, logits_to_keep=last
+        ).logits
+        return logits[0].float()
 
     def _take_cache(self, prompt: Sequence[int]) -> Any:  # noqa: ANN401 - untyped library
         """Return the cache cut to the prefix it shares with `prompt`, or a new one.
@@ -157,14 +192,14 @@ class TransformersRuntime:
         self._cached = []
         if cache is None or not shared:
             return DynamicCache(config=self._model.config)
-        if shared < cache.get_seq_length():
-            cache.crop(shared - cache.get_seq_length())
+        _forget(cache, cache.get_seq_length() - shared)
         return cache
 
     def _store_cache(self, cache: Any, tokens: Sequence[int]) -> None:  # noqa: ANN401 - untyped library
-        # The last token of an answer was chosen but not read, and after a cancelled answer some
-        # layers have read more than others.
+        # The last token of an answer was chosen but not read, unless it was in a draft, and after a
+        # cancelled answer some layers have read more than others.
         read = min((layer.get_seq_length() for layer in cache.layers), default=0)
+        read = min(read, len(tokens))
         if not read:
             return
         for layer in cache.layers:
@@ -172,10 +207,35 @@ class TransformersRuntime:
         self._cache, self._cached = cache, list(tokens[:read])
 
 
-def _sampling(ask: Ask) -> dict[str, Any]:
+def _matching(guess: Sequence[int], chosen: Sequence[int]) -> int:
+    """Count the first tokens that are alike."""
+    pairs = enumerate(zip(guess, chosen, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), len(guess))
+
+
+def _forget(cache: Any, tokens: int) -> None:  # noqa: ANN401 - untyped library
+    if tokens > 0:
+        cache.crop(-tokens)
+
+
+def _chooser(ask: Ask) -> Choose:
+    """Return what chooses tokens: the likeliest, or with a temperature at random.
+
+    A drafted token counts only if the choice falls on it, so a draft changes no probability.
+    """
     if ask.temperature == 0:
-        return {"do_sample": False}
-    return {"do_sample": True, "temperature": ask.temperature, "top_k": 0, "top_p": ask.top_p}
+        return lambda logits: logits.argmax(-1).tolist()
+    warpers: list[Callable[..., torch.Tensor]] = [TemperatureLogitsWarper(ask.temperature)]
+    if ask.top_p < 1:
+        warpers.append(TopPLogitsWarper(ask.top_p))
+
+    def sample(logits: torch.Tensor) -> list[int]:
+        for warp in warpers:
+            logits = warp(None, logits)
+        drawn: list[int] = torch.multinomial(logits.softmax(-1), 1)[:, 0].tolist()
+        return drawn
+
+    return sample
 
 
 class _CancelledError(Exception):
@@ -185,8 +245,8 @@ class _CancelledError(Exception):
 class _CancelCheck:
     """Raise _CancelledError once the answer is cancelled: checked before every layer.
 
-    On a CPU a long prompt takes many seconds, and so may a token of a large model. Once tokens are
-    fast, checking at each token is enough and the hooks, which slow every layer, are removed.
+    On a CPU a long prompt takes many seconds, and so may a token of a large model. Once passes are
+    fast, checking after each is enough and the hooks, which slow every layer, are removed.
     """
 
     def __init__(self, layers: Iterable[torch.nn.Module], cancelled: Callable[[], bool]) -> None:
@@ -194,11 +254,11 @@ class _CancelCheck:
         self._hooks = [layer.register_forward_pre_hook(self._check) for layer in layers]
         self._last = 0.0
 
-    def at_token(self) -> None:
+    def after_pass(self) -> None:
         self._check()
         if self._hooks:
             now = monotonic()
-            if now - self._last < _SLOW_TOKEN:
+            if now - self._last < _SLOW_PASS:
                 self.remove()
             self._last = now
 
@@ -210,16 +270,3 @@ class _CancelCheck:
     def _check(self, *_: object) -> None:
         if self._cancelled():
             raise _CancelledError
-
-
-class _AnswerCriteria(StoppingCriteria):  # type: ignore[misc] # untyped library
-    """Pass each token to the decoder, where the library asks whether to stop."""
-
-    def __init__(self, decoder: AnswerDecoder, check: _CancelCheck, device: torch.device) -> None:
-        self._decoder = decoder
-        self._check = check
-        self._replies = torch.tensor([[False], [True]], device=device).unbind()
-
-    def __call__(self, input_ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
-        self._check.at_token()
-        return self._replies[self._decoder.add(int(input_ids[0, -1]))]

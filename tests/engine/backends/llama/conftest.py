@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHost
+from engine.backends.llama.messages import Ask, Done, Open
 from engine.core.errors import EngineFailed
 from engine.core.types import Chunk, Decision, Message, Mode, Request, Status
 from engine.prompts import chat_messages
@@ -49,6 +50,45 @@ async def engines(tiny: Tiny) -> AsyncIterator[Engines]:
     tuned = LlamaConfig(model=str(tiny.model), adapter=str(tiny.adapter))
     yield Engines(LlamaEngine("base", base, host), LlamaEngine("lora", tuned, host))
     await host.close()
+
+
+@dataclass
+class Reader:
+    """A runtime in this process, and the tokens of each of its forward passes."""
+
+    runtime: Any
+    read: list[int]
+    done: Done | None = None
+
+    def answer(
+        self, question: str, history: list[Message], adapter: str | None = None, **fields: Any
+    ) -> str:
+        self.read.clear()
+        messages = chat_messages(question, None, Mode.MEMORY, history)
+        values = {"max_tokens": 120, "temperature": 0.0, "adapter": adapter} | fields
+        said: list[str] = []
+        self.done = self.runtime.answer(Ask(messages, **values), said.append, lambda: False)
+        return "".join(said)
+
+
+@pytest.fixture
+def make(tiny: Tiny) -> Callable[[], Reader]:
+    from engine.backends.llama.transformers import TransformersRuntime
+
+    def made() -> Reader:
+        runtime = TransformersRuntime(Open(str(tiny.model), "none", 1))
+        read: list[int] = []
+        runtime._model.model.register_forward_pre_hook(
+            lambda _module, args, kwargs: read.append(_length(args, kwargs)), with_kwargs=True
+        )
+        return Reader(runtime, read)
+
+    return made
+
+
+def _length(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    tokens = args[0] if args else kwargs["input_ids"]
+    return int(tokens.shape[1])
 
 
 def engine(engine_id: str = "base", **row: Any) -> LlamaEngine:

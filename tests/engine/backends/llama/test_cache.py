@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from engine.backends.llama.messages import Ask, Open
+from engine.backends.llama.messages import Ask
 from engine.backends.llama.tokens import common_prefix
 from engine.core.types import Message, Mode, Role
 from engine.prompts import chat_messages
+from tests.engine.backends.llama.conftest import Reader
 from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
 from tests.engine.backends.llama.tiny import Tiny
 
 # peft asks transformers for something under its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-
-
-@dataclass
-class Reader:
-    """A runtime in this process, and the tokens of each of its forward passes."""
-
-    runtime: Any
-    read: list[int]
-
-    def answer(self, question: str, history: list[Message], adapter: str | None = None) -> str:
-        self.read.clear()
-        messages = chat_messages(question, None, Mode.MEMORY, history)
-        said: list[str] = []
-        self.runtime.answer(
-            Ask(messages, 120, 0.0, adapter=adapter), said.append, cancelled=lambda: False
-        )
-        return "".join(said)
-
-
-@pytest.fixture
-def make(tiny: Tiny) -> Callable[[], Reader]:
-    from engine.backends.llama.transformers import TransformersRuntime
-
-    def made() -> Reader:
-        runtime = TransformersRuntime(Open(str(tiny.model), "none", 1))
-        read: list[int] = []
-        runtime._model.model.register_forward_pre_hook(
-            lambda _module, args, kwargs: read.append(_length(args, kwargs)), with_kwargs=True
-        )
-        return Reader(runtime, read)
-
-    return made
-
-
-def _length(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    tokens = args[0] if args else kwargs["input_ids"]
-    return int(tokens.shape[1])
 
 
 def test_later_turn_reads_only_new_tokens(make: Callable[[], Reader]) -> None:
@@ -86,7 +48,7 @@ def test_cancelled_answer_leaves_a_consistent_cache(
     from engine.backends.llama import transformers
 
     # With slower tokens, every layer checks for a cancellation.
-    monkeypatch.setattr(transformers, "_SLOW_TOKEN", slow)
+    monkeypatch.setattr(transformers, "_SLOW_PASS", slow)
     reader = make()
     messages = chat_messages(LONG, None, Mode.MEMORY)
     pieces: list[str] = []

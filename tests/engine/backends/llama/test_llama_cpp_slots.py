@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from engine.backends.llama import llama_cpp
 from engine.backends.llama.llama_cpp import LlamaCppRuntime
-from engine.backends.llama.messages import Ask, Open
-from engine.core.types import Message, Mode, Role
+from engine.backends.llama.messages import Ask, Done, Open
+from engine.core.types import Message, Mode, Role, StopReason
 from engine.prompts import chat_messages
-from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
+from tests.engine.backends.llama.make_model import BASE, HELLO, LONG, LOOP, UNUSUAL
 from tests.engine.backends.llama.tiny import Tiny
 
 
@@ -140,3 +141,53 @@ def test_the_loopback_server_answers_nobody(reader: Reader) -> None:
         assert reply.status in (401, 403, 404), path
         assert b"<html" not in reply.read().lower()
         connection.close()
+
+
+LOOPED = [Message(Role.USER, LONG), Message(Role.ASSISTANT, BASE[LOOP])]
+REPEATING = (
+    chat_messages(LOOP, None, Mode.MEMORY, LOOPED),
+    (Message(Role.SYSTEM, BASE[UNUSUAL]), Message(Role.USER, UNUSUAL)),
+)
+"""Prompts whose answers have stretches of the prompt or of themselves."""
+
+
+def test_guessed_tokens_are_those_that_the_model_writes_alone(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [Ask(prompt, limit, 0.0) for prompt in REPEATING for limit in (200, 60, 25)]
+    guessed = [write(reader, ask) for ask in asked]
+    assert all(done.accepted > 0 for done, _ in guessed[::3])
+    monkeypatch.setattr(llama_cpp, "_GUESSED", 0)
+    reader.runtime._start()
+    alone = [write(reader, ask) for ask in asked]
+    assert [done.drafted for done, _ in alone] == [0] * len(asked)
+    for (one, text), (other, same) in zip(guessed, alone, strict=True):
+        assert text == same
+        assert replace(one, drafted=0, accepted=0) == other
+
+
+def test_guesses_fit_a_context_that_is_nearly_full(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_cpp, "_CONTEXT_STEP", 1)
+    reader.runtime._slot_size = 1
+    whole, text = write(reader, Ask(REPEATING[0], 150, 0.0))
+    for limit in (28, 29, 35):
+        done, start = write(reader, Ask(REPEATING[0], limit, 0.0, context=whole.prompt + limit))
+        assert done.accepted > 0
+        assert done.stop_reason is StopReason.LENGTH
+        assert done.completion == limit
+        assert text.startswith(start)
+    assert reader.runtime._slot_size == whole.prompt + 150
+
+
+def test_guesses_do_not_hide_a_loop(reader: Reader) -> None:
+    done, _ = write(reader, Ask(chat_messages(LOOP, None, Mode.MEMORY), 500, 0.0))
+    assert done.stop_reason is StopReason.REPEATED
+
+
+def write(reader: Reader, ask: Ask) -> tuple[Done, str]:
+    said: list[str] = []
+    done = reader.runtime.answer(ask, said.append, lambda: False)
+    assert done is not None
+    return done, "".join(said)
