@@ -1,6 +1,6 @@
 """Measure how faithful the answers of engines are to the catalogue.
 
-balcao evaluate --data rows/test.jsonl --engines catalogue,lora:memory --out report
+balcao evaluate --data rows --engines catalogue,lora:memory --out report
 """
 
 from __future__ import annotations
@@ -21,11 +21,19 @@ from engine.chat.answer import PendingAnswer
 from engine.chat.open import open_catalogue
 from engine.config.settings import load
 from engine.core.errors import EngineUnavailable, UsageError
-from engine.core.files import Manifest, describe_file, encode_json, read_manifest, write_manifest
+from engine.core.files import (
+    Manifest,
+    describe_file,
+    encode_json,
+    read_manifest,
+    write_atomic,
+    write_manifest,
+)
 from engine.core.text import one_line
 from engine.core.types import Answer, Answered, Loading, Progress
-from engine.evaluation import render, report
-from engine.evaluation.ask import ANSWERS_FILE, AnswerFile, Target, parse_targets
+from engine.evaluation import render, report, summary
+from engine.evaluation.ask import ANSWERS_FILE, AnswerFile, SavedAnswer, Target, parse_targets
+from engine.evaluation.comparison import COMPARISON, Comparison, compare_answers, read_answers
 from engine.evaluation.metrics import check_packages
 from engine.evaluation.questions import Question, invent_questions, sample_questions
 from engine.evaluation.report import Report
@@ -40,13 +48,18 @@ from scripts.common import (
     at_least,
     command,
     confirm,
+    fold_lines,
     say,
+    say_folded,
     say_notice,
     whole,
 )
 
 _KIND = "evaluation"
 _INVENTED = 100
+_TITLES = 50
+"""Titles that are looked up to recognise the catalogue."""
+_SHOWN_ROWS, _TITLE_WIDTH = 5, 56
 _TRAINED = "train.jsonl"
 
 _Jobs = list[tuple[Target, Question]]
@@ -61,7 +74,13 @@ def make_parser() -> argparse.ArgumentParser:
         " usage, 130 interrupted.",
     )
     add = parser.add_argument
-    add("--data", type=Path, metavar="FILE", required=True, help="rows from `balcao prepare`")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        help="folder from `balcao prepare`, or one of its files (of a folder: test.jsonl)",
+    )
     add(
         "--engines",
         metavar="ID,ID",
@@ -80,7 +99,8 @@ def make_parser() -> argparse.ArgumentParser:
     invented = "invented titles (default: --limit, or 100)"
     add("--invented", type=at_least(0), metavar="N", help=invented)
     add("--seed", type=whole, default=0, metavar="S", help="of the sample and the invented titles")
-    add("--catalogue", metavar="DIR", help="a folder from `balcao index`")
+    add("--catalogue", metavar="DIR", help="a folder from `balcao index`, of the same products")
+    add("--against", type=Path, metavar="OLD", help="compare with an older --out, row by row")
     add(
         "--concurrency",
         type=at_least(1),
@@ -98,17 +118,25 @@ def make_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     check_packages()
     _check_out(options.out)
+    options.data = _rows_file(options.data)
+    older = read_answers(options.against) if options.against else None
     settings = load(flags={"catalogue": options.catalogue})
     say_notice(settings)
     with closing(open_catalogue(settings)) as catalogue:
-        return _evaluate(options, Registry(settings), catalogue)
+        return _evaluate(options, Registry(settings), catalogue, older)
 
 
-def _evaluate(options: argparse.Namespace, registry: Registry, catalogue: Retriever) -> int:
+def _evaluate(
+    options: argparse.Namespace,
+    registry: Registry,
+    catalogue: Retriever,
+    older: dict[tuple[str, str], SavedAnswer] | None,
+) -> int:
     targets = parse_targets(options.engines, registry, _identify(catalogue))
     default = options.data.with_name(_TRAINED)
     trained = options.trained or (default if default.exists() else None)
     questions = _questions(options, trained, catalogue)
+    compared: list[Comparison] = []
     with closing(AnswerFile(options.out)) as answers:
         jobs = pending(targets, questions, answers)
         if jobs and not _may_ask(jobs, targets, registry, options):
@@ -124,10 +152,46 @@ def _evaluate(options: argparse.Namespace, registry: Registry, catalogue: Retrie
             made = report.gather(
                 targets, questions, answers, knows_trained=knows, on_progress=line.show
             )
+        if older is not None:
+            compared = compare_answers(targets, questions, answers, older)
     files = render.write(made, options.out)
+    if compared:
+        write_atomic(options.out / COMPARISON, encode_json(compared, indent=2))
     write_manifest(options.out, _manifest(options, trained, made))
-    _print_result(made, files, result, as_json=options.json)
+    _print_result(made, files, result, compared, as_json=options.json)
     return FAILED if result.failed or result.skipped else DONE
+
+
+def _rows_file(data: Path) -> Path:
+    """Return the file of questions: of a folder, the first of test, valid and train with rows."""
+    if not data.is_dir():
+        return data
+    files = [data / f"{split}.jsonl" for split in ("test", "valid", "train")]
+    found = next((file for file in files if file.is_file() and file.stat().st_size), None)
+    if found is None:
+        raise UsageError(
+            f"{data} has no rows.", "Pass a folder that `balcao prepare` wrote with --data."
+        )
+    return found
+
+
+def _check_catalogue(
+    questions: Sequence[Question], catalogue: Retriever, options: argparse.Namespace
+) -> None:
+    """Raise UsageError if the catalogue holds none of the titles: it is another one."""
+    titles = {question.title for question in questions[:: max(1, len(questions) // _TITLES)]}
+    if not titles or any(_holds(catalogue, title) for title in titles):
+        return
+    name = options.catalogue or "The catalogue"
+    raise UsageError(
+        f"{name} holds none of the titles in {options.data}.",
+        "Pass the catalogue of the same products: --catalogue DIR (see `balcao index`).",
+    )
+
+
+def _holds(catalogue: Retriever, title: str) -> bool:
+    wanted = title.casefold().split()
+    return any(hit.product.title.casefold().split() == wanted for hit in catalogue.find(title).hits)
 
 
 def _check_out(out: Path) -> None:
@@ -152,6 +216,7 @@ def _questions(
     with ProgressLine(sys.stderr) as line:
         line.show(Progress("reading the rows"))
         questions, titles = sample_questions(options.data, trained, options.limit, options.seed)
+    _check_catalogue(questions, catalogue, options)
     choices = (options.invented, options.limit, _INVENTED)
     wanted = next(number for number in choices if number is not None)
     invented = invent_questions(wanted, titles, catalogue.find, options.seed)
@@ -227,23 +292,38 @@ def _manifest(options: argparse.Namespace, trained: Path | None, made: Report) -
 
 
 def _print_result(
-    made: Report, files: Sequence[Path], result: EvaluationResult, *, as_json: bool
+    made: Report,
+    files: Sequence[Path],
+    result: EvaluationResult,
+    compared: Sequence[Comparison],
+    *,
+    as_json: bool,
 ) -> None:
     if result.failed or result.skipped:
-        say(
+        say_folded(
             f"{result.failed} answers failed, {result.skipped} questions were skipped:"
             f" {one_line(result.last_error)} To ask them again, run the same command."
         )
     if as_json:
-        print(encode_json({"out": files, "figures": made.figures}).decode(), end="")
+        found = {"out": files, "figures": made.figures}
+        print(encode_json(found | ({"against": compared} if compared else {})).decode(), end="")
         return
-    for table in render.group_tables(made):
-        print(table.heading)
-        for row in table.rows:
-            cells = zip(table.head[2:], row[2:], strict=True)
-            values = [f"{name.lower()} {cell}" for name, cell in cells if cell != render.NO_VALUE]
-            print(f"  {one_line(row[0])}: {', '.join(values)}")
+    print(fold_lines(summary.verdict(made)), *summary.table(made), sep="\n")
+    for comparison in compared:
+        _print_comparison(comparison)
     print("\n".join(str(file) for file in files))
+
+
+def _print_comparison(found: Comparison) -> None:
+    than = f"{one_line(found.older)} of " if found.older != found.target else ""
+    counts = f"{len(found.better):,} better, {len(found.worse):,} worse, {found.same:,} the same"
+    print(fold_lines(f"{one_line(found.target)} against {than}the older evaluation: {counts}"))
+    for word, rows in (("worse", found.worse), ("better", found.better)):
+        for row in rows[:_SHOWN_ROWS]:
+            title = one_line(row.title, _TITLE_WIDTH)
+            print(f"  {word:6}  {row.before:.2f} → {row.after:.2f}  {title}")
+        if len(rows) > _SHOWN_ROWS:
+            print(f"  {word:6}  {len(rows) - _SHOWN_ROWS:,} more in {COMPARISON}")
 
 
 def _price(text: str) -> tuple[float, float]:

@@ -69,8 +69,10 @@ def test_the_catalogue_answers_word_for_word_and_refuses_invented_titles(
     given = arguments(rows, sample, out, "--engines", "catalogue", "--limit", "30")
     assert cli.main(given) == 0
     told = capsys.readouterr()
-    assert "Titles trained on (30)" in told.out
-    assert "Invented titles, in no catalogue (30)" in told.out
+    assert told.out.startswith("Catalogue: word for word ")
+    assert " learned (30) not learned (30) invented (30) engine " in " ".join(told.out.split())
+    shown = [line for line in told.out.splitlines() if not line.startswith("/")]
+    assert max(map(len, shown)) <= 80
     assert str(out / "report.html") in told.out
     report = without_speed(out)[0]
     figures = {one["group"]: one for one in report["figures"]}
@@ -91,6 +93,42 @@ def test_the_catalogue_answers_word_for_word_and_refuses_invented_titles(
     assert [one["name"] for one in made["inputs"]] == ["test.jsonl", "train.jsonl"]
     assert made["prompt_version"] == made["settings"]["engines"]["catalogue"]["prompt_version"]
     assert made["settings"]["engines"]["catalogue"]["catalogue"]["inputs"][0]["sha256"]
+
+
+def test_another_catalogue_is_refused_before_anything_is_asked(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "other.csv"
+    source.write_text("sku,name,description\n1,Quorrask,Nothing of the sample.\n")
+    other, out = tmp_path / "other", tmp_path / "out"
+    assert cli.main(["index", str(source), "--out", str(other), "--no-meaning"]) == 0
+    assert cli.main(arguments(rows, other, out, "--engines", "catalogue")) == 2
+    said = capsys.readouterr().err
+    assert f"{other} holds none of the titles in {rows / 'test.jsonl'}" in said
+    assert not out.exists()
+
+
+def test_an_evaluation_is_compared_with_an_older_one(
+    rows: Path, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    given = ("--engines", "catalogue", "--limit", "10")
+    assert cli.main(arguments(rows, sample, old, *given)) == 0
+    lines = (old / ANSWERS_FILE).read_text(encoding="utf-8").splitlines()
+    worse = [json.loads(line) for line in lines[:3]]
+    spoilt = [{**one, "text": "Something else entirely."} for one in worse]
+    text = "\n".join([*map(json.dumps, spoilt), *lines[3:]]) + "\n"
+    (old / ANSWERS_FILE).write_text(text, encoding="utf-8")
+    whole = ["evaluate", "--data", str(rows), *arguments(rows, sample, new, *given)[3:]]
+    capsys.readouterr()
+    assert cli.main([*whole, "--against", str(old)]) == 0
+    shown = capsys.readouterr().out
+    assert "catalogue against the older evaluation: 3 better, 0 worse, 27 the same" in shown
+    assert shown.count("  better  ") == 3
+    found = json.loads((new / "against.json").read_text(encoding="utf-8"))
+    assert [len(found[0][name]) for name in ("better", "worse")] == [3, 0]
+    assert cli.main([*whole, "--against", str(tmp_path / "nowhere")]) == 2
+    assert "contains no evaluation" in capsys.readouterr().err
 
 
 async def test_what_a_model_thinks_is_not_its_answer(
