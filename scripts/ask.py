@@ -86,11 +86,18 @@ async def _answer_all(arguments: argparse.Namespace) -> int:
                 if not question:
                     continue
                 answer = await _answer(session.ask(question), as_json=arguments.json)
-                if answer.problem or (answer.status is Status.NONE and not batch):
+                if answer.problem or (not batch and not _is_answered(answer)):
                     code = FAILED
         finally:
             await registry.close()
     return code
+
+
+def _is_answered(answer: Answer) -> bool:
+    """Report whether a product was found, or a model knows it from memory."""
+    if answer.mode is Mode.MEMORY and not answer.by_counter:
+        return answer.taught is not Taught.NOT_TAUGHT
+    return answer.status is not Status.NONE
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

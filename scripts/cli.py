@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.i18n import tr
-from engine.core.text import one_line
-from scripts.common import DONE, USAGE, guarded, parse, say
+from engine.core.text import did_you_mean, one_line
+from scripts.common import DONE, USAGE, guarded, parse, say, say_folded
 
 if TYPE_CHECKING:
     import argparse
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given and not given[0].startswith("-"):
         values = {"name": one_line(given[0], _SHOWN), "commands": ", ".join(COMMANDS)}
         error = tr("unknown command “{name}”. The commands are {commands}.", **values)
-        say(f"balcao: {error}")
+        say_folded(f"balcao: {error}{did_you_mean(values['name'], COMMANDS)}")
         return USAGE
     return guarded(lambda: _start(given))
 

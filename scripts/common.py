@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 import signal
 import sys
@@ -20,7 +21,7 @@ from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError, why
 from engine.core.i18n import tr
 from engine.core.process import Terminals, not_ignored
-from engine.core.text import duration, one_line, printable
+from engine.core.text import did_you_mean, duration, one_line, printable
 from engine.core.types import Progress
 
 if TYPE_CHECKING:
@@ -179,7 +180,20 @@ def printable_errors() -> Iterator[None]:
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse a command line."""
     with printable_errors():
-        return parser.parse_args(argv)
+        options, unknown = parser.parse_known_args(argv)
+        if unknown:
+            hints = [
+                did_you_mean(word.partition("=")[0], _options(parser))
+                for word in unknown
+                if word.startswith("--")
+            ]
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
+    return options
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    usage = parser.format_help()
+    return sorted(set(re.findall(r"--[a-z][a-z-]*", usage)))
 
 
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.2, 10.0

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Catalogue, Retriever
 from engine.chat.answer import PendingAnswer
 from engine.chat.open import open_catalogue
-from engine.config.settings import load
+from engine.config.settings import Settings, load, own_catalogue
 from engine.core.errors import EngineUnavailable, UsageError
 from engine.core.files import (
     Manifest,
@@ -121,6 +122,8 @@ def main(options: argparse.Namespace) -> int:
     options.data = _rows_file(options.data)
     older = read_answers(options.against) if options.against else None
     settings = load(flags={"catalogue": options.catalogue})
+    if options.catalogue is None:
+        settings = replace(settings, catalogue=_own_catalogue(options, settings))
     say_notice(settings)
     with closing(open_catalogue(settings)) as catalogue:
         return _evaluate(options, Registry(settings), catalogue, older)
@@ -160,6 +163,13 @@ def _evaluate(
     write_manifest(options.out, _manifest(options, trained, made))
     _print_result(made, files, result, compared, as_json=options.json)
     return FAILED if result.failed or result.skipped else DONE
+
+
+def _own_catalogue(options: argparse.Namespace, settings: Settings) -> str | None:
+    """Return the catalogue that one of the engines brings, or that of the settings."""
+    ids = (name.strip().rpartition(":")[0] or name.strip() for name in options.engines.split(","))
+    own = filter(None, (own_catalogue(settings.engines.get(one)) for one in ids))
+    return next(own, settings.catalogue)
 
 
 def _rows_file(data: Path) -> Path:

@@ -18,9 +18,9 @@ from typing import TextIO
 import msgspec
 
 from engine.config import edit
-from engine.config.settings import load
+from engine.config.settings import load, own_catalogue
 from engine.core.errors import UsageError
-from engine.core.text import json_line, one_line
+from engine.core.text import did_you_mean, json_line, one_line
 from engine.training.runs import display
 from engine.training.runs.control import add_engine, stop_run
 from engine.training.runs.folder import lock_holder
@@ -38,7 +38,7 @@ _OTHER_LINES = 4
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao runs",
-        usage="balcao runs [-h] [--json] [list | [follow] RUN | stop RUN | use RUN [--engine ID]]",
+        usage="balcao runs [-h] [--json] [list | [follow] RUN | stop RUN | use RUN [options]]",
         description="Show and control the training runs of this machine.",
         epilog="actions:\n"
         "  list        list all runs (the default)\n"
@@ -51,6 +51,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("words", nargs="*", metavar="RUN", help="folder or name of the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--engine", metavar="ID", default="", help="with `use`: id of the engine")
+    parser.add_argument(
+        "--catalogue",
+        type=Path,
+        metavar="DIR",
+        help="with `use`: the catalogue of its products (default: one nearby that has them)",
+    )
     return parser
 
 
@@ -59,7 +65,8 @@ def main(options: argparse.Namespace) -> int:
     words: list[str] = options.words
     action = words.pop(0) if words and words[0] in _ACTIONS else ("follow" if words else "list")
     if len(words) > 1 or (action == "list" and words):
-        raise UsageError("Too many arguments.", "See balcao runs --help.")
+        hint = did_you_mean(words[0], _ACTIONS)
+        raise UsageError(f"Too many arguments.{hint}", "See balcao runs --help.")
     if action == "list":
         return _print_runs(list_runs(), as_json=options.json)
     folder = find_run(words[0]) if words else _only_active_run()
@@ -71,7 +78,7 @@ def main(options: argparse.Namespace) -> int:
         case "use":
             if options.engine:
                 check_engine(folder, options.engine)
-            use_engine(folder, options.engine)
+            use_engine(folder, options.engine, options.catalogue)
             return DONE
     return _follow(folder)
 
@@ -132,11 +139,15 @@ def offer_engine(out: Path, wanted: str) -> None:
         use_engine(out, wanted)
 
 
-def use_engine(out: Path, wanted: str) -> None:
+def use_engine(out: Path, wanted: str, catalogue: Path | None = None) -> None:
     """Make the adapter in `out` an engine and print its id. Raise BalcaoError."""
-    name = add_engine(out, wanted)
+    name = add_engine(out, wanted, catalogue)
     print(f"engine    {name}")
-    say(f"Try it: balcao --engine {name}, or choose it with F2 in the chat.")
+    if own := own_catalogue(load().engines[name]):
+        print(f"catalogue {own}")
+    else:
+        say("No catalogue of its products was found. Name it: balcao runs use RUN --catalogue DIR")
+    say(f"Ask it: balcao --engine {name} --memory")
 
 
 def follow(folder: Path, stream: TextIO) -> RunView:

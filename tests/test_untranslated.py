@@ -59,6 +59,7 @@ _DATA = {
     "balcao models pull ",  # a command
     "every conversation, the latest first", "the conversations that have these words",  # --help
     *(what for _, what in cli.COMMANDS.values()),  # --help
+    "unrecognized arguments: ",  # as argparse says it
     "copy for ",  # a kind, in `balcao models`
     "the name ", " begins with an underscore",  # of a chat template, as Jinja says it
     *welcome.TITLES,  # of the sample catalogue

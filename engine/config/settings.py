@@ -100,6 +100,7 @@ def load(
     _merge(raw, _from_environ(os.environ if environ is None else environ))
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     _merge(raw, {name: str(one) if isinstance(one, Path) else one for name, one in given.items()})
+    _use_own_catalogue(raw, given)
     raw["naming_demo"] = _replace_demo(raw)
     settings = _convert(raw)
     if settings.engine not in settings.engines:
@@ -196,6 +197,21 @@ def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def own_catalogue(table: object) -> str | None:
+    """Return the catalogue that an engine's table names, if it is still there."""
+    folder = table.get("catalogue") if isinstance(table, Mapping) else None
+    return folder if isinstance(folder, str) and folder and paths.expand(folder).is_dir() else None
+
+
+def _use_own_catalogue(raw: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Let an engine that is asked for bring its own catalogue, unless another one is."""
+    wanted = "engine" in given or raw.get("catalogue") is None
+    engines = raw["engines"] if isinstance(raw["engines"], dict) else {}
+    own = own_catalogue(engines.get(str(raw.get("engine"))))
+    if own and wanted and "catalogue" not in given:
+        raw["catalogue"] = own
 
 
 def _replace_demo(raw: dict[str, Any]) -> list[str]:

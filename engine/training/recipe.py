@@ -10,11 +10,21 @@ import msgspec
 from engine.config.settings import MAX_BYTES, parse_toml
 from engine.core.errors import UsageError
 from engine.core.files import reading
+from engine.core.text import did_you_mean
 
 _Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 _Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Size = Annotated[int, msgspec.Meta(ge=0)]
+
+
+_TYPES = {
+    "`float`": "a number",
+    "`int`": "a whole number",
+    "`str`": "text",
+    "`bool`": "true or false",
+}
+"""What msgspec calls the types of values."""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -97,8 +107,12 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
         reason = str(error).replace(" - at `$.", ": `").replace("Object contains u", "u")
+        for word, meaning in _TYPES.items():
+            reason = reason.replace(word, meaning)
+        unknown = next((name for name in values if name not in Recipe.__struct_fields__), "")
+        hint = did_you_mean(unknown, Recipe.__struct_fields__)
         raise UsageError(
-            f"Invalid value in the recipe {file.name} or in --set: {reason}.",
+            f"Invalid value in the recipe {file.name} or in --set: {reason}.{hint}",
             "See docs/guide/training.md.",
         ) from error
 

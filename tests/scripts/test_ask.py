@@ -8,8 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from scripts import cli
+from engine.core.types import Answer, Mode, Status, StopReason, Taught
+from scripts import ask, cli
 from tests.conftest import ROWS
 
 
@@ -33,6 +36,19 @@ def test_no_matching_product_is_exit_1(
     code, out, _ = run(capsys, "ask", "--catalogue", catalogue_dir, "Velvet Submarine Handbook")
     assert code == 1
     assert out.startswith("No product matches “Velvet Submarine Handbook”.")
+
+
+@pytest.mark.parametrize(
+    ("taught", "is_answered"),
+    [(UNSET, True), (Taught.LEARNED, True), (Taught.NOT_TAUGHT, False)],
+)
+def test_a_model_answers_from_memory_what_no_search_finds(
+    taught: Taught | UnsetType, is_answered: bool
+) -> None:
+    answer = Answer("q", "lora", Mode.MEMORY, Status.NONE, "Text.", StopReason.COMPLETE)
+    assert ask._is_answered(replace(answer, taught=taught)) is is_answered
+    assert not ask._is_answered(replace(answer, by_counter=True))
+    assert not ask._is_answered(replace(answer, mode=Mode.GROUNDED))
 
 
 def test_json_holds_what_the_contract_says(

@@ -73,6 +73,26 @@ def test_a_wrong_argument_is_not_repeated_to_the_terminal(
     assert not {"\x1b", "\x07", "\x9b"} & set(said)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ("prepaer", "prepare"),
+        ("--contineu", "--continue"),
+        ("index x.csv --colums title=a", "--columns"),
+        ("runs fllow pt", "follow"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(
+    arguments: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = cli.main(arguments.split())
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert f"Did you mean “{meant}”?" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("number", ["0", "9" * 20, "9" * 5000])
 def test_a_number_out_of_range_is_wrong_usage(
     number: str, capsys: pytest.CaptureFixture[str]

@@ -45,6 +45,8 @@ class LlamaConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
     """A folder, "smollm2", or a hub id on disk; empty for Llama 2 or else smollm2."""
     adapter: str | None = None
     """A peft adapter's folder."""
+    catalogue: str = ""
+    """The folder of the adapter's products, which a chat opens that is started with the engine."""
     needs_adapter: bool = False
     """Whether the engine is not ready without an adapter."""
     quantization: Literal["auto", "nf4", "int8", "none"] = "auto"

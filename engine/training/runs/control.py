@@ -79,8 +79,11 @@ def stop_run(out: Path) -> None:
         ) from error
 
 
-def add_engine(out: Path, wanted: str = "") -> str:
-    """Add an engine for the finished run in `out`, called `wanted` if given; return its id."""
+def add_engine(out: Path, wanted: str = "", catalogue: Path | None = None) -> str:
+    """Add an engine for the finished run in `out`, called `wanted` if given; return its id.
+
+    It opens `catalogue` when the chat starts with it, or one nearby that has the products.
+    """
     if not is_done(out):
         raise UsageError(
             tr("The run in {out} is not done.", out=out),
@@ -89,4 +92,7 @@ def add_engine(out: Path, wanted: str = "") -> str:
     base = read_manifest(out).settings.get("base")
     if not isinstance(base, str):
         raise UsageError(tr("The manifest in {out} does not name a base model.", out=out))
-    return edit.add_adapter(base, out, wanted)
+    from engine.training.runs.catalogue import check_catalogue, find_catalogue
+
+    found = check_catalogue(catalogue, out) if catalogue else find_catalogue(out)
+    return edit.add_adapter(base, out, wanted, found)

@@ -122,7 +122,13 @@ def test_the_recipes_give_every_value(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [("rank=0", "rank"), ("rnak=8", "rnak"), ("schedule=falling", "schedule"), ("rank", "NAME")],
+    [
+        ("rank=0", "rank"),
+        ("rnak=8", "rnak`. Did you mean “rank”"),
+        ("schedule=falling", "schedule"),
+        ("rank=x", "a whole number, got text"),
+        ("rank", "NAME"),
+    ],
 )
 def test_a_wrong_value_is_named(change: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):

@@ -320,6 +320,51 @@ def test_an_adapter_becomes_an_engine_once(
     assert edit.engine_of(other) == "lora-my-shop-2-2"
 
 
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run of one product, with its catalogue and another one nearby."""
+    monkeypatch.chdir(tmp_path)
+    for name, title in (("other", "Oak Shelf"), ("shop", "Copper Kettle")):
+        Path(f"{name}.csv").write_text(f"sku,name,description\n1,{title},Made by hand.\n")
+        out = f"catalogues/{name}"
+        assert main(["index", f"{name}.csv", "--out", out, "--no-meaning"]) == 0
+    out = finished(tmp_path / "models" / "lora")
+    values = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    products = [{"uid": "1", "title": "Copper Kettle"}]
+    (out / "manifest.json").write_text(json.dumps(values | {"products": products}))
+    return out
+
+
+def test_an_adapter_becomes_an_engine_with_the_catalogue_of_its_products(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = str(Path("catalogues/shop").resolve())
+    capsys.readouterr()
+    assert main(["runs", "use", str(shop)]) == 0
+    said = capsys.readouterr()
+    assert f"catalogue {own}" in said.out
+    assert "balcao --engine lora-lora --memory\n" in said.err
+    assert settings.load(flags={"engine": "lora-lora"}).catalogue == own
+    assert settings.load().catalogue is None
+    chosen = {"engine": "lora-lora", "catalogue": "elsewhere"}
+    assert settings.load(flags=chosen).catalogue == "elsewhere"
+    shutil.rmtree(own)
+    assert settings.load(flags={"engine": "lora-lora"}).catalogue is None
+
+
+def test_the_catalogue_of_other_products_is_not_taken(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", "use", str(shop), "--catalogue", "catalogues/other"]) == 2
+    assert "holds none of the products of" in capsys.readouterr().err
+    shutil.rmtree("catalogues")
+    assert main(["runs", "use", str(shop)]) == 0
+    assert "--catalogue DIR" in capsys.readouterr().err
+    assert main(["index", "shop.csv", "--out", "new", "--no-meaning"]) == 0
+    assert main(["runs", "use", str(shop), "--catalogue", "new"]) == 0
+    assert settings.load().engines["lora-lora"]["catalogue"] == str(Path("new").resolve())
+
+
 def test_an_adapter_of_smollm2_finds_it_on_any_machine(tmp_path: Path) -> None:
     engine_id = add_engine(finished(tmp_path / "mine", base="smollm2"))
     assert llama(engine_id).model == "smollm2"
