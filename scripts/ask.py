@@ -21,7 +21,7 @@ from msgspec.structs import asdict
 from engine.backends.registry import Registry
 from engine.chat.open import Resources, open_catalogue
 from engine.chat.session import Session
-from engine.chat.wording import describe, not_taught_sentence
+from engine.chat.wording import describe, not_taught_sentence, wrong_product
 from engine.config.settings import Settings, load
 from engine.core import i18n
 from engine.core.errors import UsageError
@@ -37,6 +37,7 @@ from engine.core.types import (
     Loading,
     Mode,
     Piece,
+    Product,
     Status,
     Taught,
     Thought,
@@ -176,6 +177,8 @@ class _Printer:
         if answer.problem:
             say(one_line(f"{answer.problem.message} {answer.problem.remedy}"))
         else:
+            if sentence := wrong_product(answer):
+                say(sentence)
             say(describe(answer))
 
 
@@ -192,6 +195,7 @@ def as_object(answer: Answer) -> dict[str, Any]:
         "sources": [_source(hit) for hit in answer.sources],
         "nearest": [_source(hit) for hit in answer.nearest],
         "fidelity": answer.fidelity,
+        "coverage": answer.coverage,
         "timing_ms": {
             "retrieval": round(answer.timing.retrieval, 3),
             "first_token": round(answer.timing.first_token, 3),
@@ -202,7 +206,12 @@ def as_object(answer: Answer) -> dict[str, Any]:
         "error": asdict(answer.problem) if answer.problem else None,
         **(thinking if answer.thinking else {}),
         **({"taught": answer.taught.value} if answer.taught else {}),
+        **({"described": _named(answer.described)} if answer.described else {}),
     }
+
+
+def _named(product: Product) -> dict[str, str]:
+    return {"uid": product.uid, "title": product.title}
 
 
 def _source(hit: Hit) -> dict[str, Any]:

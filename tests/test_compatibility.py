@@ -66,6 +66,7 @@ def test_a_history_opens(old: Path, home: Path) -> None:
     ]
     for answer in answers:
         added = {"thinking": "", "thinking_ms": 0.0, "logprobs": []}
+        added |= {"coverage": None, "described": None}
         assert {name: answer.pop(name) for name in added} == added
     assert written["conversations"] == expected["conversations"]
     assert balcao("history", "search", "minsk", BALCAO_HOME=str(home))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +43,11 @@ class Retriever(Protocol):
     def similar(self, product: Product, limit: int = MAX_HITS) -> tuple[Hit, ...]:
         """Return the products that are most like `product`, best first."""
         del product, limit
+        return ()
+
+    def described(self, text: str, limit: int = MAX_HITS) -> Sequence[Product]:
+        """Return the products whose descriptions share the rarest words of `text`, best first."""
+        del text, limit
         return ()
 
     def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
@@ -110,6 +116,10 @@ class Catalogue:
     def similar(self, product: Product, limit: int = MAX_HITS) -> tuple[Hit, ...]:
         with records.reading(self.folder):
             return self._decider.alike(product, limit)
+
+    def described(self, text: str, limit: int = MAX_HITS) -> Sequence[Product]:
+        with records.reading(self.folder):
+            return self._decider.ranker.described(text, limit)
 
     def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
         with records.reading(self.folder):

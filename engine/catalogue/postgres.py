@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from rapidfuzz.distance import OSA
 
 from engine.catalogue.catalogue import Retriever
-from engine.catalogue.decide import Decider
+from engine.catalogue.decide import MAX_HITS, Decider
 from engine.catalogue.folding import FOLD_VERSION, title_key, tokenise
 from engine.catalogue.rank import ProductStore, Ranker
 from engine.catalogue.records import BODY_LIMIT
@@ -158,6 +158,9 @@ class PostgresCatalogue(Retriever):
 
     def named(self, question: str) -> Decision:
         return self._decider.named(question.replace("\0", " "))
+
+    def described(self, text: str, limit: int = MAX_HITS) -> Sequence[Product]:
+        return self._decider.ranker.described(text.replace("\0", " "), limit)
 
     def get(self, uid: str) -> Product | None:
         found = self._products.by_uid([uid])

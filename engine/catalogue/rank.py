@@ -20,6 +20,8 @@ _CANDIDATES = 60
 """Rows that each index proposes, and the vectors."""
 _RAREST = 16
 """Words of a record by which similar ones are found."""
+_MOST_WORDS = 60
+"""Words of a text of which the rarest are looked up."""
 _SATURATION = 1.2
 _LENGTH_SHARE = 0.5
 _AVERAGE_LENGTH = 150
@@ -170,6 +172,15 @@ class Ranker:
         """Return the rarest content words that more than one record has."""
         shared = [word for word in content_of(tokens) if self._frequency(word) > 1]
         return sorted(shared, key=self._frequency)[:_RAREST]
+
+    def described(self, text: str, limit: int) -> list[Product]:
+        """Return the products whose descriptions have most of the rarest words of `text`."""
+        words = content_of(tokenise(text[:BODY_LIMIT]))[:_MOST_WORDS]
+        known = [word for word in words if self.bodies.frequency(word)]
+        rarest = sorted(known, key=self.bodies.frequency)[:_RAREST]
+        rows = self.bodies.rows(self.bodies.weights(rarest), limit)
+        products = self.products.by_row(rows)
+        return [products[row] for row in rows if row in products]
 
     def _group(self, word: str, meaning: MeaningIndex | None) -> _Group:
         near = dict(meaning.neighbours(word)) if meaning else {}

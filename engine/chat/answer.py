@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -24,13 +24,19 @@ from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
 from engine.core.text import clip, mend, overlap
-from engine.fidelity.measure import fidelity
+from engine.fidelity.quotes import Comparison, compare
 from engine.prompts import chat_messages, is_refusal
 
 _MAX_THINKING = 200_000
 """Characters of a model's thinking that are kept: a server may send it without end."""
 _MAX_LOGPROBS = 16_384
 _MOST_EXAMPLES = 10
+_OWN = 0.5
+"""Precision from which an answer is about its own product."""
+_OTHER, _BETTER = 0.5, 0.3
+"""Precision from which an answer is another product's description, and how much more it is."""
+_LEAST_WORDS = 5
+"""Quoted words that are no coincidence."""
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
@@ -138,6 +144,7 @@ class PendingAnswer:
             self._answer = replace(self._answer, stop_reason=ended, problem=error.problem)
         if self._thinking and not self._text:
             yield types.Thought("", self._thinking_ms(), ended=True)
+        await self._look_up_description()
         yield types.Answered(self.finish())
 
     def finish(self) -> types.Answer:
@@ -145,11 +152,21 @@ class PendingAnswer:
         if not self._finished:
             answer = self.answer
             product = None if answer.by_counter else answer.product
-            score = fidelity(answer.text, product.description if product else "")
+            found = _compare(answer, product) if product else None
+            if found:
+                answer = replace(answer, fidelity=found.precision, coverage=found.coverage)
             taught = _weighed(answer.taught, answer.text)
-            self._answer = replace(answer, fidelity=score, taught=taught)
-            self._finished = True
+            self._answer, self._finished = replace(answer, taught=taught), True
         return self._answer
+
+    async def _look_up_description(self) -> None:
+        """Note another product whose description a model has given."""
+        answer = self.finish()
+        if answer.verbatim or answer.by_counter or (answer.fidelity or 0.0) >= _OWN:
+            return
+        with suppress(BalcaoError):
+            other = await asyncio.to_thread(_described, self._catalogue, answer)
+            self._answer = replace(answer, described=other)
 
     async def as_said(self, text: str, *, searched: bool) -> types.Answer:
         """Return the answer as if its text had been `text`, if `searched` with its products."""
@@ -320,6 +337,21 @@ def _weighed(taught: types.Taught | UnsetType, text: str) -> types.Taught | Unse
     if taught is types.Taught.LEARNED and is_refusal(text):
         return types.Taught.UNSURE
     return taught
+
+
+def _compare(answer: types.Answer, product: types.Product) -> Comparison | None:
+    is_cut = answer.stop_reason is not types.StopReason.COMPLETE
+    return compare(answer.text, product.description, cut=is_cut)
+
+
+def _described(catalogue: Retriever, answer: types.Answer) -> types.Product | None:
+    """Find a product whose description the answer quotes far more than its own product's."""
+    best, most = None, (max(_OTHER, (answer.fidelity or 0.0) + _BETTER), 0.0)
+    for product in catalogue.described(answer.text):
+        found = _compare(answer, product)
+        if found and found.quoted >= _LEAST_WORDS and found[:2] > most:
+            best, most = product, found[:2]
+    return best
 
 
 def _lacks_record(mode: types.Mode, decision: types.Decision) -> bool:

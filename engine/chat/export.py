@@ -10,7 +10,13 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from engine.chat.wording import describe, not_taught_sentence, thinking_words, title_of
+from engine.chat.wording import (
+    describe,
+    not_taught_sentence,
+    thinking_words,
+    title_of,
+    wrong_product,
+)
 from engine.config import paths
 from engine.core.files import PRIVATE, atomic_file, delete_drafts, private_folder, reading, writing
 from engine.core.i18n import tr, tr_n
@@ -46,7 +52,8 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
 
 def _answer(answer: Answer) -> str:
     text = answer.text or (answer.problem.message if answer.problem else "")
-    page = f"{_fenced(text)}\n\n{describe(answer, source=False)}"
+    about = (wrong_product(answer), describe(answer, source=False))
+    page = "\n\n".join((_fenced(text), *filter(None, about)))
     if answer.taught is Taught.NOT_TAUGHT:
         page = f"{not_taught_sentence()}\n\n{page}"
     if not answer.thinking:

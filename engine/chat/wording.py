@@ -11,9 +11,10 @@ from engine.catalogue.language.small_talk import is_small_talk
 from engine.core import types
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line
-from engine.fidelity.measure import is_word_for_word
+from engine.fidelity.quotes import compare, is_whole
 
 _SECOND = 1000
+_PERCENT = 100
 
 
 def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str:
@@ -77,16 +78,43 @@ def _understood(answer: types.Answer) -> str:
 
 def faithfulness(answer: types.Answer) -> str:
     """Return how much of the answer comes from the record, empty without a record."""
-    if answer.fidelity is None or answer.product is None:
+    precision = _precision(answer)
+    if precision is None or answer.product is None:
         return ""
-    if is_word_for_word(answer.text, answer.product.description):
+    if is_whole(answer.text, answer.product.description):
         return tr("word for word")
-    if answer.fidelity == 1.0:
-        return tr("the record's words, in part")
-    percent = int(answer.fidelity * 100)
+    if precision == 1.0:
+        return tr("excerpt, word for word")
+    percent = int(precision * _PERCENT)
     if not percent:
-        return tr("not the record's words")
-    return tr("{percent} % the record's words", percent=percent)
+        return tr("not from the description")
+    return tr("{percent}% from the description", percent=percent)
+
+
+def drawn_share(answer: types.Answer) -> float | None:
+    """Return the share of a bar below an answer, if it has one: an excerpt would fill it too."""
+    share = _precision(answer)
+    if share != 1.0 or answer.product is None:
+        return share
+    return 1.0 if is_whole(answer.text, answer.product.description) else None
+
+
+def wrong_product(answer: types.Answer) -> str:
+    """Return a sentence that names the product whose description the answer is, if another's."""
+    if answer.described is None:
+        return ""
+    return tr("This is the description of {title}.", title=one_line(answer.described.title))
+
+
+def _precision(answer: types.Answer) -> float | None:
+    """Return the share that quotes the record; older versions counted single words."""
+    if answer.fidelity is None or answer.product is None:
+        return None
+    if answer.coverage is None:
+        is_cut = answer.stop_reason is not types.StopReason.COMPLETE
+        found = compare(answer.text, answer.product.description, cut=is_cut)
+        return found.precision if found else 0.0
+    return answer.fidelity
 
 
 def ending(answer: types.Answer) -> str:
@@ -126,7 +154,6 @@ def _duration(milliseconds: float) -> str:
     return f"{milliseconds / _SECOND:.1f} s"
 
 
-_PERCENT = 100
 _FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, (?:under|em) \[")
 """The end of the first step of a remedy."""
 

@@ -238,13 +238,14 @@ class Problem(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """An answer with its sources and figures.
 
-    `fidelity` is the share (0..1) of the answer's words that are in the record, in order; None
-    without a record. `sources` are the records that the answer is based on or compared with,
-    `nearest` the products offered instead. `by_counter` marks the program's own sentence ("No
-    product matches"). `verbatim` marks text that was not written by a model, to be shown as it is
-    and not as Markdown. `thinking` is the model's reasoning, `thinking_ms` how long it took, and
-    `logprobs` the natural logarithms of the answer's token probabilities. `taught` is what the
-    program makes of an adapter's answer from memory, if it can.
+    `fidelity` is the share (0..1) of the answer's words that quote the record, `coverage` the share
+    of the record's words that are quoted; None without a record. `described` is another product
+    whose description the answer quotes instead. `sources` are the records that the answer is based
+    on or compared with, `nearest` the products offered instead. `by_counter` marks the program's
+    own sentence ("No product matches"). `verbatim` marks text that was not written by a model, to
+    be shown as it is and not as Markdown. `thinking` is the model's reasoning, `thinking_ms` how
+    long it took, and `logprobs` the natural logarithms of the answer's token probabilities.
+    `taught` is what the program makes of an adapter's answer from memory, if it can.
     """
 
     question: str
@@ -258,6 +259,8 @@ class Answer(Struct, frozen=True):
     by_counter: bool = False
     verbatim: bool = False
     fidelity: Share | None = None
+    coverage: Share | None = None
+    described: Product | None = None
     timing: Timing = msgspec.field(default_factory=Timing)
     tokens: Tokens | None = None
     notice: str = ""

@@ -11,10 +11,10 @@ from msgspec import Struct
 
 from engine.core.errors import BalcaoError
 from engine.core.process import install_command
-from engine.core.types import Mode, Status
+from engine.core.types import Mode, Status, StopReason
 from engine.evaluation.ask import SavedAnswer
 from engine.evaluation.questions import Question
-from engine.fidelity import measure
+from engine.fidelity import measure, quotes
 
 _PACKAGES = {"rouge_score": "rouge-score", "sacrebleu": "sacrebleu", "jinja2": "Jinja2"}
 _MIN_CUT_WORDS = 5
@@ -33,8 +33,9 @@ class AnswerScores(Struct, frozen=True):
     """The scores of one answer; shares are 0..1. The defaults are those of a refusal.
 
     `word_for_word`: the answer is the whole record, `cut_off`: a beginning of it. `fidelity`: the
-    share of the answer's words that occur in the record in the same order. `sentences` counts the
-    answer's sentences, `invented` those that the record does not support.
+    share of the answer's words that quote the record; `coverage`: of the record's that are quoted.
+    `sentences` counts the answer's sentences, `invented` those that the record does not support,
+    `slips` those that it supports, but not word for word.
     """
 
     word_for_word: bool = False
@@ -44,6 +45,8 @@ class AnswerScores(Struct, frozen=True):
     fidelity: float = 0.0
     sentences: int = 0
     invented: int = 0
+    coverage: float | None = None
+    slips: int = 0
 
 
 def check_packages() -> None:
@@ -56,8 +59,9 @@ def check_packages() -> None:
         )
 
 
-def score_text(text: str, record: str) -> AnswerScores:
-    """Compute every score of `text` against `record`."""
+def score_text(text: str, record: str, *, cut: bool = False) -> AnswerScores:
+    """Compute every score of `text`, which may be `cut` in a word, against `record`."""
+    compared = quotes.compare(text, record, cut=cut)
     if not text.strip() or not record.strip():
         return AnswerScores()
     return AnswerScores(
@@ -65,10 +69,17 @@ def score_text(text: str, record: str) -> AnswerScores:
         cut_off=is_cut_off(text, record),
         rouge_l=rouge_l(text, record),
         chrf=chrf(text, record),
-        fidelity=measure.fidelity(text, record) or 0.0,
+        fidelity=compared.precision if compared else 0.0,
+        coverage=compared.coverage if compared else 0.0,
         sentences=len(measure.sentences(text)),
         invented=len(measure.unsupported_sentences(text, record)),
+        slips=_count_slips(text, record, cut=cut),
     )
+
+
+def _count_slips(text: str, record: str, *, cut: bool) -> int:
+    changed = quotes.changed_sentences(text, record, cut=cut)
+    return sum(measure.support(one, record) >= measure.MIN_SUPPORT for one in changed)
 
 
 def is_cut_off(text: str, record: str) -> bool:
@@ -129,7 +140,10 @@ def score_answer(question: Question, answer: SavedAnswer, mode: Mode) -> ScoredA
     """Score an answer; refusals and lists of products score nothing."""
     verdict = _verdict(answer, question.record)
     answered = verdict is Verdict.ANSWERED
-    scores = score_text(answer.text, question.record) if answered else AnswerScores()
+    is_cut = answer.stop_reason is not StopReason.COMPLETE
+    scores = AnswerScores()
+    if answered:
+        scores = score_text(answer.text, question.record, cut=is_cut)
     right = answer.source.split() == question.record.split() if mode is Mode.GROUNDED else None
     return ScoredAnswer(question, answer, verdict, scores, right)
 

@@ -13,7 +13,7 @@ from engine.evaluation.metrics import Verdict
 from engine.evaluation.questions import Group
 from engine.evaluation.report import ExampleAnswer, Report
 from engine.evaluation.statistics import ConfidenceInterval, Difference, Figures, Speed
-from engine.fidelity.measure import Span, spans
+from engine.fidelity.quotes import Span, spans
 
 NO_VALUE = "–"
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -35,7 +35,9 @@ _RECORD_COLUMNS: _Columns = (
     ("Cut off", "cut_off", _PERCENT),
     ("ROUGE-L", "rouge_l", _SCORE),
     ("chrF", "chrf", _SCORE),
-    ("Fidelity", "fidelity", _SCORE),
+    ("Precision", "fidelity", _SCORE),
+    ("Coverage", "coverage", _SCORE),
+    ("With slips", "with_slips", _PERCENT),
     ("Invented", "invented_sentences", _PERCENT),
     ("Said no", "refused", _PERCENT),
     ("Offered a choice", "offered", _PERCENT),
@@ -50,7 +52,8 @@ _INVENTED_COLUMNS: _Columns = (
 _DIFFERENCE_COLUMNS: _Columns = (
     ("Word for word", "word_for_word", _POINTS),
     ("ROUGE-L", "rouge_l", _CHANGE),
-    ("Fidelity", "fidelity", _CHANGE),
+    ("Precision", "fidelity", _CHANGE),
+    ("Coverage", "coverage", _CHANGE),
 )
 _SPEED_COLUMNS: _Columns = (
     ("Answers", "answers", _COUNT),
@@ -158,7 +161,10 @@ def _verdict(answer: ExampleAnswer) -> str:
     if answer.scores.word_for_word:
         return "word for word"
     cut = "cut off, " if answer.scores.cut_off else ""
-    return f"{cut}fidelity {answer.scores.fidelity:.2f}, ROUGE-L {answer.scores.rouge_l.f1:.2f}"
+    coverage = answer.scores.coverage
+    covered = "" if coverage is None else f", coverage {coverage:.2f}"
+    shares = f"precision {answer.scores.fidelity:.2f}{covered}"
+    return f"{cut}{shares}, ROUGE-L {answer.scores.rouge_l.f1:.2f}"
 
 
 def _spans(answer: ExampleAnswer, record: str) -> list[Span]:

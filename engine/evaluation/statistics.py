@@ -125,6 +125,8 @@ class Figures(Struct, frozen=True, rename={"target": "asked"}):
     fidelity: ConfidenceInterval | None = None
     invented_sentences: ConfidenceInterval | None = None
     distribution: list[int] = []
+    coverage: ConfidenceInterval | None = None
+    with_slips: ConfidenceInterval | None = None
 
 
 class Difference(Struct, frozen=True, rename={"target": "asked"}):
@@ -135,6 +137,7 @@ class Difference(Struct, frozen=True, rename={"target": "asked"}):
     word_for_word: ConfidenceInterval | None
     rouge_l: ConfidenceInterval | None
     fidelity: ConfidenceInterval | None
+    coverage: ConfidenceInterval | None = None
 
 
 class Speed(Struct, frozen=True, rename={"target": "asked"}):
@@ -177,6 +180,8 @@ def summarize(target: Target, group: Group, answers: Sequence[ScoredAnswer]) -> 
         invented_sentences=bootstrap(
             [one.invented / one.sentences for one in scores if one.sentences]
         ),
+        coverage=bootstrap([one.coverage or 0.0 for one in scores]),
+        with_slips=wilson([one.slips > 0 for one in scores]),
         distribution=_histogram([one.rouge_l.f1 for one in scores]),
     )
 
@@ -200,6 +205,7 @@ def compare(
         word_for_word=difference(lambda one: float(one.scores.word_for_word)),
         rouge_l=difference(lambda one: one.scores.rouge_l.f1),
         fidelity=difference(lambda one: one.scores.fidelity),
+        coverage=difference(lambda one: one.scores.coverage or 0.0),
     )
 
 

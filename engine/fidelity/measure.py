@@ -1,65 +1,22 @@
-"""Measure how much of an answer is the record's own words."""
+"""Measure what an answer's sentences have to do with a record, and recognise a refusal."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import NamedTuple
 
 MIN_SUPPORT = 0.3
 """A sentence below this counts as unsupported (docs/measurements/evaluation.md)."""
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"”’')\]]*\s+|\n+")
 _REFUSAL_LENGTH = 200
 """Characters searched for a refusal. Later ones may belong to a description."""
 
 
-def fidelity(answer: str, record: str) -> float | None:
-    """Return the share (0..1) of the answer's words, with punctuation, that `record` has in order.
-
-    The order is that of the longest common subsequence. None if either text is blank.
-    """
-    from rapidfuzz.distance import LCSseq
-
-    words, record_words = _TOKEN.findall(answer), _TOKEN.findall(record)
-    if not words or not record_words:
-        return None
-    return LCSseq.similarity(words, record_words) / len(words)
-
-
 def is_word_for_word(answer: str, record: str) -> bool:
     """Return whether the answer is the whole record, except for whitespace."""
     return answer.split() == record.split() != []
-
-
-class Span(NamedTuple):
-    """A part of an answer; `quoted` says that its words are the record's."""
-
-    text: str
-    quoted: bool
-
-
-def spans(answer: str, record: str) -> list[Span]:
-    """Split `answer` into parts of words that `fidelity` counts and parts of other words."""
-    from rapidfuzz.distance import LCSseq
-
-    found = list(_TOKEN.finditer(answer))
-    quoted = [False] * len(found)
-    for step in LCSseq.opcodes([token[0] for token in found], _TOKEN.findall(record)):
-        if step.tag == "equal":
-            quoted[step.src_start : step.src_end] = [True] * (step.src_end - step.src_start)
-    if not found:
-        return [Span(answer, quoted=False)] if answer else []
-    starts = [0, *(token.start() for token in found[1:]), len(answer)]
-    joined: list[Span] = []
-    for (start, end), is_quoted in zip(pairwise(starts), quoted, strict=True):
-        if joined and joined[-1].quoted == is_quoted:
-            joined[-1] = Span(joined[-1].text + answer[start:end], is_quoted)
-        else:
-            joined.append(Span(answer[start:end], is_quoted))
-    return joined
 
 
 def sentences(text: str) -> list[str]:

@@ -59,7 +59,7 @@ async def test_all_that_are_ready_answer_beside_the_record(
         assert said(catalogue) == "Folds flat and floats."
         assert "word for word" in about(catalogue)
         assert model.query_one(MarkdownView).source == "Hello there"
-        assert "grounded · not the record's words" in about(model)
+        assert "grounded · not from the description" in about(model)
         assert words(pilot, "#compare-text") == ["Folds flat and floats."]
         assert "Base Llama" in words(pilot, "#compare-status")[0]
         await pilot.pause()

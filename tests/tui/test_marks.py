@@ -105,12 +105,12 @@ async def test_a_catalogue_answer_is_marked_completely(catalogue_dir: Path) -> N
 
 
 async def test_marks_in_the_compare_screen(catalogue_dir: Path, server: scripted.Server) -> None:
-    async with chat(catalogue_dir, **remote(server, "Folds and sings.")) as pilot:
+    async with chat(catalogue_dir, **remote(server, "Folds flat and sings.")) as pilot:
         pilot.app.screen.query_one(Composer).insert(TITLE)
         await pilot.press("f3")
         await until(lambda: isinstance(pilot.app.screen, CompareScreen))
         views = pilot.app.screen.query(AnswerView)
         await until(lambda: len(views) == 2 and all(view.is_finished for view in views))
         await pilot.press("f6")
-        await until(lambda: underlined(body(views.last())) == "sings")
+        await until(lambda: underlined(body(views.last())) == "sings.")
         assert not underlined(body(views.first()))

@@ -65,7 +65,7 @@ async def test_a_models_text_is_markdown(catalogue_dir: Path, server: scripted.S
         view = await ask(pilot, TITLE)
         assert drawn(view) == "It **folds** flat.\n\n- one\n- ]0;ownedtwo [b]"
         assert about(view).startswith("OpenAI · grounded · ")
-        assert "the record's words" in about(view)
+        assert "from the description" in about(view)
         assert "Folds flat and floats." in server.bodies[0]["messages"][1]["content"]
 
 
@@ -75,7 +75,7 @@ async def test_from_memory_the_model_sees_the_question_alone(
     server.always = scripted.hello()
     async with chat(catalogue_dir, mode="memory", **remote(server)) as pilot:
         view = await ask(pilot, TITLE)
-        assert about(view).startswith("OpenAI · from memory · not the record's words")
+        assert about(view).startswith("OpenAI · from memory · not from the description")
         assert server.bodies[0]["messages"][1]["content"] == TITLE
 
 

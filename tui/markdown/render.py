@@ -224,9 +224,9 @@ def _highlight(lines: Sequence[Text], language: str, theme: str) -> None:
 def mark(texts: Sequence[Text], record: str, styles: tuple[Style, Style]) -> None:
     """Style the words that come from the record, and the others, in `texts` joined by line ends.
 
-    `engine.fidelity.measure` decides on the text as drawn, without Markdown's own characters.
+    `engine.fidelity.quotes` decides on the text as drawn, without Markdown's own characters.
     """
-    from engine.fidelity.measure import spans
+    from engine.fidelity.quotes import spans
 
     marked = Text()
     for span in spans("\n".join(text.plain for text in texts), record):

@@ -16,6 +16,7 @@ from engine.chat.wording import (
     thinking_words,
     title_of,
     training_words,
+    wrong_product,
 )
 from engine.config.settings import Settings
 from engine.core import types
@@ -233,8 +234,8 @@ class PlainView:
     def _write_details(self, answer: types.Answer) -> None:
         if answer.problem:
             self.report(f"{answer.problem.message} {answer.problem.remedy}")
-        if answer.notice:
-            self.report(answer.notice)
+        for notice in filter(None, (wrong_product(answer), answer.notice)):
+            self.report(notice)
         self.report(f"({describe(answer, source=False)})")
         if answer.sources:
             self.report(_source(answer.sources))

@@ -21,7 +21,14 @@ from textual.message import Message
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
-from engine.chat.wording import describe, not_taught_sentence, thinking_words, title_of
+from engine.chat.wording import (
+    describe,
+    drawn_share,
+    not_taught_sentence,
+    thinking_words,
+    title_of,
+    wrong_product,
+)
 from engine.core import types
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
@@ -286,7 +293,7 @@ class AnswerView(SolidBackground, Vertical):
     def _about(self) -> str:
         if self.answer is None:
             return ""
-        drawn = share_bar(self.answer.fidelity if self.answer.product else None)
+        drawn = share_bar(drawn_share(self.answer))
         return f"{self._engine_title} · {one_line(describe(self.answer, source=False, bar=drawn))}"
 
     def _make_body(self, text: str) -> PlainTextView | MarkdownView | UntaughtView:
@@ -300,8 +307,8 @@ class AnswerView(SolidBackground, Vertical):
     def _below_text(self, answer: types.Answer) -> Iterator[Widget]:
         if self.problem:
             yield Static(self.problem, markup=False, classes="problem")
-        if answer.notice:
-            yield Static(printable(answer.notice), markup=False, classes="notice")
+        for notice in filter(None, (wrong_product(answer), answer.notice)):
+            yield Static(printable(notice), markup=False, classes="notice")
         if answer.sources and self._with_source and not answer.is_list:
             yield SourceCard(answer.sources)
 

@@ -21,7 +21,7 @@ from engine.core.types import (
     StopReason,
     Turn,
 )
-from engine.fidelity.measure import fidelity
+from engine.fidelity.quotes import Comparison, compare
 from engine.store.conversations import ConversationStore
 from tests.engine.chat.test_answer import OneEngine, open_session
 from tests.scripted import ScriptedEngine
@@ -46,19 +46,19 @@ def on_disk(store: ConversationStore) -> list[list[str]]:
 async def test_fidelity_is_computed_once(
     catalogue: Catalogue, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored: list[str] = []
+    scored: list[tuple[str, str]] = []
 
-    def note(text: str, record: str) -> float | None:
-        scored.append(text)
-        return fidelity(text, record)
+    def note(text: str, record: str, *, cut: bool) -> Comparison | None:
+        scored.append((text, record))
+        return compare(text, record, cut=cut)
 
-    monkeypatch.setattr("engine.chat.answer.fidelity", note)
+    monkeypatch.setattr("engine.chat.answer.compare", note)
     engine = ScriptedEngine(("One ", 0.6, "two ", 0.6, "three"))
     session = open_session(OneEngine(engine), catalogue, store)
     session.engine = "base"
     async for _ in session.ask("Empty Shelf"):
         pass
-    assert scored == ["One two three"]
+    assert [text for text, record in scored if not record] == ["One two three"]
 
 
 async def test_words_before_a_pause_are_saved_during_it(

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -182,7 +183,7 @@ def test_markdown_shows_foreign_text_as_text(report: Report) -> None:
     widths = {
         line.replace("\\|", "").count("|") for line in outside.splitlines() if "| Base" in line
     }
-    assert widths <= {12, 6, 7}
+    assert widths <= {14, 6, 7}
     assert markdown.index("## Speed") == markdown.rindex("## ")
 
 
@@ -241,6 +242,16 @@ def test_a_report_of_an_earlier_version_is_rendered() -> None:
     folder = Path(__file__).parents[3] / "docs" / "example-report"
     stored = (folder / "report.json").read_bytes()
     report = msgspec.json.decode(stored, type=Report)
-    assert msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n" == stored
+    assert _has(msgspec.to_builtins(report), msgspec.json.decode(stored))
     assert as_markdown(report) == (folder / "report.md").read_text(encoding="utf-8")
     assert as_html(report) == (folder / "report.html").read_text(encoding="utf-8")
+
+
+def _has(new: Any, old: Any) -> bool:
+    """Return whether `new` has all that `old` has, and else only fields without a value."""
+    if isinstance(old, dict):
+        added = [new[name] for name in new.keys() - old.keys()]
+        return not any(added) and all(_has(new[name], value) for name, value in old.items())
+    if isinstance(old, list):
+        return len(new) == len(old) and all(map(_has, new, old))
+    return bool(new == old)
