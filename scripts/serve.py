@@ -22,6 +22,8 @@ from scripts.common import INTERRUPTED, command, say, whole
 
 _LOCAL = "127.0.0.1"
 _LEAST_TOKEN = 16
+_PARALLEL = 4
+"""Answers at once of the base, and of each adapter."""
 _DEFAULT_PORT = 8000
 _MAX_PORT = 65535
 _TERMINAL_VARIABLES = ("TMUX", "TERM", "COLORTERM", "NO_COLOR")
@@ -105,7 +107,7 @@ def _serve_api(arguments: argparse.Namespace, settings: Settings) -> int:
             tr("Set {name} to a secret of at least {least} characters.", **_token_limits()),
         )
     token = given or secrets.token_urlsafe(32)
-    resources = Resources(Registry(settings), open_catalogue(settings))
+    resources = Resources(Registry(settings, parallel=_PARALLEL), open_catalogue(settings))
     try:
         server = ApiServer(resources, host, arguments.port, token)
     except OSError as error:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from engine.core.trained_products import TrainedProducts
 
 
+PARALLEL = "parallel"
+"""In what engines share: how many answers a model on this machine gives at once."""
+
+
 class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The values of a table `[engines.ID]` besides its `kind`. Every field has a default."""
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from engine.backends.base import Engine, EngineConfig
+from engine.backends.base import PARALLEL, Engine, EngineConfig
 from engine.backends.catalogue import CatalogueEngine
 from engine.backends.llama.engine import LlamaEngine
 from engine.backends.openai.engine import OpenAIEngine
@@ -28,12 +28,15 @@ register(CatalogueEngine, LlamaEngine, OpenAIEngine)
 class Registry:
     """Engines by id, in the order of the settings; each is made when it is first asked for."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Decode every engine's table. Raises SettingsError."""
+    def __init__(self, settings: Settings, parallel: int = 1) -> None:
+        """Decode every engine's table. Raises SettingsError.
+
+        Models on this machine give `parallel` answers at once, if their runtime can.
+        """
         self._kinds: dict[str, type[Engine]] = {}
         self._configs: dict[str, EngineConfig] = {}
         self._engines: dict[str, Engine] = {}
-        self._shared: dict[str, Any] = {}
+        self._shared: dict[str, Any] = {PARALLEL: parallel}
         for engine_id in settings.engines:
             self.add(engine_id, settings)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import msgspec
 from msgspec.structs import replace
 
-from engine.backends.base import ModelConfig, ModelEngine, memory_words
+from engine.backends.base import PARALLEL, ModelConfig, ModelEngine, memory_words
 from engine.config import paths
 from engine.config.paths import find_snapshot
 from engine.config.settings import Settings
@@ -97,7 +97,7 @@ class LlamaEngine(ModelEngine):
         key = (config.model, config.quantization, resolve_runtime(config.runtime))
         hosts: dict[Any, LlamaHost] = shared.setdefault(cls.kind, {})
         if key not in hosts:
-            hosts[key] = LlamaHost(*key)
+            hosts[key] = LlamaHost(*key, parallel=shared.get(PARALLEL, 1))
         if config.adapter:
             hosts[key].configured.add(config.adapter)
         return cls(engine_id, config, hosts[key])

@@ -276,7 +276,9 @@ class LlamaHost:
         model: str,
         quantization: messages.Quantization,
         runtime: messages.Runtime = "transformers",
+        parallel: int = 1,
     ) -> None:
+        """Start nothing. With llama.cpp, each adapter gives `parallel` answers at once."""
         self.model = model
         self.quantization = quantization
         self.runtime: messages.Runtime = runtime
@@ -290,8 +292,11 @@ class LlamaHost:
         self._lock = asyncio.Lock()
         self._step = Progress("")
         """How far the loading is, for those who wait for it."""
-        self._turns: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """One answer at a time: of the model, or with llama.cpp of the base and each adapter."""
+        self._parallel = parallel if runtime == "llama.cpp" else 1
+        self._turns = defaultdict[str | None, asyncio.Semaphore](
+            lambda: asyncio.Semaphore(self._parallel)
+        )
+        """Answers at a time: of the model, or with llama.cpp of the base and of each adapter."""
 
     @property
     def pid(self) -> int | None:
@@ -371,6 +376,7 @@ class LlamaHost:
             model.weight_bytes,
             self.runtime,
             await asyncio.to_thread(self._usable_adapters, model),
+            parallel=self._parallel,
         )
         # `memory` runs on the chat's event loop, which the import would hold up for 50 ms.
         psutil = asyncio.create_task(asyncio.to_thread(import_module, "psutil"))

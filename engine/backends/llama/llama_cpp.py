@@ -39,6 +39,9 @@ _CONTEXT_STEP = 1024
 """Tokens by which a slot grows: its memory is taken at once, so a long one waits until needed."""
 
 
+_MANY_SLOTS_UP_TO = 1 << 30
+"""Bytes of weights: a larger model's slots take gigabytes."""
+
 _SAMPLES, _PAUSE = 5, 0.004
 """How often to look who else uses the cores, and the seconds between."""
 
@@ -74,7 +77,9 @@ class LlamaCppRuntime:
             with contextlib.suppress(EngineUnavailable):  # attaching it will say why
                 self.adapters[folder] = converted.adapter_file(Path(folder), self._files)
         self._idle = threading.Condition()
-        self._running = 0
+        self._parallel = request.parallel if request.weight_bytes <= _MANY_SLOTS_UP_TO else 1
+        self._busy: set[int] = set()
+        """Slots with an answer."""
         self._slot_size = 2 * _CONTEXT_STEP  # a record, and an answer of the default length
         self._server: Any = None
         self.damaged = False
@@ -116,7 +121,7 @@ class LlamaCppRuntime:
             self._tokenizer.decode, self._stop_ids, self._tokenizer.template, emit
         )
         reader = _StreamReader(decoder, self._tokenizer.decode, cancelled)
-        with self._slot_of(len(prompt.tokens) + prompt.max_new_tokens):
+        with self._slot_of(ask.adapter, len(prompt.tokens) + prompt.max_new_tokens) as slot:
             self._server.handle_completions(
                 {
                     "prompt": prompt.tokens,
@@ -126,7 +131,8 @@ class LlamaCppRuntime:
                     "logprobs": 1,  # the only way to the tokens' ids
                     "timings_per_token": True,  # and to their number
                     "cache_prompt": True,
-                    **self._for_adapter(ask.adapter),
+                    "id_slot": slot,
+                    "lora": self._scales(ask.adapter),
                     **_sampling(ask),
                 },
                 reader.read,
@@ -143,35 +149,41 @@ class LlamaCppRuntime:
             done, completion=reader.tokens, drafted=reader.drafted, accepted=reader.accepted
         )
 
-    def _for_adapter(self, folder: str | None) -> dict[str, Any]:
-        """Return the slot of the base or of an adapter, and the adapters' scales in it."""
+    def _scales(self, folder: str | None) -> list[dict[str, Any]]:
+        """Return the adapters' scales for the base, or for the adapter in `folder`."""
         places = enumerate(self.adapters)
-        scales = [{"id": place, "scale": float(name == folder)} for place, name in places]
-        slot = 1 + list(self.adapters).index(folder) if folder else 0
-        return {"id_slot": slot, "lora": scales}
+        return [{"id": place, "scale": float(name == folder)} for place, name in places]
+
+    def _free_slot(self, folder: str | None) -> int | None:
+        """Return a free slot of the base or of an adapter: each has its own, for its cache."""
+        first = (1 + list(self.adapters).index(folder) if folder else 0) * self._parallel
+        slots = range(first, first + self._parallel)
+        return next((slot for slot in slots if slot not in self._busy), None)
 
     @contextlib.contextmanager
-    def _slot_of(self, tokens: int) -> Iterator[None]:
-        """Hold the server, with slots of at least `tokens`, for an answer."""
+    def _slot_of(self, folder: str | None, tokens: int) -> Iterator[int]:
+        """Hold the server, with slots of at least `tokens`, for an answer; yield its slot."""
         if tokens > self._slot_size:
             with self._alone():
                 if tokens > self._slot_size:
                     self._slot_size = -(-tokens // _CONTEXT_STEP) * _CONTEXT_STEP
                     self._start()
         with self._idle:
-            self._running += 1
+            self._idle.wait_for(lambda: self._free_slot(folder) is not None)
+            slot = self._free_slot(folder) or 0
+            self._busy.add(slot)
         try:
-            yield
+            yield slot
         finally:
             with self._idle:
-                self._running -= 1
+                self._busy.remove(slot)
                 self._idle.notify_all()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the server while no answer runs."""
         with self._idle:
-            self._idle.wait_for(lambda: not self._running)
+            self._idle.wait_for(lambda: not self._busy)
             yield
 
     def _start(self) -> None:
@@ -213,7 +225,7 @@ class LlamaCppRuntime:
         )
 
     def _parameters(self) -> Any:  # noqa: ANN401 - untyped library
-        slots = 1 + len(self.adapters)
+        slots = (1 + len(self.adapters)) * self._parallel
         values = xllamacpp.CommonParams()
         values.model.path = str(self._file)
         values.n_parallel = slots

@@ -22,7 +22,8 @@ Runtime = Literal["transformers", "llama.cpp"]
 class Open(msgspec.Struct, frozen=True, tag="open"):
     """Load the base model in `folder`; its weights have `weight_bytes`.
 
-    llama.cpp loads `adapters` with it, if it can: each one later costs a new start.
+    llama.cpp loads `adapters` with it, if it can: each one later costs a new start. The base and
+    each adapter give `parallel` answers at once.
     """
 
     folder: str
@@ -31,6 +32,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     runtime: Runtime = "transformers"
     adapters: tuple[str, ...] = ()
     number: int = 0
+    parallel: int = 1
 
 
 class Attach(msgspec.Struct, frozen=True, tag="attach"):

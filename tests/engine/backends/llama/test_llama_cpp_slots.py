@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -89,6 +90,24 @@ def test_base_and_adapter_keep_their_prompts(reader: Reader, tiny: Tiny) -> None
     whole = tiny.expected["base"][HELLO]["prompt"]
     assert reader.cached[:2] == [0, 0]
     assert all(cached >= whole for cached in reader.cached[2:])
+
+
+def test_answers_at_once_are_those_in_turn(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path))
+    adapters = (str(tiny.adapter),)
+    runtime = LlamaCppRuntime(
+        Open(str(tiny.model), "auto", 1, "llama.cpp", adapters, parallel=3), lambda _: None
+    )
+    jobs = [
+        (question, adapter) for question in (HELLO, LONG) for adapter in (None, tiny.adapter)
+    ] * 4
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        said = list(threads.map(lambda job: Reader(runtime).answer(job[0], [], job[1]), jobs))
+    for (question, adapter), text in zip(jobs, said, strict=True):
+        assert text == tiny.expected["tuned" if adapter else "base"][question]["text"]
+    assert not runtime._busy
 
 
 def test_a_context_grows_for_a_long_prompt(
