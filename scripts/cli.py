@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from scripts.common import DONE, USAGE, guarded, parse, say, say_folded
 
 if TYPE_CHECKING:
     import argparse
+    import io
 
     from engine.config.settings import Settings
 
@@ -46,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:10} {what}" for name, (_, what) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="balcao",
-        usage="balcao [options]\n       balcao COMMAND [options]",
+        usage='balcao [options]\n       balcao COMMAND [options]\n       balcao "A QUESTION"',
         description="Ask questions about a product catalogue. Without a command, open the chat.",
         epilog=f"commands:\n{commands}\n\nSee balcao COMMAND --help for the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = import_module(COMMANDS[given[0]][0])
         return cast("int", module.main(given[1:]))
     if given and not given[0].startswith("-"):
+        if " " in given[0].strip():
+            return main(["ask", *given])
         values = {"name": one_line(given[0], _SHOWN), "commands": ", ".join(COMMANDS)}
         error = tr("unknown command “{name}”. The commands are {commands}.", **values)
         say_folded(f"balcao: {error}{did_you_mean(values['name'], COMMANDS)}")
@@ -93,6 +97,8 @@ def _chat(flags: dict[str, Any]) -> int:
     if "TEXTUAL_DRIVER" in os.environ:
         # A tab of `balcao serve`: the terminal is in the browser.
         return _full_screen(_settings(flags), "", go_on=go_on)
+    if _is_piped():
+        return main(["ask", *_as_options(flags), "-"])
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         error = tr("the chat needs a terminal. Use balcao ask or balcao --plain in a pipe.")
         say(f"balcao: {error}")
@@ -113,6 +119,23 @@ def _chat(flags: dict[str, Any]) -> int:
             return _full_screen(settings, typed, go_on=go_on)
     gc.enable()
     return _plain(flags, typed, go_on=go_on)
+
+
+def _is_piped() -> bool:
+    """Whether there is text to read instead of a terminal."""
+    if sys.stdin.isatty():
+        return False
+    with suppress(AttributeError, OSError, ValueError):
+        return bool(cast("io.BufferedReader", sys.stdin.buffer).peek(1))
+    return False
+
+
+def _as_options(flags: dict[str, Any]) -> list[str]:
+    """Write the chat's flags as options of `balcao ask`."""
+    options = ["--memory"] if flags.get("mode") else []
+    for name in ("engine", "catalogue"):
+        options += [f"--{name}", flags[name]] if flags.get(name) else []
+    return options
 
 
 def _full_screen(settings: Settings, typed: str, *, go_on: bool) -> int:

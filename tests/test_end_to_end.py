@@ -75,7 +75,7 @@ def test_nothing_from_the_catalogue_acts_on_the_terminal(chat: Any) -> None:
     chat.send("Bell Tower owned\r")
     chat.expect("Rings")
     chat.send(F4)
-    chat.expect("as the counter quotes it")
+    chat.expect("cleaned")
     chat.send(ESCAPE)
     chat.send(CTRL_Q)
     chat.expect(pexpect.EOF)

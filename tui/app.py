@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -25,7 +25,6 @@ from textual.widgets import Input, TextArea
 from engine.chat.session import Session
 from engine.config import paths
 from engine.config.settings import Settings
-from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, why
 from engine.core.files import write_atomic
 from engine.core.i18n import tr
@@ -33,10 +32,11 @@ from engine.core.process import quiet_libraries
 from engine.core.text import printable, redact
 from tui import keys, themes
 from tui import terminal as glyphs
-from tui.commands.table import COMMANDS
+from tui.commands.table import COMMANDS, COMMANDS_BY_NAME
 from tui.screens.chat import ChatScreen
 from tui.textual_patches import memory, typeahead
 from tui.textual_patches.driver import TerminalDriver, driver_for
+from tui.textual_patches.widgets import ReportingPage
 from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:
@@ -59,19 +59,13 @@ def crash_report() -> str:
         where = tr("The report:") + f"\n{report}"
     error = sys.exc_info()[1]
     return tr(
-        "Balcão stopped because of a mistake of its own ({name}). Your conversation "
-        "is kept up to here. {where}",
+        "Balcão crashed, because of a bug in it ({name}). Your conversation is saved up to here. "
+        "{where}",
         name=type(error).__name__,
         where=where,
     )
 
 
-_TEXTUALS = {
-    "Theme": (tr("Theme"), tr("Change the current theme")),
-    "Quit": (tr("Quit"), tr("Quit the application as soon as possible")),
-    "Screenshot": (tr("Screenshot"), tr("Save an SVG 'screenshot' of the current screen")),
-}
-"""Translations of Textual's own commands in the palette."""
 _NOTICE_SECONDS = 20
 _FONT_URLS = r"\s*@font-face \{.*?\}|\s*<!--.*?-->"
 
@@ -166,7 +160,7 @@ class BalcaoApp(App[None]):
             edit.save({"theme": theme.name})
         except BalcaoError as error:
             self.notify(
-                tr("The theme is not kept. {error}", error=error), severity="warning", markup=False
+                tr("Theme not saved. {error}", error=error), severity="warning", markup=False
             )
 
     def get_key_display(self, binding: Binding) -> str:
@@ -189,25 +183,44 @@ class BalcaoApp(App[None]):
         self.push_screen(Palette(tr("Search for themes…"), ThemeProvider))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Yield the palette's commands: those of the table, one per engine, and Textual's."""
+        """Yield the palette's commands: those of the screen, and those that work everywhere."""
         if isinstance(screen, ChatScreen):
-            for command in COMMANDS:
-                if command.in_palette:
-                    pressed = keys.pressed(command.name, self._settings.keys)
-                    help_text = f"{command.does} ({pressed})" if pressed else command.does
-                    action = partial(screen.action_command, command.name)
-                    yield SystemCommand(command.title, help_text, action)
-            bar = screen.query_one(EngineBar)
-            for name, title in self._session.titles.items():
-                choose = partial(bar.choose, name)
-                yield SystemCommand(
-                    tr("Engine: {title}", title=title), tr("Answers from here on"), choose
-                )
-        for own in super().get_system_commands(screen):
-            if own.title == "Keys" and i18n.spoken() != "en":
-                continue  # its panel is in English and lists Textual's keys; F1 shows ours
-            title, does = _TEXTUALS.get(own.title, (own.title, own.help))
-            yield own._replace(title=title, help=does)
+            yield from self._chat_commands(screen)
+        else:
+            yield from self._page_commands(screen)
+        yield SystemCommand(tr("Theme"), tr("choose the colours"), self.search_themes)
+        picture = tr("save a picture of this screen (SVG)")
+        yield SystemCommand(tr("Screenshot"), picture, self._save_picture)
+        yield SystemCommand(tr("Quit"), COMMANDS_BY_NAME["quit"].does, self.action_quit)
+
+    def _chat_commands(self, screen: ChatScreen) -> Iterator[SystemCommand]:
+        for command in COMMANDS:
+            if command.in_palette:
+                pressed = keys.pressed(command.name, self._settings.keys)
+                help_text = f"{command.does} ({pressed})" if pressed else command.does
+                action = partial(screen.action_command, command.name)
+                yield SystemCommand(command.title, help_text, action)
+        bar = screen.query_one(EngineBar)
+        for name, title in self._session.titles.items():
+            choose = partial(bar.choose, name)
+            does = tr("answer with this engine from now on")
+            yield SystemCommand(tr("Engine: {title}", title=title), does, choose)
+
+    def _page_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
+        """Yield what the page's footer shows, so that nothing needs an F key."""
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and binding.id not in ("quit", None):
+                run = partial(self.run_action, binding.action, active.node)
+                yield SystemCommand(binding.description, self.get_key_display(binding), run)
+
+    def _save_picture(self) -> None:
+        try:
+            paths.exports_dir().mkdir(parents=True, exist_ok=True)
+            file = self.save_screenshot(path=str(paths.exports_dir()))
+            self._report(tr("Written to {file}", file=file))
+        except OSError as error:
+            self._report(tr("Cannot save the picture: {error}", error=why(error)))
 
     def on_record_requested(self, event: RecordRequested) -> None:
         from tui.screens.record import RecordScreen
@@ -234,9 +247,15 @@ class BalcaoApp(App[None]):
                 )
             except OSError as error:
                 where = tr("the terminal's clipboard, if it allows it ({error})", error=why(error))
-        self.call_from_thread(
-            self.notify, tr("Copied: it is in {where}.", where=where), markup=False
-        )
+        self.call_from_thread(self._report, tr("Copied to {where}.", where=where))
+
+    def _report(self, sentence: str) -> None:
+        """Show a sentence in the screen's own line, which covers nothing."""
+        screen = self.screen
+        if isinstance(screen, ChatScreen | ReportingPage):
+            screen.report(sentence)
+        else:
+            self.notify(sentence, markup=False)
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """Return the screen as SVG, without the web fonts that Rich links to."""

@@ -28,6 +28,7 @@ COMPOSER = (
     Binding("up", "older", tr("Older question"), id="older", show=False),
     Binding("down", "newer", tr("Newer question"), id="newer", show=False),
     Binding("tab", "complete", tr("Take what is offered"), id="complete", show=False),
+    Binding("ctrl+d", "delete_or_leave", tr("Quit"), id="leave_if_empty", show=False),
 )
 # Textual's own binding, with a translated description.
 PALETTE = "ctrl+p"
@@ -39,15 +40,24 @@ APP = (
 DOES = {
     "submit": tr("send the question"),
     "newline": tr("a new line in the question"),
-    "older": tr("on the first line: the question before"),
-    "newer": tr("on the last line: the question after, or what is offered or listed above"),
-    "complete": tr("take the first of what is offered above the question"),
+    "older": tr("on the first line: the previous question"),
+    "newer": tr("on the last line: the next question, or into the list"),
+    "complete": tr("accept the first suggestion"),
+    "leave_if_empty": tr("quit, if there is no question"),
     **{command.name: command.does for command in COMMANDS},
 }
 """The description of each key, in the order of the help page."""
 
 _SCREENS = {
-    "compare": ("close", "export", "marks", "thinking", "scroll_up", "scroll_down"),
+    "compare": (
+        "close",
+        "next_slip",
+        "export",
+        "marks",
+        "thinking",
+        "scroll_up",
+        "scroll_down",
+    ),
     "record": ("close", "previous", "next", "original", "copy"),
     "engines": ("select", "load", "unload", "parameters", "close"),
     "parameters": ("close", "save", "next_field"),

@@ -16,8 +16,19 @@ from textual.theme import BUILTIN_THEMES, Theme
 from tui.terminal import SIXTEEN, colour_count, colour_disabled
 
 AUTO = "auto"
-_CURSOR = {"block-cursor-background": "#005a9e"}
-DARK = replace(BUILTIN_THEMES["textual-dark"], name="dark", variables=_CURSOR)
+DARK = replace(
+    BUILTIN_THEMES["textual-dark"],
+    name="dark",
+    variables={
+        "block-cursor-background": "#005a9e",
+        "screen-selection-background": "#264f78",
+        "screen-selection-foreground": "#ffffff",
+        "scrollbar": "#6e6e6e",
+        "scrollbar-hover": "#8a8a8a",
+        "scrollbar-active": "#ffa62b",
+        "scrollbar-background": "#1e1e1e",
+    },
+)
 LIGHT = Theme(
     name="light",
     dark=False,
@@ -36,6 +47,12 @@ LIGHT = Theme(
         "footer-key-foreground": "#004578",
         "block-cursor-foreground": "#ffffff",
         "block-cursor-blurred-background": "#c9d8e6",
+        "screen-selection-background": "#004578",
+        "screen-selection-foreground": "#ffffff",
+        "scrollbar": "#757575",
+        "scrollbar-hover": "#5a5a5a",
+        "scrollbar-active": "#7a3e00",
+        "scrollbar-background": "#e9e9e9",
     },
 )
 HIGH_CONTRAST = Theme(

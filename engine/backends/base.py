@@ -139,8 +139,8 @@ class Engine(ABC):
         del values["title"]
         return {"kind": self.kind, **values}
 
-    def summary(self, products: int) -> str:  # noqa: ARG002 - for the kinds that need it
-        """Return a line on what the engine answers from; the catalogue has `products` records."""
+    def summary(self) -> str:
+        """Return a line on what the engine answers from."""
         return ""
 
     def details(self) -> list[tuple[str, str]]:

@@ -27,9 +27,9 @@ class CatalogueEngine(Engine):
         """Answer in one piece."""
         return counter_stream(request)
 
-    def summary(self, products: int) -> str:
-        """Return the number of products."""
-        return tr("{products:,} products, in their own words", products=products)
+    def summary(self) -> str:
+        """Return that it quotes the description."""
+        return tr("the description itself; needs no model")
 
     def details(self) -> list[tuple[str, str]]:
         """Return that the engine works without a model."""
@@ -46,7 +46,7 @@ async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncG
     if request.decision.product and (quote := request.decision.product.description):
         yield Chunk(quote, StopReason.COMPLETE)
         return
-    told = tr("Said by the counter: the model has no record to answer from, and was not asked.")
+    told = tr("Not in the catalogue, so the model was not asked.")
     notice = told if for_model else ""
     yield _said(_own_words(request), notice)
 

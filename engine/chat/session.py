@@ -53,6 +53,8 @@ class Session:
         """Index of the turn that commands act on; None is the last turn."""
         self.editing: int | None = None
         """Index of the turn whose question is being edited."""
+        self.queue: list[str] = []
+        """Questions that wait for the answer before them, in their order."""
         self.listed: Sequence[ConversationSummary] = ()
         """The conversations that were listed last, to be opened by number."""
         self.answer: Answer | None = None
@@ -203,8 +205,7 @@ class Session:
     ) -> AsyncGenerator[Event]:
         self.answer = None
         resources = await self.ready()
-        index = next(at for at, one in enumerate(conversation.turns) if one is turn)
-        earlier = conversation.turns[:index]
+        earlier = conversation.turns[: _index_of(turn, conversation.turns)]
         pending = resources.pending_answer(turn.question, engine_id, mode, earlier)
         recorder = resources.recorder(conversation, turn, regenerated=True)
         try:
@@ -217,22 +218,30 @@ class Session:
                 turn.add(pending.answer)
 
     def compare(
-        self, question: str, engine_ids: Sequence[str]
+        self, question: str, engine_ids: Sequence[str], turn: Turn | None = None
     ) -> AsyncGenerator[tuple[int, Event]]:
         """Ask several engines at once; yield events with the engine's place in `engine_ids`.
 
-        The answers become the next turn, which continues from the first.
+        The answers become the next turn, which continues from the first. With `turn` they become
+        other answers to that turn's question, asked with what came before it.
         """
-        return self._compare(question, engine_ids, self.mode, self.conversation)
+        return self._compare(question, engine_ids, self.mode, self.conversation, turn)
 
     async def _compare(
-        self, question: str, engine_ids: Sequence[str], mode: Mode, conversation: Conversation
+        self,
+        question: str,
+        engine_ids: Sequence[str],
+        mode: Mode,
+        conversation: Conversation,
+        old: Turn | None,
     ) -> AsyncGenerator[tuple[int, Event]]:
         if not engine_ids:
             return
         resources, earlier = await self.ready(), conversation.turns
+        if old:
+            question, earlier = old.question, earlier[: _index_of(old, earlier)]
         answers = [resources.pending_answer(question, each, mode, earlier) for each in engine_ids]
-        turn = Turn(answers[0].answer.question)
+        turn = old or Turn(answers[0].answer.question)
         recorder = resources.recorder(conversation, turn)
         try:
             problem = await recorder.begin(answers)
@@ -243,8 +252,12 @@ class Session:
                 async for event in events:
                     yield event
         finally:
-            turn.answer, *turn.others = [answer.finish() for answer in answers]
-            conversation.turns.append(turn)
+            finished = [answer.finish() for answer in answers]
+            if old:
+                turn.others = [*turn.others, *finished]
+            else:
+                turn.answer, *turn.others = finished
+                conversation.turns.append(turn)
             for answer in answers:  # those that were cancelled before they began
                 await recorder.end(answer)
 
@@ -252,6 +265,7 @@ class Session:
         """Continue with another conversation."""
         self.conversation = conversation
         self.selected = self.editing = None
+        self.queue.clear()
 
     def new(self) -> None:
         """Start an empty conversation."""
@@ -282,6 +296,10 @@ class Session:
                     yield event
         finally:
             self.is_answering, self.progress = False, None
+
+
+def _index_of(turn: Turn, turns: Sequence[Turn]) -> int:
+    return next(at for at, one in enumerate(turns) if one is turn)
 
 
 def _fork(store: ConversationStore | None, conversation: Conversation, turns: int) -> Conversation:

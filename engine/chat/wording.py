@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from msgspec import UNSET, UnsetType
 
 from engine.backends.base import Engine, memory_words
@@ -15,6 +13,8 @@ from engine.fidelity.quotes import compare, is_whole
 
 _SECOND = 1000
 _PERCENT = 100
+_PARTLY = 0.25
+"""The share of an answer's words from which on it is partly the record's."""
 
 
 def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str:
@@ -23,6 +23,24 @@ def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str
     faithful = f"{faithfulness(answer)} {bar}".strip()
     parts = (product, basis(answer), faithful, ending(answer), speed(answer))
     return " · ".join(part for part in parts if part)
+
+
+def verdict(answer: types.Answer) -> tuple[str, str]:
+    """Return a sign and one line: how faithful an answer is, and what else to know of it."""
+    understood = "" if answer.is_list else _understood(answer)
+    parts = (faithfulness(answer), taught_words(answer.taught), understood)
+    words = " · ".join(part for part in (*parts, ending(answer)) if part)
+    return sign(answer), words
+
+
+def sign(answer: types.Answer) -> str:
+    """Return whether the answer is the record's: yes, partly or no; empty without a record."""
+    share = _precision(answer)
+    if share is None or not answer.text:
+        return ""
+    if share == 1.0:
+        return "✓"
+    return "≈" if share >= _PARTLY and not answer.described else "✗"
 
 
 def title_of(product: types.Product, width: int = 0) -> str:
@@ -66,7 +84,7 @@ def not_taught_sentence() -> str:
 def _understood(answer: types.Answer) -> str:
     match answer.status:
         case types.Status.LIKELY:
-            return tr("taken to mean this")
+            return tr("best match")
         case types.Status.SEVERAL:
             count = len(answer.sources)
             return tr_n("{count} product matches", "{count} products match", count)
@@ -123,8 +141,8 @@ def ending(answer: types.Answer) -> str:
         types.StopReason.COMPLETE: "",
         types.StopReason.LENGTH: tr("cut at the length limit"),
         types.StopReason.REPEATED: tr("stopped"),
-        types.StopReason.CANCELLED: tr("cancelled"),
-        types.StopReason.ERROR: tr("broke off") if answer.text else tr("no answer"),
+        types.StopReason.CANCELLED: tr("stopped by you"),
+        types.StopReason.ERROR: tr("interrupted") if answer.text else tr("no answer"),
     }[answer.stop_reason]
 
 
@@ -154,10 +172,6 @@ def _duration(milliseconds: float) -> str:
     return f"{milliseconds / _SECOND:.1f} s"
 
 
-_FIRST_STEP = re.compile(r"\. (?=[A-Z])| \(|, (?:under|em) \[")
-"""The end of the first step of a remedy."""
-
-
 def progress_words(progress: types.Progress) -> str:
     """Return how far an engine has loaded."""
     share = f" {progress.fraction * _PERCENT:.0f} %" if progress.fraction else ""
@@ -174,12 +188,12 @@ def state_words(
     if facts.loading:
         return progress_words(progress) if progress else tr("loading")
     if loaded and facts.memory is not None:
-        return tr("loaded, takes {memory}", memory=memory_words(facts))
+        return tr("loaded ({memory})", memory=memory_words(facts))
     if availability is None:
         return "…"
     if availability.ready:
         return tr("ready")
-    return one_line(tr("not available: {reason}", reason=availability.reason))
+    return one_line(tr("not set up: {reason}", reason=availability.reason))
 
 
 def about_words(engine: Engine, availability: types.Availability | None) -> list[str]:
@@ -192,9 +206,8 @@ def about_words(engine: Engine, availability: types.Availability | None) -> list
     return [*lines, *engine.warnings()]
 
 
-def welcome_words(engine: Engine, availability: types.Availability, products: int) -> str:
-    """Return one line: what an engine answers from, or the first step to make it work."""
+def welcome_words(engine: Engine, availability: types.Availability) -> str:
+    """Return one line: what an engine answers from, or where to read how to set it up."""
     if availability.ready:
-        return one_line(engine.summary(products))
-    first = _FIRST_STEP.split(availability.remedy or availability.reason)[0]
-    return one_line(first).removesuffix(".")
+        return one_line(engine.summary())
+    return tr("not set up yet: F9 shows how")

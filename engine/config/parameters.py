@@ -34,11 +34,11 @@ class Parameter:
 
 def sampling_parameters() -> tuple[Parameter, ...]:
     """Return the parameters of a language model, in the order of the form."""
-    told = tr("0 to 2; 0: the likeliest word each")
+    told = tr("0 to 2; 0: always the likeliest word")
     blank = tr("empty: as in training")
     return (
         Parameter("temperature", tr("Temperature"), told, _temperature),
-        Parameter("top_p", tr("Top-p"), tr("to 1; counts above temperature 0"), _top_p),
+        Parameter("top_p", tr("Top-p"), tr("0 to 1; used if temperature > 0"), _top_p),
         Parameter("max_tokens", tr("Maximum tokens"), tr("the longest answer"), _max_tokens),
         Parameter("system_prompt", tr("System prompt"), blank, printable, multiline=True),
     )

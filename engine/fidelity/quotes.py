@@ -93,6 +93,11 @@ def spans(answer: str, record: str, *, cut: bool = False) -> list[Span]:
     return joined
 
 
+def slips(answer: str, record: str, *, cut: bool = False) -> list[str]:
+    """Return the parts of an answer that do not quote the record."""
+    return [span.text.strip() for span in spans(answer, record, cut=cut) if not span.quoted]
+
+
 def changed_sentences(answer: str, record: str, *, cut: bool = False) -> list[str]:
     """Return the sentences of `answer` that are not, word for word, the record's."""
     words, quoted = _marked(answer, record, cut=cut)

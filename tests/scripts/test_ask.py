@@ -129,6 +129,22 @@ def test_wrong_usage_is_exit_2(
     assert err.count("\n") == 1
 
 
+def test_a_question_in_quotes_needs_no_command(
+    capsys: pytest.CaptureFixture[str], catalogue_dir: Path
+) -> None:
+    code, out, _ = run(capsys, "Canvas Stool, Blue", "--catalogue", catalogue_dir)
+    assert (code, out) == (0, "Folds flat and floats.\n")
+
+
+def test_questions_in_a_pipe_need_no_command(
+    capsys: pytest.CaptureFixture[str], catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = io.BufferedReader(io.BytesIO(b"Canvas Stool, Blue\n"))  # type: ignore[arg-type]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines))
+    code, out, _ = run(capsys, "--catalogue", catalogue_dir)
+    assert (code, out) == (0, "Folds flat and floats.\n")
+
+
 def test_a_missing_catalogue_says_what_to_do(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

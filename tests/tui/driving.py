@@ -85,7 +85,7 @@ async def send(pilot: Pilot[None], question: str) -> AnswerView:
 async def ask(pilot: Pilot[None], question: str) -> AnswerView:
     """Send a question and wait for the complete answer."""
     view = await send(pilot, question)
-    await until(lambda: about(view).endswith((" ms", " s", "tokens/s")))
+    await until(lambda: view.is_finished and "…" not in about(view))
     # Its last line is drawn before the chat accepts the next question.
     screen = pilot.app.screen
     await until(lambda: not (isinstance(screen, ChatScreen) and screen.is_answering))

@@ -30,7 +30,7 @@ async def test_an_exact_title_is_quoted_with_its_source(
     async with chat(catalogue_dir, size) as pilot:
         view = await ask(pilot, "canvas stool, GREEN")
         assert said(view) == "Folds flat. Holds 110 kg."
-        assert str(view.query_one(SourceCard).render()) == "▸ Canvas Stool, Green (1000000004)"
+        assert str(view.query_one(SourceCard).render()) == "Canvas Stool, Green"
         assert "word for word" in about(view)
         assert not words(pilot, ".welcome Static")
 
@@ -52,7 +52,7 @@ async def test_markup_and_escapes_are_drawn_as_letters(catalogue_dir: Path) -> N
 async def test_a_list_is_picked_from_by_number(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         view = await ask(pilot, "Striped Apron")
-        assert "2 products match" in about(view)
+        assert about(view) == "Catalogue"
         view = await ask(pilot, "1")
         assert said(view) in {ROWS[1][2], ROWS[2][2]}
 

@@ -59,8 +59,12 @@ async def test_all_that_are_ready_answer_beside_the_record(
         assert said(catalogue) == "Folds flat and floats."
         assert "word for word" in about(catalogue)
         assert model.query_one(MarkdownView).source == "Hello there"
-        assert "grounded · not from the description" in about(model)
-        assert words(pilot, "#compare-text") == ["Folds flat and floats."]
+        assert "not from the description · OpenAI" in about(model)
+        assert words(pilot, "#scoreboard")[0].splitlines() == [
+            "Catalogue  ▰▰▰▰▰▰▰▰▰▰  ✓ word for word",
+            "OpenAI     ▱▱▱▱▱▱▱▱▱▱  ✗ not from the description",
+        ]
+        assert not pilot.app.screen.query_one("#compare-record").display
         assert "Base Llama" in words(pilot, "#compare-status")[0]
         await pilot.pause()
         side_by_side = catalogue.region.y == model.region.y
@@ -73,13 +77,13 @@ async def test_all_that_are_ready_answer_beside_the_record(
 
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen) and len(views(pilot)) == 1)
-        assert about(views(pilot)[0]).startswith("Catalogue · answer ")
+        assert "Catalogue · answer " in about(views(pilot)[0])
         await pilot.press("ctrl+s")
-        await until(lambda: about(views(pilot)[0]).startswith("OpenAI · answer "))
+        await until(lambda: "OpenAI · answer " in about(views(pilot)[0]))
         await pilot.press("ctrl+s")
         follow_up = await ask(pilot, "what size is it?")
         assert "Canvas Stool, Blue" in words(pilot, ".card")[-1]
-        assert about(follow_up).startswith("Catalogue")
+        assert about(follow_up).endswith("Catalogue")
 
 
 async def test_one_that_fails_stops_nobody(catalogue_dir: Path, server: scripted.Server) -> None:
@@ -101,12 +105,12 @@ async def test_escape_stops_first_and_closes_then(
             lambda: bool(views(pilot)[1].query(MarkdownView)) and views(pilot)[0].is_finished
         )
         await pilot.press("escape")
-        await until(lambda: "cancelled" in about(views(pilot)[1]))
+        await until(lambda: "stopped by you" in about(views(pilot)[1]))
         await until(server.asked[0].left.is_set)
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         await pilot.press("ctrl+s")
-        await until(lambda: about(views(pilot)[0]).startswith("OpenAI · answer 2 of 2"))
+        await until(lambda: "OpenAI · answer 2 of 2" in about(views(pilot)[0]))
         assert views(pilot)[0].query_one(MarkdownView).source == "Half"
 
 
@@ -139,3 +143,39 @@ async def test_a_comparison_stopped_before_its_turn_shows_no_other_turn(
         assert not any(view.is_finished for view in views(pilot))
         await pilot.press("e")
         assert words(pilot, "#compare-status")[0].startswith("There is something to export once")
+
+
+async def test_a_question_that_was_answered_is_compared_with_what_came_before_it(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.hello()
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await ask(pilot, "Striped Apron")
+        picked = await ask(pilot, "1")
+        description = said(picked)
+        await pilot.press("f3")
+        await until(lambda: len(views(pilot)) == 2 and all(v.is_finished for v in views(pilot)))
+        assert said(views(pilot)[0]) == description
+        assert "Striped Apron" in words(pilot, ".question")[-1]
+        (body,) = server.bodies
+        assert description in body["messages"][-1]["content"]
+        assert sum(description in one["content"] for one in body["messages"]) == 1
+        await pilot.press("escape")
+        await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+        assert len(words(pilot, ".question")) == 2
+        await until(lambda: about(views(pilot)[-1]).endswith("Catalogue · answer 1 of 2"))
+
+
+async def test_n_goes_to_the_next_slip(catalogue_dir: Path, server: scripted.Server) -> None:
+    text = "Folds flat and sings.\n\nAnd it floats, or flies."
+    server.always = scripted.streamed(scripted.words(text, "stop"))
+    async with chat(catalogue_dir, **remote(server)) as pilot:
+        await compare(pilot, TITLE)
+        await until(lambda: all(view.is_finished for view in views(pilot)))
+        assert "slips · " in words(pilot, "#scoreboard")[0]
+        await pilot.press("n")
+        assert words(pilot, "#compare-status")[0].startswith("Line with a slip 1 of 2 · OpenAI")
+        await pilot.press("n", "n")
+        assert words(pilot, "#compare-status")[0].startswith("Line with a slip 1 of 2 · OpenAI")
+        await pilot.press("f6", "n")
+        assert words(pilot, "#compare-status") == ["There are no marked slips."]

@@ -150,7 +150,7 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
     async with chat(catalogue_dir, engines=rows, mode="memory") as pilot:
         page = await open_page(pilot)
         await pilot.press("u")
-        assert told(page) == "Nothing is loaded there."
+        assert told(page) == "Nothing to unload."
         await pilot.press("down", "l")
         seen: set[str] = set()
 
@@ -162,7 +162,7 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
         assert any(one.startswith("○ Base Llama loading: ") for one in seen)
         assert "resident" in about(page)
         await pilot.press("l")
-        await until(lambda: told(page) == "It is loaded already.")
+        await until(lambda: told(page) == "Already loaded.")
         engine = registry(pilot).get("base")
         assert isinstance(engine, LlamaEngine)
         worker = engine._host.pid

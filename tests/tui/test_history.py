@@ -102,9 +102,9 @@ async def test_it_searches_while_typing_and_opens(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
         assert titles(found) == [question for question, _ in SAID[::-1]]
-        assert told(pilot) == "4 conversations, the latest first"
+        assert told(pilot) == "4 conversations, newest first"
         await look_for(pilot, "balcao mad")
-        await until(lambda: told(pilot) == "1 of 4 have it")
+        await until(lambda: told(pilot) == "1 of 4 match")
         drawn = str(found.options[0].prompt)
         assert drawn.startswith("2026-11-20 09:30    1  Qual balcão é o maior?")
         await pilot.press("enter")
@@ -131,7 +131,7 @@ async def test_matches_are_underlined_and_text_is_no_markup(
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
         await look_for(pilot, "coats")
-        await until(lambda: told(pilot) == "1 of 4 have it")
+        await until(lambda: told(pilot) == "1 of 4 match")
         content = found.options[0].prompt
         assert "Paint [/b] and [red] Brushes" in str(content)
         assert "Two coats [2J of paint, [never](three)." in str(content)
@@ -145,13 +145,13 @@ async def test_matches_are_underlined_and_text_is_no_markup(
 
 async def test_an_empty_history_and_an_empty_result(catalogue_dir: Path) -> None:
     async with page(catalogue_dir) as (pilot, _):
-        assert told(pilot) == "There is none yet: ask something first."
-        await pilot.press("enter", "f2", "f8", "f5", "down")
+        assert told(pilot) == "No conversations yet. Ask something first."
+        await pilot.press("enter", "ctrl+g", "ctrl+x", "f12", "down")
         assert isinstance(pilot.app.screen, ConversationsScreen)
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
         await look_for(pilot, "[/b] (*zebra")
-        await until(lambda: told(pilot) == "Nothing has “[/b] (*zebra”.")
+        await until(lambda: told(pilot) == "No match for “[/b] (*zebra”")
         assert not found.entries
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConversationsScreen)
@@ -162,14 +162,14 @@ async def test_an_empty_history_and_an_empty_result(catalogue_dir: Path) -> None
 async def test_renaming(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
-        await pilot.press("down", "f2")
+        await pilot.press("down", "ctrl+g")
         await until(lambda: isinstance(pilot.app.screen, InputDialog))
         assert pilot.app.screen.query_one(Input).value == "do you have the neon pink tutu?"
         await pilot.press("ctrl+u", *"Tulle", "enter")
         await until(lambda: told(pilot) == "Renamed.")
         assert titles(found)[1] == "Tulle"
         assert found.highlighted == 1
-        await pilot.press("f2")
+        await pilot.press("ctrl+g")
         await until(lambda: isinstance(pilot.app.screen, InputDialog))
         await pilot.press("x", "escape")
         await until(lambda: isinstance(pilot.app.screen, ConversationsScreen))
@@ -188,7 +188,7 @@ async def test_a_renamed_fork_is_still_called_a_fork(catalogue_dir: Path) -> Non
 async def test_the_footer_cuts_no_key(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir, (60, 20)) as (pilot, _):
-        await pilot.press("f8")
+        await pilot.press("ctrl+x")
         await until(lambda: told(pilot).startswith("Deleted"))
         keys = pilot.app.screen.query(FooterKey)
         await until(lambda: "Undo" in [key.description for key in keys])
@@ -200,9 +200,9 @@ async def test_deleting_and_undoing(catalogue_dir: Path) -> None:
     keep(*SAID)
     async with page(catalogue_dir) as (pilot, found):
         await pilot.press("ctrl+z")  # nothing was deleted
-        await pilot.press("down", "f8")
+        await pilot.press("down", "ctrl+x")
         await until(lambda: told(pilot).startswith("Deleted “do you have"))
-        await pilot.press("f8")
+        await pilot.press("ctrl+x")
         await until(lambda: told(pilot).startswith("Deleted “Paint [/b]"))
         assert titles(found) == [SAID[3][0], SAID[0][0]]
         await pilot.press("ctrl+z")
@@ -210,7 +210,7 @@ async def test_deleting_and_undoing(catalogue_dir: Path) -> None:
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         await pilot.press("ctrl+o")
-        await until(lambda: told(pilot) == "3 conversations, the latest first")
+        await until(lambda: told(pilot) == "3 conversations, newest first")
         await pilot.press("ctrl+z")  # also on a page opened again
         await until(lambda: told(pilot) == "It is back.")
         await pilot.press("ctrl+q")
@@ -223,7 +223,7 @@ async def test_deleting_the_open_conversation_closes_it(catalogue_dir: Path) -> 
         await ask(pilot, "Striped Apron")
         await pilot.press("ctrl+o")
         await until(lambda: told(pilot).startswith("1 conv"))
-        await pilot.press("f8")
+        await pilot.press("ctrl+x")
         await until(lambda: told(pilot).startswith("Deleted"))
         await pilot.press("escape")
         await until(lambda: bool(words(pilot, ".welcome Static")))
@@ -243,14 +243,14 @@ async def test_exporting(catalogue_dir: Path) -> None:
                 "*-all-conversations.json",
             )
         ):
-            await pilot.press("f5")
+            await pilot.press("f12")
             await until(lambda: isinstance(pilot.app.screen, ChoiceDialog))
-            await until(lambda: footer(pilot) == {"enter": "Take it", "escape": "Leave it"})
+            await until(lambda: footer(pilot) == {"enter": "OK", "escape": "Cancel"})
             await pilot.press(*["down"] * downs, "enter")
             await until(lambda name=name: Path(told(pilot)).match(name))  # type: ignore[misc]
             (file,) = paths.exports_dir().glob(name)
             assert told(pilot) == f"Written to {file}"
-        await pilot.press("f5", "escape")
+        await pilot.press("f12", "escape")
         assert len(list(paths.exports_dir().iterdir())) == 3
 
 
@@ -289,7 +289,7 @@ async def test_a_long_list_is_fetched_in_pages(catalogue_dir: Path) -> None:
         await until(lambda: len(found.entries) == number)
         assert titles(found) == [f"word {n}" for n in reversed(range(number))]
         await look_for(pilot, "word")
-        await until(lambda: told(pilot) == f"the latest {one} that have it")
+        await until(lambda: told(pilot) == f"the newest {one} that match")
         await pilot.press("ctrl+end")
         await until(lambda: len(found.entries) == 2 * one)
         await pilot.press("ctrl+end")
@@ -341,7 +341,7 @@ def looks(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             before = told(pilot)
             await pilot.press(key)
             await still(pilot)
-            if key in ("f8", "ctrl+z"):
+            if key in ("ctrl+x", "ctrl+z"):
                 await until(lambda before=before: told(pilot) != before)  # type: ignore[misc]
         for line in pilot.app.screen.query(Input):
             line.cursor_blink = False
@@ -357,9 +357,9 @@ def looks(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param((*"tu",), (80, 24), id="search"),
         pytest.param((*"t",), (60, 20), id="small"),
         pytest.param((*"o",), (160, 50), id="large"),
-        pytest.param(("down", "f8"), (80, 24), id="deleted"),
-        pytest.param(("f2",), (60, 20), id="rename"),
-        pytest.param(("f5",), (80, 24), id="export"),
+        pytest.param(("down", "ctrl+x"), (80, 24), id="deleted"),
+        pytest.param(("ctrl+g",), (60, 20), id="rename"),
+        pytest.param(("f12",), (80, 24), id="export"),
     ],
 )
 def test_the_page_looks(

@@ -114,7 +114,7 @@ async def test_a_theme_that_cannot_be_kept_is_told(catalogue_dir: Path) -> None:
         pilot.app.theme = "light"
         await until(lambda: bool(pilot.app._notifications))
         told = next(iter(pilot.app._notifications))
-        assert told.message.startswith("The theme is not kept.")
+        assert told.message.startswith("Theme not saved.")
 
 
 async def test_a_footer_whose_screen_is_gone_is_quiet() -> None:

@@ -62,14 +62,10 @@ def test_the_bar_is_full_for_one_and_empty_for_zero(
     assert replace_glyphs(share_bar(share), "ascii") == in_ascii
 
 
-async def test_only_an_answer_with_a_record_has_a_bar(
-    catalogue_dir: Path,
-) -> None:
+async def test_only_an_answer_with_a_record_has_a_sign(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
-        assert "word for word ▰▰▰▰▰▰▰▰▰▰ ·" in about(await ask(pilot, TITLE))
-        view = await ask(pilot, "The Velvet Submarine Handbook")
-        assert "▰" not in about(view)
-        assert "▱" not in about(view)
+        assert about(await ask(pilot, TITLE)) == "✓ word for word · Catalogue"
+        assert about(await ask(pilot, "The Velvet Submarine Handbook"))[0] not in "✓≈✗"
 
 
 async def test_f6_toggles_marks_of_added_words(
@@ -82,7 +78,7 @@ async def test_f6_toggles_marks_of_added_words(
         pilot.app.screen.query_one(Composer).insert("draft")
         await pilot.press("f6")
         await until(lambda: underlined(body(view)) == "sings")
-        assert state(pilot).startswith("Marked: ")
+        assert state(pilot).startswith("Underlined: ")
         pilot.app.screen.query_one(Composer).clear()
         later = await ask(pilot, TITLE)
         assert underlined(body(later)) == "sings"

@@ -102,12 +102,12 @@ def test_one_question_to_every_engine_and_the_lot_as_markdown(catalogue_dir: Pat
     assert "Catalogue: Folds flat and floats." in said
     written = next(line.removeprefix("Written to ") for line in said if line.startswith("Written"))
     assert "Folds flat and floats." in Path(written).read_text(encoding="utf-8")
-    assert said[-1].startswith("Copied: it is in ")
+    assert said[-1].startswith("Copied to ")
 
 
 def test_one_more_answer_to_the_last_question(catalogue_dir: Path) -> None:
     said = transcript(catalogue_dir, "/regenerate", "canvas stool blue", "/regenerate", "/open 1")
-    assert said[1] == "There is no question here yet."
+    assert said[1] == "There is no question yet."
     assert said.count("Catalogue: Folds flat and floats.") == 2
     said = transcript(catalogue_dir, "/history floats", "/open 1", "/export json", "/export x")
     assert said.count("Catalogue: Folds flat and floats.") == 2
@@ -121,7 +121,7 @@ def test_answers_are_switched_and_names_may_be_cut_short(catalogue_dir: Path) ->
     assert said[4] == "You: /prev"
     assert said[5] == "This question has one answer. /regenerate asks it again."
     assert said.count("Catalogue: Folds flat and floats.") == 3
-    assert said[-1].startswith("Copied: it is in ")
+    assert said[-1].startswith("Copied to ")
 
 
 def test_slips_are_told_and_do_no_harm(catalogue_dir: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.core.errors import UsageError
-from tui.commands.slash import as_question, is_command, parse, suggestions
+from tui.commands.slash import as_question, is_command, parse, spelt_out, suggestions
 from tui.commands.table import COMMANDS
 
 
@@ -29,11 +29,11 @@ def test_a_name_may_be_cut_short_while_it_means_one() -> None:
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        ("/", "Behind a slash"),
-        ("/brew", "no command “/brew”"),
-        ("/Slash: A Life", "no command “/Slash:”"),
-        ("/quit now", "“/quit” stands alone"),
-        ("/\x1b[2J", "no command “/[2J”"),
+        ("/", "Type a command"),
+        ("/brew", "command /brew."),
+        ("/Slash: A Life", "command /Slash:."),
+        ("/quit now", "/quit takes no argument"),
+        ("/\x1b[2J", "command /[2J."),
     ],
 )
 def test_what_is_no_command_is_one_sentence(typed: str, sentence: str) -> None:
@@ -63,3 +63,34 @@ def test_arguments_are_offered() -> None:
 def test_dashes_stand_for_underscores_and_parts_are_found() -> None:
     assert parse("/next-engine")[0].name == "next_engine"
     assert "/new" in [offer.text for offer in suggestions("/conve", {})]
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("/exit", "quit"),
+        ("/clear", "new_conversation"),
+        ("/model lora", "engine"),
+        ("/cle", "new_conversation"),
+        ("/mod", "mode"),
+    ],
+)
+def test_names_of_other_programs_are_known(typed: str, name: str) -> None:
+    assert parse(typed)[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("exit", "quit"), ("QUIT", "quit"), (":q", "quit"), ("?", "help"), ("help", "help")],
+)
+def test_a_word_alone_is_the_command_that_people_mean(word: str, name: str) -> None:
+    assert parse(spelt_out(word))[0].name == name
+
+
+def test_a_question_with_such_a_word_stays_a_question() -> None:
+    assert spelt_out("the emergency exit") == "the emergency exit"
+
+
+def test_an_alias_is_offered_where_it_is_typed() -> None:
+    assert suggestions("/cle", {})[0].text == "/clear"
+    assert suggestions("/theme l", {"theme": ["dark", "light"]})[0].text == "/theme light"

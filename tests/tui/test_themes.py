@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pexpect
@@ -12,17 +12,26 @@ from rich.color import Color
 from rich.style import Style
 from textual.app import App
 from textual.pilot import Pilot
+from textual.theme import BUILTIN_THEMES
 
 from engine.config import settings
 from engine.core.errors import SettingsError
+from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import ask, chat, until
 from tests.tui.terminals import UTF8, terminal
 from tui import themes
 from tui.app import BalcaoApp
 from tui.widgets.composer import Composer
+from tui.widgets.engine_bar import EngineBar
 from tui.widgets.turns import SourceCard
 
 AA, AAA = 4.5, 7.0
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[scripted.Server]:
+    async with scripted.running() as running:
+        yield running
 
 
 def luminance(color: Color) -> float:
@@ -94,6 +103,36 @@ async def test_contrast(catalogue_dir: Path) -> None:
     assert seen > 400
 
 
+async def test_selected_text_can_be_read_in_every_theme(
+    catalogue_dir: Path, server: scripted.Server
+) -> None:
+    server.always = scripted.streamed(scripted.words("# Folds\n\nIt **folds** `flat`.", "stop"))
+    remote = {"model": "m", "base_url": server.url, "max_retries": 0}
+    async with chat(catalogue_dir, engines={"openai": remote}) as pilot:
+        plain = await ask(pilot, "Canvas Stool, Blue")
+        pilot.app.screen.query_one(EngineBar).choose("openai")
+        model = await ask(pilot, "Canvas Stool, Blue")
+        for view in (plain, model):
+            for part in view.query(".words"):
+                part.text_select_all()
+        themed = [*themes.THEMES.values(), *BUILTIN_THEMES.values()]
+        for theme in (theme for theme in themed if not theme.name.startswith("ansi")):
+            pilot.app.theme = theme.name
+            await pilot.pause(0.05)
+            weak = [
+                (theme.name, text, contrast(style))
+                for text, style in letters(pilot.app)
+                if "old" in text and contrast(style) < (AA if theme.name in themes.THEMES else 2)
+            ]
+            assert not weak
+
+
+def test_the_scroll_bar_can_be_seen_in_our_themes() -> None:
+    for theme in themes.THEMES.values():
+        bar = (theme.variables["scrollbar"], theme.variables["scrollbar-background"])
+        assert contrast(Style(color=bar[0], bgcolor=bar[1])) >= 3, theme.name
+
+
 @pytest.mark.parametrize(
     ("environ", "theme"),
     [
@@ -136,7 +175,7 @@ def test_only_supported_colours_are_sent(
         program.expect("ready ·".encode())
         drawn = program.before
         program.send(b"empty shelf\r")
-        program.expect("▸".encode())
+        program.expect("✓".encode())
         drawn += program.before
         program.send(b"\x11")
         program.expect(pexpect.EOF)

@@ -122,7 +122,7 @@ async def test_thinking_is_counted_and_read_while_it_runs(
         await pilot.press("ctrl+l")
         assert bodies(pilot) == [SHOWN]
         await pilot.press("escape")
-        await until(lambda: "cancelled" in about(view))
+        await until(lambda: "stopped by you" in about(view))
         assert titles(pilot)[0].startswith("▾ thought for ")
 
 

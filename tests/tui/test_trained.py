@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Static
 
 from engine.backends.llama.engine import LlamaEngine
 from engine.config import paths, settings
@@ -24,7 +23,7 @@ from tests.tui.test_composer import composer, suggested, type_for_suggestions
 from tests.tui.test_plain import transcript_of
 from tui.app import BalcaoApp
 from tui.screens.record import RecordScreen
-from tui.widgets.welcome import TITLES
+from tui.widgets.welcome import TITLES, Example
 
 LIGHTHOUSE = TrainedProduct(ROWS[0][0], ROWS[0][1])
 
@@ -220,8 +219,9 @@ async def test_the_first_screen_asks_for_what_an_adapter_knows(tmp_path: Path, k
         await until_open(pilot)
         page = pilot.app.screen
         if known:
-            await until(lambda: TITLES[0] not in str(page.query_one("#examples", Static).render()))
-        asked = str(page.query_one("#examples", Static).render()).splitlines()[-3:]
+            await until(lambda: len(page.query(Example)) == 3
+                        and TITLES[0] not in page.query(Example).first().question)  # fmt: skip
+        asked = [example.question for example in page.query(Example)]
         titles = {row.title for row in rows}
         if known:
             assert all(any(title in line for title in titles) for line in asked)

@@ -15,7 +15,9 @@ from engine.chat.wording import welcome_words
 from engine.core.types import Availability
 from tests.engine.backends.llama.tiny import Tiny
 from tests.tui.driving import ask, chat, until, words
-from tui.widgets.welcome import Welcome
+from tui.widgets.composer import Composer
+from tui.widgets.turns import AnswerView
+from tui.widgets.welcome import Example, Welcome
 
 READY = Availability(ready=True)
 
@@ -36,17 +38,17 @@ async def test_a_line_for_each_engine(
 ) -> None:
     async with chat(catalogue_dir, size, engines={"base": {"model": str(tiny.model)}}) as pilot:
         assert await works(pilot) == [
-            "✓ Catalogue   10 products, in their own words",
-            "✓ Base Llama  model on this machine",
-            "✗ LoRA Llama  Run: balcao models pull smollm2",
-            "✗ OpenAI      Set `model` under [engines.openai]",
+            "● Catalogue   the description itself; needs no model",
+            "● Base Llama  model on this machine",
+            "○ LoRA Llama  not set up yet: F9 shows how",
+            "○ OpenAI      not set up yet: F9 shows how",
         ]
         pane = pilot.app.screen.query_one("#conversation")
         assert pane.max_scroll_y == 0
         await ask(pilot, "Canvas Stool, Blue")
         assert not pilot.app.screen.query(Welcome)
         await pilot.press("ctrl+n")
-        assert (await works(pilot))[0].startswith("✓ Catalogue")
+        assert (await works(pilot))[0].startswith("● Catalogue")
 
 
 async def test_without_a_catalogue_it_shows_the_error(tmp_path: Path) -> None:
@@ -64,7 +66,8 @@ async def test_the_sample_fits_with_its_examples() -> None:
         async with app.run_test(size=size) as pilot:
             await until_open(pilot)
             await works(pilot)
-            assert app.screen.query_one("#examples").display is fits
+            assert app.screen.query_one("#note").display is fits
+            assert len(app.screen.query(Example)) == 3
             assert app.screen.query_one("#conversation").max_scroll_y == 0
             assert words(pilot, ".welcome Static")
 
@@ -72,23 +75,27 @@ async def test_the_sample_fits_with_its_examples() -> None:
 @pytest.mark.parametrize(
     ("engine", "told"),
     [
-        (CatalogueEngine("x", CatalogueConfig()), "1,234 products, in their own words"),
+        (CatalogueEngine("x", CatalogueConfig()), "the description itself; needs no model"),
         (_llama(model="/m/tiny/"), "tiny on this machine"),
         (_llama(model="o/tiny", adapter="/a/shop"), "tiny on this machine, tuned by shop"),
         (OpenAIEngine("x", OpenAIConfig(model="m")), "m at OpenAI"),
     ],
 )
 def test_what_a_ready_engine_answers_from(engine: Engine, told: str) -> None:
-    assert welcome_words(engine, READY, 1234) == told
+    assert welcome_words(engine, READY) == told
 
 
-@pytest.mark.parametrize(
-    ("reason", "remedy", "told"),
-    [
-        ("No.", "Fetch: balcao models pull a/b. Or: x", "Fetch: balcao models pull a/b"),
-        ("Broken\x1b.", "", "Broken"),
-    ],
-)
-def test_what_would_make_it_work(reason: str, remedy: str, told: str) -> None:
-    state = Availability(ready=False, reason=reason, remedy=remedy)
-    assert welcome_words(_llama(), state, 1234) == told
+async def test_an_example_is_picked_with_tab_and_enter(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await until(lambda: len(pilot.app.screen.query(Example)) == 3)
+        await pilot.press("tab", "down", "enter")
+        await until(lambda: bool(pilot.app.screen.query(AnswerView)))
+        assert words(pilot, ".question")[0].startswith("❯ Do you have ")
+        assert isinstance(pilot.app.focused, Composer)
+
+
+async def test_an_example_is_asked_by_a_click(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await until(lambda: len(pilot.app.screen.query(Example)) == 3)
+        await pilot.click(".example")
+        await until(lambda: bool(words(pilot, ".card")))

@@ -73,7 +73,7 @@ f10, u u escape
 title enter, f4 escape escape""".splitlines()
 )
 """Bursts that crashed the chat once, or are like those; a comma is a pause."""
-_TROUBLE = (b"mistake of its own", b"Traceback")
+_TROUBLE = (b"because of a bug in it", b"Traceback")
 _QUIT, _FULL_SCREEN = b"\x11", b"\x1b[?1049h"
 _INTERRUPTED = 130
 """The exit code after Ctrl+C, which is a key only once the chat is open."""

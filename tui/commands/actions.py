@@ -56,8 +56,8 @@ class View(Protocol):
     async def answer_again(self, index: int, turn: Turn, engine_id: str) -> None:
         """Draw one more answer to a turn."""
 
-    async def compare(self, question: str) -> None:
-        """Draw the answers of all ready engines to a question, which may be empty."""
+    async def compare(self, question: str, turn: Turn | None) -> None:
+        """Draw the answers of all ready engines to a question, or else to that of a turn."""
 
     async def open_page(self, page: str, argument: str = "") -> None:
         """Show "help", "engines", "runs" or "history"; `argument` narrows it where it can."""
@@ -85,15 +85,27 @@ class ScreenView(View, Protocol):
         """Let the user type a line; empty if cancelled."""
 
     def scroll(self, direction: str) -> None:
-        """Scroll the conversation by a page, "up" or "down"."""
+        """Scroll the conversation: "page_up", "page_down", "home" or "end"."""
 
     def toggle_marks(self) -> None:
         """Mark the record's words in the answers, or stop marking them."""
 
+    def copy_selected(self) -> bool:
+        """Copy the selected text; return whether there is any."""
 
-_NO_QUESTION = tr("There is no question here yet.")
+    def clear_draft(self) -> None:
+        """Empty the composer; Up brings its text back."""
+
+    async def leave_if_pressed_again(self) -> None:
+        """Ask for a second press within two seconds; at that, end the chat."""
+
+    def show_theme(self, name: str) -> None:
+        """Use a theme; without a name, let the user choose one. Raises UsageError."""
+
+
+_NO_QUESTION = tr("There is no question yet.")
 _SELECTED = tr(
-    "Turn {place} of {count}: copy, record, again, edit and fork act on it. Escape lets it go."
+    "Question {place} of {count} · F8 copy · F4 record · Ctrl+R again · Ctrl+G edit · Esc deselect"
 )
 _EXPORTS = {"": "md", "markdown": "md", "json": "json"}
 Action = Callable[[Session, Any, str], Coroutine[Any, Any, None]]
@@ -127,15 +139,15 @@ async def mode(session: Session, view: View, name: str) -> None:
 
 async def compare(session: Session, view: View, question: str) -> None:
     """Ask all ready engines a question: the typed one, the draft, or the turn's."""
-    turn = session.turn
-    await view.compare(question or view.draft or (turn[1].question if turn else ""))
+    question = question or view.draft
+    await view.compare(question, None if question or not session.turn else session.turn[1])
 
 
 async def record(session: Session, view: View, number: str, *, original: bool = False) -> None:
     """Show the records of the selected turn, or of the last turn with records."""
     sources = [answer.sources for answer in _answers(session) if answer.sources]
     if not sources:
-        view.report(tr("No answer here rests on a record yet."))
+        view.report(tr("No answer has a record yet."))
         return
     hits: tuple[Hit, ...] = sources[-1]
     if number:
@@ -154,7 +166,7 @@ def index_of(number: str, count: int) -> int:
     """Read a number typed by the user, from 1 to `count`, as an index. Raises UsageError."""
     read = number_up_to(count, number)
     if read is None:
-        raise UsageError(tr("That is no number from 1 to {count}.", count=count))
+        raise UsageError(tr("Type a number from 1 to {count}.", count=count))
     return read - 1
 
 
@@ -180,7 +192,7 @@ async def copy_record(session: Session, view: View, _: str) -> None:
     if answer and answer.sources:
         view.copy(answer.sources[0].product.description)
     else:
-        view.report(tr("This answer rests on no record."))
+        view.report(tr("This answer has no record."))
 
 
 async def regenerate(session: Session, view: View, name: str) -> None:
@@ -215,8 +227,7 @@ async def edit(session: Session, view: ScreenView, _: str) -> None:
     view.edit(turn[1].question)
     view.report(
         tr(
-            "Editing question {chosen}. Enter goes on from there in a new conversation; "
-            "the one so far is kept. Escape leaves it.",
+            "Editing question {chosen} · Enter: continue in a new conversation · Esc: cancel",
             chosen=turn[0] + 1,
         )
     )
@@ -242,7 +253,7 @@ async def fork(session: Session, view: View, _: str) -> None:
     await view.show()
     view.report(
         tr(
-            "A fork of {chosen} turns: the conversation so far is kept, and you go on here.",
+            "Forked after question {chosen}. The original is in the history.",
             chosen=turns,
         )
     )
@@ -258,7 +269,7 @@ async def select_turn(session: Session, view: ScreenView, _: str, *, step: int) 
 
 
 async def cancel(session: Session, view: ScreenView, _: str) -> None:
-    """Stop the answer, otherwise stop editing, otherwise clear the selection."""
+    """Stop the answer, stop editing, clear the selection or go to the end: the first that helps."""
     if view.is_answering:
         await view.cancel()
     elif session.editing is not None:
@@ -267,6 +278,40 @@ async def cancel(session: Session, view: ScreenView, _: str) -> None:
         _walk_to(session, view, None)
     elif session.selected is not None:
         _walk_to(session, view, None)
+    else:
+        view.scroll("end")
+        view.show_engine()
+
+
+async def interrupt(_session: Session, view: ScreenView, _: str) -> None:
+    """Stop the answer, otherwise clear the draft, otherwise leave at the second press.
+
+    Selected text is copied instead.
+    """
+    if view.copy_selected():
+        return
+    if view.is_answering:
+        await view.cancel()
+    elif view.draft:
+        view.clear_draft()
+    else:
+        await view.leave_if_pressed_again()
+
+
+async def theme(_session: Session, view: ScreenView, name: str) -> None:
+    view.show_theme(name)
+
+
+async def details(session: Session, view: View, _: str) -> None:
+    """Report how long the turn's answer took, and how fast the model wrote."""
+    answer = session.turn[1].answer if session.turn else None
+    if answer is None:
+        view.report(_NO_QUESTION)
+        return
+    from engine.chat.wording import speed
+
+    title = session.titles.get(answer.engine, answer.engine)
+    view.report(f"{one_line(title)}: {speed(answer)}")
 
 
 def _walk_to(session: Session, view: ScreenView, index: int | None) -> None:
@@ -310,7 +355,7 @@ async def export(session: Session, view: View, kind: str) -> None:
     if conversation_id is None:
         raise UsageError(tr("There is nothing to export yet: ask something first."))
     if kind not in _EXPORTS:
-        raise UsageError(tr("That is none of {kinds}.", kinds="markdown, json"))
+        raise UsageError(tr("Choose one of {kinds}.", kinds="markdown, json"))
     file = await asyncio.to_thread(
         write_conversation, store, conversation_id, session.titles, folder, _EXPORTS[kind]
     )

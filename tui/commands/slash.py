@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -15,7 +15,18 @@ from engine.core.text import one_line
 from tui.commands.table import COMMANDS, Command
 
 _SLASH = "/"
-_TAKES = {"engine": tr("engine"), "question": tr("question"), "file": tr("file"), "": ""}
+_TAKES = {
+    "engine": tr("engine"),
+    "question": tr("question"),
+    "theme": tr("theme"),
+    "file": tr("file"),
+    "": "",
+}
+_WORDS = {
+    **dict.fromkeys(("exit", "quit", ":q", "sair"), "/quit"),
+    **dict.fromkeys(("?", "help", "ajuda"), "/help"),
+}
+"""What people type in other programs, as a whole line."""
 _SHOWN = 40
 """Characters of a wrong name that the error repeats."""
 
@@ -26,6 +37,11 @@ class Suggestion(Struct, frozen=True):
     text: str
     label: str
     about: str = ""
+
+
+def spelt_out(text: str) -> str:
+    """Return the command for a word like “exit”; other texts stay as they are."""
+    return _WORDS.get(text.strip().lower(), text)
 
 
 def is_command(text: str) -> bool:
@@ -43,20 +59,18 @@ def parse(text: str, commands: Sequence[Command] = COMMANDS) -> tuple[Command, s
     name, _, argument = text.removeprefix(_SLASH).partition(" ")
     found = _named(name, commands)
     if not name:
-        raise UsageError(tr("Behind a slash stands a command: /help shows them."))
+        raise UsageError(tr("Type a command after the slash; /help lists them."))
     if len(found) > 1:
         raise UsageError(tr("“/{name}” may be {listed}.", name=name, listed=_listed(found)))
     if not found:
         shown = one_line(name, _SHOWN)
         raise UsageError(
-            tr("There is no command “/{shown}”; two slashes ask for it: “//{shown}”.", shown=shown)
+            tr("Unknown command /{shown}. To search for that text, type //{shown}", shown=shown)
         )
     command, argument = found[0], argument.strip()
     if argument and not command.takes:
         name = called(command)
-        raise UsageError(
-            tr("“/{called}” stands alone; two slashes ask for what follows it.", called=name)
-        )
+        raise UsageError(tr("/{called} takes no argument.", called=name))
     return command, argument
 
 
@@ -65,8 +79,8 @@ def suggestions(text: str, values: Mapping[str, Sequence[str]]) -> list[Suggesti
     name, blank, argument = text.removeprefix(_SLASH).partition(" ")
     if not blank:
         return [
-            Suggestion(f"/{called(one)}", f"/{called(one)} {_TAKES[one.takes]}".strip(), one.does)
-            for one in _containing(name)
+            Suggestion(f"/{shown}", f"/{shown} {_TAKES[one.takes]}".strip(), one.does)
+            for one, shown in _containing(name)
         ]
     found = _named(name, COMMANDS)
     known = values.get(found[0].takes, ()) if len(found) == 1 else ()
@@ -84,12 +98,9 @@ def called(command: Command) -> str:
 
 def _named(name: str, commands: Sequence[Command]) -> list[Command]:
     name = _folded(name)
-    same = [one for one in commands if name and name in (one.name, one.called)]
-    begun = [
-        one
-        for one in commands
-        if name and (called(one).startswith(name) or one.name.startswith(name))
-    ]
+    same = [one for one in commands if name and name in _names(one)]
+    begun = _begun(name, lambda one: (called(one), one.name), commands)
+    begun = begun or _begun(name, lambda one: one.aliases, commands)
     # “/eng” means /engine, though /engines begins so too.
     shortest = [
         one for one in begun if all(called(other).startswith(called(one)) for other in begun)
@@ -97,11 +108,29 @@ def _named(name: str, commands: Sequence[Command]) -> list[Command]:
     return same or shortest or begun
 
 
-def _containing(name: str) -> list[Command]:
-    """List the commands that begin with `name`, then those that contain it."""
+def _names(command: Command) -> tuple[str, ...]:
+    return (command.called or command.name, command.name, *command.aliases)
+
+
+def _begun(
+    start: str, names: Callable[[Command], Sequence[str]], commands: Sequence[Command]
+) -> list[Command]:
+    return [one for one in commands if start and any(n.startswith(start) for n in names(one))]
+
+
+def _containing(name: str) -> list[tuple[Command, str]]:
+    """List the commands that begin with `name`, then those that contain it, with that name."""
     name = _folded(name)
-    found = [one for one in COMMANDS if name in one.name or name in one.called]
-    return sorted(found, key=lambda one: not called(one).startswith(name))
+    found = [
+        (one, _shown(one, name)) for one in COMMANDS if any(name in own for own in _names(one))
+    ]
+    return sorted(found, key=lambda one: (one[1] != name, not one[1].startswith(name)))
+
+
+def _shown(command: Command, name: str) -> str:
+    """Return the name to suggest: an alias only if nothing else contains what was typed."""
+    aliases = (alias for alias in command.aliases if name in alias)
+    return called(command) if name in called(command) + command.name else next(aliases)
 
 
 def _folded(name: str) -> str:

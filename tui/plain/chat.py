@@ -66,6 +66,7 @@ class PlainChat:
                 runner.run(self._session.resources.close())
 
     def _answer(self, line: str) -> None:
+        line = slash.spelt_out(line)
         try:
             if slash.is_command(line):
                 command, argument = slash.parse(line, PLAIN_COMMANDS)
@@ -155,8 +156,8 @@ class PlainView:
             self.report(f"({trained})")
         self._terminal.write(text or tr("(no description)"))
 
-    async def compare(self, question: str) -> None:
-        if not question:
+    async def compare(self, question: str, turn: types.Turn | None) -> None:
+        if not question and not turn:
             raise UsageError(tr("There is no question yet."), tr("Write one behind /compare."))
         availability = await self._resources.availability()
         ready = [name for name, state in availability.items() if state.ready]
@@ -164,7 +165,7 @@ class PlainView:
             if not state.ready:
                 self.report(f"{self._session.titles[name]}: {state.reason}")
         record_written = False
-        async with aclosing(self._session.compare(question, ready)) as events:
+        async with aclosing(self._session.compare(question, ready, turn)) as events:
             async for _, event in events:
                 match event:
                     case types.Found(decision) if decision.product and not record_written:
@@ -192,7 +193,7 @@ class PlainView:
         except OSError as error:
             self.report(tr("It cannot be copied: {error}.", error=why(error)))
         else:
-            self.report(tr("Copied: it is in {where}.", where=where))
+            self.report(tr("Copied to {where}.", where=where))
 
     async def cancel(self) -> None:
         pass  # no answer arrives while a command runs

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
@@ -17,8 +18,9 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerCancelled
 
 from engine.chat.session import Session
-from engine.core.errors import BalcaoError
+from engine.core.errors import BalcaoError, UsageError
 from engine.core.i18n import tr
+from engine.core.text import one_line
 from engine.core.types import Answer, Hit, Turn
 from tui import keys
 from tui.commands import slash
@@ -30,14 +32,20 @@ from tui.widgets.engine_bar import EngineBar
 
 if TYPE_CHECKING:
     from tui.widgets.choices import ChoicesView
+    from tui.widgets.welcome import Example
 
 _PAGES = Path(__file__).parent.with_name("pages.tcss")
 _TURNS = Path(__file__).parent.with_name("turns.tcss")
+_LEAVE_SECONDS = 2.0
+"""Seconds within which a second Ctrl+C ends the chat."""
+_MAX_NAME = 40
+"""Characters of a wrong name that an error repeats."""
 
 
 class ChatView(Page, SolidBackground, Screen[None]):
     """The chat's screen as commands change it: a ScreenView without pages."""
 
+    leave_action = "command('interrupt')"
     only_answer = tr("This question has one answer. Ctrl+R asks it again, of the engine chosen.")
 
     def __init__(self, session: Session) -> None:
@@ -46,6 +54,8 @@ class ChatView(Page, SolidBackground, Screen[None]):
         self.pane = ConversationView(id="conversation")
         self.bar = EngineBar(session)
         self._answering: Worker[None] | None = None
+        self._leave_until = 0.0
+        """Until when a second press of Ctrl+C ends the chat."""
 
     @property
     def composer(self) -> Composer:
@@ -126,11 +136,11 @@ class ChatView(Page, SolidBackground, Screen[None]):
         if problem:
             self.report(problem, error=True)
 
-    async def compare(self, question: str) -> None:
+    async def compare(self, question: str, turn: Turn | None) -> None:
         session = self.session
         if self.is_answering:
             self.report(tr("Still answering. Escape stops it."))
-        elif not question or not (session.resources or session.failure):
+        elif not (question or turn) or not (session.resources or session.failure):
             self.report(tr("F3 puts a question to every engine that is ready: type one, or wait."))
         elif session.failure:
             self.bar.show_availability()
@@ -138,18 +148,52 @@ class ChatView(Page, SolidBackground, Screen[None]):
             from tui.screens.compare import CompareScreen
 
             self.composer.accept()
-            await self.app.push_screen_wait(CompareScreen(session, question))
+            await self.app.push_screen_wait(CompareScreen(session, question, turn))
             await self.show()
 
     def copy(self, text: str) -> None:
         self.app.copy_to_clipboard(text)
 
     async def cancel(self) -> None:
-        """Stop the answer that is arriving, and wait until its text is saved."""
+        """Stop the answer that is arriving, and wait until its text is saved.
+
+        Questions that wait for it are withdrawn: Up brings them back.
+        """
         if self._answering and self.is_answering:
+            self.session.queue.clear()
             self._answering.cancel()
             with suppress(WorkerCancelled):
                 await self._answering.wait()
+            if self.is_attached:
+                await self.query_one(ComposerPanel).show_queue()
+
+    def copy_selected(self) -> bool:
+        """Copy the text that is selected in the composer or with the mouse, if any is."""
+        text = self.composer.selected_text or self.get_selected_text()
+        if text:
+            self.copy(text)
+        return bool(text)
+
+    def clear_draft(self) -> None:
+        self.composer.accept()
+
+    async def leave_if_pressed_again(self) -> None:
+        if monotonic() < self._leave_until:
+            await self.leave()
+            return
+        self._leave_until = monotonic() + _LEAVE_SECONDS
+        self.bar.report(tr("Press Ctrl+C again to quit."), seconds=_LEAVE_SECONDS)
+
+    def show_theme(self, name: str) -> None:
+        if not name:
+            self.app.search_themes()
+        elif name in self.app.available_themes:
+            self.app.theme = name
+        else:
+            raise UsageError(
+                tr("There is no theme named “{wanted}”.", wanted=one_line(name, _MAX_NAME)),
+                tr("/theme lists them."),
+            )
 
     async def leave(self) -> None:
         await self.app.run_action("quit")
@@ -172,7 +216,13 @@ class ChatView(Page, SolidBackground, Screen[None]):
         return await self.app.push_screen_wait(InputDialog(heading, example=example)) or ""
 
     def scroll(self, direction: str) -> None:
-        getattr(self.pane, f"scroll_page_{direction}")(animate=False)
+        if direction == "end":
+            self.pane.follow_end()
+        else:
+            getattr(self.pane, f"scroll_{direction}")(animate=False)
+
+    def on_conversation_view_end_seen(self, event: ConversationView.EndSeen) -> None:
+        self.query_one(ComposerPanel).show_below(more=not event.seen)
 
     def toggle_marks(self) -> None:
         from tui.widgets.turns import toggle_marks
@@ -258,8 +308,9 @@ class ChatScreen(ChatView):
             event.handled.set()
 
     async def _take(self, question: str) -> None:
-        """Run a command or ask a question. While an answer arrives, the draft stays."""
+        """Run a command or ask a question, which waits for the answer that is arriving."""
         if self.session.settings.slash_commands:
+            question = slash.spelt_out(question)
             if slash.is_command(question):
                 with reporting(partial(self.report, error=True)):
                     command, argument = slash.parse(question)
@@ -267,12 +318,24 @@ class ChatScreen(ChatView):
                     await self._run(command, argument)
                 return
             question = slash.as_question(question)
-        if self.is_answering:
-            self.bar.report(tr("Still answering. Escape stops it; your question stays here."))
-        elif self.session.failure:
+        if self.session.failure:
             self.bar.show_availability()
         else:
             self.composer.accept()
+            await self._ask_in_order(question)
+
+    async def _ask_in_order(self, question: str) -> None:
+        if self.is_answering:
+            self.session.queue.append(question)
+            await self.query_one(ComposerPanel).show_queue()
+        else:
+            await self._ask(question)
+
+    async def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Ask the next question that waits, once the answer before it is complete."""
+        if event.worker is self._answering and event.worker.is_finished and self.session.queue:
+            question = self.session.queue.pop(0)
+            await self.query_one(ComposerPanel).show_queue()
             await self._ask(question)
 
     async def _ask(self, question: str) -> None:
@@ -284,11 +347,13 @@ class ChatScreen(ChatView):
 
     async def on_choices_view_picked(self, event: ChoicesView.Picked) -> None:
         """Ask for a product that was clicked. The draft stays."""
-        if self.is_answering:
-            self.report(tr("Still answering. Escape stops it."))
-        else:
-            await self._ask(event.question)
+        await self._ask_in_order(event.question)
         self.composer.focus()
+
+    async def on_example_picked(self, event: Example.Picked) -> None:
+        """Ask an example of the welcome page. The draft stays."""
+        self.composer.focus()
+        await self._ask_in_order(event.question)
 
     async def action_command(self, name: str) -> None:
         await self._run(COMMANDS_BY_NAME[name])
@@ -310,6 +375,7 @@ class ChatScreen(ChatView):
             session.selected = None
             self.pane.select(None)
         await self._filled.wait()
+        self.bar.show_availability()  # instead of an older message
         view = await self.pane.begin_turn(question, title)
         view.show_status(tr("looking it up…"))
         with reporting(view.show_status):
@@ -323,7 +389,7 @@ class ChatScreen(ChatView):
         if self.pane.is_following:
             await self.pane.go_to(len(self.session.conversation.turns) - 1)
         if answer.is_list:
-            self.report(tr("Down and Enter, a click or a number picks a product."))
+            self.report(tr("Type a number, click, or press ↓ and Enter."))
 
     async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
         match page:

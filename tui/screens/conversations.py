@@ -36,9 +36,9 @@ _MIN_WIDTH_FOR_TIME = 64
 _MAX_SHOWN = 40
 """Characters of a search text or a title that a message repeats."""
 _EXPORTS = {
-    "md": tr("this conversation, as Markdown to read"),
-    "json": tr("this conversation, as JSON to import again"),
-    "all": tr("every conversation, as JSON to import again"),
+    "md": tr("this conversation, as Markdown"),
+    "json": tr("this conversation, as JSON (can be re-imported)"),
+    "all": tr("all conversations, as JSON (can be re-imported)"),
 }
 
 
@@ -113,12 +113,16 @@ def _highlight(match: Highlighted) -> Content:
     )
 
 
-class SearchInput(LineInput):
+class SearchInput(LineInput, inherit_bindings=False):
     """The search text; its footer entry for Enter opens the highlighted conversation."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", tr("Open"), id="history_submit")
     ]
+    # Ctrl+X deletes a conversation.
+    key_actions: ClassVar = {
+        key: action for key, action in LineInput.key_actions.items() if action != "cut"
+    }
 
 
 class ConversationSearch(Vertical):
@@ -193,30 +197,30 @@ class ConversationSearch(Vertical):
 
     def _count(self, text: str, shown: int, total: int) -> str:
         if not total:
-            return tr("There is none yet: ask something first.")
+            return tr("No conversations yet. Ask something first.")
         if not text.strip():
             return tr_n(
-                "{total:,} conversation, the latest first",
-                "{total:,} conversations, the latest first",
+                "{total:,} conversation, newest first",
+                "{total:,} conversations, newest first",
                 total,
                 total=total,
             )
         if not shown:
-            return tr("Nothing has “{text}”.", text=one_line(text, _MAX_SHOWN))
+            return tr("No match for “{text}”", text=one_line(text, _MAX_SHOWN))
         if self._has_more:
-            return tr("the latest {shown} that have it", shown=shown)
-        return tr("{shown} of {total:,} have it", shown=shown, total=total)
+            return tr("the newest {shown} that match", shown=shown)
+        return tr("{shown} of {total:,} match", shown=shown, total=total)
 
 
 class ConversationsScreen(Page, ModalScreen[int | None]):
     """Returns the id of the conversation to open, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "rename", tr("Rename"), id="history_rename"),
-        Binding("f8", "delete", tr("Delete"), id="history_delete"),
+        Binding("ctrl+g", "rename", tr("Rename"), id="history_rename"),
+        Binding("ctrl+x", "delete", tr("Delete"), id="history_delete"),
         Binding("ctrl+z", "undelete", tr("Undo"), id="history_undelete"),
         Binding("escape,ctrl+o", "dismiss", tr("Close"), key_display="esc", id="history_close"),
-        Binding("f5", "export", tr("Export"), id="history_export"),
+        Binding("f12", "export", tr("Export"), id="history_export"),
         Binding("f7", "import", tr("Import"), id="history_import"),
         Binding("down", "move('cursor_down')", show=False, id="history_down"),
         Binding("up", "move('cursor_up')", show=False, id="history_up"),
@@ -276,7 +280,7 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
         with reporting(self._search.show_status):
             number = await asyncio.to_thread(self._store.undelete)
             if number is None:
-                await self._search.reload(tr("There is nothing more to bring back."))
+                await self._search.reload(tr("Nothing more to undo."))
                 return
             title = self._deleted.pop(number, "")
             self.refresh_bindings()

@@ -14,19 +14,21 @@ from textual.containers import Grid, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.core.i18n import tr
 from tui import keys
-from tui.textual_patches.widgets import LineInput, Page
+from tui.commands.slash import called
+from tui.commands.table import COMMANDS_BY_NAME
+from tui.textual_patches.widgets import FittingFooter, LineInput, Page
 
 
 class _DialogInput(LineInput):
     """An input whose footer shows Enter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", tr("Take it"), id="prompt_submit")
+        Binding("enter", "submit", tr("OK"), id="prompt_submit")
     ]
 
 
@@ -34,7 +36,7 @@ class _DialogChoices(OptionList):
     """A list whose footer shows Enter."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", tr("Take it"), id="prompt_submit")
+        Binding("enter", "select", tr("OK"), id="prompt_submit")
     ]
 
 
@@ -42,7 +44,7 @@ class _Dialog(Page, ModalScreen[str | None]):
     """A heading and one field; Escape returns None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", tr("Leave it"), id="prompt_close")
+        Binding("escape", "dismiss", tr("Cancel"), id="prompt_close")
     ]
 
     def __init__(self, heading: str, field: Widget) -> None:
@@ -54,7 +56,7 @@ class _Dialog(Page, ModalScreen[str | None]):
         with Vertical(classes="prompt"):
             yield Static(self._heading, markup=False, classes="heading")
             yield self._field
-        yield Footer(compact=True)
+        yield FittingFooter()
 
 
 class InputDialog(_Dialog):
@@ -83,20 +85,17 @@ class ChoiceDialog(_Dialog):
 
 _ABOUT = (
     tr(
-        "The counter answers with the product's description, word for word, and says which record "
-        "it comes from. Several products with one title are listed: type the number of the one you "
-        'mean. A follow-up ("who wrote it?", "que idade?") is answered from the sentences of the '
-        "record in hand."
+        "An answer is the product's description, word for word. If several products match, type a "
+        'number. A follow-up ("who wrote it?", "que idade?") is answered from the same description.'
     ),
     tr(
-        "The line under an answer tells which engine gave it, whether it had the record before it "
-        "(grounded) or spoke from memory, how much of it is the record's own words, and how long "
-        "it took."
+        "Below an answer: ✓ word for word, ≈ partly, ✗ not from the description; then the engine. "
+        "Grounded models see the record; from memory they see only the question. /details shows "
+        "how long the answer took."
     ),
     tr(
-        "A slash begins a command by its name (/fork, /engine lora); two slashes ask for a title "
-        "that begins with one. Whatever acts on a turn acts on the selected one, or else on the "
-        "last."
+        "A slash begins a command (/fork, /engine lora); two slashes search for a title that "
+        "begins with one. Commands act on the selected question, otherwise on the last."
     ),
 )
 """Paragraphs; the page wraps them."""
@@ -115,8 +114,12 @@ class HelpScreen(Page, ModalScreen[None]):
         self._user_keys = user_keys
 
     def compose(self) -> ComposeResult:
-        lines = [(keys.pressed(name, self._user_keys), does) for name, does in keys.DOES.items()]
-        lines = [*(line for line in lines if line[0]), (keys.PALETTE, tr("every command, by name"))]
+        lines = [
+            (keys.pressed(name, self._user_keys), Content.assemble(does, (_twin(name), "dim")))
+            for name, does in keys.DOES.items()
+        ]
+        every = Content(tr("every command, by name"))
+        lines = [*(line for line in lines if line[0]), (keys.PALETTE, every)]
         with Vertical(id="help"), VerticalScroll(id="help-body"):
             yield Static(tr("Keys"), classes="heading")
             with Grid(id="keys"):
@@ -124,10 +127,16 @@ class HelpScreen(Page, ModalScreen[None]):
                     yield Static(pressed, markup=False, classes="key")
                     yield Static(does, markup=False)
             yield Static("\n\n".join(_ABOUT), markup=False, classes="about-counter")
-        yield Footer()
+        yield FittingFooter()
 
     def on_mount(self) -> None:
         self.query_one("#help-body").focus()  # for the arrow keys
+
+
+def _twin(name: str) -> str:
+    """Return what to type instead of a key, for terminals that keep the key."""
+    command = COMMANDS_BY_NAME.get(name)
+    return f"  /{called(command)}" if command and command.in_palette else ""
 
 
 _NO_MATCH_DELAY = 0.5
@@ -147,7 +156,7 @@ class Palette(Page, CommandPalette):
         def show() -> None:
             self._list_visible = bool(search_value)
             if search_value:
-                message = Align.center(Text(tr("Nothing fits."), style="not bold"))
+                message = Align.center(Text(tr("No match."), style="not bold"))
                 self.query_one(CommandList).add_option(
                     Option(message, disabled=True, id=self._NO_MATCHES)
                 )

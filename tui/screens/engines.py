@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Label, OptionList, Static, TextArea
+from textual.widgets import Input, Label, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 from textual.worker import Worker
 
@@ -26,14 +26,14 @@ from engine.core.errors import BalcaoError
 from engine.core.i18n import numeral, tr
 from engine.core.text import one_line
 from engine.core.types import Availability
-from tui.textual_patches.widgets import EditArea, Page
+from tui.textual_patches.widgets import EditArea, FittingFooter, Page
 
 
 class ParametersScreen(Page, ModalScreen[str | None]):
     """A form of an engine's parameters; returns a sentence about the change, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", tr("Leave as it was"), id="parameters_close"),
+        Binding("escape", "dismiss", tr("Discard"), id="parameters_close"),
         Binding("ctrl+s", "save", tr("Save"), priority=True, id="parameters_save"),
         Binding("tab", "app.focus_next", tr("Next field"), id="parameters_next_field"),
     ]
@@ -52,7 +52,7 @@ class ParametersScreen(Page, ModalScreen[str | None]):
                 yield from self._field(parameter)
             warnings = "\n".join(self._config.warnings())
             yield Static(warnings, id="parameters-about", markup=False)
-        yield Footer(compact=True)
+        yield FittingFooter()
 
     @on(Input.Submitted)
     def action_save(self) -> None:
@@ -161,7 +161,7 @@ class EnginesScreen(Page, ModalScreen[str | None]):
             with VerticalScroll(id="engine-body"):
                 yield Static(id="engine-about", markup=False)
             yield Static(id="engine-told", markup=False)
-        yield Footer(compact=True)
+        yield FittingFooter()
 
     def on_mount(self) -> None:
         self._list.highlighted = self._registry.ids.index(self._session.engine)
@@ -183,9 +183,9 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         if engine.verbatim:
             self._told = tr("The catalogue needs no loading.")
         elif engine.loaded:
-            self._told = tr("It is loaded already.")
+            self._told = tr("Already loaded.")
         elif not availability.ready:
-            self._told = tr("It cannot be loaded as it is: above stands why, and what to do.")
+            self._told = tr("Can't load it: see above.")
         else:
             self._told = ""
             self._loading = self._load(self._here)
@@ -194,7 +194,7 @@ class EnginesScreen(Page, ModalScreen[str | None]):
     async def action_unload(self) -> None:
         """Unload the highlighted engine, or stop loading it."""
         if self._session.is_answering:
-            self._told = tr("An answer is coming. Escape in the chat stops it.")
+            self._told = tr("Still answering. Escape in the chat stops it.")
             self._draw()
             return
         if self._loading:
@@ -204,7 +204,7 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         gone = [name for name in before if not self._registry.get(name).loaded]
         titles = tr(" and ").join(one_line(self._session.titles[name]) for name in gone)
         unloaded = tr("Unloaded: {titles}.", titles=titles)
-        self._told = unloaded if gone else tr("Nothing is loaded there.")
+        self._told = unloaded if gone else tr("Nothing to unload.")
         self._draw()
 
     @work
@@ -214,7 +214,7 @@ class EnginesScreen(Page, ModalScreen[str | None]):
             told = await self.app.push_screen_wait(ParametersScreen(engine))
             self._told = told or ""
         else:
-            self._told = tr("The catalogue answers as it is: there is nothing to set.")
+            self._told = tr("The catalogue has no parameters.")
         self._draw()
 
     @work(exclusive=True)

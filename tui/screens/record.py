@@ -9,17 +9,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.chat.wording import training_words
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
 from engine.core.types import Hit, Product
-from tui.textual_patches.widgets import Page
+from tui.textual_patches.widgets import FittingFooter, ReportingPage
 
 
-class RecordScreen(Page, ModalScreen[None]):
+class RecordScreen(ReportingPage, ModalScreen[None]):
     """One record at a time, with Left and Right for the others."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,7 +51,7 @@ class RecordScreen(Page, ModalScreen[None]):
             with VerticalScroll(id="record-body"):
                 yield Static(id="record-text", markup=False)
                 yield Static(id="record-related", markup=False)
-        yield Footer()
+        yield FittingFooter()
 
     def on_mount(self) -> None:
         self._draw()
@@ -86,14 +86,17 @@ class RecordScreen(Page, ModalScreen[None]):
         product = self._product
         place, count = self._index + 1, len(self._hits)
         among = tr(" · {place} of {count}", place=place, count=count) if count > 1 else ""
-        which = tr("as in the data set") if self._original else tr("as the counter quotes it")
+        which = tr("original text") if self._original else tr("cleaned")
         uid = one_line(product.uid)
-        about = tr("number {uid} · {which}{place}", uid=uid, which=which, place=among)
+        about = tr("ID {uid} · {which}{place}", uid=uid, which=which, place=among)
         trained = training_words(self._hits[self._index])
         self._set("#record-title", one_line(product.title) or tr("(no title)"))
         self._set("#record-about", f"{about}\n{trained}".strip())
         self._set("#record-text", printable(self._text) or tr("(no description)"))
         self._set("#record-related", self._related_lines(product.uid))
+
+    def report(self, sentence: str) -> None:
+        self._set("#record-about", one_line(sentence))
 
     def _set(self, selector: str, text: str) -> None:
         self.query_one(selector, Static).update(text)
@@ -104,4 +107,4 @@ class RecordScreen(Page, ModalScreen[None]):
         except BalcaoError as error:
             return one_line(str(error))
         lines = [f"· {one_line(title)} ({one_line(number)})" for number, title in related]
-        return "\n".join([tr("Goes with:"), *lines]) if lines else ""
+        return "\n".join([tr("Related:"), *lines]) if lines else ""

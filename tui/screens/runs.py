@@ -15,7 +15,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.core.i18n import tr
@@ -24,7 +24,7 @@ from engine.training.runs import display
 from engine.training.runs.control import add_engine, stop_run
 from engine.training.runs.view import MetricsReader, RunView, list_runs
 from tui.commands.table import reporting
-from tui.textual_patches.widgets import Page
+from tui.textual_patches.widgets import FittingFooter, Page
 
 _INTERVAL = 1.0
 """Seconds between two readings of the runs' files."""
@@ -70,7 +70,7 @@ class RunsScreen(Page, ModalScreen[str | None]):
             with VerticalScroll(id="run-body"):
                 yield Static(id="run-samples", markup=False)
             yield Static(id="run-status", markup=False)
-        yield Footer(compact=True)
+        yield FittingFooter()
 
     def on_mount(self) -> None:
         self._watch()

@@ -98,6 +98,15 @@ class Page(_Screen):
 
     CSS_PATH: ClassVar[Path | None] = Path(__file__).parent.with_name("pages.tcss")
     left = False
+    leave_action = "dismiss"
+    """What Ctrl+C does without selected text."""
+
+    async def action_copy_text(self) -> None:  # type: ignore[override] # Textual awaits either
+        """Copy the selected text; without any, leave the page."""
+        if self.get_selected_text() is None:
+            await self.run_action(self.leave_action)
+        else:
+            super().action_copy_text()
 
     def dismiss(self, result: Any = None) -> AwaitComplete:  # noqa: ANN401 - each page has its own
         """Leave the page with a result, unless it was left before or another one covers it."""
@@ -116,6 +125,14 @@ class Page(_Screen):
         return worker
 
 
+class ReportingPage(Page):
+    """A page with a line for what the app reports."""
+
+    def report(self, sentence: str) -> None:
+        """Show one sentence."""
+        raise NotImplementedError
+
+
 def actions_by_key(bindings: Iterable[BindingType]) -> dict[str, str]:
     """Return the action of each single key."""
     return {
@@ -132,10 +149,13 @@ class LineInput(Input):
     already inserted: Ctrl+U and "abc" in one packet leave an empty input.
     """
 
-    _actions = actions_by_key(Input.BINDINGS)
+    key_actions: ClassVar = actions_by_key(Input.BINDINGS)
 
     async def _on_key(self, event: Key) -> None:
-        if action := self._actions.get(event.key):
+        action = self.key_actions.get(event.key)
+        if action == "copy" and self.selection.is_empty:
+            return  # the app leaves the page
+        if action:
             event.prevent_default()
             event.stop()
             await self.run_action(action)
@@ -185,7 +205,7 @@ _PALETTE_BORDER = 1
 
 
 class FittingFooter(Footer):
-    """Show as many keys as fit, in order, and always the command palette.
+    """Show as many keys as fit, in order, and always the way out and the command palette.
 
     Textual cuts the last key in half. Its footer also data-binds every key it creates and never
     releases them, which leaks a megabyte for every page opened.
@@ -202,16 +222,18 @@ class FittingFooter(Footer):
         self._shown = list(self.screen.active_bindings.values())
         palette = [self._key(active) for active in self._shown if self._is_palette(active)]
         room = self.screen.size.width - sum(_width(key) + _PALETTE_BORDER for key in palette)
+        leaving = [active for active in self._shown if _leaves(active)][:1]
+        room -= sum(_width(self._key(active)) for active in leaving)
         first = {
             active.binding.action: active for active in reversed(self._shown) if active.binding.show
         }
         for active in self._shown:
             if first.get(active.binding.action) is active:
                 key = self._key(active)
-                room -= _width(key)
-                if room < 0:
-                    break
-                yield key
+                if active not in leaving:
+                    room -= _width(key)
+                if room >= 0 or active in leaving:
+                    yield key
         yield from palette
 
     async def recompose(self) -> None:
@@ -239,6 +261,12 @@ class FittingFooter(Footer):
             tooltip=binding.tooltip or binding.description if palette else active.tooltip,
             classes="-command-palette" if palette else "",
         )
+
+
+def _leaves(active: ActiveBinding) -> bool:
+    """Whether a key shown leaves the screen, or the chat where nothing else does."""
+    name = active.binding.id or ""
+    return active.binding.show and (name == "quit" or name.endswith("_close"))
 
 
 def _width(key: FooterKey) -> int:

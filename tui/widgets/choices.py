@@ -26,12 +26,16 @@ _HIGHLIGHTED = "highlighted"
 class ChoiceView(SolidBackground, Vertical):
     """A product of the list: its number and title, and a line of its description."""
 
-    def __init__(self, lines: list[str], words: frozenset[str], question: str) -> None:
+    def __init__(
+        self, lines: list[str], words: frozenset[str], question: str, omitted: str = ""
+    ) -> None:
+        """`omitted` is the end of the heading that needs no showing."""
         super().__init__(classes="choice")
         self._lines, self._words = lines, words
         self._number, mark, self._heading = lines[0].partition(". ")
         self._number += mark
-        self._title = Static(_lit(self._heading, words), markup=False, classes="title")
+        self._heading = self._heading.removesuffix(omitted)
+        self._title = Static(_lit(self._heading, words, "bold"), markup=False, classes="title")
         self.question = question
 
     def compose(self) -> ComposeResult:
@@ -45,7 +49,8 @@ class ChoiceView(SolidBackground, Vertical):
         self.set_class(highlighted, _HIGHLIGHTED)
         # The words are for terminals without colours.
         hint = tr("  Enter picks it") if highlighted else ""
-        self._title.update(_lit(self._heading, self._words) + Content.styled(hint, "dim"))
+        title = _lit(self._heading, self._words, "bold")
+        self._title.update(title + Content.styled(hint, "dim"))
 
     def on_click(self) -> None:
         if not any(part.text_selection for part in self.query(Static)):
@@ -71,9 +76,15 @@ class ChoicesView(SolidBackground, Vertical):
         for number, lines in _blocks(printable(self._answer.text), self._answer.choices):
             if number:
                 hit = self._answer.choices[number - 1]
-                yield ChoiceView(lines, words.union(hit.lit or ()), as_question(number, hit))
+                lit, question = words.union(hit.lit or ()), as_question(number, hit)
+                yield ChoiceView(lines, lit, question, self._omitted(hit))
             else:
                 yield Static("\n".join(lines), markup=False)
+
+    def _omitted(self, hit: Hit) -> str:
+        """Return the number behind the title, unless another product of the list has the title."""
+        same = [one for one in self._answer.choices if one.product.title == hit.product.title]
+        return "" if len(same) > 1 else f" ({hit.product.uid})"
 
     @property
     def picked(self) -> str:
@@ -119,8 +130,8 @@ def _blocks(text: str, choices: Sequence[Hit]) -> Iterator[tuple[int, list[str]]
     yield from [(number, block)] if block else []
 
 
-def _lit(line: str, words: frozenset[str]) -> Content:
-    content = Content(line)
+def _lit(line: str, words: frozenset[str], style: str = "") -> Content:
+    content = Content.styled(line, style)
     for start, end in spans(line, words):
         content = content.stylize(_LIT, start, end)
     return content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -13,9 +13,10 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.events import Key, Paste
+from textual.content import Content
+from textual.events import Click, Key, Paste
 from textual.message import Message
-from textual.widgets import TextArea
+from textual.widgets import Static, TextArea
 
 from engine.chat.session import Session
 from engine.core.errors import CatalogueError
@@ -140,6 +141,11 @@ def _no_choices() -> None:
     """Return no list of products."""
 
 
+def _nothing_queued() -> str:
+    """Return no question."""
+    return ""
+
+
 class Composer(EditArea):
     """A text area that sends on Enter and shows earlier questions on Up and Down.
 
@@ -160,20 +166,26 @@ class Composer(EditArea):
         user_keys: Mapping[str, str],
         suggestions: Suggestions,
         choices: Callable[[], Choices | None] = _no_choices,
+        withdraw: Callable[[], str] = _nothing_queued,
     ) -> None:
-        """`user_keys` are keys by action, from the settings; `choices` finds the last answer's."""
+        """`user_keys` are keys by action, from the settings; `choices` finds the last answer's.
+
+        `withdraw` takes back the last question that waits for an answer.
+        """
         super().__init__(
             id="composer",
-            placeholder=tr("Ask for a product, by its title or as a question…"),
+            placeholder=tr("Ask about a product…"),
             highlight_cursor_line=False,
         )
         own = (
             Binding(user_keys.get(binding.id or "", binding.key), binding.action)
             for binding in keys.COMPOSER
         )
-        self._actions = actions_by_key([*TextArea.BINDINGS, *own])
+        interrupt = Binding(user_keys.get("interrupt", "ctrl+c"), "screen.command('interrupt')")
+        self._actions = actions_by_key([*TextArea.BINDINGS, *own, interrupt])
         self._suggestions = suggestions
         self._find_choices = choices
+        self._withdraw = withdraw
         self._choices: Choices | None = None
         """The list in which a product is highlighted."""
         self._pastes = PastePlaceholders()
@@ -255,6 +267,13 @@ class Composer(EditArea):
         self.replace(self._pastes.shorten(text), (0, 0), end, maintain_selection_offset=False)
         self.move_cursor(self.document.end)
 
+    async def action_delete_or_leave(self) -> None:
+        """Delete the next letter; without any text, leave the chat."""
+        if self.document.end == (0, 0):
+            await self.app.run_action("quit")
+        else:
+            self.action_delete_right()
+
     def action_newline(self) -> None:
         self.insert("\n")
 
@@ -289,9 +308,14 @@ class Composer(EditArea):
         return choices is not None
 
     def action_older(self) -> None:
-        """Show the previous question on the first line; in a list move up."""
+        """Show the previous question on the first line; in a list move up.
+
+        Without a text, take back the last question that waits for an answer.
+        """
         if self._suggestions.has_highlight:
             self.replace_text(self._suggestions.move(-1))
+        elif self.document.end == (0, 0) and (question := self._withdraw()):
+            self.replace_text(question)
         elif self._move_choice(-1):
             return
         elif not self.cursor_at_first_line:
@@ -316,8 +340,12 @@ class Composer(EditArea):
             self.replace_text(question)
 
 
+_MAX_QUEUED = 3
+"""Questions that wait for an answer and are shown."""
+
+
 class ComposerPanel(Vertical):
-    """The composer and its suggestions, which it looks up."""
+    """The questions that wait, the composer and its suggestions, which it looks up."""
 
     def __init__(
         self, session: Session, choices: Callable[[], Choices | None] = _no_choices
@@ -328,11 +356,38 @@ class ComposerPanel(Vertical):
         self._settings = session.settings
         self._timer: asyncio.TimerHandle | None = None
         self._suggestions = Suggestions()
-        self._composer = Composer(session.settings.keys, self._suggestions, choices)
+        self._composer = Composer(session.settings.keys, self._suggestions, choices, self._withdraw)
 
     def compose(self) -> ComposeResult:
+        yield Static(id="below", markup=False)
         yield self._suggestions
         yield self._composer
+
+    def show_below(self, *, more: bool) -> None:
+        """Say whether the conversation goes on below what is visible."""
+        hint = tr("▼ more below: Ctrl+End")
+        self.query_one("#below", Static).update(hint if more else "")
+
+    def on_click(self, event: Click) -> None:
+        """Go to the end of the conversation."""
+        if event.widget and event.widget.id == "below":
+            self.screen.run_worker(self.screen.run_action("command('scroll_end')"))
+
+    async def show_queue(self) -> None:
+        """Show the questions that wait for the answer before them."""
+        queue, found = self._session.queue, self.query("#queue")
+        if queue and not found:
+            await self.mount(Static(id="queue", markup=False), before=self._composer)
+        for view in self.query("#queue").results(Static):
+            view.display = bool(queue)
+            view.update(Content("\n").join(_queue_lines(queue)))
+
+    def _withdraw(self) -> str:
+        queue = self._session.queue
+        question = queue.pop() if queue else ""
+        if question:
+            self.run_worker(self.show_queue())
+        return question
 
     def on_unmount(self) -> None:
         if self._timer:
@@ -346,7 +401,10 @@ class ComposerPanel(Vertical):
         if suggestions.needs_none(text):
             return
         if self._settings.slash_commands and slash.is_command(text):
-            values = {"engine": list(self._settings.engines)}
+            values = {
+                "engine": list(self._settings.engines),
+                "theme": sorted(self.app.available_themes),
+            }
             suggestions.show(text, slash.suggestions(text, values))
         elif not text.strip():
             suggestions.reset()
@@ -386,3 +444,12 @@ class ComposerPanel(Vertical):
         self._suggestions.close()
         self._composer.replace_text(event.suggestion.text)
         self._composer.focus()
+
+
+def _queue_lines(queue: list[str]) -> Iterator[Content]:
+    shown = queue[:_MAX_QUEUED]
+    for place, question in enumerate(shown, 1):
+        hint = tr("  (Up takes it back)") if place == len(queue) else ""
+        yield Content.assemble(f"… {one_line(question, _MAX_TITLE)}", (hint, "dim"))
+    if more := len(queue) - len(shown):
+        yield Content.styled(tr("  {more} more (Up takes the last one back)", more=more), "dim")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from textual.containers import VerticalScroll
-from textual.geometry import Region
+from textual.geometry import Region, Size
+from textual.message import Message
 from textual.widget import Widget
 
 from engine.core.types import Conversation, Taught, Turn
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from tui.widgets.turns import AnswerView, Titles, TurnView
     from tui.widgets.welcome import Welcome
 
-_MAX_COLUMNS = 108
+_MAX_COLUMNS = 78
 """Columns of an answer's text (turns.tcss)."""
 _MOUNT_BATCH = 2
 """Turns mounted before the event loop runs again."""
@@ -53,7 +55,7 @@ class TurnItem(Struct, eq=False):
     def estimate_height(self, width: int) -> None:
         if self.view is not None:
             return
-        inside = max(1, min(_MAX_COLUMNS, width - 3))
+        inside = max(1, min(_MAX_COLUMNS, width - 4))
         self.height = 1 + _line_count(self.question, inside)
         answer = self.turn.answer if self.turn else None
         if answer:
@@ -247,6 +249,12 @@ class VirtualList:
 class ConversationView(AnchoredScroll, can_focus=False):
     """Questions and answers, oldest first."""
 
+    @dataclass
+    class EndSeen(Message):
+        """The end of the conversation has come into view, or has left it."""
+
+        seen: bool
+
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self._conversation = Conversation()
@@ -255,6 +263,7 @@ class ConversationView(AnchoredScroll, can_focus=False):
         self._is_updating = False
         self._reading = (0, 0)
         self._width = 0
+        self._end_seen = True
 
     async def show(self, conversation: Conversation, titles: Titles, welcome: Welcome) -> None:
         """Show the end of a conversation, or `welcome`; `titles` are the engines' by id."""
@@ -342,6 +351,22 @@ class ConversationView(AnchoredScroll, can_focus=False):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         self._update_soon()
+        self._note_end()
+
+    def watch_virtual_size(self, virtual_size: Size) -> None:  # noqa: ARG002 - Textual's signature
+        self._note_end()
+
+    def _note_end(self) -> None:
+        seen = self.is_following or self.scroll_target_y >= self.max_scroll_y
+        if seen != self._end_seen:
+            self._end_seen = seen
+            self.post_message(self.EndSeen(seen))
+
+    def follow_end(self) -> None:
+        """Scroll to the end, and follow what is appended."""
+        self.anchor()
+        self._update_soon()
+        self._note_end()
 
     def on_resize(self) -> None:
         """Scroll back to the line that was read: at another width all heights differ."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from rich.cells import cell_len
 from textual import work
@@ -80,8 +81,11 @@ class EngineBar(Vertical):
 
         self.report(progress_words(progress))
 
-    def report(self, sentence: str, *, error: bool = False) -> None:
+    def report(self, sentence: str, *, error: bool = False, seconds: float = 0) -> None:
+        """Show a sentence until the next one, or for some seconds."""
         self._reports += 1
+        if seconds:
+            self.set_timer(seconds, partial(self._show_availability, self._reports))
         line = self.query_one("#state", Static)
         line.set_class(error, "bad")
         line.update(one_line(sentence))

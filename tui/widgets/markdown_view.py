@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
+from textual.color import Color
 from textual.geometry import Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
@@ -82,6 +83,18 @@ class MarkdownView(Widget):
         if self._ended and self._layout:
             self._apply_marks(self._layout)
             self.refresh(layout=True)
+
+    def slip_lines(self) -> list[int]:
+        """Return the lines that have marked words which are not the record's."""
+        width, layout = self.content_size.width, self._layout
+        if layout is None or self._record is None:
+            return []
+        lines = (layout.line(width, at) for at in range(layout.height(width)))
+        return [
+            at
+            for at, line in enumerate(lines)
+            if line and any(span.style == self._marks[1] for span in line.text.spans)
+        ]
 
     async def _update(self) -> None:
         """Parse new text and repaint from the first changed line."""
@@ -177,10 +190,17 @@ class MarkdownView(Widget):
         if selected:
             text = text.copy()
             start, end = (max(0, at - line.column) if at >= 0 else at for at in selected)
-            style = self.screen.get_component_rich_style("screen--selection")
-            text.stylize(style, start, len(text) if end < 0 else end)
+            text.stylize(self._selection_style(), start, len(text) if end < 0 else end)
         strip = Strip(text.render(CONSOLE)).adjust_cell_length(width, line.fill or Style.null())
         return strip.apply_style(base).apply_offsets(line.column, line.row)
+
+    def _selection_style(self) -> Style:
+        """Return the theme's style; many themes set no colour for the text in it."""
+        style = self.screen.get_component_rich_style("screen--selection")
+        if style.bgcolor is None or self.screen.get_component_styles("screen--selection").color.a:
+            return style
+        behind = Color.from_rich_color(style.bgcolor)
+        return style + Style(color=behind.get_contrast_text(1.0).rich_color)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         if self._layout is None:

@@ -130,7 +130,9 @@ class Suggestions(Static):
         lines = [_line(each, labels, highlighted=n == at) for n, each in enumerate(shown)]
         more = len(self._suggestions) - len(shown)
         if more:
-            lines.append(Content.styled(tr("  {more} more: type on, or go down", more=more), "dim"))
+            lines.append(
+                Content.styled(tr("  {more} more: keep typing or press ↓", more=more), "dim")
+            )
         self.update(Content("\n").join(lines))
         self.styles.offset = (0, -len(lines))
 

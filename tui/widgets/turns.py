@@ -7,6 +7,7 @@ asterisk. A model's text is drawn as Markdown.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -16,19 +17,13 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.events import Click
 from textual.message import Message
 from textual.widget import AwaitMount, Widget
 from textual.widgets import Static
 
-from engine.chat.wording import (
-    describe,
-    drawn_share,
-    not_taught_sentence,
-    thinking_words,
-    title_of,
-    wrong_product,
-)
+from engine.chat.wording import not_taught_sentence, thinking_words, verdict, wrong_product
 from engine.core import types
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
@@ -47,11 +42,11 @@ SELECTED = "selected"
 """CSS class of the parts of the selected turn (turns.tcss)."""
 MARKING = "marking"
 """CSS class of an ancestor of answers that are marked."""
-_MARKED = tr(
-    "Marked: what is underlined is not the record's, the rest is. F6 takes the marks away."
-)
+_MARKED = tr("Underlined: not in the record. F6 hides the marks.")
 _BAR_CELLS = 10
-_MAX_CARD = 200
+_MAX_TITLE = 200
+SIGN_STYLES = {"✓": "$text-success", "≈": "$text-warning", "✗": "$text-error", "": ""}
+_MODES = {types.Mode.GROUNDED: "", types.Mode.MEMORY: tr("from memory")}
 _LAYOUT_TIME = 0.5
 """Seconds in which a scroll bar may appear and change all heights once more."""
 _MAX_LIVE = 4_000
@@ -84,34 +79,42 @@ class PlainTextView(Static):
 
     def __init__(self, text: str = "") -> None:
         self._text = printable(text)
-        super().__init__(self._text, markup=False, classes="words")
+        super().__init__(_in_paragraphs(self._text), markup=False, classes="words")
 
     def append(self, text: str) -> None:
         self._text += printable(text)
-        self.update(self._text)
+        self.update(_in_paragraphs(self._text))
 
     def mark(self, record: str | None) -> None:
         """Mark the words that come from `record`; None removes the marks."""
         if record is None:
-            self.update(self._text)
+            self.update(_in_paragraphs(self._text))
             return
         from tui.markdown.render import mark
 
-        text = Text(self._text)
+        text = Text(_in_paragraphs(self._text))
         mark([text], record, mark_styles(self))
         self.update(text)
 
 
+_GLUED = re.compile(r"(?<=[^\W\d_]{3}[.!?])(?=[A-ZÀ-Þ][^\W\d_]* )")
+"""Where a record lost the break between two paragraphs."""
+
+
+def _in_paragraphs(text: str) -> str:
+    return _GLUED.sub("\n\n", text)
+
+
 class SourceCard(Static, can_focus=True):
-    """One line that names the record an answer is based on, and opens it."""
+    """The title of the product that an answer is about, which opens its record."""
 
     BINDINGS = [("enter", "open", tr("Open the record"))]  # noqa: RUF012 - Textual's own form
 
     def __init__(self, hits: tuple[types.Hit, ...]) -> None:
         self._hits = hits
         more = tr(" and {count} more", count=len(hits) - 1) if len(hits) > 1 else ""
-        title = title_of(hits[0].product, _MAX_CARD)
-        super().__init__(f"▸ {title}{more}", markup=False, classes="card")
+        title = one_line(hits[0].product.title, _MAX_TITLE) or tr("(no title)")
+        super().__init__(f"{title}{more}", markup=False, classes="card")
 
     def action_open(self) -> None:
         self.post_message(RecordRequested(self._hits))
@@ -196,14 +199,14 @@ class UntaughtView(FoldedView):
 
 
 class AnswerView(SolidBackground, Vertical):
-    """An answer: its text, its source, and a line about it."""
+    """An answer as a card: the product's title, the text, and a line with verdict and engine."""
 
     def __init__(
         self, engine_title: str, answer: types.Answer | None = None, *, source: bool = True
     ) -> None:
         """Without `answer` it streams: call `show_status`, `append`, then `finish`.
 
-        `source` is whether to show the record's card.
+        `source` is whether to show the product's title.
         """
         super().__init__(classes="answer")
         self._engine_title = one_line(engine_title)
@@ -225,6 +228,8 @@ class AnswerView(SolidBackground, Vertical):
         return printable(f"{problem.message} {problem.remedy}".strip()) if problem else ""
 
     def compose(self) -> ComposeResult:
+        if self.answer:
+            yield from self._heading(self.answer.sources, is_list=self.answer.is_list)
         if self.answer and self.answer.thinking:
             view = ThinkingView()
             view.think(self.answer.thinking, self.answer.thinking_ms, ended=True)
@@ -248,7 +253,11 @@ class AnswerView(SolidBackground, Vertical):
         view = found.first() if found else ThinkingView()
         view.think(text, ms, ended=ended)
         if not found:
-            await self.mount(view, before=0)
+            await self.mount(view, before=".about, .words")
+
+    async def show_title(self, hits: tuple[types.Hit, ...]) -> None:
+        """Show the product's title before the first word, so that nothing moves later."""
+        await self.mount_all(self._heading(hits, is_list=self.is_list), before=0)
 
     async def append(self, text: str) -> None:
         if self.is_list:
@@ -275,6 +284,8 @@ class AnswerView(SolidBackground, Vertical):
         if answer.is_list and not self._body:
             await self._mount_above_about([ChoicesView(answer)])
         await self._mount_above_about(list(self._below_text(answer)))
+        if not self.query(SourceCard):
+            await self.show_title(answer.sources)
         self.query_one(".about", Static).update(self._about)
         self._mark_if_requested()
 
@@ -290,11 +301,15 @@ class AnswerView(SolidBackground, Vertical):
             self.mark(marked=True)
 
     @property
-    def _about(self) -> str:
+    def _about(self) -> Content:
+        """One line: verdict, engine, mode. Times are in `/details`."""
         if self.answer is None:
-            return ""
-        drawn = share_bar(drawn_share(self.answer))
-        return f"{self._engine_title} · {one_line(describe(self.answer, source=False, bar=drawn))}"
+            return Content()
+        sign, words = verdict(self.answer)
+        mode = "" if self.answer.verbatim else _MODES[self.answer.mode]
+        parts = (one_line(words), self._engine_title, mode)
+        line = " · ".join(part for part in parts if part)
+        return Content.assemble((f"{sign} " if sign else "", SIGN_STYLES[sign]), line)
 
     def _make_body(self, text: str) -> PlainTextView | MarkdownView | UntaughtView:
         if self.is_untaught:
@@ -309,8 +324,10 @@ class AnswerView(SolidBackground, Vertical):
             yield Static(self.problem, markup=False, classes="problem")
         for notice in filter(None, (wrong_product(answer), answer.notice)):
             yield Static(printable(notice), markup=False, classes="notice")
-        if answer.sources and self._with_source and not answer.is_list:
-            yield SourceCard(answer.sources)
+
+    def _heading(self, hits: tuple[types.Hit, ...], *, is_list: bool) -> Iterator[Widget]:
+        if hits and self._with_source and not is_list:
+            yield SourceCard(hits)
 
     def _mount_above_about(self, widgets: Sequence[Widget]) -> AwaitMount:
         return self.mount_all(widgets, before=self.query_one(".about"))
@@ -400,7 +417,7 @@ def toggle_marks(holder: Widget) -> str:
     holder.set_class(marked, MARKING)
     for view in holder.query(AnswerView):
         view.mark(marked)
-    return _MARKED if marked else tr("The answers are no longer marked.")
+    return _MARKED if marked else tr("Marks are off.")
 
 
 _WAITING = "…"
@@ -417,6 +434,7 @@ async def draw(event: types.Event, view: AnswerView) -> None:
             view.is_list = verbatim and decision.product is None and bool(others)
             is_unknown = decision.status is types.Status.NONE
             view.show_status(tr("no product matches") if is_unknown else _WAITING)
+            await view.show_title(decision.hits)
         case types.Loading(progress):
             loading = tr("loading: {label}", label=progress.label)
             view.show_status(_WAITING if progress.fraction == _LOADED else loading)

@@ -149,7 +149,7 @@ class LlamaEngine(ModelEngine):
             "adapter_manifest": _known(adapter, read_manifest),
         }
 
-    def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
+    def summary(self) -> str:
         """Return the names of the model and its adapter."""
         config = self.config
         tuned = tr(", tuned by {last}", last=last_part(config.adapter)) if config.adapter else ""

@@ -335,8 +335,8 @@ class FittedPrompt:
         if not self.dropped:
             return ""
         return tr_n(
-            "The oldest turn no longer fits the model's context and was left out.",
-            "The oldest {count} turns no longer fit the model's context and were left out.",
+            "{count} earlier question was left out (context limit).",
+            "{count} earlier questions were left out (context limit).",
             self.dropped,
             count=self.dropped,
         )

@@ -257,7 +257,7 @@ class OpenAIEngine(ModelEngine):
             "system_prompt": self.system_prompt,
         }
 
-    def summary(self, products: int) -> str:  # noqa: ARG002 - the catalogue's
+    def summary(self) -> str:
         """Return the model and its server."""
         return tr("{model} at {address}", model=self.config.model, address=self.queue)
 

@@ -63,8 +63,8 @@ class EchoEngine(Engine):
             yield Chunk(f"{request.question}! ")
         yield Chunk(stop_reason=StopReason.COMPLETE)
 
-    def summary(self, products: int) -> str:
-        return f"{products} products, {self.config.times} times"
+    def summary(self) -> str:
+        return f"says it {self.config.times} times"
 
     def details(self) -> list[tuple[str, str]]:
         return [("times", str(self.config.times))]

@@ -104,3 +104,24 @@ async def test_the_turn_as_markdown(catalogue: Catalogue) -> None:
     }
     assert "~~~~~\n# Not a heading\n~~~~\nstill fenced\n~~~~~" in page
     assert "word for word" in page
+
+
+async def test_an_old_question_gets_other_answers_from_what_came_before_it(
+    catalogue: Catalogue, store: ConversationStore
+) -> None:
+    engine = ScriptedEngine(("Other.",))
+    session = open_session(OneEngine(engine), catalogue, store)
+    session.engine = "catalogue"
+    await ask(session, "The Tin Lighthouse")
+    await ask(session, "Canvas Stool, Blue")
+    first = session.conversation.turns[0]
+    async for _ in session.compare("", ["base"], first):
+        pass
+    assert [answer.text for answer in first.others] == ["Other."]
+    assert len(session.conversation.turns) == 2
+    assert not any("Canvas" in message.content for message in engine.asked[-1].messages)
+    assert session.conversation.id is not None
+    kept = store.open(session.conversation.id).turns[0]
+    assert [answer.text for answer in kept.others] == ["Other."]
+    assert kept.answer is not None
+    assert kept.answer.engine == "catalogue"

@@ -92,7 +92,7 @@ def test_prompt_that_fits_is_unchanged() -> None:
 def test_oldest_turns_are_dropped_one_by_one() -> None:
     fitted = fit(_talk(30, 10, 5), _encode, context=100, max_tokens=40)
     assert (len(fitted.tokens), fitted.max_new_tokens, fitted.dropped) == (50, 40, 1)
-    assert fitted.notice.startswith("The oldest turn no longer fit")
+    assert fitted.notice.startswith("1 earlier question was left out")
     assert fit(_talk(30, 30, 30), _encode, context=100, max_tokens=40).dropped == 3
 
 

@@ -1,0 +1,44 @@
+"""No footer is cut, and each shows the way out, however narrow the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets._footer import FooterKey
+
+from tests.tui.driving import ask, chat, still, until
+from tui.screens.chat import ChatScreen
+
+PAGES = {"": "ctrl+q", "f1": "escape", "f3": "escape", "f4": "escape", "f9": "escape",
+         "f10": "escape", "ctrl+o": "escape"}  # fmt: skip
+"""The key that opens a page, and the one that leaves it."""
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+async def test_footers_fit(catalogue_dir: Path, width: int) -> None:
+    async with chat(catalogue_dir, (width, 24)) as pilot:
+        await ask(pilot, "Canvas Stool, Blue")
+        for page, leave in PAGES.items():
+            if page:
+                await pilot.press(page)
+                await until(lambda: not isinstance(pilot.app.screen, ChatScreen))
+            await until(lambda: bool(pilot.app.screen.query(FooterKey)))
+            await still(pilot)
+            keys = list(pilot.app.screen.query(FooterKey))
+            drawn = [key for key in keys if key.region.width]
+            assert len(drawn) == len(keys), page
+            assert all(key.region.width == key.virtual_size.width for key in keys), page
+            assert max(key.region.right for key in keys) <= width, page
+            assert leave in [key.key for key in keys], page
+            if page:
+                await pilot.press("escape")
+                await until(lambda: isinstance(pilot.app.screen, ChatScreen))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+async def test_the_line_under_an_answer_takes_one_row(catalogue_dir: Path, width: int) -> None:
+    async with chat(catalogue_dir, (width, 24)) as pilot:
+        view = await ask(pilot, "canvas stol blue")
+        assert view.query_one(".about").region.height == 1
+        assert pilot.app.screen.query_one("#state").region.height == 1
