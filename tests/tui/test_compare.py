@@ -167,12 +167,15 @@ async def test_a_question_that_was_answered_is_compared_with_what_came_before_it
 
 
 async def test_n_goes_to_the_next_slip(catalogue_dir: Path, server: scripted.Server) -> None:
-    text = "Folds flat and sings.\n\nAnd it floats, or flies."
+    text = (
+        "A keeper of sixty climbs three hundred steps each dawn.\n\n"
+        "Written by Ada Quillfeather for readers of 9 to 14 years. 212 pages."
+    )
     server.always = scripted.streamed(scripted.words(text, "stop"))
     async with chat(catalogue_dir, **remote(server)) as pilot:
-        await compare(pilot, TITLE)
+        await compare(pilot, "The Tin Lighthouse")
         await until(lambda: all(view.is_finished for view in views(pilot)))
-        assert "slips · " in words(pilot, "#scoreboard")[0]
+        assert "2 slips · " in words(pilot, "#scoreboard")[0]
         await pilot.press("n")
         assert words(pilot, "#compare-status")[0].startswith("Line with a slip 1 of 2 · OpenAI")
         await pilot.press("n", "n")

@@ -67,7 +67,7 @@ async def test_each_engine_has_a_state_and_what_to_do(
     async with chat(catalogue_dir, size) as pilot:
         page = await open_page(pilot)
         assert states(page)[0] == "● Catalogue ready"
-        assert states(page)[3].startswith("○ OpenAI not available: No model is set")
+        assert states(page)[3].startswith("○ OpenAI not set up: No model is set")
         await pilot.press("l")
         await until(lambda: told(page) == "The catalogue needs no loading.")
         await pilot.press("down", "down", "down", "l")
@@ -156,7 +156,7 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
 
         def loaded() -> bool:
             seen.add(states(page)[1])
-            return "loaded, takes" in states(page)[1]
+            return "loaded (" in states(page)[1]
 
         await until(loaded, seconds=120)
         assert any(one.startswith("○ Base Llama loading: ") for one in seen)

@@ -234,7 +234,7 @@ def _stop_an_answer(catalogue: Path, home: Path, environ: dict[str, str]) -> Non
         chat.sendline("canvas stool blue")
         chat.expect("OpenAI: Half an answer")
         chat.sendintr()
-        chat.expect("cancelled.*Stopped")
+        chat.expect("stopped by you.*Stopped")
         chat.expect("You: ")
         chat.sendline("/engine catalogue")
         chat.expect("You: ")

@@ -47,7 +47,7 @@ FIRST = "500 ms to the first word, 2.5 s"
         ),
         (
             {"status": Status.LIKELY, "verbatim": True},
-            "Tin [b] (012X) · taken to mean this · word for word · 2.5 s",
+            "Tin [b] (012X) · best match · word for word · 2.5 s",
         ),
         (
             {"status": Status.SEVERAL, "verbatim": True, "fidelity": None},
