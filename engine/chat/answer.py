@@ -35,6 +35,8 @@ _OWN = 0.5
 """Precision from which an answer is about its own product."""
 _OTHER, _BETTER = 0.5, 0.3
 """Precision from which an answer is another product's description, and how much more it is."""
+_CANDIDATES = 4
+"""Products whose descriptions are compared with an answer."""
 _LEAST_WORDS = 5
 """Quoted words that are no coincidence."""
 _OPEN, _CLOSE = "<think>", "</think>"
@@ -347,7 +349,7 @@ def _compare(answer: types.Answer, product: types.Product) -> Comparison | None:
 def _described(catalogue: Retriever, answer: types.Answer) -> types.Product | None:
     """Find a product whose description the answer quotes far more than its own product's."""
     best, most = None, (max(_OTHER, (answer.fidelity or 0.0) + _BETTER), 0.0)
-    for product in catalogue.described(answer.text):
+    for product in catalogue.described(answer.text, _CANDIDATES):
         found = _compare(answer, product)
         if found and found.quoted >= _LEAST_WORDS and found[:2] > most:
             best, most = product, found[:2]

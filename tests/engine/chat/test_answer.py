@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from engine.catalogue.catalogue import Catalogue
 from engine.chat.open import Resources
 from engine.chat.session import Session
 from engine.config import settings
-from engine.core.errors import EngineFailed, UsageError
+from engine.core.errors import CatalogueError, EngineFailed, UsageError
 from engine.core.trained_products import TrainedProduct, TrainedProducts
 from engine.core.types import (
     Answer,
@@ -30,6 +30,7 @@ from engine.core.types import (
     Mode,
     NotSaved,
     Piece,
+    Product,
     Progress,
     Role,
     Status,
@@ -299,6 +300,50 @@ async def test_a_model_gets_the_record_when_grounded_and_not_from_memory(
     assert (grounded.text, memory.mode) == ("Navy twill of mine.", Mode.MEMORY)
     assert (grounded.fidelity, grounded.coverage) == (0.0, 0.0)
     assert not grounded.verbatim
+
+
+APRON = "Woven from cotton ends; no two alike."
+
+
+@pytest.mark.parametrize("question", ["canvas stool, green", "the velvet submarine"])
+async def test_a_recited_description_is_that_of_its_own_product(
+    catalogue: Catalogue, question: str
+) -> None:
+    session = open_session(OneEngine(ScriptedEngine((APRON,))), catalogue)
+    answer, events = await ask(session, question, "base", Mode.MEMORY)
+    assert answer.described
+    assert (answer.described.uid, answer.fidelity) in (("100000003X", 0.0), ("100000003X", None))
+    assert events[-1] == Answered(answer)
+
+
+async def test_words_of_its_own_product_are_looked_up_nowhere(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(OneEngine(ScriptedEngine(("Folds flat. Holds 110 kg.",))), catalogue)
+    monkeypatch.setattr(catalogue, "described", None)
+    answer, _ = await ask(session, "canvas stool, green", "base", Mode.MEMORY)
+    assert (answer.fidelity, answer.coverage, answer.described) == (1.0, 1.0, None)
+
+
+@pytest.mark.parametrize(
+    "said", ["Woven from gold; three are alike.", "I don't have that.", "no two alike", "112222"]
+)
+async def test_what_describes_no_product_is_given_to_none(catalogue: Catalogue, said: str) -> None:
+    session = open_session(OneEngine(ScriptedEngine((said,))), catalogue)
+    answer, _ = await ask(session, "canvas stool, green", "base", Mode.MEMORY)
+    assert (answer.described, answer.fidelity) == (None, 0.0)
+
+
+async def test_a_catalogue_that_fails_at_the_end_costs_no_answer(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(text: str, limit: int) -> Sequence[Product]:
+        raise CatalogueError(f"{text} {limit}")
+
+    session = open_session(OneEngine(ScriptedEngine((APRON,))), catalogue)
+    monkeypatch.setattr(catalogue, "described", fail)
+    answer, _ = await ask(session, "canvas stool, green", "base", Mode.MEMORY)
+    assert (answer.text, answer.described, answer.problem) == (APRON, None, None)
 
 
 async def test_a_grounded_model_is_not_asked_without_a_record(catalogue: Catalogue) -> None:
