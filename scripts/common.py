@@ -252,7 +252,9 @@ class ProgressLine:
 def _line(progress: Progress, seconds: float) -> str:
     if not progress.fraction:
         return tr("{label}, {time} so far", label=progress.label, time=duration(seconds))
-    left = seconds * (1 - progress.fraction) / progress.fraction
+    left = progress.left
+    if left is None:
+        left = seconds * (1 - progress.fraction) / progress.fraction
     values = {"share": f"{progress.fraction:4.0%}", "label": progress.label}
     return tr("{share}  {label}, {time} left", time=duration(left), **values)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from engine.core.errors import DataError, UsageError
 from engine.core.files import read_manifest
 from engine.training.processes import Processes
-from engine.training.recipe import Recipe, read_recipe
-from engine.training.runs.folder import LOG_FILE, is_done
+from engine.training.recipe import Recipe, change_recipe, read_recipe
+from engine.training.runs.folder import LOG_FILE, is_done, read_inputs
 from scripts.common import (
     DONE,
     FAILED,
@@ -40,17 +40,22 @@ def make_parser() -> argparse.ArgumentParser:
         description="Fine-tune a Llama with LoRA on the rows that `balcao prepare` wrote.",
     )
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="folder with train.jsonl")
-    add("--base", required=True, metavar="MODEL", help="folder, hub id or smollm2")
+    add("--data", type=Path, metavar="DIR", help="folder with train.jsonl")
+    add("--base", metavar="MODEL", help="folder, hub id or smollm2")
     add("--out", type=Path, metavar="DIR", help="new folder for the adapter")
     add(
         "--recipe",
-        default=_DEFAULT,
         metavar="FILE",
         help=f"TOML file, or one of {names} (default: {_DEFAULT})",
     )
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="change a recipe value")
-    add("--resume", action="store_true", help="continue the run in --out")
+    add("--epochs", type=float, metavar="N", help="the same as --set epochs=N")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out, with its data, base and recipe; with more --epochs, also"
+        " a finished one",
+    )
     add("--detach", action="store_true", help="run in the background, without this terminal")
     add("--engine", metavar="ID", default="", help="add the adapter to the chat as this engine")
     add("--dry-run", action="store_true", help="check and estimate only")
@@ -61,9 +66,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    if options.preview:
-        return _preview(options)
-    if options.out is None:
+    if options.epochs is not None:
+        options.set.append(f"epochs={options.epochs}")
+    if options.out is None and not options.preview:
         raise UsageError("--out DIR is missing: the new folder for the adapter.")
     processes = Processes.here()
     if options.engine and processes.first:
@@ -73,44 +78,79 @@ def main(options: argparse.Namespace) -> int:
             "--detach starts a single process.", "Use `nohup accelerate launch … &` instead."
         )
     try:
-        if options.detach and not (options.dry_run or is_done(options.out)):
-            return _detach(options)
-        status = _train(options, processes)
+        recipe, finished = _complete(options)
+        if options.preview:
+            return _preview(options, recipe)
+        if options.detach and not (options.dry_run or finished):
+            return _detach(options, recipe)
+        status = DONE if finished else _train(options, recipe, processes)
     except (UsageError, DataError) as error:
         # All processes of a machine find the same mistake: one reports it.
         if processes.first_on_machine:
             raise
         return USAGE if isinstance(error, UsageError) else FAILED
     if status == DONE and processes.first and not options.dry_run:
-        from engine.training.write import summary
-
-        print(summary(options.out, read_manifest(options.out)))
-        offer_engine(options.out, options.engine)
+        _present(options.out, options.engine)
     return status
 
 
-def _preview(options: argparse.Namespace) -> int:
+def _present(out: Path, engine: str) -> None:
+    """Summarize a finished run, and offer its adapter to the chat if it learned anything."""
+    from engine.training.write import learned_nothing, summary
+
+    manifest = read_manifest(out)
+    print(summary(out, manifest))
+    if learned_nothing(manifest):
+        say("balcao: no training row is word for word: the adapter is not offered to the chat.")
+    else:
+        offer_engine(out, engine)
+
+
+def _complete(options: argparse.Namespace) -> tuple[Recipe, bool]:
+    """Fill in what a resumed run has saved; return the recipe, and whether nothing is left to do.
+
+    Raise UsageError if the data or the base is missing.
+    """
+    given = any((options.data, options.base, options.recipe, options.set))
+    finished, saved = False, None
+    if options.resume and options.out:
+        finished, saved = is_done(options.out) and not given, read_inputs(options.out)
+        options.base = options.base or saved.base
+        options.data = options.data or (Path(saved.data_folder) if saved.data_folder else None)
+    if options.data is None and not finished:
+        raise UsageError("--data DIR is missing: the folder with train.jsonl.")
+    if options.base is None:
+        raise UsageError("--base MODEL is missing: a folder, a hub id or smollm2.")
+    if saved and options.recipe is None:
+        return change_recipe(saved.recipe, options.set), finished
+    name = options.recipe or _DEFAULT
+    file = RECIPES / f"{name}.toml"
+    return read_recipe(file if file.exists() else Path(name), options.set), finished
+
+
+def _preview(options: argparse.Namespace, recipe: Recipe) -> int:
     from engine.training.preview import preview_tokens
 
-    shown = preview_tokens(options.data, options.base, _recipe(options))
+    shown = preview_tokens(options.data, options.base, recipe)
     for line in shown.lines(colour=has_colour()):
         print(line)
     return DONE
 
 
-def _recipe(options: argparse.Namespace) -> Recipe:
-    file = RECIPES / f"{options.recipe}.toml"
-    return read_recipe(file if file.exists() else Path(options.recipe), options.set)
-
-
-def _train(options: argparse.Namespace, processes: Processes, *, check_only: bool = False) -> int:
+def _train(
+    options: argparse.Namespace,
+    recipe: Recipe,
+    processes: Processes,
+    *,
+    check_only: bool = False,
+) -> int:
     from engine.training.train import TrainConfig, train
 
     config = TrainConfig(
         data=options.data,
         base=options.base,
         out=options.out,
-        recipe=_recipe(options),
+        recipe=recipe,
         resume=options.resume,
         probe=not (options.no_probe or check_only),
         dry_run=options.dry_run or check_only,
@@ -125,11 +165,11 @@ def _train(options: argparse.Namespace, processes: Processes, *, check_only: boo
     return DONE if finished else INTERRUPTED
 
 
-def _detach(options: argparse.Namespace) -> int:
+def _detach(options: argparse.Namespace, recipe: Recipe) -> int:
     """Check the run here, where the user sees errors, then start it in the background."""
     from engine.training.runs.control import start_detached, wait_until_started
 
-    _train(options, Processes(), check_only=True)
+    _train(options, recipe, Processes(), check_only=True)
     arguments = [one for one in options.arguments if one != "--detach"]
     process = start_detached(arguments, options.out)
     print(f"process   {process.pid}")

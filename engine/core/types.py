@@ -214,10 +214,14 @@ class Availability(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """The progress of a long step: `fraction` is 0..1, or None if it is unknown."""
+    """The progress of a long step: `fraction` is 0..1, or None if it is unknown.
+
+    `left` is in seconds, where the fraction does not tell: a resumed run did not begin at 0.
+    """
 
     label: str
     fraction: float | None = None
+    left: float | None = None
 
 
 class Timing(Struct, frozen=True):

@@ -40,22 +40,29 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
     stopping: Callable[[], bool]
     _first_step: int = 0
     _loss: str = ""
+    _began: float = 0.0
     _last: tuple[float, float] = (0.0, 0.0)
     _speed: float = 0.0
 
-    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
-        """Start the clocks and write the first status."""
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Start the clocks, write the first status, and move the rate to where the run is."""
         self._first_step = state.global_step  # not 0 in a resumed run
-        self._last = (time.monotonic(), 0.0)
+        self._began = time.monotonic()
+        self._last = (self._began, 0.0)
         self.show(Progress("training", 0.0))
+        rate = kwargs["lr_scheduler"]
+        if rate.last_epoch < state.global_step:  # the checkpoint of a finished run has no rate
+            rate.last_epoch = state.global_step - 1
+            rate.step()
         if self.status:
             self.status.begin(state.global_step, state.max_steps)
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
         """Report the step; save and stop if any process was asked to."""
-        left = max(state.max_steps - self._first_step, 1)
         label = f"step {state.global_step} of {state.max_steps}{self._loss}"
-        self.show(Progress(label, (state.global_step - self._first_step) / left))
+        spent = (time.monotonic() - self._began) / (state.global_step - self._first_step)
+        left = spent * (state.max_steps - state.global_step)
+        self.show(Progress(label, state.global_step / state.max_steps, left))
         stopping = self.processes.any(self.stopping())
         control.should_training_stop |= stopping
         # After the last step too: a run killed while scoring then need not train again.
@@ -72,7 +79,9 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         if not math.isfinite(loss):
             raise diverged(state.global_step, loss, args.learning_rate)
         self._measure_speed(logs.get("num_tokens", 0.0))
-        self._loss = f", loss {loss:.4f}, learning rate {rate:.2g}, {self._speed:,.0f} tokens/s"
+        # Over the whole time, as the time that is left.
+        speed = self._last[1] / max(self._last[0] - self._began, 1e-9)
+        self._loss = f", loss {loss:.4f}, learning rate {rate:.2g}, {speed:,.0f} tokens/s"
         if self.status:
             self.status.logged(loss)
         if self.metrics:

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
 
 from engine.core.files import UNDECODABLE, timestamp, write_atomic
 from engine.core.i18n import tr
@@ -179,6 +180,9 @@ class CheckCallback(TrainerCallback):  # type: ignore[misc] # untyped library
 
     def train(self, checkpoint: Path | None) -> bool:
         """Train, from a checkpoint if there is one; return False if the run was stopped."""
+        if checkpoint and self.processes.first and not (checkpoint / TRAINER_STATE_NAME).exists():
+            _write_state(self.trainer, checkpoint, self.recipe)
+        self.processes.wait()
         if checkpoint is None or not _restore_finished(self.trainer, checkpoint):
             self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         state = self.trainer.state
@@ -203,6 +207,18 @@ class CheckCallback(TrainerCallback):  # type: ignore[misc] # untyped library
             tr("The adapter of step {step} is the best: {checked}.", step=step, checked=checked)
         )
         return best.step
+
+
+def _write_state(trainer: LoraTrainer, checkpoint: Path, recipe: Recipe) -> None:
+    """Give the checkpoint of a finished run the state of a trainer that has come this far."""
+    parts = [*trainer.callback_handler.callbacks, trainer.control]
+    TrainerState(
+        global_step=step_of(checkpoint),
+        logging_steps=recipe.log_every,
+        save_steps=trainer.args.save_steps,
+        train_batch_size=recipe.batch_size,
+        stateful_callbacks=[one for one in parts if isinstance(one, ExportableState)],
+    ).save_to_json(str(checkpoint / TRAINER_STATE_NAME))
 
 
 def _restore_finished(trainer: LoraTrainer, checkpoint: Path) -> bool:

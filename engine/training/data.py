@@ -76,6 +76,11 @@ def go_offline() -> None:
 
 def find_base(model: str) -> ModelFiles:
     """Find a base (a folder, a hub id or "smollm2") on disk. Raise UsageError if incomplete."""
+    if (paths.expand(model) / "adapter_config.json").is_file():
+        raise UsageError(
+            f"{model} is an adapter, not a base.",
+            "Give the base that it was trained on; or make a model of both with `balcao merge`.",
+        )
     try:
         found = find_model(model, "base")
     except EngineUnavailable as error:

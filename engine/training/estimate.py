@@ -77,8 +77,12 @@ def estimate_run(
     limit: int,
     *,
     nf4: bool = False,
+    tokens: int = 0,
 ) -> RunEstimate:
-    """Extrapolate from measured steps, smallest first, to an epoch's padded tokens by batch."""
+    """Extrapolate from measured steps, smallest first, to an epoch's padded tokens by batch.
+
+    The speed counts the epoch's `tokens` without padding, as the run does.
+    """
     last = steps[-1]
     fixed, per_token = _fit_line(steps)
     epoch = sum(fixed + per_token * tokens for tokens in batches)
@@ -86,7 +90,7 @@ def estimate_run(
     return RunEstimate(
         seconds=epoch * recipe.epochs,
         epoch=epoch,
-        speed=sum(batches) / epoch,
+        speed=(tokens or sum(batches)) / epoch,
         peak=last.peak if fits else max(expected_peak(steps, recipe.batch_size), limit),
         limit=limit,
         fits=fits,
@@ -166,7 +170,8 @@ def probe(
         # The data may have fewer rows than a batch.
         steps[-1] = replace(steps[-1], rows=recipe.batch_size)
     batches = _batches(trainer, recipe, processes)
-    return estimate_run(steps, recipe, batches, limit, nf4=numerics.nf4)
+    tokens = sum(trainer.sampler.ordered_lengths()) // processes.count
+    return estimate_run(steps, recipe, batches, limit, nf4=numerics.nf4, tokens=tokens)
 
 
 def _try_step(

@@ -1,7 +1,7 @@
 """Read and validate a recipe: every value of a fine-tune, from TOML."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,12 +66,48 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
 
 
-def learns_the_same(recipe: Recipe, other: Recipe) -> bool:
-    """Return whether a run can resume with the other recipe.
+_MAY_CHANGE = {
+    "batch_size", "accumulate", "checkpoint_activations", "sample_rows", "report_to",
+    "stop_when_learned",
+}  # fmt: skip
+"""Values that a resumed run may change: they split a step into batches, report, or end the run."""
 
-    Values that only split a step into batches may differ: they change rounding and dropout.
+
+def changed_values(recipe: Recipe, other: Recipe) -> list[str]:
+    """Say which values keep a run of a recipe from resuming with the other.
+
+    The other may have more epochs, and other batches of as many rows in a step.
     """
-    return _without_batches(recipe) == _without_batches(other)
+    old, new = msgspec.structs.asdict(recipe), msgspec.structs.asdict(other)
+    names = [name for name in old if old[name] != new[name] and name not in _MAY_CHANGE]
+    if other.epochs > recipe.epochs:
+        names.remove("epochs")
+    changes = [f"{name} {old[name]} (now {new[name]})" for name in names]
+    if (rows := recipe.batch_size * recipe.accumulate) != other.batch_size * other.accumulate:
+        changes.append(f"{rows} rows per step (now {other.batch_size * other.accumulate})")
+    return changes
+
+
+_HIGHEST_RATE, _LOWEST_RATE = 2e-2, 1e-6
+_FEW_STEPS = 20
+
+
+def doubts(recipe: Recipe, rows: int, steps: float, width: int) -> Iterator[str]:
+    """Yield what cannot work in a recipe for `rows` rows an epoch and a base of that width."""
+    if recipe.learning_rate > _HIGHEST_RATE:
+        yield (
+            f"learning_rate {recipe.learning_rate:g} is far too high, the model will break:"
+            " adapters learn with 1e-4 to 5e-3"
+        )
+    if recipe.learning_rate < _LOWEST_RATE:
+        yield f"learning_rate {recipe.learning_rate:g} is far too low, the model will learn nothing"
+    if recipe.rank > width:
+        yield f"rank {recipe.rank} is more than the base's width, {width}: no layer has use for it"
+    step = recipe.batch_size * recipe.accumulate
+    if step > rows:
+        yield f"a step takes {step} rows, and an epoch has {rows}: lower `batch_size`"
+    elif steps < _FEW_STEPS:
+        yield f"{steps:.0f} steps are too few to learn by heart: raise `epochs`"
 
 
 def smaller_batch(recipe: Recipe, most: int) -> tuple[int, int]:
@@ -79,15 +115,6 @@ def smaller_batch(recipe: Recipe, most: int) -> tuple[int, int]:
     rows = recipe.batch_size * recipe.accumulate
     size = next(size for size in range(most, 0, -1) if not rows % size)
     return size, rows // size
-
-
-def _without_batches(recipe: Recipe) -> Recipe:
-    return msgspec.structs.replace(
-        recipe,
-        batch_size=recipe.batch_size * recipe.accumulate,
-        accumulate=1,
-        checkpoint_activations=False,
-    )
 
 
 def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -98,6 +125,15 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
             values = parse_toml(stream.read(MAX_BYTES + 1))
     except ValueError as error:
         raise UsageError(f"The recipe {file} is not valid TOML: {error}.") from error
+    return _convert(values, changes, file.name)
+
+
+def change_recipe(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Apply `changes`, each NAME=VALUE, to a saved recipe. Raise UsageError for a wrong value."""
+    return _convert(msgspec.to_builtins(recipe), changes, "of the run")
+
+
+def _convert(values: dict[str, object], changes: Sequence[str], source: str) -> Recipe:
     for change in changes:
         name, mark, value = change.partition("=")
         if not mark:
@@ -112,7 +148,7 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         unknown = next((name for name in values if name not in Recipe.__struct_fields__), "")
         hint = did_you_mean(unknown, Recipe.__struct_fields__)
         raise UsageError(
-            f"Invalid value in the recipe {file.name} or in --set: {reason}.{hint}",
+            f"Invalid value in the recipe {source} or in --set: {reason}.{hint}",
             "See docs/guide/training.md.",
         ) from error
 

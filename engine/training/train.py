@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.catalogue.rows.kinds import RowKind, costs_of_missing
-from engine.core.errors import DataError
+from engine.core.errors import DataError, UsageError
 from engine.core.files import describe_file
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
@@ -30,7 +30,7 @@ from engine.training.data import (
 from engine.training.failures import explain_errors
 from engine.training.openai.plan import TRAIN
 from engine.training.processes import Processes
-from engine.training.recipe import Recipe
+from engine.training.recipe import Recipe, doubts
 from engine.training.runs import folder
 from engine.training.runs.status import StatusFile, track_status
 from engine.training.write import describe_adapter, publish, round_weights, save_adapter
@@ -68,8 +68,6 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     BalcaoError.
     """
     recipe, out, processes = config.recipe, config.out, Processes.here()
-    if config.resume and folder.is_done(out):
-        return True
 
     # Check all that can be checked in a second.
     check_packages(recipe)
@@ -82,8 +80,11 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         recipe=recipe,
         prompt_version=PROMPT_VERSION,
         processes=processes.count,
+        data_folder=str(config.data.resolve()),
     )
-    _check_folder(config, inputs, processes)
+    inputs = _check_folder(config, inputs)
+    if config.resume and not _is_longer(out, recipe, processes) and folder.is_done(out):
+        return True
 
     # Tokenize the rows; from here on the libraries load.
     go_offline()
@@ -99,7 +100,9 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     pool, drawn = data.refusals.for_run(recipe.epochs, recipe.seed, share)
     refusals = encoder.encode(pool, limit).answers
     drawn = drawn if refusals else 0
-    for line in _plan(config, inputs, data, rows, drawn, processes):
+    asked = sum(one.length for one in refusals) * drawn // max(len(refusals), 1)
+    width = base.config.hidden_size
+    for line in _plan(config, inputs, data, rows, (drawn, asked), processes, width):
         say(line)
     if config.dry_run and not config.probe:
         return True
@@ -129,7 +132,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         trainer = setup.make_trainer(
             model, tokenizer, rows.answers, arguments, recipe, processes, refusals, drawn
         )
-        setup.check_disk(trainer, out)
+        setup.check_disk(trainer, out, folder.saved_bytes(out))
 
         # Estimate memory and time. A model is sharded only once it trains, and cannot be tried.
         if config.probe and not processes.sharded:
@@ -141,6 +144,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
             return True
 
         # Train, from the last checkpoint if there is one.
+        processes.wait()  # the first one may have made a checkpoint of a finished run
         checkpoint = folder.last_checkpoint(out)
         metrics = folder.MetricsWriter(out, folder.step_of(checkpoint)) if processes.first else None
         answerer = partial(generate, trainer, encoder, numerics)
@@ -182,13 +186,26 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     return True
 
 
-def _check_folder(config: TrainConfig, inputs: folder.RunInputs, processes: Processes) -> None:
-    if not processes.first:
-        return
+def _check_folder(config: TrainConfig, inputs: folder.RunInputs) -> folder.RunInputs:
+    """Return the inputs to write, with the beginning of a resumed run."""
+    if not Processes.here().first:
+        return inputs
     if config.resume:
-        folder.check_resumable(config.out, inputs)
-    else:
-        folder.check_new(config.out)
+        created = folder.check_resumable(config.out, inputs).created
+        return msgspec.structs.replace(inputs, created=created)
+    folder.check_new(config.out)
+    return inputs
+
+
+def _is_longer(out: Path, recipe: Recipe, processes: Processes) -> bool:
+    """Return whether a run is to have more epochs. Raise UsageError if it cannot."""
+    longer = recipe.epochs > folder.read_inputs(out).recipe.epochs
+    if longer and processes.sharded and folder.is_done(out):
+        raise UsageError(
+            "A finished run cannot be made longer with a sharded model.",
+            "Launch with data_parallel.yaml instead.",
+        )
+    return longer
 
 
 def _plan(
@@ -196,29 +213,36 @@ def _plan(
     inputs: folder.RunInputs,
     data: TrainingData,
     rows: TokenizedRows,
-    drawn: int,
+    drawn: tuple[int, int],
     processes: Processes,
+    width: int,
 ) -> Iterator[str]:
+    """Yield the lines of the plan; `drawn` has rows and tokens of refusals in an epoch."""
     recipe = inputs.recipe
     batch = recipe.batch_size * recipe.accumulate * processes.count
-    steps = -(-(len(rows.answers) + drawn) // batch) * recipe.epochs
+    count = len(rows.answers) + drawn[0]
+    steps = -(-count // batch) * recipe.epochs
     values = msgspec.to_builtins(recipe).items()
+    early = "; fewer once all is learned" if recipe.stop_when_learned else ""
     yield f"base      {inputs.base}"
     yield f"data      {data.folder}: {len(rows.answers):,} answers to learn"
-    yield f"tokens    {rows.tokens:,} per epoch, {rows.longest:,} in the longest row"
-    if drawn:
-        yield f"refusals  {drawn:,} other rows in each epoch, about products it is not to know"
-    yield f"training  {recipe.epochs:g} epochs in batches of {batch}, about {steps:,.0f} steps"
+    yield f"tokens    {rows.tokens + drawn[1]:,} per epoch, {rows.longest:,} in the longest row"
+    if drawn[0]:
+        yield f"refusals  {drawn[0]:,} other rows in each epoch, about products it is not to know"
+    size = f"batches of {batch}, about {steps:,.0f} steps"
+    yield f"training  {recipe.epochs:g} epochs in {size}{early}"
     if processes.count > 1:
         how = "the model sharded over them" if processes.sharded else "each with the whole model"
         yield f"processes {processes.count}, {how}"
     yield "recipe    " + ", ".join(f"{name} {value}" for name, value in values)
     if config.resume:
-        yield f"resume    after step {folder.step_of(folder.last_checkpoint(config.out))}"
+        yield f"resume    after step {folder.step_reached(config.out)}"
     kinds = set(map(kind_of, data.train))
-    if drawn:
+    if drawn[0]:
         kinds.add(RowKind.REFUSAL)
-    for warning in filter(None, (*data.warnings, rows.left_out, *costs_of_missing(kinds))):
+    doubtful = doubts(recipe, count, steps, width)
+    warnings = (*doubtful, *data.warnings, rows.left_out, *costs_of_missing(kinds))
+    for warning in filter(None, warnings):
         yield f"warning   {warning}"
 
 
@@ -238,8 +262,10 @@ def _run_folder(
         yield out / folder.CHECKPOINTS, None
     else:
         with folder.lock_run(out):
-            folder.check_not_done(out)  # another process may have finished it since the first check
             if not config.resume:
-                folder.write_inputs(out, inputs)
+                folder.check_not_done(out)  # by another process since the first check
+            elif folder.is_done(out):
+                folder.reopen(out)
+            folder.write_inputs(out, inputs)
             with track_status(out, partial(folder.is_done, out)) as status:
                 yield out / folder.CHECKPOINTS, status

@@ -311,10 +311,13 @@ def make_trainer(
     return trainer
 
 
-def check_disk(trainer: LoraTrainer, out: Path) -> None:
-    """Raise BalcaoError if the disk of `out` has too little space for the checkpoints."""
+def check_disk(trainer: LoraTrainer, out: Path, saved: int) -> None:
+    """Raise BalcaoError if the disk of `out` has too little space for more than `saved` bytes."""
     remedy = "Free some space, choose a folder on another disk, or lower `rank`."
-    check_space(out, trainer.trained_count() * 4 * _STATES, "the checkpoints", remedy=remedy)
+    if saved:  # a resumed run keeps its folder and its rank
+        remedy = "Free some space."
+    needed = trainer.trained_count() * 4 * _STATES - saved
+    check_space(out, needed, "the checkpoints", remedy=remedy)
 
 
 def _dataset(

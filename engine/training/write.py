@@ -118,6 +118,12 @@ def publish(out: Path, manifest: AdapterManifest) -> None:
     shutil.rmtree(out / folder.CHECKPOINTS)
 
 
+def learned_nothing(manifest: Manifest) -> bool:
+    """Return whether the adapter says none of the training rows that it was asked."""
+    score = manifest.settings["word_for_word"].get("training")
+    return bool(score and score["asked"] and not score["right"])
+
+
 def summary(out: Path, manifest: Manifest) -> str:
     """Summarize a finished run in a few lines."""
     settings = manifest.settings

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,13 @@ from engine.core import files
 from engine.core.errors import DataError, UsageError
 from engine.core.text import json_line, last_part, one_line
 from engine.core.trained_products import AdapterManifest
-from engine.training.recipe import Recipe, learns_the_same
+from engine.training.recipe import Recipe, changed_values
 from engine.training.runs.status import STATUS_FILE
 
 ADAPTER_KIND, ADAPTER_VERSION = "lora-adapter", 1
 RUN_FILE, METRICS_FILE, LOG_FILE = "run.json", "metrics.jsonl", "train.log"
 CHECKPOINTS = "checkpoints"
+ADAPTER_FILES = "adapter_config.json", "adapter_model.safetensors"
 WHOLE = "whole"
 """The last file to be written into a checkpoint."""
 _LOCK = ".train.lock"
@@ -48,6 +50,8 @@ class RunInputs(msgspec.Struct, frozen=True, kw_only=True):
     recipe: Recipe
     prompt_version: int
     processes: int = 1
+    data_folder: str = ""
+    """Where the rows were; empty in a run of an older version."""
     created: str = msgspec.field(default_factory=files.timestamp)
 
 
@@ -57,9 +61,23 @@ def write_inputs(out: Path, run: RunInputs) -> None:
         files.write_atomic(out / RUN_FILE, files.encode_json(run, indent=2))
 
 
+def read_inputs(out: Path) -> RunInputs:
+    """Read run.json. Raise UsageError if there is none, DataError if it is invalid."""
+    file = out / RUN_FILE
+    if not file.exists():
+        raise UsageError(f"{out} has no run to resume.", "Start one without --resume.")
+    try:
+        with files.reading(file):
+            return msgspec.json.decode(file.read_bytes(), type=RunInputs)
+    except files.UNDECODABLE as error:
+        raise DataError(f"{file} is invalid: {error}.", "Start a new run.") from error
+
+
 def is_done(out: Path) -> bool:
-    """Return whether the run has written its adapter."""
-    return (out / files.MANIFEST).exists() and files.read_manifest(out).kind == ADAPTER_KIND
+    """Return whether the run has written its adapter, and is not making it longer."""
+    if not (out / files.MANIFEST).exists() or (out / CHECKPOINTS).exists():
+        return False
+    return files.read_manifest(out).kind == ADAPTER_KIND
 
 
 def check_not_done(out: Path) -> None:
@@ -89,30 +107,43 @@ def _is_unused(out: Path) -> bool:
     return not names or (names == {CHECKPOINTS} and not any((out / CHECKPOINTS).iterdir()))
 
 
-def check_resumable(out: Path, run: RunInputs) -> None:
-    """Raise UsageError if `out` has no idle run with the same inputs."""
+def check_resumable(out: Path, run: RunInputs) -> RunInputs:
+    """Return the inputs of the run in `out`. Raise UsageError if it is busy or has others."""
     if lock_holder(out) is not None:
         raise _busy(out)
-    file = out / RUN_FILE
-    if not file.exists():
-        raise UsageError(f"{out} has no run to resume.", "Start one without --resume.")
-    try:
-        with files.reading(file):
-            old = msgspec.json.decode(file.read_bytes(), type=RunInputs)
-    except files.UNDECODABLE as error:
-        raise DataError(f"{file} is invalid: {error}.", "Start a new run.") from error
-    changed = [
-        name
-        for name in ("base", "weights", "data", "prompt_version", "processes")
-        if getattr(old, name) != getattr(run, name)
-    ]
-    if not learns_the_same(old.recipe, run.recipe):
-        changed.append("recipe")
-    if changed:
+    old = read_inputs(out)
+    if changed := [*_changed_inputs(old, run), *changed_values(old.recipe, run.recipe)]:
         raise UsageError(
-            f"The run in {out} started with a different {' and '.join(changed)}.",
+            f"The run in {out} started with {'; '.join(changed)}.",
             "Resume with the same inputs, or start a new run in another folder.",
         )
+    return old
+
+
+def _changed_inputs(old: RunInputs, new: RunInputs) -> Iterator[str]:
+    if old.base != new.base:
+        yield f"the base {old.base} (now {new.base})"
+    elif old.weights != new.weights:
+        yield f"other weights of the base {old.base}"
+    if names := sorted({file.name for file in {*old.data} ^ {*new.data}}):
+        yield f"other rows in {' and '.join(names)}"
+    if old.prompt_version != new.prompt_version:
+        yield f"version {old.prompt_version} of the prompts (now {new.prompt_version})"
+    if old.processes != new.processes:
+        yield f"different processes: {old.processes} (now {new.processes})"
+
+
+def reopen(out: Path) -> None:
+    """Make the adapter of a finished run a checkpoint, from which a longer run continues.
+
+    It has no state of a trainer and its optimizer: they start afresh.
+    """
+    checkpoint = out / CHECKPOINTS / f"checkpoint-{step_reached(out)}"
+    with files.writing(checkpoint):
+        checkpoint.mkdir(parents=True)
+        for name in ADAPTER_FILES:
+            shutil.copy(out / name, checkpoint / name)
+        files.write_atomic(checkpoint / WHOLE, b"")
 
 
 def last_checkpoint(out: Path) -> Path | None:
@@ -122,10 +153,22 @@ def last_checkpoint(out: Path) -> Path | None:
     return max(found, key=step_of, default=None)
 
 
+def saved_bytes(out: Path) -> int:
+    """Return the size of the run's checkpoints, which new ones replace."""
+    return sum(file.stat().st_size for file in (out / CHECKPOINTS).rglob("*") if file.is_file())
+
+
 def step_of(checkpoint: Path | None) -> int:
     """Return the number of optimizer steps before a checkpoint; 0 without one."""
     match = _CHECKPOINT.fullmatch(checkpoint.name) if checkpoint else None
     return int(match[1]) if match else 0
+
+
+def step_reached(out: Path) -> int:
+    """Return the step from which a run continues: its last checkpoint, or the adapter's step."""
+    if is_done(out):
+        return int(files.read_manifest(out).settings["steps"])
+    return step_of(last_checkpoint(out))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from engine.core import process
 from engine.core.errors import BalcaoError
 from engine.training.failures import StepOutOfMemory, explain_errors
-from engine.training.recipe import Recipe, learns_the_same, smaller_batch
+from engine.training.recipe import Recipe, changed_values, smaller_batch
 from engine.training.runs.display import next_step
 from engine.training.runs.folder import last_checkpoint, step_of
 from engine.training.runs.view import view_run
@@ -112,9 +112,11 @@ def test_memory_that_runs_out_between_steps(tmp_path: Path, error: Exception) ->
 def test_what_may_change_when_a_run_goes_on() -> None:
     recipe = Recipe(batch_size=8, accumulate=3)
     assert smaller_batch(recipe, 7) == (6, 4)
-    assert learns_the_same(recipe, Recipe(batch_size=6, accumulate=4, checkpoint_activations=True))
-    assert not learns_the_same(recipe, Recipe(batch_size=4, accumulate=3))
-    assert not learns_the_same(recipe, Recipe(batch_size=8, accumulate=3, max_length=100))
+    assert not changed_values(
+        recipe, Recipe(batch_size=6, accumulate=4, checkpoint_activations=True)
+    )
+    assert changed_values(recipe, Recipe(batch_size=4, accumulate=3))
+    assert changed_values(recipe, Recipe(batch_size=8, accumulate=3, max_length=100))
 
 
 @pytest.mark.parametrize(

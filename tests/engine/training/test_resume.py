@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.training.runs.folder import last_checkpoint, step_of
+from engine.core.files import read_manifest
+from engine.training.runs.folder import is_done, last_checkpoint, step_of
 from tests.engine.backends.llama.tiny import Tiny
 from tests.engine.training.conftest import Ended, Runner, quick, with_pool
 
@@ -71,9 +72,38 @@ def test_ctrl_c_saves_and_the_run_goes_on(
     ended = interrupted(runner, arguments(tiny, data, out), out, signal.SIGINT)
     assert ended.status == 130, ended.log
     assert f"stopped at step {step_of(last_checkpoint(out))};" in ended.log
-    resumed = runner.run(*arguments(tiny, data, out), "--resume")
+    # Data, base and recipe are known from the beginning.
+    resumed = runner.run("--resume", "--out", out)
     assert resumed.status == 0, resumed.log
     assert_same(out, undisturbed)
+
+
+def test_a_finished_run_is_made_longer_and_may_be_killed(
+    runner: Runner, undisturbed: Path, tmp_path: Path
+) -> None:
+    whole, cut = (Path(shutil.copytree(undisturbed, tmp_path / name)) for name in ("a", "b"))
+    before = steps(whole)
+    longer = ["--resume", "--epochs", "30", "--out"]
+    ended = runner.run(*longer, whole)
+    assert ended.status == 0, ended.log
+    assert "resume    after step 40" in ended.log
+    assert [step for step, _ in steps(whole)] == list(range(1, 61))
+    assert steps(whole)[:40] == before
+    assert max(loss for _, loss in steps(whole)[40:]) < before[0][1]
+    rates = [line["learning_rate"] for line in logged(whole) if "loss" in line]
+    assert rates[39] < rates[40] < max(rates)  # the cosine of 60 steps, where it is at step 41
+    assert rates[59] < rates[40]
+    manifest = read_manifest(whole)
+    assert (manifest.settings["steps"], manifest.settings["recipe"]["epochs"]) == (60, 30)
+
+    pid = runner.start(*longer, cut)
+    wait_for(cut / "checkpoints" / "checkpoint-50" / "whole")
+    assert not is_done(cut)
+    os.kill(pid, signal.SIGKILL)
+    runner.end()
+    resumed = runner.run("--resume", "--out", cut)
+    assert resumed.status == 0, resumed.log
+    assert_same(cut, whole)
 
 
 def interrupted(
@@ -105,7 +135,7 @@ def test_another_recipe_is_not_gone_on_with(
     runner.end()
     other = runner.run(*arguments(tiny, data, out), "--resume", "--set", "alpha=16")
     assert other.status == 2
-    assert "different recipe" in other.log
+    assert "started with alpha 32.0 (now 16.0)" in other.log
 
 
 def test_a_run_that_is_done_stays_as_it_is(
