@@ -19,7 +19,7 @@ from engine.catalogue.index import build_catalogue, ensure_sample, fill_server, 
 from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
-from engine.core.files import Manifest, encode_json, read_manifest
+from engine.core.files import MANIFEST, Manifest, encode_json, read_manifest
 from engine.core.text import clip, one_line
 from scripts.common import DONE, ProgressLine, command, fold_lines
 
@@ -28,6 +28,7 @@ DATA_SET = (
 )
 """What `balcao index` and `balcao prepare` read."""
 COLUMNS = "title=NAME,content=NAME,uid=NAME"
+REPLACED = ", instead of what was there"
 _SHOWN_COLUMN = 40
 _LANGUAGES = {"en": "in English", "pt": "in Portuguese", "unclear": "unclear"}
 
@@ -73,16 +74,18 @@ def _fill_server(options: argparse.Namespace) -> tuple[dict[str, object], str]:
 
 
 def _build(options: argparse.Namespace) -> tuple[dict[str, object], str]:
+    replaces = False
     if options.sample:
         folder = ensure_sample(rebuild=True)
         manifest = read_manifest(folder)
     elif options.source is None or options.out is None:
         raise UsageError(
             "The data set or the folder is missing.",
-            "For example: balcao index trn.json.gz --out catalogue",
+            "For example: balcao index products.csv --out catalogue",
         )
     else:
         folder = options.out
+        replaces = (folder / MANIFEST).exists() and not options.update
         build = update_catalogue if options.update else build_catalogue
         with ProgressLine(sys.stderr) as progress:
             manifest = build(
@@ -93,18 +96,23 @@ def _build(options: argparse.Namespace) -> tuple[dict[str, object], str]:
                 columns=options.columns,
             )
     result = {"out": str(folder), **msgspec.to_builtins(manifest)}
-    return result, _describe(folder, manifest)
+    return result, _describe(folder, manifest, replaces=replaces)
 
 
-def _describe(folder: Path, manifest: Manifest) -> str:
+def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     changes = manifest.settings.get("changes", [])
     counts = changes[-1] if changes else manifest.counts
     verb = "added or replaced in" if changes else "in"
-    lines = [f"{counts.get('kept', 0):,} products {verb} {folder}"]
+    kept = number_of(counts.get("kept", 0), "product")
+    lines = [f"{kept} {verb} {folder}{REPLACED * replaces}"]
     lines.extend(describe_source(counts))
     if folder != paths.sample_catalogue_dir():
         lines.append(f"Open it: balcao --catalogue {folder}")
     return "\n".join(lines)
+
+
+def number_of(count: int, name: str) -> str:
+    return f"{count:,} {name}{'s' * (count != 1)}"
 
 
 def describe_source(counts: dict[str, Any]) -> list[str]:

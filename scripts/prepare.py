@@ -16,9 +16,9 @@ from engine.catalogue.rows.prepare import PrepareConfig, prepare
 from engine.catalogue.rows.refusals import REFUSALS
 from engine.catalogue.rows.splits import COUNTED_BELOW
 from engine.core.errors import UsageError
-from engine.core.files import Manifest, encode_json
+from engine.core.files import MANIFEST, Manifest, encode_json
 from scripts.common import DONE, ProgressLine, command, fold_lines, has_colour, whole
-from scripts.index import COLUMNS, DATA_SET, describe_source
+from scripts.index import COLUMNS, DATA_SET, REPLACED, describe_source, number_of
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -88,11 +88,12 @@ def main(options: argparse.Namespace) -> int:
         return DONE
     if options.out is None:
         raise UsageError("--out DIR is missing: the new folder for the rows.")
+    replaces = (options.out / MANIFEST).exists()
     manifest = _prepare(options, options.out, config)
     if options.json:
         print(encode_json(manifest).decode(), end="")
     else:
-        print(_describe(options.out, manifest))
+        print(_describe(options.out, manifest, replaces=replaces))
     return DONE
 
 
@@ -108,10 +109,11 @@ def _show(folder: Path) -> None:
         print(line)
 
 
-def _describe(folder: Path, manifest: Manifest) -> str:
+def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     counts, settings = manifest.counts, manifest.settings
     lines = [
-        f"{split}.jsonl: {_number(rows, 'row')} of {_number(counts['products'][split], 'product')}"
+        f"{split}.jsonl: {number_of(rows, 'row')} of"
+        f" {number_of(counts['products'][split], 'product')}"
         for split, rows in counts["splits"].items()
     ]
     lines += _explain_shares(manifest)
@@ -124,12 +126,8 @@ def _describe(folder: Path, manifest: Manifest) -> str:
         lines.append(f"{grounded:,} of these rows have the record in the prompt{wrong}")
     lines.append(_refusals(counts.get("refusals")))
     shown = [fold_lines(f"  {line}", "    ") for line in lines]
-    first = f"{_number(counts['kept'], 'product')} in {folder}"
+    first = f"{number_of(counts['kept'], 'product')} in {folder}{REPLACED * replaces}"
     return "\n".join([first, *shown, *describe_source(counts)])
-
-
-def _number(count: int, name: str) -> str:
-    return f"{count:,} {name}{'s' * (count != 1)}"
 
 
 def _explain_shares(manifest: Manifest) -> Iterator[str]:

@@ -411,7 +411,7 @@ def _read_blocks(source: Path, counts: Counts, member: str) -> Iterator[bytes]:
 @contextmanager
 def _open_file(source: Path) -> Iterator[BinaryIO]:
     """Open a file. Refuse a pipe or device, which may never begin or never end."""
-    remedy = tr("Pass the path of trn.json, trn.json.gz or the zip; - is standard input.")
+    remedy = tr("Pass the path of a data set; - is standard input.")
     with reading(source, remedy=remedy), open_file(source) as raw:
         yield raw
 
@@ -456,7 +456,8 @@ def _find_member(archive: zipfile.ZipFile, source: Path, member: str) -> zipfile
         if _base_name(info) in (member, f"{member}.gz"):
             return info
     raise DataError(
-        tr("{source} does not contain {member} or {member}.gz.", source=source, member=member)
+        tr("{source} does not contain {member} or {member}.gz.", source=source, member=member),
+        tr("Unpack it, or save a spreadsheet as CSV in UTF-8."),
     )
 
 
@@ -502,7 +503,7 @@ def _decompress(
     if not head:
         raise DataError(
             tr("{source} is empty.", source=source),
-            tr("Pass a data set with one JSON object per line."),
+            tr("Pass a data set: JSON lines, a JSON array, CSV or TSV."),
         )
     try:
         if not head.startswith(_GZIP):

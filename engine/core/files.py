@@ -273,7 +273,7 @@ def _check_target(out: Path, kind: str) -> None:
         found = ""
     if found != kind:
         raise UsageError(
-            tr("{out} is not empty and is not a {kind}.", out=out, kind=kind),
+            tr("{out} is not empty and was not written by this command.", out=out),
             tr("Choose a new folder, or empty that one."),
         )
 

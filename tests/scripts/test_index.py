@@ -57,6 +57,10 @@ def test_index_as_text(source: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "300 products" in shown
     assert "left out: 1 (not JSON, line 301)" in shown
+    assert "instead of what was there" not in shown
+    arguments = [str(source), "--out", str(tmp_path / "index"), "--no-meaning"]
+    assert build_index.main(arguments) == 0
+    assert "index, instead of what was there\n" in capsys.readouterr().out
 
 
 def test_no_meaning_leaves_the_vectors_out(source: Path, tmp_path: Path) -> None:

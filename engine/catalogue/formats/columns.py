@@ -9,8 +9,10 @@ from pathlib import Path
 
 from engine.core.errors import DataError, UsageError
 from engine.core.i18n import tr
-from engine.core.text import did_you_mean
+from engine.core.text import clip, did_you_mean, one_line
 
+_SHOWN = 200
+"""Characters of a list of columns."""
 FIELDS = ("uid", "title", "content")
 
 _ALIASES = {
@@ -82,7 +84,7 @@ def _named(wanted: str, names: Collection[str], source: Path) -> str:
     raise DataError(
         tr("{source} has no column “{column}”.", source=source, column=wanted)
         + did_you_mean(wanted, names),
-        tr("Its columns are {names}.", names=", ".join(names)),
+        tr("Its columns are {names}.", names=_listed(names)),
     )
 
 
@@ -92,10 +94,14 @@ def _no_column(field: str, names: Collection[str], source: Path) -> DataError:
         tr("{source}: no column is obviously the {what}.", source=source, what=what),
         tr(
             "Its columns are {names}. Name it: --columns {field}=COLUMN",
-            names=", ".join(names),
+            names=_listed(names),
             field=field,
         ),
     )
+
+
+def _listed(names: Collection[str]) -> str:
+    return clip(", ".join(map(one_line, names)), _SHOWN)
 
 
 def _fold(name: str) -> str:

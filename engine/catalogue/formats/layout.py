@@ -39,19 +39,28 @@ class Layout(Enum):
 
 def find_layout(head: bytes, source: Path, *, named: bool = False) -> Layout:
     """Recognise the layout by the beginning of a file; `named` says that its columns are named."""
-    if head.startswith(_UTF_16):
-        raise not_utf8(source, 1)
     head = head.removeprefix(BOM)
     start = head.lstrip()[:2]
     if start[:1] == b"[" and _is_array(head):
         return Layout.ARRAY
     if start[:1] == b"{" or sample_objects(head):
         return Layout.LINES
+    if b"\0" in head:
+        raise _not_text(head, source)
     is_table = PurePath(source.name.removesuffix(".gz")).suffix.lower() in _TABLES
     header = split_header(head)
     if is_table or has_obvious_columns(header) or (named and len(header) > 1):
         return Layout.TABLE
     return Layout.LINES
+
+
+def _not_text(head: bytes, source: Path) -> DataError:
+    if head.startswith(_UTF_16):
+        return not_utf8(source, 1, "UTF-16")
+    return DataError(
+        tr("{source} is not a text file.", source=source),
+        tr("Save a spreadsheet as CSV in UTF-8."),
+    )
 
 
 def _is_array(head: bytes) -> bool:
@@ -97,11 +106,15 @@ def _first_line(head: bytes) -> str:
     return next((line for line in lines if line.strip()), "")
 
 
-def not_utf8(source: Path, line: int) -> DataError:
+def not_utf8(source: Path, line: int, encoding: str = "WINDOWS-1252") -> DataError:
     """Return the error for a file in another encoding, with the command that converts it."""
     return DataError(
         tr("{source} is not UTF-8: see line {line}.", source=source, line=line),
-        tr("Convert it, for example: iconv -f WINDOWS-1252 -t UTF-8 {source}", source=source),
+        tr(
+            "Convert it, for example: iconv -f {encoding} -t UTF-8 {source} > utf8.csv",
+            encoding=encoding,
+            source=source,
+        ),
     )
 
 

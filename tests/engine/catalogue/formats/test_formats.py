@@ -148,6 +148,7 @@ def test_the_lines_of_an_array_are_those_of_its_elements(tmp_path: Path) -> None
         ("x.csv", "sku,name,description\n1,Chá,Água\n".encode("latin-1"), "not UTF-8: see line 2"),
         ("x.json", '[{"name": "A"},\n{"name": "Chá"}]'.encode("latin-1"), "not UTF-8: see line 2"),
         ("x.csv", "name,description\nA,B\n".encode("utf-16"), "not UTF-8"),
+        ("x.csv", bytes(range(256)) * 20, "is not a text file"),
         ("x.csv", b'name,description\nA,B\nC,"D\nE,F\n', "quotes of line 3 are not closed"),
         ("x.json", b'[{"name": "A", "text": "B"},\n{"name" "C"}]', "not valid JSON at line 2"),
         ("x.json", b'[{"name": "A", "text": "B"},\n{"name": "C"', "not valid JSON at line 2"),
