@@ -147,7 +147,10 @@ def ending(answer: types.Answer) -> str:
 
 
 def speed(answer: types.Answer) -> str:
-    """Return how long the answer took, and for a model its first word and tokens per second."""
+    """Return how long an answer took; a model's has more figures, as known.
+
+    Its first word, its tokens per second, and how much of the record it accepted as a draft.
+    """
     timing = answer.timing
     if answer.verbatim or not answer.text:
         return _duration(timing.total)
@@ -157,6 +160,9 @@ def speed(answer: types.Answer) -> str:
     if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
         rate = answer.tokens.completion / seconds
         parts.append(tr("{rate:.0f} tokens/s", rate=rate))
+    if answer.tokens and answer.tokens.drafted:
+        percent = int(_PERCENT * answer.tokens.accepted / answer.tokens.drafted)
+        parts.append(tr("{percent}% of the draft accepted", percent=percent))
     return ", ".join(parts)
 
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from math import inf
 from types import TracebackType
 from typing import Any, cast
@@ -23,7 +24,7 @@ from engine.backends.openai.stream import EVENT_BYTES, BodyTooLarge, BoundedResp
 from engine.core.errors import EngineFailed, EngineUnavailable, PromptTooLong
 from engine.core.i18n import tr
 from engine.core.text import Redactor, mend
-from engine.core.types import Chunk, Request
+from engine.core.types import Chunk, Mode, Request
 
 _LIMITS = httpx2.Limits(max_keepalive_connections=0)
 """One connection a question: an open one may be stale by the next (a restarted server, another
@@ -206,6 +207,7 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
 
 _NEW_LIMIT, _OLD_LIMIT = "max_completion_tokens", "max_tokens"
 _OPTIONAL = ("stream_options", "temperature", "top_p")
+_PREDICTION = "prediction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +218,13 @@ class RequestFields:
     """The names of the answer's limit that are left to try, the first one in use."""
     refused: frozenset[str] = frozenset()
 
-    def without(self, failure: Failure) -> RequestFields | None:
-        """Return the fields to try instead; None if the failure is not about one of them."""
+    def without(self, failure: Failure, *, predicted: bool) -> RequestFields | None:
+        """Return the fields to try instead; None if the failure is not about one of them.
+
+        A prediction only saves time: if the request had one, nobody needs to know what was wrong.
+        """
+        if predicted and failure.status == HTTPStatus.BAD_REQUEST and not failure.too_long:
+            return replace(self, refused=self.refused | {_PREDICTION})
         for name in _OPTIONAL:
             if name not in self.refused and failure.refuses(name):
                 return replace(self, refused=self.refused | {name})
@@ -282,7 +289,7 @@ class OpenAIClient:
                     stream = await self._ask(request, fields)
             except openai.APIError as error:
                 failure = to_failure(error)
-                left = fields.without(failure)
+                left = fields.without(failure, predicted=self._predicts(request, fields))
                 retries = self._endpoint.max_retries
                 wait = 0.0 if left else failures.retry_delay(failure, tried, retries, patience)
                 if wait is None:
@@ -296,13 +303,23 @@ class OpenAIClient:
             # At least FIRST_DELAY: a server that asks for no delay must not be asked forever.
             tried, patience = tried + (not left), patience - max(wait, failures.FIRST_DELAY)
 
+    def _predicts(self, request: Request, fields: RequestFields) -> bool:
+        usable = self._endpoint.predicts and _PREDICTION not in fields.refused
+        grounded = request.mode is Mode.GROUNDED and not request.followup
+        return usable and grounded and bool(request.decision.draft)
+
     async def _ask(self, request: Request, fields: RequestFields) -> AsyncStream[object]:
-        optional = {
+        optional: dict[str, object] = {
             "stream_options": {"include_usage": True},
             "temperature": request.temperature,
             # 1 is the default: reasoning models, which refuse the field, then get no field.
             **({"top_p": request.top_p} if request.top_p < 1 else {}),
         }
+        predicts, limit = self._predicts(request, fields), fields.limits[0]
+        if predicts:
+            content = mend(request.decision.draft)
+            optional[_PREDICTION] = {"type": "content", "content": content}
+            limit = _OLD_LIMIT  # OpenAI takes no prediction with the new one
         body = {
             "model": self._endpoint.model,
             "messages": [
@@ -310,7 +327,7 @@ class OpenAIClient:
                 for message in request.messages
             ],
             "stream": True,
-            fields.limits[0]: request.max_tokens,
+            limit: request.max_tokens,
             **{name: value for name, value in optional.items() if name not in fields.refused},
         }
         # A server may queue a question for long: `_open` and `_events` watch the time.

@@ -44,6 +44,9 @@ _SHUT_DOWN: dict[str, date | None] = {
 }
 """By base model; None is in the past."""
 
+_PREDICTING = frozenset(("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano"))
+"""OpenAI's models that take a prediction of the answer."""
+
 LAST_JOBS = date(2027, 1, 6)
 """The last day on which OpenAI accepts fine-tuning jobs."""
 
@@ -189,6 +192,7 @@ class OpenAIConfig(ModelConfig, frozen=True, forbid_unknown_fields=True):
             stall_timeout=self.stall_timeout,
             first_token_timeout=self.first_token_timeout,
             max_retries=self.max_retries,
+            predicts=address is None and _SNAPSHOT.sub("", self.model) in _PREDICTING,
         )
 
 

@@ -236,6 +236,8 @@ class Endpoint:
     stall_timeout: float
     first_token_timeout: float
     max_retries: int
+    predicts: bool = False
+    """Whether the model takes a prediction of the answer."""
 
     def secrets(self, key: str) -> tuple[str, ...]:
         """Return what a server's words must not show: the key, and the address's password."""

@@ -179,9 +179,21 @@ class StreamReader:
 
     def _count(self, usage: object) -> None:
         counts = [_field(usage, name) for name in ("prompt_tokens", "completion_tokens")]
-        # JSON's true is an int, too.
-        if all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts):
-            self.tokens = Tokens(*counts)
+        if not all(map(_is_count, counts)):
+            return
+        details = _field(usage, "completion_tokens_details")
+        names = ("accepted_prediction_tokens", "rejected_prediction_tokens")
+        predicted = [_field(details, name) for name in names]
+        accepted, rejected = predicted if all(map(_is_count, predicted)) else (0, 0)
+        drafted = accepted + rejected
+        # Both are among the answer's tokens.
+        drafts = (drafted, accepted) if drafted <= counts[1] else ()
+        self.tokens = Tokens(*counts, *drafts)
+
+
+def _is_count(value: object) -> bool:
+    # JSON's true is an int, too.
+    return type(value) is int and 0 <= value <= _MOST_TOKENS
 
 
 def _field(value: object, name: str) -> Any:  # noqa: ANN401 - JSON

@@ -73,6 +73,13 @@ FIRST = "500 ms to the first word, 2.5 s"
             ),
         ),
         (
+            {"tokens": Tokens(9, 100, 80, 79)},
+            (
+                "Tin [b] (012X) · grounded · word for word"
+                f" · {FIRST}, 50 tokens/s, 98% of the draft accepted"
+            ),
+        ),
+        (
             {"stop_reason": StopReason.REPEATED},
             f"Tin [b] (012X) · grounded · word for word · stopped · {FIRST}",
         ),

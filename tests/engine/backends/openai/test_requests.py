@@ -8,6 +8,7 @@ import typing
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from openai.types.chat import ChatCompletionMessageParam
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsStreaming,
@@ -16,9 +17,27 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import is_typeddict
 
 from engine.backends.openai.engine import OpenAIConfig, OpenAIEngine
-from engine.core.types import StopReason
+from engine.core.types import (
+    Chunk,
+    Decision,
+    Hit,
+    Mode,
+    Product,
+    Request,
+    Status,
+    StopReason,
+    Tokens,
+)
 from tests.engine.backends.openai.conftest import CANARY, KEY_ENV, Make, gather, request_of
-from tests.engine.backends.openai.server import Server, answer, error, hello
+from tests.engine.backends.openai.server import (
+    DONE,
+    Server,
+    answer,
+    error,
+    hello,
+    streamed,
+    words,
+)
 
 MESSAGES = [
     {"role": "system", "content": "Answer from the record."},
@@ -118,6 +137,85 @@ async def test_openai_gets_the_new_name_of_the_limit(server: Server, make: Make)
         "max_completion_tokens": 1024,
     }
     check(body)
+
+
+RECORD = Product("1", "Mog", "A cat is there. \ud800")
+GROUNDED = replace(
+    request_of(),
+    mode=Mode.GROUNDED,
+    decision=Decision(Status.EXACT, (Hit(RECORD, 1.0),)),
+)
+
+
+async def ask_openai(server: Server, make: Make, model: str, *asked: Request) -> list[Chunk]:
+    """Ask a model at OpenAI's own address, which leads to the server; return the last chunks."""
+    engine = make(model=model, base_url=None)
+    async for _ in engine.load():
+        pass
+    assert engine._session is not None
+    engine._session._client.base_url = server.url
+    return [[chunk async for chunk in engine.stream(one)][-1] for one in asked]
+
+
+@pytest.mark.usefixtures("_strict_types")
+async def test_the_record_is_the_prediction_where_openai_takes_one(
+    server: Server, make: Make
+) -> None:
+    details = {"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 1}
+    usage: dict[str, Any] = {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15}
+    usage |= {"completion_tokens_details": details}
+    server.script = [streamed(words("A cat."), words("", "stop", usage=usage), DONE)]
+    (last,) = await ask_openai(server, make, "gpt-4o-2024-08-06", GROUNDED)
+    assert last.tokens == Tokens(9, 6, drafted=5, accepted=4)
+    (body,) = server.bodies
+    assert body["prediction"] == {"type": "content", "content": "A cat is there. \ufffd"}
+    assert body["max_tokens"] == GROUNDED.max_tokens
+    assert "max_completion_tokens" not in body
+    check(body)
+
+
+@pytest.mark.parametrize(
+    ("model", "request_"),
+    [
+        ("gpt-5.4", GROUNDED),
+        ("ft:gpt-4o-mini-2024-07-18:shop::abc", GROUNDED),
+        ("gpt-4o", replace(GROUNDED, mode=Mode.MEMORY)),
+        ("gpt-4o", replace(GROUNDED, followup=True)),
+        ("gpt-4o", replace(GROUNDED, decision=Decision(Status.NONE))),
+    ],
+)
+async def test_other_questions_get_no_prediction(
+    server: Server, make: Make, model: str, request_: Request
+) -> None:
+    server.script = [hello()]
+    await ask_openai(server, make, model, request_)
+    (body,) = server.bodies
+    assert "prediction" not in body
+    assert body["max_completion_tokens"] == request_.max_tokens
+
+
+async def test_other_servers_get_no_prediction(server: Server, make: Make) -> None:
+    server.script = [hello()]
+    async for _ in make(model="gpt-4o").stream(GROUNDED):
+        pass
+    assert "prediction" not in server.bodies[0]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        error(400, "Unknown argument.", code="unknown_parameter", param="prediction"),
+        error(400, "max_tokens and prediction do not go together.", param="max_tokens"),
+        error(400, "Bad request."),
+    ],
+)
+async def test_a_refused_prediction_costs_one_request(
+    server: Server, make: Make, refusal: Any
+) -> None:
+    server.script = [refusal, hello(), hello()]
+    await ask_openai(server, make, "gpt-4o", GROUNDED, GROUNDED)
+    assert ["prediction" in body for body in server.bodies] == [True, False, False]
+    assert ["max_completion_tokens" in body for body in server.bodies] == [False, True, True]
 
 
 async def test_limits_of_the_question_are_sent(server: Server, make: Make) -> None:
