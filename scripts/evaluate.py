@@ -36,7 +36,12 @@ from engine.evaluation import render, report, summary
 from engine.evaluation.ask import ANSWERS_FILE, AnswerFile, SavedAnswer, Target, parse_targets
 from engine.evaluation.comparison import COMPARISON, Comparison, compare_answers, read_answers
 from engine.evaluation.metrics import check_packages
-from engine.evaluation.questions import Question, invent_questions, sample_questions
+from engine.evaluation.questions import (
+    Question,
+    exam_questions,
+    invent_questions,
+    sample_questions,
+)
 from engine.evaluation.report import Report
 from engine.evaluation.run import EvaluationResult, estimate_cost, pending, run
 from engine.evaluation.statistics import RESAMPLES
@@ -232,7 +237,8 @@ def _questions(
     invented = invent_questions(wanted, titles, catalogue.find, options.seed)
     if len(invented) < wanted:
         say(f"Only {len(invented)} of {wanted} invented titles: the catalogue has too many words.")
-    return [*questions, *invented]
+    exam = exam_questions(trained, wanted, options.seed) if trained else []
+    return [*questions, *exam, *invented]
 
 
 def _may_ask(
@@ -319,6 +325,7 @@ def _print_result(
         print(encode_json(found | ({"against": compared} if compared else {})).decode(), end="")
         return
     print(fold_lines(summary.verdict(made)), *summary.table(made), sep="\n")
+    print(*map(fold_lines, summary.exam_lines(made)), sep="\n")
     for comparison in compared:
         _print_comparison(comparison)
     print("\n".join(str(file) for file in files))

@@ -15,7 +15,7 @@ from msgspec import Struct
 from engine.backends.registry import Registry
 from engine.core.errors import UsageError
 from engine.core.files import UNDECODABLE, encode_json, lock, writing
-from engine.core.types import Answer, Mode, Status, StopReason, Timing, Tokens
+from engine.core.types import Answer, Mode, Status, StopReason, Taught, Timing, Tokens
 from engine.evaluation.questions import Question
 from engine.prompts import PROMPT_VERSION
 
@@ -116,6 +116,7 @@ class SavedAnswer(
     tokens: Tokens | None = None
     timing: Timing = msgspec.field(default_factory=Timing)
     thinking_ms: float = 0.0
+    taught: Taught | None = None
 
 
 def saved_answer(target: Target, question: Question, answer: Answer) -> SavedAnswer:
@@ -135,6 +136,7 @@ def saved_answer(target: Target, question: Question, answer: Answer) -> SavedAns
         tokens=answer.tokens,
         timing=answer.timing,
         thinking_ms=answer.thinking_ms,
+        taught=answer.taught or None,
     )
 
 

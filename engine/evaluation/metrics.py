@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.core.errors import BalcaoError
 from engine.core.process import install_command
-from engine.core.types import Mode, Status, StopReason
+from engine.core.types import Mode, Status, StopReason, Taught
 from engine.evaluation.ask import SavedAnswer
 from engine.evaluation.questions import Question
 from engine.fidelity import measure, quotes
@@ -134,6 +134,11 @@ class ScoredAnswer(Struct, frozen=True):
     verdict: Verdict
     scores: AnswerScores
     right_record: bool | None
+
+    @property
+    def refused_by_program(self) -> bool:
+        """Whether the model said no, or the program by its adapter's list of taught titles."""
+        return self.verdict is Verdict.REFUSED or self.answer.taught is Taught.NOT_TAUGHT
 
 
 def score_answer(question: Question, answer: SavedAnswer, mode: Mode) -> ScoredAnswer:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from hashlib import blake2b
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -15,9 +16,11 @@ from random import Random
 import msgspec
 from msgspec import Struct
 
+from engine.catalogue.rows.prepare import PRODUCTS, PreparedProduct
 from engine.core.errors import DataError
-from engine.core.files import reading
+from engine.core.files import UNDECODABLE, reading
 from engine.core.types import Decision, Mode, Product
+from engine.evaluation.exam import ask_untrained, near_misses, reworded
 from engine.prompts import QUESTION_FORMS, question_text
 
 _GROUNDED = question_text("\x00", Product("", "\x00", "\x00"), Mode.GROUNDED)
@@ -47,10 +50,19 @@ class Group(StrEnum):
 
     TRAINED = "trained"
     """The adapter was trained to answer it from memory."""
+    REWORDED = "reworded"
+    """As TRAINED, in a wording that is in no training row."""
     UNTRAINED = "untrained"
     """It is in the catalogue, but in no training row."""
     INVENTED = "invented"
     """It is in no catalogue."""
+    NEAR_MISS = "near_miss"
+    """It differs from a trained one in a number, a colour, an edition or a word."""
+
+    @property
+    def has_record(self) -> bool:
+        """Whether there is a right answer other than a no."""
+        return self not in (Group.INVENTED, Group.NEAR_MISS)
 
 
 class Question(Struct, frozen=True):
@@ -164,6 +176,49 @@ def sample_questions(
         *(make_question(Group.UNTRAINED, row) for row in new.rows()),
     ]
     return questions, [row.title for row in titles.rows()]
+
+
+def prepared_products(file: Path) -> Iterator[tuple[PreparedProduct, str]]:
+    """Yield the products of a file of rows, with their descriptions, in its order.
+
+    By the products.jsonl beside it; nothing if there is none or it is not that of the rows.
+    """
+    try:
+        with file.open("rb") as rows, file.with_name(PRODUCTS).open("rb") as prepared:
+            for product in map(msgspec.json.Decoder(PreparedProduct).decode, prepared):
+                if f"{product.split}.jsonl" == file.name:
+                    lines = list(islice(rows, product.rows))
+                    found = _row(msgspec.json.decode(lines[0], type=_ChatRow).messages)
+                    if found:
+                        yield product, found.record
+    except (OSError, IndexError, *UNDECODABLE):
+        return
+
+
+def exam_questions(trained: Path, limit: int, seed: int) -> list[Question]:
+    """Ask for up to `limit` trained products in untrained wordings, and for near misses of them."""
+    taught: list[str] = []
+    chosen = nsmallest(limit, _known(trained, taught, f"exam {seed}"))
+    titles = [title for _, title, _ in chosen]
+    words = zip(chosen, reworded(titles, taught, seed), strict=True)
+    known = [
+        make_question(Group.REWORDED, QuestionRow(question, title, record))
+        for (_, title, record), (_, question) in words
+    ]
+    near = [
+        make_question(Group.NEAR_MISS, QuestionRow(ask_untrained(title, place), title, ""))
+        for place, title in enumerate(near_misses(titles, taught, seed))
+    ]
+    return [*known, *near]
+
+
+def _known(trained: Path, taught: list[str], salt: str) -> Iterator[tuple[bytes, str, str]]:
+    """Yield rank, title and record of the products to know; append every title to `taught`."""
+    for product, record in prepared_products(trained):
+        if not product.grounded:
+            taught.append(product.title)
+            data = f"{salt}\0{product.uid}".encode(errors="replace")
+            yield blake2b(data, digest_size=16).digest(), product.title, record
 
 
 def make_question(group: Group, row: QuestionRow) -> Question:

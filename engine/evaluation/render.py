@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import log10
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from engine.core.files import encode_json, write_atomic
 from engine.core.text import one_line, printable
@@ -40,14 +40,21 @@ _RECORD_COLUMNS: _Columns = (
     ("With slips", "with_slips", _PERCENT),
     ("Invented", "invented_sentences", _PERCENT),
     ("Said no", "refused", _PERCENT),
+    ("No by list", "refused_by_program", _PERCENT),
     ("Offered a choice", "offered", _PERCENT),
     ("Right record", "right_record", _PERCENT),
 )
 _INVENTED_COLUMNS: _Columns = (
     ("Failed", "failed", _COUNT),
     ("Said no (right)", "refused", _PERCENT),
+    ("No by list (right)", "refused_by_program", _PERCENT),
     ("Offered a choice", "offered", _PERCENT),
     ("Answered (wrong)", "answered", _PERCENT),
+)
+_RATE_COLUMNS: _Columns = (
+    ("Precision", "precision", _PERCENT),
+    ("Recall", "recall", _PERCENT),
+    ("F1", "f1", _SCORE),
 )
 _DIFFERENCE_COLUMNS: _Columns = (
     ("Word for word", "word_for_word", _POINTS),
@@ -80,6 +87,8 @@ def group_title(group: Group, report: Report) -> str:
         Group.TRAINED: "Titles trained on",
         Group.UNTRAINED: "Titles in the catalogue, not trained on",
         Group.INVENTED: "Invented titles, in no catalogue",
+        Group.REWORDED: "Titles trained on, in wordings that were not",
+        Group.NEAR_MISS: "Near misses of titles trained on",
     }[group]
 
 
@@ -89,11 +98,25 @@ def group_tables(report: Report) -> list[ReportTable]:
         _table(
             f"{group_title(group, report)} ({report.groups[group]:,})",
             _figures(group, report),
-            _INVENTED_COLUMNS if group is Group.INVENTED else _RECORD_COLUMNS,
+            _RECORD_COLUMNS if group.has_record else _INVENTED_COLUMNS,
             report,
         )
         for group in _groups(report)
     ]
+
+
+def _rates_table(report: Report) -> ReportTable:
+    names = {"model": "the model alone", "program": "the program with its list"}
+    rows = [
+        [
+            f"{report.titles[key]}: {names[name]}",
+            *(_cell(getattr(rates, field), how) for _, field, how in _RATE_COLUMNS),
+        ]
+        for key, rated in (report.refusing or {}).items()
+        for name, rates in rated.items()
+    ]
+    head = ["Refuses unknown products", *(name for name, *_ in _RATE_COLUMNS)]
+    return ReportTable("Saying no to what was not trained", head, rows)
 
 
 def _groups(report: Report) -> list[Group]:
@@ -120,6 +143,11 @@ def _table(
     columns: _Columns,
     report: Report,
 ) -> ReportTable:
+    columns = [
+        column
+        for column in columns
+        if any(getattr(result, column[1]) is not UNSET for result in results)
+    ]
     rows = [
         [
             report.titles[result.target],
@@ -130,8 +158,8 @@ def _table(
     return ReportTable(heading, ["Engine", *(name for name, *_ in columns)], rows)
 
 
-def _cell(value: ConfidenceInterval | float | None, how: _Format) -> str:
-    if value is None:
+def _cell(value: ConfidenceInterval | float | UnsetType | None, how: _Format) -> str:
+    if value is None or value is UNSET:
         return NO_VALUE
     form, factor = how
     values = value[:3] if isinstance(value, tuple) else (value,)
@@ -213,9 +241,10 @@ def _render(name: str, report: Report) -> str:
     context = {
         "report": report,
         "remarks": _remarks(report),
-        "tables": group_tables(report),
+        "tables": [*group_tables(report), *([_rates_table(report)] if report.refusing else [])],
         "differences": _differences_table(report) if report.differences else None,
         "groups": {group: group_title(group, report) for group in _groups(report)},
+        "measured": [group for group in _groups(report) if group.has_record],
         "provenance": {
             report.titles[key]: {name: _plain(value) for name, value in parts.items()}
             for key, parts in report.provenance.items()

@@ -5,9 +5,9 @@ The same answers give the same report, except for `speed`, however often the run
 
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from engine.core.types import Progress
+from engine.core.types import Mode, Progress
 from engine.evaluation import statistics
 from engine.evaluation.ask import AnswerFile, Target, display_titles
 from engine.evaluation.metrics import AnswerScores, ScoredAnswer, Verdict, score_answer
@@ -51,7 +51,8 @@ class Report(Struct, frozen=True, rename={"titles": "asked", "provenance": "made
 
     `groups` counts the questions, `titles` are the targets' by key in the order of the command
     line, `notices` what engines said about their answers. `missing` answers belong to engines that
-    were skipped. `knows_trained`: the training rows were given.
+    were skipped. `knows_trained`: the training rows were given. `refusing` rates, from memory, the
+    refusals of the model alone and of the program with its list of taught titles.
     """
 
     version: int
@@ -66,6 +67,7 @@ class Report(Struct, frozen=True, rename={"titles": "asked", "provenance": "made
     notices: dict[str, list[str]]
     missing: int
     speed: list[statistics.Speed]
+    refusing: dict[str, dict[str, statistics.Rates]] | UnsetType = UNSET
 
 
 def gather(
@@ -100,6 +102,7 @@ def gather(
         },
         missing=len(targets) * len(questions) - sum(len(mine) for mine in scored.values()),
         speed=[statistics.measure_speed(key, mine) for key, mine in scored.items()],
+        refusing=(_rates(targets, scored) if knows_trained else None) or UNSET,
     )
 
 
@@ -132,10 +135,17 @@ def _differences(
     found = [
         statistics.compare(key, _in_group(scored[first], group), _in_group(scored[key], group))
         for group in groups
-        if group is not Group.INVENTED
+        if group.has_record
         for key in others
     ]
     return [difference for difference in found if difference]
+
+
+def _rates(
+    targets: Sequence[Target], scored: dict[str, list[ScoredAnswer]]
+) -> dict[str, dict[str, statistics.Rates]]:
+    keys = [target.key for target in targets if target.mode is Mode.MEMORY]
+    return {key: rated for key in keys if (rated := statistics.rate_refusals(scored[key]))}
 
 
 def _points(scored: Sequence[ScoredAnswer]) -> list[PlotPoint]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from engine.backends.openai.engine import base_model
 from engine.core.types import Answer, Mode, Product, Progress
 from engine.evaluation.ask import AnswerFile, Target, saved_answer
-from engine.evaluation.questions import Group, Question
+from engine.evaluation.questions import Question
 from engine.prompts import chat_messages
 
 _CHARACTERS_PER_TOKEN = 4
@@ -46,7 +46,7 @@ def estimate_cost(
 ) -> RequestCost:
     """Estimate the cost of asking, at `price` for a million tokens sent and received."""
     grounded = target.mode is Mode.GROUNDED
-    sendable = [one for one in questions if not (grounded and one.group is Group.INVENTED)]
+    sendable = [one for one in questions if not (grounded and not one.group.has_record)]
     limit = int(target.provenance.get("max_tokens") or 0)
     sent = sum(_prompt_tokens(target, question) for question in sendable)
     answers = (_tokens(len(question.record) or _INVENTED_ANSWER) for question in sendable)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from math import sqrt
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from engine.core.types import Mode
@@ -127,6 +127,7 @@ class Figures(Struct, frozen=True, rename={"target": "asked"}):
     distribution: list[int] = []
     coverage: ConfidenceInterval | None = None
     with_slips: ConfidenceInterval | None = None
+    refused_by_program: ConfidenceInterval | UnsetType = UNSET
 
 
 class Difference(Struct, frozen=True, rename={"target": "asked"}):
@@ -162,8 +163,9 @@ def summarize(target: Target, group: Group, answers: Sequence[ScoredAnswer]) -> 
         answered=wilson([one.verdict is Verdict.ANSWERED for one in good]),
         refused=wilson([one.verdict is Verdict.REFUSED for one in good]),
         offered=wilson([one.verdict is Verdict.OFFERED for one in good]),
+        refused_by_program=_by_program(good),
     )
-    if group is Group.INVENTED:
+    if not group.has_record:
         return counts
     grounded = target.mode is Mode.GROUNDED
     scores = [one.scores for one in good]
@@ -184,6 +186,29 @@ def summarize(target: Target, group: Group, answers: Sequence[ScoredAnswer]) -> 
         with_slips=wilson([one.slips > 0 for one in scores]),
         distribution=_histogram([one.rouge_l.f1 for one in scores]),
     )
+
+
+def _by_program(good: Sequence[ScoredAnswer]) -> ConfidenceInterval | UnsetType:
+    has_list = any(one.answer.taught for one in good)
+    return (wilson([one.refused_by_program for one in good]) if has_list else None) or UNSET
+
+
+def rate_refusals(scored: Sequence[ScoredAnswer]) -> dict[str, Rates]:
+    """Rate how a model refuses what it was not trained on: alone, and with the program's list."""
+    good = [one for one in scored if one.verdict is not Verdict.FAILED]
+    is_known = [one.question.group in (Group.TRAINED, Group.REWORDED) for one in good]
+    if all(is_known) or not any(is_known):
+        return {}
+    found = {"model": _rate([one.verdict is Verdict.REFUSED for one in good], is_known)}
+    if any(one.answer.taught for one in good):
+        found["program"] = _rate([one.refused_by_program for one in good], is_known)
+    return found
+
+
+def _rate(refused: Sequence[bool], is_known: Sequence[bool]) -> Rates:
+    known = [one for one, knows in zip(refused, is_known, strict=True) if knows]
+    unknown = [one for one, knows in zip(refused, is_known, strict=True) if not knows]
+    return rates(sum(unknown), len(unknown), sum(known), len(known))
 
 
 def compare(

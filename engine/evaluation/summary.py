@@ -1,6 +1,6 @@
 """Summarize a report for a terminal: a verdict, and one table of 80 columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from engine.core.text import one_line
 from engine.evaluation.questions import Group
@@ -13,13 +13,14 @@ _WITH_RECORD = ("exact", "fidel.", "no")
 _WITHOUT_RECORD = ("no",)
 """Shares of the answers: word for word, the mean fidelity, refusals."""
 _NAMES = {Group.TRAINED: "learned", Group.UNTRAINED: "not learned", Group.INVENTED: "invented"}
+_EXAM = {Group.REWORDED: "in other words", Group.NEAR_MISS: "near misses"}
 _GAP = "  "
 
 
 def verdict(report: Report) -> str:
     """Return the sentence that matters most: what the best model says and what it refuses."""
     by_target: dict[str, dict[Group, Figures]] = {}
-    for figures in report.figures:
+    for figures in (one for one in report.figures if one.group in _NAMES):
         by_target.setdefault(figures.target, {})[figures.group] = figures
     models = {key: found for key, found in by_target.items() if ":" in key} or by_target
     key, best = max(models.items(), key=lambda one: _rank(one[1]))
@@ -58,7 +59,7 @@ def _group_name(group: Group, report: Report) -> str:
 
 def table(report: Report, width: int = WIDTH) -> list[str]:
     """Return the lines of a table: an engine a line, a column for each figure of each group."""
-    groups = [group for group in Group if report.groups.get(group)]
+    groups = [group for group in _NAMES if report.groups.get(group)]
     heads = [(group, _columns(group, report)) for group in groups]
     cells = {
         key: [_cells(group, columns, key, report) for group, columns in heads]
@@ -85,6 +86,24 @@ def table(report: Report, width: int = WIDTH) -> list[str]:
         shown = [_spread(some, size) for some, size in zip(found, sizes, strict=True)]
         lines.append(_line(one_line(report.titles[key], first), first, shown, spans))
     return lines
+
+
+def exam_lines(report: Report) -> list[str]:
+    """Return a line for each target about untrained wordings, and one about near misses."""
+    return [
+        f"{one_line(report.titles[figures.target])}, {_EXAM[figures.group]}: {said}"
+        for figures in report.figures
+        if figures.group in _EXAM and (said := "; ".join(_said(figures)))
+    ]
+
+
+def _said(figures: Figures) -> Iterator[str]:
+    if figures.word_for_word:
+        yield f"{_number(figures.word_for_word)} word for word"
+    if figures.refused:
+        yield f"no to {_number(figures.refused)}"
+    if figures.refused_by_program:
+        yield f"with its list to {_number(figures.refused_by_program)}"
 
 
 def _longest(report: Report) -> int:

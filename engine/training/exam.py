@@ -10,16 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import msgspec
-
 from engine.catalogue.language.phrases import language_of
-from engine.catalogue.rows.prepare import PRODUCTS, PreparedProduct
-from engine.core.files import UNDECODABLE
 from engine.core.text import one_line
 from engine.core.trained_products import TrainedProduct
 from engine.core.types import Product
 from engine.evaluation.exam import Wording, ask_untrained, near_misses, reworded
-from engine.evaluation.questions import title_of
+from engine.evaluation.questions import prepared_products, title_of
 from engine.prompts import UNKNOWN_PRODUCT, is_refusal, training_messages
 from engine.training.data import TrainingData
 from engine.training.openai.plan import TRAIN, VALID, RowMessage, TrainingRow
@@ -61,18 +57,9 @@ def make_exam(data: TrainingData, products: Sequence[TrainedProduct], count: int
 
 
 def _records(data: TrainingData, file: str) -> Iterator[Product]:
-    """Yield the products of train.jsonl or valid.jsonl; nothing if their list does not fit."""
-    rows, place = {TRAIN: data.train, VALID: data.valid}[file], 0
-    decode = msgspec.json.Decoder(PreparedProduct).decode
-    try:
-        with (data.folder / PRODUCTS).open("rb") as lines:
-            for product in map(decode, lines):
-                if f"{product.split}.jsonl" == file and place < len(rows):
-                    record = rows[place].messages[-1].content
-                    yield Product(product.uid, product.title, record)
-                    place += product.rows
-    except (OSError, *UNDECODABLE):
-        return
+    """Yield the products of train.jsonl or valid.jsonl."""
+    for product, record in prepared_products(data.folder / file):
+        yield Product(product.uid, product.title, record)
 
 
 def _reasked(rows: Sequence[TrainingRow], count: int) -> list[TrainingRow]:

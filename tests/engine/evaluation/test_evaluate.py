@@ -73,6 +73,8 @@ def test_the_catalogue_answers_word_for_word_and_refuses_invented_titles(
     assert " learned (30) not learned (30) invented (30) engine " in " ".join(told.out.split())
     shown = [line for line in told.out.splitlines() if not line.startswith("/")]
     assert max(map(len, shown)) <= 80
+    assert "Catalogue, in other words: " in told.out
+    assert "Catalogue, near misses: no to " in told.out
     assert str(out / "report.html") in told.out
     report = without_speed(out)[0]
     figures = {one["group"]: one for one in report["figures"]}
@@ -123,7 +125,7 @@ def test_an_evaluation_is_compared_with_an_older_one(
     capsys.readouterr()
     assert cli.main([*whole, "--against", str(old)]) == 0
     shown = capsys.readouterr().out
-    assert "catalogue against the older evaluation: 3 better, 0 worse, 27 the same" in shown
+    assert "catalogue against the older evaluation: 3 better, 0 worse, 47 the same" in shown
     assert shown.count("  better  ") == 3
     found = json.loads((new / "against.json").read_text(encoding="utf-8"))
     assert [len(found[0][name]) for name in ("better", "worse")] == [3, 0]
@@ -163,7 +165,7 @@ def test_a_second_run_asks_only_new_questions(
     assert (answers.read_bytes(), without_speed(tmp_path / "out")) == (first, report)
     assert cli.main([*given, "20"]) == 0
     assert answers.read_bytes().startswith(first)
-    assert answers.read_bytes().count(b"\n") == 60
+    assert answers.read_bytes().count(b"\n") == 100
 
 
 async def test_an_interrupted_run_gives_the_same_report(
@@ -210,9 +212,9 @@ async def test_a_failing_server_exits_1_and_is_asked_again(
     server.always = error(401, "Incorrect key", code="invalid_api_key")
     code, _, err = await finish(*given)
     assert code == 1
-    assert "10 answers failed, 14 questions were skipped" in err
+    assert "10 answers failed, 30 questions were skipped" in err
     report = without_speed(tmp_path / "out")[0]
-    assert report["missing"] == 14
+    assert report["missing"] == 30
     assert sum(one["failed"] for one in report["figures"]) == 10
     server.always = echo()
     code, _, err = await finish(*given)
@@ -254,8 +256,8 @@ def test_a_remote_engine_needs_confirmation(
     given = arguments(rows, sample, out, "--engines", "openai:memory,openai", "--limit", "20")
     assert cli.main(given) == 2
     told = capsys.readouterr().err
+    assert "100 questions to a remote server" in told
     assert "60 questions to a remote server" in told
-    assert "40 questions to a remote server" in told
     assert told.count(" USD. Estimated") == 2
     assert "--yes" in told
     assert (out / ANSWERS_FILE).read_bytes() == b""
@@ -263,7 +265,7 @@ def test_a_remote_engine_needs_confirmation(
     sent = capsys.readouterr().err.splitlines()[0]
     tokens = int(sent.partition("about ")[2].partition(" ")[0].replace(",", ""))
     assert f"{tokens / 1000:.2f} USD" in sent
-    assert 60 * 20 < tokens < 60 * 150
+    assert 100 * 20 < tokens < 100 * 150
 
 
 def test_a_terminal_shows_the_confirmation(

@@ -16,6 +16,7 @@ from engine.evaluation.questions import (
     Group,
     Question,
     QuestionRow,
+    exam_questions,
     invent_questions,
     is_absent,
     read_rows,
@@ -85,7 +86,7 @@ def test_a_grounded_training_row_is_neither_trained_nor_untrained(tmp_path: Path
     data = write(tmp_path / "test.jsonl", [(shown.title, shown.description), ("B", "Two.")])
     questions, _ = sample_questions(data, trained, None, 0)
     assert groups(questions) == {
-        Group.TRAINED: {"A"}, Group.UNTRAINED: {"B"}, Group.INVENTED: set(),
+        Group.TRAINED: {"A"}, Group.UNTRAINED: {"B"},
     }  # fmt: skip
 
 
@@ -101,7 +102,8 @@ def test_bad_lines_are_skipped_and_other_files_rejected(tmp_path: Path) -> None:
 
 
 def groups(questions: list[Question]) -> dict[Group, set[str]]:
-    return {group: {one.title for one in questions if one.group is group} for group in Group}
+    titles = {group: {one.title for one in questions if one.group is group} for group in Group}
+    return {group: found for group, found in titles.items() if found}
 
 
 def test_groups(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_groups(tmp_path: Path) -> None:
     questions, titles = sample_questions(data, trained, None, 0)
     # C has a description that was trained on, the second A a title that was.
     assert groups(questions) == {
-        Group.TRAINED: {"A", "B"}, Group.UNTRAINED: {"D"}, Group.INVENTED: set(),
+        Group.TRAINED: {"A", "B"}, Group.UNTRAINED: {"D"},
     }  # fmt: skip
     assert len([one for one in questions if one.title == "D"]) == 2
     assert sorted(titles) == ["A", "A", "C", "D", "D"]
@@ -179,3 +181,23 @@ def test_inventing_ends_if_the_catalogue_has_every_title() -> None:
         return Decision(Status.EXACT, (Hit(Product("1", title, ""), 1.0),))
 
     assert invent_questions(3, ["Oak Gall Ink"], find, 0) == []
+
+
+def test_trained_products_are_asked_in_other_words_and_their_near_misses_too(
+    tmp_path: Path,
+) -> None:
+    prepare(sample_source(), tmp_path / "rows", PrepareConfig(limit=60, forms=2))
+    trained = tmp_path / "rows/train.jsonl"
+    rows = list(read_rows(trained))
+    made = exam_questions(trained, 20, 0)
+    known = [one for one in made if one.group is Group.REWORDED]
+    near = [one for one in made if one.group is Group.NEAR_MISS]
+    assert (len(known), len(near)) == (20, 20)
+    assert {one.question for one in known}.isdisjoint(row.question for row in rows)
+    assert {one.record for one in known} <= {row.record for row in rows}
+    assert {one.title for one in near}.isdisjoint(row.title for row in rows)
+    assert not any(one.record for one in near)
+    # A larger sample asks the same, and more.
+    assert {one.id for one in made} < {one.id for one in exam_questions(trained, 30, 0)}
+    (tmp_path / "rows/products.jsonl").unlink()
+    assert exam_questions(trained, 20, 0) == []

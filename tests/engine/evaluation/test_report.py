@@ -11,9 +11,10 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from engine.core.types import Mode, Status, StopReason, Timing, Tokens
+from engine.core.types import Mode, Status, StopReason, Taught, Timing, Tokens
 from engine.evaluation.ask import SavedAnswer, Target
 from engine.evaluation.metrics import AnswerScores, Verdict, score_answer
 from engine.evaluation.questions import Group, Question, QuestionRow, make_question
@@ -183,7 +184,7 @@ def test_markdown_shows_foreign_text_as_text(report: Report) -> None:
     widths = {
         line.replace("\\|", "").count("|") for line in outside.splitlines() if "| Base" in line
     }
-    assert widths <= {14, 6, 7}
+    assert widths <= {14, 5, 6, 7}
     assert markdown.index("## Speed") == markdown.rindex("## ")
 
 
@@ -255,3 +256,30 @@ def _has(new: Any, old: Any) -> bool:
     if isinstance(old, list):
         return len(new) == len(old) and all(map(_has, new, old))
     return bool(new == old)
+
+
+def test_the_model_alone_and_the_program_with_its_list_are_rated_apart(bench: Bench) -> None:
+    (base,) = bench.targets("base:memory")
+    near = [make_question(Group.NEAR_MISS, QuestionRow(n, n, "")) for n in "XYZ"]
+    learned, unsure, not_taught = Taught
+    said = [
+        (TRAINED[0], TRAINED[0].record, learned),
+        (TRAINED[1], "I don't know that product.", unsure),
+        (near[0], "I don't know that product.", not_taught),
+        (near[1], "It is a lamp.", not_taught),
+        (near[2], "It is a lamp.", unsure),
+    ]
+    with bench.answers() as answers:
+        for question, text, taught in said:
+            answers.add(reply(base, question, text, taught=taught, source=""))
+        made = gather([base], [*TRAINED[:2], *near], answers, knows_trained=True)
+    assert made.refusing is not UNSET
+    rated = made.refusing["base:memory"]
+    found = [(one.precision, one.recall) for one in (rated["model"], rated["program"])]
+    means = [(precision and precision.mean, recall and recall.mean) for precision, recall in found]
+    assert means == [(1 / 2, 1 / 3), (2 / 3, 2 / 3)]
+    page = as_markdown(made)
+    assert "Saying no to what was not trained" in page
+    assert "the program with its list" in page
+    assert "No by list (right)" in page
+    assert as_html(made)

@@ -58,7 +58,7 @@ def test_the_table_has_a_line_for_each_engine_and_fits() -> None:
     assert "95.0%  0.950" in lines[4]
 
 
-@pytest.mark.parametrize("group", list(Group))
+@pytest.mark.parametrize("group", [Group.TRAINED, Group.UNTRAINED, Group.INVENTED])
 def test_a_table_of_one_group(group: Group) -> None:
     lines = summary.table(report(figures("lora:memory", group, 20), titles={"lora:memory": "L"}))
     assert "100.0%" in lines[2]
