@@ -30,7 +30,7 @@ async def tour():
                     return
                 await pilot.pause(0.05)
             raise SystemExit(f"{words!r} is not on the screen:\\n{seen()}")
-        await until("Digite o título de um produto")
+        await until("pergunte sobre qualquer produto")
         await until("pronto · 10 produtos")
         app.screen.query_one(Composer).insert("zzqx flumph")  # in no language
         await pilot.press("enter")
@@ -45,17 +45,17 @@ async def tour():
         await pilot.press("escape")
         app.screen.query_one(Composer).insert("/nada")
         await pilot.press("enter")
-        await until("Não há comando")
+        await until("Comando desconhecido")
         app.screen.query_one(Composer).clear()
         await pilot.press("ctrl+p")
         await until("Buscar comandos…")
         await pilot.press(*"tema")
-        await until("Mudar o tema atual")
+        await until("escolher as cores")
         await pilot.press("enter")
         await until("Buscar temas…")
         await until("high-contrast")
         await pilot.press(*"zzz")
-        await until("Nada corresponde")
+        await until("Nada encontrado")
         await pilot.press("escape")
 
 asyncio.run(tour())
@@ -96,7 +96,7 @@ def test_the_plain_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> No
     assert any(
         "precisa de uma chave de API, mas OPENAI_API_KEY não está definida" in one for one in lines
     )
-    assert lines[-1] == "Isso não é um número de 1 a 1."
+    assert lines[-1] == "Digite um número de 1 a 1."
 
 
 def test_the_doctor_follows_the_settings(catalogue_dir: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tui.textual_patches.widgets import SolidBackground
 
 _INDENTED = "   "
 _LIT = "bold underline"
+_TITLE = "bold"
 _HIGHLIGHTED = "highlighted"
 
 
@@ -35,7 +36,7 @@ class ChoiceView(SolidBackground, Vertical):
         self._number, mark, self._heading = lines[0].partition(". ")
         self._number += mark
         self._heading = self._heading.removesuffix(omitted)
-        self._title = Static(_lit(self._heading, words, "bold"), markup=False, classes="title")
+        self._title = Static(_lit(self._heading, words, _TITLE), markup=False, classes="title")
         self.question = question
 
     def compose(self) -> ComposeResult:
@@ -49,7 +50,7 @@ class ChoiceView(SolidBackground, Vertical):
         self.set_class(highlighted, _HIGHLIGHTED)
         # The words are for terminals without colours.
         hint = tr("  Enter picks it") if highlighted else ""
-        title = _lit(self._heading, self._words, "bold")
+        title = _lit(self._heading, self._words, _TITLE)
         self._title.update(title + Content.styled(hint, "dim"))
 
     def on_click(self) -> None:

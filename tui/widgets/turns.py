@@ -253,7 +253,7 @@ class AnswerView(SolidBackground, Vertical):
         view = found.first() if found else ThinkingView()
         view.think(text, ms, ended=ended)
         if not found:
-            await self.mount(view, before=".about, .words")
+            await self.mount(view, before=self.query(".words, .about").first())
 
     async def show_title(self, hits: tuple[types.Hit, ...]) -> None:
         """Show the product's title before the first word, so that nothing moves later."""

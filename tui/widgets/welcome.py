@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +32,12 @@ TITLES = ("Boil, Bubble, Bottle", "Left Bank Beret", "Pull-Cord Salad Spinner")
 _MIN_LINES = 22
 """Lines of a terminal with room for the note about the sample."""
 _MAX_TITLE = 60
+# Translations turn the last one into the other language.
+_FORMS: tuple[tuple[Callable[[str], str], str], ...] = (
+    (str, tr("by title")),
+    (lambda title: tr("Do you have {title}?", title=title), tr("as a question")),
+    (lambda title: tr("Qual é a descrição de “{title}”?", title=title), tr("in Portuguese")),
+)
 
 
 class Example(Static, can_focus=True):
@@ -145,14 +151,9 @@ def _engine_lines(resources: Resources) -> list[str]:
 
 
 def _examples(titles: list[str] | tuple[str, ...]) -> Iterator[Example]:
-    forms = (
-        ("{title}", tr("by title")),
-        ("Do you have {title}?", tr("as a question")),
-        ("Qual é a descrição de “{title}”?", tr("in Portuguese")),
-    )
     asked = [
-        (form.format(title=one_line(title, _MAX_TITLE)), hint)
-        for title, (form, hint) in zip(titles, forms, strict=False)
+        (form(one_line(title, _MAX_TITLE)), hint)
+        for title, (form, hint) in zip(titles, _FORMS, strict=False)
     ]
     width = max((cell_len(question) for question, _ in asked), default=0)
     for question, hint in asked:
