@@ -71,7 +71,7 @@ async def test_each_engine_has_a_state_and_what_to_do(
         await pilot.press("l")
         await until(lambda: told(page) == "The catalogue needs no loading.")
         await pilot.press("down", "down", "down", "l")
-        await until(lambda: told(page).startswith("It cannot be loaded as it is"))
+        await until(lambda: told(page).startswith("Can't load it"))
         assert "Set `model` under [engines.openai]" in " ".join(about(page).split())
         await pilot.press("enter")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))

@@ -63,7 +63,7 @@ def test_several_are_picked_by_number_and_read_by_number(catalogue_dir: Path) ->
     said = transcript(catalogue_dir, "Striped Apron", "/record 2", "2", "/record 9")
     assert "Woven from cotton ends; no two alike." in said
     assert "Catalogue: Woven from cotton ends; no two alike." in said
-    assert said[-1] == "That is no number from 1 to 1."
+    assert said[-1] == "Type a number from 1 to 1."
 
 
 def test_old_settings_are_explained_at_the_start(
@@ -113,7 +113,7 @@ def test_one_more_answer_to_the_last_question(catalogue_dir: Path) -> None:
     assert said.count("Catalogue: Folds flat and floats.") == 2
     written = Path(said[-3].removeprefix("Written to "))
     assert len(json.loads(written.read_text(encoding="utf-8"))["conversations"]) == 1
-    assert said[-1] == "That is none of markdown, json."
+    assert said[-1] == "Choose one of markdown, json."
 
 
 def test_answers_are_switched_and_names_may_be_cut_short(catalogue_dir: Path) -> None:
@@ -129,7 +129,7 @@ def test_slips_are_told_and_do_no_harm(catalogue_dir: Path) -> None:
         catalogue_dir, "/nonsense", "/open 1", "/record", "/copy", "/export", "/compare", "",
         "//nonsense", "/help", "/quit", "never said",
     )  # fmt: skip
-    assert said[1].startswith("There is no command “/nonsense”")
+    assert said[1].startswith("Unknown command /nonsense")
     assert any(line.startswith("Catalogue: No product matches “/nonsense”.") for line in said)
     assert all(
         any(line.startswith(f"/{slash.called(one)}") for line in said) for one in PLAIN_COMMANDS
