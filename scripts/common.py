@@ -196,6 +196,8 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     return sorted(set(re.findall(r"--[a-z][a-z-]*", usage)))
 
 
+_INDENT = " " * 10
+"""Of a line that continues another one: its name has 10 characters."""
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.2, 10.0
 """Seconds between two drawings on a terminal, two lines elsewhere."""
 
@@ -219,7 +221,12 @@ class ProgressLine:
 
     def print_above(self, text: str) -> None:
         """Print text that stays, above the live line."""
-        self._write(("\r\x1b[K" if self._live else "") + printable(text) + "\n")
+        if self._live:
+            lines = printable(text).split("\n")
+            text = "\r\x1b[K" + "\n".join(fold_lines(line, _INDENT) for line in lines)
+            self._write(f"{text}\n")
+        else:
+            self._write(f"{printable(text)}\n")
 
     def show(self, progress: Progress) -> None:
         """Draw the progress, unless the last drawing was a moment ago."""

@@ -261,7 +261,7 @@ def _may_ask(
                 " 4 characters per token."
             )
     for sentence in costs:
-        say(sentence)
+        say_folded(sentence)
     return not costs or confirm("Continue?", yes=options.yes)
 
 

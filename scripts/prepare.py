@@ -127,7 +127,11 @@ def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     lines.append(_refusals(counts.get("refusals")))
     shown = [fold_lines(f"  {line}", "    ") for line in lines]
     first = f"{number_of(counts['kept'], 'product')} in {folder}{REPLACED * replaces}"
-    return "\n".join([first, *shown, *describe_source(counts)])
+    after = (
+        f"Train on them: balcao train --data {folder} --base smollm2 --recipe smollm2 --out"
+        " models/lora"
+    )
+    return "\n".join([first, *shown, *describe_source(counts), fold_lines(after, "  ")])
 
 
 def _explain_shares(manifest: Manifest) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import cli, history
-from scripts.common import MOST
+from scripts.common import MOST, ProgressLine
 
 ROOT = Path(__file__).resolve().parents[2]
 _CODE = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -91,6 +92,25 @@ def test_a_slip_is_answered_with_what_was_meant(
         code = ended.code
     assert code == 2
     assert f"Did you mean “{meant}”?" in " ".join(capsys.readouterr().err.split())
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [1, 30, 80])
+def test_what_is_printed_above_the_progress_breaks_between_words(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = "recipe    quantization auto, " + "double_quantization True, " * 9
+    stream = _Terminal()
+    with ProgressLine(stream) as line:
+        line.print_above(text.strip())
+    shown = stream.getvalue().replace("\x1b[K", "").replace("\r", "")
+    assert shown.split() == text.split()
+    assert columns < 30 or max(map(len, shown.splitlines())) <= columns
 
 
 @pytest.mark.parametrize("number", ["0", "9" * 20, "9" * 5000])
