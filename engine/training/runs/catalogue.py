@@ -9,6 +9,8 @@ from pathlib import Path
 
 from engine.catalogue import records
 from engine.catalogue.catalogue import Catalogue
+from engine.config import paths
+from engine.config.settings import load
 from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import read_manifest
 from engine.core.i18n import tr
@@ -21,10 +23,11 @@ _FOLDERS = 200
 
 
 def find_catalogue(adapter: Path) -> Path | None:
-    """Return the latest catalogue near the adapter, or the working folder, with its products."""
+    """Return the catalogue with the adapter's products: the default one, or the latest nearby."""
     titles = _titles(adapter)
-    found = sorted(set(_near(adapter)), key=lambda folder: -_built(folder))
-    return next((folder for folder in found if titles and _has(folder, titles)), None)
+    near = sorted(set(_near(adapter)), key=lambda folder: -_built(folder))
+    found = (folder for folder in (*_default(), *near) if titles and _has(folder, titles))
+    return next(found, None)
 
 
 def check_catalogue(folder: Path, adapter: Path) -> Path:
@@ -43,6 +46,14 @@ def check_catalogue(folder: Path, adapter: Path) -> Path:
 def _titles(adapter: Path) -> list[str]:
     trained = read_trained_products(adapter)
     return list(islice(trained.titles, _TITLES)) if trained else []
+
+
+def _default() -> Iterator[Path]:
+    """Yield the catalogue of the settings, or else the sample, if it is a folder that is there."""
+    chosen = load().catalogue
+    folder = paths.expand(chosen) if chosen else paths.sample_catalogue_dir()
+    if _built(folder):
+        yield folder.resolve()
 
 
 def _near(adapter: Path) -> Iterator[Path]:

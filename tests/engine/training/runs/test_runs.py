@@ -352,6 +352,16 @@ def test_an_adapter_becomes_an_engine_with_the_catalogue_of_its_products(
     assert settings.load(flags={"engine": "lora-lora"}).catalogue is None
 
 
+def test_the_users_own_catalogue_comes_first(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = tmp_path / "a" / "b" / "c" / "far"
+    shutil.copytree("catalogues/shop", far)
+    monkeypatch.setenv("BALCAO_CATALOGUE", str(far))
+    assert main(["runs", "use", str(shop)]) == 0
+    assert settings.load().engines["lora-lora"]["catalogue"] == str(far)
+
+
 def test_the_catalogue_of_other_products_is_not_taken(
     shop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
