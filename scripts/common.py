@@ -91,6 +91,14 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def notify(text: str) -> None:
+    """Ring stdout's terminal and show `text` as a notification (OSC 9 and 777), if it has one."""
+    if sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb", "linux"):
+        clean = one_line(text).replace(";", ",")
+        sys.stdout.write(f"\a\x1b]9;balcao: {clean}\a\x1b]777;notify;balcao;{clean}\a")
+        sys.stdout.flush()
+
+
 def has_colour() -> bool:
     """Report whether stdout is a terminal whose user wants colours."""
     wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
-from engine.core.errors import DataError, UsageError
+from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import read_manifest
+from engine.core.i18n import tr
+from engine.core.text import json_line
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, change_recipe, read_recipe
 from engine.training.runs.folder import LOG_FILE, is_done, read_inputs
@@ -24,12 +28,17 @@ from scripts.common import (
     StopSignals,
     command,
     has_colour,
+    notify,
     say,
 )
 from scripts.runs import check_engine, offer_engine
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 _DEFAULT = "exact"
+_RESULT = "base", "steps", "loss", "word_for_word", "refusals"
+"""What --json prints of the manifest at the end."""
+_LONG = 10.0
+"""Seconds from which the end of a run is announced to the terminal."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -56,7 +65,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="continue the run in --out, with its data, base and recipe; with more --epochs, also"
         " a finished one",
     )
-    add("--detach", action="store_true", help="run in the background, without this terminal")
+    output = parser.add_mutually_exclusive_group().add_argument
+    output("--detach", action="store_true", help="run in the background, without this terminal")
+    output("--json", action="store_true", help="print the lines of metrics.jsonl, then the result")
     add("--engine", metavar="ID", default="", help="add the adapter to the chat as this engine")
     add("--dry-run", action="store_true", help="check and estimate only")
     add("--preview", action="store_true", help="only show some rows as the model will see them")
@@ -90,16 +101,20 @@ def main(options: argparse.Namespace) -> int:
             raise
         return USAGE if isinstance(error, UsageError) else FAILED
     if status == DONE and processes.first and not options.dry_run:
-        _present(options.out, options.engine)
+        _present(options.out, options.engine, as_json=options.json)
     return status
 
 
-def _present(out: Path, engine: str) -> None:
+def _present(out: Path, engine: str, *, as_json: bool) -> None:
     """Summarize a finished run, and offer its adapter to the chat if it learned anything."""
     from engine.training.write import learned_nothing, summary
 
     manifest = read_manifest(out)
-    print(summary(out, manifest))
+    if as_json:
+        kept = {name: manifest.settings.get(name) for name in _RESULT}
+        print(json_line({"adapter": str(out), **kept}), flush=True)
+    else:
+        print(summary(out, manifest))
     if learned_nothing(manifest):
         say("balcao: no training row is word for word: the adapter is not offered to the chat.")
     else:
@@ -154,15 +169,28 @@ def _train(
         resume=options.resume,
         probe=not (options.no_probe or check_only),
         dry_run=options.dry_run or check_only,
+        log=partial(print, flush=True) if options.json else None,
     )
-    stream = sys.stdout if options.dry_run else sys.stderr
+    began = time.monotonic()
+    stream = sys.stdout if options.dry_run and not options.json else sys.stderr
     with (
         Path(os.devnull).open("w") as nowhere,
         ProgressLine(stream if processes.first else nowhere) as line,
         StopSignals(announce=processes.first) as signals,
     ):
-        finished = train(config, line.print_above, line.show, signals.between_steps)
+        try:
+            finished = train(config, line.print_above, line.show, signals.between_steps)
+        except BalcaoError:
+            _announce(tr("training failed"), began)
+            raise
+    if finished:
+        _announce(tr("training is done"), began)
     return DONE if finished else INTERRUPTED
+
+
+def _announce(text: str, began: float) -> None:
+    if time.monotonic() - began >= _LONG:
+        notify(text)
 
 
 def _detach(options: argparse.Namespace, recipe: Recipe) -> int:

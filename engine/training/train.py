@@ -53,6 +53,8 @@ class TrainConfig:
     """Estimate memory and time before the start."""
     dry_run: bool = False
     """Check and estimate; train and write nothing."""
+    log: Callable[[str], None] | None = None
+    """Gets each line of metrics.jsonl."""
 
 
 def train(  # noqa: PLR0915 - a run reads from top to bottom
@@ -146,7 +148,8 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         # Train, from the last checkpoint if there is one.
         processes.wait()  # the first one may have made a checkpoint of a finished run
         checkpoint = folder.last_checkpoint(out)
-        metrics = folder.MetricsWriter(out, folder.step_of(checkpoint)) if processes.first else None
+        step = folder.step_of(checkpoint)
+        metrics = folder.MetricsWriter(out, step, config.log) if processes.first else None
         answerer = partial(generate, trainer, encoder, numerics)
         rows_of = {"training": rows, "held_out": held_out}
         unknown = {kind: encoder.encode(found, limit) for kind, found in data.refusals.by_kind()}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import cli, history
-from scripts.common import MOST, ProgressLine
+from scripts.common import MOST, ProgressLine, notify
 
 ROOT = Path(__file__).resolve().parents[2]
 _CODE = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -131,3 +131,17 @@ def test_the_null_device_takes_the_place_of_a_closed_stream(
     assert os.devnull == sys.stdin.name
     sys.stdin.close()
     assert "terminal" in capsys.readouterr().err
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_rung_and_a_file_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for stream, rung in ((_Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr("sys.stdout", stream)
+        notify("done; ok\x1b[2J")
+        assert stream.getvalue().startswith("\a\x1b]9;balcao: done, ok") == rung
+        assert "\x1b[2J" not in stream.getvalue()

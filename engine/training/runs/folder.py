@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -202,10 +202,14 @@ def _busy(out: Path) -> UsageError:
 
 
 class MetricsWriter:
-    """Append to metrics.jsonl, after dropping what an earlier process logged past `step`."""
+    """Append to metrics.jsonl, after dropping what an earlier process logged past `step`.
 
-    def __init__(self, out: Path, step: int) -> None:
+    `log` gets each line that is appended.
+    """
+
+    def __init__(self, out: Path, step: int, log: Callable[[str], None] | None = None) -> None:
         self._file = out / METRICS_FILE
+        self._log = log
         lines: list[bytes] = []
         if self._file.exists():
             with self._file.open("rb") as stream:
@@ -214,8 +218,11 @@ class MetricsWriter:
 
     def add(self, values: Mapping[str, object]) -> None:
         """Append one line."""
+        line = json_line(values)
         with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json_line(values) + "\n")
+            stream.write(line + "\n")
+        if self._log:
+            self._log(line)
 
 
 def _is_up_to(line: bytes, step: int) -> bool:

@@ -20,7 +20,8 @@ def sampled(
     """A run with a sample every 8 of 40 steps, that TensorBoard hears of, and what it printed."""
     out = tmp_path_factory.mktemp("sampled") / "lora"
     changes = quick("sample_every=8", "sample_rows=2", "dropout=0.0", 'report_to=["tensorboard"]')
-    ended = runner.run("--data", data, "--base", tiny.model, "--out", out, *changes)
+    given = ["--data", data, "--base", tiny.model, "--out", out, "--json"]
+    ended = runner.run(*given, *changes)
     assert ended.status == 0, ended.log
     return out, ended.log
 
@@ -56,6 +57,16 @@ def test_a_sample_is_told_and_does_not_touch_the_log_of_losses(sampled: tuple[Pa
         assert f"step {line['step']}: {words}" in log.splitlines()
 
 
+def test_the_lines_of_the_metrics_are_printed_and_the_result(sampled: tuple[Path, str]) -> None:
+    out, log = sampled
+    *printed, result = [line for line in log.splitlines() if line.startswith("{")]
+    assert printed == (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert any("check" in json.loads(line) for line in printed)
+    found = json.loads(result)
+    assert (found["adapter"], found["steps"]) == (str(out), 40)
+    assert found["word_for_word"]["training"]["asked"] == 4
+
+
 def test_the_status_at_the_end_has_the_last_scores(sampled: tuple[Path, str]) -> None:
     out, _ = sampled
     status = read_status(out)
@@ -73,8 +84,15 @@ def test_tensorboard_has_the_losses(sampled: tuple[Path, str]) -> None:
     events = EventAccumulator(str(out / "tensorboard"))
     events.Reload()
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(losses(out))
+    checks = [line["check"] for line in map(json.loads, metrics(out)) if "check" in line]
+    held_out = [event.value for event in events.Scalars("eval/loss")]
+    assert held_out == pytest.approx([one["held_out_loss"] for one in checks])
+    assert [one["step"] for one in checks] == [8, 16, 24, 32, 40]
+
+
+def metrics(out: Path) -> list[str]:
+    return (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
 
 
 def losses(out: Path) -> list[float]:
-    lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+    return [line["loss"] for line in map(json.loads, metrics(out)) if "loss" in line]
