@@ -118,7 +118,7 @@ def test_a_run_at_a_terminal_asks_whether_the_chat_is_to_have_it(
     terminal: Terminal,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    given = arguments(tiny, data, out, "epochs=1", "score_rows=1")
+    given = arguments(tiny, data, out, "score_rows=1", "sample_rows=0")
     runner.start("terminal", terminal.name, *given)
     terminal.until(lambda: "“lora-lora” in the chat? [y/N]" in terminal.said)
     assert lock_holder(out) is None
