@@ -325,7 +325,8 @@ def _print_result(
         print(encode_json(found | ({"against": compared} if compared else {})).decode(), end="")
         return
     print(fold_lines(summary.verdict(made)), *summary.table(made), sep="\n")
-    print(*map(fold_lines, summary.exam_lines(made)), sep="\n")
+    for line in summary.exam_lines(made):
+        print(fold_lines(line))
     for comparison in compared:
         _print_comparison(comparison)
     print("\n".join(str(file) for file in files))
