@@ -107,6 +107,7 @@ async def test_marks_in_the_compare_screen(catalogue_dir: Path, server: scripted
         await until(lambda: isinstance(pilot.app.screen, CompareScreen))
         views = pilot.app.screen.query(AnswerView)
         await until(lambda: len(views) == 2 and all(view.is_finished for view in views))
-        await pilot.press("f6")
         await until(lambda: underlined(body(views.last())) == "sings.")
         assert not underlined(body(views.first()))
+        await pilot.press("f6")
+        await until(lambda: not underlined(body(views.last())))
