@@ -34,6 +34,7 @@ _NO_PART_OF_IT = {
     "engine/catalogue/taught.py": "words that a question has besides the title",
     "engine/chat/alternatives.py": "words of questions",
     "engine/chat/followup.py": "words of questions",
+    "engine/fidelity/tokens.py": "words that weigh little, or turn a sentence, in both languages",
     "engine/prompts.py": "what models are told, word for word as in training",
     "scripts/": "commands with a terminal of their own (but see _THE_CHATS)",
 }
