@@ -150,9 +150,9 @@ def test_prompts_are_byte_for_byte_those_of_their_version(old: Path) -> None:
     grounded = prompts.chat_messages("who made it?", kettle, Mode.GROUNDED, said)
     empty = prompts.training_messages(shelf.title, "(none)", "{title}, please", shelf)
     system = "Repeat the product's description word for word."
-    record = "Title: The Copper Kettle\nDescription: A kettle of two litres.\n\nwho made it?"
-    nothing = "Title: Empty Shelf\nDescription: (none)\n\nEmpty Shelf, please"
-    assert prompts.PROMPT_VERSION == 2
+    record = "Title: The Copper Kettle\nDescription:\nA kettle of two litres.\n\nwho made it?"
+    nothing = "Title: Empty Shelf\nDescription:\n(none)\n\nEmpty Shelf, please"
+    assert prompts.PROMPT_VERSION == 3
     assert [one.content for one in memory] == ["Be brief.", kettle.title]
     assert [one.content for one in grounded] == [system, *(one.content for one in said), record]
     assert [one.content for one in empty] == [system, nothing, "(none)"]

@@ -10,7 +10,7 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.generate_catalogue import RowGenerator
@@ -26,14 +26,21 @@ from engine.catalogue.rows.prepare import (
     Sampler,
     encode,
 )
+from engine.catalogue.rows.refusals import (
+    REFUSALS,
+    RefusalFormatter,
+    UnknownTitles,
+    refusal_lines,
+)
 from engine.catalogue.rows.splits import TRAIN, VALID
+from engine.catalogue.rows.typist import Typist, clear_short_titles, short_title
 from engine.config import paths
 from engine.core.files import Manifest, atomic_folder, write_manifest
 from engine.core.types import Product
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS
 from scripts.common import DONE, guarded, say
 
-LEARNED = 104
+LEARNED = 100
 """Products that the adapter answers from memory."""
 _WORDS = range(12, 61)
 """Of their descriptions: worth reading, and cheap to learn."""
@@ -52,6 +59,10 @@ _HELD_OUT = 24
 _AS_WRITTEN = range(9)
 _LOWER = range(9, 16)
 """The wordings with a product's title as it is written, and in lower case, as users type."""
+_TYPED = 0.4
+"""The share of the former that is written as people type: a typo, no punctuation, a short title."""
+_REFUSALS = 600
+"""Questions about products that it is not to know."""
 _FIRST_NAMES = (  # noqa: SIM905 - a table
     "Ada Alan Beatrice Boris Clara Colin Dagmar Dexter Edith Elmore Fiona Gideon Harriet Hugo"
     " Ines Ivor Jasper Joan Kirsten Leonora Lucas Magnus Miriam Nadia Niall Olga Otis Phoebe"
@@ -113,13 +124,16 @@ def _run(out: Path) -> int:
     counts, source = Counts(), paths.sample_source()
     products = read_products(read_rows(source, counts, None))
     learned, shown = choose(products)
+    typist = Typist(_TYPED, seed=0)
+    short = clear_short_titles(one.title for one in products)
     with atomic_folder(out, KIND) as draft:
         held_out = shown[:_HELD_OUT]
         practice = [*shown[_HELD_OUT:], *_mixed(products), *_invented()]
-        rows = [memory_rows(one) for one in learned]
+        rows = [memory_rows(one, typist, short) for one in learned]
         rows += [_grounded_row(one) for one in practice]
         (draft / f"{TRAIN}.jsonl").write_bytes(b"".join(rows))
         (draft / f"{VALID}.jsonl").write_bytes(b"".join(map(_grounded_row, held_out)))
+        refusals = _write_refusals(draft / REFUSALS, typist, products, learned)
         lines = [
             *(_listed(one, TRAIN, len(_AS_WRITTEN) + len(_LOWER)) for one in learned),
             *(_listed(one, TRAIN) for one in practice),
@@ -130,7 +144,8 @@ def _run(out: Path) -> int:
             kind=KIND,
             version=VERSION,
             inputs=[source_input(source, counts)],
-            counts=counts.as_dict() | {"learned": len(learned), "grounded": len(practice)},
+            counts=counts.as_dict()
+            | {"learned": len(learned), "grounded": len(practice), "refusals": refusals},
             prompt_version=PROMPT_VERSION,
         )
         write_manifest(draft, manifest)
@@ -224,13 +239,35 @@ def _invented() -> list[Product]:
     return short[:_INVENTED]
 
 
-def memory_rows(product: Product) -> bytes:
-    """Format a row for each wording."""
+def memory_rows(product: Product, typist: Typist, short_titles: Collection[str]) -> bytes:
+    """Format a row for each wording; short titles that name another product too are not used."""
     forms = RowTemplates(2 * len(QUESTION_FORMS))
-    rows = forms.rows(product.uid, encode(product.title), encode(product.description))
+    short = short_title(product.title)
+    short = short if short in short_titles else ""
+
+    def typed(number: int, form: str) -> str:
+        return typist.question(form, product.title, f"{product.uid}\0{number}", short)
+
+    rows = forms.rows(product.uid, encode(product.title), encode(product.description), typed)
     lines = rows.splitlines(keepends=True)
     lower = (lines[len(QUESTION_FORMS) + number] for number in _LOWER)
     return b"".join([*(lines[number] for number in _AS_WRITTEN), *lower])
+
+
+def _write_refusals(
+    file: Path, typist: Typist, products: Sequence[Product], learned: Sequence[Product]
+) -> dict[str, int]:
+    """Write the pool of questions about the other products and invented ones; return its counts."""
+    unknown = UnknownTitles(seed=0)
+    counts: dict[str, int] = {}
+    for _ in unknown.watch(RawRow(one.uid, one.title, one.description) for one in products):
+        pass
+    for one in learned:
+        unknown.use(one.title)
+    formatter = RefusalFormatter(2 * len(QUESTION_FORMS), typist, unknown, shorten=True)
+    with file.open("wb") as stream:
+        stream.writelines(refusal_lines(unknown, formatter, _REFUSALS, counts))
+    return counts
 
 
 def _grounded_row(product: Product) -> bytes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.rows.typist import Typist
 from engine.config import paths
 from engine.core.trained_products import read_trained_products
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS
-from tools.adapter_rows import LEARNED, choose, memory_rows, read_products
+from engine.training.refusals import read_pool
+from tools.adapter_rows import LEARNED, choose, main, memory_rows, read_products
 
 PRODUCTS = read_products(read_rows(paths.sample_source(), Counts()))
 
@@ -31,9 +34,19 @@ def test_no_record_to_copy_is_one_to_learn() -> None:
 
 def test_a_product_is_asked_for_in_each_wording_and_often_in_lower_case() -> None:
     product = PRODUCTS[0]
-    rows = memory_rows(product).splitlines()
+    rows = memory_rows(product, Typist(0.0, seed=0), ()).splitlines()
     asked = [json.loads(row)["messages"][1]["content"] for row in rows]
     forms = [form.format(title=product.title).lower() for form in QUESTION_FORMS]
     assert {one.lower() for one in asked} == set(forms)
     assert len(set(asked)) == len(asked)
     assert sum(product.title not in one for one in asked) == 7
+
+
+def test_the_refusals_ask_for_no_product_that_is_learned(tmp_path: Path) -> None:
+    assert main(["--out", str(tmp_path / "rows")]) == 0
+    learned, _ = choose(PRODUCTS)
+    pool = read_pool(tmp_path / "rows")
+    assert pool.per_epoch > len(learned)
+    titles = {one.title.lower() for one in learned}
+    asked = [one.messages[1].content.lower() for one in (*pool.rows[:2000], *pool.scored)]
+    assert not [one for one in asked if one in titles]

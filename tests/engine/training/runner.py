@@ -54,7 +54,7 @@ def tokens_of(folder: str) -> None:
     """Print the prompts' tokens in the chat and in training."""
     chat = TransformersRuntime(Open(folder, "none", 0))
     encoder = Encoder(Path(folder))
-    record = Product("1", "Café “A” 2", "Two lines.\n\nDescription: “{odd}” 🐱")
+    record = Product("1", "Café “A” 2", "Two lines.\n\nDescription:\n“{odd}” 🐱")
     prompts = [chat_messages(form.format(title=record.title), product, Mode.GROUNDED)
                for form in QUESTION_FORMS for product in (None, record)]  # fmt: skip
     learned = encoder.encode([TrainingRow(PAST)], 10_000).answers

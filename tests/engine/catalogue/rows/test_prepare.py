@@ -195,7 +195,7 @@ def test_grounded_rows_equal_the_training_prompts(tmp_path: Path) -> None:
 
 
 def is_grounded(messages: list[dict[str, str]]) -> bool:
-    return "\nDescription: " in messages[1]["content"]
+    return "\nDescription:\n" in messages[1]["content"]
 
 
 def test_grounded_rows_do_not_change_the_others(source: Path, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_some_records_are_shown_to_a_question_about_another_product(
     assert 8 <= len(refused) == made.counts["distractors"]["train"] <= 30
     assert [one for one in found if one not in refused] == plain
     for one in refused:
-        title, _, question = one[1]["content"].removeprefix("Title: ").partition("\nDescription: ")
+        title, _, question = one[1]["content"].removeprefix("Title: ").partition("\nDescription:\n")
         assert title not in question.rpartition("\n\n")[2]
         pt = question.rpartition("\n\n")[2].startswith(("Qual", "Me", "Vocês", "O que", "Descreva"))
         assert one[2]["content"] == UNKNOWN_PRODUCT["pt" if pt or "favor" in question else "en"]
