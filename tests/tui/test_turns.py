@@ -184,7 +184,7 @@ async def test_an_edited_question_goes_on_in_a_fork(catalogue_dir: Path) -> None
 async def test_a_fork_goes_on_from_the_turn_selected(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await order(pilot, "/fork")
-        assert "no question here yet" in state(pilot)
+        assert "no question yet" in state(pilot)
         await ask(pilot, TIN)
         await ask(pilot, SHELF)
         await pilot.press("ctrl+up", "ctrl+up")
