@@ -97,5 +97,6 @@ async def test_an_example_is_picked_with_tab_and_enter(catalogue_dir: Path) -> N
 async def test_an_example_is_asked_by_a_click(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await until(lambda: len(pilot.app.screen.query(Example)) == 3)
+        await until(lambda: all(one.region.height for one in pilot.app.screen.query(Example)))
         await pilot.click(".example")
         await until(lambda: bool(words(pilot, ".card")))
