@@ -139,7 +139,7 @@ def test_a_question_in_quotes_needs_no_command(
 def test_questions_in_a_pipe_need_no_command(
     capsys: pytest.CaptureFixture[str], catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = io.BufferedReader(io.BytesIO(b"Canvas Stool, Blue\n"))  # type: ignore[arg-type]
+    lines = io.BufferedReader(io.BytesIO(b"Canvas Stool, Blue\n"))
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines))
     code, out, _ = run(capsys, "--catalogue", catalogue_dir)
     assert (code, out) == (0, "Folds flat and floats.\n")

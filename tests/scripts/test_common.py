@@ -133,11 +133,6 @@ def test_the_null_device_takes_the_place_of_a_closed_stream(
     assert "terminal" in capsys.readouterr().err
 
 
-class _Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def test_a_terminal_is_rung_and_a_file_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     for stream, rung in ((_Terminal(), True), (io.StringIO(), False)):

@@ -20,7 +20,7 @@ def sampled(
     """A run with a sample every 8 of 40 steps, that TensorBoard hears of, and what it printed."""
     out = tmp_path_factory.mktemp("sampled") / "lora"
     changes = quick("sample_every=8", "sample_rows=2", "dropout=0.0", 'report_to=["tensorboard"]')
-    given = ["--data", data, "--base", tiny.model, "--out", out, "--json"]
+    given: list[str | Path] = ["--data", data, "--base", tiny.model, "--out", out, "--json"]
     ended = runner.run(*given, *changes)
     assert ended.status == 0, ended.log
     return out, ended.log

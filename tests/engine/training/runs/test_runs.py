@@ -326,8 +326,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, title in (("other", "Oak Shelf"), ("shop", "Copper Kettle")):
         Path(f"{name}.csv").write_text(f"sku,name,description\n1,{title},Made by hand.\n")
-        out = f"catalogues/{name}"
-        assert main(["index", f"{name}.csv", "--out", out, "--no-meaning"]) == 0
+        folder = f"catalogues/{name}"
+        assert main(["index", f"{name}.csv", "--out", folder, "--no-meaning"]) == 0
     out = finished(tmp_path / "models" / "lora")
     values = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     products = [{"uid": "1", "title": "Copper Kettle"}]
