@@ -36,6 +36,8 @@ LONGEST = 900
 MAX_TOKENS = 250
 REMEMBERED = 6
 """Messages of the free conversation that a question comes after."""
+REPLIES = ("That is well known.", "It depends on the place.", "Many people ask me this.")
+"""The earlier answers of the conversation, which must be the same with drafts and without."""
 
 Answer = Callable[[Ask], tuple[Done, str, float]]
 """Returns the end of an answer, its text and the seconds after its first token."""
@@ -180,7 +182,10 @@ def talk(limit: int) -> Iterable[Ask]:
     history: list[Message] = []
     for question in islice(chain(GENERAL, GENERAL), limit):
         yield Ask(chat_messages(question, None, Mode.MEMORY, history[-REMEMBERED:]), 60, 0.0)
-        history += [Message(Role.USER, question), Message(Role.ASSISTANT, f"About {question}")]
+        history += [
+            Message(Role.USER, question),
+            Message(Role.ASSISTANT, REPLIES[len(history) // 2 % len(REPLIES)]),
+        ]
 
 
 if __name__ == "__main__":

@@ -48,10 +48,10 @@ _SAMPLES, _PAUSE = 5, 0.004
 _PATIENCE = 10.0
 """Seconds to wait for the server's own HTTP thread."""
 
-_SEEN, _GUESSED = 6, 7
+_SEEN, _GUESSED = 10, 10
 """Where the last tokens are in the prompt as well, llama.cpp guesses the next ones (its setting is
-for the whole server). Fewer tokens would match by chance in free conversation, and 8 at once are
-read fastest."""
+for the whole server). Fewer match by chance in free conversation, and a wrong guess costs four
+tokens' time; with fewer guessed than seen it guesses nothing."""
 
 
 class _EosConfig(msgspec.Struct, frozen=True):

@@ -191,7 +191,7 @@ def test_guesses_fit_a_context_that_is_nearly_full(
     monkeypatch.setattr(llama_cpp, "_CONTEXT_STEP", 1)
     reader.runtime._slot_size = 1
     whole, text = write(reader, Ask(REPEATING[0], 150, 0.0))
-    for limit in (28, 29, 35):
+    for limit in (110, 111, 120):
         done, start = write(reader, Ask(REPEATING[0], limit, 0.0, context=whole.prompt + limit))
         assert done.accepted > 0
         assert done.stop_reason is StopReason.LENGTH
