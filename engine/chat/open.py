@@ -67,7 +67,7 @@ class Resources:
         engines = (self.registry.get(one) for one in ids)
         for trained in filter(None, (engine.trained_on() for engine in engines)):
             short = (title for title in trained.titles[:_EXAMPLES] if len(title) <= _SHORT)
-            found = (one for one in short if self.catalogue.find(one).status is Status.EXACT)
+            found = (one for one in short if self.catalogue.named(one).status is Status.EXACT)
             if len(titles := list(islice(found, count))) == count:
                 return titles
         return []

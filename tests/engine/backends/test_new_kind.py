@@ -83,7 +83,7 @@ def answers(pilot: Pilot[None]) -> list[str]:
 
 async def test_in_the_chat(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir, (80, 40), engine="mountain", engines=ENGINES) as pilot:
-        assert any("✓ Mountain" in line for line in words(pilot, "#works")[0].splitlines())
+        assert any("● Mountain" in line for line in words(pilot, "#works")[0].splitlines())
         await ask(pilot, QUESTION)
         assert answers(pilot) == [f"{QUESTION}! {QUESTION}!"]
 

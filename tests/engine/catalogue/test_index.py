@@ -84,7 +84,7 @@ def _damage(folder: Path, how: str) -> None:
 def test_a_folder_with_other_content_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("Dear")
-    with pytest.raises(UsageError, match="is not a catalogue"):
+    with pytest.raises(UsageError, match="is not empty and was not written"):
         build_index(products(), tmp_path / "letters")
     with pytest.raises(UsageError, match="is a file"):
         build_index(products(), tmp_path / "letters" / "dear.txt")

@@ -70,7 +70,7 @@ def test_what_cannot_be_merged_is_refused(
     elif trouble == "no adapter":
         adapter, words = base, "missing"
     else:
-        out, words = base, "is not a"
+        out, words = base, "is not empty and was not written"
     (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     ended = runner.run("merge", "--base", base, "--adapter", adapter, "--out", out)
