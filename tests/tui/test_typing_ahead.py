@@ -42,14 +42,11 @@ def test_enter_sends_the_question(tmp_path: Path, catalogue_dir: Path) -> None:
 
 
 def test_two_questions(tmp_path: Path, catalogue_dir: Path) -> None:
-    """The second waits in the composer, as during an answer."""
+    """The second waits in the queue, as during an answer."""
     with started(tmp_path, catalogue_dir, b"canvas stool, GREEN\rcanvas stool, blue\r") as chat:
-        chat.expect(b"Escape stops it")
         chat.expect(b"Holds 110 kg")
-        chat.expect(rb"\d ms")
-        chat.send(b"\r")
         chat.expect(b"and floats")
-        chat.expect(rb"\d ms")
+        chat.expect(b"word for word")
     assert asked(tmp_path) == ["canvas stool, GREEN", "canvas stool, blue"]
 
 
@@ -70,7 +67,7 @@ def test_keys_run_commands(tmp_path: Path, catalogue_dir: Path, keys: bytes, see
 def test_text_comes_before_later_keys(tmp_path: Path, catalogue_dir: Path) -> None:
     with started(tmp_path, catalogue_dir, b"canvas stool, blu\x1b[15~e\r") as chat:
         chat.expect(b"and floats")
-        chat.expect(rb"\d ms")
+        chat.expect(b"word for word")
     assert asked(tmp_path) == ["canvas stool, blue"]
 
 
