@@ -216,7 +216,7 @@ async def test_a_slash_suggests_commands_and_tab_completes(catalogue_dir: Path) 
         await pilot.press("tab")
         assert composer(pilot).text == "/record"
         await pilot.press("enter")
-        await until(lambda: "No answer here" in state(pilot))
+        await until(lambda: "No answer has a record" in state(pilot))
         assert composer(pilot).text == ""
         await order(pilot, "/help")
         await until(lambda: isinstance(pilot.app.screen, HelpScreen))

@@ -273,7 +273,7 @@ async def test_nothing_changed_says_nothing(catalogue_dir: Path) -> None:
             assert told(page) == ""
         assert not paths.settings_file().exists()
         await pilot.press("home", "p")
-        await until(lambda: "nothing to set" in told(page))
+        await until(lambda: "no parameters" in told(page))
 
 
 async def test_what_is_told_while_an_engine_is_looked_at_stays(catalogue_dir: Path) -> None:

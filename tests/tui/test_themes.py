@@ -174,7 +174,7 @@ def test_only_supported_colours_are_sent(
     with terminal(*arguments, home=tmp_path, environ=clean | environ) as program:
         program.expect("ready ·".encode())
         drawn = program.before
-        program.send(b"empty shelf\r")
+        program.send(b"canvas stool, blue\r")
         program.expect("✓".encode())
         drawn += program.before
         program.send(b"\x11")

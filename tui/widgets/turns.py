@@ -79,6 +79,8 @@ class PlainTextView(Static):
 
     def __init__(self, text: str = "") -> None:
         self._text = printable(text)
+        self._record: str | None = None
+        """What the words are marked by."""
         super().__init__(_in_paragraphs(self._text), markup=False, classes="words")
 
     def append(self, text: str) -> None:
@@ -87,6 +89,7 @@ class PlainTextView(Static):
 
     def mark(self, record: str | None) -> None:
         """Mark the words that come from `record`; None removes the marks."""
+        self._record = record
         if record is None:
             self.update(_in_paragraphs(self._text))
             return
@@ -95,6 +98,13 @@ class PlainTextView(Static):
         text = Text(_in_paragraphs(self._text))
         mark([text], record, mark_styles(self))
         self.update(text)
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, self._mark_again)
+
+    def _mark_again(self, _theme: object) -> None:
+        if self._record is not None:  # the marks have the colours of the theme before
+            self.call_after_refresh(self.mark, self._record)
 
 
 _GLUED = re.compile(r"(?<=[^\W\d_]{3}[.!?])(?=[A-ZÀ-Þ][^\W\d_]* )")
