@@ -29,7 +29,6 @@ SHOTS: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
             "do you have the striped apron?",
             "2",
             "what size is it?",
-            "Vocês têm o Manual do Submarino de Veludo?",
         ),
     ),
     "record": ((100, 30), ("Saffron and Smoke", "<f4>")),
@@ -68,6 +67,7 @@ async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None
     from tui.app import BalcaoApp
     from tui.screens.chat import ChatScreen
     from tui.widgets.composer import Composer
+    from tui.widgets.turns import AnswerView
 
     app = BalcaoApp(load())
     async with app.run_test(size=size) as pilot:
@@ -75,9 +75,12 @@ async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None
         if not isinstance(chat, ChatScreen):
             raise TypeError("The first screen is not the chat.")
 
+        def unfinished() -> bool:
+            return not all(view.is_finished for view in app.screen.query(AnswerView))
+
         async def answered() -> None:
             waited = 0.0
-            while waited < PATIENCE and (chat.is_answering or getattr(app.screen, "_busy", False)):
+            while waited < PATIENCE and (chat.is_answering or unfinished()):
                 await pilot.pause(0.1)
                 waited += 0.1
 
@@ -90,7 +93,7 @@ async def take(name: str, size: tuple[int, int], steps: tuple[str, ...]) -> None
             elif step != "wait":
                 chat.query_one(Composer).insert(step)
                 await pilot.press("enter")
-            await pilot.pause(0.7)
+            await pilot.pause(3.0)
             await answered()
         await pilot.pause(0.5)
         picture = app.export_screenshot().replace(f"{ROOT}/", "")
