@@ -4,6 +4,7 @@ The same answers give the same report, except for `speed`, however often the run
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -59,7 +60,7 @@ class Report(Struct, frozen=True, rename={"titles": "asked", "provenance": "made
     groups: dict[Group, int]
     knows_trained: bool
     titles: dict[str, str]
-    provenance: dict[str, dict[str, object]]
+    provenance: dict[str, dict[str, Any]]
     figures: list[statistics.Figures]
     differences: list[statistics.Difference]
     points: dict[str, list[PlotPoint]]

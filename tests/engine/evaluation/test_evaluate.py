@@ -15,6 +15,7 @@ import pytest
 
 from engine.core.text import printable
 from engine.evaluation.ask import ANSWERS_FILE
+from engine.prompts import UNKNOWN_PRODUCT
 from scripts import cli
 from tests.engine.backends.openai.server import (
     DONE,
@@ -27,6 +28,7 @@ from tests.engine.backends.openai.server import (
     words,
 )
 from tests.engine.evaluation.conftest import echo, remote
+from tools.schemas import schema_file
 
 pytestmark = pytest.mark.usefixtures("encoder_at_hand")
 
@@ -150,6 +152,38 @@ async def test_what_a_model_thinks_is_not_its_answer(
     asked = [one for one in saved if not one.get("by_counter")]
     assert {one["text"] for one in asked} == {"Hello there"}
     assert all(one["thinking_ms"] > 0 for one in asked)
+
+
+async def test_a_report_follows_the_published_schemas(
+    rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+
+    async def refuse_some(exchange: Exchange) -> None:
+        if len(exchange.body["messages"][-1]["content"]) % 3:
+            await echo()(exchange)
+        else:
+            await streamed(words(UNKNOWN_PRODUCT["en"]), words("", "stop"), DONE)(exchange)
+
+    server.always = refuse_some
+    remote(server.url, monkeypatch)
+    names = ("--engines", "catalogue,openai,openai:memory", "--limit", "8", "--yes")
+    status, _, trouble = await finish(*arguments(rows, sample, tmp_path / "out", *names))
+    assert status == 0, trouble
+    made = json.loads((tmp_path / "out/report.json").read_bytes())
+    written = (tmp_path / "out" / ANSWERS_FILE).read_bytes()
+    lines = [json.loads(line) for line in written.splitlines()]
+    report, answer = (
+        jsonschema.Draft202012Validator(json.loads(schema_file(name).read_bytes()))
+        for name in ("report", "answers")
+    )
+    report.validate(made)
+    for line in lines:
+        answer.validate(line)
+    rated = made["refusing"]["openai:memory"]["model"]
+    assert all(rated[name] for name in ("precision", "recall", "f1"))
+    assert not report.is_valid({**made, "refusing": {"openai:memory": {"model": {}}}})
+    assert not answer.is_valid({**lines[0], "status": "perhaps"})
 
 
 def test_a_second_run_asks_only_new_questions(
