@@ -30,6 +30,8 @@ NEEDED_GIB = 1
 NEEDED_WITH_TORCH_GIB = 4
 NEEDED_WITH_CUDA_GIB = 10
 MODEL = "smollm2"
+UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+USED = "import tui.screens.chat, openai.types.chat, numpy, engine.backends.llama.llama_cpp"
 _WIDTH = 72
 _DOWNLOAD = re.compile(r"Downloading \S+ \(([\d.]+) (kB|MB|GB)\)")
 _UNIT = {"kB": 0.001, "MB": 1.0, "GB": 1000.0}
@@ -64,13 +66,14 @@ def main(argv: Sequence[str]) -> int:
 def _steps(extras: str, *, with_model: bool) -> list[tuple[str, Callable[[], None]]]:
     """Return the steps with their titles; all extras need PyTorch."""
     torch = [("PyTorch", _install_torch)] if extras else []
-    model = [(f"model {MODEL}", _pull_model)] if with_model else []
+    last = ("sample catalogue", _build_sample)
+    if with_model:
+        last = (f"sample catalogue and model {MODEL}", _build_sample_and_pull)
     return [
         ("virtual environment in .venv", lambda: _make_venv(with_torch=bool(extras))),
         *torch,
         (f"Balcão and its packages {extras}".rstrip(), lambda: _install(extras)),
-        ("sample catalogue", _build_sample),
-        *model,
+        last,
     ]
 
 
@@ -149,27 +152,48 @@ def _has_nvidia() -> bool:
 
 
 def _install(extras: str) -> None:
-    if not _pip("install", *PINNED, "--editable", f".{extras}"):
+    # What the chat imports is a fifth of its packages: compiling the rest takes seconds and 40 MB.
+    compiling = () if extras else ("--no-compile",)
+    if not _pip("install", *compiling, *PINNED, "--editable", f".{extras}"):
         raise StepFailed(
             "pip could not install the packages. Check the network and the end of the log, then"
             " run the same command again; it keeps what was downloaded."
         )
-    # pip does not compile an editable package. Without this, each start would, if it cannot write
-    # to the source folders or PYTHONDONTWRITEBYTECODE is set.
-    compiling = [str(PYTHON), "-m", "compileall", "-q", "engine", "scripts", "tui"]
-    subprocess.run(compiling, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+    _compile()
+
+
+def _compile() -> None:
+    """Compile Balcão and what the chat imports.
+
+    Without this, each start would, if it cannot write there or PYTHONDONTWRITEBYTECODE is set.
+    """
+    environ = {name: value for name, value in os.environ.items() if name != UNCOMPILED}
+    for arguments in (["-m", "compileall", "-q", "engine", "scripts", "tui"], ["-c", USED]):
+        command = [str(PYTHON), *arguments]
+        subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, check=False)
 
 
 def _build_sample() -> None:
-    built = subprocess.run(
-        [PYTHON, "-m", "scripts.index", "--sample"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    _finish_sample(_start_sample())
+
+
+def _build_sample_and_pull() -> None:
+    building = _start_sample()
+    _pull_model()
+    _finish_sample(building)
+
+
+def _start_sample() -> subprocess.Popen[str]:
+    command = [str(PYTHON), "-m", "scripts.index", "--sample"]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    if built.returncode:
-        raise StepFailed(f"Cannot build the sample catalogue: {built.stderr.strip()}")
+
+
+def _finish_sample(building: subprocess.Popen[str]) -> None:
+    _, said = building.communicate()
+    if building.returncode:
+        raise StepFailed(f"Cannot build the sample catalogue: {said.strip()}")
 
 
 def _pull_model() -> None:
