@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from hashlib import blake2b
 from heapq import nsmallest
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from random import Random
 
@@ -89,19 +89,37 @@ def read_rows(file: Path) -> Iterator[QuestionRow]:
     decode = msgspec.json.Decoder(_ChatRow).decode
     found = False
     with reading(file), file.open("rb") as lines:
-        for line in lines:
+        for line, title in zip(lines, chain(_titles(file), repeat("")), strict=False):
             try:
                 row = _row(decode(line).messages)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
             if row:
                 found = True
-                yield row
+                own = row.title if row.grounded or not title else title
+                yield msgspec.structs.replace(row, title=own)
     if not found:
         raise DataError(
             f"{file} contains no training rows.",
             "Use a test.jsonl file from `balcao prepare`.",
         )
+
+
+def _titles(file: Path) -> list[str]:
+    """Return the title of each line, which a question as people type it has in another form.
+
+    By the products.jsonl beside it; nothing if there is none, or it is not that of the rows.
+    """
+    try:
+        with file.with_name(PRODUCTS).open("rb") as lines:
+            products = map(msgspec.json.Decoder(PreparedProduct).decode, lines)
+            mine = [one for one in products if f"{one.split}.jsonl" == file.name]
+        with file.open("rb") as rows:
+            count = sum(1 for _ in rows)
+    except (OSError, *UNDECODABLE):
+        return []
+    titles = [one.title for one in mine for _ in range(one.rows)]
+    return titles if len(titles) == count else []
 
 
 def _row(messages: list[_Message]) -> QuestionRow | None:

@@ -202,13 +202,16 @@ def _spans(answer: ExampleAnswer, record: str) -> list[Span]:
 
 
 def _plain(value: object) -> str:
+    """Return a value as text, cut where a template or a list of products would fill the page."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
     if isinstance(value, list):
-        return "; ".join(_plain(part) for part in value) or NO_VALUE
-    return NO_VALUE if value is None else str(value)
+        more = f"; and {len(value) - _MOST_ITEMS:,} more" if len(value) > _MOST_ITEMS else ""
+        return "; ".join(map(_plain, value[:_MOST_ITEMS])) + more or NO_VALUE
+    return NO_VALUE if value is None else one_line(str(value), _CELL_WIDTH)
 
 
+_MOST_ITEMS, _CELL_WIDTH = 10, 160
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SYNTAX = re.compile(r"([\\`*_{}\[\]<>#|~])")
 _FENCE = re.compile(r"`{3,}")

@@ -53,6 +53,21 @@ def test_the_title_of_every_wording(title: str, form: str) -> None:
     assert title_of(form.format(title=title)) == title
 
 
+def test_a_title_that_is_typed_in_another_form_is_no_other_product(tmp_path: Path) -> None:
+    config = PrepareConfig(limit=8, forms=8, as_typed=0.9, valid=0.0, test=0.0)
+    prepare(sample_source(), tmp_path / "rows", config)
+    rows = list(read_rows(tmp_path / "rows/train.jsonl"))
+    assert not all(row.title in row.question for row in rows)
+    assert len({(row.title, row.record) for row in rows}) == 8
+    trained = tmp_path / "rows/train.jsonl"
+    questions, _ = sample_questions(trained, trained, None, 0)
+    assert len(questions) == 8
+    # Rows that somebody has edited are read as they are.
+    lines = trained.read_text(encoding="utf-8").splitlines(keepends=True)
+    trained.write_text("".join(lines[1:]), encoding="utf-8")
+    assert all(row.title in row.question for row in read_rows(trained))
+
+
 def test_rows_of_prepare_are_read(tmp_path: Path) -> None:
     prepare(sample_source(), tmp_path / "rows", PrepareConfig(forms=3))
     rows = [

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from engine.core.types import Mode, Status, StopReason, Taught, Timing, Tokens
+from engine.evaluation import render
 from engine.evaluation.ask import SavedAnswer, Target
 from engine.evaluation.metrics import AnswerScores, Verdict, score_answer
 from engine.evaluation.questions import Group, Question, QuestionRow, make_question
@@ -246,6 +247,14 @@ def test_a_report_of_an_earlier_version_is_rendered() -> None:
     assert _has(msgspec.to_builtins(report), msgspec.json.decode(stored))
     assert as_markdown(report) == (folder / "report.md").read_text(encoding="utf-8")
     assert as_html(report) == (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_chat_template_does_not_fill_the_page() -> None:
+    template = "{% for message in messages %}" * 100
+    manifest = {"chat_template": template, "products": list(range(500))}
+    shown = render._plain({"adapter_manifest": manifest})
+    assert "and 490 more" in shown
+    assert len(shown) < 400
 
 
 def _has(new: Any, old: Any) -> bool:
