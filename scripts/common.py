@@ -20,7 +20,7 @@ from engine.config.settings import Settings, load
 from engine.core import i18n
 from engine.core.errors import BalcaoError, SettingsError, UsageError, why
 from engine.core.i18n import tr
-from engine.core.process import Terminals, not_ignored
+from engine.core.process import Terminals, not_ignored, own_command, runnable
 from engine.core.text import did_you_mean, duration, one_line, printable
 from engine.core.types import Progress
 
@@ -56,11 +56,12 @@ whole = at_least(-MOST)
 def say(message: str) -> None:
     """Print a message on stderr: stdout is for results. Ignore a missing stderr."""
     with suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+        print(runnable(message), file=sys.stderr, flush=True)
 
 
 def say_folded(message: str) -> None:
     """Print a message on stderr; on a terminal, break its lines between words."""
+    message = runnable(message)
     say(fold_lines(message) if sys.stderr.isatty() else message)
 
 
@@ -72,6 +73,20 @@ def fold_lines(message: str, indent: str = "") -> str:
     return fill(
         message, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+def call(*words: object, indent: str = "") -> str:
+    """Return a command of this program that runs as printed; backslashes continue its lines."""
+    import shlex
+
+    width = shutil.get_terminal_size().columns - len(" \\")
+    lines = [f"{indent}{own_command()}"]
+    for word in (shlex.quote(str(one)) for one in words):
+        if len(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"{indent}  {word}")
+    return " \\\n".join(lines)
 
 
 def confirm(question: str, *, yes: bool = False) -> bool:
@@ -229,6 +244,7 @@ class ProgressLine:
 
     def print_above(self, text: str) -> None:
         """Print text that stays, above the live line."""
+        text = runnable(text)
         if self._live:
             lines = printable(text).split("\n")
             text = "\r\x1b[K" + "\n".join(fold_lines(line, _INDENT) for line in lines)

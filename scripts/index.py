@@ -20,8 +20,8 @@ from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
 from engine.core.errors import UsageError
 from engine.core.files import MANIFEST, Manifest, encode_json, read_manifest
-from engine.core.text import clip, one_line
-from scripts.common import DONE, ProgressLine, command, fold_lines
+from engine.core.text import clip, counted, one_line
+from scripts.common import DONE, ProgressLine, call, command, fold_lines
 
 DATA_SET = (
     "CSV, TSV, a JSON array, JSON lines, trn.json.gz or the original zip; - is standard input"
@@ -103,16 +103,12 @@ def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     changes = manifest.settings.get("changes", [])
     counts = changes[-1] if changes else manifest.counts
     verb = "added or replaced in" if changes else "in"
-    kept = number_of(counts.get("kept", 0), "product")
+    kept = counted(counts.get("kept", 0), "product")
     lines = [f"{kept} {verb} {folder}{REPLACED * replaces}"]
     lines.extend(describe_source(counts))
     if folder != paths.sample_catalogue_dir():
-        lines.append(f"Open it: balcao --catalogue {folder}")
+        lines += ["Open it:", call("--catalogue", folder, indent="  ")]
     return "\n".join(lines)
-
-
-def number_of(count: int, name: str) -> str:
-    return f"{count:,} {name}{'s' * (count != 1)}"
 
 
 def describe_source(counts: dict[str, Any]) -> list[str]:

@@ -17,8 +17,9 @@ from engine.catalogue.rows.refusals import REFUSALS
 from engine.catalogue.rows.splits import COUNTED_BELOW
 from engine.core.errors import UsageError
 from engine.core.files import MANIFEST, Manifest, encode_json
-from scripts.common import DONE, ProgressLine, command, fold_lines, has_colour, whole
-from scripts.index import COLUMNS, DATA_SET, REPLACED, describe_source, number_of
+from engine.core.text import counted
+from scripts.common import DONE, ProgressLine, call, command, fold_lines, has_colour, whole
+from scripts.index import COLUMNS, DATA_SET, REPLACED, describe_source
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -112,8 +113,7 @@ def _show(folder: Path) -> None:
 def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     counts, settings = manifest.counts, manifest.settings
     lines = [
-        f"{split}.jsonl: {number_of(rows, 'row')} of"
-        f" {number_of(counts['products'][split], 'product')}"
+        f"{split}.jsonl: {counted(rows, 'row')} of {counted(counts['products'][split], 'product')}"
         for split, rows in counts["splits"].items()
     ]
     lines += _explain_shares(manifest)
@@ -126,12 +126,12 @@ def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
         lines.append(f"{grounded:,} of these rows have the record in the prompt{wrong}")
     lines.append(_refusals(counts.get("refusals")))
     shown = [fold_lines(f"  {line}", "    ") for line in lines]
-    first = f"{number_of(counts['kept'], 'product')} in {folder}{REPLACED * replaces}"
-    after = (
-        f"Train on them: balcao train --data {folder} --base smollm2 --recipe smollm2 --out"
-        " models/lora"
-    )
-    return "\n".join([first, *shown, *describe_source(counts), fold_lines(after, "  ")])
+    first = f"{counted(counts['kept'], 'product')} in {folder}{REPLACED * replaces}"
+    names = (f"models/lora{number}" for number in ("", *range(2, 1000)))
+    out = next(name for name in names if not Path(name).exists())
+    train = "--base", "smollm2", "--recipe", "smollm2", "--out", out
+    after = "Train on them:", call("train", "--data", folder, *train, indent="  ")
+    return "\n".join([first, *shown, *describe_source(counts), *after])
 
 
 def _explain_shares(manifest: Manifest) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""List training runs, follow one with a live curve, stop one, or use its adapter in the chat.
+"""List training runs, follow, compare, stop or remove them, or use an adapter in the chat.
 
 balcao runs follow models/lora
 """
@@ -7,30 +7,52 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
 from engine.config import edit
 from engine.config.settings import load, own_catalogue
 from engine.core.errors import UsageError
-from engine.core.text import did_you_mean, json_line, one_line
+from engine.core.files import writing
+from engine.core.process import runnable
+from engine.core.text import byte_count, counted, did_you_mean, json_line, one_line
 from engine.training.runs import display
 from engine.training.runs.control import add_engine, stop_run
-from engine.training.runs.folder import lock_holder
+from engine.training.runs.folder import lock_holder, read_inputs
+from engine.training.runs.status import Score
 from engine.training.runs.view import MetricsReader, RunView, find_run, list_runs, view_run
-from scripts.common import DONE, FAILED, INTERRUPTED, can_ask, command, confirm, say
+from scripts.common import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    call,
+    can_ask,
+    command,
+    confirm,
+    fold_lines,
+    say,
+)
 
-_ACTIONS = ("list", "follow", "stop", "use")
+_ACTIONS = {"list": 0, "follow": 1, "compare": 2, "stop": 1, "use": 1, "remove": 1}
+"""How many runs each action takes."""
+_ORDERS: dict[str, Callable[[RunView], Any]] = {
+    "age": lambda view: view.age,
+    "name": lambda view: view.name.casefold(),
+    "state": lambda view: view.state,
+    "loss": lambda view: math.inf if view.loss is None else view.loss,
+    "exact": lambda view: -view.word_for_word.get("training", Score(0, 0)).share,
+}
 _LIVE_INTERVAL, _PLAIN_INTERVAL, _POLL_INTERVAL = 1.0, 10.0, 0.5
 """Seconds between two drawings, two plain lines, two looks at the run."""
-_MAX_CURVE_HEIGHT = 16
+_MIN_CURVE_HEIGHT, _MAX_CURVE_HEIGHT = 4, 16
 _OTHER_LINES = 4
 """The run's folder, state and score, and the line of the cursor."""
 
@@ -38,18 +60,24 @@ _OTHER_LINES = 4
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao runs",
-        usage="balcao runs [-h] [--json] [list | [follow] RUN | stop RUN | use RUN [options]]",
+        usage="balcao runs [-h] [list] [--sort ORDER] [--json]\n"
+        "       balcao runs [follow] RUN | compare RUN RUN | stop RUN | remove RUN [--yes]\n"
+        "       balcao runs use RUN [--engine ID] [--catalogue DIR]",
         description="Show and control the training runs of this machine.",
         epilog="actions:\n"
-        "  list        list all runs (the default)\n"
-        "  follow RUN  show a run with a live curve until it ends\n"
-        "  stop RUN    save the run and stop it after its current step\n"
-        "  use RUN     make the adapter of a finished run an engine of the chat\n\n"
+        "  list             list all runs (the default)\n"
+        "  follow RUN       show a run with a live curve until it ends\n"
+        "  compare RUN RUN  show what differs, and the curves of both on one scale\n"
+        "  stop RUN         save the run and stop it after its current step\n"
+        "  use RUN          make the adapter of a finished run an engine of the chat\n"
+        "  remove RUN       delete the folder of a run that is not active\n\n"
         "Without RUN, follow and stop take the only active run.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", metavar="RUN", help="folder or name of the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--sort", choices=_ORDERS, help="order of the list (default: age)")
+    parser.add_argument("--yes", action="store_true", help="with `remove`: do not ask")
     parser.add_argument("--engine", metavar="ID", default="", help="with `use`: id of the engine")
     parser.add_argument(
         "--catalogue",
@@ -64,23 +92,30 @@ def make_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     words: list[str] = options.words
     action = words.pop(0) if words and words[0] in _ACTIONS else ("follow" if words else "list")
-    if len(words) > 1 or (action == "list" and words):
+    if len(words) > _ACTIONS[action]:
         hint = did_you_mean(words[0], _ACTIONS)
         raise UsageError(f"Too many arguments.{hint}", "See balcao runs --help.")
     if action == "list":
-        return _print_runs(list_runs(), as_json=options.json)
-    folder = find_run(words[0]) if words else _only_active_run()
+        return _print_runs(_sorted(options.sort), as_json=options.json)
+    folders = [find_run(word, _ACTIONS) for word in words] or [_only_active_run()]
+    if len(folders) < _ACTIONS[action]:
+        raise UsageError("compare needs two runs.", "List them with balcao runs.")
     if options.json:
-        return _print_runs([view_run(folder)], as_json=True)
-    match action:
-        case "stop":
-            return _stop(folder)
-        case "use":
-            if options.engine:
-                check_engine(folder, options.engine)
-            use_engine(folder, options.engine, options.catalogue)
-            return DONE
-    return _follow(folder)
+        return _print_runs([view_run(folder) for folder in folders], as_json=True)
+    folder = folders[0]
+    actions: dict[str, Callable[[], int]] = {
+        "follow": lambda: _follow(folder),
+        "compare": lambda: _compare(*folders),
+        "stop": lambda: _stop(folder),
+        "use": lambda: _use(folder, options.engine, options.catalogue),
+        "remove": lambda: _remove(folder, yes=options.yes),
+    }
+    return actions[action]()
+
+
+def _sorted(order: str | None) -> list[RunView]:
+    views = list_runs()
+    return sorted(views, key=_ORDERS[order]) if order else views
 
 
 def _only_active_run() -> Path:
@@ -91,16 +126,56 @@ def _only_active_run() -> Path:
     raise UsageError(message, "Name one; list them with balcao runs.")
 
 
-def _print_runs(views: Sequence[RunView], *, as_json: bool) -> int:
+def _print_runs(views: Sequence[RunView], *, as_json: bool, fit: bool = False) -> int:
     if as_json:
         for view in views:
             print(json_line(msgspec.to_builtins(view, enc_hook=str)))
     elif not views:
         say("balcao: no runs yet. Start one with balcao train.")
     else:
-        folders = ["FOLDER", *(one_line(str(view.folder)) for view in views)]
-        for row, folder in zip(display.runs_table(views), folders, strict=True):
-            print(f"{row}  {folder}")
+        rows = display.runs_table(views)
+        room = shutil.get_terminal_size().columns - len(rows[0]) - 2
+        room = room if fit or sys.stdout.isatty() else sys.maxsize
+        folders = ["FOLDER", *(_end(one_line(str(view.folder)), room) for view in views)]
+        for row, folder in zip(rows, folders, strict=True):
+            print(f"{row}  {folder}".rstrip())
+    return DONE
+
+
+def _end(name: str, room: int) -> str:
+    """Return the end of a long name, if there is room for it."""
+    return name if len(name) <= room else f"…{name[1 - room :]}" if room > 1 else ""
+
+
+def _compare(*folders: Path) -> int:
+    views, metrics = [view_run(one) for one in folders], [MetricsReader(one) for one in folders]
+    for one in metrics:
+        one.refresh()
+    _print_runs(views, as_json=False, fit=True)
+    for line in filter(None, map(one_line, display.differences(*map(read_inputs, folders)))):
+        print(fold_lines(line, "  "))
+    width, rows = shutil.get_terminal_size()
+    height = max(min((rows - 12) // 2, _MAX_CURVE_HEIGHT), _MIN_CURVE_HEIGHT)
+    scale = [point for one in metrics for point in one.points]
+    for view, one in zip(views, metrics, strict=True):
+        lines = display.curve(one.points, width - 1, height, scale) or ["no steps yet"]
+        print(f"{one_line(view.name)}: {display.summary(view)}", *lines, sep="\n")
+    return DONE
+
+
+def _remove(folder: Path, *, yes: bool) -> int:
+    if lock_holder(folder) is not None:
+        raise UsageError(f"The run in {folder} is active.", f"Run: balcao runs stop {folder}")
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    size, engine = byte_count(sum(file.stat().st_size for file in files)), edit.engine_of(folder)
+    used = f" The engine “{engine}” of the chat needs its adapter." if engine else ""
+    place = one_line(str(folder.resolve()))
+    if not confirm(f"Delete {place}, {counted(len(files), 'file')}, {size}?{used}", yes=yes):
+        say("Nothing was removed.")
+        return FAILED
+    with writing(folder):
+        shutil.rmtree(folder)
+    say(f"Removed {place}: {size} freed.")
     return DONE
 
 
@@ -120,6 +195,13 @@ def _stop(folder: Path) -> int:
     while lock_holder(folder) is not None:
         time.sleep(_POLL_INTERVAL)
     return _print_runs([view_run(folder)], as_json=False)
+
+
+def _use(folder: Path, engine: str, catalogue: Path | None) -> int:
+    if engine:
+        check_engine(folder, engine)
+    use_engine(folder, engine, catalogue)
+    return DONE
 
 
 def check_engine(out: Path, wanted: str) -> None:
@@ -146,8 +228,9 @@ def use_engine(out: Path, wanted: str, catalogue: Path | None = None) -> None:
     if own := own_catalogue(load().engines[name]):
         print(f"catalogue {own}")
     else:
-        say("No catalogue of its products was found. Name it: balcao runs use RUN --catalogue DIR")
-    say(f"Ask it: balcao --engine {name} --memory")
+        named = call("runs", "use", out, "--catalogue", "DIR", indent="  ")
+        say(f"No catalogue of its products was found. Name it:\n{named}")
+    say(f"Ask it:\n{call('--engine', name, '--memory', indent='  ')}")
 
 
 def follow(folder: Path, stream: TextIO) -> RunView:
@@ -158,7 +241,7 @@ def follow(folder: Path, stream: TextIO) -> RunView:
         screen.show(view)
         if view.state != "running":
             if advice := display.next_step(view):
-                print(advice, file=stream, flush=True)
+                print(runnable(advice), file=stream, flush=True)
             return view
         time.sleep(_POLL_INTERVAL)
 

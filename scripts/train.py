@@ -18,7 +18,7 @@ from engine.core.i18n import tr
 from engine.core.text import json_line
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, change_recipe, read_recipe
-from engine.training.runs.folder import LOG_FILE, is_done, read_inputs
+from engine.training.runs.folder import LOG_FILE, RUN_FILE, is_done, read_inputs
 from scripts.common import (
     DONE,
     FAILED,
@@ -26,6 +26,7 @@ from scripts.common import (
     USAGE,
     ProgressLine,
     StopSignals,
+    call,
     command,
     has_colour,
     notify,
@@ -78,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
     if options.epochs is not None:
-        options.set.append(f"epochs={options.epochs}")
+        options.set.append(f"epochs={options.epochs:g}")
     if options.out is None and not options.preview:
         raise UsageError("--out DIR is missing: the new folder for the adapter.")
     processes = Processes.here()
@@ -143,6 +144,14 @@ def _complete(options: argparse.Namespace) -> tuple[Recipe, bool]:
     return read_recipe(file if file.exists() else Path(name), options.set), finished
 
 
+def _title(options: argparse.Namespace) -> str:
+    resumed = options.resume and options.recipe is None
+    name = "that of the run" if resumed else options.recipe or _DEFAULT
+    changes = f", with {', '.join(options.set)}" if options.set else ""
+    values = "" if options.dry_run else f"; all values are in {options.out / RUN_FILE}"
+    return f"{name}{changes}{values}"
+
+
 def _preview(options: argparse.Namespace, recipe: Recipe) -> int:
     from engine.training.preview import preview_tokens
 
@@ -166,6 +175,7 @@ def _train(
         base=options.base,
         out=options.out,
         recipe=recipe,
+        recipe_title=_title(options),
         resume=options.resume,
         probe=not (options.no_probe or check_only),
         dry_run=options.dry_run or check_only,
@@ -202,9 +212,9 @@ def _detach(options: argparse.Namespace, recipe: Recipe) -> int:
     process = start_detached(arguments, options.out)
     print(f"process   {process.pid}")
     print(f"log       {options.out / LOG_FILE}")
-    print(f"follow    balcao runs follow {options.out}")
-    print(f"stop      balcao runs stop {options.out}", flush=True)
-    say("starting in the background; Ctrl-C does not stop it")
+    for name in ("follow", "stop"):
+        print(f"{name:10}{call('runs', name, options.out)}", flush=True)
+    say("Starting in the background. Ctrl-C leaves it; the run continues.")
     try:
         wait_until_started(process, options.out)
     except KeyboardInterrupt:

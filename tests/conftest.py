@@ -34,6 +34,9 @@ hypothesis.settings.load_profile("short")
 
 _ROOT = Path(__file__).resolve().parents[1]
 
+# As in an activated environment: commands are printed by the name that the shell finds.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
 pytest_plugins = ["tests.engine.backends.llama.tiny"]
 
 ROWS: tuple[tuple[str, str, str], ...] = (

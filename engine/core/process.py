@@ -8,11 +8,15 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 _Names = tuple[str, str, tuple[str, str]]
 _ROOT = Path(__file__).resolve().parents[2]
 """The checkout, or the folder of all installed packages."""
+
+_CALL = re.compile(r"(?<![\w./`-])balcao(?= [a-z-])")
+"""The program in a command to run; not a command that is only named, in backticks."""
 
 _TARGETS = ("gpu", "train")
 """Extras that the Makefile installs."""
@@ -148,6 +152,25 @@ def reinstall_command(*packages: str) -> str:
             for name in packages
         )
     return pip_command("--force-reinstall", "--no-deps", *packages)
+
+
+@cache
+def own_command() -> str:
+    """Return how the user's shell finds this program: a name, a path, or Python with a module."""
+    import shutil
+
+    if shutil.which("balcao"):
+        return "balcao"
+    script = Path(sys.executable).with_name("balcao")
+    if not script.is_file():
+        return _shell_line(sys.executable, "-m", "scripts.cli")
+    here = Path.cwd()
+    return _shell_line(str(script.relative_to(here) if script.is_relative_to(here) else script))
+
+
+def runnable(sentence: str) -> str:
+    """Let the commands in a sentence run as printed where `balcao` is not on the PATH."""
+    return _CALL.sub(lambda _: own_command(), sentence)
 
 
 def _shell_line(*words: str) -> str:

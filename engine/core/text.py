@@ -178,6 +178,11 @@ def last_part(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
+def counted(count: float, name: str) -> str:
+    """Return a number and an English noun, in the plural unless it is 1."""
+    return f"{count:,.12g} {name}{'s' * (count != 1)}"
+
+
 def byte_count(count: float) -> str:
     """Return a size in short form, in powers of ten: `4.1 GB`."""
     for step, unit in _STEPS:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.backends.llama.weights import ModelFiles, find_model
+from engine.backends.llama.weights import ModelFiles, find_model, pull_command
 from engine.catalogue.rows.kinds import RowKind, row_kind
 from engine.catalogue.rows.prepare import PRODUCTS, PreparedProduct
 from engine.catalogue.rows.refusals import REFUSALS
@@ -84,8 +84,10 @@ def find_base(model: str) -> ModelFiles:
     try:
         found = find_model(model, "base")
     except EngineUnavailable as error:
-        small = f"Set --base to {paths.SMALL} or to a folder with a complete Llama."
-        remedy = error.remedy if model == paths.SMALL else small
+        own = f"Set --base to {paths.SMALL} or to a folder with a complete Llama."
+        on_hub = paths.split_id(model) and not paths.expand(model).exists()
+        pull = f"If it is on the hub, run: {pull_command(model)}. " if on_hub else ""
+        remedy = error.remedy if model == paths.SMALL else f"{pull}{own}"
         raise UsageError(error.message, remedy) from error
     if model == paths.SMALL:
         return found
@@ -127,6 +129,8 @@ def kind_of(row: TrainingRow) -> RowKind:
 
 def read_data(folder: Path) -> TrainingData:
     """Read and check the rows in `folder`. Raise UsageError or DataError if they are unusable."""
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file.", f"Set --data to its folder: {folder.parent}")
     if not folder.is_dir():
         raise UsageError(f"The folder {folder} does not exist.", _REMEDY)
     if not (folder / TRAIN).is_file():

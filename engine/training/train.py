@@ -16,6 +16,7 @@ import msgspec
 from engine.catalogue.rows.kinds import RowKind, costs_of_missing
 from engine.core.errors import DataError, UsageError
 from engine.core.files import describe_file
+from engine.core.text import counted
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
 from engine.training.data import (
@@ -48,6 +49,8 @@ class TrainConfig:
     """A folder, a hub id or "smollm2"."""
     out: Path
     recipe: Recipe
+    recipe_title: str = "given values"
+    """The recipe in a few words: run.json and the adapter's README.md have its values."""
     resume: bool = False
     probe: bool = True
     """Estimate memory and time before the start."""
@@ -166,7 +169,8 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
             trainer.add_callback(checks)
             complete = checks.train(checkpoint)
         if not complete:
-            say(f"balcao: stopped at step {trainer.state.global_step}; resume with --resume.")
+            resume = folder.resume_command(out)
+            say(f"balcao: stopped at step {trainer.state.global_step}. Resume it:\n  {resume}")
             return False
 
         # Take the best adapter, and score it as it will be saved.
@@ -225,19 +229,19 @@ def _plan(
     batch = recipe.batch_size * recipe.accumulate * processes.count
     count = len(rows.answers) + drawn[0]
     steps = -(-count // batch) * recipe.epochs
-    values = msgspec.to_builtins(recipe).items()
     early = "; fewer once all is learned" if recipe.stop_when_learned else ""
     yield f"base      {inputs.base}"
-    yield f"data      {data.folder}: {len(rows.answers):,} answers to learn"
+    yield f"data      {data.folder}: {counted(len(rows.answers), 'answer')} to learn"
     yield f"tokens    {rows.tokens + drawn[1]:,} per epoch, {rows.longest:,} in the longest row"
     if drawn[0]:
-        yield f"refusals  {drawn[0]:,} other rows in each epoch, about products it is not to know"
+        other = counted(drawn[0], "other row")
+        yield f"refusals  {other} in each epoch, about products it is not to know"
     size = f"batches of {batch}, about {steps:,.0f} steps"
-    yield f"training  {recipe.epochs:g} epochs in {size}{early}"
+    yield f"training  {counted(recipe.epochs, 'epoch')} in {size}{early}"
     if processes.count > 1:
         how = "the model sharded over them" if processes.sharded else "each with the whole model"
         yield f"processes {processes.count}, {how}"
-    yield "recipe    " + ", ".join(f"{name} {value}" for name, value in values)
+    yield f"recipe    {config.recipe_title}"
     if config.resume:
         yield f"resume    after step {folder.step_reached(config.out)}"
     kinds = set(map(kind_of, data.train))

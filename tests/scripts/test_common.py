@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from engine.core import process
 from scripts import cli, history
-from scripts.common import MOST, ProgressLine, notify
+from scripts.common import MOST, ProgressLine, call, notify, say
 
 ROOT = Path(__file__).resolve().parents[2]
 _CODE = "import sys; from scripts.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -111,6 +114,33 @@ def test_what_is_printed_above_the_progress_breaks_between_words(
     shown = stream.getvalue().replace("\x1b[K", "").replace("\r", "")
     assert shown.split() == text.split()
     assert columns < 30 or max(map(len, shown.splitlines())) <= columns
+
+
+@pytest.fixture
+def not_on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PATH", "/nowhere")
+    process.own_command.cache_clear()
+    yield
+    process.own_command.cache_clear()
+
+
+@pytest.mark.usefixtures("not_on_the_path")
+def test_commands_run_as_printed_without_the_program_on_the_path(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("balcao: Use `balcao keys`. Run: balcao models pull smollm2")
+    said = capsys.readouterr().err
+    assert said.startswith("balcao: Use `balcao keys`. Run: /")
+    printed = said.partition("Run: ")[2]
+    assert subprocess.run([*shlex.split(printed)[:-3], "--version"], check=False).returncode == 0
+
+
+def test_a_long_command_is_continued_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = "train", "--data", "a folder/" * 5, "--base", "smollm2", "--out", "models/it's"
+    printed = call(*words, indent="  ")
+    assert max(map(len, printed.splitlines())) <= 80
+    assert shlex.split(printed.replace("\\\n", "")) == ["balcao", *words]
 
 
 @pytest.mark.parametrize("number", ["0", "9" * 20, "9" * 5000])

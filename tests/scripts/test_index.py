@@ -131,7 +131,7 @@ def test_prepare_explains_its_shares_in_80_columns(
     assert "test.jsonl is empty: editions of one thing stay together" in shown
     assert "a model does not learn the 1 in valid and test" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    assert "Train on them: balcao train --data rows --base smollm2" in shown
+    assert "Train on them:\n  balcao train --data rows --base smollm2" in shown
 
 
 @pytest.mark.parametrize(

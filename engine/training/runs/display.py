@@ -1,10 +1,13 @@
 """Describe runs in text and draw their loss, for `balcao runs` and the chat's Runs screen."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import msgspec
 
 from engine.core.i18n import tr, tr_of
-from engine.core.text import duration, one_line
+from engine.core.text import duration, last_part, one_line
+from engine.training.runs.folder import RunInputs, resume_command
 from engine.training.runs.status import check_text, scores_text
 from engine.training.runs.view import MetricsReader, RunView
 
@@ -76,14 +79,25 @@ def score_line(view: RunView) -> str:
 
 def next_step(view: RunView) -> str:
     """Return the advice for a run that is not training; empty if it needs none."""
-    return {
-        "stopped": tr("--resume goes on from its last checkpoint."),
-        "failed": tr("Mend what is said above; --resume goes on from its last checkpoint."),
-        "killed": tr(
-            "It was killed, by somebody or by the system when memory was full;"
-            " --resume goes on from its last checkpoint."
-        ),
-    }.get(view.state, "")
+    advice = {
+        "stopped": tr("Resume it from its last checkpoint:"),
+        "failed": tr("Fix the problem above, then resume:"),
+        "killed": tr("The process was killed (possibly out of memory). Resume it:"),
+    }.get(view.state)
+    return f"{advice}\n  {resume_command(view.folder)}" if advice else ""
+
+
+def differences(one: RunInputs, other: RunInputs) -> Iterator[str]:
+    """Yield a line for each input that two runs do not share."""
+    if one.base != other.base:
+        yield f"base: {last_part(one.base)} / {last_part(other.base)}"
+    if one.data != other.data:
+        yield f"rows: {one.data_folder} / {other.data_folder}"
+    before, after = msgspec.structs.asdict(one.recipe), msgspec.structs.asdict(other.recipe)
+    changed = [name for name in before if before[name] != after[name]]
+    if changed:
+        values = (f"{name} {before[name]} / {after[name]}" for name in changed)
+        yield f"recipe: {', '.join(values)}"
 
 
 def sample_lines(metrics: MetricsReader) -> list[str]:
@@ -109,17 +123,25 @@ _LOG_RATIO = 50
 """Highest over lowest value: from here on a linear scale would flatten half of the curve."""
 
 
-def curve(points: Sequence[tuple[float, float]], width: int, height: int) -> list[str]:
+def curve(
+    points: Sequence[tuple[float, float]],
+    width: int,
+    height: int,
+    scale: Sequence[tuple[float, float]] | None = None,
+) -> list[str]:
     """Draw `points` (ascending x, finite y) in braille, as `height` lines of up to `width` columns.
 
     The highest and lowest values are on the left, the first and last x below. Points that share
     a column of dots are averaged. A wide range of values gets a logarithmic scale, with a note.
+    `scale` are points that must fit as well, so that two curves can be compared.
     """
     across, down = max(width - _LABEL_WIDTH, _MIN_WIDTH), max(height - 1, 1)
     if not points:
         return []
-    columns = _means(points, across * _COLUMNS)
-    values = [value for value in columns if value is not None]
+    fitted = scale or points
+    start, end = min(x for x, _ in fitted), max(x for x, _ in fitted)
+    columns = _means(points, across * _COLUMNS, start, end - start)
+    values = [y for _, y in scale] if scale else [one for one in columns if one is not None]
     low, high = min(values), max(values)
     logarithmic = low > 0 and high / low >= _LOG_RATIO
     height_of = math.log if logarithmic else float
@@ -130,15 +152,16 @@ def curve(points: Sequence[tuple[float, float]], width: int, height: int) -> lis
         f"{labels.get(row, ''):>{_LABEL_WIDTH - 2}} {'┤' if row in labels else '│'}{''.join(dots)}"
         for row, dots in enumerate(cells)
     ]
-    first, last = f"{points[0][0]:,g}", f"{points[-1][0]:,g}"
+    first, last = f"{start:,g}", f"{end:,g}"
     room = max(across - len(first) - len(last), 0)
-    note = tr("log scale")
-    scale = note if logarithmic and room > len(note) else ""
-    return [*lines, f"{'':{_LABEL_WIDTH}}{first}{scale:^{room}}{last}"]
+    note = tr("log scale") if logarithmic else ""
+    note = note if room > len(note) else ""
+    return [*lines, f"{'':{_LABEL_WIDTH}}{first}{note:^{room}}{last}"]
 
 
-def _means(points: Sequence[tuple[float, float]], columns: int) -> list[float | None]:
-    first, width = points[0][0], points[-1][0] - points[0][0]
+def _means(
+    points: Sequence[tuple[float, float]], columns: int, first: float, width: float
+) -> list[float | None]:
     sums, counts = [0.0] * columns, [0] * columns
     for x, value in points:
         column = round((x - first) / width * (columns - 1)) if width else 0

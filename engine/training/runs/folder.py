@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,6 +74,11 @@ def read_inputs(out: Path) -> RunInputs:
         raise DataError(f"{file} is invalid: {error}.", "Start a new run.") from error
 
 
+def resume_command(out: Path) -> str:
+    """Return the command that continues the run in `out`."""
+    return f"balcao train --resume --out {shlex.quote(one_line(str(out)))}"
+
+
 def is_done(out: Path) -> bool:
     """Return whether the run has written its adapter, and is not making it longer."""
     if not (out / files.MANIFEST).exists() or (out / CHECKPOINTS).exists():
@@ -97,8 +103,11 @@ def check_new(out: Path) -> None:
     if (out / RUN_FILE).exists() and not is_done(out):
         raise UsageError(
             f"{out} has an unfinished run.",
-            "Continue it with --resume, or choose a new folder with --out.",
+            f"Continue it with {resume_command(out)}, or choose a new folder with --out.",
         )
+    if (out / RUN_FILE).exists():
+        remedy = "Choose a new folder with --out, or make it longer with --resume --epochs N."
+        raise UsageError(f"{out} has a finished run.", remedy)
     raise UsageError(f"{out} is not empty.", "Choose a new folder with --out.")
 
 

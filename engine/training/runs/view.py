@@ -5,6 +5,7 @@ Reads only the small files of a run's folder, so it may be called every second.
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from engine.config import paths
 from engine.core.errors import DataError, UsageError
 from engine.core.files import UNDECODABLE, read_manifest
 from engine.core.i18n import tr
+from engine.core.text import did_you_mean
 from engine.training.runs.folder import METRICS_FILE, RUN_FILE, is_done, lock_holder
 from engine.training.runs.status import Check, RunStatus, Score, known_folders, read_status
 
@@ -58,8 +60,11 @@ def list_runs() -> list[RunView]:
     return sorted(views, key=lambda view: (view.state != "running", view.age))
 
 
-def find_run(named: str) -> Path:
-    """Return the folder of the run with that folder or name. Raise UsageError if not found."""
+def find_run(named: str, other: Iterable[str] = ()) -> Path:
+    """Return the folder of the run with that folder or name. Raise UsageError if not found.
+
+    The error suggests a run, or one of the `other` words, that is spelled like it.
+    """
     folder = paths.expand(named)
     if is_run(folder):
         return folder
@@ -74,7 +79,8 @@ def find_run(named: str) -> Path:
     if folder.exists():
         message = tr("{named} is not the folder of a run.", named=named)
     else:
-        message = tr("Unknown run {named}.", named=named)
+        known = (*other, *(one.name for one in known_folders()))
+        message = tr("Unknown run {named}.", named=named) + did_you_mean(named, known)
     raise UsageError(message, tr("List the runs: balcao runs."))
 
 

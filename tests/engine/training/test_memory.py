@@ -161,7 +161,7 @@ def test_a_run_that_was_killed_may_have_been_so_for_want_of_memory(
     runner.end()
     view = view_run(out)
     assert view.state == "killed"
-    assert "when memory was full" in next_step(view)
+    assert "possibly out of memory" in next_step(view)
     # The memory is measured again before it resumes: it may have been the cause.
     resumed = runner.run(*given, "--resume")
     assert resumed.status == 0, resumed.log

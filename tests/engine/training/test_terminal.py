@@ -98,7 +98,7 @@ def test_a_detached_run_outlives_its_terminal(
     ended = view_run(out)
     assert ended.state == "stopped"
     assert step_of(last_checkpoint(out)) == ended.step > before
-    assert "resume with --resume" in (out / "train.log").read_text(encoding="utf-8")
+    assert "--resume --out" in (out / "train.log").read_text(encoding="utf-8")
 
 
 def test_what_is_wrong_is_said_before_a_run_detaches(

@@ -302,8 +302,8 @@ def test_following_ends_with_the_run(tmp_path: Path, capsys: pytest.CaptureFixtu
         killing.join()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("running, step 7 of 40")
-    assert lines[-2] == "killed, step 7 of 40"
-    assert "--resume" in lines[-1]
+    assert lines[-3] == "killed, step 7 of 40"
+    assert lines[-1] == f"  balcao train --resume --out {out}"
 
 
 def test_an_adapter_becomes_an_engine_once(
