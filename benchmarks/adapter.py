@@ -25,7 +25,8 @@ from tokenizers import Tokenizer
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHost
 from engine.catalogue.clean import clean_rows
-from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_rows
 from engine.config import paths
 from engine.core.trained_products import read_trained_products
 from engine.core.types import Decision, Mode, Product, Request, Status

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from engine.catalogue.clean import clean_rows
 from engine.catalogue.folding import title_key, tokenise
-from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_rows
 from engine.core.types import Product
 
 ENGLISH = (

@@ -21,7 +21,8 @@ from benchmarks.catalogue_queries import Query, queries
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.clean import clean_rows
 from engine.catalogue.folding import tokenise
-from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_rows
 
 
 @dataclass(slots=True)

@@ -25,7 +25,8 @@ from benchmarks.adapter import GENERAL, UNSEEN
 from engine.backends.llama.messages import Ask, Done, Open
 from engine.backends.llama.weights import find_model
 from engine.catalogue.clean import clean_rows
-from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_rows
 from engine.config import paths
 from engine.core.trained_products import read_trained_products
 from engine.core.types import Message, Mode, Product, Role

@@ -23,7 +23,8 @@ from typing import Any
 from openai import AsyncOpenAI
 
 from engine.catalogue.clean import clean
-from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_rows
 from engine.config import paths
 from engine.core.trained_products import read_trained_products
 

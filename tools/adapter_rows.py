@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks.generate_catalogue import RowGenerator
 from benchmarks.generate_words import QUOTERS
 from engine.catalogue.clean import clean
-from engine.catalogue.read import Counts, RawRow, read_rows, source_input
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import RawRow, read_rows, source_input
 from engine.catalogue.rows.prepare import (
     KIND,
     PRODUCTS,

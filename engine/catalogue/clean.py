@@ -13,7 +13,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from engine.catalogue.read import Counts, RawRow
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import RawRow
 from engine.core.text import printable
 from engine.core.types import Product
 

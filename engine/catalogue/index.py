@@ -19,8 +19,9 @@ from msgspec.structs import replace
 from engine.catalogue import records
 from engine.catalogue.clean import clean_rows
 from engine.catalogue.folding import FOLD_VERSION, STOP_WORDS, fold, title_key, tokenise
+from engine.catalogue.formats.counts import Counts
 from engine.catalogue.postgres import fill_postgres
-from engine.catalogue.read import Counts, read_rows, source_input
+from engine.catalogue.read import read_rows, source_input
 from engine.catalogue.related import labels_file, write_related
 from engine.config import paths
 from engine.core import files

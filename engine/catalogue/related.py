@@ -16,7 +16,9 @@ import msgspec
 
 from engine.catalogue import records
 from engine.catalogue.clean import clean
-from engine.catalogue.read import STDIN, Counts, read_lines, zip_members
+from engine.catalogue.formats.archive import STDIN, zip_members
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_lines
 from engine.core.errors import DataError
 from engine.core.files import UNDECODABLE
 

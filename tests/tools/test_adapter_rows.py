@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_rows
 from engine.catalogue.rows.typist import Typist
 from engine.config import paths
 from engine.core.trained_products import read_trained_products

@@ -14,7 +14,8 @@ from typing import Annotated
 import msgspec
 
 from engine.catalogue.clean import clean
-from engine.catalogue.read import Counts, RawRow, read_rows, source_input
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import RawRow, read_rows, source_input
 from engine.catalogue.rows.refusals import (
     REFUSALS,
     RefusalFormatter,

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from engine.catalogue import read as reader
 from engine.catalogue.clean import clean_rows
-from engine.catalogue.read import Counts, read_rows
+from engine.catalogue.formats import archive
+from engine.catalogue.formats.counts import Counts
+from engine.catalogue.read import read_rows
 from engine.core.errors import DataError
 from tools.attack.index import DAMAGES
 
@@ -219,7 +221,7 @@ def test_a_zip_that_cannot_be_read_is_refused(tmp_path: Path, how: str) -> None:
     with pytest.raises(DataError, match="Cannot unzip") as caught:
         read(path)
     assert "unpack it" in caught.value.remedy
-    assert reader.zip_members(path) in (set(), {"trn.json"})
+    assert archive.zip_members(path) in (set(), {"trn.json"})
 
 
 def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
@@ -230,7 +232,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
             read(path)
         assert "standard input" in caught.value.remedy
         with pytest.raises(DataError):
-            reader.zip_members(path)
+            archive.zip_members(path)
 
 
 def _packed(how: str) -> bytes:

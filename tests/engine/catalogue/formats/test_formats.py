@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.catalogue.formats.columns import parse_columns
+from engine.catalogue.formats.counts import Counts
 from engine.catalogue.formats.layout import read_array
-from engine.catalogue.read import Counts, RawRow, read_rows
+from engine.catalogue.read import RawRow, read_rows
 from engine.core.errors import BalcaoError, DataError, UsageError
 
 ROWS = [
