@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.catalogue import records
+from engine.catalogue.browse import Browser, Listing
 from engine.catalogue.complete import Completer
 from engine.catalogue.confidence import DEFAULT, Thresholds
 from engine.catalogue.decide import MAX_HITS, Decider
@@ -55,6 +56,11 @@ class Retriever(Protocol):
         del text, limit
         return ()
 
+    def browse(self, text: str = "", start: int = 0, limit: int = 100) -> Listing:
+        """List the products from `start`, or those that match `text`, as far as it can."""
+        del text, start, limit
+        return Listing()
+
     def examples(self, limit: int = 2) -> tuple[Product, ...]:
         """Return a few products to ask for, if they are at hand."""
         del limit
@@ -79,6 +85,7 @@ class Catalogue:
         bodies = TantivyIndex(*open_index(folder / records.BODIES))
         vocabulary = TantivyVocabulary(*open_index(folder / records.VOCABULARY))
         self._completer = completer = Completer(titles, vocabulary, self._products.titles, bodies)
+        self._browser = Browser(self._products, completer, bodies)
         ranker = Ranker(
             self._products,
             titles,
@@ -124,6 +131,10 @@ class Catalogue:
     def complete(self, text: str, limit: int = MAX_HITS) -> tuple[Completion, ...]:
         with records.reading(self.folder):
             return self._completer.complete(text, limit)
+
+    def browse(self, text: str = "", start: int = 0, limit: int = 100) -> Listing:
+        with records.reading(self.folder):
+            return self._browser.page(text, start, limit)
 
     def examples(self, limit: int = 2) -> tuple[Product, ...]:
         """Return products from all over the catalogue whose titles fit on a line."""

@@ -78,6 +78,12 @@ class Completer:
         ranked = sorted(found, key=lambda tokens: _rank(tokens, typed))
         return [found[tokens][0] for tokens in ranked[:limit]]
 
+    def matching(self, text: str, limit: int) -> list[int] | None:
+        """Return the rows of titles with all words of `text`; None if it has none to search for."""
+        typed = _parse(text)
+        groups = self._groups(typed) if typed.title else []
+        return self.titles.rows_with(groups, (), limit) if groups else None
+
     def starting_with(self, prefix: str) -> list[str]:
         """Return the most frequent tokens that start with `prefix`, which must not be too short."""
         return self._starting_with(prefix, _MAX_ENDINGS) if len(prefix) >= _MIN_PREFIX else []

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from rapidfuzz.distance import OSA
 
+from engine.catalogue import browse
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.decide import MAX_HITS, Decider
 from engine.catalogue.folding import FOLD_VERSION, title_key, tokenise
@@ -37,6 +38,8 @@ _LOCK = 0x62616C63616F
 _MAX_ROWS_READ = 20_000
 """Rows scored for one question. The rarest tokens select them, up to this number."""
 _MAX_TOKEN = 40
+_MAX_ENDINGS = 24
+"""Words that one may become which is still being typed."""
 _TABLES = """
 CREATE TABLE about (version int NOT NULL, fold_version int NOT NULL, products bigint NOT NULL);
 CREATE TABLE product (id bigint NOT NULL, uid text NOT NULL, title text NOT NULL,
@@ -70,6 +73,11 @@ LATERAL (SELECT sum(weight) AS score
          FROM unnest(%(words)s::text[], %(weights)s::float8[]) AS asked(word, weight)
          WHERE word = ANY(held)) AS matched
 ORDER BY score / (10 + cardinality(held)) * 10 DESC, id LIMIT %(limit)s
+"""
+
+_MATCHING = """
+SELECT uid, title, id FROM product WHERE ({titles}) OR ({bodies})
+ORDER BY ({titles}) DESC, id LIMIT %s
 """
 
 
@@ -166,6 +174,18 @@ class PostgresCatalogue(Retriever):
         found = self._products.by_uid([uid])
         return found[0] if found else None
 
+    def browse(self, text: str = "", start: int = 0, limit: int = 100) -> browse.Listing:
+        """List products from `start`; of those that match `text`, words of it may be unfinished."""
+        groups = [self._products.starting_with(token) for token in tokenise(text)]
+        if not groups:
+            found = self._products.listed_from(start, limit)
+            more = int(found[-1][2]) + 1 if len(found) == limit else 0
+            return browse.Listing(tuple((uid, title) for uid, title, _ in found), more, self._count)
+        found = self._products.listed_with(groups, browse.MOST)
+        entries = tuple((uid, title) for uid, title, _ in found)
+        more = start + limit if start + limit < len(entries) else 0
+        return browse.Listing(entries[start : start + limit], more, len(entries))
+
     def __len__(self) -> int:
         return self._count
 
@@ -221,6 +241,23 @@ class _PostgresProducts(ProductStore):
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
         return dict(self.query("SELECT id, title FROM product WHERE id = ANY(%s)", [list(rows)]))
+
+    def listed_from(self, row: int, limit: int) -> list[tuple[Any, ...]]:
+        sql = "SELECT uid, title, id FROM product WHERE id >= %s ORDER BY id LIMIT %s"
+        return self.query(sql, [row, limit])
+
+    def listed_with(self, groups: list[list[str]], limit: int) -> list[tuple[Any, ...]]:
+        """Return products with a word of every group in their titles, then in descriptions."""
+        titles, bodies = (
+            " AND ".join(f"{column} && %s::text[]" for _ in groups)
+            for column in ("title_words", "body_words")
+        )
+        sql = _MATCHING.format(titles=titles, bodies=bodies)
+        return self.query(sql, [*groups, *groups, *groups, limit])
+
+    def starting_with(self, prefix: str) -> list[str]:
+        sql = "SELECT word FROM word WHERE starts_with(word, %s) ORDER BY titles DESC LIMIT %s"
+        return [str(word) for (word,) in self.query(sql, [prefix, _MAX_ENDINGS])] or [prefix]
 
     def similar(self, token: str) -> list[str]:
         """Return known tokens that equal `token` after deleting a letter from either or both."""

@@ -199,6 +199,7 @@ WHERE asked.uid IN ({marks}) ORDER BY p.id
 _KEYED = "SELECT key, id, title FROM product"
 _FAMILIES = "SELECT id, family FROM family"
 _TITLES = "SELECT id, title FROM product"
+_LISTED = "SELECT id, uid, title FROM product"
 
 
 class Reader:
@@ -249,6 +250,14 @@ class SqliteProducts(Reader):
 
     def rows_by_key(self, keys: Sequence[int], limit: int) -> list[tuple[int, int, str]]:
         return self.query(f"{_KEYED} WHERE key IN ({_marks(keys)}) LIMIT {limit}", keys)
+
+    def listed(self, rows: Sequence[int]) -> list[tuple[int, str, str]]:
+        """Return row, uid and title of `rows`, in no order."""
+        return self.query(f"{_LISTED} WHERE id IN ({_marks(rows)})", rows)
+
+    def listed_from(self, row: int, limit: int) -> list[tuple[int, str, str]]:
+        """Return row, uid and title of the products from `row` on."""
+        return self.query(f"{_LISTED} WHERE id >= ? ORDER BY id LIMIT ?", (row, limit))
 
     def titles(self, rows: Sequence[int]) -> dict[int, str]:
         return dict(self.query(f"{_TITLES} WHERE id IN ({_marks(rows)})", rows))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.folding import STOP_WORDS, tokenise
+from engine.catalogue.language.small_talk import kind_to_list
 from engine.chat.followup import MAIN_TITLE
 from engine.core.types import Decision, Hit, Product, Status
 
@@ -59,6 +60,20 @@ def alternatives(catalogue: Retriever, product: Product, question: str) -> Decis
     if not found:
         return None
     return Decision(Status.LIKELY if len(found) == 1 else Status.SEVERAL, found)
+
+
+def listed(catalogue: Retriever, question: str, decision: Decision) -> Decision:
+    """Fill the list up if the question asks for a list of a kind: "list your books"."""
+    kind = kind_to_list(question)
+    if not kind or decision.status is Status.EXACT:
+        return decision
+    known = [hit.product.uid for hit in decision.hits]
+    for words in (kind, kind.removesuffix("s")):
+        known += [uid for uid, _ in catalogue.browse(words, 0, _MAX_LISTED).entries]
+    wanted = list(dict.fromkeys(known))[len(decision.hits) : _MAX_LISTED]
+    found = [Hit(one, 0.0) for one in map(catalogue.get, wanted) if one]
+    hits = (*decision.hits, *found)
+    return Decision(Status.SEVERAL, hits) if found and len(hits) > 1 else decision
 
 
 def _similar(catalogue: Retriever, product: Product) -> tuple[Hit, ...]:

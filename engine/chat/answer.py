@@ -19,7 +19,7 @@ from engine.catalogue.language.phrases import language_of
 from engine.catalogue.language.small_talk import Kind, is_small_talk, small_talk
 from engine.catalogue.taught import taught_titles
 from engine.chat import followup
-from engine.chat.alternatives import alternatives
+from engine.chat.alternatives import alternatives, listed
 from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
@@ -244,7 +244,7 @@ class PendingAnswer:
             in_hand = followup.in_hand(self._earlier, question, decision)
             if in_hand:
                 return in_hand, True
-        return decision, False
+        return listed(self._catalogue, question, decision), False
 
     def _examples(self, kind: Kind) -> types.Decision:
         count = {"help": 2, "all": _MOST_EXAMPLES}.get(kind, 0)

@@ -137,7 +137,7 @@ async def test_a_chat_opens_in_a_few_columns(catalogue_dir: Path, columns: int) 
 async def test_every_page_is_made_narrow(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, "Striped Apron")
-        for key in ("f3", "f9", "f10", "ctrl+o", "ctrl+p"):
+        for key in ("f3", "f9", "f10", "ctrl+o", "ctrl+y", "ctrl+p"):
             send(pilot, (key,))
             await until(lambda: not isinstance(pilot.app.screen, ChatScreen))
             for columns in (5, 2):

@@ -11,7 +11,7 @@ from tests.tui.driving import ask, chat, still, until
 from tui.screens.chat import ChatScreen
 
 PAGES = {"": "ctrl+q", "f1": "escape", "f3": "escape", "f4": "escape", "f9": "escape",
-         "f10": "escape", "ctrl+o": "escape"}  # fmt: skip
+         "f10": "escape", "ctrl+o": "escape", "ctrl+y": "escape"}  # fmt: skip
 """The key that opens a page, and the one that leaves it."""
 
 

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from tests.tui.driving import ask, chat, until
 from tui.screens.chat import ChatScreen
 
-PAGES = ("f1", "f4", "f9", "f10", "ctrl+o")
+PAGES = ("f1", "f4", "f9", "f10", "ctrl+o", "ctrl+y")
 
 
 async def opened_and_closed(pilot: Pilot[None], key: str) -> None:

@@ -66,6 +66,13 @@ def test_several_are_picked_by_number_and_read_by_number(catalogue_dir: Path) ->
     assert said[-1] == "Type a number from 1 to 1."
 
 
+def test_titles_are_listed(catalogue_dir: Path) -> None:
+    said = transcript(catalogue_dir, "/list canvas", "/list zebra", "/list")
+    assert sorted(said[1:3]) == ["Canvas Stool, Blue", "Canvas Stool, Green"]
+    assert said[4:6] == ["No product matches.", "You: /list"]
+    assert len(said[6:]) == len(ROWS)
+
+
 def test_old_settings_are_explained_at_the_start(
     catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,7 @@ async def test_every_screen_fits(catalogue_dir: Path, size: tuple[int, int]) -> 
         screen = pilot.app.screen
         assert screen.query_one("#conversation").region.height >= size[1] - 6
         assert screen.query_one("#composer").region.width >= size[0] - 6
-        for key in ("f1", "f3", "f4", "f9", "f10", "ctrl+o"):
+        for key in ("f1", "f3", "f4", "f9", "f10", "ctrl+o", "ctrl+y"):
             await opened(pilot, key)
             laid_out(pilot.app)
             await pilot.press("escape")

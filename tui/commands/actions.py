@@ -60,7 +60,7 @@ class View(Protocol):
         """Draw the answers of all ready engines to a question, or else to that of a turn."""
 
     async def open_page(self, page: str, argument: str = "") -> None:
-        """Show "help", "engines", "runs" or "history"; `argument` narrows it where it can."""
+        """Show "help", "engines", "runs", "history" or "browse"; `argument` narrows the page."""
 
     def copy(self, text: str) -> None:
         """Copy a text to the clipboard."""

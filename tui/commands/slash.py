@@ -18,6 +18,7 @@ _SLASH = "/"
 _TAKES = {
     "engine": tr("engine"),
     "question": tr("question"),
+    "words": tr("words"),
     "theme": tr("theme"),
     "file": tr("file"),
     "": "",

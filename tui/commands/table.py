@@ -37,7 +37,7 @@ class Command(Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     """Names that other programs have for it, after a slash."""
     takes: str = ""
-    """Its argument: "engine", "question", "theme" or "file"."""
+    """Its argument: "engine", "question", "words", "theme" or "file"."""
     waits: bool = False
     """Whether it waits for the user or the disk, and so runs in the background."""
     plain: str | None = None
@@ -83,6 +83,18 @@ _TABLE = (
         partial(actions.open_page, page="engines"),
         "f9",
         waits=True,
+    ),
+    Command(
+        "browse",
+        tr("Browse"),
+        tr("browse the catalogue, or what matches some words"),
+        partial(actions.open_page, page="browse"),
+        "ctrl+y",
+        priority=True,  # the text area would redo
+        called="list",
+        takes="words",
+        waits=True,
+        plain=tr("[WORDS]"),
     ),
     Command(
         "runs",

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any
 
+from engine.catalogue.catalogue import Retriever
 from engine.chat.open import Resources, open_resources
 from engine.chat.session import Session
 from engine.chat.wording import (
@@ -33,6 +34,9 @@ _MODES = {
     types.Mode.GROUNDED: tr("Models see the record."),
     types.Mode.MEMORY: tr("Models see the question alone, and speak from memory."),
 }
+
+_TITLES = 20
+"""Titles that /list writes."""
 
 
 class PlainChat:
@@ -182,6 +186,8 @@ class PlainView:
                 _write_history(self._terminal, self._session, argument)
             case "runs":
                 _write_runs(self._terminal)
+            case "browse":
+                _write_titles(self._terminal, self._resources.catalogue, argument)
             case _:
                 _write_help(self._terminal)
 
@@ -305,6 +311,17 @@ def _write_history(terminal: LineTerminal, session: Session, words: str) -> None
         terminal.report(f"{number}. {when} {entry.title} ({turns})")
     if listed:
         terminal.report(tr("/open and a number goes on with one."))
+
+
+def _write_titles(terminal: LineTerminal, catalogue: Retriever, words: str) -> None:
+    page = catalogue.browse(words, limit=_TITLES)
+    for _, title in page.entries:
+        terminal.write(one_line(title) or tr("(no title)"))
+    if not page.entries:
+        terminal.report(tr("No product matches."))
+    elif page.count > len(page.entries):
+        more = page.count - len(page.entries)
+        terminal.report(tr("{more:,} more: add a word.", more=more))
 
 
 def _write_runs(terminal: LineTerminal) -> None:

@@ -322,9 +322,9 @@ class ChatScreen(ChatView):
             self.bar.show_availability()
         else:
             self.composer.accept()
-            await self._ask_in_order(question)
+            await self.ask_in_order(question)
 
-    async def _ask_in_order(self, question: str) -> None:
+    async def ask_in_order(self, question: str) -> None:
         if self.is_answering:
             self.session.queue.append(question)
             await self.query_one(ComposerPanel).show_queue()
@@ -347,13 +347,13 @@ class ChatScreen(ChatView):
 
     async def on_choices_view_picked(self, event: ChoicesView.Picked) -> None:
         """Ask for a product that was clicked. The draft stays."""
-        await self._ask_in_order(event.question)
+        await self.ask_in_order(event.question)
         self.composer.focus()
 
     async def on_example_picked(self, event: Example.Picked) -> None:
         """Ask an example of the welcome page. The draft stays."""
         self.composer.focus()
-        await self._ask_in_order(event.question)
+        await self.ask_in_order(event.question)
 
     async def action_command(self, name: str) -> None:
         await self._run(COMMANDS_BY_NAME[name])
@@ -391,8 +391,10 @@ class ChatScreen(ChatView):
         if answer.is_list:
             self.report(tr("Type a number, click, or press ↓ and Enter."))
 
-    async def open_page(self, page: str, argument: str = "") -> None:  # noqa: ARG002 - for the plain chat
+    async def open_page(self, page: str, argument: str = "") -> None:
         match page:
+            case "browse":
+                await _browse(self, argument)
             case "engines":
                 await _open_engines(self)
             case "runs":
@@ -457,6 +459,15 @@ async def _open_runs(screen: ChatScreen) -> None:
     if added is not None:
         await screen.session.add_engine(added)
         screen.bar.show_engine()
+
+
+async def _browse(screen: ChatScreen, words: str) -> None:
+    from tui.screens.browse import BrowseScreen
+
+    catalogue = (await screen.session.ready()).catalogue
+    question = await screen.app.push_screen_wait(BrowseScreen(catalogue, words))
+    if question:
+        await screen.ask_in_order(question)
 
 
 async def _open_history(screen: ChatScreen) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from engine.catalogue.folding import STOP_WORDS, tokenise
 from engine.catalogue.language.facts import FACTS
-from engine.catalogue.language.small_talk import small_talk
+from engine.catalogue.language.small_talk import kind_to_list, small_talk
 from engine.catalogue.language.snippets import content_words, snippet
 from engine.core.text import one_line
 from engine.core.types import Decision, Hit, Language, Product, Status
@@ -81,6 +81,7 @@ PHRASES: dict[Language, dict[str, str]] = {
         "closest": "Closest titles:",
         "which": "Which one do you mean?",
         "narrow": "Ask for one by its number, or add a word to narrow the list.",
+        "browse": "Ask for one by its number; Ctrl+Y or /list {kind} shows them all.",
         "rephrase": "Ask for one by its number, or try other words.",
         "retry": "Try other words, or part of a title.",
         "no_description": "“{title}” is in the catalogue, but without a description.",
@@ -103,9 +104,7 @@ PHRASES: dict[Language, dict[str, str]] = {
             "Ask for a product by its title, by its number or by what it is about, in English or"
             " Portuguese. Then ask about it: who made it, how big it is, what age it is for."
         ),
-        "all": (
-            "Ask for a kind of thing or a subject, or type the beginning of a word to see titles."
-        ),
+        "all": ("Ctrl+Y or /list shows all titles. Or ask for a kind of thing, or a subject."),
         "example": "For example:",
         "no_text": "no description",
         "one_edition": "and 1 more edition:",
@@ -120,6 +119,7 @@ PHRASES: dict[Language, dict[str, str]] = {
         "closest": "Títulos mais próximos:",
         "which": "Qual deles?",
         "narrow": "Peça um pelo número, ou acrescente uma palavra para restringir a lista.",
+        "browse": "Peça um pelo número; Ctrl+Y ou /list {kind} mostra todos.",
         "rephrase": "Peça um pelo número, ou tente outras palavras.",
         "retry": "Tente outras palavras, ou parte de um título.",
         "no_description": "“{title}” está no catálogo, mas sem descrição.",
@@ -143,8 +143,7 @@ PHRASES: dict[Language, dict[str, str]] = {
             " Depois pergunte sobre ele: quem fez, que tamanho tem, para que idade é."
         ),
         "all": (
-            "Peça um tipo de coisa ou um assunto, ou digite o começo de uma palavra para ver"
-            " títulos."
+            "Ctrl+Y ou /list mostra todos os títulos. Ou peça um tipo de coisa, ou um assunto."
         ),
         "example": "Por exemplo:",
         "no_text": "sem descrição",
@@ -187,6 +186,8 @@ def undecided(question: str, decision: Decision, language: Language, *, asked: b
     if not hits:
         return f"{head} {phrases['retry']}"
     tail = phrases["narrow"] if several else phrases["rephrase"]
+    if several and (kind := kind_to_list(question)):
+        tail = phrases["browse"].format(kind=kind)
     return f"{head}\n\n{_numbered(hits, content_words(question), language)}\n\n{tail}"
 
 

@@ -130,6 +130,25 @@ _FORMS: tuple[tuple[Kind, Language | None, tuple[str, ...]], ...] = (
     ),
 )
 
+_KIND = r"(?P<words>(?:\w+ )?\w+s)"
+"""A kind of product, in the plural."""
+_ANY_EN = r"(?:(?:all|of|your|the|some) )*"
+_ANY_PT = r"(?:(?:todos|todas|os|as|seus|suas) )*"
+_LISTS = (
+    rf"{_PLEASE}(?:show|list|give|browse|see)(?: me)? {_ANY_EN}{_KIND}(?: please)?",
+    rf"(?:what|which) {_KIND} (?:do you (?:have|sell)|are there|have you got)(?: here)?",
+    rf"{_FAVOR}(?:mostre|mostra|liste|lista|ver)(?: me)? {_ANY_PT}{_KIND}",
+    rf"(?:que|quais) {_KIND} (?:voce|voces|vc|vcs) (?:tem|vende|vendem)(?: (?:aqui|ai))?",
+)
+
+
+def kind_to_list(question: str) -> str:
+    """Return the kind of product that a question wants listed ("list your books"), or nothing."""
+    is_title = len(question) > _LONGEST or quoted_spans(question)
+    asked = "" if is_title else " ".join(tokenise(question))
+    found = (re.fullmatch(form, asked) for form in _LISTS)
+    return next((match["words"] for match in found if match), "")
+
 
 def small_talk(question: str) -> tuple[Kind | None, Language | None]:
     """Return the kind of small talk, and its language if it shows; a quoted text is a title."""

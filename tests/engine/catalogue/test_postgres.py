@@ -118,3 +118,12 @@ def test_the_command(address: str, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_addresses() -> None:
     assert is_address("postgresql://host/shop")
     assert not is_address("catalogue/folder")
+
+
+def test_it_browses_like_the_embedded_index(remote: Retriever, catalogue: Catalogue) -> None:
+    for text in ("", "ledger lost", "marm", "eclipse", "zebra quagga"):
+        here, there = catalogue.browse(text, 0, 50), remote.browse(text, 0, 50)
+        assert sorted(there.entries) == sorted(here.entries), text
+        assert there.count == here.count
+    first = remote.browse("", 0, 7)
+    assert [*first.entries, *remote.browse("", first.next, 50).entries] == list(TITLES.items())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
-from engine.chat.alternatives import alternatives
-from engine.core.types import Product, Status
+from engine.chat.alternatives import alternatives, listed
+from engine.core.types import Decision, Product, Status
 
 GREEN = "1000000004"
 BLUE = "1000000005"
@@ -84,3 +84,14 @@ def test_a_version_that_is_missing_offers_similar_products(
     assert decision is not None
     assert (decision.status, decision.product) == (Status.NONE, None)
     assert decision.nearest
+
+
+def test_a_list_of_a_kind_is_filled_up(catalogue: Catalogue) -> None:
+    meant = catalogue.find("Canvas Stool, Blue")
+    assert listed(catalogue, "list your stools", meant) == meant  # a whole title stays
+    found = listed(catalogue, "list your stools", Decision(Status.NONE))
+    assert found.status is Status.SEVERAL
+    assert {hit.product.uid for hit in found.hits} == {GREEN, BLUE}
+    unknown = Decision(Status.NONE)
+    assert listed(catalogue, "list your zebras", unknown) == unknown
+    assert listed(catalogue, "Canvas Stool", unknown) == unknown

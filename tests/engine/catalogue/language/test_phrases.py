@@ -95,3 +95,11 @@ def test_words_of_a_title_show_no_language(
 @pytest.mark.parametrize("question", ["It", "the tale of the fox", "THE FOX", "2"])
 def test_a_bare_title_is_in_the_language_of_the_interface(question: str) -> None:
     assert phrases.language_of(question, "pt", ["The Tale of the Fox", "It"]) == "pt"
+
+
+def test_a_list_that_was_asked_for_names_where_all_are() -> None:
+    found = Decision(Status.SEVERAL, hits("Desk", "Desk Lamp"))
+    last = phrases.undecided("list your desks", found, "en").splitlines()[-1]
+    assert last == "Ask for one by its number; Ctrl+Y or /list desks shows them all."
+    last = phrases.undecided("quais mesas vocês têm?", found, "pt").splitlines()[-1]
+    assert last == "Peça um pelo número; Ctrl+Y ou /list mesas mostra todos."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.catalogue.language.phrases import PHRASES, courtesy
-from engine.catalogue.language.small_talk import is_small_talk, small_talk
+from engine.catalogue.language.small_talk import is_small_talk, kind_to_list, small_talk
 from engine.core.types import Hit, Product
 
 
@@ -66,3 +66,21 @@ def test_help_lists_examples_if_there_are_any() -> None:
     assert text.startswith(PHRASES["en"]["help"])
     assert text.endswith("For example:\n\n1. Desk (1)\n   Oak.\n2. Lamp (2)\n   Tin.")
     assert courtesy("ajuda", "en") == PHRASES["pt"]["help"]
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("list your books", "books"),
+        ("Please show me some board games!", "board games"),
+        ("what DVDs do you have?", "dvds"),
+        ("quais livros vocês têm?", "livros"),
+        ("liste os seus livros", "livros"),
+        ("show me the tin lighthouse", ""),
+        ("list", ""),
+        ("what do you have?", ""),
+        ("“list your books”", ""),
+    ],
+)
+def test_a_question_for_a_list_names_a_kind(question: str, kind: str) -> None:
+    assert kind_to_list(question) == kind
