@@ -5,11 +5,13 @@ The names are those of OpenAI's published description of its API.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from aiohttp import web
 from msgspec import Meta, Struct
 
 from engine.core.text import mend
@@ -18,6 +20,10 @@ from engine.core.types import Tokens
 Body = dict[str, Any]
 T = TypeVar("T")
 
+MAX_BODY = 2 * 1024 * 1024
+"""Bytes of a request."""
+BODY_WITHIN = 30.0
+"""Seconds in which a client must send its request."""
 _MAX_TEXT = 200_000
 """Characters of all messages together; the body's size is limited before."""
 
@@ -127,6 +133,15 @@ class ChatRequest(Struct, frozen=True):
         return {name: value for name, value in values.items() if value is not None}
 
 
+async def read_body(request: web.Request) -> bytes:
+    """Read a body within its time. Raises ApiError."""
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            return await request.read()
+    except TimeoutError:
+        raise ApiError(408, "The request did not arrive in time.") from None
+
+
 def read_chat_request(body: bytes) -> ChatRequest:
     """Decode and check the body of a request for an answer. Raises ApiError."""
     fields = read_object(body)
@@ -171,8 +186,8 @@ def page(items: Sequence[Body], query: Mapping[str, str], most: int) -> Body:
     return {
         "object": "list",
         "data": shown,
-        "first_id": shown[0]["id"] if shown else None,
-        "last_id": shown[-1]["id"] if shown else None,
+        "first_id": shown[0]["id"] if shown else "",
+        "last_id": shown[-1]["id"] if shown else "",
         "has_more": len(items) > limit,
     }
 

@@ -7,54 +7,27 @@ a web page is refused, so that no site open in a browser here can ask.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 import socket
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from ipaddress import ip_address
 
-import msgspec
 from aiohttp import web
 
-from engine.chat.answer import PendingAnswer
 from engine.chat.open import Resources
 from engine.config import paths
 from engine.core.errors import BalcaoError
-from engine.core.types import Answered, Event, Piece, Tokens
-from scripts.api.bodies import (
-    ApiError,
-    Body,
-    ChatRequest,
-    Reply,
-    convert,
-    error_body,
-    page,
-    read_chat_request,
-    read_object,
-)
-from scripts.api.chat import Counter, explain, extra_of, finish_reason, finished, tokens_of
-from scripts.api.files import FileRecord, FileStore
-from scripts.api.tuning import JobRequest, Jobs
+from scripts.api.bodies import BODY_WITHIN, MAX_BODY, ApiError, error_body
+from scripts.api.chat import explain
+from scripts.api.chat_routes import ChatRoutes
+from scripts.api.files import FileStore
+from scripts.api.tuning import Jobs
+from scripts.api.tuning_routes import TuningRoutes
 
-MAX_BODY = 2 * 1024 * 1024
-"""Bytes of a request."""
-_BODY_WITHIN = 30.0
-"""Seconds in which a client must send its request."""
-_ANSWER_WITHIN = 900.0
-"""Seconds for an answer, with the loading of its model."""
-_READ_WITHIN = 30.0
-"""Seconds in which a client must take what was written for it."""
-_MAX_ANSWERS = 64
-"""Answers at a time; those of one model wait for each other."""
 _SHUTDOWN_WITHIN = 5.0
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-_JOBS = "/v1/fine_tuning/jobs"
-_MOST_FILES, _MOST_JOBS = 10_000, 100
-"""Items of a page."""
-_DONE = b"data: [DONE]\n\n"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -79,10 +52,10 @@ class ApiServer:
         self._local = is_loopback(host)
         self._token = token.encode()
         self._resources = resources
-        self._counter = Counter(resources)
-        self._files = FileStore(paths.data_dir() / "api" / "files")
-        self._jobs = Jobs(paths.data_dir() / "api" / "jobs", self._files, resources.registry)
-        self._answers = 0
+        folder = paths.data_dir() / "api"
+        files = FileStore(folder / "files")
+        self._jobs = Jobs(folder / "jobs", files, resources.registry)
+        self._routes = (ChatRoutes(resources), TuningRoutes(files, self._jobs))
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM."""
@@ -93,28 +66,15 @@ class ApiServer:
             print=None,
             access_log=None,
             shutdown_timeout=_SHUTDOWN_WITHIN,
-            keepalive_timeout=_BODY_WITHIN,
+            keepalive_timeout=BODY_WITHIN,
             handler_cancellation=True,
         )
 
     def app(self) -> web.Application:
         """Return the application; it closes the resources when it ends."""
         app = web.Application(middlewares=[self._in_openai_form], client_max_size=MAX_BODY)
-        app.router.add_get("/v1/models", self._list_models)
-        app.router.add_get("/v1/models/{model:.+}", self._show_model)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        add = app.router.add_route
-        add("POST", "/v1/files", self._upload)
-        add("GET", "/v1/files", self._list_files)
-        add("GET", "/v1/files/{id}", self._show_file)
-        add("GET", "/v1/files/{id}/content", self._send_file)
-        add("DELETE", "/v1/files/{id}", self._delete_file)
-        add("POST", _JOBS, self._create_job)
-        add("GET", _JOBS, self._list_jobs)
-        add("GET", f"{_JOBS}/{{id}}", self._show_job)
-        add("POST", f"{_JOBS}/{{id}}/cancel", self._cancel_job)
-        add("GET", f"{_JOBS}/{{id}}/events", self._list_events)
-        add("GET", f"{_JOBS}/{{id}}/checkpoints", self._list_checkpoints)
+        for routes in self._routes:
+            routes.add_to(app.router)
         app.cleanup_ctx.append(self._working)
         app.on_cleanup.append(self._close)
         return app
@@ -156,171 +116,6 @@ class ApiServer:
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-
-    async def _list_models(self, _request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": await self._counter.models()})
-
-    async def _show_model(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._counter.model(request.match_info["model"]))
-
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
-        wanted = read_chat_request(await _body(request))
-        if self._answers >= _MAX_ANSWERS:
-            raise ApiError(
-                429,
-                f"The server gives {_MAX_ANSWERS} answers already. Ask again in a while.",
-                code="rate_limit_exceeded",
-                headers={"Retry-After": "5"},
-            )
-        self._answers += 1
-        try:
-            async with asyncio.timeout(_ANSWER_WITHIN):
-                pending = await self._counter.pending(wanted)
-                async with aclosing(pending.events()) as events:
-                    if wanted.stream:
-                        return await _stream(request, wanted, pending, events)
-                    return await _answer(wanted, pending, events)
-        except TimeoutError:
-            message = f"No answer within {_ANSWER_WITHIN:.0f} seconds."
-            raise ApiError(504, message, headers={"x-should-retry": "false"}) from None
-        finally:
-            self._answers -= 1
-
-    async def _upload(self, request: web.Request) -> web.Response:
-        return _object(await self._files.receive(request))
-
-    async def _list_files(self, request: web.Request) -> web.Response:
-        wanted, oldest_first = request.query.get("purpose"), request.query.get("order") == "asc"
-        files = await asyncio.to_thread(self._files.newest)
-        found = [msgspec.to_builtins(one) for one in files if wanted in (None, one.purpose)]
-        shown = found[::-1] if oldest_first else found
-        return web.json_response(page(shown, {"limit": "10000"} | dict(request.query), _MOST_FILES))
-
-    async def _show_file(self, request: web.Request) -> web.Response:
-        return _object(await asyncio.to_thread(self._files.get, request.match_info["id"]))
-
-    async def _send_file(self, request: web.Request) -> web.StreamResponse:
-        found = await asyncio.to_thread(self._files.get, request.match_info["id"])
-        headers = {"Content-Type": "application/octet-stream"}
-        return web.FileResponse(self._files.path(found.id), headers=headers)
-
-    async def _delete_file(self, request: web.Request) -> web.Response:
-        file_id = request.match_info["id"]
-        await asyncio.to_thread(self._files.delete, file_id)
-        return web.json_response({"id": file_id, "object": "file", "deleted": True})
-
-    async def _create_job(self, request: web.Request) -> web.Response:
-        wanted = convert(read_object(await _body(request)), JobRequest)
-        return web.json_response(await self._jobs.create(wanted))
-
-    async def _list_jobs(self, request: web.Request) -> web.Response:
-        jobs = await asyncio.to_thread(self._jobs.newest)
-        return web.json_response(page(jobs, request.query, _MOST_JOBS))
-
-    async def _show_job(self, request: web.Request) -> web.Response:
-        found = await asyncio.to_thread(self._jobs.get, request.match_info["id"])
-        return web.json_response(found)
-
-    async def _cancel_job(self, request: web.Request) -> web.Response:
-        return web.json_response(await self._jobs.cancel(request.match_info["id"]))
-
-    async def _list_events(self, request: web.Request) -> web.Response:
-        events = await asyncio.to_thread(self._jobs.events, request.match_info["id"])
-        return web.json_response(page(events, request.query, _MOST_JOBS))
-
-    async def _list_checkpoints(self, request: web.Request) -> web.Response:
-        found = await asyncio.to_thread(self._jobs.checkpoints, request.match_info["id"])
-        return web.json_response(page(found, request.query, _MOST_JOBS))
-
-
-def _object(record: FileRecord) -> web.Response:
-    return web.json_response(msgspec.to_builtins(record))
-
-
-async def _body(request: web.Request) -> bytes:
-    try:
-        async with asyncio.timeout(_BODY_WITHIN):
-            return await request.read()
-    except TimeoutError:
-        raise ApiError(408, "The request did not arrive in time.") from None
-
-
-async def _answer(
-    wanted: ChatRequest, pending: PendingAnswer, events: AsyncGenerator[Event]
-) -> web.Response:
-    answer = await finished(events)
-    if pending.error:
-        raise explain(pending.error)
-    reply = _reply(wanted)
-    tokens = tokens_of(answer)
-    return web.json_response(
-        reply.whole(answer.text, finish_reason(answer), tokens, extra_of(answer))
-    )
-
-
-async def _stream(
-    request: web.Request,
-    wanted: ChatRequest,
-    pending: PendingAnswer,
-    events: AsyncGenerator[Event],
-) -> web.StreamResponse:
-    """Send the answer as it comes; before its first word an error is a plain reply."""
-    reply = _reply(wanted)
-    stream = _EventStream(request)
-    async for event in events:
-        match event:
-            case Piece(text):
-                if not stream.begun:
-                    await stream.send(reply.chunk({"role": "assistant", "content": ""}))
-                await stream.send(reply.chunk({"content": text}))
-            case Answered(answer) if pending.error:
-                refused = explain(pending.error)
-                if not stream.begun:
-                    raise refused
-                await stream.send(refused.body)
-            case Answered(answer):
-                ended = reply.chunk({}, finish_reason(answer), balcao=extra_of(answer))
-                await stream.send(ended)
-                if wanted.with_usage:
-                    await stream.send(reply.usage_chunk(tokens_of(answer) or Tokens(0, 0)))
-            case _:
-                pass
-    return await stream.end()
-
-
-class _EventStream:
-    """Server-sent events to one client, which must keep up."""
-
-    def __init__(self, request: web.Request) -> None:
-        self._request = request
-        self._response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        )
-
-    @property
-    def begun(self) -> bool:
-        """Whether the status was sent."""
-        return self._response.prepared
-
-    async def send(self, message: Body) -> None:
-        """Send a message."""
-        await self._write(b"data: " + json.dumps(message).encode() + b"\n\n")
-
-    async def end(self) -> web.StreamResponse:
-        """Send the mark of the end."""
-        await self._write(_DONE)
-        await self._response.write_eof()
-        return self._response
-
-    async def _write(self, data: bytes) -> None:
-        async with asyncio.timeout(_READ_WITHIN):
-            if not self._response.prepared:
-                await self._response.prepare(self._request)
-            await self._response.write(data)
-
-
-def _reply(wanted: ChatRequest) -> Reply:
-    return Reply(uuid.uuid4().hex, wanted.model)
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:

@@ -21,7 +21,7 @@ from engine.catalogue.catalogue import Catalogue
 from engine.chat.open import Resources
 from engine.config.settings import load
 from scripts import cli
-from scripts.api import server as api
+from scripts.api import bodies, chat_routes
 from scripts.api.server import ApiServer
 from tests.engine.backends.openai import server as scripted
 
@@ -249,7 +249,7 @@ async def test_a_bad_body_is_refused_in_openai_s_form(
 
 async def test_a_body_that_is_too_large_is_refused(served: Served) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    body = io.BytesIO(bytes(api.MAX_BODY + 1))
+    body = io.BytesIO(bytes(bodies.MAX_BODY + 1))
     async with (
         aiohttp.ClientSession(headers=headers) as client,
         client.post(f"{served.url}/chat/completions", data=body) as reply,
@@ -276,7 +276,7 @@ async def test_pages_and_foreign_names_are_refused(served: Served) -> None:
 async def test_more_answers_than_allowed_are_told_to_wait(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "_MAX_ANSWERS", 1)
+    monkeypatch.setattr(chat_routes, "_MAX_ANSWERS", 1)
     served.remote.always = scripted.stalled(scripted.words("Half"))
     first = asyncio.create_task(served.ask("the tin lighthouse", model="openai"))
     await served.remote.came.wait()
@@ -290,7 +290,7 @@ async def test_more_answers_than_allowed_are_told_to_wait(
 async def test_a_client_that_sends_too_slowly_is_cut_off(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "_BODY_WITHIN", 0.05)
+    monkeypatch.setattr(bodies, "BODY_WITHIN", 0.05)
     port = int(served.url.split(":")[2].split("/")[0])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = (

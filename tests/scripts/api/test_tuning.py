@@ -11,8 +11,10 @@ from typing import Any
 
 import aiohttp
 import openai
+import psutil
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 from openai import AsyncOpenAI
 from openai.types.fine_tuning import FineTuningJob
 
@@ -22,7 +24,9 @@ from engine.chat.open import Resources
 from engine.config import paths
 from engine.config.settings import load
 from engine.prompts import SYSTEM
+from engine.training.runs.folder import LOG_FILE, is_done, last_checkpoint
 from scripts.api import tuning
+from scripts.api.job_store import JobStore
 from scripts.api.server import ApiServer
 from tests.engine.backends.llama.tiny import Tiny
 
@@ -75,6 +79,15 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def upload(client: AsyncOpenAI, rows: bytes = ROWS) -> str:
     return (await client.files.create(file=("rows.jsonl", rows), purpose="fine-tune")).id
+
+
+async def create(client: AsyncOpenAI, epochs: int) -> str:
+    job = await client.fine_tuning.jobs.create(
+        model="base",
+        training_file=await upload(client),
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": epochs}}},
+    )
+    return job.id
 
 
 async def begun(client: AsyncOpenAI, job_id: str) -> str:
@@ -143,6 +156,56 @@ async def test_a_cancelled_job_stops(catalogue_dir: Path) -> None:
         assert (await client.fine_tuning.jobs.cancel(job.id)).status == "cancelled"
         job = await ended(client, job.id)
         assert (job.status, job.fine_tuned_model) == ("cancelled", None)
+    assert not [*paths.data_dir().rglob("adapter_model.safetensors")]
+
+
+@pytest.mark.usefixtures("base")
+async def test_a_training_that_no_server_has_noted_is_followed(catalogue_dir: Path) -> None:
+    async with serving(catalogue_dir) as client:
+        await begun(client, job_id := await create(client, 1))
+    # As after a kill right behind the start of the training.
+    store = JobStore(paths.data_dir() / "api/jobs")
+    store.write(replace(store.read(job_id), process=0, started_at=0))
+    async with serving(catalogue_dir) as client:
+        job = await ended(client, job_id)
+        assert job.status == "succeeded", job.error
+        names = [one.id async for one in await client.models.list()]
+        assert [name for name in names if name.startswith("ft-")] == [
+            str(job.fine_tuned_model).removesuffix(":memory"),
+            job.fine_tuned_model,
+        ]
+    log = (store.adapter(store.read(job_id)) / LOG_FILE).read_text()
+    assert log.count("tokens    ") == 1  # it began once
+
+
+@pytest.mark.usefixtures("base")
+async def test_a_job_that_was_cancelled_before_a_kill_stops(catalogue_dir: Path) -> None:
+    async with serving(catalogue_dir) as client:
+        await begun(client, job_id := await create(client, 1))
+    store = JobStore(paths.data_dir() / "api/jobs")
+    record = store.change(store.read(job_id), cancelled=True, finished_at=1)
+    async with serving(catalogue_dir) as client, asyncio.timeout(300):
+        while await asyncio.to_thread(psutil.pid_exists, record.process):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+        assert (await client.fine_tuning.jobs.retrieve(job_id)).status == "cancelled"
+        assert not is_done(store.adapter(record))
+
+
+@pytest.mark.usefixtures("base")
+async def test_a_training_that_is_killed_with_its_server_goes_on(catalogue_dir: Path) -> None:
+    async with serving(catalogue_dir) as client:
+        job_id = await create(client, 3)
+        store = JobStore(paths.data_dir() / "api/jobs")
+        async with asyncio.timeout(300):
+            while not last_checkpoint(store.adapter(store.read(job_id))):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        process = psutil.Process(store.read(job_id).process)
+        process.suspend()
+    process.kill()
+    process.wait(60)
+    async with serving(catalogue_dir) as client:
+        job = await ended(client, job_id)
+        assert job.status == "succeeded", job.error
 
 
 @pytest.mark.usefixtures("base")
