@@ -94,6 +94,12 @@ def is_refusal(answer: str) -> bool:
     return " ".join(answer.split()) in UNKNOWN_PRODUCT.values()
 
 
+def begins_refusal(text: str) -> bool:
+    """Report whether a text is such an answer or its beginning."""
+    words = " ".join(text.split())
+    return bool(words) and any(no.startswith(words) for no in UNKNOWN_PRODUCT.values())
+
+
 def has_record(message: str) -> bool:
     """Report whether a user's message has a record before the question."""
     return message.startswith(_TITLE) and _DESCRIPTION in message

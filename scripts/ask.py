@@ -41,6 +41,7 @@ from engine.core.types import (
     Status,
     Taught,
     Thought,
+    Weighed,
 )
 from scripts.common import DONE, FAILED, command, say, say_notice
 
@@ -154,7 +155,7 @@ class _Printer:
 
     def show(self, event: Event) -> None:
         match event:
-            case Found(taught=Taught.NOT_TAUGHT):
+            case Found(taught=Taught.NOT_TAUGHT) | Weighed(Taught.NOT_TAUGHT):
                 print(not_taught_sentence(), flush=True)
                 self._out, self._lead = sys.stderr, f"{tr('The model says')}: "
             case Loading(progress):

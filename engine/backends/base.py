@@ -27,7 +27,7 @@ from engine.core.types import Availability, Chunk, EngineFacts, EngineInfo, Prog
 
 if TYPE_CHECKING:
     from engine.config.parameters import Parameter
-    from engine.core.trained_products import TrainedProducts
+    from engine.core.trained_products import Calibration, TrainedProducts
 
 
 PARALLEL = "parallel"
@@ -108,6 +108,10 @@ class Engine(ABC):
 
     def trained_on(self) -> TrainedProducts | None:
         """Return the products that the engine answers from memory, if known; may read a file."""
+        return None
+
+    def calibration(self) -> Calibration | None:
+        """Return what its probabilities say from memory, if known; may read a file."""
         return None
 
     async def look_up(self) -> None:  # noqa: B027 - not every kind has a server

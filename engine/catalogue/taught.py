@@ -1,5 +1,6 @@
-"""Say whether a question names a title that an adapter was taught, from the list of its titles.
+"""Say whether an adapter was taught what a question asks for, by three witnesses.
 
+They are the list of its titles, the probabilities of its answer's first tokens, and its own no.
 Titles are matched as the catalogue matches them, but strictly: another number, colour, edition or
 word is another product, which the adapter would answer with the words of its neighbour.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
@@ -26,7 +28,9 @@ from engine.catalogue.folding import (
 from engine.catalogue.language.wishes import signs_of_format
 from engine.catalogue.rank import word_forms
 from engine.catalogue.search import compare_tokens
-from engine.core.types import Decision, Status, Taught
+from engine.core.trained_products import Calibration
+from engine.core.types import Decision, Status, Taught, mean_logprob
+from engine.prompts import begins_refusal
 
 _MAX_QUESTION = 4_000
 _MAX_CANDIDATES = 60
@@ -47,6 +51,38 @@ _ASIDES = frozenset(
 """Words next to a title that are not a part of it."""
 _MIN_TYPO = 4
 _LONGER_STOP_WORDS = tuple(word for word in STOP_WORDS if len(word) >= _MIN_TYPO)
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """What is known of a question before the answer; an adapter may have a list or be calibrated.
+
+    The list is the surest: it alone says no to near misses, which get their neighbour's words.
+    """
+
+    listed: Taught | None = None
+    calibration: Calibration | None = None
+
+    def weigh(self, text: str, logprobs: Sequence[float]) -> Taught | None:
+        """Weigh them with an answer, or its beginning; None if nothing can be said."""
+        by_model = self._by_model(text, logprobs)
+        if self.listed is None:
+            return by_model if self.calibration else None
+        if by_model is not Taught.NOT_TAUGHT:
+            return self.listed
+        return Taught.UNSURE if self.listed is Taught.LEARNED else Taught.NOT_TAUGHT
+
+    def _by_model(self, text: str, logprobs: Sequence[float]) -> Taught | None:
+        """Return what the model's own no and its probabilities say."""
+        if begins_refusal(text):
+            return Taught.NOT_TAUGHT
+        found = self.calibration
+        likely = mean_logprob(logprobs, found.tokens) if found else None
+        if found is None or likely is None:
+            return None
+        if likely < found.not_taught:
+            return Taught.NOT_TAUGHT
+        return Taught.UNSURE if found.learned is None or likely < found.learned else Taught.LEARNED
 
 
 class TaughtTitles:

@@ -17,7 +17,7 @@ from engine.backends.registry import Registry
 from engine.catalogue.catalogue import Retriever
 from engine.catalogue.language.phrases import language_of
 from engine.catalogue.language.small_talk import Kind, is_small_talk, small_talk
-from engine.catalogue.taught import taught_titles
+from engine.catalogue.taught import Witnesses, taught_titles
 from engine.chat import followup
 from engine.chat.alternatives import alternatives, listed
 from engine.core import types
@@ -25,7 +25,7 @@ from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
 from engine.core.text import clip, mend, overlap
 from engine.fidelity.quotes import Comparison, compare
-from engine.prompts import chat_messages, is_refusal
+from engine.prompts import chat_messages
 
 _MAX_THINKING = 200_000
 """Characters of a model's thinking that are kept: a server may send it without end."""
@@ -106,6 +106,7 @@ class PendingAnswer:
         self._thinking = ""
         self._first_thought = 0.0
         self._logprobs: list[float] = []
+        self._witnesses = Witnesses()
         self._finished = False
         self._answer = types.Answer(
             mend(question),
@@ -157,8 +158,7 @@ class PendingAnswer:
             found = _compare(answer, product) if product else None
             if found:
                 answer = replace(answer, fidelity=found.precision, coverage=found.coverage)
-            taught = _weighed(answer.taught, answer.text)
-            self._answer, self._finished = replace(answer, taught=taught), True
+            self._answer, self._finished = replace(answer, taught=self._weigh(answer.text)), True
         return self._answer
 
     async def _look_up_description(self) -> None:
@@ -186,29 +186,38 @@ class PendingAnswer:
         self._retrieval = self._elapsed()
         history = self._messages_before(decision, is_followup=is_followup)
         mode = self._answer.mode
+        if not is_followup:
+            self._witnesses = await asyncio.to_thread(self._judge, decision)
         self._answer = replace(
             self._answer,
             status=decision.status,
             sources=await asyncio.to_thread(_noted, decision.hits, self._engine),
             nearest=decision.nearest,
             verbatim=self._engine.verbatim or _lacks_record(mode, decision),
-            taught=UNSET if is_followup else await asyncio.to_thread(self._judge, decision),
+            taught=self._witnesses.listed or UNSET,
         )
         system = self._system or self._engine.system_prompt
         messages = chat_messages(question, decision.product, mode, history, system)
         request = types.Request(question, mode, messages, decision, is_followup, language)
         return replace(self._engine.with_parameters(request), **self._sampling)
 
-    def _judge(self, decision: types.Decision) -> types.Taught | UnsetType:
-        """Judge whether the engine was taught what the question asks for, by its list of titles."""
+    def _judge(self, decision: types.Decision) -> Witnesses:
+        """Return what says whether the engine was taught what the question asks for."""
         question = self._answer.question
-        trained = None if self._answer.mode is types.Mode.GROUNDED else self._engine.trained_on()
-        if trained is None or is_small_talk(question):
-            return UNSET
+        if self._answer.mode is types.Mode.GROUNDED or is_small_talk(question):
+            return Witnesses()
+        calibration, trained = self._engine.calibration(), self._engine.trained_on()
+        if trained is None:
+            return Witnesses(None, calibration)
         if followup.pick_from_list(question, self._earlier) and decision.product:
             is_taught = decision.product in trained
-            return types.Taught.LEARNED if is_taught else types.Taught.NOT_TAUGHT
-        return taught_titles(trained.titles).judge(question, decision)
+            listed = types.Taught.LEARNED if is_taught else types.Taught.NOT_TAUGHT
+        else:
+            listed = taught_titles(trained.titles).judge(question, decision)
+        return Witnesses(listed, calibration)
+
+    def _weigh(self, text: str) -> types.Taught | UnsetType:
+        return self._witnesses.weigh(text, self._logprobs) or UNSET
 
     def _messages_before(
         self, decision: types.Decision, *, is_followup: bool
@@ -288,9 +297,17 @@ class PendingAnswer:
         if text:
             if self._thinking and not self._text:
                 yield types.Thought("", self._thinking_ms(), ended=True)
+            yield from self._weigh_beginning(text)
             self._first_token = self._first_token or self._elapsed()
             self._text += text
             yield types.Piece(text)
+
+    def _weigh_beginning(self, text: str) -> Iterator[types.Event]:
+        # Engines that report probabilities send them, and the text of those tokens, first.
+        taught = self._weigh(text) if self._logprobs and not self._text else UNSET
+        if taught and taught is not self._answer.taught:
+            self._answer = replace(self._answer, taught=taught)
+            yield types.Weighed(taught)
 
     def _thinking_ms(self) -> float:
         ended = self._first_token or self._elapsed()
@@ -332,13 +349,6 @@ def _noted(hits: Sequence[types.Hit], engine: Engine) -> tuple[types.Hit, ...]:
     return tuple(
         replace(hit, trained=UNSET if trained is None else hit.product in trained) for hit in hits
     )
-
-
-def _weighed(taught: types.Taught | UnsetType, text: str) -> types.Taught | UnsetType:
-    """Weigh the list of taught titles and the model's own no."""
-    if taught is types.Taught.LEARNED and is_refusal(text):
-        return types.Taught.UNSURE
-    return taught
 
 
 def _compare(answer: types.Answer, product: types.Product) -> Comparison | None:

@@ -1,4 +1,4 @@
-"""The list of products that an adapter was trained on, in its manifest."""
+"""What an adapter's manifest says of its knowledge: products, and how likely its answers are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from engine.core.files import MANIFEST, UNDECODABLE, Manifest, encode_json, read
 from engine.core.text import one_line
 from engine.core.types import Product
 
+FIRST_TOKENS = 8
+"""How many tokens of an answer say how sure a model is of it."""
 MAX_LISTED = 100_000
 _MAX_BYTES = 14_000_000
 """Of the list: a manifest above 16 MB is not read."""
@@ -24,10 +26,29 @@ class TrainedProduct(msgspec.Struct, frozen=True):
     title: str
 
 
+class Calibration(msgspec.Struct, frozen=True):
+    """What the probabilities of an answer from memory say, measured at the end of training.
+
+    The values are means of the natural logarithms of the first `tokens` tokens' probabilities: from
+    `learned` on (None: never), what the adapter says was learned, and below `not_taught` it was
+    not. `right` and `wrong` count the answers that this was calibrated on.
+    """
+
+    learned: float | None
+    not_taught: float
+    right: int
+    wrong: int
+    tokens: int = FIRST_TOKENS
+
+
 class AdapterManifest(Manifest, frozen=True, kw_only=True):
-    """A manifest with the products that the adapter answers from memory; empty if unknown."""
+    """A manifest with the products that the adapter answers from memory; empty if unknown.
+
+    `calibration` is None in older manifests, and with too few answers to calibrate on.
+    """
 
     products: tuple[TrainedProduct, ...] = ()
+    calibration: Calibration | None = None
 
 
 def listable(products: Sequence[TrainedProduct]) -> tuple[TrainedProduct, ...]:
@@ -53,18 +74,31 @@ class TrainedProducts:
 
 def read_trained_products(adapter: Path) -> TrainedProducts | None:
     """Return the products in the manifest of an adapter's folder; None if they are unknown."""
+    return _read_changed(adapter)[0]
+
+
+def read_calibration(adapter: Path) -> Calibration | None:
+    """Return what the manifest of an adapter's folder says of probabilities; None if nothing."""
+    return _read_changed(adapter)[1]
+
+
+_Read = tuple[TrainedProducts | None, Calibration | None]
+
+
+def _read_changed(adapter: Path) -> _Read:
     try:
         status = (adapter / MANIFEST).stat()
     except (OSError, ValueError):
-        return None
+        return None, None
     return _read(adapter, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2)
-def _read(adapter: Path, _changed: int, _size: int) -> TrainedProducts | None:
+def _read(adapter: Path, _changed: int, _size: int) -> _Read:
     try:
-        found = msgspec.json.decode(read_file(adapter / MANIFEST), type=AdapterManifest).products
+        found = msgspec.json.decode(read_file(adapter / MANIFEST), type=AdapterManifest)
     except (OSError, *UNDECODABLE):
-        return None
+        return None, None
     # Of a longer list nothing can be said about the rest.
-    return TrainedProducts(found) if 0 < len(found) <= MAX_LISTED else None
+    listed = 0 < len(found.products) <= MAX_LISTED
+    return TrainedProducts(found.products) if listed else None, found.calibration

@@ -7,6 +7,7 @@ and `asdict`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -239,6 +240,12 @@ class Problem(Struct, frozen=True):
     remedy: str = ""
 
 
+def mean_logprob(logprobs: Sequence[float], tokens: int) -> float | None:
+    """Return the mean of the first `tokens` logarithms of probabilities; None without any."""
+    found = logprobs[:tokens]
+    return sum(found) / len(found) if found else None
+
+
 class Answer(Struct, frozen=True):
     """An answer with its sources and figures.
 
@@ -363,6 +370,12 @@ class Found(Struct, frozen=True):
     taught: Taught | msgspec.UnsetType = msgspec.UNSET
 
 
+class Weighed(Struct, frozen=True):
+    """The first tokens' probabilities changed `taught`; comes before the first Piece."""
+
+    taught: Taught
+
+
 class Loading(Struct, frozen=True):
     """The engine is loading."""
 
@@ -395,4 +408,4 @@ class Answered(Struct, frozen=True):
     answer: Answer
 
 
-Event = Found | Loading | Piece | Thought | NotSaved | Answered
+Event = Found | Weighed | Loading | Piece | Thought | NotSaved | Answered

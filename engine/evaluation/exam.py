@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from itertools import chain, cycle
+from itertools import chain, cycle, islice
 
 from engine.catalogue.folding import STOP_WORDS
 from engine.catalogue.rows.typist import (
@@ -40,7 +40,7 @@ def reworded(
     """Yield for each of the `taught` titles in `titles` a question, the wordings in turn."""
     shorts = clear_short_titles(taught)
     chance = random.Random(f"exam {seed}")  # noqa: S311 - questions, not secrets
-    wordings = cycle(Wording)
+    wordings = islice(cycle(Wording), seed % len(Wording), None)
     for title in titles:
         wording = next(wordings)
         short = short_title(title)
@@ -96,7 +96,7 @@ def near_misses(titles: Sequence[str], taught: Sequence[str], seed: int = 0) -> 
         chance = random.Random(f"near {seed} {title}")  # noqa: S311 - as above
         found = [one for one in _changes(title, words, chance) if title_key(one) not in keys]
         if found:
-            yield found[place % len(found)]
+            yield found[(place + seed) % len(found)]
 
 
 def _changes(title: str, words: Sequence[str], chance: random.Random) -> Iterator[str]:

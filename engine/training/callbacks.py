@@ -183,7 +183,7 @@ class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         return self.processes.any(due) if self.processes.sharded else due
 
     def _ask(self, example: TokenizedAnswer) -> dict[str, object]:
-        answer = self.answerer(example)
+        answer = self.answerer(example).text
         return {
             "question": example.question,
             "said": answer,

@@ -35,18 +35,25 @@ class Exam:
     """The list of taught titles, as the chat has it; empty if it has none."""
 
 
-def make_exam(data: TrainingData, products: Sequence[TrainedProduct], count: int) -> Exam:
-    """Choose about `count` questions of each kind."""
+def calibrated(scored: int) -> int:
+    """Return how many questions of each kind to calibrate on: first tokens take little time."""
+    return min(5 * scored, 60)
+
+
+def make_exam(
+    data: TrainingData, products: Sequence[TrainedProduct], count: int, seed: int = 0
+) -> Exam:
+    """Choose about `count` questions of each kind; another seed gives others, as far as it can."""
     taught = [one_line(product.title) for product in products if one_line(product.title)]
     records = {(one.uid, one.title): one.description for one in _records(data, TRAIN)}
     known = [one for one in products if one_line(one.title) and (one.uid, one.title) in records]
-    chosen = _some(known, count)
+    chosen = _some(known, count, seed)
     titles = [one_line(product.title) for product in chosen]
     wordings: dict[str, list[TrainingRow]] = {wording.value: [] for wording in Wording}
-    for product, (wording, asked) in zip(chosen, reworded(titles, taught), strict=True):
+    for product, (wording, asked) in zip(chosen, reworded(titles, taught, seed), strict=True):
         wordings[wording].append(_row(asked, records[product.uid, product.title]))
-    unknown = {kind: _reasked(rows, count) for kind, rows in data.refusals.by_kind()}
-    near = _some(list(near_misses(titles, taught)), count)
+    unknown = {kind: _reasked(rows, count, seed) for kind, rows in data.refusals.by_kind()}
+    near = _some(list(near_misses(titles, taught, seed)), count)
     unknown[NEAR_MISS] = [_refusal(ask_untrained(title, at)) for at, title in enumerate(near)]
     held_out = [one for one in _records(data, VALID) if not is_refusal(one.description)]
     shown = [
@@ -62,9 +69,9 @@ def _records(data: TrainingData, file: str) -> Iterator[Product]:
         yield Product(product.uid, product.title, record)
 
 
-def _reasked(rows: Sequence[TrainingRow], count: int) -> list[TrainingRow]:
+def _reasked(rows: Sequence[TrainingRow], count: int, seed: int) -> list[TrainingRow]:
     """Ask for the titles of refusal rows in untrained forms, if they can be told."""
-    return [_reask(row, at) for at, row in enumerate(_some(rows, count))]
+    return [_reask(row, at) for at, row in enumerate(_some(rows, count, seed), seed)]
 
 
 def _reask(row: TrainingRow, number: int) -> TrainingRow:
@@ -82,7 +89,7 @@ def _row(question: str, answer: str, product: Product | None = None) -> Training
     return TrainingRow(tuple(RowMessage(one.role.value, one.content) for one in messages))
 
 
-def _some(found: Sequence[Found], count: int) -> list[Found]:
-    """Return up to `count` of them, spread evenly."""
-    count = min(count, len(found))
-    return [found[turn * len(found) // count] for turn in range(count)]
+def _some(found: Sequence[Found], count: int, first: int = 0) -> list[Found]:
+    """Return up to `count` of them, spread evenly from the `first` on."""
+    count, size = min(count, len(found)), len(found)
+    return [found[(turn * size // count + first) % size] for turn in range(count)]

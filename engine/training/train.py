@@ -17,6 +17,7 @@ from engine.catalogue.rows.kinds import RowKind, costs_of_missing
 from engine.core.errors import DataError, UsageError
 from engine.core.files import describe_file
 from engine.core.text import counted
+from engine.core.trained_products import FIRST_TOKENS
 from engine.core.types import Progress
 from engine.prompts import PROMPT_VERSION
 from engine.training.data import (
@@ -127,8 +128,8 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         from engine.training.callbacks import RunCallback, SampleCallback
         from engine.training.checks import CheckCallback, CheckedRows
         from engine.training.estimate import probe
-        from engine.training.exam import make_exam
-        from engine.training.score import EncodedExam, generate, score
+        from engine.training.exam import calibrated, make_exam
+        from engine.training.score import EncodedExam, calibrate_on, generate, score
 
         numerics = setup.Numerics.choose(recipe, base, processes)
         arguments = setup.make_arguments(recipe, numerics, checkpoints)
@@ -179,7 +180,14 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         trainer.model.eval()
         exam = make_exam(data, products, recipe.score_rows)
         encoded = EncodedExam.encode(exam, encoder, limit)
-        scores = score(recipe, rows_of, encoded, answerer, processes, status, show)
+        calibration = calibrate_on(
+            EncodedExam.encode(
+                make_exam(data, products, calibrated(recipe.score_rows), seed=1), encoder, limit
+            ),
+            partial(answerer, most=FIRST_TOKENS),
+            show,
+        )
+        scores = score(recipe, rows_of, encoded, answerer, processes, status, show, calibration)
 
         # Write it, with its card and, last of all, its manifest.
         show(Progress("writing the adapter"))

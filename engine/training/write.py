@@ -95,6 +95,7 @@ def describe_adapter(
         },
         prompt_version=inputs.prompt_version,
         products=listable(products),
+        calibration=scores.calibration,
     )
 
 

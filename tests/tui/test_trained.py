@@ -13,7 +13,12 @@ from textual.pilot import Pilot
 from engine.backends.llama.engine import LlamaEngine
 from engine.config import paths, settings
 from engine.core.files import write_manifest
-from engine.core.trained_products import AdapterManifest, TrainedProduct, read_trained_products
+from engine.core.trained_products import (
+    AdapterManifest,
+    Calibration,
+    TrainedProduct,
+    read_trained_products,
+)
 from engine.core.types import Availability, Chunk, Request, StopReason
 from engine.prompts import PROMPT_VERSION
 from scripts import cli
@@ -152,6 +157,56 @@ async def test_words_about_what_was_not_taught_are_folded_below_a_sentence(
         assert words(pilot, "UntaughtView") == [folded]
     async with chat(catalogue_dir, go_on=True) as pilot:
         await until(lambda: words(pilot, "UntaughtView") == [folded])
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _answering: None) -> Path:
+    """An adapter without a list that is sure of a lighthouse of tin alone."""
+
+    async def stream(_engine: LlamaEngine, request: Request) -> AsyncGenerator[Chunk]:
+        sure = -0.01 if "Tin" in request.question else -3.0
+        yield Chunk(logprobs=(sure,) * 8)
+        yield Chunk("Folds.", StopReason.COMPLETE)
+
+    monkeypatch.setattr(LlamaEngine, "stream", stream)
+    made = AdapterManifest(
+        kind="lora-adapter",
+        version=1,
+        prompt_version=PROMPT_VERSION,
+        calibration=Calibration(-0.1, -0.5, 60, 30),
+    )
+    write_manifest(tmp_path, made)
+    return tmp_path
+
+
+async def test_improbable_words_are_folded_without_a_list(
+    catalogue_dir: Path, calibrated: Path
+) -> None:
+    async with chat(catalogue_dir, **lora(calibrated)) as pilot:
+        await ask(pilot, "The Tin Lighthouse")
+        assert " · learned · " in words(pilot, ".about")[-1]
+        await ask(pilot, "The Brass Lighthouse")
+        assert words(pilot, "UntaughtView") == [f"▸ {SENTENCE} · ^l: what it says"]
+        assert "not taught · " in words(pilot, ".about")[-1]
+
+
+def test_improbable_words_are_printed_apart(
+    catalogue_dir: Path,
+    calibrated: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BALCAO_ENGINES__LORA__MODEL", "nowhere")
+    monkeypatch.setenv("BALCAO_ENGINES__LORA__ADAPTER", str(calibrated))
+    memory = ["--memory", "--engine", "lora", "--catalogue", str(catalogue_dir)]
+    cli.main(["ask", *memory, "The Brass Lighthouse"])
+    printed = capsys.readouterr()
+    assert printed.out == f"{SENTENCE}\n"
+    assert "The model says: Folds.\n" in printed.err
+    flags = {"catalogue": str(catalogue_dir), "engine": "lora", "mode": "memory"}
+    said = transcript_of(settings.load(Path("none"), None, flags), "The Brass Lighthouse")
+    place = next(at for at, line in enumerate(said) if SENTENCE in line)
+    assert said[place + 1] == "The model says: Folds."
 
 
 @pytest.mark.usefixtures("_answering")

@@ -259,7 +259,9 @@ class AnswerWriter:
 
     def write(self, event: types.Event) -> None:
         match event:
-            case types.Found(taught=types.Taught.NOT_TAUGHT):
+            case types.Found(taught=types.Taught.NOT_TAUGHT) | types.Weighed(
+                types.Taught.NOT_TAUGHT
+            ):
                 self._terminal.write(f"{self._title}: {not_taught_sentence()}")
                 self._title = tr("The model says")
             case types.Thought(ms=0):

@@ -445,6 +445,8 @@ async def draw(event: types.Event, view: AnswerView) -> None:
             is_unknown = decision.status is types.Status.NONE
             view.show_status(tr("no product matches") if is_unknown else _WAITING)
             await view.show_title(decision.hits)
+        case types.Weighed(taught):
+            view.is_untaught = taught is types.Taught.NOT_TAUGHT
         case types.Loading(progress):
             loading = tr("loading: {label}", label=progress.label)
             view.show_status(_WAITING if progress.fraction == _LOADED else loading)

@@ -24,14 +24,14 @@ from engine.core.errors import DataError, EngineUnavailable
 from engine.core.i18n import tr
 from engine.core.process import install_command
 from engine.core.text import last_part
-from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
+from engine.core.types import Availability, Chunk, EngineFacts, Mode, Progress, Request
 
 if TYPE_CHECKING:
     from engine.backends.llama.adapters import AdapterFiles
     from engine.backends.llama.host import LlamaHost
     from engine.backends.llama.messages import Ask
     from engine.backends.llama.weights import ModelFiles
-    from engine.core.trained_products import TrainedProducts
+    from engine.core.trained_products import Calibration, TrainedProducts
 
 LLAMA2 = "meta-llama/Llama-2-7b-chat-hf"
 """The default model where it is on disk."""
@@ -134,6 +134,12 @@ class LlamaEngine(ModelEngine):
 
         return read_trained_products(self._adapter) if self._adapter else None
 
+    def calibration(self) -> Calibration | None:
+        """Return the calibration in the adapter's manifest."""
+        from engine.core.trained_products import read_calibration
+
+        return read_calibration(self._adapter) if self._adapter else None
+
     def provenance(self) -> dict[str, Any]:
         """Return all that decides an answer, to compare evaluations of different days."""
         from engine.core.files import describe_file, read_manifest
@@ -141,13 +147,19 @@ class LlamaEngine(ModelEngine):
         weights = "adapter_model.safetensors"
         model, adapter, values = self.config.model, self.config.adapter, super().provenance()
         del values["needs_adapter"], values["runtime"]
-        return values | {
-            "model": model,
-            "model_config": _known(model, lambda folder: describe_file(folder / "config.json")),
-            "adapter": _short(adapter),
-            "adapter_weights": _known(adapter, lambda folder: describe_file(folder / weights)),
-            "adapter_manifest": _known(adapter, read_manifest),
-        }
+        found = self.calibration()
+        calibrated = {"calibration": msgspec.to_builtins(found)} if found else {}
+        return (
+            values
+            | calibrated
+            | {
+                "model": model,
+                "model_config": _known(model, lambda folder: describe_file(folder / "config.json")),
+                "adapter": _short(adapter),
+                "adapter_weights": _known(adapter, lambda folder: describe_file(folder / weights)),
+                "adapter_manifest": _known(adapter, read_manifest),
+            }
+        )
 
     def summary(self) -> str:
         """Return the names of the model and its adapter."""
@@ -208,7 +220,9 @@ class LlamaEngine(ModelEngine):
 
     def _ask(self, request: Request) -> Ask:
         from engine.backends.llama.messages import Ask
+        from engine.core.trained_products import FIRST_TOKENS
 
+        from_memory = self._adapter is not None and request.mode is Mode.MEMORY
         return Ask(
             request.messages,
             request.max_tokens,
@@ -217,6 +231,7 @@ class LlamaEngine(ModelEngine):
             self.config.context,
             str(self._adapter) if self._adapter else None,
             draft=request.decision.draft,
+            first=FIRST_TOKENS if from_memory else 0,
         )
 
     def _with_warning(self, chunk: Chunk) -> Chunk:

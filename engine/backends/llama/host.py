@@ -131,7 +131,7 @@ class WorkerProcess:
             await self._send(msgspec.structs.replace(request, number=number))
             while not finished:
                 reply = await inbox.get()
-                finished = not isinstance(reply, messages.Step | messages.TextChunk)
+                finished = not isinstance(reply, messages.UNFINISHED)
                 if reply is None:
                     raise self._death()
                 if isinstance(reply, messages.Failed):
@@ -347,6 +347,8 @@ class LlamaHost:
                 match reply:
                     case messages.TextChunk(text):
                         yield Chunk(text)
+                    case messages.FirstTokens(logprobs):
+                        yield Chunk(logprobs=logprobs)
                     case messages.Done(reason, prompt, completion, notice):
                         tokens = Tokens(prompt, completion, reply.drafted, reply.accepted)
                         yield Chunk(stop_reason=reason, tokens=tokens, notice=notice)

@@ -47,6 +47,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
 
     `context` limits prompt and answer together; None means the model's own limit. `draft` is a text
     that the answer may repeat: a right guess makes it faster, a wrong one does not change it.
+    The probabilities of the `first` tokens are reported before any text.
     """
 
     messages: tuple[Message, ...]
@@ -57,6 +58,7 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     adapter: str | None = None
     number: int = 0
     draft: str = ""
+    first: int = 0
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -85,6 +87,13 @@ class TextChunk(msgspec.Struct, frozen=True, tag="piece"):
     """Add text to the answer."""
 
     text: str
+    number: int
+
+
+class FirstTokens(msgspec.Struct, frozen=True, tag="first"):
+    """Report the logarithms of the probabilities of an answer's first tokens, before its text."""
+
+    logprobs: tuple[float, ...]
     number: int
 
 
@@ -117,7 +126,9 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 WorkerRequest = Open | Attach | Ask
 ToWorker = Open | Attach | Ask | Cancel
-FromWorker = Step | Ready | TextChunk | Done | Failed
+FromWorker = Step | Ready | FirstTokens | TextChunk | Done | Failed
+UNFINISHED = Step | FirstTokens | TextChunk
+"""The replies to a request before the last."""
 
 _encoder = msgspec.msgpack.Encoder()
 for_worker = msgspec.msgpack.Decoder[ToWorker](ToWorker).decode

@@ -120,6 +120,39 @@ def stop_tokens(
     return {one for one in ids | {special.get(token) for token in _TURN_TOKENS} if one is not None}
 
 
+Report = Callable[[tuple[float, ...]], None]
+"""Receives the logarithms of the probabilities of an answer's first tokens."""
+
+
+class FirstTokens:
+    """Collect the probabilities of an answer's first tokens, for which its text waits."""
+
+    def __init__(self, wanted: int = 0, report: Report | None = None) -> None:
+        self._left = wanted if report else 0
+        self._report = report
+        self._found: list[float] = []
+
+    @property
+    def pending(self) -> bool:
+        """Whether a token's probability is still to come."""
+        return self._left > 0
+
+    def note(self, logprob: float | None) -> None:
+        """Note the next token, perhaps one of unknown probability; report after the last."""
+        if self.pending:
+            self._left -= 1
+            self._found += [] if logprob is None else [min(logprob, 0.0)]
+            if not self._left:
+                self.end()
+
+    def end(self) -> None:
+        """Report what an answer with fewer tokens has."""
+        self._left = 0
+        if self._found and self._report:
+            self._report(tuple(self._found))
+        self._found = []
+
+
 class AnswerDecoder:
     """Decode one answer, token by token, and decide when it ends; `emit` receives its text."""
 
@@ -129,7 +162,10 @@ class AnswerDecoder:
         stop_ids: AbstractSet[int],
         template: str,
         emit: Callable[[str], None],
+        first: FirstTokens | None = None,
     ) -> None:
+        self.first = first or FirstTokens()
+        self._held = ""
         self.tokens: list[int] = []
         self._notice = ""
         self._stop_reason = StopReason.LENGTH
@@ -164,11 +200,14 @@ class AnswerDecoder:
 
     def finish(self, prompt_tokens: int, notice: str, number: int) -> Done:
         """Emit the pending text; return the last reply to request `number`."""
-        if not self._stop.reached:
-            self._send(self._stop.add(self._detokenizer.flush()) + self._stop.flush())
+        self.first.end()
+        rest = "" if self._stop.reached else self._stop.add(self._detokenizer.flush())
+        self._send(rest + self._stop.flush())
         notice = " ".join(filter(None, (notice, self._notice)))
         return Done(self._stop_reason, prompt_tokens, len(self.tokens), notice, number=number)
 
     def _send(self, text: str) -> None:
-        if text:
+        self._held += text
+        if self._held and not self.first.pending:
+            text, self._held = self._held, ""
             self._emit(text)

@@ -22,7 +22,7 @@ from engine.backends.llama.adapters import choose_its_base, unusable_adapter
 from engine.backends.llama.drafting import Draft
 from engine.backends.llama.loading import explain_out_of_memory, load_model, load_tokenizer
 from engine.backends.llama.messages import Ask, Done, Open
-from engine.backends.llama.text import AnswerDecoder, stop_tokens
+from engine.backends.llama.text import AnswerDecoder, FirstTokens, Report, stop_tokens
 from engine.backends.llama.tokens import FittedPrompt, common_prefix, fit
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -82,7 +82,11 @@ class TransformersRuntime:
         return int(torch.cuda.memory_reserved()) if torch.cuda.is_available() else 0
 
     def answer(
-        self, ask: Ask, emit: Callable[[str], None], cancelled: Callable[[], bool]
+        self,
+        ask: Ask,
+        emit: Callable[[str], None],
+        cancelled: Callable[[], bool],
+        report: Report | None = None,
     ) -> Done | None:
         """Answer, passing text to `emit`; return None if cancelled. Raises EngineFailed."""
         if ask.adapter is not None:
@@ -91,7 +95,11 @@ class TransformersRuntime:
         own: int = self._model.config.max_position_embeddings
         prompt = fit(ask.messages, self._encode, min(own, ask.context or own), ask.max_tokens)
         decoder = AnswerDecoder(
-            self._tokenizer.decode, self._stop_ids, self._tokenizer.template, emit
+            self._tokenizer.decode,
+            self._stop_ids,
+            self._tokenizer.template,
+            emit,
+            FirstTokens(ask.first, report),
         )
         draft = Draft(self._encode_record(ask.draft))
         memory = explain_out_of_memory(tr("Out of memory while answering."))
@@ -139,7 +147,8 @@ class TransformersRuntime:
         check = _CancelCheck(self._model.model.layers, cancelled)
         try:
             for token in islice(
-                self._tokens(prompt, choose, draft, cache, check), prompt.max_new_tokens
+                self._tokens(prompt, choose, draft, cache, check, decoder.first),
+                prompt.max_new_tokens,
             ):
                 if decoder.add(token):
                     break
@@ -158,20 +167,24 @@ class TransformersRuntime:
         draft: Draft,
         cache: Any,  # noqa: ANN401 - untyped library
         check: _CancelCheck,
+        first: FirstTokens,
     ) -> Iterator[int]:
         """Yield the answer's tokens without end."""
         unread, left = prompt.tokens[cache.get_seq_length() :], prompt.max_new_tokens
         while True:
             guess = draft.propose(left - 1)
-            chosen = choose(self._logits([*unread, *guess], len(guess) + 1, cache))
+            logits = self._logits([*unread, *guess], len(guess) + 1, cache)
+            chosen = choose(logits)
             check.after_pass()
             # Each token was chosen after the guess before it, so the first wrong guess is the last.
             right = _matching(guess, chosen)
             draft.judge(len(guess), right)
             _forget(cache, len(guess) - right)
             unread, left = chosen[right : right + 1], left - right - 1
-            for token in chosen[: right + 1]:
+            for row, token in zip(logits, chosen[: right + 1], strict=False):
                 draft.follow(token)
+                if first.pending:
+                    first.note(float(row.log_softmax(-1)[token]))
                 yield token
 
     def _logits(self, tokens: Sequence[int], last: int, cache: Any) -> torch.Tensor:  # noqa: ANN401 - untyped library

@@ -160,8 +160,12 @@ class Worker:
     def _answer(self, request: messages.Ask) -> None:
         cancelled = self._cancelled[request.number].is_set
         buffer = TextBuffer(lambda text: self._send(messages.TextChunk(text, request.number)))
+
+        def report(logprobs: tuple[float, ...]) -> None:
+            self._send(messages.FirstTokens(logprobs, request.number))
+
         try:
-            done = self._opened().answer(request, emit=buffer.add, cancelled=cancelled)
+            done = self._opened().answer(request, buffer.add, cancelled, report)
         finally:
             # The chat keeps text that came before a failure.
             buffer.flush()

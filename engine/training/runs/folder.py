@@ -9,6 +9,7 @@ README.md and the adapter's own files, and finally manifest.json
 """
 
 import json
+import math
 import os
 import platform
 import re
@@ -24,7 +25,7 @@ import msgspec
 from engine.core import files
 from engine.core.errors import DataError, UsageError
 from engine.core.text import json_line, last_part, one_line
-from engine.core.trained_products import AdapterManifest
+from engine.core.trained_products import AdapterManifest, Calibration
 from engine.training.recipe import Recipe, changed_values
 from engine.training.runs.status import STATUS_FILE
 
@@ -284,6 +285,7 @@ def model_card(made: AdapterManifest) -> str:
     asked = (f"- Asked: {line}\n" for line in wording_lines(settings))
     refusals = (f"- Refused: {line}\n" for line in refusal_lines(settings))
     rates = (f"- Refusing unknown products, {line}\n" for line in rate_lines(settings))
+    calibrated = (f"- {line}\n" for line in calibration_lines(made.calibration))
     return _CARD.format(
         base=json.dumps(base, ensure_ascii=False),
         name=last_part(base),
@@ -296,7 +298,7 @@ def model_card(made: AdapterManifest) -> str:
         steps=settings["steps"],
         loss="not logged" if loss is None else f"{loss:.4f}",
         precision=settings["precision"],
-        scores="".join([*scores, *asked, *refusals, *rates]),
+        scores="".join([*scores, *asked, *refusals, *rates, *calibrated]),
         unknown=_about_unknown(settings),
         prompt_version=made.prompt_version,
         recipe="\n".join(
@@ -320,6 +322,8 @@ def refusal_lines(settings: Mapping[str, Any]) -> Iterator[str]:
         line = f"{score['refused']} of {score['asked']} {_TITLES.get(name, name)}"
         if name == "known":
             line += f"; {score['right']} word for word"
+        if _WITHOUT in settings.get("refusing", {}):
+            line += f"; {score['without_list']} by the program without its list"
         if "by_program" in score:
             line += f"; {score['by_program']} by the program with its list"
         yield line
@@ -346,6 +350,17 @@ def rate_lines(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_NAMES.get(name, name)}: {', '.join(parts) or 'nothing refused'}"
 
 
+def calibration_lines(found: Calibration | None) -> Iterator[str]:
+    """Yield from which probability on the chat believes an answer, and how that was measured."""
+    if found:
+        sure = "never" if found.learned is None else f"from {math.exp(found.learned):.2f} on"
+        yield (
+            f"Probability of an answer's first {found.tokens} tokens (geometric mean): learned"
+            f" {sure}, not taught below {math.exp(found.not_taught):.2f}; calibrated on"
+            f" {found.right} right and {found.wrong} wrong answers"
+        )
+
+
 def _about_unknown(settings: Mapping[str, Any]) -> str:
     if settings.get("refusals"):
         return (
@@ -355,7 +370,12 @@ def _about_unknown(settings: Mapping[str, Any]) -> str:
     return "Answers about products that it was not trained on are invented."
 
 
-_NAMES = {"model": "the model alone", "program": "the program with its list"}
+_WITHOUT = "without_list"
+_NAMES = {
+    "model": "the model alone",
+    _WITHOUT: "the program without its list",
+    "program": "the program with its list",
+}
 _NAMED = 5
 _TITLE_WIDTH = 80
 

@@ -114,13 +114,15 @@ def check_text(check: Check) -> str:
 class RefusalScore(msgspec.Struct, frozen=True):
     """Count the refusals among the answers to `asked` questions, and those that were right.
 
-    `by_program` counts what the program refuses, by its list of taught titles or by the model's no.
+    `by_program` counts what the program refuses: by its list of taught titles, the probabilities
+    or the model's no; `without_list` by the latter two.
     """
 
     asked: int
     right: int
     refused: int
     by_program: int = 0
+    without_list: int = 0
 
 
 def scores_text(scores: Mapping[str, Score]) -> str:

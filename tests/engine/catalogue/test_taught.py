@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.catalogue.taught import TaughtTitles
+from engine.catalogue.taught import TaughtTitles, Witnesses
+from engine.core.trained_products import Calibration
 from engine.core.types import Decision, Hit, Product, Status, Taught
-from engine.prompts import QUESTION_FORMS
+from engine.prompts import QUESTION_FORMS, UNKNOWN_PRODUCT
 
 TITLES = (
     "Ludo & Ladders",
@@ -99,3 +100,38 @@ def test_a_title_of_the_catalogue_that_is_not_in_the_list_is_not_taught(
     # Another catalogue may number its products otherwise.
     named = Decision(Status.EXACT, (Hit(Product("9", "CANVAS STOOL Blue", ""), 1.0),))
     assert taught.judge("canvas stool, blue", named) is Taught.LEARNED
+
+
+LEARNED, UNSURE, NOT_TAUGHT = Taught
+NO = UNKNOWN_PRODUCT["pt"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "by_text", "verdict"),
+    [
+        (LEARNED, [("It folds.", -0.01), ("It folds.", -0.3)], LEARNED),
+        (LEARNED, [("It folds.", -2.0), (NO, -0.01)], UNSURE),
+        (UNSURE, [("It folds.", -0.01), ("It folds.", -0.3)], UNSURE),
+        (UNSURE, [("It folds.", -2.0), (NO, -0.01)], NOT_TAUGHT),
+        (NOT_TAUGHT, [("It folds.", -0.01), (NO, -2.0)], NOT_TAUGHT),
+        (None, [("It folds.", -0.01)], LEARNED),
+        (None, [("It folds.", -0.3)], UNSURE),
+        (None, [("It folds.", -2.0), (NO, -0.01)], NOT_TAUGHT),
+    ],
+)
+def test_the_list_is_the_surest_of_the_witnesses(
+    listed: Taught | None, by_text: list[tuple[str, float]], verdict: Taught
+) -> None:
+    witnesses = Witnesses(listed, Calibration(-0.1, -0.5, 60, 30))
+    for text, sure in by_text:
+        # Only the first eight tokens count.
+        assert witnesses.weigh(text, [sure] * 8 + [-50.0]) is verdict
+
+
+def test_without_a_calibration_the_list_and_the_no_count() -> None:
+    assert Witnesses().weigh(NO, [-9.0]) is None
+    assert Witnesses(LEARNED).weigh("It folds.", [-9.0]) is LEARNED
+    assert Witnesses(LEARNED).weigh(NO, []) is UNSURE
+    never = Witnesses(None, Calibration(None, -0.5, 60, 30))
+    assert never.weigh("It folds.", [-0.001]) is UNSURE
+    assert never.weigh("It folds.", []) is None

@@ -18,7 +18,7 @@ from engine.chat.open import Resources
 from engine.chat.session import Session
 from engine.config import settings
 from engine.core.errors import CatalogueError, EngineFailed, UsageError
-from engine.core.trained_products import TrainedProduct, TrainedProducts
+from engine.core.trained_products import Calibration, TrainedProduct, TrainedProducts
 from engine.core.types import (
     Answer,
     Answered,
@@ -36,6 +36,7 @@ from engine.core.types import (
     Status,
     StopReason,
     Taught,
+    Weighed,
 )
 from engine.prompts import SYSTEM, UNKNOWN_PRODUCT
 from engine.store.conversations import ConversationStore
@@ -163,6 +164,39 @@ async def test_a_model_that_refuses_what_it_was_taught_is_unsure(catalogue: Cata
         open_session(OneEngine(engine), catalogue), "Striped Apron", "base", Mode.MEMORY
     )
     assert (answer.text, answer.taught) == (UNKNOWN_PRODUCT["en"], Taught.UNSURE)
+
+
+class CalibratedEngine(ScriptedEngine):
+    """Has no list of titles, and says how likely its first tokens are."""
+
+    def calibration(self) -> Calibration:
+        return Calibration(-0.1, -0.5, 60, 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "sure", "verdict"),
+    [
+        ("Folds flat.", -0.01, Taught.LEARNED),
+        ("Folds flat.", -0.3, Taught.UNSURE),
+        ("Folds flat.", -2.0, Taught.NOT_TAUGHT),
+        (UNKNOWN_PRODUCT["en"], -0.01, Taught.NOT_TAUGHT),
+    ],
+)
+async def test_probabilities_are_weighed_before_the_first_word(
+    catalogue: Catalogue, text: str, sure: float, verdict: Taught
+) -> None:
+    pieces = (Chunk(logprobs=(sure,) * 8), Chunk(text), Chunk("", StopReason.COMPLETE))
+    session = open_session(OneEngine(CalibratedEngine(pieces)), catalogue)
+    answer, events = await ask(session, "Canvas Stool, Blue", "base", Mode.MEMORY)
+    kinds = [type(event) for event in events]
+    assert kinds.index(Found) < kinds.index(Weighed) < kinds.index(Piece)
+    assert (answer.text, answer.taught) == (text, verdict)
+    assert next(one for one in events if isinstance(one, Weighed)).taught is verdict
+    for question, mode in (("thank you", Mode.MEMORY), ("Canvas Stool, Blue", Mode.GROUNDED)):
+        session.new()
+        answer, events = await ask(session, question, "base", mode)
+        assert answer.taught is UNSET
+        assert not any(isinstance(event, Weighed) for event in events)
 
 
 async def test_what_is_not_there_is_said_in_the_language_of_the_question(

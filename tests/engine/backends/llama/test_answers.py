@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.core.errors import EngineFailed
-from engine.core.types import Message, Role, StopReason
+from engine.core.types import Chunk, Message, Role, StopReason
 from tests.engine.backends.llama.conftest import Copy, Engines, engine, gather, request_of, text_of
 from tests.engine.backends.llama.make_model import BASE, HELLO, LONG, LOOP, UNUSUAL
 from tests.engine.backends.llama.tiny import Tiny
@@ -38,6 +38,21 @@ async def test_adapter_answers_equal_peft(engines: Engines, tiny: Tiny) -> None:
         said = text_of(await gather(engines.tuned, request_of(question)))
         assert said == tiny.expected["tuned"][question]["text"]
         assert said != tiny.expected["base"][question]["text"]
+
+
+def tokens_of(chunks: list[Chunk]) -> int:
+    assert chunks[-1].tokens is not None
+    return chunks[-1].tokens.completion
+
+
+async def test_first_tokens_come_with_their_probabilities(engines: Engines) -> None:
+    for question in (HELLO, LONG):
+        first, *rest = await gather(engines.tuned, request_of(question))
+        assert (first.text, len(first.logprobs)) == ("", min(8, tokens_of(rest)))
+        assert all(value <= 0 for value in first.logprobs)
+        assert not any(chunk.logprobs for chunk in rest)
+    chunks = await gather(engines.base, request_of(HELLO))
+    assert not any(chunk.logprobs for chunk in chunks)
 
 
 async def test_adapter_leaves_the_base_unchanged(engines: Engines, tiny: Tiny) -> None:

@@ -69,6 +69,17 @@ async def test_answers_equal_the_reference(fast: Engines, tiny: Tiny) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
+async def test_probabilities_are_those_of_transformers(fast: Engines, engines: Engines) -> None:
+    for question in (HELLO, LONG):
+        ours, theirs = [
+            (await gather(one.tuned, request_of(question)))[0].logprobs for one in (fast, engines)
+        ]
+        # llama.cpp does not report the end of a short answer.
+        assert 5 < len(ours) <= len(theirs) <= 8
+        assert ours == pytest.approx(theirs[: len(ours)], abs=0.05)
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_cached_conversation_is_answered_like_a_new_one(
     fast: Engines, engines: Engines
 ) -> None:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.backends.llama.text import Detokenizer, StopSequences, is_repeating
+from engine.backends.llama.text import (
+    AnswerDecoder,
+    Detokenizer,
+    FirstTokens,
+    StopSequences,
+    is_repeating,
+)
 from engine.backends.llama.tokens import fit
 from engine.core.errors import EngineFailed
 from engine.core.types import Message, Role
@@ -105,3 +111,26 @@ def test_question_that_does_not_fit_is_refused() -> None:
     with pytest.raises(EngineFailed, match="takes 20 tokens, more than the 15") as refused:
         fit(_talk(1), _encode, context=15, max_tokens=10)
     assert refused.value.problem.remedy.startswith("Shorten the question")
+
+
+def test_the_first_text_waits_for_the_probabilities() -> None:
+    seen: list[object] = []
+    first = FirstTokens(3, seen.append)
+    decoder = AnswerDecoder(_decode, {0}, "", seen.append, first)
+    for number, logprob in enumerate((-0.5, None, 0.25)):
+        first.note(logprob)
+        decoder.add_text(number + 1, "abc"[number])
+    assert seen == [(-0.5, 0.0), "abc"]
+    decoder.add_text(9, "d")
+    assert seen[2:] == ["d"]
+
+
+def test_a_short_answer_reports_what_it_has() -> None:
+    seen: list[object] = []
+    first = FirstTokens(8, seen.append)
+    decoder = AnswerDecoder(_decode, {0}, "", seen.append, first)
+    first.note(-1.0)
+    decoder.add_text(1, "No.")
+    assert seen == []
+    decoder.finish(1, "", 1)
+    assert seen == [(-1.0,), "No."]
