@@ -1,4 +1,4 @@
-"""Merge a LoRA adapter into its base: one model, for servers that take no adapters.
+"""Merge a LoRA adapter into its base: one model, for programs that take no adapters.
 
 balcao merge --base models/llama --adapter models/lora --out models/merged
 """
@@ -18,7 +18,8 @@ from scripts.common import DONE, ProgressLine, command, say
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao merge",
-        description="Merge a LoRA adapter into its base: one model, for vLLM or llama.cpp.",
+        description="Merge a LoRA adapter into its base: one model, for vLLM, or with --gguf for"
+        " llama.cpp, Ollama and LM Studio.",
     )
     add = parser.add_argument
     add("--base", required=True, metavar="MODEL", help="folder, hub id or smollm2")
@@ -31,12 +32,22 @@ def make_parser() -> argparse.ArgumentParser:
         default="auto",
         help="of the weights; auto keeps 16 bits and writes 32 bits as float16",
     )
+    add(
+        "--gguf",
+        nargs="?",
+        const="f16",
+        default="",
+        choices=("f16", "q8_0", "q4_k_m"),
+        metavar="KIND",
+        help="write one GGUF file for llama.cpp, Ollama and LM Studio, and compare its answers:"
+        " f16 (default), q8_0 or q4_k_m",
+    )
     return parser
 
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
-    require_packages(("torch", "transformers", "peft"), "gpu")
+    require_packages(("torch", "transformers", "peft", "gguf", "xllamacpp"), "gpu")
     base = find_base(options.base)
     try:
         adapter = find_adapter(options.adapter, base)
@@ -49,7 +60,9 @@ def main(options: argparse.Namespace) -> int:
 
     prompts = choose_prompts(options.data)
     with ProgressLine(sys.stderr) as line:
-        manifest = merge(base, adapter.folder, options.out, options.precision, prompts, line.show)
+        manifest = merge(
+            base, adapter.folder, options.out, options.precision, prompts, line.show, options.gguf
+        )
     print(merge_summary(options.out, manifest))
     return DONE
 

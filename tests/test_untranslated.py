@@ -22,6 +22,7 @@ ROOT = translations.ROOT
 
 _NO_PART_OF_IT = {
     "engine/evaluation/": "the report of `balcao evaluate`, which is in English",
+    "engine/models/export.py": "a model card and a Modelfile",
     "engine/training/": "told in the terminal of a training (but see _SEEN_IN_F10)",
     "engine/catalogue/rows/prepare.py": "`balcao prepare` alone",
     "engine/catalogue/rows/": "`balcao prepare` and `balcao train` alone",

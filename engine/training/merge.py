@@ -5,6 +5,7 @@ torch and peft.
 """
 
 import json
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,11 +22,18 @@ from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from engine.backends.llama.loading import load_base
 from engine.backends.llama.tokens import from_transformers, read_tokenizer, transformers_tokenizer
 from engine.backends.llama.unpack import with_safetensors
-from engine.backends.llama.weights import CONFIG, Architecture, ModelFiles, read_json
+from engine.backends.llama.weights import (
+    CONFIG,
+    GGUF,
+    Architecture,
+    ModelFiles,
+    read_json,
+)
 from engine.core.errors import DataError, UsageError
 from engine.core.files import Manifest, atomic_folder, check_space, describe_file, write_manifest
 from engine.core.text import last_part
 from engine.core.types import Message, Mode, Progress, Role
+from engine.models.export import MODELFILE, SERVE_GGUF, export_gguf, llama_cpp
 from engine.prompts import PROMPT_VERSION, QUESTION_FORMS, chat_messages
 from engine.training.data import as_messages, read_data
 from engine.training.failures import explain_system_errors
@@ -71,9 +79,9 @@ temperature 0 and this system prompt:
 {system}
 ```
 
-Serve this folder with vLLM: `vllm serve FOLDER`. For llama.cpp, convert it into one file:
-`python convert_hf_to_gguf.py FOLDER`.
+{serve}
 """
+_SERVE = "Serve this folder with vLLM: `vllm serve FOLDER`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +128,19 @@ def merge(
     precision: str,
     prompts: Sequence[Sequence[Message]],
     show: Show,
+    gguf: str = "",
 ) -> Manifest:
     """Write the merged model to `out` atomically. `precision` is "auto" or a dtype's name.
 
-    Raise BalcaoError if that fails or the merged model answers differently.
+    With `gguf`, a kind of such a file, the weights are in one for llama.cpp. Raise BalcaoError if
+    that fails or the merged model answers differently.
     """
     if read_json(base.folder / CONFIG, Architecture).quantization_config is not None:
         raise UsageError(
             f"The base {base.name} is quantized: merging into it would change its answers.",
             "Use the same model with weights of 16 or 32 bits.",
         )
-    check_space(out, base.weight_bytes + _OTHER_FILES, "the merged model")
+    check_space(out, base.weight_bytes * (2 if gguf else 1) + _OTHER_FILES, "the merged model")
     disable_progress_bar()  # it would share the line with ours
     with (
         atomic_folder(out, KIND) as draft,
@@ -153,6 +163,9 @@ def merge(
                 "Check that the adapter is complete and was trained on this base.",
             )
         manifest = _describe(base, adapter, written, agreement)
+        if gguf:
+            found = _write_gguf(draft, out.name, gguf, answers, prompts, show)
+            manifest.settings.update({"gguf": gguf, "llama_cpp": found})
         (draft / "README.md").write_text(_card(manifest), encoding="utf-8")
         write_manifest(draft, manifest)
     return manifest
@@ -160,13 +173,19 @@ def merge(
 
 def merge_summary(out: Path, manifest: Manifest) -> str:
     """Summarize a merged model in a few lines."""
-    agreement = manifest.settings["agreement"]
-    return (
-        f"model     {out}\n"
-        f"weights   {manifest.settings['precision']}\n"
-        f"answers   {agreement['same']} of {agreement['asked']} equal those of base and adapter,"
-        f" token for token; the logits differ by at most {agreement['difference']:.3g}"
-    )
+    settings: dict[str, Any] = manifest.settings
+    agreement = settings["agreement"]
+    same = f"{agreement['same']} of {agreement['asked']}"
+    lines = [
+        f"model     {out / GGUF if 'gguf' in settings else out}",
+        f"weights   {settings.get('gguf', settings['precision'])}",
+        f"answers   {same} equal those of base and adapter, token for token",
+        f"logits    differ by at most {agreement['difference']:.3g}",
+    ]
+    if found := settings.get("llama_cpp"):
+        lines.append(f"llama.cpp {found['same']} of {found['asked']} answers are the same")
+        lines.append(f"ollama    ollama create NAME -f {shlex.quote(str(out / MODELFILE))}")
+    return "\n".join(lines)
 
 
 def _load(folder: Path) -> Any:  # noqa: ANN401 - untyped library
@@ -283,6 +302,32 @@ def _compare(model: _Model, answers: Sequence[TracedAnswer], show: Show) -> Agre
     return Agreement(len(answers), same, agreed / total, difference)
 
 
+def _write_gguf(
+    folder: Path,
+    title: str,
+    kind: str,
+    answers: Sequence[TracedAnswer],
+    prompts: Sequence[Sequence[Message]],
+    show: Show,
+) -> dict[str, int]:
+    """Write the weights as one GGUF file in their place; return how llama.cpp's answers agree."""
+    tokenizer = read_tokenizer(folder)
+    export_gguf(folder, title, kind, chat_messages("", None, Mode.MEMORY)[0].content, show)
+    same = 0
+    with llama_cpp(folder / GGUF, _NEW_TOKENS) as ask:
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            show(Progress("asking llama.cpp", number / len(prompts)))
+            read, said = ask(prompt)
+            if read != len(answer.prompt):
+                raise DataError(
+                    f"llama.cpp reads {read} tokens in a prompt of {len(answer.prompt)}: the GGUF"
+                    " file was deleted.",
+                    "Its tokenizer is not supported: merge without --gguf.",
+                )
+            same += said.strip() == tokenizer.decode(answer.tokens).strip()
+    return {"asked": len(prompts), "same": same}
+
+
 def _describe(base: ModelFiles, adapter: Path, precision: str, agreement: Agreement) -> Manifest:
     weights = [base.folder / CONFIG, *base.files]
     trained = [adapter / ADAPTER_CONFIG, adapter / ADAPTER_WEIGHTS]
@@ -303,6 +348,7 @@ def _describe(base: ModelFiles, adapter: Path, precision: str, agreement: Agreem
 def _card(manifest: Manifest) -> str:
     settings: dict[str, Any] = manifest.settings
     base = str(settings["base"])
+    serve = SERVE_GGUF.format(**settings["llama_cpp"]) if "gguf" in settings else _SERVE
     return _CARD.format(
         base_json=json.dumps(base, ensure_ascii=False),
         base=last_part(base),
@@ -311,5 +357,6 @@ def _card(manifest: Manifest) -> str:
         precision=settings["precision"],
         prompt_version=PROMPT_VERSION,
         system=chat_messages("", None, Mode.MEMORY)[0].content,
+        serve=serve,
         **settings["agreement"],
     )

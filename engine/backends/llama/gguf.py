@@ -26,11 +26,11 @@ import numpy as np
 
 from engine.backends.llama import weights
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, unusable_adapter
-from engine.backends.llama.tokens import read_vocabulary
+from engine.backends.llama.tokens import ModelTokenizer, read_tokenizer, read_vocabulary
 from engine.backends.llama.unpack import Array, Show, heads_of, reorder
 from engine.core.errors import EngineUnavailable
 from engine.core.i18n import tr
-from engine.core.types import Progress
+from engine.core.types import Message, Progress, Role
 
 _STORED = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 """numpy's types for those of safetensors; bf16, which it lacks, is read as integers."""
@@ -57,12 +57,19 @@ class _Source:
     """Heads whose rows need llama.cpp's order; 0 for any other tensor."""
 
 
-def write_model(model: weights.ModelFiles, file: Path, precision: str, show: Show) -> None:
-    """Write `model` to `file` in `precision`: a quantization or "fp32"."""
+def write_model(
+    model: weights.ModelFiles, file: Path, precision: str, show: Show, title: str = ""
+) -> None:
+    """Write `model` to `file` in `precision`: a quantization or "fp32".
+
+    With a title, the file is for other programs too, which write the prompt by its chat template.
+    """
     layers = model.config.num_hidden_layers
     sources = [(one, _kind(one, precision, layers)) for one in _sources(model)]
     with closing(gguf.GGUFWriter(file, _ARCHITECTURE)) as writer:
         _add_metadata(writer, model)
+        if title:
+            _add_chat(writer, read_tokenizer(model.folder), title)
         for name, value in read_vocabulary(model.folder, model.config.vocab_size).items():
             getattr(writer, f"add_{name}")(value)
         factors = _add_rope_scaling(writer, model)
@@ -113,6 +120,17 @@ def _add_metadata(writer: Any, model: weights.ModelFiles) -> None:  # noqa: ANN4
     writer.add_rope_freq_base(config.rope.rope_theta)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
+
+
+def _add_chat(writer: Any, tokenizer: ModelTokenizer, title: str) -> None:  # noqa: ANN401 - as above
+    writer.add_name(title)
+    writer.add_chat_template(tokenizer.template)
+    asked = tokenizer.encode_chat([Message(Role.USER, title)], ask=True)
+    writer.add_add_bos_token(asked[0] == tokenizer.token_id("bos_token"))
+    # Whether a space goes before a text after BOS, as llama.cpp by itself would do for some.
+    tokens = tokenizer.encode(f"{tokenizer.named.get('bos_token', '')}a")
+    spaced = any("▁" in (tokenizer.backend.id_to_token(token) or "") for token in tokens)
+    writer.add_add_space_prefix(spaced)
 
 
 def _add_rope_scaling(writer: Any, model: weights.ModelFiles) -> Array | None:  # noqa: ANN401 - untyped library

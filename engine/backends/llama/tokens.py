@@ -304,12 +304,21 @@ def read_vocabulary(folder: Path, rows: int) -> dict[str, Any]:
     found |= {f"{name}_token_id": token for name, token in ids.items() if token is not None}
     if not model.byte_fallback:
         merges = [" ".join(pair) for pair in model.pairs]
-        return found | {"tokenizer_model": "gpt2", "tokenizer_pre": "gpt-2", "token_merges": merges}
+        splits = _splits_of(tokenizer.backend)
+        return found | {"tokenizer_model": "gpt2", "tokenizer_pre": splits, "token_merges": merges}
     if (unknown := ids["unk"]) is not None:
         types[unknown] = _UNKNOWN
     ranks = {left + right: rank for rank, (left, right) in enumerate(model.pairs, 1)}
     scores = [-float(ranks.get(token, 0)) for token in tokens]
     return found | {"tokenizer_model": "llama", "tokenizer_pre": "default", "token_scores": scores}
+
+
+def _splits_of(backend: Tokenizer) -> str:
+    """Return llama.cpp's name for how a text is split before the merges."""
+    parts = str(backend.pre_tokenizer)
+    if "individual_digits=True" in parts:
+        return "smollm"
+    return "llama-bpe" if r"\p{N}{1,3}" in parts else "gpt-2"
 
 
 def common_prefix(before: Sequence[int], now: Sequence[int]) -> int:

@@ -10,6 +10,8 @@ import pytest
 
 from engine.backends.llama.weights import find_model, read_header
 from engine.core.files import describe_file, read_manifest
+from engine.core.types import Mode
+from engine.prompts import chat_messages
 from tests.engine.backends.llama.conftest import engine, gather, request_of, text_of
 from tests.engine.backends.llama.make_model import HELLO, LONG, UNUSUAL
 from tests.engine.backends.llama.tiny import Tiny
@@ -54,6 +56,26 @@ def test_it_is_a_whole_model_of_16_bits(tiny: Tiny, merged: Path) -> None:
     assert made.settings["agreement"]["agreed"] > 0.98
     assert 0 < made.settings["agreement"]["difference"] < 1
     assert "library_name: transformers" in (merged / "README.md").read_text(encoding="utf-8")
+
+
+async def test_a_gguf_file_answers_in_llama_cpp_and_in_the_chat(
+    runner: Runner, tiny: Tiny, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    given = "--base", tiny.model, "--adapter", tiny.adapter, "--out", out, "--gguf"
+    ended = runner.run("merge", *given)
+    assert ended.status == 0, ended.log
+    # By the file's own chat template and tokenizer, as Ollama and LM Studio ask it.
+    assert "llama.cpp 8 of 8 answers are the same" in ended.log
+    assert not list(out.glob("*.safetensors*"))
+    system = chat_messages("", None, Mode.MEMORY)[0].content
+    assert (out / "Modelfile").read_text(encoding="utf-8").endswith(f'SYSTEM """{system}"""\n')
+    chat = engine("base", model=str(out), runtime="llama.cpp")
+    try:
+        said = text_of(await gather(chat, request_of(HELLO))).strip()
+        assert said == tiny.expected["tuned"][HELLO]["text"].strip()
+    finally:
+        await chat.unload()
 
 
 @pytest.mark.parametrize("trouble", ["quantized", "another shape", "no adapter", "taken"])

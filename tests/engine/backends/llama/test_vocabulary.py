@@ -26,6 +26,7 @@ def test_byte_level_vocabulary_is_that_of_the_file_it_came_from(tmp_path: Path) 
     ids = [found[f"{name}_token_id"] for name in ("bos", "eos", "unk", "pad")]
     assert ids == [1, 2, 0, 2]
     written = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert found["tokenizer_pre"] == "smollm"  # by digits
     assert found["token_merges"] == [" ".join(pair) for pair in written["model"]["merges"]]
 
 
