@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "ask": ("scripts.ask", "answer a question, or one a line from stdin"),
+    "completion": ("scripts.completion", "print the completion script of a shell"),
     "doctor": ("scripts.doctor", "check the installation and show how to fix it"),
     "engines": ("scripts.engines", "list the engines and what they need"),
     "evaluate": ("scripts.evaluate", "measure how faithful engines are"),

@@ -41,7 +41,7 @@ from scripts.common import (
     say,
 )
 
-_ACTIONS = {"list": 0, "follow": 1, "compare": 2, "stop": 1, "use": 1, "remove": 1}
+ACTIONS = {"list": 0, "follow": 1, "compare": 2, "stop": 1, "use": 1, "remove": 1}
 """How many runs each action takes."""
 _ORDERS: dict[str, Callable[[RunView], Any]] = {
     "age": lambda view: view.age,
@@ -76,7 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("words", nargs="*", metavar="RUN", help="folder or name of the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
-    parser.add_argument("--sort", choices=_ORDERS, help="order of the list (default: age)")
+    parser.add_argument("--sort", choices=tuple(_ORDERS), help="order of the list (default: age)")
     parser.add_argument("--yes", action="store_true", help="with `remove`: do not ask")
     parser.add_argument("--engine", metavar="ID", default="", help="with `use`: id of the engine")
     parser.add_argument(
@@ -91,14 +91,14 @@ def make_parser() -> argparse.ArgumentParser:
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
     words: list[str] = options.words
-    action = words.pop(0) if words and words[0] in _ACTIONS else ("follow" if words else "list")
-    if len(words) > _ACTIONS[action]:
-        hint = did_you_mean(words[0], _ACTIONS)
+    action = words.pop(0) if words and words[0] in ACTIONS else ("follow" if words else "list")
+    if len(words) > ACTIONS[action]:
+        hint = did_you_mean(words[0], ACTIONS)
         raise UsageError(f"Too many arguments.{hint}", "See balcao runs --help.")
     if action == "list":
         return _print_runs(_sorted(options.sort), as_json=options.json)
-    folders = [find_run(word, _ACTIONS) for word in words] or [_only_active_run()]
-    if len(folders) < _ACTIONS[action]:
+    folders = [find_run(word, ACTIONS) for word in words] or [_only_active_run()]
+    if len(folders) < ACTIONS[action]:
         raise UsageError("compare needs two runs.", "List them with balcao runs.")
     if options.json:
         return _print_runs([view_run(folder) for folder in folders], as_json=True)
