@@ -23,6 +23,7 @@ from engine.core.i18n import tr
 from engine.core.process import Terminals, not_ignored, own_command, runnable
 from engine.core.text import did_you_mean, duration, one_line, printable
 from engine.core.types import Progress
+from tui.terminal import notification
 
 if TYPE_CHECKING:
     import argparse
@@ -108,9 +109,8 @@ def can_ask() -> bool:
 
 def notify(text: str) -> None:
     """Ring stdout's terminal and show `text` as a notification (OSC 9 and 777), if it has one."""
-    if sys.stdout.isatty() and os.environ.get("TERM") not in (None, "dumb", "linux"):
-        clean = one_line(text).replace(";", ",")
-        sys.stdout.write(f"\a\x1b]9;balcao: {clean}\a\x1b]777;notify;balcao;{clean}\a")
+    if sys.stdout.isatty():
+        sys.stdout.write(notification(text))
         sys.stdout.flush()
 
 

@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from engine.catalogue.index import build_catalogue
 from engine.config import paths
 from engine.core import i18n
 from engine.core.files import folder_lock, locked
+from tests.engine.backends.openai import server as scripted
 
 # Before anything that has sentences at its top level is imported.
 i18n.choose("en")
@@ -59,6 +60,12 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("1000000010", "Bell\x1b]0;owned\x07 Tower\u202e", "Rings\x1b[2J twice\x9b31m a day."),
 )
 """uid, title and content of a catalogue with one of each trap."""
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[scripted.Server]:
+    async with scripted.running() as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -70,7 +70,7 @@ _SCREENS = {
         "first",
         "last",
     ),
-    "engines": ("select", "load", "unload", "parameters", "close"),
+    "engines": ("select", "load", "unload", "parameters", "add", "key", "close"),
     "parameters": ("close", "save", "next_field"),
     "runs": ("use", "stop", "close"),
     "prompt": ("submit", "close"),

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from engine.core.text import one_line
+
 _DUMB = frozenset({"", "dumb", "unknown"})
 COLUMNS, LINES = 60, 20
 """The smallest size that the chat's screens are designed for."""
 SIXTEEN = 16
 _COLOURS_256, _TRUE_COLOUR = 256, 1 << 24
 UTF8 = "utf-8"
+_MAX_NOTIFICATION = 200
 
 
 def is_dumb(environ: Mapping[str, str] = os.environ) -> bool:
@@ -41,6 +44,17 @@ def colour_count(environ: Mapping[str, str] = os.environ) -> int:
 def colour_disabled(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether NO_COLOR is set and not empty (no-color.org)."""
     return bool(environ.get("NO_COLOR"))
+
+
+def notification(text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return what rings the terminal and shows `text` as a notification (OSC 9 and 777).
+
+    It is empty for terminals that would print it.
+    """
+    if is_dumb(environ) or environ["TERM"] == "linux":
+        return ""
+    clean = one_line(text, _MAX_NOTIFICATION).replace(";", ",")
+    return f"\a\x1b]9;balcao: {clean}\a\x1b]777;notify;balcao;{clean}\a"
 
 
 _UNKNOWN = "?"

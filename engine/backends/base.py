@@ -117,6 +117,13 @@ class Engine(ABC):
     async def look_up(self) -> None:  # noqa: B027 - not every kind has a server
         """Ask the engine's server for what its warnings depend on. May take a minute."""
 
+    async def model_ids(self, key: str = "") -> list[str]:  # noqa: ARG002 - for kinds with a server
+        """Return the ids of the models that the engine's server has. Raises EngineUnavailable."""
+        return []
+
+    async def use_model(self, model: str) -> None:  # noqa: B027 - not every kind has a server
+        """Answer with another of these models, and a key stored since, from now on."""
+
     async def load(self) -> AsyncGenerator[Progress]:
         """Get ready, and yield the progress. Raises EngineError."""
         yield Progress(tr("ready"), 1.0)

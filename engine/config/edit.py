@@ -140,18 +140,29 @@ def add_tuned(
 
     The id is `wanted` if that is free, else `openai` if that has no model, else `openai-2`, …
     """
-    added = _read_engines()
-    for engine_id, table in added.items():
-        if table.get("model") == model and table.get("base_url") == base_url:
-            return engine_id
     title = tr("Tuned {model}", model=one_line(base, _TITLE_WIDTH))
-    table = {"kind": "openai", "title": title, "model": model, "api_key_env": api_key_env}
+    table = {"title": title, "model": model, "api_key_env": api_key_env}
     if base_url:
         table["base_url"] = base_url
-    names = chain([wanted] if wanted else [], ["openai"], _numbered("openai"))
+    return _add_remote(table, [wanted, "openai"] if wanted else ["openai"])
+
+
+def add_server(server: str, model: str, base_url: str, api_key_env: str = "") -> str:
+    """Make an engine of a server's model, unless it is one; return its id, after the server."""
+    title = one_line(model, _TITLE_WIDTH)
+    table = {"title": title, "model": model, "base_url": base_url, "api_key_env": api_key_env}
+    return _add_remote(table, [_as_id(server)])
+
+
+def _add_remote(table: EngineTable, ids: list[str]) -> str:
+    added = _read_engines()
+    for engine_id, known in added.items():
+        if all(known.get(name) == table.get(name) for name in ("model", "base_url")):
+            return engine_id
     settings = load()
+    names = chain(ids, _numbered(ids[-1]))
     engine_id = next(name for name in names if _is_free(name, settings))
-    _write_engines(added | {engine_id: table})
+    _write_engines(added | {engine_id: {"kind": "openai", **table}})
     return engine_id
 
 
@@ -179,7 +190,11 @@ def add_adapter(model: str, adapter: Path, wanted: str = "", catalogue: Path | N
 
 def adapter_id(folder: Path) -> str:
     """Return the id of an adapter's engine that nobody named: `lora-NAME`."""
-    return f"lora-{_NO_ID.sub('-', folder.name.lower())[:_MAX_NAME]}"
+    return f"lora-{_as_id(folder.name)}"
+
+
+def _as_id(name: str) -> str:
+    return _NO_ID.sub("-", name.lower())[:_MAX_NAME]
 
 
 def engine_of(adapter: Path) -> str | None:

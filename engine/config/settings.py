@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether a question that begins with “/” is a command."""
     complete_titles: bool = True
     """Whether to suggest titles while the user types a question."""
+    notify: bool = True
+    """Whether a long answer rings once it is complete, if the terminal has lost the focus."""
     keys: dict[str, str] = {}
     """Keys by action (docs/guide/keys.md), as in `next_engine = "f12"`."""
     engines: dict[str, EngineTable] = {}

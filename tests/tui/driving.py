@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from textual._context import visible_screen_stack
 from textual.pilot import Pilot
@@ -13,6 +14,7 @@ from textual.widgets import Static
 from textual.widgets._footer import FooterKey
 
 from engine.config import settings
+from tests.engine.backends.openai.server import Server
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
 from tui.widgets.composer import Composer
@@ -60,6 +62,12 @@ async def still(pilot: Pilot[None]) -> None:
 def words(pilot: Pilot[None], selector: str) -> list[str]:
     """Return what the matching widgets show."""
     return [str(widget.render()) for widget in pilot.app.screen.query(selector).results(Static)]
+
+
+def remote(server: Server, **flags: Any) -> dict[str, Any]:
+    """Return settings with the server as an engine, for `chat`."""
+    row = {"model": "m", "base_url": server.url, "max_retries": 0}
+    return {"engines": {"openai": row}, **flags}
 
 
 def state(pilot: Pilot[None]) -> str:

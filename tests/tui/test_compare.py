@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -15,7 +14,7 @@ from engine.config import paths
 from engine.core.types import Event, NotSaved, Problem
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
-from tests.tui.driving import about, ask, chat, said, until, words
+from tests.tui.driving import about, ask, chat, remote, said, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.compare import CompareScreen
 from tui.widgets.composer import Composer
@@ -23,17 +22,6 @@ from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import AnswerView
 
 TITLE = "Canvas Stool, Blue"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
-
-
-def remote(server: scripted.Server) -> dict[str, Any]:
-    row = {"model": "m", "base_url": server.url, "max_retries": 0}
-    return {"engines": {"openai": row}}
 
 
 def views(pilot: Pilot[None]) -> list[AnswerView]:

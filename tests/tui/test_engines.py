@@ -7,24 +7,31 @@ import json
 import os
 import sys
 import tomllib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static, TextArea
 
 from engine.backends.llama import host
 from engine.backends.llama.engine import LlamaEngine
+from engine.backends.llama.host import LlamaHost
+from engine.backends.llama.weights import ModelFiles
 from engine.backends.registry import Registry
-from engine.config import paths
+from engine.config import keys, paths
+from engine.core.types import Progress
 from tests.engine.backends.llama.conftest import lives
 from tests.engine.backends.llama.make_model import BASE, HELLO
 from tests.engine.backends.llama.tiny import Tiny
-from tests.engine.backends.openai.server import Exchange, answer
+from tests.engine.backends.openai.server import Exchange, Reply, Server, answer, error, hello
 from tests.engine.backends.openai.server import running as scripted_server
-from tests.tui.driving import chat, send, state, until, words
+from tests.tui.driving import ask, chat, send, state, until, words
 from tui.screens.chat import ChatScreen
+from tui.screens.dialogs import ChoiceDialog, InputDialog
 from tui.screens.engines import EnginesScreen, ParametersScreen
 from tui.widgets.engine_bar import EngineBar
 
@@ -143,28 +150,41 @@ async def test_without_a_catalogue_it_says_why(tmp_path: Path) -> None:
         assert "balcao index" in state(pilot)
 
 
+def hold_loading(host: LlamaHost, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Hold loading at the worker's first step until the event is set."""
+    go, load = asyncio.Event(), host._open
+
+    async def held(model: ModelFiles) -> AsyncGenerator[Progress]:
+        async with aclosing(load(model)) as steps:
+            async for step in steps:
+                yield step
+                if host.pid:
+                    await go.wait()
+
+    monkeypatch.setattr(host, "_open", held)
+    return go
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Tiny) -> None:
+async def test_loading_and_unloading_from_the_page(
+    catalogue_dir: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = {"model": str(tiny.model)}
     rows: dict[str, Any] = {"base": model, "lora": {**model, "adapter": str(tiny.adapter)}}
     async with chat(catalogue_dir, engines=rows, mode="memory") as pilot:
         page = await open_page(pilot)
         await pilot.press("u")
         assert told(page) == "Nothing to unload."
+        engine = registry(pilot).get("base")
+        assert isinstance(engine, LlamaEngine)
+        go = hold_loading(engine._host, monkeypatch)
         await pilot.press("down", "l")
-        seen: set[str] = set()
-
-        def loaded() -> bool:
-            seen.add(states(page)[1])
-            return "loaded (" in states(page)[1]
-
-        await until(loaded, seconds=120)
-        assert any(one.startswith("○ Base Llama loading: ") for one in seen)
+        await until(lambda: states(page)[1].startswith("○ Base Llama loading: "))
+        go.set()
+        await until(lambda: "loaded (" in states(page)[1], seconds=120)
         assert "resident" in about(page)
         await pilot.press("l")
         await until(lambda: told(page) == "Already loaded.")
-        engine = registry(pilot).get("base")
-        assert isinstance(engine, LlamaEngine)
         worker = engine._host.pid
         assert worker is not None
         assert lives(worker)
@@ -173,6 +193,7 @@ async def test_loading_and_unloading_from_the_page(catalogue_dir: Path, tiny: Ti
         assert not lives(worker)
         assert states(page)[1] == "○ Base Llama ready"
         # Stopped while it loads: the worker is gone, and nothing is told as a mistake.
+        go.clear()
         await pilot.press("l")
         await until(lambda: "loading" in states(page)[1])
         worker = engine._host.pid
@@ -285,3 +306,85 @@ async def test_what_is_told_while_an_engine_is_looked_at_stays(catalogue_dir: Pa
         assert state(pilot) == "There is no engine “nobody”."
         bar.show_availability()
         await until(lambda: state(pilot).startswith("ready"))
+
+
+def models(*ids: str) -> Reply:
+    return answer(200, json.dumps({"data": [{"id": each} for each in ids]}))
+
+
+async def until_page(pilot: Pilot[None], kind: type[Screen[Any]]) -> Screen[Any]:
+    await until(lambda: isinstance(pilot.app.screen, kind))
+    await pilot.pause()
+    return pilot.app.screen
+
+
+async def test_a_local_model_is_found_when_asked_and_answers(
+    catalogue_dir: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.backends.openai.discover.PORTS", {"Ollama": server.port})
+    server.always = models("llama3.2:1b", "bad\x1b[2J")
+    async with chat(catalogue_dir) as pilot:
+        page = await open_page(pilot)
+        assert not server.asked
+        await pilot.press("a")
+        dialog = await until_page(pilot, ChoiceDialog)
+        options = dialog.query_one(OptionList).options
+        assert [str(one.prompt) for one in options] == ["Ollama · llama3.2:1b", "Another address…"]
+        await pilot.press("enter")
+        await until(lambda: told(page).startswith("✓ llama3.2:1b"))
+        assert page.query_one("#engine-told").has_class("good")
+        await until(lambda: states(page)[-1] == "● llama3.2:1b ready")
+        await pilot.press("escape")
+        await until_page(pilot, ChatScreen)
+        server.always = hello()
+        await ask(pilot, "Canvas Stool, Blue")
+        assert "llama3.2:1b" in [body.get("model") for body in server.bodies]
+    added = tomllib.loads(paths.engines_file().read_text())["engines"]["ollama"]
+    assert added == {
+        "kind": "openai", "title": "llama3.2:1b", "model": "llama3.2:1b",
+        "base_url": f"http://127.0.0.1:{server.port}/v1", "api_key_env": "",
+    }  # fmt: skip
+
+
+async def test_without_a_local_server_it_says_where_it_looked(
+    catalogue_dir: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.backends.openai.discover.PORTS", {"Ollama": server.port})
+    server.always = answer(404, "no such page")
+    async with chat(catalogue_dir) as pilot:
+        page = await open_page(pilot)
+        await pilot.press("a")
+        await until_page(pilot, ChoiceDialog)
+        await pilot.press("escape")
+        await until_page(pilot, EnginesScreen)
+        assert told(page) == f"None answered on this machine: Ollama ({server.port})."
+
+
+async def test_a_key_is_masked_checked_and_stored(
+    catalogue_dir: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.config.keys._keyring", lambda: None)
+    server.script = [error(401, "wrong key", code="invalid_api_key")]
+    server.always = models("gpt-b", "gpt-a")
+    rows = {"openai": {"base_url": server.url, "api_key_env": "SHOP_API_KEY"}}
+    async with chat(catalogue_dir, engines=rows) as pilot:
+        page = await open_page(pilot)
+        await pilot.press("end")
+        await until(lambda: "Press K" in about(page))
+        for key, next_page in (("sk-wrong", EnginesScreen), ("sk-right", ChoiceDialog)):
+            await pilot.press("k")
+            dialog = await until_page(pilot, InputDialog)
+            field = dialog.query_one(Input)
+            field.value = key
+            assert key not in str(field._value)
+            await pilot.press("enter")
+            await until_page(pilot, next_page)
+        assert "sk-wrong" not in told(page)
+        await pilot.press("enter")
+        await until(lambda: told(page).startswith("✓ "))
+        assert server.asked[-1].headers["authorization"] == "Bearer sk-right"
+        await until(lambda: states(page)[-1] == "○ OpenAI ready")
+        assert keys.value("SHOP_API_KEY") == "sk-right"
+        assert paths.keys_file().stat().st_mode & 0o077 == 0
+        assert "gpt-a" in paths.settings_file().read_text()
+        assert "sk-right" not in paths.settings_file().read_text()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from textual.events import AppBlur
 from textual.pilot import Pilot
 from textual.widgets import Static
 
 from tests.engine.backends.openai import server as scripted
-from tests.tui.driving import about, ask, chat, order, send, state, until, words
+from tests.tui.driving import about, ask, chat, order, remote, send, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.dialogs import HelpScreen
 from tui.screens.record import RecordScreen
@@ -21,17 +20,6 @@ from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import AnswerView
 
 TITLE = "Canvas Stool, Blue"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
-
-
-def remote(server: scripted.Server) -> dict[str, Any]:
-    row = {"model": "m", "base_url": server.url, "max_retries": 0}
-    return {"engine": "openai", "engines": {"openai": row}}
 
 
 def waiting_for(gate: asyncio.Event) -> scripted.Reply:
@@ -52,7 +40,7 @@ async def test_ctrl_c_stops_the_answer_and_keeps_the_draft(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("Half"))
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await send(pilot, TITLE)
         await until(lambda: bool(view.query(MarkdownView)))
         composer = pilot.app.screen.query_one(Composer)
@@ -161,7 +149,7 @@ async def test_questions_that_wait_are_sent_in_order(
 ) -> None:
     gate = asyncio.Event()
     server.always = waiting_for(gate)
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         await send(pilot, TITLE)
         await until(lambda: bool(server.asked))
         for question in ("Empty Shelf", "Canvas Stool, Green"):
@@ -180,7 +168,7 @@ async def test_stopping_the_answer_withdraws_the_questions_that_wait(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("One"))
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await send(pilot, TITLE)
         await until(lambda: bool(view.query(MarkdownView)))
         await order(pilot, "Empty Shelf")
@@ -191,6 +179,40 @@ async def test_stopping_the_answer_withdraws_the_questions_that_wait(
         await pilot.press("up")
         assert pilot.app.screen.query_one(Composer).text == "Empty Shelf"
         assert len(pilot.app.screen.query(AnswerView)) == 1
+
+
+@pytest.mark.parametrize(
+    ("notify", "long", "away"),
+    [(True, True, True), (False, True, True), (True, False, True), (True, True, False)],
+)
+async def test_a_long_answer_rings_once_the_terminal_has_lost_the_focus(
+    catalogue_dir: Path,
+    server: scripted.Server,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    notify: bool,
+    long: bool,
+    away: bool,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr("tui.attention.LONG", 0.0 if long else 1e6)
+    gate, written = asyncio.Event(), list[str]()
+    server.always = waiting_for(gate)
+    async with chat(catalogue_dir, **remote(server, engine="openai", notify=notify)) as pilot:
+        assert pilot.app._driver
+        monkeypatch.setattr(pilot.app._driver, "write", written.append)
+        view = await send(pilot, TITLE)
+        if away:
+            pilot.app.post_message(AppBlur())
+            await until(lambda: not pilot.app.app_focus)
+        gate.set()
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        await until(lambda: view.is_finished and not screen.is_answering)
+        await pilot.pause()
+    rung = [text for text in written if "]9;" in text]
+    expected = "\a\x1b]9;balcao: The answer is complete.\a"
+    assert [text.startswith(expected) for text in rung] == [True] * (notify and long and away)
 
 
 async def test_a_copied_record_is_reported_on_its_page(catalogue_dir: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,6 @@ from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView, share_bar
 
 TITLE, RECORD = ROWS[4][1], ROWS[4][2]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
 
 
 def remote(server: scripted.Server, said: str) -> dict[str, Any]:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import pytest
 from textual.widgets import Static
 
 from engine.config import paths
 from engine.core.types import Answer, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.backends.openai import server as scripted
-from tests.tui.driving import about, ask, chat, order, said, send, state, until, words
+from tests.tui.driving import about, ask, chat, order, remote, said, send, state, until, words
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import AnswerView
 
 TITLE = "Canvas Stool, Blue"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
-
-
-def remote(server: scripted.Server) -> dict[str, Any]:
-    row = {"model": "m", "base_url": server.url, "max_retries": 0}
-    return {"engine": "openai", "engines": {"openai": row}}
 
 
 def drawn(view: AnswerView) -> str:
@@ -61,7 +47,7 @@ async def test_a_models_text_is_markdown(catalogue_dir: Path, server: scripted.S
         scripted.event(usage=scripted.USAGE),
         scripted.DONE,
     )
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await ask(pilot, TITLE)
         assert drawn(view) == "It **folds** flat.\n\n- one\n- ]0;ownedtwo [b]"
         assert about(view).endswith("OpenAI")
@@ -73,7 +59,7 @@ async def test_from_memory_the_model_sees_the_question_alone(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.hello()
-    async with chat(catalogue_dir, mode="memory", **remote(server)) as pilot:
+    async with chat(catalogue_dir, mode="memory", **remote(server, engine="openai")) as pilot:
         view = await ask(pilot, TITLE)
         assert about(view) == "✗ not from the description · OpenAI · from memory"
         assert server.bodies[0]["messages"][1]["content"] == TITLE
@@ -82,7 +68,7 @@ async def test_from_memory_the_model_sees_the_question_alone(
 async def test_escape_saves_the_text_so_far(catalogue_dir: Path, server: scripted.Server) -> None:
     server.script = [scripted.stalled(scripted.words("Half an"), scripted.words(" answer"))]
     server.always = scripted.hello()
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await send(pilot, TITLE)
         await until(lambda: bool(view.query(MarkdownView)) and drawn(view) == "Half an answer")
         await pilot.press("escape")
@@ -98,7 +84,7 @@ async def test_escape_at_the_first_word_keeps_it(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled()
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await send(pilot, TITLE)
         drawing = asyncio.create_task(view.append("Every"))
         await asyncio.sleep(0)  # it waits for the mount of the text widget
@@ -114,7 +100,7 @@ async def test_a_loaded_engine_shows_no_progress(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("One"))
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await send(pilot, TITLE)
         await until(lambda: bool(view.query(MarkdownView)))
         await until(lambda: state(pilot).startswith("ready"))
@@ -127,7 +113,7 @@ async def test_during_an_answer_questions_wait_and_the_engine_can_change(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("One"))
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await send(pilot, TITLE)
         await until(lambda: bool(view.query(MarkdownView)))
         composer = pilot.app.screen.query_one(Composer)
@@ -152,7 +138,7 @@ async def test_quitting_during_an_answer_saves_the_text_so_far(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.stalled(scripted.words("Half"))
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await send(pilot, TITLE)
         await until(lambda: bool(view.query(MarkdownView)))
         await pilot.press("ctrl+q")
@@ -163,7 +149,7 @@ async def test_a_broken_stream_keeps_its_text_and_shows_the_remedy(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
     server.always = scripted.cut(scripted.words("Half"))
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await ask(pilot, TITLE)
         assert drawn(view) == "Half"
         assert "interrupted" in about(view)
@@ -176,7 +162,7 @@ async def test_a_broken_stream_keeps_its_text_and_shows_the_remedy(
 async def test_a_grounded_model_is_not_asked_without_a_record(
     catalogue_dir: Path, server: scripted.Server
 ) -> None:
-    async with chat(catalogue_dir, **remote(server)) as pilot:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
         view = await ask(pilot, "The Velvet Submarine Handbook")
         assert "word for word" not in about(view)
         assert not server.asked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
@@ -26,12 +26,6 @@ from tui.widgets.engine_bar import EngineBar
 from tui.widgets.turns import SourceCard
 
 AA, AAA = 4.5, 7.0
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
 
 
 def luminance(color: Color) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,6 @@ TITLE = ROWS[0][1]
 THOUGHT = "Is it [red]the tin*\x1b[2J one?"
 SHOWN = "Is it [red]the tin*[2J one?"
 ENGINE = "openai"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
 
 
 def remote(server: scripted.Server) -> dict[str, Any]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import pytest
 from textual.pilot import Pilot
 from textual.widget import Widget
 
@@ -14,7 +11,7 @@ from engine.config import paths
 from engine.store.conversations import ConversationStore
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
-from tests.tui.driving import about, ask, chat, order, state, until, words
+from tests.tui.driving import about, ask, chat, order, remote, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
 from tui.textual_patches.widgets import SolidBackground
@@ -23,17 +20,6 @@ from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import SELECTED, AnswerView, QuestionView
 
 STOOL, SHELF, TIN = ROWS[4][1], ROWS[6][1], ROWS[0][1]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
-
-
-def remote(server: scripted.Server) -> dict[str, Any]:
-    row = {"model": "m", "base_url": server.url, "max_retries": 0}
-    return {"engines": {"openai": row}}
 
 
 def answers(pilot: Pilot[None]) -> list[AnswerView]:

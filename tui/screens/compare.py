@@ -28,6 +28,7 @@ from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
 from engine.core.types import Answer, Availability, Decision, Found, Product, StopReason, Turn
 from engine.fidelity.quotes import slips
+from tui.attention import calling_back
 from tui.textual_patches.widgets import FittingFooter, ReportingPage
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import (
@@ -186,12 +187,13 @@ class CompareScreen(ReportingPage, Screen[None]):
         before = len(turns)
         events = self._session.compare(self._question, asked, self._old)
         try:
-            async with aclosing(events):
-                async for index, event in events:
-                    if isinstance(event, Found):
-                        self._draw_record(event.decision)
-                    await draw(event, self._views[asked[index]])
-                    self._show_scores()
+            with calling_back(self.app, tr("All engines have answered."), self._session.settings):
+                async with aclosing(events):
+                    async for index, event in events:
+                        if isinstance(event, Found):
+                            self._draw_record(event.decision)
+                        await draw(event, self._views[asked[index]])
+                        self._show_scores()
         finally:
             self._turn = self._old or (turns[-1] if len(turns) > before else None)
             for answer in self._turn.answers if self._turn else ():

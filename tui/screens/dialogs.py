@@ -62,13 +62,28 @@ class _Dialog(Page, ModalScreen[str | None]):
 class InputDialog(_Dialog):
     """Returns the line that was typed, or None."""
 
-    def __init__(self, heading: str, text: str = "", example: str = "") -> None:
-        """`text` is the initial text, `example` the placeholder of an empty input."""
-        field = _DialogInput(text, placeholder=example, select_on_focus=False, compact=True)
+    def __init__(
+        self,
+        heading: str,
+        text: str = "",
+        example: str = "",
+        *,
+        secret: bool = False,
+        optional: bool = False,
+    ) -> None:
+        """`text` is the initial text, `example` the placeholder of an empty input.
+
+        A `secret` is masked. An `optional` line may be empty.
+        """
+        field = _DialogInput(
+            text, placeholder=example, password=secret, select_on_focus=False, compact=True
+        )
         super().__init__(heading, field)
+        self._optional = optional
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip() or None)
+        text = event.value.strip()
+        self.dismiss(text if text or self._optional else None)
 
 
 class ChoiceDialog(_Dialog):

@@ -26,6 +26,8 @@ from engine.core.errors import BalcaoError
 from engine.core.i18n import numeral, tr
 from engine.core.text import one_line
 from engine.core.types import Availability
+from tui.commands.table import reporting
+from tui.screens.connect import add_model, enter_key
 from tui.textual_patches.widgets import EditArea, FittingFooter, Page
 
 
@@ -138,6 +140,8 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         Binding("l", "load", tr("Load"), id="engines_load"),
         Binding("u", "unload", tr("Unload"), id="engines_unload"),
         Binding("p", "parameters", tr("Parameters"), id="engines_parameters"),
+        Binding("a", "add", tr("Add"), id="engines_add"),
+        Binding("k", "key", tr("Key"), id="engines_key"),
         Binding("escape,f9", "dismiss", tr("Close"), id="engines_close"),
     ]
 
@@ -169,8 +173,7 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         self.set_interval(_LOOK_EVERY, self._draw)
 
     def on_option_list_option_highlighted(self) -> None:
-        self._told = ""
-        self._draw()
+        self._tell("")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option.id)
@@ -180,22 +183,21 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         availability, engine = self._availability.get(self._here), self._registry.get(self._here)
         if availability is None or (self._loading and not self._loading.is_finished):
             return
+        told = ""
         if engine.verbatim:
-            self._told = tr("The catalogue needs no loading.")
+            told = tr("The catalogue needs no loading.")
         elif engine.loaded:
-            self._told = tr("Already loaded.")
+            told = tr("Already loaded.")
         elif not availability.ready:
-            self._told = tr("Can't load it: see above.")
+            told = tr("Can't load it: see above.")
         else:
-            self._told = ""
             self._loading = self._load(self._here)
-        self._draw()
+        self._tell(told)
 
     async def action_unload(self) -> None:
         """Unload the highlighted engine, or stop loading it."""
         if self._session.is_answering:
-            self._told = tr("Still answering. Escape in the chat stops it.")
-            self._draw()
+            self._tell(tr("Still answering. Escape in the chat stops it."))
             return
         if self._loading:
             self._loading.cancel()
@@ -204,17 +206,45 @@ class EnginesScreen(Page, ModalScreen[str | None]):
         gone = [name for name in before if not self._registry.get(name).loaded]
         titles = tr(" and ").join(one_line(self._session.titles[name]) for name in gone)
         unloaded = tr("Unloaded: {titles}.", titles=titles)
-        self._told = unloaded if gone else tr("Nothing to unload.")
-        self._draw()
+        self._tell(unloaded if gone else tr("Nothing to unload."))
 
     @work
     async def action_parameters(self) -> None:
         engine = self._registry.get(self._here)
         if engine.config.parameters():
-            told = await self.app.push_screen_wait(ParametersScreen(engine))
-            self._told = told or ""
+            self._tell(await self.app.push_screen_wait(ParametersScreen(engine)) or "")
         else:
-            self._told = tr("The catalogue has no parameters.")
+            self._tell(tr("The catalogue has no parameters."))
+
+    @work
+    async def action_add(self) -> None:
+        """Look for servers on this machine, and add a model of one."""
+        with reporting(self._tell):
+            added = await add_model(self, self._tell)
+            if added:
+                await self._show_added(added)
+
+    @work
+    async def action_key(self) -> None:
+        """Enter the highlighted engine's API key."""
+        with reporting(self._tell):
+            self._tell(await enter_key(self, self._registry.get(self._here), self._tell))
+            self._look_afresh()
+
+    async def _show_added(self, engine_id: str) -> None:
+        await self._session.add_engine(engine_id)
+        ids = self._registry.ids
+        new = ids[self._list.option_count :]
+        self._list.add_options(Option(self._prompt(name), id=name) for name in new)
+        self._list.highlighted = ids.index(engine_id)
+        self._look_afresh()
+        title = self._session.titles[engine_id]
+        self.call_after_refresh(
+            self._tell, tr("✓ {title} is added, and answers from now on.", title=title)
+        )
+
+    def _tell(self, sentence: str) -> None:
+        self._told = sentence
         self._draw()
 
     @work(exclusive=True)
@@ -234,9 +264,14 @@ class EnginesScreen(Page, ModalScreen[str | None]):
     def _draw(self) -> None:
         for name in self._registry.ids:
             self._list.replace_option_prompt(name, self._prompt(name))
-        about = about_words(self._registry.get(self._here), self._availability.get(self._here))
+        engine, availability = self._registry.get(self._here), self._availability.get(self._here)
+        about = about_words(engine, availability)
+        if availability and not availability.ready and engine.config.key_name():
+            about.insert(0, tr("Press K to enter its API key and choose a model."))
         self.query_one("#engine-about", Static).update("\n".join(about))
-        self.query_one("#engine-told", Static).update(one_line(self._told))
+        told = self.query_one("#engine-told", Static)
+        told.set_class(self._told.startswith("✓"), "good")
+        told.update(one_line(self._told))
 
     def _prompt(self, name: str) -> Content:
         here = name == self._session.engine

@@ -86,9 +86,9 @@ class EngineBar(Vertical):
         self._reports += 1
         if seconds:
             self.set_timer(seconds, partial(self._show_availability, self._reports))
-        line = self.query_one("#state", Static)
-        line.set_class(error, "bad")
-        line.update(one_line(sentence))
+        for line in self.query("#state").results(Static):  # none while the chat ends
+            line.set_class(error, "bad")
+            line.update(one_line(sentence))
 
     def on_click(self, event: Click) -> None:
         clicked = event.widget.id if event.widget else None

@@ -27,6 +27,7 @@ from engine.chat.wording import not_taught_sentence, thinking_words, verdict, wr
 from engine.core import types
 from engine.core.i18n import tr
 from engine.core.text import one_line, printable
+from tui.attention import calling_back
 from tui.textual_patches.widgets import SolidBackground
 from tui.widgets.choices import ChoicesView
 from tui.widgets.engine_bar import EngineBar
@@ -467,11 +468,12 @@ async def draw_answer(
     """
     saved = True
     try:
-        async with aclosing(events):
-            async for event in events:
-                await draw(event, view)
-                _report(event, bar)
-                saved = saved and not isinstance(event, types.NotSaved)
+        with calling_back(view.app, tr("The answer is complete."), session.settings):
+            async with aclosing(events):
+                async for event in events:
+                    await draw(event, view)
+                    _report(event, bar)
+                    saved = saved and not isinstance(event, types.NotSaved)
     except asyncio.CancelledError:
         # The bar still shows how far loading was, or that it has to wait.
         bar.show_availability()

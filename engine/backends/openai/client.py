@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from math import inf
@@ -250,14 +250,13 @@ class OpenAIClient:
         """Close the client and its open streams."""
         await self._client.close()
 
-    async def shutdown_date(self) -> object:
-        """Return what the server says about the day on which it will shut the model down."""
-        with suppress(openai.APIError, ValueError, RecursionError, AttributeError, TypeError):
+    async def models(self) -> list[dict[str, object]]:
+        """Return what the server lists about its models. Raises EngineUnavailable."""
+        with ErrorBoundary(self._endpoint, self._client.api_key, began=False):
             raw = await self._client.models.with_raw_response.list()
-            for model in raw.http_response.json()["data"]:
-                if model.get("id") == self._endpoint.model:
-                    return model.get("shutdown_date")
-        return None
+            listed = raw.http_response.json()
+        rows = listed.get("data") if isinstance(listed, dict) else None
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
     async def answer(self, request: Request) -> AsyncGenerator[Chunk]:
         """Stream the answer. Raises EngineUnavailable before its start, EngineFailed after it."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import UTC, date, datetime, timedelta
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -23,6 +24,7 @@ from engine.backends.base import ModelConfig, ModelEngine
 from engine.core.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.core.i18n import tr
 from engine.core.process import install_command, pip_command
+from engine.core.text import one_line
 from engine.core.types import Availability, Chunk, EngineFacts, Progress, Request
 
 if TYPE_CHECKING:
@@ -143,6 +145,9 @@ def is_local(base_url: str | None) -> bool:
         return host == "localhost"
 
 
+_LIST_SECONDS = 8.0
+"""Seconds to wait for a list of models."""
+_MAX_MODELS, _MAX_ID = 500, 200
 NO_KEY = "no-key-needed"
 """Sent to servers that need no key: the openai package insists on one."""
 
@@ -290,11 +295,31 @@ class OpenAIEngine(ModelEngine):
             return
         self._looked_up = True
         with suppress(EngineUnavailable):
-            client = await asyncio.to_thread(self._make_client)
-            try:
-                self._shutdown_day = parse_day(await client.shutdown_date())
-            finally:
-                await client.close()
+            for row in await self._models():
+                if row.get("id") == self.config.model:
+                    self._shutdown_day = parse_day(row.get("shutdown_date"))
+
+    async def model_ids(self, key: str = "") -> list[str]:
+        """Return the ids of the server's models, asked with `key` or the stored one.
+
+        Raises EngineUnavailable.
+        """
+        ids = {row.get("id") for row in await self._models(key, _LIST_SECONDS)}
+        # Others cannot be shown as they are.
+        usable = (one for one in ids if isinstance(one, str) and one == one_line(one, _MAX_ID))
+        return sorted(filter(None, usable))[:_MAX_MODELS]
+
+    async def use_model(self, model: str) -> None:
+        """Answer with this model, and a stored key read again, from now on."""
+        self.config = replace(self.config, model=model)
+        await self.unload()
+
+    async def _models(self, key: str = "", patience: float = inf) -> list[dict[str, object]]:
+        client = await asyncio.to_thread(self._make_client, key, patience)
+        try:
+            return await client.models()
+        finally:
+            await client.close()
 
     async def load(self) -> AsyncGenerator[Progress]:
         """Import the package and make the client, without using the network. Raises EngineError."""
@@ -337,14 +362,14 @@ class OpenAIEngine(ModelEngine):
                 self._session = self._make_client()
             return self._session
 
-    def _make_client(self) -> OpenAIClient:
+    def _make_client(self, key: str = "", patience: float = inf) -> OpenAIClient:
         from engine.config import keys
 
         name = self.config.api_key_env
         try:
             from engine.backends.openai.client import OpenAIClient
 
-            key = keys.value(name) if name else ""
+            key = key or (keys.value(name) if name else "")
         except BalcaoError as error:
             raise EngineUnavailable(error.message, error.remedy) from None
         except ImportError as error:
@@ -352,8 +377,12 @@ class OpenAIEngine(ModelEngine):
                 tr("Cannot load the openai package: {error}.", error=error),
                 tr("Run: {command}", command=pip_command("--force-reinstall", "openai")),
             ) from error
-        endpoint = self.config.endpoint(self.info.id, self._base_url)
-        return OpenAIClient(endpoint, key or NO_KEY)
+        config = replace(
+            self.config,
+            connect_timeout=min(self.config.connect_timeout, patience),
+            stall_timeout=min(self.config.stall_timeout, patience),
+        )
+        return OpenAIClient(config.endpoint(self.info.id, self._base_url), key or NO_KEY)
 
     def _key_availability(self) -> Availability:
         from engine.config import keys

@@ -27,12 +27,6 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[scripted.Server]:
-    async with scripted.running() as running:
-        yield running
-
-
-@pytest.fixture
 async def make(server: scripted.Server) -> AsyncIterator[Make]:
     """Makes engines that ask the server; settings by name."""
     made: list[OpenAIEngine] = []
