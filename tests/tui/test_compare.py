@@ -66,9 +66,9 @@ async def test_all_that_are_ready_answer_beside_the_record(
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen) and len(views(pilot)) == 1)
         assert "Catalogue · answer " in about(views(pilot)[0])
-        await pilot.press("ctrl+s")
+        await pilot.press("right")
         await until(lambda: "OpenAI · answer " in about(views(pilot)[0]))
-        await pilot.press("ctrl+s")
+        await pilot.press("right")
         follow_up = await ask(pilot, "what size is it?")
         assert "Canvas Stool, Blue" in words(pilot, ".card")[-1]
         assert about(follow_up).endswith("Catalogue")
@@ -97,7 +97,7 @@ async def test_escape_stops_first_and_closes_then(
         await until(server.asked[0].left.is_set)
         await pilot.press("escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
-        await pilot.press("ctrl+s")
+        await pilot.press("right")
         await until(lambda: "OpenAI · answer 2 of 2" in about(views(pilot)[0]))
         assert views(pilot)[0].query_one(MarkdownView).source == "Half"
 

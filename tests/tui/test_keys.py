@@ -20,6 +20,7 @@ from engine.core.errors import SettingsError
 from engine.core.types import Mode
 from tests.tui.driving import ask, chat, until
 from tui import keys
+from tui.commands.table import COMMANDS
 from tui.screens.chat import ChatScreen
 from tui.screens.record import RecordScreen
 from tui.textual_patches.widgets import FittingFooter
@@ -54,6 +55,37 @@ def test_the_docs_name_them_all() -> None:
 def test_a_name_that_does_not_exist_is_told() -> None:
     with pytest.raises(SettingsError, match="no key named “fly”"):
         keys.keymap({"fly": "f6"})
+
+
+def is_for_macs(key: str) -> bool:
+    return not re.fullmatch(r"f\d+", key)
+
+
+def test_each_function_key_has_another_key_or_a_command() -> None:
+    commands = {command.name for command in COMMANDS}
+    for binding in (*bindings(), *keys.APP):
+        pressed = binding.key.split(",")
+        if binding.id == "history_import":  # /import
+            continue
+        assert binding.id in commands or any(map(is_for_macs, pressed)), binding.id
+
+
+SAME = {"regenerate": "again", "rename": "edit", "save": "export", "delete": "cut"}
+"""Actions of screens that mean the same."""
+MOVING = {"enter", "escape", "tab", "up", "down", "left", "right", "pageup", "pagedown",
+          "ctrl+home", "ctrl+end"}  # fmt: skip
+
+
+def test_a_key_means_the_same_on_every_screen() -> None:
+    """Where a key opens a screen, it may close that."""
+    meanings: dict[str, set[str]] = {}
+    for binding in (*bindings(), *keys.COMPOSER, *keys.APP):
+        if not binding.id or binding.id.endswith("_close"):
+            continue
+        name = binding.id.partition("_")[2] if binding.id in keys.IN_SCREENS else binding.id
+        for key in set(binding.key.split(",")) - MOVING - {"unbound"}:
+            meanings.setdefault(key, set()).add(SAME.get(name, name))
+    assert {key: found for key, found in meanings.items() if len(found) > 1} == {}
 
 
 async def test_a_screens_key_is_chosen_anew(catalogue_dir: Path) -> None:

@@ -68,7 +68,7 @@ async def test_without_runs(catalogue_dir: Path) -> None:
         assert "balcao train" in text(page, "#runs-head")
         shown = page.query(FooterKey)
         await until(lambda: [key.description for key in shown] == ["Close"])
-        await pilot.press("u", "s", "escape")
+        await pilot.press("enter", "s", "escape")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
 
 
@@ -130,9 +130,9 @@ async def test_an_adapter_becomes_the_engine(catalogue_dir: Path, tmp_path: Path
     async with chat(catalogue_dir) as pilot:
         page = await open_page(pilot)
         place = [row[0] for row in rows(page)].index("unfinished")
-        await pilot.press(*["down"] * place, "u")
+        await pilot.press(*["down"] * place, "enter")
         await until(lambda: "is not done" in text(page, "#run-status"))
-        await pilot.press("up" if place else "down", "u")
+        await pilot.press("up" if place else "down", "enter")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)

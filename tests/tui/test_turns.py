@@ -103,13 +103,13 @@ async def test_another_engine_answers_again_and_both_are_kept(
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await ask(pilot, STOOL)
         await order(pilot, "/regenerate openai")
-        await until(lambda: "OpenAI · answer 2 of 2" in about(answers(pilot)[0]))
+        await until(lambda: "· OpenAI · answer 2 of 2" in about(answers(pilot)[0]))
         assert answers(pilot)[0].query_one(MarkdownView).source == "Hello there"
         await pilot.press("ctrl+r")
         await until(
             lambda: about(answers(pilot)[0]) == "✓ word for word · Catalogue · answer 3 of 3"
         )
-        await pilot.press("ctrl+s", "ctrl+s")
+        await pilot.press("right", "right")
         await until(lambda: "OpenAI · answer 2 of 3" in about(answers(pilot)[0]))
         assert len(answers(pilot)) == 1
     async with chat(catalogue_dir, go_on=True, **remote(server)) as pilot:
@@ -121,7 +121,7 @@ async def test_another_engine_answers_again_and_both_are_kept(
 async def test_an_engine_that_cannot_answer_again_leaves_the_answer(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, STOOL)
-        await pilot.press("ctrl+s")
+        await pilot.press("right")
         assert "one answer" in state(pilot)
         await order(pilot, "/regenerate openai")
         await until(lambda: "No model is set" in state(pilot))
@@ -141,7 +141,7 @@ async def test_an_answer_again_is_cancelled_with_what_came(
         await pilot.press("escape")
         await until(lambda: "stopped by you" in about(answers(pilot)[0]))
         assert "answer 2 of 2" in about(answers(pilot)[0])
-        await pilot.press("ctrl+s")
+        await pilot.press("right")
         await until(lambda: "answer 1 of 2" in about(answers(pilot)[0]))
 
 

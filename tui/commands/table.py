@@ -190,7 +190,7 @@ _TABLE = (
         tr("Next answer"),
         tr("show the next answer to the question"),
         partial(actions.switch_answer, step=1),
-        "ctrl+s",
+        "right",
         plain="",
     ),
     Command(
@@ -198,6 +198,7 @@ _TABLE = (
         tr("Previous answer"),
         tr("show the previous answer"),
         partial(actions.switch_answer, step=-1),
+        "left",
         plain="",
     ),
     Command(
@@ -262,7 +263,7 @@ _TABLE = (
         tr("Export"),
         tr("export the conversation as Markdown"),
         actions.export,
-        "f12",
+        "f12,ctrl+s",
         waits=True,
         plain="[markdown|json]",
         plain_does=tr("export the conversation"),

@@ -55,9 +55,9 @@ class CompareScreen(ReportingPage, Screen[None]):
             "escape,f3", "leave", tr("Stop, then close"), key_display="esc", id="compare_close"
         ),
         Binding("n", "next_slip", tr("Next slip"), id="compare_next_slip"),
-        Binding("f6", "marks", tr("Marks"), id="compare_marks"),
+        Binding("f6,m", "marks", tr("Marks"), id="compare_marks"),
         Binding("ctrl+l", "thinking", tr("Thinking"), id="compare_thinking"),
-        Binding("e", "export", tr("Export"), id="compare_export"),
+        Binding("f12,ctrl+s,e", "export", tr("Export"), key_display="e", id="compare_export"),
         Binding("pageup", "scroll('page_up')", show=False, priority=True, id="compare_scroll_up"),
         Binding(
             "pagedown", "scroll('page_down')", show=False, priority=True, id="compare_scroll_down"

@@ -220,7 +220,7 @@ class ConversationsScreen(Page, ModalScreen[int | None]):
         Binding("ctrl+x", "delete", tr("Delete"), id="history_delete"),
         Binding("ctrl+z", "undelete", tr("Undo"), id="history_undelete"),
         Binding("escape,ctrl+o", "dismiss", tr("Close"), key_display="esc", id="history_close"),
-        Binding("f12", "export", tr("Export"), id="history_export"),
+        Binding("f12,ctrl+s", "export", tr("Export"), id="history_export"),
         Binding("f7", "import", tr("Import"), id="history_import"),
         Binding("down", "move('cursor_down')", show=False, id="history_down"),
         Binding("up", "move('cursor_up')", show=False, id="history_up"),

@@ -44,11 +44,21 @@ class LossCurve(Widget):
         return Content("\n".join(display.curve(self._points, *self.content_size)))
 
 
+class _Runs(OptionList):
+    """A list that shows Enter in the footer, if it has runs."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", tr("Use in the chat"), id="runs_use")
+    ]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
+        return action != "select" or bool(self.option_count)
+
+
 class RunsScreen(Page, ModalScreen[str | None]):
     """A live list of runs. Returns the id of the engine added from a run, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("u", "use", tr("Use in the chat"), id="runs_use"),
         Binding("s", "stop", tr("Stop"), id="runs_stop"),
         Binding("escape,f10", "dismiss", tr("Close"), id="runs_close"),
     ]
@@ -64,7 +74,7 @@ class RunsScreen(Page, ModalScreen[str | None]):
         with Vertical(id="runs-page"):
             yield Static(tr("Training runs"), classes="heading")
             yield Static(id="runs-head", markup=False)
-            yield OptionList()
+            yield _Runs()
             yield Static(id="run-state", markup=False)
             yield LossCurve(id="run-curve")
             with VerticalScroll(id="run-body"):
@@ -81,7 +91,7 @@ class RunsScreen(Page, ModalScreen[str | None]):
         self._highlight_moved.set()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        return action not in ("use", "stop") or bool(self._views)
+        return action != "stop" or bool(self._views)
 
     def action_stop(self) -> None:
         """Ask the run to save and stop, when pressed twice."""
@@ -100,7 +110,7 @@ class RunsScreen(Page, ModalScreen[str | None]):
                 self._show_status(tr("It saves and stops after this step."))
 
     @work(exclusive=True, group="use")
-    async def action_use(self) -> None:
+    async def on_option_list_option_selected(self) -> None:
         view = self._highlighted_run
         if view is None:
             return

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from textual import work
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -39,6 +40,7 @@ _REPAINT_INTERVAL = 1 / 60
 """Seconds between two immediate repaints; a burst of keys is drawn together."""
 _LOOK_UP_DELAY = 0.1
 """Seconds without a key before titles are looked up."""
+_ARROWS = ("left", "right")
 _MAX_TITLE = 200
 """Characters of a text that may be the start of a title."""
 
@@ -205,6 +207,11 @@ class Composer(EditArea):
         is_short = self.document.line_count == 1 and len(line) <= _MAX_TITLE
         return line if is_short and not self._pastes.are_in(line) else ""
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is no text at all."""
+        return self.document.end == (0, 0)
+
     def accept(self) -> None:
         """Clear the composer after its question was accepted; Up brings the question back."""
         self.input_history.append(self.question)
@@ -218,7 +225,7 @@ class Composer(EditArea):
             action = "dismiss_suggestions"
         elif event.key == "escape" and self._choices:
             action = "leave_choices"
-        if action:
+        if action and not (event.key in _ARROWS and self.is_blank):
             event.prevent_default()
             event.stop()
             await self.run_action(action)
@@ -269,7 +276,7 @@ class Composer(EditArea):
 
     async def action_delete_or_leave(self) -> None:
         """Delete the next letter; without any text, leave the chat."""
-        if self.document.end == (0, 0):
+        if self.is_blank:
             await self.app.run_action("quit")
         else:
             self.action_delete_right()
@@ -284,7 +291,14 @@ class Composer(EditArea):
         elif not self._suggestions.accept_on_arrival(self.text):
             self.screen.focus_next()
 
+    def action_cursor_left(self, select: bool = False) -> None:
+        if self.is_blank:
+            raise SkipAction  # the chat shows another answer
+        super().action_cursor_left(select)
+
     def action_cursor_right(self, select: bool = False) -> None:
+        if self.is_blank:
+            raise SkipAction
         at_end = self.cursor_location == self.document.end
         if at_end and not select and self._suggestions.are_for(self.text):
             self.replace_text(self._suggestions.accept())
@@ -301,7 +315,7 @@ class Composer(EditArea):
 
     def _move_choice(self, step: int) -> bool:
         """Highlight a product of the last answer, unless there is a text; return whether one is."""
-        if self.document.end != (0, 0):
+        if not self.is_blank:
             return False
         choices = self._choices or (self._find_choices() if step > 0 else None)
         self._choices = choices if choices and choices.move(step) else None
@@ -314,7 +328,7 @@ class Composer(EditArea):
         """
         if self._suggestions.has_highlight:
             self.replace_text(self._suggestions.move(-1))
-        elif self.document.end == (0, 0) and (question := self._withdraw()):
+        elif self.is_blank and (question := self._withdraw()):
             self.replace_text(question)
         elif self._move_choice(-1):
             return

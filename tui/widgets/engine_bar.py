@@ -20,7 +20,7 @@ from engine.core.text import one_line
 from engine.core.types import Mode, Progress
 
 _MARKS = {True: "●", False: "○"}
-_BETWEEN = "  "
+_BETWEEN, _PART = "  ", " · "
 _MODES = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}
 
 
@@ -31,12 +31,15 @@ class EngineBar(Vertical):
         super().__init__()
         self._session = session
         self._reports = 0
+        self._sentence = tr("opening the catalogue…")
+        self._shown: list[tuple[str, Content]] = []
+        """Ids and names of the engines that are visible; dots have no id."""
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="engines"):
-            yield Static(self._names(), id="names", markup=False)
+            yield Static(self._visible_names(), id="names", markup=False)
             yield Static(_MODES[self._session.mode], id="grounding", markup=False)
-        yield Static(tr("opening the catalogue…"), id="state", markup=False)
+        yield Static(self._sentence, id="state", markup=False)
 
     def choose(self, engine_id: str) -> None:
         self._session.engine = engine_id
@@ -44,11 +47,16 @@ class EngineBar(Vertical):
 
     def show_engine(self) -> None:
         """Draw the active engine and look up whether it is ready."""
-        self.query_one("#names", Static).update(self._names())
+        self._show_names()
         self.show_availability()
 
     def show_mode(self) -> None:
         self.query_one("#grounding", Static).update(_MODES[self._session.mode])
+        self._show_names()
+
+    def on_resize(self) -> None:
+        self._show_names()
+        self._show_sentence()
 
     def show_availability(self) -> None:
         """Look up whether the active engine is ready, unless something newer is reported."""
@@ -86,9 +94,15 @@ class EngineBar(Vertical):
         self._reports += 1
         if seconds:
             self.set_timer(seconds, partial(self._show_availability, self._reports))
+        self._sentence = one_line(sentence)
+        self.query("#state").set_class(error, "bad")
+        self._show_sentence()
+
+    def _show_sentence(self) -> None:
         for line in self.query("#state").results(Static):  # none while the chat ends
-            line.set_class(error, "bad")
-            line.update(one_line(sentence))
+            is_hint = not line.has_class("bad")
+            width = self.content_size.width if is_hint else 0
+            line.update(_fitting(self._sentence, width))
 
     def on_click(self, event: Click) -> None:
         clicked = event.widget.id if event.widget else None
@@ -97,16 +111,64 @@ class EngineBar(Vertical):
             self.show_mode()
         elif clicked == "names":
             end = self.query_one("#names").content_region.x
-            for engine_id, title in self._session.titles.items():
-                end += cell_len(f"{_MARKS[False]} {title}{_BETWEEN}")
+            for engine_id, name in self._shown:
+                end += name.cell_length
                 if event.screen_x < end:
-                    self.choose(engine_id)
+                    if engine_id:
+                        self.choose(engine_id)
                     break
 
-    def _names(self) -> Content:
-        names = Content()
+    def _show_names(self) -> None:
+        for names in self.query("#names").results(Static):
+            names.update(self._visible_names())
+
+    def _visible_names(self) -> Content:
+        width = self.app.size.width - cell_len(_MODES[self._session.mode]) - _MARGINS
+        self._shown = _around(self._names(), self._session.engine, width)
+        return Content("").join(name for _, name in self._shown)
+
+    def _names(self) -> list[tuple[str, Content]]:
+        """Return the engines' ids and names; a mark shows the active one without colours too."""
+        names = []
         for engine_id, title in self._session.titles.items():
             here = engine_id == self._session.engine
-            # The mark shows the choice in terminals without colours.
-            names += Content.styled(f"{_MARKS[here]} {title}", "bold" if here else "dim") + _BETWEEN
+            name = Content.styled(f"{_MARKS[here]} {title}", "bold" if here else "dim")
+            names.append((engine_id, name + _BETWEEN))
         return names
+
+
+_MARGINS = 3
+"""Columns beside the engines and the mode (app.tcss)."""
+_MORE = ("", Content.styled(f"…{_BETWEEN}", "dim"))
+
+
+def _around(
+    names: list[tuple[str, Content]], engine_id: str, width: int
+) -> list[tuple[str, Content]]:
+    """Return as many names as fit, that of the engine among them, and dots for the others."""
+    here = next((at for at, (each, _) in enumerate(names) if each == engine_id), 0)
+    parts = [
+        _with_dots(names, first, last)
+        for first in range(here + 1)
+        for last in range(len(names), here, -1)
+    ]
+    fitting = (part for part in parts if _columns(part) <= width)
+    default = names[here : here + 1]
+    return max(fitting, key=lambda part: len(part) - part.count(_MORE), default=default)
+
+
+def _with_dots(
+    names: list[tuple[str, Content]], first: int, last: int
+) -> list[tuple[str, Content]]:
+    return [_MORE] * (first > 0) + names[first:last] + [_MORE] * (last < len(names))
+
+
+def _columns(names: list[tuple[str, Content]]) -> int:
+    return sum(name.cell_length for _, name in names) - len(_BETWEEN)
+
+
+def _fitting(sentence: str, width: int) -> str:
+    """Leave out parts at the end, after a “·”, that would begin another line."""
+    while width and cell_len(sentence) > width and _PART in sentence:
+        sentence = sentence.rpartition(_PART)[0]
+    return sentence
