@@ -21,7 +21,7 @@ from engine.config import paths
 from engine.core.files import PRIVATE, atomic_file, delete_drafts, private_folder, reading, writing
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
-from engine.core.types import Answer, Taught, Turn
+from engine.core.types import Answer, Product, Taught, Turn
 from engine.store import archive
 from engine.store.archive import ArchivedConversation, ImportResult
 from engine.store.conversations import ConversationStore
@@ -46,14 +46,16 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
     for answer in turn.answers:
         title = one_line(titles.get(answer.engine, answer.engine))
         mark = tr(" (chosen)") if answer is chosen and turn.place else ""
-        parts.append(f"{below} {title}{mark}\n\n{_answer(answer)}")
+        parts.append(f"{below} {title}{mark}\n\n{_answer(answer, product)}")
     return "\n\n".join(parts) + "\n"
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: Answer, record: Product | None) -> str:
     text = answer.text or (answer.problem.message if answer.problem else "")
+    is_record = record is not None and text == record.description
+    words = tr("The record, as above.") if is_record else _fenced(text)
     about = (wrong_product(answer), describe(answer, source=False))
-    page = "\n\n".join((_fenced(text), *filter(None, about)))
+    page = "\n\n".join((words, *filter(None, about)))
     if answer.taught is Taught.NOT_TAUGHT:
         page = f"{not_taught_sentence()}\n\n{page}"
     if not answer.thinking:

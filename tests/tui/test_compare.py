@@ -28,11 +28,11 @@ def views(pilot: Pilot[None]) -> list[AnswerView]:
     return list(pilot.app.screen.query(AnswerView))
 
 
-async def compare(pilot: Pilot[None], question: str) -> None:
+async def compare(pilot: Pilot[None], question: str, count: int = 2) -> None:
     pilot.app.screen.query_one(Composer).insert(question)
     await pilot.press("f3")
     await until(lambda: isinstance(pilot.app.screen, CompareScreen))
-    await until(lambda: len(views(pilot)) == 2)
+    await until(lambda: len(views(pilot)) == count)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])
@@ -170,3 +170,24 @@ async def test_n_goes_to_the_next_slip(catalogue_dir: Path, server: scripted.Ser
         assert words(pilot, "#compare-status")[0].startswith("Line with a slip 1 of 2 · OpenAI")
         await pilot.press("f6", "n")
         assert words(pilot, "#compare-status") == ["There are no marked slips."]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("count", [2, 4, 6])
+async def test_two_to_six_engines_fit(
+    catalogue_dir: Path, server: scripted.Server, width: int, count: int
+) -> None:
+    server.always = scripted.hello()
+    row = {"kind": "openai", "model": "m", "base_url": server.url, "api_key_env": ""}
+    rows = {f"own-{place}": {**row, "title": f"My model {place}"} for place in range(count - 1)}
+    async with chat(catalogue_dir, (width, 40), engines=rows) as pilot:
+        await compare(pilot, TITLE, count)
+        await until(lambda: all(view.is_finished for view in views(pilot)))
+        await pilot.pause()
+        columns = [view.region for view in views(pilot)]
+        assert len({column.x for column in columns}) == (count if width > 80 else 1)
+        assert all(column.width >= 20 for column in columns)
+        board = pilot.app.screen.query_one("#scoreboard")
+        assert board.region.height == count
+        for title in ("Catalogue", *(row["title"] for row in rows.values())):
+            assert title in words(pilot, "#scoreboard")[0]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets._footer import FooterKey
 
-from tests.tui.driving import ask, chat, still, until
+from engine.core.types import Mode
+from tests.tui.driving import ask, chat, state, still, until, words
 from tui.screens.chat import ChatScreen
 
 PAGES = {"": "ctrl+q", "f1": "escape", "f3": "escape", "f4": "escape", "f9": "escape",
@@ -42,3 +44,45 @@ async def test_the_line_under_an_answer_takes_one_row(catalogue_dir: Path, width
         view = await ask(pilot, "canvas stol blue")
         assert view.query_one(".about").region.height == 1
         assert pilot.app.screen.query_one("#state").region.height == 1
+
+
+MORE = {f"extra-{place}": {"kind": "openai", "model": "m", "title": f"A server's model {place}",
+                           "base_url": "http://127.0.0.1:9"} for place in range(2)}  # fmt: skip
+"""With the four that are always there."""
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+async def test_the_active_engine_is_visible_however_many_there_are(
+    catalogue_dir: Path, width: int
+) -> None:
+    async with chat(catalogue_dir, (width, 24), engines=MORE) as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        names = screen.query_one("#names")
+        for title in screen.session.titles.values():
+            for mode in (Mode.MEMORY, Mode.GROUNDED):
+                screen.session.set_mode(mode)
+                screen.show_mode()
+                await pilot.pause()
+                (shown,) = words(pilot, "#names")
+                assert f"● {title}" in shown
+                assert len(shown.rstrip()) <= names.size.width
+            await pilot.press("f2")
+
+
+async def new_state(pilot: Pilot[None], key: str) -> str:
+    before = state(pilot)
+    await pilot.press(key)
+    await until(lambda: state(pilot) != before)
+    await pilot.pause()
+    return state(pilot)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+async def test_hints_in_the_status_line_take_one_row(catalogue_dir: Path, width: int) -> None:
+    async with chat(catalogue_dir, (width, 24)) as pilot:
+        line = pilot.app.screen.query_one("#state")
+        await ask(pilot, "Canvas Stool, Blue")
+        for key in ("ctrl+c", "right", "ctrl+up", "ctrl+g", "f6", "escape"):
+            assert len(await new_state(pilot, key)) <= width - 2
+            assert line.region.height == 1, state(pilot)

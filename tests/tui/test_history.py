@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,13 @@ from tui.widgets.composer import Composer
 from tui.widgets.turns import AnswerView
 
 START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.screens.conversations.today", lambda: date(2026, 11, 24))
+
+
 SAID = (
     ("Qual balcão é o maior?", "O de madeira, com 2 m."),
     ("Paint [/b] and [red] Brushes", "Two coats \x1b[2J of paint, [never](three)."),
@@ -106,7 +113,7 @@ async def test_it_searches_while_typing_and_opens(catalogue_dir: Path) -> None:
         await look_for(pilot, "balcao mad")
         await until(lambda: told(pilot) == "1 of 4 match")
         drawn = str(found.options[0].prompt)
-        assert drawn.startswith("2026-11-20 09:30    1  Qual balcão é o maior?")
+        assert drawn.startswith("Fri 09:30          1  Qual balcão é o maior?")
         await pilot.press("enter")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         await until(lambda: shown(pilot))

@@ -16,11 +16,11 @@ from tui.commands.table import COMMANDS, Command
 
 _SLASH = "/"
 _TAKES = {
-    "engine": tr("engine"),
-    "question": tr("question"),
-    "words": tr("words"),
-    "theme": tr("theme"),
-    "file": tr("file"),
+    "engine": tr("NAME"),
+    "question": tr("QUESTION"),
+    "theme": tr("NAME"),
+    "file": tr("FILE"),
+    "words": tr("WORDS"),
     "": "",
 }
 _WORDS = {

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any
 
 from engine.catalogue.catalogue import Retriever
@@ -21,6 +22,7 @@ from engine.chat.wording import (
 )
 from engine.config.settings import Settings
 from engine.core import types
+from engine.core.dates import spoken_date
 from engine.core.errors import BalcaoError, UsageError, why
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line
@@ -308,7 +310,7 @@ def _write_history(terminal: LineTerminal, session: Session, words: str) -> None
             tr("There is none with these words.") if words else tr("There is none yet.")
         )
     for number, entry in enumerate(listed, 1):
-        when = entry.when.strftime("%Y-%m-%d %H:%M")
+        when = spoken_date(entry.when, datetime.now().astimezone().date())
         turns = tr_n("{turns} question", "{turns} questions", entry.turns, turns=entry.turns)
         terminal.report(f"{number}. {when} {entry.title} ({turns})")
     if listed:

@@ -46,7 +46,7 @@ class ChatView(Page, SolidBackground, Screen[None]):
     """The chat's screen as commands change it: a ScreenView without pages."""
 
     leave_action = "command('interrupt')"
-    only_answer = tr("This question has one answer. Ctrl+R asks it again, of the engine chosen.")
+    only_answer = tr("This question has one answer · Ctrl+R asks again")
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -54,6 +54,8 @@ class ChatView(Page, SolidBackground, Screen[None]):
         self.pane = ConversationView(id="conversation")
         self.bar = EngineBar(session)
         self._answering: Worker[None] | None = None
+        self.continues = False
+        """Whether the last conversation is opened at the start."""
         self._leave_until = 0.0
         """Until when a second press of Ctrl+C ends the chat."""
 
@@ -90,12 +92,15 @@ class ChatView(Page, SolidBackground, Screen[None]):
         turns = self.session.conversation.turns
         self.composer.input_history.set_own([turn.question for turn in turns])
         await self._draw_conversation()
+        self.bar.show_availability()  # instead of a message about the conversation before
 
     async def _draw_conversation(self) -> None:
         from tui.widgets.welcome import Welcome
 
         session = self.session
-        await self.pane.show(session.conversation, session.titles, Welcome(session))
+        is_opening = self.continues and not (session.resources or session.failure)
+        empty = Welcome(session) if not is_opening else Vertical(classes="welcome")
+        await self.pane.show(session.conversation, session.titles, empty)
 
     async def show_turn(self, index: int) -> None:
         turn = self.session.conversation.turns[index]
@@ -241,7 +246,7 @@ class ChatScreen(ChatView):
         """`typed` goes into the composer; `go_on` opens the last conversation."""
         super().__init__(session)
         self._typed = typed
-        self._go_on = go_on
+        self.continues = go_on
         self._filled = asyncio.Event()
         """Set once the pane has the conversation; on the first frame it is empty."""
         self._preloaded = ""
@@ -281,21 +286,24 @@ class ChatScreen(ChatView):
         try:
             session = self.session
             resources = await asyncio.to_thread(open_resources, session.settings, session.registry)
-            last = await asyncio.to_thread(resources.last_conversation) if self._go_on else None
+            last = await asyncio.to_thread(resources.last_conversation) if self.continues else None
         except BalcaoError as error:
             self.session.fail(error)
+            if self.continues:
+                await self.show()
             return
         if last and not self.is_answering:
             self.session.use(last)
-            await self.show()
         self.session.start(resources)
+        if self.continues and not self.is_answering:
+            await self.show()
         self.composer.input_history.add_others(await asyncio.to_thread(resources.last_questions))
 
     def _preload(self) -> None:
         """Load the engine while the user types, unless that has begun."""
         if self._preloaded != self.session.engine:
             self._preloaded = self.session.engine
-            self.run_worker(self.session.preload(), group="load")
+            self.run_worker(self.bar.preload(), group="load")
 
     def on_text_area_changed(self) -> None:
         if self.composer.question:
@@ -450,6 +458,15 @@ async def _open_engines(screen: ChatScreen) -> None:
     page = EnginesScreen(screen.session, registry, screen.load_engine)
     chosen = await screen.app.push_screen_wait(page)
     screen.bar.choose(chosen or screen.session.engine)
+    _redraw_welcome(screen)
+
+
+def _redraw_welcome(screen: ChatScreen) -> None:
+    """Show an engine that was added or set up."""
+    from tui.widgets.welcome import Welcome
+
+    for welcome in screen.query(Welcome):
+        welcome.show_engines()
 
 
 async def _open_runs(screen: ChatScreen) -> None:
@@ -459,6 +476,7 @@ async def _open_runs(screen: ChatScreen) -> None:
     if added is not None:
         await screen.session.add_engine(added)
         screen.bar.show_engine()
+        _redraw_welcome(screen)
 
 
 async def _browse(screen: ChatScreen, words: str) -> None:

@@ -26,7 +26,7 @@ from engine.core.errors import why
 from engine.core.files import write_atomic
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line, printable
-from engine.core.types import Answer, Availability, Decision, Found, Product, StopReason, Turn
+from engine.core.types import Answer, Availability, Decision, Found, Mode, Product, StopReason, Turn
 from engine.fidelity.quotes import slips
 from tui.attention import calling_back
 from tui.textual_patches.widgets import FittingFooter, ReportingPage
@@ -41,7 +41,7 @@ from tui.widgets.turns import (
     toggle_marks,
 )
 
-_MIN_COLUMN, _MIN_WIDTH = 26, 100
+_MIN_COLUMN, _MIN_WIDTH = 22, 100
 """Columns that a side-by-side answer needs, and those of all."""
 _MAX_SLIPS = 9
 """Slips that are counted; an answer with more is another text."""
@@ -81,7 +81,7 @@ class CompareScreen(ReportingPage, Screen[None]):
         """Which slip was shown last."""
 
     def compose(self) -> ComposeResult:
-        yield Static(f"❯ {printable(self._question)}", markup=False, classes="question")
+        yield Static(self._heading(), markup=False, classes="question")
         yield Static(id="scoreboard", markup=False)
         with VerticalScroll(id="compare-body"):
             with VerticalScroll(id="compare-record", classes="compare-column"):
@@ -90,6 +90,11 @@ class CompareScreen(ReportingPage, Screen[None]):
             yield Container(id="compare-answers", classes=MARKING)
         yield Static(id="compare-status", markup=False)
         yield FittingFooter()
+
+    def _heading(self, title: str = "") -> Content:
+        mode = tr("from memory") if self._session.mode is Mode.MEMORY else ""
+        about = " · ".join(filter(None, (one_line(title), mode)))
+        return Content.assemble(f"❯ {printable(self._question)}", (f"   {about}", "dim"))
 
     def on_mount(self) -> None:
         self._asking = self.run_worker(self._ask_all)
@@ -210,9 +215,7 @@ class CompareScreen(ReportingPage, Screen[None]):
     def _show_product(self, product: Product | None) -> None:
         """Show what a question like “1” or “who wrote it?” is about."""
         if product and product.title.casefold() != self._question.strip().casefold():
-            title = (f"   {one_line(product.title)}", "dim")
-            asked = Content.assemble(f"❯ {printable(self._question)}", title)
-            self.query_one(".question", Static).update(asked)
+            self.query_one(".question", Static).update(self._heading(product.title))
 
     def _draw_record(self, decision: Decision) -> None:
         self._show_product(decision.product)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import date, datetime
 from functools import partial
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerCancelled
 
 from engine.config import paths
+from engine.core.dates import DAY_WIDTH, WIDTH, spoken_date
 from engine.core.i18n import tr, tr_n
 from engine.core.text import one_line
 from engine.store.conversations import ConversationStore
@@ -89,8 +91,14 @@ class ConversationList(OptionList, can_focus=False):
             self.show(self.entries[:], highlighted=self.highlighted or 0)
 
 
+def today() -> date:
+    """Return the date here; tests set it."""
+    return datetime.now().astimezone().date()
+
+
 def _entry(entry: ConversationSummary, *, with_time: bool) -> Content:
-    day = entry.when.strftime("%Y-%m-%d %H:%M" if with_time else "%Y-%m-%d")
+    day = spoken_date(entry.when, today(), with_time=with_time)
+    day = day.ljust(WIDTH if with_time else DAY_WIDTH)
     title = _highlight(entry.title_match) if entry.title_match else Content(one_line(entry.title))
     fork = (tr("fork · "), "dim") if entry.forked else ""
     line = Content.assemble((f"{day} {entry.turns:>4}  ", "dim"), fork, title)

@@ -25,7 +25,6 @@ from tui.textual_patches.widgets import AnchoredScroll
 if TYPE_CHECKING:
     from tui.widgets.choices import ChoicesView
     from tui.widgets.turns import AnswerView, Titles, TurnView
-    from tui.widgets.welcome import Welcome
 
 _MAX_COLUMNS = 78
 """Columns of an answer's text (turns.tcss)."""
@@ -265,7 +264,7 @@ class ConversationView(AnchoredScroll, can_focus=False):
         self._width = 0
         self._end_seen = True
 
-    async def show(self, conversation: Conversation, titles: Titles, welcome: Welcome) -> None:
+    async def show(self, conversation: Conversation, titles: Titles, welcome: Widget) -> None:
         """Show the end of a conversation, or `welcome`; `titles` are the engines' by id."""
         async with self._changing:
             self._conversation = conversation

@@ -62,6 +62,16 @@ class EngineBar(Vertical):
         """Look up whether the active engine is ready, unless something newer is reported."""
         self._show_availability(self._reports)
 
+    async def preload(self) -> None:
+        """Load the active engine before a question comes, and show that it loads."""
+        engine = self._session.registry.get(self._session.engine)
+        if engine.loaded or not (await asyncio.to_thread(engine.availability)).ready:
+            return
+        self.report(tr("loading {title}…", title=engine.info.title))
+        reports = self._reports
+        await self._session.preload()
+        self._show_availability(reports)
+
     @work(exclusive=True)
     async def _show_availability(self, reports: int) -> None:
         try:

@@ -43,6 +43,8 @@ SELECTED = "selected"
 """CSS class of the parts of the selected turn (turns.tcss)."""
 MARKING = "marking"
 """CSS class of an ancestor of answers that are marked."""
+FINISHED = "finished"
+"""CSS class of complete answers (pages.tcss)."""
 _MARKED = tr("Underlined: not in the record. F6 hides the marks.")
 _BAR_CELLS = 10
 _MAX_TITLE = 200
@@ -223,6 +225,7 @@ class AnswerView(SolidBackground, Vertical):
         self._engine_title = one_line(engine_title)
         self._with_source = source
         self.answer = answer
+        self.set_class(answer is not None, FINISHED)
         self.verbatim = answer.verbatim if answer else False
         self.is_list = answer.is_list if answer else False
         self.is_untaught = answer is not None and answer.taught is types.Taught.NOT_TAUGHT
@@ -283,6 +286,7 @@ class AnswerView(SolidBackground, Vertical):
     async def finish(self, answer: types.Answer) -> None:
         """Draw the source, the problem if there was one, and the line about the answer."""
         self.answer = answer
+        self.add_class(FINISHED)
         if not self.query(".about"):  # the view loses its parts while the chat ends
             return
         if answer.thinking:
@@ -426,8 +430,11 @@ def toggle_marks(holder: Widget) -> str:
     """Mark the answers inside a widget, or remove the marks; return what to report."""
     marked = not holder.has_class(MARKING)
     holder.set_class(marked, MARKING)
-    for view in holder.query(AnswerView):
+    answers = holder.query(AnswerView)
+    for view in answers:
         view.mark(marked)
+    if not answers:
+        return tr("Marks are on for the next answers.") if marked else tr("Marks are off.")
     return _MARKED if marked else tr("Marks are off.")
 
 

@@ -92,7 +92,7 @@ class Welcome(Vertical):
             yield Static(note, markup=False, id="note")
 
     def on_mount(self) -> None:
-        self._show_engines()
+        self.show_engines()
 
     def on_resize(self) -> None:
         self.query("#note").set(display=self.app.size.height >= _MIN_LINES)
@@ -102,7 +102,8 @@ class Welcome(Vertical):
         return self._session.settings.catalogue is None
 
     @work
-    async def _show_engines(self) -> None:
+    async def show_engines(self) -> None:
+        """Draw the engines, and examples that the active one knows."""
         works = self.query_one("#works", Static)
         try:
             resources = await self._session.ready()

@@ -104,6 +104,7 @@ async def test_the_turn_as_markdown(catalogue: Catalogue) -> None:
     }
     assert "~~~~~\n# Not a heading\n~~~~\nstill fenced\n~~~~~" in page
     assert "word for word" in page
+    assert page.count("Use *two* coats") == 1
 
 
 async def test_an_old_question_gets_other_answers_from_what_came_before_it(
