@@ -27,7 +27,7 @@ COMPOSER = (
     Binding("ctrl+j,shift+enter", "newline", tr("New line"), id="newline", show=False),
     Binding("up", "older", tr("Older question"), id="older", show=False),
     Binding("down", "newer", tr("Newer question"), id="newer", show=False),
-    Binding("tab", "complete", tr("Take what is offered"), id="complete", show=False),
+    Binding("tab", "complete", tr("Accept the suggestion"), id="complete", show=False),
     Binding("ctrl+d", "delete_or_leave", tr("Quit"), id="leave_if_empty", show=False),
 )
 # Textual's own binding, with a translated description.

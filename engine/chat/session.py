@@ -93,7 +93,7 @@ class Session:
         if resources.store is None:
             if problem := resources.not_saving:
                 raise StoreError(problem.message, problem.remedy)
-            raise StoreError(tr("Conversations are not kept."))
+            raise StoreError(tr("Conversations are not saved."))
         return resources.store
 
     def next_engine(self) -> None:

@@ -130,7 +130,7 @@ async def test_a_comparison_stopped_before_its_turn_shows_no_other_turn(
         await pilot.pause()
         assert not any(view.is_finished for view in views(pilot))
         await pilot.press("e")
-        assert words(pilot, "#compare-status")[0].startswith("There is something to export once")
+        assert words(pilot, "#compare-status")[0].startswith("Export once every engine")
 
 
 async def test_a_question_that_was_answered_is_compared_with_what_came_before_it(

@@ -249,7 +249,7 @@ async def test_parameters_are_in_force_and_kept(catalogue_dir: Path, tiny: Tiny)
         form.query_one(TextArea).text = "Be\nbrief."
         await pilot.press("ctrl+s")
         await until(lambda: isinstance(pilot.app.screen, EnginesScreen))
-        await until(lambda: told(page).startswith("In force from the next question, and kept"))
+        await until(lambda: told(page).startswith("Saved. It applies from the next question"))
         table = tomllib.loads(file.read_text())["engines"]["base"]
         assert table == {"temperature": 0.0, "max_tokens": 3, "system_prompt": "Be\nbrief."}
         assert file.read_text().startswith("# mine\n")
@@ -279,7 +279,7 @@ async def _unkept(catalogue_dir: Path) -> None:
         await pilot.press("p")
         await until(lambda: isinstance(pilot.app.screen, ParametersScreen))
         await pilot.press("1", "enter")
-        await until(lambda: told(page).startswith("In force until you leave, but not kept"))
+        await until(lambda: told(page).startswith("It applies until you quit, but is not saved"))
         assert "temperature 1" in about(page)
 
 

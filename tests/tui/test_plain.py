@@ -54,7 +54,7 @@ def test_a_question_its_answer_and_its_record(catalogue_dir: Path) -> None:
     assert said[0] == "You: the tin lighthouse"
     assert said[1] == f"Catalogue: {RECORD}"
     assert said[2].startswith("(word for word · ")
-    assert said[3] == "Record: The Tin Lighthouse (1000000001). /record reads it."
+    assert said[3] == "Record: The Tin Lighthouse (1000000001). /record shows it."
     assert said[5:7] == ["The Tin Lighthouse (1000000001):", RECORD]
     assert said[8] == "The Tin Lighthouse (1000000001), as in the data set:"
 
@@ -126,7 +126,7 @@ def test_one_more_answer_to_the_last_question(catalogue_dir: Path) -> None:
 def test_answers_are_switched_and_names_may_be_cut_short(catalogue_dir: Path) -> None:
     said = transcript(catalogue_dir, "canvas stool blue", "/prev", "/regen", "/prev", "/copy_r")
     assert said[4] == "You: /prev"
-    assert said[5] == "This question has one answer. /regenerate asks it again."
+    assert said[5] == "This question has one answer. /regenerate asks again."
     assert said.count("Catalogue: Folds flat and floats.") == 3
     assert said[-1].startswith("Copied to ")
 

@@ -340,7 +340,7 @@ async def open_listed(session: Session, view: View, number: str) -> None:
     """Continue the conversation with this number in the last list."""
     if not session.listed:
         raise UsageError(
-            tr("Nothing is listed to open from."), tr("/history lists the conversations.")
+            tr("There is no list to open from."), tr("/history lists the conversations.")
         )
     await session.open(session.listed[index_of(number, len(session.listed))].id)
     await view.show()

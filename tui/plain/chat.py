@@ -34,7 +34,7 @@ from tui.textual_patches.typeahead import without_keys
 
 _MODES = {
     types.Mode.GROUNDED: tr("Models see the record."),
-    types.Mode.MEMORY: tr("Models see the question alone, and speak from memory."),
+    types.Mode.MEMORY: tr("Models see only the question."),
 }
 
 _TITLES = 20
@@ -60,7 +60,7 @@ class PlainChat:
             if self._signals.code:
                 return
             if line is None:
-                self._terminal.report(tr("Ctrl-D or /quit leaves."))
+                self._terminal.report(tr("Ctrl-D or /quit quits."))
             elif line.strip():
                 self._answer(line.strip())
             if self.view.left or self._signals.code:
@@ -94,7 +94,7 @@ class PlainChat:
 class PlainView:
     """The View of the plain chat: writes lines."""
 
-    only_answer = tr("This question has one answer. /regenerate asks it again.")
+    only_answer = tr("This question has one answer. /regenerate asks again.")
     is_answering = False
     """A command runs only after the answer before it."""
     draft = ""
@@ -133,7 +133,7 @@ class PlainView:
 
     async def show(self) -> None:
         if not self._session.conversation.turns:
-            self.report(tr("A new conversation; the one before is kept."))
+            self.report(tr("New conversation. The one before is saved."))
         for turn in self._session.conversation.turns:
             self._terminal.write(tr("\nYou: {question}", question=turn.question))
             for answer in turn.answers:
@@ -164,7 +164,7 @@ class PlainView:
 
     async def compare(self, question: str, turn: types.Turn | None) -> None:
         if not question and not turn:
-            raise UsageError(tr("There is no question yet."), tr("Write one behind /compare."))
+            raise UsageError(tr("There is no question yet."), tr("Type one after /compare."))
         availability = await self._resources.availability()
         ready = [name for name, state in availability.items() if state.ready]
         for name, state in availability.items():
@@ -199,7 +199,7 @@ class PlainView:
         try:
             where = copy(text) or str(copy_to_file(text))
         except OSError as error:
-            self.report(tr("It cannot be copied: {error}.", error=why(error)))
+            self.report(tr("Cannot copy it: {error}.", error=why(error)))
         else:
             self.report(tr("Copied to {where}.", where=where))
 
@@ -293,9 +293,9 @@ class AnswerWriter:
 
 def _write_help(terminal: LineTerminal) -> None:
     terminal.write(
-        tr("Anything else than a command is a question. A line that ends in a backslash")
+        tr("Anything that is not a command is a question. A line that ends in a backslash")
     )
-    terminal.write(tr("goes on with the next. Ctrl-C stops an answer; Ctrl-D leaves."))
+    terminal.write(tr("continues on the next. Ctrl-C stops an answer; Ctrl-D quits."))
     for command in PLAIN_COMMANDS:
         usage = f"/{slash.called(command)} {command.takes}".strip()
         terminal.write(f"{usage}: {command.does}.")
@@ -307,14 +307,14 @@ def _write_history(terminal: LineTerminal, session: Session, words: str) -> None
     session.listed = listed
     if not listed:
         terminal.report(
-            tr("There is none with these words.") if words else tr("There is none yet.")
+            tr("No conversation has these words.") if words else tr("No conversations yet.")
         )
     for number, entry in enumerate(listed, 1):
         when = spoken_date(entry.when, datetime.now().astimezone().date())
         turns = tr_n("{turns} question", "{turns} questions", entry.turns, turns=entry.turns)
         terminal.report(f"{number}. {when} {entry.title} ({turns})")
     if listed:
-        terminal.report(tr("/open and a number goes on with one."))
+        terminal.report(tr("/open and a number continues one."))
 
 
 def _write_titles(terminal: LineTerminal, catalogue: Retriever, words: str) -> None:
@@ -342,8 +342,8 @@ def _write_runs(terminal: LineTerminal) -> None:
 
 def _source(hits: tuple[types.Hit, ...]) -> str:
     if len(hits) == 1:
-        return tr("Record: {title_of}. /record reads it.", title_of=title_of(hits[0].product))
-    return tr("{count} records: /record 1 to /record {count} read them.", count=len(hits))
+        return tr("Record: {title_of}. /record shows it.", title_of=title_of(hits[0].product))
+    return tr("{count} records: /record 1 to /record {count} show them.", count=len(hits))
 
 
 def run(settings: Settings, typed: str = "", *, go_on: bool = False) -> int:
@@ -371,7 +371,7 @@ def _converse(settings: Settings, typed: str, signals: ExitSignals, *, go_on: bo
     session = Session(settings, resources)
     chat = PlainChat(session, terminal, signals)
     try:
-        terminal.report(tr("Balcão, line by line. Ask for a product; /help lists the commands."))
+        terminal.report(tr("Balcão, line by line. Ask about a product; /help lists the commands."))
         terminal.report(tr("The catalogue has {count:,} products.", count=len(resources.catalogue)))
         chat.view.show_engine()
         if settings.notice:

@@ -146,7 +146,7 @@ class ChatView(Page, SolidBackground, Screen[None]):
         if self.is_answering:
             self.report(tr("Still answering. Escape stops it."))
         elif not (question or turn) or not (session.resources or session.failure):
-            self.report(tr("F3 puts a question to every engine that is ready: type one, or wait."))
+            self.report(tr("Type a question for F3, or wait for the catalogue."))
         elif session.failure:
             self.bar.show_availability()
         else:

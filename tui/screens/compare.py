@@ -219,7 +219,7 @@ class CompareScreen(ReportingPage, Screen[None]):
 
     def _draw_record(self, decision: Decision) -> None:
         self._show_product(decision.product)
-        title, text = tr("The catalogue's record"), tr("There is none for this question.")
+        title, text = tr("The catalogue's record"), tr("No record for this question.")
         if product := decision.product:
             title = title_of(product)
             text = printable(product.description) or tr("(no description)")
@@ -236,7 +236,7 @@ class CompareScreen(ReportingPage, Screen[None]):
 
     async def action_export(self) -> None:
         if self._turn is None:
-            self.report(tr("There is something to export once every engine has answered."))
+            self.report(tr("Export once every engine has answered."))
             return
         from engine.chat.export import turn_as_markdown
 
@@ -248,7 +248,7 @@ class CompareScreen(ReportingPage, Screen[None]):
         except OSError as error:
             reason = why(error)
             self.report(
-                tr("The comparison cannot be written to {file}: {error}.", file=file, error=reason)
+                tr("Cannot write the comparison to {file}: {error}.", file=file, error=reason)
             )
         else:
             self.report(tr("Written to {file}", file=file))

@@ -80,11 +80,11 @@ class ParametersScreen(Page, ModalScreen[str | None]):
         try:
             await asyncio.to_thread(save_engine, self._engine.info.id, different)
         except BalcaoError as error:
-            self.dismiss(tr("In force until you leave, but not kept: {error}", error=error))
+            self.dismiss(tr("It applies until you quit, but is not saved: {error}", error=error))
             return
         over = tr(" and ").join(overriding(self._engine.info.id, different))
-        kept = tr(" But {over} will go before it at the next start.", over=over) if over else ""
-        told = tr("In force from the next question, and kept in the settings.{kept}", kept=kept)
+        kept = tr(" But {over} overrides it at the next start.", over=over) if over else ""
+        told = tr("Saved. It applies from the next question.{kept}", kept=kept)
         self.dismiss(told)
 
     @on(Input.Changed)

@@ -28,7 +28,7 @@ from tui.textual_patches.widgets import FittingFooter, Page
 
 _INTERVAL = 1.0
 """Seconds between two readings of the runs' files."""
-_NONE = tr("There is no run yet: `balcao train` begins one.")
+_NONE = tr("No training runs yet: `balcao train` starts one.")
 
 
 class LossCurve(Widget):

@@ -389,4 +389,4 @@ class OpenAIClient:
         if not self.refused:
             return ""
         values = {"model": self._endpoint.model, "refused": tr(" and no ").join(self.refused)}
-        return tr("“{model}” takes no {refused}: the server's own was used.", **values)
+        return tr("“{model}” takes no {refused}: the server's default was used.", **values)

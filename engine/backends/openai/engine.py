@@ -283,7 +283,9 @@ class OpenAIEngine(ModelEngine):
         found = super().warnings()
         if refused := self.facts().refused:
             names = tr(" and no ").join(refused)
-            found.append(tr("The model takes no {refused}: the server's own holds.", refused=names))
+            found.append(
+                tr("The model takes no {refused}: the server's default is used.", refused=names)
+            )
         if self._shutdown_day is not None:
             values = {"address": self.queue, "day": self._shutdown_day}
             found.append(tr("The model is shut down on {day}, says {address}.", **values))
