@@ -6,38 +6,34 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 from rich.text import Text
-from textual import work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import DescendantFocus, Event, Key
-from textual.reactive import Reactive
+from textual.events import Event, Key
 from textual.screen import Screen
-from textual.theme import Theme
-from textual.widgets import Input, TextArea
 
 from engine.chat.session import Session
 from engine.config import paths
 from engine.config.settings import Settings
-from engine.core.errors import BalcaoError, SettingsError, why
+from engine.core.errors import why
 from engine.core.files import write_atomic
 from engine.core.i18n import tr
 from engine.core.process import quiet_libraries
 from engine.core.text import printable, redact
 from tui import keys, themes
 from tui import terminal as glyphs
-from tui.commands.table import COMMANDS, COMMANDS_BY_NAME
+from tui.commands.palette import palette_commands
 from tui.screens.chat import ChatScreen
 from tui.textual_patches import memory, typeahead
 from tui.textual_patches.driver import TerminalDriver, driver_for
 from tui.textual_patches.widgets import ReportingPage
-from tui.widgets.engine_bar import EngineBar
+from tui.themed_app import ThemedApp
 
 if TYPE_CHECKING:
     from tui.widgets.turns import RecordRequested
@@ -70,14 +66,12 @@ _NOTICE_SECONDS = 20
 _FONT_URLS = r"\s*@font-face \{.*?\}|\s*<!--.*?-->"
 
 
-class BalcaoApp(App[None]):
+class BalcaoApp(ThemedApp):
     """The chat."""
 
     TITLE = "Balcão"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = [*keys.APP]
-    # As the default: set later, it would make Textual parse all CSS again before the first frame.
-    theme = Reactive(themes.DARK.name)
 
     def __init__(
         self,
@@ -94,48 +88,22 @@ class BalcaoApp(App[None]):
         # The first frame shows the text; keys, Enter included, are handled after it.
         self._typed, keys_pressed = typeahead.split_at_key(typed)
         super().__init__(
+            settings,
             driver_class=driver_for(glyphs.terminal_charset(settings.unicode), keys_pressed),
             # With NO_COLOR Textual draws shades of grey, except in the terminal's own colours.
             ansi_color=True if glyphs.colour_disabled() else None,
         )
-        self._settings = settings
         self._go_on = go_on
         self._session = session or Session(settings)
         self.set_keymap(keys.keymap(settings.keys))
-        self._choose_look(settings)
-
-    def _choose_look(self, settings: Settings) -> None:
-        wanted = themes.DARK.name if settings.theme == themes.AUTO else settings.theme
-        if wanted not in self.available_themes:
-            names = ", ".join(sorted(self.available_themes))
-            raise SettingsError(
-                tr("There is no theme named “{wanted}”.", wanted=wanted),
-                tr("The themes are: {available_themes}.", available_themes=names),
-            )
-        self.theme = self._saved_theme = wanted
-        if settings.motion == "reduced":
-            self.animation_level = "none"
-
-    @property
-    def available_themes(self) -> dict[str, Theme]:
-        return super().available_themes | themes.THEMES
-
-    def get_theme(self, theme_name: str) -> Theme | None:
-        """Return a theme by name; Textual asks at each rule with :light or :dark."""
-        return themes.THEMES.get(theme_name) or super().get_theme(theme_name)
 
     def get_default_screen(self) -> Screen[None]:
         return ChatScreen(self._session, self._typed, go_on=self._go_on)
 
-    def on_descendant_focus(self, event: DescendantFocus) -> None:
-        """Stop the cursor from blinking if motion is reduced."""
-        if self._settings.motion == "reduced" and isinstance(event.widget, TextArea | Input):
-            event.widget.cursor_blink = False
-
     def on_ready(self) -> None:
         """Start what the first frame does not need."""
         memory.start()
-        self.theme_changed_signal.subscribe(self, self._save_theme)
+        self.save_theme_changes()
         if self._settings.notice:
             notice = printable(self._settings.notice)
             self.notify(notice, severity="warning", timeout=_NOTICE_SECONDS, markup=False)
@@ -150,19 +118,6 @@ class BalcaoApp(App[None]):
     def post_display_hook(self) -> None:
         memory.collect_soon()
 
-    def _save_theme(self, theme: Theme) -> None:
-        if theme.name == self._saved_theme:
-            return
-        self._saved_theme = theme.name
-        from engine.config import edit
-
-        try:
-            edit.save({"theme": theme.name})
-        except BalcaoError as error:
-            self.notify(
-                tr("Theme not saved. {error}", error=error), severity="warning", markup=False
-            )
-
     def get_key_display(self, binding: Binding) -> str:
         """Return a key as footers show it, by name if the terminal lacks its symbol."""
         shown, driver = super().get_key_display(binding), self._driver
@@ -175,52 +130,16 @@ class BalcaoApp(App[None]):
         if not isinstance(self.screen, Palette):
             self.push_screen(Palette(tr("Search for commands…")))
 
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Yield the palette's commands: those of the screen, and those that work everywhere."""
+        return palette_commands(self, screen, self._session, self._settings.keys)
+
     def search_themes(self) -> None:
         from textual.theme import ThemeProvider
 
         from tui.screens.dialogs import Palette
 
         self.push_screen(Palette(tr("Search for themes…"), ThemeProvider))
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Yield the palette's commands: those of the screen, and those that work everywhere."""
-        if isinstance(screen, ChatScreen):
-            yield from self._chat_commands(screen)
-        else:
-            yield from self._page_commands(screen)
-        yield SystemCommand(tr("Theme"), tr("choose the colours"), self.search_themes)
-        picture = tr("save a picture of this screen (SVG)")
-        yield SystemCommand(tr("Screenshot"), picture, self._save_picture)
-        yield SystemCommand(tr("Quit"), COMMANDS_BY_NAME["quit"].does, self.action_quit)
-
-    def _chat_commands(self, screen: ChatScreen) -> Iterator[SystemCommand]:
-        for command in COMMANDS:
-            if command.in_palette:
-                pressed = keys.pressed(command.name, self._settings.keys)
-                help_text = f"{command.does} ({pressed})" if pressed else command.does
-                action = partial(screen.action_command, command.name)
-                yield SystemCommand(command.title, help_text, action)
-        bar = screen.query_one(EngineBar)
-        for name, title in self._session.titles.items():
-            choose = partial(bar.choose, name)
-            does = tr("answer with this engine from now on")
-            yield SystemCommand(tr("Engine: {title}", title=title), does, choose)
-
-    def _page_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
-        """Yield what the page's footer shows, so that nothing needs an F key."""
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if binding.show and binding.id not in ("quit", None):
-                run = partial(self.run_action, binding.action, active.node)
-                yield SystemCommand(binding.description, self.get_key_display(binding), run)
-
-    def _save_picture(self) -> None:
-        try:
-            paths.exports_dir().mkdir(parents=True, exist_ok=True)
-            file = self.save_screenshot(path=str(paths.exports_dir()))
-            self._report(tr("Written to {file}", file=file))
-        except OSError as error:
-            self._report(tr("Cannot save the picture: {error}", error=why(error)))
 
     def on_record_requested(self, event: RecordRequested) -> None:
         from tui.screens.record import RecordScreen
@@ -230,9 +149,9 @@ class BalcaoApp(App[None]):
         self.push_screen(RecordScreen(event.hits, related))
 
     def copy_to_clipboard(self, text: str) -> None:
-        self._copy(printable(text))
+        work = partial(self._copy, printable(text))
+        self.run_worker(work, thread=True, group="copy", exclusive=True)
 
-    @work(thread=True, group="copy", exclusive=True)
     def _copy(self, text: str) -> None:
         from tui.clipboard import copy, copy_to_file
 
@@ -247,9 +166,9 @@ class BalcaoApp(App[None]):
                 )
             except OSError as error:
                 where = tr("the terminal's clipboard, if it allows it ({error})", error=why(error))
-        self.call_from_thread(self._report, tr("Copied to {where}.", where=where))
+        self.call_from_thread(self.report, tr("Copied to {where}.", where=where))
 
-    def _report(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         """Show a sentence in the screen's own line, which covers nothing."""
         screen = self.screen
         if isinstance(screen, ChatScreen | ReportingPage):

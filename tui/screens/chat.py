@@ -226,7 +226,7 @@ class ChatView(Page, SolidBackground, Screen[None]):
         else:
             getattr(self.pane, f"scroll_{direction}")(animate=False)
 
-    def on_conversation_view_end_seen(self, event: ConversationView.EndSeen) -> None:
+    def on_anchored_scroll_end_seen(self, event: ConversationView.EndSeen) -> None:
         self.query_one(ComposerPanel).show_below(more=not event.seen)
 
     def toggle_marks(self) -> None:

@@ -81,7 +81,7 @@ class CompareScreen(ReportingPage, Screen[None]):
         """Which slip was shown last."""
 
     def compose(self) -> ComposeResult:
-        yield Static(self._heading(), markup=False, classes="question")
+        yield Static(_heading(self._question, self._session.mode), markup=False, classes="question")
         yield Static(id="scoreboard", markup=False)
         with VerticalScroll(id="compare-body"):
             with VerticalScroll(id="compare-record", classes="compare-column"):
@@ -90,11 +90,6 @@ class CompareScreen(ReportingPage, Screen[None]):
             yield Container(id="compare-answers", classes=MARKING)
         yield Static(id="compare-status", markup=False)
         yield FittingFooter()
-
-    def _heading(self, title: str = "") -> Content:
-        mode = tr("from memory") if self._session.mode is Mode.MEMORY else ""
-        about = " · ".join(filter(None, (one_line(title), mode)))
-        return Content.assemble(f"❯ {printable(self._question)}", (f"   {about}", "dim"))
 
     def on_mount(self) -> None:
         self._asking = self.run_worker(self._ask_all)
@@ -215,7 +210,9 @@ class CompareScreen(ReportingPage, Screen[None]):
     def _show_product(self, product: Product | None) -> None:
         """Show what a question like “1” or “who wrote it?” is about."""
         if product and product.title.casefold() != self._question.strip().casefold():
-            self.query_one(".question", Static).update(self._heading(product.title))
+            self.query_one(".question", Static).update(
+                _heading(self._question, self._session.mode, product.title)
+            )
 
     def _draw_record(self, decision: Decision) -> None:
         self._show_product(decision.product)
@@ -252,6 +249,12 @@ class CompareScreen(ReportingPage, Screen[None]):
             )
         else:
             self.report(tr("Written to {file}", file=file))
+
+
+def _heading(question: str, mode: Mode, title: str = "") -> Content:
+    memory = tr("from memory") if mode is Mode.MEMORY else ""
+    about = " · ".join(filter(None, (one_line(title), memory)))
+    return Content.assemble(f"❯ {printable(question)}", (f"   {about}", "dim"))
 
 
 def _not_ready(availability: Mapping[str, Availability], titles: Mapping[str, str]) -> str:

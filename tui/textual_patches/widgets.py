@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,8 @@ from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import Key
-from textual.geometry import Region
+from textual.geometry import Region, Size
+from textual.message import Message
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
@@ -176,9 +178,33 @@ class AnchoredScroll(SolidBackground, VerticalScroll):
     Page Down at the end, or any scrolling where everything is visible, would stop following.
     """
 
+    @dataclass
+    class EndSeen(Message):
+        """The end of the content has come into view, or has left it."""
+
+        seen: bool
+
+    _end_seen = True
+
     def on_mount(self) -> None:
         """Follow the end from the start."""
         self.anchor()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Report when the end comes into view or leaves it."""
+        super().watch_scroll_y(old_value, new_value)
+        self.note_end()
+
+    def watch_virtual_size(self, virtual_size: Size) -> None:  # noqa: ARG002 - Textual's signature
+        """Report when the content grows beyond the view."""
+        self.note_end()
+
+    def note_end(self) -> None:
+        """Report whether the end is in view, if that has changed."""
+        seen = self.is_following or self.scroll_target_y >= self.max_scroll_y
+        if seen != self._end_seen:
+            self._end_seen = seen
+            self.post_message(self.EndSeen(seen))
 
     @property
     def is_following(self) -> bool:

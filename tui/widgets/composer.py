@@ -15,25 +15,24 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Click, Key, Paste
+from textual.events import Click, Key
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from engine.chat.session import Session
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
-from engine.core.text import one_line, printable
+from engine.core.text import one_line
 from engine.core.types import Completion
 from tui import keys
 from tui.commands import slash
-from tui.textual_patches.widgets import EditArea, actions_by_key, repaint_now
+from tui.textual_patches.widgets import actions_by_key, repaint_now
+from tui.widgets.paste_area import MAX_TITLE, PasteArea
 from tui.widgets.suggestions import Suggestions
 
 if TYPE_CHECKING:
     from textual.widgets.text_area import Edit, EditResult
 
-_MAX_TEXT = 8_000
-"""Characters above which a paste is replaced by a placeholder; up to it a key takes 10 ms."""
 _SUBMIT_TIMEOUT = 2.0
 """Seconds that later keys wait until a sent question is handled."""
 _REPAINT_INTERVAL = 1 / 60
@@ -41,8 +40,6 @@ _REPAINT_INTERVAL = 1 / 60
 _LOOK_UP_DELAY = 0.1
 """Seconds without a key before titles are looked up."""
 _ARROWS = ("left", "right")
-_MAX_TITLE = 200
-"""Characters of a text that may be the start of a title."""
 
 
 class InputHistory:
@@ -99,32 +96,6 @@ class InputHistory:
         self._index = len(self._questions)
 
 
-class PastePlaceholders:
-    """Short placeholders for long pastes, which Textual's text area edits slowly."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
-
-    def shorten(self, text: str) -> str:
-        """Return `text`, or a placeholder that `expand` replaces by it."""
-        if len(text) < _MAX_TEXT:
-            return text
-        placeholder = tr(
-            "[text {count}: {count2:,} letters]", count=len(self._texts) + 1, count2=len(text)
-        )
-        self._texts[placeholder] = text
-        return placeholder
-
-    def are_in(self, text: str) -> bool:
-        return any(placeholder in text for placeholder in self._texts)
-
-    def expand(self, text: str) -> str:
-        """Replace placeholders by their texts; an edited placeholder stays as it is."""
-        for placeholder, pasted in self._texts.items():
-            text = text.replace(placeholder, pasted)
-        return text
-
-
 class Choices(Protocol):
     """A list of products in the conversation, of which one may be highlighted."""
 
@@ -148,7 +119,7 @@ def _nothing_queued() -> str:
     return ""
 
 
-class Composer(EditArea):
+class Composer(PasteArea):
     """A text area that sends on Enter and shows earlier questions on Up and Down.
 
     Tab accepts a suggestion, and so does Right at the end of the text. Down moves into the list and
@@ -190,27 +161,8 @@ class Composer(EditArea):
         self._withdraw = withdraw
         self._choices: Choices | None = None
         """The list in which a product is highlighted."""
-        self._pastes = PastePlaceholders()
         self.input_history = InputHistory()
         self._repainted = 0.0
-
-    @property
-    def question(self) -> str:
-        """The text with all pastes expanded."""
-        return self._pastes.expand(self.text).strip()
-
-    @property
-    def title_start(self) -> str:
-        """The text if it may be the start of a title; else an empty string."""
-        # Read line by line: `text` joins all lines of a long document.
-        line = self.document.get_line(0)
-        is_short = self.document.line_count == 1 and len(line) <= _MAX_TITLE
-        return line if is_short and not self._pastes.are_in(line) else ""
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether there is no text at all."""
-        return self.document.end == (0, 0)
 
     def accept(self) -> None:
         """Clear the composer after its question was accepted; Up brings the question back."""
@@ -251,28 +203,6 @@ class Composer(EditArea):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SUBMIT_TIMEOUT):
                     await submitted.handled.wait()
-
-    async def _on_paste(self, event: Paste) -> None:
-        event.prevent_default()
-        event.stop()
-        self.paste(event.text)
-
-    def action_paste(self) -> None:
-        self.paste(self.app.clipboard)
-
-    def paste(self, text: str) -> None:
-        """Replace the selection by `text`, or by a placeholder if it is long."""
-        # Terminals send line ends as carriage returns.
-        lines = printable(text.replace("\r\n", "\n").replace("\r", "\n"))
-        result = self.replace(
-            self._pastes.shorten(lines), *self.selection, maintain_selection_offset=False
-        )
-        self.move_cursor(result.end_location)
-
-    def replace_text(self, text: str) -> None:
-        end = self.document.end
-        self.replace(self._pastes.shorten(text), (0, 0), end, maintain_selection_offset=False)
-        self.move_cursor(self.document.end)
 
     async def action_delete_or_leave(self) -> None:
         """Delete the next letter; without any text, leave the chat."""
@@ -449,7 +379,7 @@ class ComposerPanel(Vertical):
             composer.replace_text(suggestions.accept())
 
     def _suggestion(self, text: str, completion: Completion) -> slash.Suggestion:
-        title = one_line(completion.title, _MAX_TITLE)
+        title = one_line(completion.title, MAX_TITLE)
         whole = text[: completion.start] + title
         escaped = f"/{whole}" if self._settings.slash_commands and whole[:1] == "/" else whole
         return slash.Suggestion(escaped, title)
@@ -464,6 +394,6 @@ def _queue_lines(queue: list[str]) -> Iterator[Content]:
     shown = queue[:_MAX_QUEUED]
     for place, question in enumerate(shown, 1):
         hint = tr("  (Up takes it back)") if place == len(queue) else ""
-        yield Content.assemble(f"… {one_line(question, _MAX_TITLE)}", (hint, "dim"))
+        yield Content.assemble(f"… {one_line(question, MAX_TITLE)}", (hint, "dim"))
     if more := len(queue) - len(shown):
         yield Content.styled(tr("  {more} more (Up takes the last one back)", more=more), "dim")

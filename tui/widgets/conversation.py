@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from textual.containers import VerticalScroll
-from textual.geometry import Region, Size
-from textual.message import Message
+from textual.geometry import Region
 from textual.widget import Widget
 
 from engine.core.types import Conversation, Taught, Turn
@@ -219,6 +217,17 @@ class VirtualList:
         await self._pane.remove_children(unmounted)
         return 0
 
+    def unmount_outside(self, top: float, bottom: float) -> Coroutine[None, None, int] | None:
+        """Unmount turns far from these lines; None if there are too few."""
+        regions = self.regions()
+        above = sum(regions[view].bottom < top for view in self.views)
+        below = sum(regions[view].y > bottom for view in self.views)
+        if above >= _UNMOUNT_BATCH:
+            return self.unmount(self.first, self.first + above, above=True)
+        if below >= _UNMOUNT_BATCH:
+            return self.unmount(self.last - below, self.last, above=False)
+        return None
+
     def count_on_screen(self, items: Sequence[TurnItem]) -> int:
         """Return how many of these turns fill the screen."""
         height = self._pane.size.height or self._pane.app.size.height
@@ -248,12 +257,6 @@ class VirtualList:
 class ConversationView(AnchoredScroll, can_focus=False):
     """Questions and answers, oldest first."""
 
-    @dataclass
-    class EndSeen(Message):
-        """The end of the conversation has come into view, or has left it."""
-
-        seen: bool
-
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
         self._conversation = Conversation()
@@ -262,7 +265,6 @@ class ConversationView(AnchoredScroll, can_focus=False):
         self._is_updating = False
         self._reading = (0, 0)
         self._width = 0
-        self._end_seen = True
 
     async def show(self, conversation: Conversation, titles: Titles, welcome: Widget) -> None:
         """Show the end of a conversation, or `welcome`; `titles` are the engines' by id."""
@@ -350,22 +352,12 @@ class ConversationView(AnchoredScroll, can_focus=False):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         self._update_soon()
-        self._note_end()
-
-    def watch_virtual_size(self, virtual_size: Size) -> None:  # noqa: ARG002 - Textual's signature
-        self._note_end()
-
-    def _note_end(self) -> None:
-        seen = self.is_following or self.scroll_target_y >= self.max_scroll_y
-        if seen != self._end_seen:
-            self._end_seen = seen
-            self.post_message(self.EndSeen(seen))
 
     def follow_end(self) -> None:
         """Scroll to the end, and follow what is appended."""
         self.anchor()
         self._update_soon()
-        self._note_end()
+        self.note_end()
 
     def on_resize(self) -> None:
         """Scroll back to the line that was read: at another width all heights differ."""
@@ -413,17 +405,7 @@ class ConversationView(AnchoredScroll, can_focus=False):
         if more and lower < bottom + _MOUNT_SCREENS * height:
             return turns.mount_below(min(len(turns.items), turns.last + _MOUNT_BATCH))
         margin = _UNMOUNT_SCREENS * height
-        return self._unmount_outside(top - margin, bottom + margin)
-
-    def _unmount_outside(self, top: float, bottom: float) -> Coroutine[None, None, int] | None:
-        turns, regions = self._turns, self._turns.regions()
-        above = sum(regions[view].bottom < top for view in turns.views)
-        below = sum(regions[view].y > bottom for view in turns.views)
-        if above >= _UNMOUNT_BATCH:
-            return turns.unmount(turns.first, turns.first + above, above=True)
-        if below >= _UNMOUNT_BATCH:
-            return turns.unmount(turns.last - below, turns.last, above=False)
-        return None
+        return turns.unmount_outside(top - margin, bottom + margin)
 
     def _visible_lines(self) -> tuple[float, float]:
         height = self.size.height
