@@ -254,7 +254,7 @@ class CompareScreen(ReportingPage, Screen[None]):
 def _heading(question: str, mode: Mode, title: str = "") -> Content:
     memory = tr("from memory") if mode is Mode.MEMORY else ""
     about = " · ".join(filter(None, (one_line(title), memory)))
-    return Content.assemble(f"❯ {printable(question)}", (f"   {about}", "dim"))
+    return Content.assemble(f"❯ {printable(question)}", (f"   {about}" if about else "", "dim"))
 
 
 def _not_ready(availability: Mapping[str, Availability], titles: Mapping[str, str]) -> str:
