@@ -132,14 +132,7 @@ class BalcaoApp(ThemedApp):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the palette's commands: those of the screen, and those that work everywhere."""
-        return palette_commands(self, screen, self._session, self._settings.keys)
-
-    def search_themes(self) -> None:
-        from textual.theme import ThemeProvider
-
-        from tui.screens.dialogs import Palette
-
-        self.push_screen(Palette(tr("Search for themes…"), ThemeProvider))
+        return palette_commands(self, screen, self._session, self.report)
 
     def on_record_requested(self, event: RecordRequested) -> None:
         from tui.screens.record import RecordScreen

@@ -54,6 +54,14 @@ class ThemedApp(App[None]):
         if self._settings.motion == "reduced" and isinstance(event.widget, TextArea | Input):
             event.widget.cursor_blink = False
 
+    def search_themes(self) -> None:
+        """Let the user choose a theme."""
+        from textual.theme import ThemeProvider
+
+        from tui.screens.dialogs import Palette
+
+        self.push_screen(Palette(tr("Search for themes…"), ThemeProvider))
+
     def save_theme_changes(self) -> None:
         """Save each theme that the user chooses from now on."""
         self.theme_changed_signal.subscribe(self, self._save_theme)
