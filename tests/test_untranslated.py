@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backends.openai import discover
 from engine.models import small
 from scripts import cli
 from tools import translations
@@ -64,6 +65,7 @@ _DATA = {
     "unrecognized arguments: ",  # as argparse says it
     "copy for ",  # a kind, in `balcao models`
     "the name ", " begins with an underscore",  # of a chat template, as Jinja says it
+    *discover.PORTS,  # names of programs
     *welcome.TITLES,  # of the sample catalogue
     small._NOTICE,  # a licence
 }  # fmt: skip
