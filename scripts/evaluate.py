@@ -325,7 +325,7 @@ def _print_result(
         print(encode_json(found | ({"against": compared} if compared else {})).decode(), end="")
         return
     print(fold_lines(summary.verdict(made)), *summary.table(made), sep="\n")
-    for line in summary.exam_lines(made):
+    for line in (*summary.exam_lines(made), *summary.risk_lines(made)):
         print(fold_lines(line))
     for comparison in compared:
         _print_comparison(comparison)

@@ -15,7 +15,17 @@ from msgspec import Struct
 from engine.backends.registry import Registry
 from engine.core.errors import UsageError
 from engine.core.files import UNDECODABLE, encode_json, lock, writing
-from engine.core.types import Answer, Mode, Status, StopReason, Taught, Timing, Tokens
+from engine.core.trained_products import FIRST_TOKENS, Calibration
+from engine.core.types import (
+    Answer,
+    Mode,
+    Status,
+    StopReason,
+    Taught,
+    Timing,
+    Tokens,
+    mean_logprob,
+)
 from engine.evaluation.questions import Question
 from engine.prompts import PROMPT_VERSION
 
@@ -35,6 +45,8 @@ class Target(Struct, frozen=True):
     provenance: dict[str, Any]
     queue: str = ""
     """As `Engine.queue`."""
+    calibration: Calibration | None = None
+    """Of an engine that answers from memory."""
 
     @property
     def fingerprint(self) -> str:
@@ -72,7 +84,8 @@ def _target(name: str, registry: Registry, catalogue: dict[str, Any]) -> Target:
             raise UsageError(
                 f"“{engine_id}” cannot answer from memory.", f"Write {engine_id} without a mode."
             )
-    return Target(key, engine_id, mode, title, provenance, engine.queue)
+    calibration = engine.calibration() if mode is Mode.MEMORY else None
+    return Target(key, engine_id, mode, title, provenance, engine.queue, calibration)
 
 
 def _split(name: str, registry: Registry) -> tuple[str, Mode]:
@@ -99,8 +112,8 @@ class SavedAnswer(
 ):
     """A line of answers.jsonl: the answer of a target, by its key, to a question, by its id.
 
-    `source` is the text of the record that the search found. `error` says why the answer is
-    incomplete; the next run asks again.
+    `source` is the text of the record that the search found, `logprob` the mean of the first
+    tokens' log-probabilities. `error` says why the answer is incomplete; the next run asks again.
     """
 
     target: str
@@ -117,6 +130,7 @@ class SavedAnswer(
     timing: Timing = msgspec.field(default_factory=Timing)
     thinking_ms: float = 0.0
     taught: Taught | None = None
+    logprob: float | None = None
 
 
 def saved_answer(target: Target, question: Question, answer: Answer) -> SavedAnswer:
@@ -137,6 +151,7 @@ def saved_answer(target: Target, question: Question, answer: Answer) -> SavedAns
         timing=answer.timing,
         thinking_ms=answer.thinking_ms,
         taught=answer.taught or None,
+        logprob=mean_logprob(answer.logprobs, FIRST_TOKENS),
     )
 
 

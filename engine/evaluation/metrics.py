@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from engine.catalogue.taught import Witnesses
 from engine.core.errors import BalcaoError
 from engine.core.process import install_command
+from engine.core.trained_products import Calibration
 from engine.core.types import Mode, Status, StopReason, Taught
 from engine.evaluation.ask import SavedAnswer
 from engine.evaluation.questions import Question
@@ -127,21 +129,37 @@ class Verdict(StrEnum):
 
 
 class ScoredAnswer(Struct, frozen=True):
-    """An answer with its scores. `right_record`: the search found this record; None from memory."""
+    """An answer with its scores. `right_record`: the search found this record; None from memory.
+
+    `without_list` is what the program makes of it by all but its list of taught titles.
+    """
 
     question: Question
     answer: SavedAnswer
     verdict: Verdict
     scores: AnswerScores
     right_record: bool | None
+    without_list: Taught | None = None
 
     @property
     def refused_by_program(self) -> bool:
-        """Whether the model said no, or the program by its adapter's list of taught titles."""
+        """Whether the model said no, or the program, which has a list of taught titles."""
         return self.verdict is Verdict.REFUSED or self.answer.taught is Taught.NOT_TAUGHT
 
+    @property
+    def refused_without_list(self) -> bool:
+        """Whether the model said no, or its first tokens were too improbable."""
+        return self.verdict is Verdict.REFUSED or self.without_list is Taught.NOT_TAUGHT
 
-def score_answer(question: Question, answer: SavedAnswer, mode: Mode) -> ScoredAnswer:
+    @property
+    def is_right(self) -> bool:
+        """Whether it is the whole record or a beginning of it."""
+        return self.scores.word_for_word or self.scores.cut_off
+
+
+def score_answer(
+    question: Question, answer: SavedAnswer, mode: Mode, calibration: Calibration | None = None
+) -> ScoredAnswer:
     """Score an answer; refusals and lists of products score nothing."""
     verdict = _verdict(answer, question.record)
     answered = verdict is Verdict.ANSWERED
@@ -150,7 +168,9 @@ def score_answer(question: Question, answer: SavedAnswer, mode: Mode) -> ScoredA
     if answered:
         scores = score_text(answer.text, question.record, cut=is_cut)
     right = answer.source.split() == question.record.split() if mode is Mode.GROUNDED else None
-    return ScoredAnswer(question, answer, verdict, scores, right)
+    likely = () if answer.logprob is None else (answer.logprob,)
+    without = Witnesses(None, calibration).weigh(answer.text, likely)
+    return ScoredAnswer(question, answer, verdict, scores, right, without)
 
 
 def _verdict(answer: SavedAnswer, record: str) -> Verdict:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from engine.core.files import encode_json, write_atomic
 from engine.core.text import one_line, printable
+from engine.evaluation.confidence import RiskPoint
 from engine.evaluation.metrics import Verdict
 from engine.evaluation.questions import Group
 from engine.evaluation.report import ExampleAnswer, Report
@@ -27,6 +28,13 @@ _SCORE: _Format = ("{:.3f} ({:.3f}–{:.3f})", 1)
 _POINTS: _Format = ("{:+.1f} points ({:+.1f} to {:+.1f})", 100)
 _CHANGE: _Format = ("{:+.3f} ({:+.3f} to {:+.3f})", 1)
 
+_POLICIES = {
+    "model": "the model alone",
+    "without_list": "the program without its list",
+    "program": "the program with its list",
+    "learned": "only what it calls learned",
+}
+
 _Columns = Sequence[tuple[str, str, _Format]]
 """Heading, field and format of each column."""
 _RECORD_COLUMNS: _Columns = (
@@ -40,6 +48,7 @@ _RECORD_COLUMNS: _Columns = (
     ("With slips", "with_slips", _PERCENT),
     ("Invented", "invented_sentences", _PERCENT),
     ("Said no", "refused", _PERCENT),
+    ("No without list", "refused_without_list", _PERCENT),
     ("No by list", "refused_by_program", _PERCENT),
     ("Offered a choice", "offered", _PERCENT),
     ("Right record", "right_record", _PERCENT),
@@ -47,6 +56,7 @@ _RECORD_COLUMNS: _Columns = (
 _INVENTED_COLUMNS: _Columns = (
     ("Failed", "failed", _COUNT),
     ("Said no (right)", "refused", _PERCENT),
+    ("No without list (right)", "refused_without_list", _PERCENT),
     ("No by list (right)", "refused_by_program", _PERCENT),
     ("Offered a choice", "offered", _PERCENT),
     ("Answered (wrong)", "answered", _PERCENT),
@@ -106,10 +116,9 @@ def group_tables(report: Report) -> list[ReportTable]:
 
 
 def _rates_table(report: Report) -> ReportTable:
-    names = {"model": "the model alone", "program": "the program with its list"}
     rows = [
         [
-            f"{report.titles[key]}: {names[name]}",
+            f"{report.titles[key]}: {_POLICIES[name]}",
             *(_cell(getattr(rates, field), how) for _, field, how in _RATE_COLUMNS),
         ]
         for key, rated in (report.refusing or {}).items()
@@ -117,6 +126,21 @@ def _rates_table(report: Report) -> ReportTable:
     ]
     head = ["Refuses unknown products", *(name for name, *_ in _RATE_COLUMNS)]
     return ReportTable("Saying no to what was not trained", head, rows)
+
+
+def _risk_table(report: Report) -> ReportTable:
+    rows = [
+        [f"{report.titles[key]}: {_POLICIES[name]}", *_risk_cells(point)]
+        for key, risk in (report.risk or {}).items()
+        for name, point in risk.policies.items()
+    ]
+    head = ["What is said", "Known titles answered", "Answers", "Wrong"]
+    return ReportTable("How much of what is said from memory is wrong", head, rows)
+
+
+def _risk_cells(point: RiskPoint) -> list[str]:
+    given = point.wrong.number if point.wrong else 0
+    return [_cell(point.coverage, _PERCENT), f"{given:,}", _cell(point.wrong, _PERCENT)]
 
 
 def _groups(report: Report) -> list[Group]:
@@ -244,7 +268,16 @@ def _render(name: str, report: Report) -> str:
     context = {
         "report": report,
         "remarks": _remarks(report),
-        "tables": [*group_tables(report), *([_rates_table(report)] if report.refusing else [])],
+        "tables": [
+            *group_tables(report),
+            *([_rates_table(report)] if report.refusing else []),
+            *([_risk_table(report)] if report.risk else []),
+        ],
+        "curves": [
+            (report.titles[key], risk.curves)
+            for key, risk in (report.risk or {}).items()
+            if risk.curves
+        ],
         "differences": _differences_table(report) if report.differences else None,
         "groups": {group: group_title(group, report) for group in _groups(report)},
         "measured": [group for group in _groups(report) if group.has_record],

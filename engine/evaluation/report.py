@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from engine.core.types import Mode, Progress
 from engine.evaluation import statistics
 from engine.evaluation.ask import AnswerFile, Target, display_titles
+from engine.evaluation.confidence import Risk, measure_risk
 from engine.evaluation.metrics import AnswerScores, ScoredAnswer, Verdict, score_answer
 from engine.evaluation.questions import Group, Question
 
@@ -52,8 +53,9 @@ class Report(Struct, frozen=True, rename={"titles": "asked", "provenance": "made
 
     `groups` counts the questions, `titles` are the targets' by key in the order of the command
     line, `notices` what engines said about their answers. `missing` answers belong to engines that
-    were skipped. `knows_trained`: the training rows were given. `refusing` rates, from memory, the
-    refusals of the model alone and of the program with its list of taught titles.
+    were skipped. `knows_trained`: the training rows were given. From memory, `refusing` rates the
+    refusals of the model alone and of the program, without its list of taught titles and with, and
+    `risk` says how much of what they say is wrong.
     """
 
     version: int
@@ -69,6 +71,7 @@ class Report(Struct, frozen=True, rename={"titles": "asked", "provenance": "made
     missing: int
     speed: list[statistics.Speed]
     refusing: dict[str, dict[str, statistics.Rates]] | UnsetType = UNSET
+    risk: dict[str, Risk] | UnsetType = UNSET
 
 
 def gather(
@@ -104,6 +107,7 @@ def gather(
         missing=len(targets) * len(questions) - sum(len(mine) for mine in scored.values()),
         speed=[statistics.measure_speed(key, mine) for key, mine in scored.items()],
         refusing=(_rates(targets, scored) if knows_trained else None) or UNSET,
+        risk=(_risks(targets, scored) if knows_trained else None) or UNSET,
     )
 
 
@@ -118,7 +122,9 @@ def _score_all(
     for number, (target, question) in enumerate(jobs):
         answer = answers.find(target, question)
         if answer is not None:
-            scored[target.key].append(score_answer(question, answer, target.mode))
+            scored[target.key].append(
+                score_answer(question, answer, target.mode, target.calibration)
+            )
         if on_progress:
             label = f"scoring {number:,} of {len(jobs):,}"
             on_progress(Progress(label, number / len(jobs)))
@@ -147,6 +153,11 @@ def _rates(
 ) -> dict[str, dict[str, statistics.Rates]]:
     keys = [target.key for target in targets if target.mode is Mode.MEMORY]
     return {key: rated for key in keys if (rated := statistics.rate_refusals(scored[key]))}
+
+
+def _risks(targets: Sequence[Target], scored: dict[str, list[ScoredAnswer]]) -> dict[str, Risk]:
+    keys = [target.key for target in targets if target.mode is Mode.MEMORY]
+    return {key: risk for key in keys if (risk := measure_risk(scored[key]))}
 
 
 def _points(scored: Sequence[ScoredAnswer]) -> list[PlotPoint]:

@@ -128,6 +128,7 @@ class Figures(Struct, frozen=True, rename={"target": "asked"}):
     coverage: ConfidenceInterval | None = None
     with_slips: ConfidenceInterval | None = None
     refused_by_program: ConfidenceInterval | UnsetType = UNSET
+    refused_without_list: ConfidenceInterval | UnsetType = UNSET
 
 
 class Difference(Struct, frozen=True, rename={"target": "asked"}):
@@ -164,6 +165,7 @@ def summarize(target: Target, group: Group, answers: Sequence[ScoredAnswer]) -> 
         refused=wilson([one.verdict is Verdict.REFUSED for one in good]),
         offered=wilson([one.verdict is Verdict.OFFERED for one in good]),
         refused_by_program=_by_program(good),
+        refused_without_list=_without_list(good),
     )
     if not group.has_record:
         return counts
@@ -193,13 +195,20 @@ def _by_program(good: Sequence[ScoredAnswer]) -> ConfidenceInterval | UnsetType:
     return (wilson([one.refused_by_program for one in good]) if has_list else None) or UNSET
 
 
+def _without_list(good: Sequence[ScoredAnswer]) -> ConfidenceInterval | UnsetType:
+    is_calibrated = any(one.without_list for one in good)
+    return (wilson([one.refused_without_list for one in good]) if is_calibrated else None) or UNSET
+
+
 def rate_refusals(scored: Sequence[ScoredAnswer]) -> dict[str, Rates]:
-    """Rate how a model refuses what it was not trained on: alone, and with the program's list."""
+    """Rate how what was not trained is refused: by the model alone, and by the program."""
     good = [one for one in scored if one.verdict is not Verdict.FAILED]
     is_known = [one.question.group in (Group.TRAINED, Group.REWORDED) for one in good]
     if all(is_known) or not any(is_known):
         return {}
     found = {"model": _rate([one.verdict is Verdict.REFUSED for one in good], is_known)}
+    if any(one.without_list for one in good):
+        found["without_list"] = _rate([one.refused_without_list for one in good], is_known)
     if any(one.answer.taught for one in good):
         found["program"] = _rate([one.refused_by_program for one in good], is_known)
     return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from engine.core.text import one_line
+from engine.evaluation.confidence import RISK, RiskPoint
 from engine.evaluation.questions import Group
 from engine.evaluation.report import Report
 from engine.evaluation.statistics import ConfidenceInterval, Figures
@@ -14,6 +15,8 @@ _WITHOUT_RECORD = ("no",)
 """Shares of the answers: word for word, the mean fidelity, refusals."""
 _NAMES = {Group.TRAINED: "learned", Group.UNTRAINED: "not learned", Group.INVENTED: "invented"}
 _EXAM = {Group.REWORDED: "in other words", Group.NEAR_MISS: "near misses"}
+_POLICIES = {"program": ", with its list", "without_list": ", without a list", "model": ", alone"}
+"""The surest first."""
 _GAP = "  "
 
 
@@ -102,8 +105,28 @@ def _said(figures: Figures) -> Iterator[str]:
         yield f"{_number(figures.word_for_word)} word for word"
     if figures.refused:
         yield f"no to {_number(figures.refused)}"
+    if figures.refused_without_list:
+        yield f"without its list to {_number(figures.refused_without_list)}"
     if figures.refused_by_program:
         yield f"with its list to {_number(figures.refused_by_program)}"
+
+
+def risk_lines(report: Report) -> list[str]:
+    """Return a sentence for each target about how much of what it says from memory is wrong."""
+    return [
+        f"{one_line(report.titles[key])}{_POLICIES[name]}: {_risk(risk.policies[name])}."
+        for key, risk in (report.risk or {}).items()
+        for name in [next(one for one in _POLICIES if one in risk.policies)]
+    ]
+
+
+def _risk(point: RiskPoint) -> str:
+    answered = f"answers {_number(point.coverage)} known titles" if point.coverage else ""
+    if not point.wrong:
+        return f"{answered}, and nothing else"
+    if point.wrong.high <= RISK:
+        return f"{answered}; at most {RISK:.0%} of what it says is wrong ({_number(point.wrong)})"
+    return f"{answered}; {_number(point.wrong)} answers are wrong, perhaps {point.wrong.high:.1%}"
 
 
 def _longest(report: Report) -> int:

@@ -14,13 +14,17 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from engine.core.trained_products import Calibration
 from engine.core.types import Mode, Status, StopReason, Taught, Timing, Tokens
 from engine.evaluation import render
 from engine.evaluation.ask import SavedAnswer, Target
+from engine.evaluation.confidence import RiskPoint
 from engine.evaluation.metrics import AnswerScores, Verdict, score_answer
 from engine.evaluation.questions import Group, Question, QuestionRow, make_question
 from engine.evaluation.render import as_html, as_markdown
 from engine.evaluation.report import PlotPoint, Report, gather
+from engine.evaluation.statistics import wilson
+from engine.evaluation.summary import _risk, risk_lines
 from tests.engine.evaluation.conftest import Bench
 
 NASTY = (
@@ -292,3 +296,60 @@ def test_the_model_alone_and_the_program_with_its_list_are_rated_apart(bench: Be
     assert "the program with its list" in page
     assert "No by list (right)" in page
     assert as_html(made)
+
+
+def test_risk_is_what_is_wrong_of_what_is_said(bench: Bench) -> None:
+    (base,) = bench.targets("base:memory")
+    base = replace(base, calibration=Calibration(-0.1, -0.5, 60, 30))
+    near = [make_question(Group.NEAR_MISS, QuestionRow(n, n, "")) for n in "XYZ"]
+    learned, unsure, not_taught = Taught
+    said = [
+        (TRAINED[0], TRAINED[0].record, learned, -0.01),
+        (TRAINED[1], TRAINED[1].record, unsure, -0.2),
+        (TRAINED[2], "It is a lamp.", learned, -0.9),
+        (near[0], "I don't know that product.", not_taught, -0.01),
+        (near[1], "It is a lamp.", not_taught, -0.05),
+        (near[2], "It is a lamp.", unsure, -2.0),
+    ]
+    with bench.answers() as answers:
+        for question, text, taught, logprob in said:
+            row = reply(base, question, text, taught=taught, source="", logprob=logprob)
+            answers.add(row)
+        made = gather([base], [*TRAINED[:3], *near], answers, knows_trained=True)
+    assert made.risk is not UNSET
+    risk = made.risk["base:memory"]
+    shares = {
+        name: (point.coverage and point.coverage.mean, point.wrong and point.wrong[::3])
+        for name, point in risk.policies.items()
+    }
+    assert shares == {
+        "model": (1.0, (3 / 5, 5)),
+        "without_list": (2 / 3, (1 / 3, 3)),
+        "program": (1.0, (2 / 4, 4)),
+        "learned": (2 / 3, (1 / 2, 2)),
+    }
+    curve = risk.curves["model"]
+    assert [point.logprob for point in curve] == [-0.01, -0.05, -0.2, -0.9, -2.0]
+    assert [point.wrong and point.wrong.number for point in curve] == [1, 2, 3, 4, 5]
+    assert curve[-1] == replace(risk.policies["model"], logprob=-2.0)
+    assert "| Base Llama, from memory: only what it calls learned |" in as_markdown(made)
+    lines = re.findall(r'<polyline[^>]* points="([^"]*)"', as_html(made))
+    assert [len(points.split()) for points in lines] == [5, 4]
+    (line,) = risk_lines(made)
+    assert line == (
+        "Base Llama, from memory, with its list: answers 3 of 3 known titles; 2 of 4 answers are"
+        " wrong, perhaps 85.0%."
+    )
+    assert made.figures[-1].refused_without_list is not UNSET
+
+
+def test_one_percent_is_promised_only_with_enough_answers() -> None:
+    sure = RiskPoint(wilson([True] * 90 + [False] * 10), wilson([False] * 400))
+    few = RiskPoint(sure.coverage, wilson([False] * 300))
+    none = RiskPoint(wilson([False] * 10), None)
+    said = [_risk(point) for point in (sure, few, none)]
+    assert said == [
+        "answers 90 of 100 known titles; at most 1% of what it says is wrong (0 of 400)",
+        "answers 90 of 100 known titles; 0 of 300 answers are wrong, perhaps 1.3%",
+        "answers 0 of 10 known titles, and nothing else",
+    ]
