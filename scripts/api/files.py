@@ -6,8 +6,9 @@ import asyncio
 import re
 import secrets
 import time
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from aiohttp import BodyPartReader, web
@@ -24,8 +25,10 @@ from engine.core.text import one_line
 from engine.training.openai.plan import MOST_BYTES
 from scripts.api.bodies import ApiError
 
+T = TypeVar("T")
+
 _CHUNK_WITHIN = 30.0
-"""Seconds in which a client must send the next piece of a file."""
+"""Seconds in which a client must send the next piece of a form."""
 _MAX_NAME = 200
 _MAX_FIELD = 1000
 """Bytes of a field that is not the file."""
@@ -70,7 +73,8 @@ class FileStore:
 
     async def _read_form(self, file_id: str, request: web.Request) -> FileRecord:
         kept, purpose = None, ""
-        async for part in await request.multipart():
+        form = await request.multipart()
+        while (part := await _in_time(form.next())) is not None:
             name = part.name if isinstance(part, BodyPartReader) else None
             if not isinstance(part, BodyPartReader) or name not in _FIELDS:
                 message = f"Unrecognized request argument supplied: {one_line(name or '', 100)}"
@@ -135,9 +139,13 @@ class FileStore:
 
 
 async def _piece(part: BodyPartReader) -> bytes:
+    return bytes(await _in_time(part.read_chunk(1 << 16)))
+
+
+async def _in_time(reading: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(_CHUNK_WITHIN):
-            return bytes(await part.read_chunk(1 << 16))
+            return await reading
     except TimeoutError:
         raise ApiError(408, "The file did not arrive in time.") from None
 
