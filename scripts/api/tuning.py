@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 import signal
 import threading
 import time
@@ -174,13 +175,22 @@ class Jobs:
         """Start the training of a job, or find the one that an earlier server has started."""
         adapter = self._store.adapter(record)
         process, state = _trainer(adapter), view_run(adapter).state if is_run(adapter) else None
-        if not process and state is None:
-            self._prepare(record)
-            process = _start(self._arguments(record), adapter)
-        elif not process and state == "killed" and last_checkpoint(adapter):
-            process = _start(["--resume", "--out", str(adapter)], adapter)
+        if not process and state in (None, "killed"):
+            process = self._start(record, adapter)
         started = record.started_at or int(time.time())
         return self._store.change(record, process=process, started_at=started)
+
+    def _start(self, record: JobRecord, adapter: Path) -> int:
+        """Start a training, or go on from the checkpoint of one that was killed."""
+        arguments = ["--resume", "--out", str(adapter)]
+        if not last_checkpoint(adapter):
+            shutil.rmtree(adapter, ignore_errors=True)
+            self._prepare(record)
+            arguments = self._arguments(record)
+        process = start_detached(arguments, adapter)
+        # It outlives the server; without a wait it would stay as a zombie.
+        threading.Thread(target=process.wait, daemon=True).start()
+        return process.pid
 
     def _prepare(self, record: JobRecord) -> None:
         """Write the rows of a job. Raises DataError if its files are unusable."""
@@ -216,13 +226,6 @@ class Jobs:
     def _fail(self, record: JobRecord, failure: str, param: str | None) -> None:
         now = int(time.time())
         self._store.change(record, failure=failure, param=param, finished_at=now)
-
-
-def _start(arguments: Sequence[str], adapter: Path) -> int:
-    process = start_detached(arguments, adapter)
-    # It outlives the server; without a wait it would stay as a zombie.
-    threading.Thread(target=process.wait, daemon=True).start()
-    return process.pid
 
 
 def _stop(record: JobRecord, adapter: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from engine.config import paths
 from engine.config.settings import load
 from engine.prompts import SYSTEM
 from engine.training.runs.folder import LOG_FILE, is_done, last_checkpoint
-from scripts.api import tuning
+from engine.training.runs.view import is_run
+from scripts.api import files, tuning
 from scripts.api.job_store import JobStore
 from scripts.api.server import ApiServer
 from tests.engine.backends.llama.tiny import Tiny
@@ -192,12 +193,15 @@ async def test_a_job_that_was_cancelled_before_a_kill_stops(catalogue_dir: Path)
 
 
 @pytest.mark.usefixtures("base")
-async def test_a_training_that_is_killed_with_its_server_goes_on(catalogue_dir: Path) -> None:
+@pytest.mark.parametrize("reached", [is_run, last_checkpoint])
+async def test_a_training_that_is_killed_with_its_server_goes_on(
+    catalogue_dir: Path, reached: Callable[[Path], object]
+) -> None:
     async with serving(catalogue_dir) as client:
         job_id = await create(client, 3)
         store = JobStore(paths.data_dir() / "api/jobs")
         async with asyncio.timeout(300):
-            while not last_checkpoint(store.adapter(store.read(job_id))):  # noqa: ASYNC110 - another process
+            while not reached(store.adapter(store.read(job_id))):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         process = psutil.Process(store.read(job_id).process)
         process.suspend()
@@ -267,6 +271,33 @@ async def test_a_wrong_job_is_refused_before_it_is_queued(
         with pytest.raises(error):
             await client.fine_tuning.jobs.create(**(right | changes))
         assert not (await client.fine_tuning.jobs.list()).data
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize(
+    "sent", [b"--x\r\nContent-", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc']
+)
+async def test_an_upload_that_comes_too_slowly_is_cut_off(
+    catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(files, "_CHUNK_WITHIN", 0.05)
+
+    async def stall() -> AsyncIterator[bytes]:
+        yield sent
+        await asyncio.Event().wait()
+
+    async with serving(catalogue_dir) as client:
+        headers = {
+            "Authorization": f"Bearer {TOKEN}",
+            "Content-Type": "multipart/form-data; boundary=x",
+        }
+        async with (
+            asyncio.timeout(60),
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(f"{client.base_url}files", data=stall()) as reply,
+        ):
+            assert reply.status == 408
+    assert not [*(paths.data_dir() / "api/files").glob("*")]
 
 
 @pytest.mark.usefixtures("idle")

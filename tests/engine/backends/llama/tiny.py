@@ -31,6 +31,11 @@ class Tiny:
 
 @pytest.fixture(scope="session")
 def tiny() -> Tiny:
+    return make_tiny()
+
+
+def make_tiny() -> Tiny:
+    """Train the model unless an earlier session has."""
     folder = ROOT / ".pytest_cache" / f"tiny-{_digest()}"
     with locked(folder_lock(folder)):  # the two halves of the tests share it
         if not (folder / "expected.json").exists():
