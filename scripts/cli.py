@@ -29,6 +29,7 @@ COMMANDS = {
     "finetune": ("scripts.finetune", "fine-tune a model at OpenAI"),
     "history": ("scripts.history", "list, search, export, import and delete conversations"),
     "index": ("scripts.index", "build a catalogue from trn.json"),
+    "job": ("scripts.job", "do all steps from a file of products to a trained model"),
     "keys": ("scripts.keys", "store the API keys of engines"),
     "merge": ("scripts.merge", "merge an adapter into its base model"),
     "models": ("scripts.models", "list, download and remove models"),

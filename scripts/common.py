@@ -219,7 +219,7 @@ def _options(parser: argparse.ArgumentParser) -> list[str]:
     return sorted(set(re.findall(r"--[a-z][a-z-]*", usage)))
 
 
-_INDENT = " " * 10
+INDENT = " " * 10
 """Of a line that continues another one: its name has 10 characters."""
 _LIVE_INTERVAL, _PLAIN_INTERVAL = 0.2, 10.0
 """Seconds between two drawings on a terminal, two lines elsewhere."""
@@ -247,7 +247,7 @@ class ProgressLine:
         text = runnable(text)
         if self._live:
             lines = printable(text).split("\n")
-            text = "\r\x1b[K" + "\n".join(fold_lines(line, _INDENT) for line in lines)
+            text = "\r\x1b[K" + "\n".join(fold_lines(line, INDENT) for line in lines)
             self._write(f"{text}\n")
         else:
             self._write(f"{printable(text)}\n")

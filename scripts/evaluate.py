@@ -124,7 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(options: argparse.Namespace) -> int:
     check_packages()
     _check_out(options.out)
-    options.data = _rows_file(options.data)
+    options.data = rows_file(options.data)
     older = read_answers(options.against) if options.against else None
     settings = load(flags={"catalogue": options.catalogue})
     if options.catalogue is None:
@@ -140,7 +140,7 @@ def _evaluate(
     catalogue: Retriever,
     older: dict[tuple[str, str], SavedAnswer] | None,
 ) -> int:
-    targets = parse_targets(options.engines, registry, _identify(catalogue))
+    targets = parse_targets(options.engines, registry, identify(catalogue))
     default = options.data.with_name(_TRAINED)
     trained = options.trained or (default if default.exists() else None)
     questions = _questions(options, trained, catalogue)
@@ -177,7 +177,7 @@ def _own_catalogue(options: argparse.Namespace, settings: Settings) -> str | Non
     return next(own, settings.catalogue)
 
 
-def _rows_file(data: Path) -> Path:
+def rows_file(data: Path) -> Path:
     """Return the file of questions: of a folder, the first of test, valid and train with rows."""
     if not data.is_dir():
         return data
@@ -218,7 +218,8 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _identify(catalogue: Retriever) -> dict[str, Any]:
+def identify(catalogue: Retriever) -> dict[str, Any]:
+    """Return what tells a catalogue from others."""
     if not isinstance(catalogue, Catalogue):
         return {"products": len(catalogue)}
     manifest = read_manifest(catalogue.folder)

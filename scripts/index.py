@@ -56,7 +56,10 @@ def main(options: argparse.Namespace) -> int:
     if options.to:
         result, text = _fill_server(options)
     else:
-        result, text = _build(options)
+        folder, manifest, text = build(options)
+        result = {"out": str(folder), **msgspec.to_builtins(manifest)}
+        if folder != paths.sample_catalogue_dir():
+            text += f"\nOpen it:\n{call('--catalogue', folder, indent='  ')}"
     print(encode_json(result).decode().rstrip() if options.json else text)
     return DONE
 
@@ -73,7 +76,8 @@ def _fill_server(options: argparse.Namespace) -> tuple[dict[str, object], str]:
     return result, f"{count:,} products in {redact_address(options.to)}"
 
 
-def _build(options: argparse.Namespace) -> tuple[dict[str, object], str]:
+def build(options: argparse.Namespace) -> tuple[Path, Manifest, str]:
+    """Build what the options ask for; return its folder, its manifest and a description."""
     replaces = False
     if options.sample:
         folder = ensure_sample(rebuild=True)
@@ -95,8 +99,7 @@ def _build(options: argparse.Namespace) -> tuple[dict[str, object], str]:
                 meaning=not options.no_meaning,
                 columns=options.columns,
             )
-    result = {"out": str(folder), **msgspec.to_builtins(manifest)}
-    return result, _describe(folder, manifest, replaces=replaces)
+    return folder, manifest, _describe(folder, manifest, replaces=replaces)
 
 
 def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
@@ -104,11 +107,8 @@ def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     counts = changes[-1] if changes else manifest.counts
     verb = "added or replaced in" if changes else "in"
     kept = counted(counts.get("kept", 0), "product")
-    lines = [f"{kept} {verb} {folder}{REPLACED * replaces}"]
-    lines.extend(describe_source(counts))
-    if folder != paths.sample_catalogue_dir():
-        lines += ["Open it:", call("--catalogue", folder, indent="  ")]
-    return "\n".join(lines)
+    first = f"{kept} {verb} {folder}{REPLACED * replaces}"
+    return "\n".join([first, *describe_source(counts)])
 
 
 def describe_source(counts: dict[str, Any]) -> list[str]:

@@ -72,6 +72,27 @@ def make_parser() -> argparse.ArgumentParser:
 
 @command(make_parser)
 def main(options: argparse.Namespace) -> int:
+    if options.preview:
+        with TemporaryDirectory() as temporary:
+            write_rows(options, Path(temporary) / "rows")
+            _show(Path(temporary) / "rows")
+        return DONE
+    if options.out is None:
+        raise UsageError("--out DIR is missing: the new folder for the rows.")
+    manifest, text = write_rows(options, options.out)
+    if options.json:
+        print(encode_json(manifest).decode(), end="")
+        return DONE
+    names = (f"models/lora{number}" for number in ("", *range(2, 1000)))
+    out = next(name for name in names if not Path(name).exists())
+    train = "--base", "smollm2", "--recipe", "smollm2", "--out", out
+    print(text, "Train on them:", sep="\n")
+    print(call("train", "--data", options.out, *train, indent="  "))
+    return DONE
+
+
+def write_rows(options: argparse.Namespace, out: Path) -> tuple[Manifest, str]:
+    """Write what the options ask for; return the manifest and a description."""
     config = PrepareConfig(
         limit=options.limit,
         seed=options.seed,
@@ -82,25 +103,10 @@ def main(options: argparse.Namespace) -> int:
         as_typed=options.as_typed,
         refusals=options.refusals,
     )
-    if options.preview:
-        with TemporaryDirectory() as temporary:
-            _prepare(options, Path(temporary) / "rows", config)
-            _show(Path(temporary) / "rows")
-        return DONE
-    if options.out is None:
-        raise UsageError("--out DIR is missing: the new folder for the rows.")
-    replaces = (options.out / MANIFEST).exists()
-    manifest = _prepare(options, options.out, config)
-    if options.json:
-        print(encode_json(manifest).decode(), end="")
-    else:
-        print(_describe(options.out, manifest, replaces=replaces))
-    return DONE
-
-
-def _prepare(options: argparse.Namespace, out: Path, config: PrepareConfig) -> Manifest:
+    replaces = (out / MANIFEST).exists()
     with ProgressLine(sys.stderr) as progress:
-        return prepare(options.source, out, config, progress.show, options.columns)
+        manifest = prepare(options.source, out, config, progress.show, options.columns)
+    return manifest, _describe(out, manifest, replaces=replaces)
 
 
 def _show(folder: Path) -> None:
@@ -127,11 +133,7 @@ def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     lines.append(_refusals(counts.get("refusals")))
     shown = [fold_lines(f"  {line}", "    ") for line in lines]
     first = f"{counted(counts['kept'], 'product')} in {folder}{REPLACED * replaces}"
-    names = (f"models/lora{number}" for number in ("", *range(2, 1000)))
-    out = next(name for name in names if not Path(name).exists())
-    train = "--base", "smollm2", "--recipe", "smollm2", "--out", out
-    after = "Train on them:", call("train", "--data", folder, *train, indent="  ")
-    return "\n".join([first, *shown, *describe_source(counts), *after])
+    return "\n".join([first, *shown, *describe_source(counts)])
 
 
 def _explain_shares(manifest: Manifest) -> Iterator[str]:

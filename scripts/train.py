@@ -22,12 +22,14 @@ from engine.training.runs.folder import LOG_FILE, RUN_FILE, is_done, read_inputs
 from scripts.common import (
     DONE,
     FAILED,
+    INDENT,
     INTERRUPTED,
     USAGE,
     ProgressLine,
     StopSignals,
     call,
     command,
+    fold_lines,
     has_colour,
     notify,
     say,
@@ -90,24 +92,25 @@ def main(options: argparse.Namespace) -> int:
             "--detach starts a single process.", "Use `nohup accelerate launch … &` instead."
         )
     try:
-        recipe, finished = _complete(options)
+        recipe, finished = complete(options)
         if options.preview:
             return _preview(options, recipe)
         if options.detach and not (options.dry_run or finished):
             return _detach(options, recipe)
-        status = DONE if finished else _train(options, recipe, processes)
+        status = DONE if finished else fit(options, recipe, processes)
     except (UsageError, DataError) as error:
         # All processes of a machine find the same mistake: one reports it.
         if processes.first_on_machine:
             raise
         return USAGE if isinstance(error, UsageError) else FAILED
-    if status == DONE and processes.first and not options.dry_run:
-        _present(options.out, options.engine, as_json=options.json)
+    done = status == DONE and processes.first and not options.dry_run
+    if done and present(options.out, as_json=options.json):
+        offer_engine(options.out, options.engine)
     return status
 
 
-def _present(out: Path, engine: str, *, as_json: bool) -> None:
-    """Summarize a finished run, and offer its adapter to the chat if it learned anything."""
+def present(out: Path, *, as_json: bool = False) -> bool:
+    """Summarize a finished run; return whether it learned anything."""
     from engine.training.write import learned_nothing, summary
 
     manifest = read_manifest(out)
@@ -115,14 +118,15 @@ def _present(out: Path, engine: str, *, as_json: bool) -> None:
         kept = {name: manifest.settings.get(name) for name in _RESULT}
         print(json_line({"adapter": str(out), **kept}), flush=True)
     else:
-        print(summary(out, manifest))
+        for line in summary(out, manifest).split("\n"):
+            print(fold_lines(line, INDENT) if sys.stdout.isatty() else line)
     if learned_nothing(manifest):
         say("balcao: no training row is word for word: the adapter is not offered to the chat.")
-    else:
-        offer_engine(out, engine)
+        return False
+    return True
 
 
-def _complete(options: argparse.Namespace) -> tuple[Recipe, bool]:
+def complete(options: argparse.Namespace) -> tuple[Recipe, bool]:
     """Fill in what a resumed run has saved; return the recipe, and whether nothing is left to do.
 
     Raise UsageError if the data or the base is missing.
@@ -161,13 +165,14 @@ def _preview(options: argparse.Namespace, recipe: Recipe) -> int:
     return DONE
 
 
-def _train(
+def fit(
     options: argparse.Namespace,
     recipe: Recipe,
     processes: Processes,
     *,
     check_only: bool = False,
 ) -> int:
+    """Train as the options say; return the exit code."""
     from engine.training.train import TrainConfig, train
 
     config = TrainConfig(
@@ -207,7 +212,7 @@ def _detach(options: argparse.Namespace, recipe: Recipe) -> int:
     """Check the run here, where the user sees errors, then start it in the background."""
     from engine.training.runs.control import start_detached, wait_until_started
 
-    _train(options, recipe, Processes(), check_only=True)
+    fit(options, recipe, Processes(), check_only=True)
     arguments = [one for one in options.arguments if one != "--detach"]
     process = start_detached(arguments, options.out)
     print(f"process   {process.pid}")

@@ -25,7 +25,7 @@ TORCH = "torch==2.13.0"
 # The package index for PyTorch; by default the one for all packages.
 INDEX_VARIABLE = "TORCH_INDEX_URL"
 PINNED = ("--constraint", "constraints.txt")
-EXTRAS = {"chat": "", "gpu": "[gpu]", "test": "[dev]", "train": "[train]"}
+EXTRAS = {"chat": "", "gpu": "[gpu]", "test": "[dev]", "train": "[train,evaluate]"}
 NEEDED_GIB = 1
 NEEDED_WITH_TORCH_GIB = 4
 NEEDED_WITH_CUDA_GIB = 10

@@ -1,4 +1,4 @@
-"""Write the JSON schemas of an evaluation's files to docs/schemas, after a change of their types.
+"""Write the JSON schemas of an evaluation's files and job.toml to docs/schemas, after a change.
 
 python -m tools.schemas
 """
@@ -13,11 +13,12 @@ import msgspec
 from engine.core.files import encode_json
 from engine.evaluation.ask import SavedAnswer
 from engine.evaluation.report import Report
+from engine.training.job.file import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "schemas"
-TYPES: dict[str, type] = {"report": Report, "answers": SavedAnswer}
-"""By the file's name: `answers` describes a line of answers.jsonl."""
+TYPES: dict[str, type] = {"report": Report, "answers": SavedAnswer, "job": Job}
+"""By the file's name: `answers` describes a line of answers.jsonl, `job` job.toml."""
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -33,7 +34,13 @@ def schema(name: str) -> bytes:
 
 
 def _unwrapped(part: Any) -> Any:  # noqa: ANN401 - JSON
-    """Put each description on one line; msgspec copies docstrings with their indentation."""
+    """Put each description on one line, and write 0.0 as 0.
+
+    msgspec copies docstrings with their indentation.
+    """
+    # typing takes `Meta(ge=0)` for `Meta(ge=0.0)` if it has met that first.
+    if isinstance(part, float) and part.is_integer():
+        return int(part)
     if isinstance(part, list):
         return [_unwrapped(one) for one in part]
     if not isinstance(part, dict):

@@ -166,11 +166,18 @@ def _add_remote(table: EngineTable, ids: list[str]) -> str:
     return engine_id
 
 
-def add_adapter(model: str, adapter: Path, wanted: str = "", catalogue: Path | None = None) -> str:
+def add_adapter(
+    model: str,
+    adapter: Path,
+    wanted: str = "",
+    catalogue: Path | None = None,
+    *,
+    instead: bool = False,
+) -> str:
     """Make an engine of `model` with the adapter in a folder, unless it is one; return its id.
 
-    The id is `wanted`, or else `lora-NAME`, with a number if that is taken. `catalogue` is the one
-    of the products that it was trained on.
+    The id is `wanted`, or else `lora-NAME`, with a number if that is taken, unless it comes
+    `instead` of that engine. `catalogue` is the one of the products that it was trained on.
     """
     own = {"catalogue": str(catalogue)} if catalogue else {}
     if known := engine_of(adapter):
@@ -180,9 +187,9 @@ def add_adapter(model: str, adapter: Path, wanted: str = "", catalogue: Path | N
         return known
     folder = adapter.resolve()
     first = wanted or adapter_id(folder)
-    taken = load().engines
+    taken = () if instead else load().engines
     engine_id = next(name for name in chain([first], _numbered(first)) if name not in taken)
-    title = one_line(f"LoRA {folder.name}", _TITLE_WIDTH)
+    title = one_line(f"LoRA {folder.name.removeprefix('lora-')}", _TITLE_WIDTH)
     table = {"kind": "llama", "title": title, "model": model, "adapter": str(folder), **own}
     _write_engines(_read_engines() | {engine_id: table})
     return engine_id

@@ -44,18 +44,22 @@ class Preview:
 
     def lines(self, *, colour: bool) -> Iterator[str]:
         """Yield the preview for a terminal; learned lines have a sign, and may be green."""
-        yield f"Lines with “{_LEARNED.strip()}” are learned, the others are read."
-        for kind, row in self.rows:
-            yield ""
-            yield f"{kind}: {row.length}"
-            for text, learned in row.parts:
-                for line in _wrapped(text, _LEARNED if learned else _PLAIN):
-                    yield f"{_GREEN}{line}{_RESET}" if learned and colour else line
+        yield from self.row_lines(len(self.rows), colour=colour)
         yield ""
         yield "Rows in an epoch"
         yield from (f"  {count:>9,} {kind}" for kind, count in self.counts.items())
         for cost in costs_of_missing(self.counts):
             yield from textwrap.wrap(f"warning: {cost}", WIDTH, subsequent_indent=_PLAIN)
+
+    def row_lines(self, count: int, *, colour: bool) -> Iterator[str]:
+        """Yield the first rows."""
+        yield f"Lines with “{_LEARNED.strip()}” are learned, the others are read."
+        for kind, row in self.rows[:count]:
+            yield ""
+            yield f"{kind}: {row.length}"
+            for text, learned in row.parts:
+                for line in _wrapped(text, _LEARNED if learned else _PLAIN):
+                    yield f"{_GREEN}{line}{_RESET}" if learned and colour else line
 
 
 def preview_messages(folder: Path) -> Preview:

@@ -19,10 +19,13 @@ _Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 _TYPES = {
+    " | null`": "`",
     "`float`": "a number",
     "`int`": "a whole number",
     "`str`": "text",
     "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "a table",
 }
 """What msgspec calls the types of values."""
 
@@ -143,14 +146,20 @@ def _convert(values: dict[str, object], changes: Sequence[str], source: str) -> 
         return msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
         reason = str(error).replace(" - at `$.", ": `").replace("Object contains u", "u")
-        for word, meaning in _TYPES.items():
-            reason = reason.replace(word, meaning)
+        reason = name_types(reason)
         unknown = next((name for name in values if name not in Recipe.__struct_fields__), "")
         hint = did_you_mean(unknown, Recipe.__struct_fields__)
         raise UsageError(
             f"Invalid value in the recipe {source} or in --set: {reason}.{hint}",
             "See docs/guide/training.md.",
         ) from error
+
+
+def name_types(reason: str) -> str:
+    """Put what msgspec says about a wrong value into plain words."""
+    for word, meaning in _TYPES.items():
+        reason = reason.replace(word, meaning)
+    return reason
 
 
 def _parse(text: str) -> object:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.backends.llama.weights import ModelFiles
 from engine.catalogue.rows.kinds import RowKind, costs_of_missing
 from engine.core.errors import DataError, UsageError
 from engine.core.files import describe_file
@@ -79,16 +80,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
     check_packages(recipe)
     base = find_base(config.base)
     data = read_data(config.data)
-    inputs = folder.RunInputs(
-        base=base.name,
-        weights={file.name: file.stat().st_size for file in base.files},
-        data=[describe_file(file) for file in data.files],
-        recipe=recipe,
-        prompt_version=PROMPT_VERSION,
-        processes=processes.count,
-        data_folder=str(config.data.resolve()),
-    )
-    inputs = _check_folder(config, inputs)
+    inputs = _check_folder(config, describe_inputs(base, data, recipe, processes))
     if config.resume and not _is_longer(out, recipe, processes) and folder.is_done(out):
         return True
 
@@ -199,6 +191,21 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
             manifest.settings["steps"] = steps
             publish(out, manifest)
     return True
+
+
+def describe_inputs(
+    base: ModelFiles, data: TrainingData, recipe: Recipe, processes: Processes
+) -> folder.RunInputs:
+    """Describe what a run trains, for its run.json."""
+    return folder.RunInputs(
+        base=base.name,
+        weights={file.name: file.stat().st_size for file in base.files},
+        data=[describe_file(file) for file in data.files],
+        recipe=recipe,
+        prompt_version=PROMPT_VERSION,
+        processes=processes.count,
+        data_folder=str(data.folder.resolve()),
+    )
 
 
 def _check_folder(config: TrainConfig, inputs: folder.RunInputs) -> folder.RunInputs:

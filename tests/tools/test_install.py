@@ -71,7 +71,7 @@ def test_with_a_gpu_torch_comes_first(steps: list[str], monkeypatch: pytest.Monk
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("purpose", "extra"), [("train", "[train]"), ("test", "[dev]")])
+@pytest.mark.parametrize(("purpose", "extra"), [("train", "[train,evaluate]"), ("test", "[dev]")])
 def test_training_and_the_checks_need_torch_without_a_gpu_too(
     purpose: str, extra: str, steps: list[str]
 ) -> None:

@@ -41,7 +41,7 @@ from tests.engine.evaluation.conftest import echo
 from tests.engine.models.conftest import MEGABYTE, files_of
 from tests.engine.models.hub import FakeHub
 from tests.engine.models.hub import running as running_hub
-from tests.engine.training.conftest import ANSWERS, quick, write_data
+from tests.engine.training.conftest import ANSWERS, quick, write_data, write_job
 from tests.engine.training.openai import stand_in
 from tests.engine.training.openai.conftest import write_rows as write_tuning_rows
 
@@ -321,6 +321,29 @@ class Train(Victim):
         return Process(pid, lambda: (int(answers.readline()), log.read_text(encoding="utf-8")))
 
 
+class Job(Train):
+    """`balcao job run`, from the file of products to the report."""
+
+    def arguments(self, place: Path, *, again: bool) -> list[str]:
+        return ["job", "run", str(place / "job.toml")]
+
+    def set_up(self, place: Path) -> None:
+        write_job(place, self.folder / "model", f"lora-{place.name}")
+
+    def has_begun(self, place: Path) -> bool:
+        return (place / "made").exists()
+
+    def result(self, place: Path) -> object:
+        made = place / "made"
+        files = (made / f"lora-{place.name}/adapter_model.safetensors", made / "rows/train.jsonl")
+        report = json.loads((made / "report/report.json").read_bytes())
+        return [*map(_digest, files), report["figures"]]
+
+    def name(self, file: Path, place: Path) -> str:
+        # tantivy may merge its segments or not, so only the folders are alike.
+        return super().name(file, place).partition("/*")[0].replace(place.name, "*")
+
+
 class Evaluate(Victim):
     """`balcao evaluate`, of the catalogue and of a server that answers slowly."""
 
@@ -576,6 +599,7 @@ VICTIMS: dict[str, Any] = {
     "index": Index,
     "prepare": Prepare,
     "train": Train,
+    "job": Job,
     "evaluate": Evaluate,
     "finetune": FineTune,
     "pull": Pull,

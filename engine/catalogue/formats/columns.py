@@ -71,14 +71,14 @@ def has_obvious_columns(names: Collection[str]) -> bool:
 def _obvious(field: str, names: Collection[str]) -> str | None:
     if field in names:
         return field
-    folded = {_fold(name): name for name in reversed(list(names))}
+    folded = {fold_name(name): name for name in reversed(list(names))}
     return next((folded[alias] for alias in _ALIASES[field].split("|") if alias in folded), None)
 
 
 def _named(wanted: str, names: Collection[str], source: Path) -> str:
     if wanted in names:
         return wanted
-    same = [name for name in names if _fold(name) == _fold(wanted)]
+    same = [name for name in names if fold_name(name) == fold_name(wanted)]
     if len(same) == 1:
         return same[0]
     raise DataError(
@@ -104,7 +104,8 @@ def _listed(names: Collection[str]) -> str:
     return clip(", ".join(map(one_line, names)), _SHOWN)
 
 
-def _fold(name: str) -> str:
+def fold_name(name: str) -> str:
+    """Return the letters and digits of a column's name, by which it is recognised."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in letters if letter.isalnum())
 

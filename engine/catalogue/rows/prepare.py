@@ -64,7 +64,7 @@ _AS_TYPED, _REFUSALS = 0.4, 1.0
 """The shares by default, in sets of up to that many products; larger ones have neither."""
 _BARE = QUESTION_FORMS.index("{title}")
 _BUFFER = 1 << 20
-_MAX_REFUSALS = 10
+MAX_REFUSALS = 10
 _DISTRACTORS = 0.2
 """The share of the grounded products whose record is also shown to a question about another."""
 _TITLE = "\x00title\x00"
@@ -149,8 +149,8 @@ def _check(config: PrepareConfig) -> None:
         raise UsageError(f"--forms must be 1 to {MAX_FORMS}.")
     if not 0 <= (config.as_typed or 0) <= 1:
         raise UsageError("--as-typed must be a share, 0 to 1.")
-    if not 0 <= (config.refusals or 0) <= _MAX_REFUSALS:
-        raise UsageError(f"--refusals must be a share, 0 to {_MAX_REFUSALS}.")
+    if not 0 <= (config.refusals or 0) <= MAX_REFUSALS:
+        raise UsageError(f"--refusals must be a share, 0 to {MAX_REFUSALS}.")
     if config.grounded < 0:
         raise UsageError("--grounded must be 0 or more.")
     if config.grounded and config.limit is None:
@@ -209,7 +209,7 @@ def _write_refusals(
     return counts
 
 
-def _choose(config: PrepareConfig, found: int) -> PrepareConfig:
+def choose(config: PrepareConfig, found: int) -> PrepareConfig:
     """Choose the values that are None by the products `found`, which are counted up to a maximum.
 
     More than `limit` were found where some get a grounded row.
@@ -229,7 +229,7 @@ class _RowFormatter:
     """Assign each product to a split, and format its rows. `head` are the first products."""
 
     def __init__(self, config: PrepareConfig, head: Sequence[tuple[bool, _Texts]]) -> None:
-        self.config = chosen = _choose(config, len(head))
+        self.config = chosen = choose(config, len(head))
         self._forms = chosen.forms or 1
         self._splitter = Splitter(config.valid, config.test, config.seed)
         whole = len(head) <= FAMILIES_UP_TO

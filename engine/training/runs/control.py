@@ -79,10 +79,13 @@ def stop_run(out: Path) -> None:
         ) from error
 
 
-def add_engine(out: Path, wanted: str = "", catalogue: Path | None = None) -> str:
+def add_engine(
+    out: Path, wanted: str = "", catalogue: Path | None = None, *, instead: bool = False
+) -> str:
     """Add an engine for the finished run in `out`, called `wanted` if given; return its id.
 
     It opens `catalogue` when the chat starts with it, or one nearby that has the products.
+    `instead` of another engine that is called `wanted`.
     """
     if not is_done(out):
         raise UsageError(
@@ -95,4 +98,4 @@ def add_engine(out: Path, wanted: str = "", catalogue: Path | None = None) -> st
     from engine.training.runs.catalogue import check_catalogue, find_catalogue
 
     found = check_catalogue(catalogue, out) if catalogue else find_catalogue(out)
-    return edit.add_adapter(base, out, wanted, found)
+    return edit.add_adapter(base, out, wanted, found, instead=instead)

@@ -99,7 +99,7 @@ def check_new(out: Path) -> None:
         raise UsageError(f"{out} is a file.", "Choose a new folder with --out.")
     if lock_holder(out) is not None:
         raise _busy(out)
-    if not out.exists() or _is_unused(out):
+    if not out.exists() or is_unused(out):
         return
     if (out / RUN_FILE).exists() and not is_done(out):
         raise UsageError(
@@ -112,7 +112,8 @@ def check_new(out: Path) -> None:
     raise UsageError(f"{out} is not empty.", "Choose a new folder with --out.")
 
 
-def _is_unused(out: Path) -> bool:
+def is_unused(out: Path) -> bool:
+    """Return whether the folder has no more than what a run writes before its first step."""
     names = {path.name for path in out.iterdir()} - _FILES_BEFORE_STEP_1
     return not names or (names == {CHECKPOINTS} and not any((out / CHECKPOINTS).iterdir()))
 
@@ -122,12 +123,17 @@ def check_resumable(out: Path, run: RunInputs) -> RunInputs:
     if lock_holder(out) is not None:
         raise _busy(out)
     old = read_inputs(out)
-    if changed := [*_changed_inputs(old, run), *changed_values(old.recipe, run.recipe)]:
+    if changed := differences(old, run):
         raise UsageError(
             f"The run in {out} started with {'; '.join(changed)}.",
             "Resume with the same inputs, or start a new run in another folder.",
         )
     return old
+
+
+def differences(old: RunInputs, new: RunInputs) -> list[str]:
+    """Say what keeps a run with the `old` inputs from resuming with `new` ones."""
+    return [*_changed_inputs(old, new), *changed_values(old.recipe, new.recipe)]
 
 
 def _changed_inputs(old: RunInputs, new: RunInputs) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO
 
 import msgspec
 import pytest
+import tomlkit
 
 from engine.catalogue.rows.prepare import KIND, VERSION
 from engine.catalogue.rows.refusals import REFUSALS, RefusalRow
@@ -160,6 +162,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(*changes: str) -> list[str]:
     """The options of a run of 40 steps."""
     return [word for change in (*QUICK, *changes) for word in ("--set", change)]
+
+
+def write_job(folder: Path, base: Path, engine: str = "lora-shop") -> Path:
+    """A job of the answers, with a run of 40 steps, and its file of products."""
+    rows = [{"uid": t, "title": t, "content": text} for t, text in ANSWERS.items()]
+    (folder / "shop.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    tables = {
+        "catalogue": {"meaning": False},
+        "rows": {"forms": 1, "as_typed": 0.0, "refusals": 0.0},
+        "train": {"base": str(base), "set": tomllib.loads("\n".join(QUICK))},
+        "evaluate": {"engines": ["catalogue"], "limit": 2},
+    }
+    job = {"data": "shop.jsonl", "out": "made", "engine": engine, **tables}
+    (folder / "job.toml").write_text(tomlkit.dumps(job), encoding="utf-8")
+    return folder / "job.toml"
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 Reads one JSON list per run from stdin: the log file, the number of processes, then the arguments.
 Answers with the first process's id, and with its exit status once all have ended (negative: the
 signal). The first argument can choose another job: `tokens` prints the prompts' tokens in the chat
-and in training, `loss` the plain base's loss, `merge` runs `balcao merge`. Or it prepares the run:
+and in training, `loss` the plain base's loss, `merge` and `job` run those
+commands. Or it prepares the run:
 `terminal NAME` runs at that terminal, and stays after --detach as a shell does; `addresses N` adds
 at most N megabytes; `launched` sets what `accelerate launch` sets for FSDP, and `sharded`
 also shards on a CPU.
@@ -28,6 +29,7 @@ from transformers import LlamaForCausalLM
 import engine.training.callbacks
 import engine.training.merge
 import engine.training.trainer  # noqa: F401 - for the runs, which import them at once
+import scripts.job
 import scripts.merge
 from engine.backends.llama.messages import Open
 from engine.backends.llama.transformers import TransformersRuntime
@@ -116,6 +118,8 @@ def run(arguments: list[str]) -> int:
         case ["loss", folder, data]:
             print_loss(folder, data)
             return 0
+        case ["job", *others]:
+            return scripts.job.main(others)
         case ["merge", *others]:
             return scripts.merge.main(others)
         case ["terminal", name, *others]:

@@ -1,0 +1,1 @@
+"""The file of a job, and which of its steps are done."""
