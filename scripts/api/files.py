@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -17,7 +18,6 @@ from engine.core.files import (
     UNDECODABLE,
     atomic_file,
     encode_json,
-    private_folder,
     write_atomic,
     writing,
 )
@@ -67,7 +67,8 @@ class FileStore:
             raise ApiError(400, "The form is not valid multipart/form-data.") from None
         finally:
             if kept is None:
-                self.path(file_id).unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.path(file_id).unlink()
         await asyncio.to_thread(self._record, kept)
         return kept
 
@@ -92,7 +93,6 @@ class FileStore:
         return kept
 
     async def _keep(self, file_id: str, part: BodyPartReader) -> FileRecord:
-        private_folder(self._folder)
         size, target = 0, self.path(file_id)
         with writing(target), atomic_file(target, private=True) as stream:
             while piece := await _piece(part):

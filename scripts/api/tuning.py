@@ -50,7 +50,7 @@ RECIPE = RECIPES / "exact.toml"
 _POLL = 0.5
 """Seconds between two looks at a run."""
 _LOOK = 5.0
-"""Seconds between two looks for jobs that another server has queued."""
+"""Seconds between two looks for jobs that another server has queued, or leaves."""
 _LEAST_ROWS = 10
 """OpenAI's minimum."""
 _AUTO_ROWS, _AUTO_EPOCHS = 600, (3, 50)
@@ -133,19 +133,17 @@ class Jobs:
 
     async def work(self) -> None:
         """Run the queued jobs one after the other, for ever."""
-        private_folder(self._store.folder)
-        with (self._store.folder / ".lock").open("a") as file:
-            while not lock(file):  # noqa: ASYNC110 - of another server
-                await asyncio.sleep(_POLL)
-            while True:
-                self._came.clear()
-                # A full disk, or a folder that somebody deletes, may not end this task.
-                with suppress(BalcaoError, ApiError):
-                    while waiting := await asyncio.to_thread(self._unfinished):
+        while True:
+            self._came.clear()
+            # A full disk, or a folder that somebody deletes, may not end this task.
+            with suppress(BalcaoError, ApiError), writing(self._store.folder):
+                private_folder(self._store.folder)
+                with (self._store.folder / ".lock").open("a") as file:
+                    while lock(file) and (waiting := await asyncio.to_thread(self._unfinished)):
                         await self._run(waiting)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK):
-                        await self._came.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._came.wait()
 
     def _unfinished(self) -> JobRecord | None:
         """Return the oldest job that runs or waits, also a cancelled one that still trains."""

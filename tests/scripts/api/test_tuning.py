@@ -300,6 +300,23 @@ async def test_an_upload_that_comes_too_slowly_is_cut_off(
     assert not [*(paths.data_dir() / "api/files").glob("*")]
 
 
+@pytest.mark.usefixtures("base")
+async def test_a_folder_that_cannot_be_written_stops_only_fine_tuning(catalogue_dir: Path) -> None:
+    folder = paths.data_dir() / "api"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+    async with serving(catalogue_dir) as client:
+        with pytest.raises(openai.InternalServerError, match="Cannot write"):
+            await upload(client)
+        assert (await client.models.list()).data
+        folder.unlink()
+        bad = ROWS.replace(b'"assistant"', b'"clerk"', 1)
+        job = await client.fine_tuning.jobs.create(
+            model="base", training_file=await upload(client, bad)
+        )
+        assert (await ended(client, job.id)).status == "failed"
+
+
 @pytest.mark.usefixtures("idle")
 async def test_a_wrong_upload_leaves_no_file(catalogue_dir: Path) -> None:
     async with serving(catalogue_dir) as client:
