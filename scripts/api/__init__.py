@@ -1,1 +1,1 @@
-"""The chat's engines behind OpenAI's calls: `balcao serve --api`."""
+"""Offer the engines of the chat, and fine-tuning, by OpenAI's calls: `balcao serve --api`."""

@@ -107,7 +107,7 @@ class _StreamOptions(Struct, frozen=True):
 
 
 class ChatRequest(Struct, frozen=True):
-    """What of a request decides the reply."""
+    """The fields of a request that decide the reply."""
 
     model: str
     messages: Annotated[list[ChatMessage], Meta(min_length=1)]

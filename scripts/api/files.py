@@ -1,4 +1,4 @@
-"""Keep the files that clients upload for fine-tuning, each with its record beside it."""
+"""Store the files that clients upload for fine-tuning, each with a record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MAX_FIELD = 1000
 """Bytes of a field that is not the file."""
 _PURPOSE = "fine-tune"
 _FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
-"""Of the form; files are kept until they are deleted."""
+"""Of the form; files stay until they are deleted."""
 _ID = re.compile(r"file-[0-9a-f]{24}")
 
 

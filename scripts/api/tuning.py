@@ -1,6 +1,6 @@
 """Fine-tuning jobs by OpenAI's calls, as `balcao train` processes, one at a time.
 
-A training is a process of its own, so it goes on when the server is killed; the next server
+A training is a separate process, so it goes on when the server is killed; the next server
 follows it. Of several servers with the same folder, one at a time runs the jobs.
 """
 
@@ -230,7 +230,7 @@ def _stop(record: JobRecord, adapter: Path) -> None:
     with suppress(BalcaoError, OSError):
         if lock_holder(adapter) is not None:
             stop_run(adapter)
-        else:
+        elif record.process:
             os.kill(record.process, signal.SIGTERM)
 
 

@@ -3,7 +3,7 @@
 python -m tools.attack.api --rounds 300
 python -m tools.attack.api --rounds 1 --seed 17    # repeat one random request
 
-Starts the real server with a home of its own. A reply that is not in OpenAI's form, a question that
+Starts the real server with a new home. A reply that is not in OpenAI's form, a question that
 is not answered afterwards, a token in what the server writes, a traceback, a file that others can
 read, and more than 150 MB above the idle server are failures.
 """
