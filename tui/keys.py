@@ -74,6 +74,7 @@ _SCREENS = {
     "parameters": ("close", "save", "next_field"),
     "runs": ("use", "stop", "close"),
     "prompt": ("submit", "close"),
+    "find": ("next", "previous", "close"),
     "help": ("close",),
     "history": (
         "submit",

@@ -26,7 +26,7 @@ from tui.screens.record import RecordScreen
 from tui.textual_patches.widgets import FittingFooter
 
 TUI = Path(__file__).resolve().parents[2] / "tui"
-SCREENS = sorted((TUI / "screens").glob("*.py"))
+SCREENS = [*sorted((TUI / "screens").glob("*.py")), TUI / "widgets" / "find.py"]
 
 
 def bindings() -> Iterator[Binding]:

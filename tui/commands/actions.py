@@ -87,6 +87,9 @@ class ScreenView(View, Protocol):
     def scroll(self, direction: str) -> None:
         """Scroll the conversation: "page_up", "page_down", "home" or "end"."""
 
+    async def find(self, text: str) -> None:
+        """Let the user find a text in the conversation; again, go to the next place."""
+
     def toggle_marks(self) -> None:
         """Mark the record's words in the answers, or stop marking them."""
 
@@ -177,6 +180,10 @@ async def thinking(session: Session, view: View, _: str) -> None:
 
 async def marks(_session: Session, view: ScreenView, _: str) -> None:
     view.toggle_marks()
+
+
+async def find(_session: Session, view: ScreenView, text: str) -> None:
+    await view.find(text)
 
 
 async def copy(session: Session, view: View, _: str) -> None:

@@ -229,6 +229,15 @@ _TABLE = (
         partial(actions.select_turn, step=1),
         "ctrl+down",
     ),
+    Command(
+        "find",
+        tr("Find"),
+        tr("find in the conversation"),
+        actions.find,
+        "ctrl+f",
+        priority=True,  # the text area would delete a word
+        takes="words",
+    ),
     # Not in the footer, which is full at 80 columns.
     Command(
         "new_conversation",

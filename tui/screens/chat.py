@@ -229,6 +229,11 @@ class ChatView(Page, SolidBackground, Screen[None]):
     def on_anchored_scroll_end_seen(self, event: ConversationView.EndSeen) -> None:
         self.query_one(ComposerPanel).show_below(more=not event.seen)
 
+    async def find(self, text: str) -> None:
+        from tui.widgets.find import show_find_bar
+
+        await show_find_bar(self, self.session, self.pane, text)
+
     def toggle_marks(self) -> None:
         from tui.widgets.turns import toggle_marks
 

@@ -17,11 +17,16 @@ from engine.core.i18n import tr
 from engine.core.text import printable
 from engine.core.types import Answer, Hit
 from tui.textual_patches.widgets import SolidBackground
+from tui.widgets.findable import Findable
 
 _INDENTED = "   "
 _LIT = "bold underline"
 _TITLE = "bold"
 _HIGHLIGHTED = "highlighted"
+
+
+class _Line(Findable, Static):
+    """A line in which hits are lit."""
 
 
 class ChoiceView(SolidBackground, Vertical):
@@ -36,7 +41,7 @@ class ChoiceView(SolidBackground, Vertical):
         self._number, mark, self._heading = lines[0].partition(". ")
         self._number += mark
         self._heading = self._heading.removesuffix(omitted)
-        self._title = Static(_lit(self._heading, words, _TITLE), markup=False, classes="title")
+        self._title = _Line(_lit(self._heading, words, _TITLE), markup=False, classes="title")
         self.question = question
 
     def compose(self) -> ComposeResult:
@@ -44,7 +49,7 @@ class ChoiceView(SolidBackground, Vertical):
             yield Static(self._number, markup=False, classes="number")
             yield self._title
         for line in self._lines[1:]:
-            yield Static(_lit(line, self._words), markup=False, classes="excerpt")
+            yield _Line(_lit(line, self._words), markup=False, classes="excerpt")
 
     def highlight(self, highlighted: bool) -> None:
         self.set_class(highlighted, _HIGHLIGHTED)
@@ -80,7 +85,7 @@ class ChoicesView(SolidBackground, Vertical):
                 lit, question = words.union(hit.lit or ()), as_question(number, hit)
                 yield ChoiceView(lines, lit, question, self._omitted(hit))
             else:
-                yield Static("\n".join(lines), markup=False)
+                yield _Line("\n".join(lines), markup=False)
 
     def _omitted(self, hit: Hit) -> str:
         """Return the number behind the title, unless another product of the list has the title."""

@@ -13,7 +13,6 @@ from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widget import Widget
 
@@ -22,6 +21,7 @@ from tui.textual_patches.widgets import AnchoredScroll
 
 if TYPE_CHECKING:
     from tui.widgets.choices import ChoicesView
+    from tui.widgets.findable import Finding
     from tui.widgets.turns import AnswerView, Titles, TurnView
 
 _MAX_COLUMNS = 78
@@ -92,7 +92,7 @@ class VirtualList:
     Methods that mount or unmount return by how many lines the mounted turns move down.
     """
 
-    def __init__(self, pane: VerticalScroll, items: list[TurnItem], titles: Titles) -> None:
+    def __init__(self, pane: ConversationView, items: list[TurnItem], titles: Titles) -> None:
         """`titles` are the engines' by id. Nothing is mounted yet, and the end comes first."""
         self._pane = pane
         self._titles = titles
@@ -248,6 +248,10 @@ class VirtualList:
         view = item.view = TurnView(item.question, item.turn, self._titles)
         view.select(item.selected)
         await self._pane.mount(view, before=before, after=after)
+        if self._pane.finding:
+            from tui.widgets.findable import light
+
+            light(view, self._pane.finding)
         return view
 
     def _lines_below(self) -> int:
@@ -265,6 +269,8 @@ class ConversationView(AnchoredScroll, can_focus=False):
         self._is_updating = False
         self._reading = (0, 0)
         self._width = 0
+        self.finding: Finding | None = None
+        """What is lit in the turns, those too that are mounted later."""
 
     async def show(self, conversation: Conversation, titles: Titles, welcome: Widget) -> None:
         """Show the end of a conversation, or `welcome`; `titles` are the engines' by id."""
@@ -348,6 +354,16 @@ class ConversationView(AnchoredScroll, can_focus=False):
                 self.anchor()
         self._update_soon()
         return view
+
+    def show_line(self, view: Widget, line: int) -> None:
+        """Scroll so that a line of a mounted view is visible."""
+        above = view.content_region.y + line - self.region.y
+        if not 0 <= above < self.size.height:
+            self.stop_following()
+            middle = self.scroll_offset.y + above - self.size.height // 2
+            self._shift(min(middle, self.max_scroll_y) - self.scroll_offset.y)
+            self._update_soon()
+            self.note_end()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)

@@ -19,6 +19,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.core.text import printable
+from tui.widgets.findable import Findable
 
 if TYPE_CHECKING:
     from textual.timer import Timer
@@ -33,7 +34,7 @@ _THREAD_THRESHOLD = 8_000
 _PARTS = ("heading", "strong", "em", "strike", "code", "block", "link", "sign")
 
 
-class MarkdownView(Widget):
+class MarkdownView(Findable, Widget):
     """A complete text, or an empty one to `append` to and then `finish`."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -164,7 +165,7 @@ class MarkdownView(Widget):
             self._lay_out(document, layout)
         return self._layout.height(width) if self._layout and width else 0
 
-    def render_line(self, y: int) -> Strip:
+    def plain_line(self, y: int) -> Strip:
         width, base = self.content_size.width, self.visual_style.rich_style
         if self._ended or not self._layout or self.text_selection:
             return self._strip(y, width, base)

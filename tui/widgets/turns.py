@@ -31,6 +31,7 @@ from tui.attention import calling_back
 from tui.textual_patches.widgets import SolidBackground
 from tui.widgets.choices import ChoicesView
 from tui.widgets.engine_bar import EngineBar
+from tui.widgets.findable import Findable
 from tui.widgets.markdown_view import MarkdownView, mark_styles
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class RecordRequested(Message):
     hits: tuple[types.Hit, ...]
 
 
-class QuestionView(Static):
+class QuestionView(Findable, Static):
     """The user's question."""
 
     def __init__(self, question: str) -> None:
@@ -75,7 +76,7 @@ class QuestionView(Static):
         super().__init__(f"❯ {shown}", markup=False, classes="question")
 
 
-class PlainTextView(Static):
+class PlainTextView(Findable, Static):
     """Text of a record, without markup."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"marks--quoted", "marks--added"}
@@ -118,7 +119,7 @@ def _in_paragraphs(text: str) -> str:
     return _GLUED.sub("\n\n", text)
 
 
-class SourceCard(Static, can_focus=True):
+class SourceCard(Findable, Static, can_focus=True):
     """The title of the product that an answer is about, which opens its record."""
 
     BINDINGS = [("enter", "open", tr("Open the record"))]  # noqa: RUF012 - Textual's own form
