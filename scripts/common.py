@@ -41,10 +41,15 @@ def at_least(minimum: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         from argparse import ArgumentTypeError
 
-        number = int(text)
+        try:
+            number = int(text)
+        except ValueError:
+            raise ArgumentTypeError(tr("must be a whole number")) from None
         if not minimum <= number <= MOST:
             raise ArgumentTypeError(
-                tr("must be from {minimum} to {most}", minimum=minimum, most=MOST)
+                tr("must be {minimum} or more", minimum=minimum)
+                if number < minimum
+                else tr("must be at most {most}", most=MOST)
             )
         return number
 
@@ -64,6 +69,12 @@ def say_folded(message: str) -> None:
     """Print a message on stderr; on a terminal, break its lines between words."""
     message = runnable(message)
     say(fold_lines(message) if sys.stderr.isatty() else message)
+
+
+def print_folded(message: str, indent: str = "") -> None:
+    """Print a result; on a terminal, break its lines between words."""
+    message = runnable(message)
+    print(fold_lines(message, indent) if sys.stdout.isatty() else message)
 
 
 def fold_lines(message: str, indent: str = "") -> str:
@@ -190,14 +201,23 @@ def command(
 
 @contextmanager
 def printable_errors() -> Iterator[None]:
-    """Clean what argparse reports: it repeats the argument, which a terminal might obey."""
+    """Say what argparse reports in a sentence, not below a wall of options.
+
+    It is cleaned: argparse repeats the argument, which a terminal might obey.
+    """
     written = io.StringIO()
     try:
         with redirect_stderr(written):
             yield
     finally:
-        if written.getvalue():
-            say(printable(written.getvalue().rstrip()))
+        *usage, said = written.getvalue().rstrip().rpartition("\n")
+        program, found, error = said.partition(": error: ")
+        if found:
+            more = tr("See {command} --help.", command=program)
+            said = f"balcao: {error}{'' if error.endswith('?') else '.'} {more}"
+            say_folded(printable(said))
+        elif said:
+            say(printable("".join([*usage, said])))
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

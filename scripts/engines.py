@@ -14,7 +14,7 @@ from engine.backends.registry import Registry
 from engine.config.settings import load
 from engine.core.i18n import tr
 from engine.core.text import json_line, one_line
-from scripts.common import DONE, command
+from scripts.common import DONE, command, print_folded
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,7 +35,8 @@ def main(options: argparse.Namespace) -> int:
         engine_id, title = one_line(engine.info.id), one_line(engine.info.title)
         print(f"{engine_id:12} {title:20} {state}")
         if not availability.ready:
-            print(f"{'':12} {one_line(f'{availability.reason} {availability.remedy}')}")
+            why = one_line(f"{availability.reason} {availability.remedy}")
+            print_folded(f"{'':12} {why}", " " * 13)
     return DONE
 
 

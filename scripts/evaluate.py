@@ -346,8 +346,11 @@ def _print_comparison(found: Comparison) -> None:
 
 
 def _price(text: str) -> tuple[float, float]:
-    sent, _, received = text.partition(",")
-    return float(sent), float(received)
+    try:
+        sent, received = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be two numbers, such as 0.15,0.60") from None
+    return sent, received
 
 
 if __name__ == "__main__":

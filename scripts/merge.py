@@ -11,8 +11,9 @@ from pathlib import Path
 
 from engine.backends.llama.adapters import find_adapter
 from engine.core.errors import EngineUnavailable, UsageError
-from engine.training.data import find_base, go_offline, require_packages
-from scripts.common import DONE, ProgressLine, command, say
+from engine.core.files import check_target
+from engine.training.data import find_base, go_offline, read_data, require_packages
+from scripts.common import DONE, ProgressLine, command, say_folded
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -53,8 +54,11 @@ def main(options: argparse.Namespace) -> int:
         adapter = find_adapter(options.adapter, base)
     except EngineUnavailable as error:
         raise UsageError(error.message, "Set --adapter to an adapter of this base.") from error
+    check_target(options.out.resolve(), "merged-model")
+    if options.data:
+        read_data(options.data)
     if adapter.warning:
-        say(f"balcao: {adapter.warning}")
+        say_folded(f"balcao: {adapter.warning}")
     go_offline()
     from engine.training.merge import choose_prompts, merge, merge_summary
 

@@ -27,7 +27,7 @@ from engine.core.process import install_command
 from engine.core.text import byte_count, json_line, one_line
 from engine.models.download import Show
 from engine.models.local import disk_usage, engines_of, list_models, remove
-from scripts.common import DONE, FAILED, ProgressLine, command, confirm, say
+from scripts.common import DONE, FAILED, ProgressLine, command, confirm, print_folded, say
 
 _WIDTH = 44
 
@@ -82,10 +82,11 @@ def _list(*, as_json: bool) -> int:
             tr("ready") if model.whole else tr("unusable"),
             used if model.used_by else tr("unused"),
         ]
-        print(f"{one_line(model.name):{_WIDTH}} {one_line(' · '.join(filter(None, parts)))}")
+        name, state = one_line(model.name), one_line(" · ".join(filter(None, parts)))
+        print_folded(f"{name:{_WIDTH}} {state}", "    ")
         licence = tr("licence {licence}, from {source}", **asdict(model)) if model.source else ""
         for line in filter(None, (licence, model.problem, model.remedy)):
-            print(f"    {one_line(line)}")
+            print_folded(f"    {one_line(line)}", "    ")
     if not as_json:
         say(tr("Hub cache: {folder}", folder=hub_cache()))
     return DONE

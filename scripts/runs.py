@@ -61,7 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="balcao runs",
         usage="balcao runs [-h] [list] [--sort ORDER] [--json]\n"
-        "       balcao runs [follow] RUN | compare RUN RUN | stop RUN | remove RUN [--yes]\n"
+        "       balcao runs [follow] RUN | compare RUN RUN | stop RUN\n"
+        "       balcao runs remove RUN [--yes]\n"
         "       balcao runs use RUN [--engine ID] [--catalogue DIR]",
         description="Show and control the training runs of this machine.",
         epilog="actions:\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.core.errors import BalcaoError, DataError, UsageError
 from engine.core.files import read_manifest
 from engine.core.i18n import tr
-from engine.core.text import json_line
+from engine.core.text import did_you_mean, json_line
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe, change_recipe, read_recipe
 from engine.training.runs.folder import LOG_FILE, RUN_FILE, is_done, read_inputs
@@ -45,7 +45,7 @@ _LONG = 10.0
 
 
 def make_parser() -> argparse.ArgumentParser:
-    names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+    names = ", ".join(_recipe_names())
     parser = argparse.ArgumentParser(
         prog="balcao train",
         allow_abbrev=False,  # --detach starts the same command again without it
@@ -145,7 +145,17 @@ def complete(options: argparse.Namespace) -> tuple[Recipe, bool]:
         return change_recipe(saved.recipe, options.set), finished
     name = options.recipe or _DEFAULT
     file = RECIPES / f"{name}.toml"
+    if not file.exists() and not Path(name).exists():
+        known = _recipe_names()
+        raise UsageError(
+            f"There is no recipe {name}.{did_you_mean(name, known)}",
+            f"Name a TOML file, or one of {', '.join(known)}.",
+        )
     return read_recipe(file if file.exists() else Path(name), options.set), finished
+
+
+def _recipe_names() -> list[str]:
+    return sorted(file.stem for file in RECIPES.glob("*.toml"))
 
 
 def _title(options: argparse.Namespace) -> str:

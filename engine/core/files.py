@@ -240,10 +240,10 @@ def atomic_folder(out: Path, kind: str) -> Iterator[Path]:
     if it cannot be written.
     """
     out = out.resolve()
-    _check_target(out, kind)
+    check_target(out, kind)
     with locked(folder_lock(out)), writing(out):
         _delete_leftovers(out)
-        _check_target(out, kind)
+        check_target(out, kind)
         draft = _sibling(out, _DRAFT)
         draft.mkdir()
         try:
@@ -262,7 +262,8 @@ def _sibling(out: Path, purpose: str) -> Path:
     return out.parent / f".{out.name}.{purpose}-{os.urandom(4).hex()}"
 
 
-def _check_target(out: Path, kind: str) -> None:
+def check_target(out: Path, kind: str) -> None:
+    """Raise UsageError if `out` is no place for an artefact of that kind."""
     if out.exists() and not out.is_dir():
         raise UsageError(tr("{out} is a file.", out=out), tr("Choose a folder."))
     if not out.exists() or not any(out.iterdir()):

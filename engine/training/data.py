@@ -1,6 +1,7 @@
 """Find and check what a run is made of, before anything heavy loads: packages, base and rows."""
 
 import os
+import shlex
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from engine.config import paths
 from engine.core.errors import DataError, EngineUnavailable, UsageError
 from engine.core.files import MANIFEST, UNDECODABLE, read_manifest
 from engine.core.process import install_command, pip_command
+from engine.core.text import did_you_mean
 from engine.core.trained_products import TrainedProduct
 from engine.core.types import Message, Role
 from engine.prompts import PROMPT_VERSION, SYSTEM
@@ -88,7 +90,9 @@ def find_base(model: str) -> ModelFiles:
         on_hub = paths.split_id(model) and not paths.expand(model).exists()
         pull = f"If it is on the hub, run: {pull_command(model)}. " if on_hub else ""
         remedy = error.remedy if model == paths.SMALL else f"{pull}{own}"
-        raise UsageError(error.message, remedy) from error
+        known = paths.expand(model).exists() or model == paths.SMALL
+        hint = "" if known else did_you_mean(model, [paths.SMALL])
+        raise UsageError(error.message + hint, remedy) from error
     if model == paths.SMALL:
         return found
     return replace(found, name=str(found.folder) if paths.expand(model).is_dir() else model)
@@ -130,7 +134,10 @@ def kind_of(row: TrainingRow) -> RowKind:
 def read_data(folder: Path) -> TrainingData:
     """Read and check the rows in `folder`. Raise UsageError or DataError if they are unusable."""
     if folder.is_file():
-        raise UsageError(f"{folder} is a file.", f"Set --data to its folder: {folder.parent}")
+        remedy = f"Make rows of it: balcao prepare {shlex.quote(str(folder))} --out rows"
+        if (folder.parent / TRAIN).is_file():
+            remedy = f"Set --data to its folder: {folder.parent}"
+        raise UsageError(f"{folder} is a file.", remedy)
     if not folder.is_dir():
         raise UsageError(f"The folder {folder} does not exist.", _REMEDY)
     if not (folder / TRAIN).is_file():
@@ -157,7 +164,10 @@ def read_data(folder: Path) -> TrainingData:
 def _check_prompt_version(folder: Path) -> None:
     if not (folder / MANIFEST).exists():
         return
-    version = read_manifest(folder).prompt_version
+    try:
+        version = read_manifest(folder).prompt_version
+    except DataError as error:
+        raise DataError(error.message, "Write the rows again with `balcao prepare`.") from error
     if version != PROMPT_VERSION:
         raise DataError(
             f"The rows in {folder} have version {version} of the prompts; the chat uses version"

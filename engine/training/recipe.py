@@ -1,9 +1,10 @@
 """Read and validate a recipe: every value of a fine-tune, from TOML."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -91,6 +92,8 @@ def changed_values(recipe: Recipe, other: Recipe) -> list[str]:
     return changes
 
 
+_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_PARTS = ("self_attn", "mlp")
 _HIGHEST_RATE, _LOWEST_RATE = 2e-2, 1e-6
 _FEW_STEPS = 20
 
@@ -127,7 +130,9 @@ def read_recipe(file: Path, changes: Sequence[str] = ()) -> Recipe:
         with reading(file, UsageError, remedy), file.open("rb") as stream:
             values = parse_toml(stream.read(MAX_BYTES + 1))
     except ValueError as error:
-        raise UsageError(f"The recipe {file} is not valid TOML: {error}.") from error
+        raise UsageError(
+            f"The recipe {file} is not valid TOML: {error}.", "Fix that line: NAME = VALUE."
+        ) from error
     return _convert(values, changes, file.name)
 
 
@@ -143,16 +148,45 @@ def _convert(values: dict[str, object], changes: Sequence[str], source: str) -> 
             raise UsageError(f"--set takes NAME=VALUE, not “{change}”.")
         values[name.strip()] = _parse(value.strip())
     try:
-        return msgspec.convert(values, Recipe)
+        recipe = msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
         reason = str(error).replace(" - at `$.", ": `").replace("Object contains u", "u")
-        reason = name_types(reason)
+        reason = name_types(reason).replace("Invalid enum value", "there is no")
         unknown = next((name for name in values if name not in Recipe.__struct_fields__), "")
         hint = did_you_mean(unknown, Recipe.__struct_fields__)
         raise UsageError(
             f"Invalid value in the recipe {source} or in --set: {reason}.{hint}",
-            "See docs/guide/training.md.",
+            _choices(reason) or "See docs/guide/training.md.",
         ) from error
+    _check_targets(recipe.targets)
+    return recipe
+
+
+def _choices(reason: str) -> str:
+    """Return the words that a value can be, if the reason names such a value."""
+    kind = get_type_hints(Recipe).get(reason.split("`")[-2]) if "`" in reason else None
+    return f"Use one of {', '.join(get_args(kind))}." if get_origin(kind) is Literal else ""
+
+
+def _check_targets(targets: str | list[str]) -> None:
+    """Raise UsageError for layers that no Llama has; peft takes text as a pattern of names."""
+    if isinstance(targets, list):
+        wrong = [one for one in targets if one not in _LAYERS]
+    else:
+        wrong = [] if targets == "all-linear" or _names_layers(targets) else [targets]
+    if wrong:
+        raise UsageError(
+            f"No layer of a Llama is `targets` {', '.join(wrong)}.",
+            f'Use "all-linear", or a list of {", ".join(_LAYERS)}.',
+        )
+
+
+def _names_layers(pattern: str) -> bool:
+    names = (f"model.layers.0.{part}.{layer}" for part in _PARTS for layer in _LAYERS)
+    try:
+        return any(map(re.compile(pattern).fullmatch, names))
+    except re.error:
+        return False
 
 
 def name_types(reason: str) -> str:

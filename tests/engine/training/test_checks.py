@@ -225,7 +225,7 @@ def test_layers_that_the_base_lacks(runner: Runner, tiny: Tiny, data: Path, tmp_
     ended = runner.run("--data", data, "--base", tiny.model, "--out", tmp_path / "lora",
                        "--set", 'targets=["c_attn"]')  # fmt: skip
     assert ended.status == 2
-    assert "The recipe does not fit the base" in ended.log
+    assert "No layer of a Llama is `targets` c_attn" in ended.log
 
 
 def test_weights_that_are_cut_short(
