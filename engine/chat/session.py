@@ -128,9 +128,13 @@ class Session:
     async def complete(self, text: str) -> Sequence[Completion]:
         """Find titles that `text` may become; from memory, those that the engine was trained on.
 
-        Raises BalcaoError.
+        A question about the product in hand, like "how big is it", has none. Raises BalcaoError.
         """
+        from engine.chat.followup import needs_no_search
+
         resources = await self.ready()
+        if self.conversation.turns and needs_no_search(text):
+            return ()
         from_memory = resources.registry.get(self.engine) if self.mode is Mode.MEMORY else None
         return await asyncio.to_thread(resources.complete, text, from_memory)
 

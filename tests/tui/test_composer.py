@@ -11,6 +11,8 @@ from textual.events import Key, Paste
 from textual.pilot import Pilot
 from textual.screen import Screen
 
+from engine.catalogue.index import build_catalogue
+from tests.conftest import write_rows
 from tests.tui.driving import ask, chat, order, said, state, until, words
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
@@ -35,6 +37,17 @@ async def type_for_suggestions(pilot: Pilot[None], text: str) -> None:
     composer(pilot).insert(text[:-1])
     await pilot.press("space" if text[-1] == " " else text[-1])
     await until(lambda: bool(suggested(pilot)))
+
+
+async def test_a_question_about_the_product_in_hand_is_no_title(tmp_path: Path) -> None:
+    rows = (("1", "Big Night In", "Two microphones."), ("2", "The Tin Lighthouse", "It is tall."))
+    build_catalogue(write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "index")
+    async with chat(tmp_path / "index") as pilot:
+        session = pilot.app.screen.session  # type: ignore[attr-defined] # the chat's
+        assert [one.title for one in await session.complete("how big")] == ["Big Night In"]
+        await ask(pilot, "the tin lighthouse")
+        assert await session.complete("how big") == ()
+        assert await session.complete("big nig") != ()
 
 
 async def test_tab_accepts_the_suggested_title_and_enter_sends(catalogue_dir: Path) -> None:

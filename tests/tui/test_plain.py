@@ -88,7 +88,7 @@ def test_engines_and_modes_are_changed_by_name(catalogue_dir: Path) -> None:
     )
     assert said[1] == "OpenAI answers. Models see the record."
     assert said[2].startswith("Not available: ")
-    assert said[4].endswith("from memory.")
+    assert said[4].endswith("see only the question.")
     assert said[7] == "OpenAI answers. Models see the record."
     assert said[-3].startswith("There is no engine “nobody”")
     assert said[-1].startswith("There is no mode “x”")
@@ -205,11 +205,11 @@ def test_in_a_terminal(
         drawn = chat.before
         assert "line by line" in drawn.decode()
         chat.sendline("empty shelfx\bx\x7f\x7f")
-        chat.expect("/record reads it")
+        chat.expect("/record shows it")
         drawn += chat.before
         chat.expect("You: ")
         chat.sendintr()
-        chat.expect("leaves")
+        chat.expect("quits")
         chat.expect("You: ")
         chat.sendeof()
         chat.expect(pexpect.EOF)

@@ -68,7 +68,7 @@ def test_half_a_line_is_not_asked(
     ) as chat:
         chat.expect("You: ")
         chat.sendline("canvas stool blue")
-        chat.expect("/record reads it")
+        chat.expect("/record shows it")
         chat.expect("You: ")
         chat.send("canvas stool gre")
         chat.expect("gre")

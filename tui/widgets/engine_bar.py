@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.events import Click
 from textual.widgets import Static
 
+from engine.backends.base import Engine
 from engine.chat.session import Session
 from engine.core.errors import BalcaoError
 from engine.core.i18n import tr
@@ -67,10 +68,11 @@ class EngineBar(Vertical):
         engine = self._session.registry.get(self._session.engine)
         if engine.loaded or not (await asyncio.to_thread(engine.availability)).ready:
             return
-        self.report(tr("loading {title}…", title=engine.info.title))
-        reports = self._reports
+        if self._session.resources:
+            self.report(_loading(engine))
         await self._session.preload()
-        self._show_availability(reports)
+        if self._sentence == one_line(_loading(engine)):
+            self.show_availability()
 
     @work(exclusive=True)
     async def _show_availability(self, reports: int) -> None:
@@ -92,6 +94,8 @@ class EngineBar(Vertical):
         if problem:
             why, remedy = problem.message, problem.remedy
             return tr("Not saving: {why} {remedy}", why=why, remedy=remedy), False
+        if engine.facts().loading:
+            return _loading(engine), True
         return tr("ready · {count:,} products", count=len(resources.catalogue)), True
 
     def show_progress(self, progress: Progress) -> None:
@@ -145,6 +149,10 @@ class EngineBar(Vertical):
             name = Content.styled(f"{_MARKS[here]} {title}", "bold" if here else "dim")
             names.append((engine_id, name + _BETWEEN))
         return names
+
+
+def _loading(engine: Engine) -> str:
+    return tr("loading {title}…", title=engine.info.title)
 
 
 _MARGINS = 3
