@@ -139,7 +139,7 @@ class EngineBar(Vertical):
     def _visible_names(self) -> Content:
         width = self.app.size.width - cell_len(_MODES[self._session.mode]) - _MARGINS
         self._shown = _around(self._names(), self._session.engine, width)
-        return Content("").join(name for _, name in self._shown)
+        return Content("").join(name for _, name in self._shown).rstrip()
 
     def _names(self) -> list[tuple[str, Content]]:
         """Return the engines' ids and names; a mark shows the active one without colours too."""

@@ -29,6 +29,8 @@ _ABOUT = tr("You get its exact description, or an honest no.")
 _KEYS = tr("F2 next engine · F3 compare · F9 engines · F1 help")
 TITLES = ("Boil, Bubble, Bottle", "Left Bank Beret", "Pull-Cord Salad Spinner")
 """Of the sample, known to the adapter that ships; another adapter's replace them."""
+_MIN_COLUMNS = 72
+"""Columns of a terminal with room for the number of products."""
 _MIN_LINES = 22
 """Lines of a terminal with room for the note about the sample."""
 _MAX_TITLE = 60
@@ -76,6 +78,7 @@ class Welcome(Vertical):
     def __init__(self, session: Session) -> None:
         super().__init__(classes="welcome")
         self._session = session
+        self._products = 0
 
     def compose(self) -> ComposeResult:
         yield Static(_heading(), markup=False, classes="heading")
@@ -96,6 +99,12 @@ class Welcome(Vertical):
 
     def on_resize(self) -> None:
         self.query("#note").set(display=self.app.size.height >= _MIN_LINES)
+        self._show_heading()
+
+    def _show_heading(self) -> None:
+        room = self.app.size.width >= _MIN_COLUMNS
+        for heading in self.query(".heading").results(Static):
+            heading.update(_heading(self._products if room else 0))
 
     @property
     def _is_sample(self) -> bool:
@@ -111,7 +120,8 @@ class Welcome(Vertical):
             works.update(one_line(str(error)))
             self.query("#try").set(display=False)
             return
-        self.query_one(".heading", Static).update(_heading(len(resources.catalogue)))
+        self._products = len(resources.catalogue)
+        self._show_heading()
         with suppress(BalcaoError):  # asking fails too, and reports it
             await self._show_examples(resources)
         works.update("\n".join(await asyncio.to_thread(_engine_lines, resources)))
