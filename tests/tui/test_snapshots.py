@@ -53,6 +53,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
     ("steps", "size"),
     [
         pytest.param([], SMALL, id="welcome"),
+        pytest.param([], LARGE, id="welcome-large"),
         pytest.param(["the tin lighthouse", "who wrote it?"], SMALL, id="exact-and-follow-up"),
         pytest.param(["Striped Apron"], SMALL, id="several"),
         pytest.param(["Striped Apron", "<down>"], SMALL, id="one-highlighted"),
@@ -60,6 +61,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         pytest.param(["Paint [/b] and [red] Brushes"], SMALL, id="markup-in-data"),
         pytest.param(["Striped Apron", "<f4>"], SMALL, id="record"),
         pytest.param(["the tin lighthouse", "<f3>"], SMALL, id="compare"),
+        pytest.param(["the tin lighthouse", "<f3>"], LARGE, id="compare-large"),
         pytest.param(["<f1>"], SMALL, id="help"),
         pytest.param(["<ctrl+o>"], SMALL, id="history-empty"),
         pytest.param(
@@ -84,6 +86,19 @@ def test_looks(
     snap_compare: Compare, catalogue_dir: Path, steps: list[str], size: tuple[int, int]
 ) -> None:
     assert snap_compare(app(catalogue_dir), terminal_size=size, run_before=after(*steps))
+
+
+@pytest.mark.parametrize("theme", ["light", "high-contrast"])
+@pytest.mark.parametrize(
+    "steps",
+    [[], ["the tin lighthouse"], ["the tin lighthouse", "<f3>"], ["<f9>"]],
+    ids=["welcome", "card", "compare", "engines"],
+)
+def test_the_themes(
+    snap_compare: Compare, catalogue_dir: Path, steps: list[str], theme: str
+) -> None:
+    chosen = app(catalogue_dir, theme=theme, engine="openai" if steps == ["<f9>"] else "catalogue")
+    assert snap_compare(chosen, terminal_size=SMALL, run_before=after(*steps))
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE, (60, 20)])
