@@ -359,10 +359,10 @@ def rate_lines(settings: Mapping[str, Any]) -> Iterator[str]:
 def calibration_lines(found: Calibration | None) -> Iterator[str]:
     """Yield from which probability on the chat believes an answer, and how that was measured."""
     if found:
-        sure = "never" if found.learned is None else f"from {math.exp(found.learned):.2f} on"
+        sure = "never" if found.learned is None else f"from {math.exp(found.learned):.3f} on"
         yield (
             f"Probability of an answer's first {found.tokens} tokens (geometric mean): learned"
-            f" {sure}, not taught below {math.exp(found.not_taught):.2f}; calibrated on"
+            f" {sure}, not taught below {math.exp(found.not_taught):.3f}; calibrated on"
             f" {found.right} right and {found.wrong} wrong answers"
         )
 
