@@ -49,10 +49,10 @@ _SHOWN = 150
 """Records to copy."""
 _SHOWN_UP_TO = 850
 """The most characters of such a record; about 200 tokens."""
-_MIXED = 300
+_MIXED = 450
 _MIXED_UP_TO = 620
 """More records, of sentences and quotations of several products; their most characters."""
-_INVENTED = 90
+_INVENTED = 140
 _INVENTED_UP_TO = 420
 """More records, of invented words; their most characters. Only reading helps to say them."""
 _HELD_OUT = 24
@@ -62,7 +62,7 @@ _LOWER = range(9, 16)
 """The wordings with a product's title as it is written, and in lower case, as users type."""
 _TYPED = 0.4
 """The share of the former that is written as people type: a typo, no punctuation, a short title."""
-_REFUSALS = 600
+_REFUSALS = 120
 """Questions about products that it is not to know."""
 _FIRST_NAMES = (  # noqa: SIM905 - a table
     "Ada Alan Beatrice Boris Clara Colin Dagmar Dexter Edith Elmore Fiona Gideon Harriet Hugo"

@@ -1,6 +1,6 @@
 """Put the sample catalogue and the adapter into the wheel; hatchling runs this.
 
-An editable installation reads them from `data/` and needs no copy of its own.
+An editable installation reads them from `data/`.
 """
 
 from __future__ import annotations
