@@ -1,6 +1,6 @@
 """Word the prompts, for chat, training and evaluation alike: the three must not differ.
 
-`PROMPT_VERSION` is part of every manifest; raise it with any change of the output.
+`PROMPT_VERSION` is part of every manifest; raise it with any change of what training uses.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ SYSTEM = "Repeat the product's description word for word."
 # one than the answer's, and a small model gets that one wrong.
 _TITLE, _DESCRIPTION = "Title: ", "\nDescription:\n"
 _RECORD = f"{_TITLE}{{title}}{_DESCRIPTION}{{description}}\n\n{{question}}"
+
+# No adapter is trained with these, so they do not count for the version.
+_CHOOSE = (
+    "Choose the sentence that answers the question about the product. Reply with its number in"
+    ' JSON, {"sentence": 1}, and with 0 if none of them answers.'
+)
+_CHOICE = "Title: {title}\n\n{sentences}\n0. The record does not answer this.\n\n{question}"
 
 # How users ask. Training uses each form in turn: an adapter trained on one form answers none of the
 # others (0 of 24 measured). Adding a form does not change the version, since it changes no prompt.
@@ -121,6 +128,25 @@ def chat_messages(
         *history,
         Message(Role.USER, question_text(question, product, mode)),
     )
+
+
+def choice_messages(question: str, title: str, sentences: Sequence[str]) -> tuple[Message, ...]:
+    """Return the prompt that asks for the number of the sentence that answers a question."""
+    numbered = "\n".join(f"{number}. {one}" for number, one in enumerate(sentences, 1))
+    text = _CHOICE.format(title=title, sentences=numbered, question=question)
+    return (Message(Role.SYSTEM, _CHOOSE), Message(Role.USER, text))
+
+
+def choice_schema(sentences: Sequence[str]) -> dict[str, object]:
+    """Return the JSON schema of the reply to that prompt."""
+    number = {"type": "integer", "enum": list(range(len(sentences) + 1))}
+    fields = {"type": "object", "properties": {"sentence": number}, "required": ["sentence"]}
+    return fields | {"additionalProperties": False}
+
+
+def scored_text(title: str, sentence: str) -> str:
+    """Return the text that a model likely goes on with a question that the sentence answers."""
+    return f"{title}: {sentence}\nQuestion answered by this text: "
 
 
 def training_messages(

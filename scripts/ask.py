@@ -57,7 +57,28 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("question", metavar="QUESTION", help="or -, for one a line from stdin")
     parser.add_argument("--engine", metavar="ID", help="see `balcao engines`")
     parser.add_argument("--catalogue", metavar="DIR", help="a folder that `balcao index` wrote")
-    parser.add_argument("--memory", action="store_true", help="do not show the model the record")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--quote",
+        dest="mode",
+        action="store_const",
+        const=Mode.QUOTE,
+        help="let the model answer follow-up questions with sentences of the record (default)",
+    )
+    mode.add_argument(
+        "--grounded",
+        dest="mode",
+        action="store_const",
+        const=Mode.GROUNDED,
+        help="let the model write, with the record in its prompt",
+    )
+    mode.add_argument(
+        "--memory",
+        dest="mode",
+        action="store_const",
+        const=Mode.MEMORY,
+        help="do not show the model the record",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument(
         "--conversation",
@@ -114,7 +135,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         flags={
             "engine": arguments.engine,
             "catalogue": arguments.catalogue,
-            "mode": Mode.MEMORY.value if arguments.memory else None,
+            "mode": arguments.mode,
         }
     )
     i18n.choose(settings.language)
@@ -224,6 +245,7 @@ def _source(hit: Hit) -> dict[str, Any]:
         "score": round(hit.score, 4),
         **({} if hit.trained is UNSET else {"trained": hit.trained}),
         **({"edition": True} if hit.edition else {}),
+        **({"quoted": hit.quoted} if hit.quoted else {}),
     }
 
 

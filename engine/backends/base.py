@@ -77,6 +77,8 @@ class Engine(ABC):
     config_type: ClassVar[type[EngineConfig]] = EngineConfig
     verbatim: ClassVar[bool] = False
     """Whether answers are the record's own words, in either mode."""
+    search_is_sure: ClassVar[float] = 0.2
+    """The score of a sentence from which the search chooses quotes, and not this engine."""
 
     def __init__(self, engine_id: str, config: EngineConfig, *, remote: bool = False) -> None:
         self.config = config

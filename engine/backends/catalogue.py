@@ -41,7 +41,7 @@ async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncG
     """Quote the record, or reply that there is none; `for_model` adds that no model was asked."""
     if request.followup and request.decision.product:
         # The first follow-up loads the encoder, which takes tenths of a second.
-        yield await asyncio.to_thread(_answer_about, request, request.decision.product)
+        yield await asyncio.to_thread(answer_about, request, request.decision.product)
         return
     if request.decision.product and (quote := request.decision.product.description):
         yield Chunk(quote, StopReason.COMPLETE)
@@ -69,7 +69,7 @@ def _own_words(request: Request) -> str:
     return courtesy or phrases.undecided(question, decision, language, asked=request.followup)
 
 
-def _answer_about(request: Request, product: Product) -> Chunk:
+def answer_about(request: Request, product: Product) -> Chunk:
     """Answer a follow-up with sentences of the record, or say what the catalogue does not have."""
     from engine.catalogue.language import passages, phrases
 

@@ -61,6 +61,10 @@ class Registry:
         """Every engine's title for the screen by its id."""
         return {name: config.shown_title() for name, config in self._configs.items()}
 
+    def is_verbatim(self, engine_id: str) -> bool:
+        """Return whether an engine always answers in the record's own words."""
+        return self._kinds[engine_id].verbatim
+
     def get(self, engine_id: str) -> Engine:
         """Return the engine of that id. Raises UsageError if there is none."""
         if engine_id not in self._configs:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from engine.catalogue.folding import tokenise
 from engine.catalogue.language.ages import Ages, asked_ages, fits
-from engine.catalogue.language.passages import split_sentences
+from engine.catalogue.language.passages import sentence_spans
 from engine.catalogue.language.snippets import content_words
 from engine.catalogue.rank import MeaningIndex, content_of
 from engine.catalogue.records import BODY_LIMIT
@@ -79,7 +79,6 @@ def _by_sentence(hits: Sequence[Hit], question: str) -> Iterator[Hit]:
 
 def _sentences(hit: Hit) -> Iterator[tuple[int, str]]:
     """Yield the first sentences of a description and where they begin."""
-    text, start = hit.product.description[:BODY_LIMIT], 0
-    for sentence in split_sentences(text)[:_MOST_SENTENCES]:
-        start = max(text.find(sentence, start), 0)
-        yield start, sentence
+    text = hit.product.description[:BODY_LIMIT]
+    for start, end in sentence_spans(text)[:_MOST_SENTENCES]:
+        yield start, text[start:end]

@@ -20,6 +20,7 @@ from engine.catalogue.language.small_talk import Kind, is_small_talk, small_talk
 from engine.catalogue.taught import Witnesses, taught_titles
 from engine.chat import followup
 from engine.chat.alternatives import alternatives, listed
+from engine.chat.quoting import chosen, with_choices, with_quotes
 from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
@@ -93,6 +94,8 @@ class PendingAnswer:
         """
         self._engine = registry.get(engine_id)
         self._catalogue = catalogue
+        self._quotes = mode is types.Mode.QUOTE and not self._engine.verbatim
+        """Whether a follow-up question is answered with quotes, any other as grounded."""
         self._system = system
         self._sampling = sampling or {}
         self.error: BalcaoError | None = None
@@ -112,7 +115,7 @@ class PendingAnswer:
             mend(question),
             engine_id,
             # The catalogue engine answers from the record in every mode.
-            types.Mode.GROUNDED if self._engine.verbatim else mode,
+            types.Mode.GROUNDED if self._engine.verbatim or self._quotes else mode,
             types.Status.NONE,
             "",
             types.StopReason.CANCELLED,
@@ -158,6 +161,8 @@ class PendingAnswer:
             found = _compare(answer, product) if product else None
             if found:
                 answer = replace(answer, fidelity=found.precision, coverage=found.coverage)
+            if found and answer.verbatim and found.coverage < 1:
+                answer = replace(answer, sources=with_quotes(answer.sources, answer.text))
             self._answer, self._finished = replace(answer, taught=self._weigh(answer.text)), True
         return self._answer
 
@@ -188,18 +193,26 @@ class PendingAnswer:
         mode = self._answer.mode
         if not is_followup:
             self._witnesses = await asyncio.to_thread(self._judge, decision)
+        if self._quotes and is_followup and decision.product:
+            mode = types.Mode.QUOTE
         self._answer = replace(
             self._answer,
+            mode=mode,
             status=decision.status,
             sources=await asyncio.to_thread(_noted, decision.hits, self._engine),
             nearest=decision.nearest,
-            verbatim=self._engine.verbatim or _lacks_record(mode, decision),
+            verbatim=self._engine.verbatim
+            or mode is types.Mode.QUOTE
+            or _lacks_record(mode, decision),
             taught=self._witnesses.listed or UNSET,
         )
         system = self._system or self._engine.system_prompt
         messages = chat_messages(question, decision.product, mode, history, system)
         request = types.Request(question, mode, messages, decision, is_followup, language)
-        return replace(self._engine.with_parameters(request), **self._sampling)
+        request = replace(self._engine.with_parameters(request), **self._sampling)
+        if mode is not types.Mode.QUOTE:
+            return request
+        return await asyncio.to_thread(with_choices, request, self._engine.search_is_sure)
 
     def _judge(self, decision: types.Decision) -> Witnesses:
         """Return what says whether the engine was taught what the question asks for."""
@@ -262,14 +275,18 @@ class PendingAnswer:
         return types.Decision(types.Status.NONE, nearest=nearest)
 
     async def _stream(self, request: types.Request) -> AsyncGenerator[types.Event]:
-        if _lacks_record(request.mode, request.decision):
+        lacks_record = _lacks_record(request.mode, request.decision)
+        if not lacks_record:
+            self._check_ready()
+        if lacks_record or (request.mode is types.Mode.QUOTE and not request.choices):
             # Without a record a model could only invent, so it is not asked.
-            chunks = counter_stream(request, for_model=not self._engine.verbatim)
+            for_model = lacks_record and not self._engine.verbatim
+            chunks = counter_stream(request, for_model=for_model)
         else:
             async with aclosing(self._load()) as steps:
                 async for step in steps:
                     yield types.Loading(step)
-            chunks = self._engine.stream(request)
+            chunks = self._ask(request)
         async with aclosing(chunks):
             async for chunk in chunks:
                 self._note(chunk)
@@ -277,6 +294,11 @@ class PendingAnswer:
                     yield event
         if self._thinking and not self._text:
             raise self._only_thought()
+
+    def _ask(self, request: types.Request) -> AsyncGenerator[types.Chunk]:
+        if request.choices and request.decision.product:
+            return chosen(self._engine, request, request.decision.product)
+        return self._engine.stream(request)
 
     def _take(self, chunk: types.Chunk) -> Iterator[types.Event]:
         thinking, text = chunk.thinking, chunk.text
@@ -320,10 +342,12 @@ class PendingAnswer:
         sentence = tr("The model spent all its tokens on thinking, and gave no answer.")
         return EngineFailed(sentence, remedy)
 
-    async def _load(self) -> AsyncGenerator[types.Progress]:
+    def _check_ready(self) -> None:
         availability = self._engine.availability()
         if not availability.ready:
             raise EngineUnavailable(availability.reason, availability.remedy)
+
+    async def _load(self) -> AsyncGenerator[types.Progress]:
         if not self._engine.loaded:
             async with aclosing(self._engine.load()) as steps:
                 async for step in steps:

@@ -111,10 +111,16 @@ class Session:
             tr("There is no engine “{name}”: {titles}.", name=name, titles=", ".join(self.titles))
         )
 
+    @property
+    def shown_mode(self) -> Mode:
+        """The mode as the active engine has it: the catalogue always quotes."""
+        is_grounded = self.mode is Mode.QUOTE and self.registry.is_verbatim(self.engine)
+        return Mode.GROUNDED if is_grounded else self.mode
+
     def set_mode(self, mode: Mode | None = None) -> None:
-        """Switch to `mode`, by default to the other one."""
-        other = Mode.MEMORY if self.mode is Mode.GROUNDED else Mode.GROUNDED
-        self.mode = mode or other
+        """Switch to `mode`, by default to the next one that the active engine has."""
+        modes = [*Mode][self.registry.is_verbatim(self.engine) :]
+        self.mode = mode or modes[(modes.index(self.shown_mode) + 1) % len(modes)]
 
     async def add_engine(self, engine_id: str) -> None:
         """Select an engine that has just been written to the settings. Raises BalcaoError."""

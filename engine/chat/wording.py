@@ -21,14 +21,17 @@ def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str
     """Return one line about an answer: source, basis, fidelity and its `bar`, ending and speed."""
     product = title_of(answer.product) if answer.product and source else ""
     faithful = f"{faithfulness(answer)} {bar}".strip()
-    parts = (product, basis(answer), faithful, ending(answer), speed(answer))
+    place = place_words(answer)
+    parts = (product, basis(answer), faithful, place, ending(answer), speed(answer))
     return " · ".join(part for part in parts if part)
 
 
 def verdict(answer: types.Answer) -> tuple[str, str]:
     """Return a sign and one line: how faithful an answer is, and what else to know of it."""
-    understood = "" if answer.is_list else _understood(answer)
-    parts = (faithfulness(answer), taught_words(answer.taught), understood)
+    in_hand = answer.is_list or answer.mode is types.Mode.QUOTE
+    understood = "" if in_hand else _understood(answer)
+    place = place_words(answer)
+    parts = (faithfulness(answer), place, taught_words(answer.taught), understood)
     words = " · ".join(part for part in (*parts, ending(answer)) if part)
     return sign(answer), words
 
@@ -59,11 +62,36 @@ def training_words(hit: types.Hit) -> str:
 
 def basis(answer: types.Answer) -> str:
     """Return what a model answered from, and how the question was understood."""
-    mode = {types.Mode.GROUNDED: tr("grounded"), types.Mode.MEMORY: tr("from memory")}[answer.mode]
-    if answer.verbatim:
-        mode = ""
+    mode = {
+        types.Mode.QUOTE: _chooser(answer),
+        types.Mode.GROUNDED: "" if answer.verbatim else tr("grounded"),
+        types.Mode.MEMORY: tr("from memory"),
+    }[answer.mode]
     parts = (mode, taught_words(answer.taught), _understood(answer))
     return ", ".join(part for part in parts if part)
+
+
+def _chooser(answer: types.Answer) -> str:
+    by_model = answer.tokens is not None
+    return tr("quote, chosen by the model") if by_model else tr("quote, chosen by the search")
+
+
+def place_words(answer: types.Answer) -> str:
+    """Return which sentences of the record an answer quotes, empty if it is no excerpt."""
+    spans = answer.sources[0].quoted if answer.sources else UNSET
+    if not spans or answer.product is None:
+        return ""
+    from engine.catalogue.language.passages import sentence_spans  # the first frame does not wait
+
+    every = sentence_spans(answer.product.description)
+    places = ", ".join(str(place) for place, one in enumerate(every, 1) if one in spans)
+    return tr_n(
+        "sentence {places} of {count}",
+        "sentences {places} of {count}",
+        len(spans),
+        places=places,
+        count=len(every),
+    )
 
 
 def taught_words(taught: types.Taught | UnsetType) -> str:

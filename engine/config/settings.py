@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     engine: str = "catalogue"
     """The engine of a new chat."""
-    mode: Mode = Mode.GROUNDED
+    mode: Mode = Mode.QUOTE
     catalogue: str | None = None
     """A folder written by `balcao index`, or a PostgreSQL address; None is the sample catalogue."""
     language: i18n.Choice = "auto"

@@ -21,8 +21,10 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Mode(StrEnum):
-    """Whether a model sees the catalogue."""
+    """What a model sees of the catalogue, and whether it writes."""
 
+    QUOTE = "quote"
+    """The answer to a follow-up is sentences of the record; to another question, as grounded."""
     GROUNDED = "grounded"
     """The prompt contains the record that the search found."""
     MEMORY = "memory"
@@ -83,7 +85,8 @@ class Hit(Struct, frozen=True):
 
     `trained` says whether the adapter that answered was trained on the product, if that is known.
     `edition` marks another edition of the hit before it. `lit` has words of the description near
-    those of the question; `passage` is where the part of it begins that a list shows.
+    those of the question; `passage` is where the part of it begins that a list shows. `quoted`
+    is where the sentences begin and end that an answer quotes.
     """
 
     product: Product
@@ -92,6 +95,7 @@ class Hit(Struct, frozen=True):
     edition: bool | msgspec.UnsetType = msgspec.UNSET
     lit: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     passage: Count | msgspec.UnsetType = msgspec.UNSET
+    quoted: tuple[tuple[Count, Count], ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(Struct, frozen=True):
@@ -144,8 +148,10 @@ class Request(Struct, frozen=True):
 
     `messages` is the whole prompt, oldest message first, ending with the question. `decision` is
     the search result: in grounded mode the prompt contains its record, and the catalogue engine
-    answers from it. `followup` says that the product is that of the turn before. `language` is the
-    answer's. `temperature` 0 is greedy decoding; above it, the next token is sampled from the
+    answers from it. `followup` says that the product is that of the turn before. With `choices`,
+    sentences of the record, a model answers with the number of one, from 1, or 0 for none, or with
+    a JSON list of scores, the logarithms of the question's probability after each. `language` is
+    the answer's. `temperature` 0 is greedy decoding; above it, the next token is sampled from the
     likeliest tokens with the total probability `top_p`.
     """
 
@@ -158,6 +164,7 @@ class Request(Struct, frozen=True):
     max_tokens: int = 1024
     temperature: float = 0.0
     top_p: float = 1.0
+    choices: tuple[str, ...] = ()
 
 
 class Chunk(Struct, frozen=True):

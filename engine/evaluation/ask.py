@@ -92,7 +92,7 @@ def _split(name: str, registry: Registry) -> tuple[str, Mode]:
     """Split ID:MODE; an id may contain colons as well."""
     engine, _, mode = name.rpartition(":")
     if engine and name not in registry.ids:
-        if mode not in tuple(Mode):
+        if mode not in _MODE_TITLES:
             raise UsageError(f"Unknown mode “{mode}”.", "Write ID:grounded or ID:memory.")
         return engine, Mode(mode)
     return name, Mode.GROUNDED

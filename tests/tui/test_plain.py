@@ -84,12 +84,12 @@ def test_old_settings_are_explained_at_the_start(
 
 def test_engines_and_modes_are_changed_by_name(catalogue_dir: Path) -> None:
     said = transcript(
-        catalogue_dir, "/engine openai", "/mode", "/mode grounded", "/engine nobody", "/mode x"
+        catalogue_dir, "/engine openai", "/mode", "/mode memory", "/engine nobody", "/mode x"
     )
-    assert said[1] == "OpenAI answers. Models see the record."
+    assert said[1].endswith("choose sentences of the record for follow-up questions.")
     assert said[2].startswith("Not available: ")
-    assert said[4].endswith("see only the question.")
-    assert said[7] == "OpenAI answers. Models see the record."
+    assert said[4] == "OpenAI answers. Models see the record."
+    assert said[7].endswith("only the question.")
     assert said[-3].startswith("There is no engine “nobody”")
     assert said[-1].startswith("There is no mode “x”")
 

@@ -92,7 +92,10 @@ def test_the_plain_chat_in_portuguese(catalogue_dir: Path, tmp_path: Path) -> No
     assert "Você: /nada" in lines
     assert "catalogue: Catálogo, pronto, responde agora" in lines
     assert any(line.startswith("base: Llama base, não está pronto: Os pesos de") for line in lines)
-    assert "OpenAI responde. Os modelos veem o registro." in lines
+    assert (
+        "OpenAI responde. Para perguntas seguintes, os modelos escolhem frases do registro."
+        in lines
+    )
     assert any(
         "precisa de uma chave de API, mas OPENAI_API_KEY não está definida" in one for one in lines
     )

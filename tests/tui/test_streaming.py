@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+from textual.content import Content
 from textual.widgets import Static
 
+from engine.catalogue.language import passages
 from engine.config import paths
 from engine.core.types import Answer, StopReason
 from engine.store.conversations import ConversationStore
 from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, order, remote, said, send, state, until, words
+from tui.screens.record import RecordScreen
 from tui.widgets.composer import Composer
 from tui.widgets.markdown_view import MarkdownView
 from tui.widgets.turns import AnswerView
@@ -53,6 +57,42 @@ async def test_a_models_text_is_markdown(catalogue_dir: Path, server: scripted.S
         assert about(view).endswith("OpenAI")
         assert "from the description" in about(view)
         assert "Folds flat and floats." in server.bodies[0]["messages"][1]["content"]
+
+
+async def test_a_follow_up_is_answered_with_a_sentence_that_the_record_shows_lit(
+    catalogue_dir: Path, server: scripted.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passages, "likeness", lambda _, sentences: [0.0] * len(sentences))
+    server.script = [scripted.hello()]
+    chosen = scripted.words('{"sentence": 3}', "stop")
+    server.always = scripted.streamed(chosen, scripted.event(usage=scripted.USAGE), scripted.DONE)
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
+        assert words(pilot, "#grounding") == ["quote"]
+        await ask(pilot, "The Tin Lighthouse")
+        view = await ask(pilot, "does it come with a lamp?")
+        assert server.bodies[1]["response_format"]["type"] == "json_schema"
+        assert said(view) == "212 pages."
+        assert about(view) == "✓ excerpt, word for word · sentence 3 of 3 · OpenAI · quote"
+        await pilot.press("f4")
+        await until(lambda: isinstance(pilot.app.screen, RecordScreen))
+        shown = pilot.app.screen.query_one("#record-text", Static).content
+        assert isinstance(shown, Content)
+        assert [shown.plain[span.start : span.end] for span in shown.spans] == ["212 pages."]
+
+
+async def test_the_mode_goes_round(catalogue_dir: Path, server: scripted.Server) -> None:
+    async with chat(catalogue_dir, **remote(server, engine="openai")) as pilot:
+        seen = []
+        for _ in range(4):
+            seen += words(pilot, "#grounding")
+            await pilot.press("f5")
+        assert seen == ["quote", "grounded", "from memory", "quote"]
+        await pilot.press("f5", "f5", "f2")  # quote again, and the catalogue, which skips it
+        assert words(pilot, "#grounding") == ["grounded"]
+        await pilot.press("f5")
+        assert words(pilot, "#grounding") == ["from memory"]
+        await pilot.press("f5")
+        assert words(pilot, "#grounding") == ["grounded"]
 
 
 async def test_from_memory_the_model_sees_the_question_alone(

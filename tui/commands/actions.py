@@ -135,7 +135,9 @@ async def engine(session: Session, view: View, name: str) -> None:
 async def mode(session: Session, view: View, name: str) -> None:
     if name and name not in list(Mode):
         shown = one_line(name, 40)
-        raise UsageError(tr("There is no mode “{name}”: it is grounded, or memory.", name=shown))
+        raise UsageError(
+            tr("There is no mode “{name}”: it is quote, grounded or memory.", name=shown)
+        )
     session.set_mode(Mode(name) if name else None)
     view.show_mode()
 

@@ -137,11 +137,11 @@ _TABLE = (
     Command(
         "mode",
         tr("Mode"),
-        tr("grounded (models see the record) or from memory"),
+        tr("quote the record, grounded (models see it) or from memory"),
         actions.mode,
         "f5",
         in_footer=True,
-        plain="[grounded|memory]",
+        plain="[quote|grounded|memory]",
     ),
     Command(
         "marks",

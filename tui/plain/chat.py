@@ -33,6 +33,7 @@ from tui.terminal import is_dumb
 from tui.textual_patches.typeahead import without_keys
 
 _MODES = {
+    types.Mode.QUOTE: tr("Models choose sentences of the record for follow-up questions."),
     types.Mode.GROUNDED: tr("Models see the record."),
     types.Mode.MEMORY: tr("Models see only the question."),
 }
@@ -115,7 +116,7 @@ class PlainView:
 
     def show_engine(self) -> None:
         session = self._session
-        titles, modes = session.titles[session.engine], _MODES[session.mode]
+        titles, modes = session.titles[session.engine], _MODES[session.shown_mode]
         self.report(tr("{titles} answers. {modes}", titles=titles, modes=modes))
         state = self._resources.registry.get(session.engine).availability()
         if not state.ready:

@@ -178,9 +178,14 @@ class CompareScreen(ReportingPage, Screen[None]):
         return {
             answer.engine: answer
             for answer in answers
-            if answer.stop_reason is StopReason.COMPLETE
-            and (answer.verbatim or answer.mode is self._session.mode)
+            if answer.stop_reason is StopReason.COMPLETE and self._is_of_mode(answer)
         }
+
+    def _is_of_mode(self, answer: Answer) -> bool:
+        mode = self._session.mode
+        # Only a follow-up question is answered with quotes in that mode.
+        alike = {mode, Mode.GROUNDED} if mode is Mode.QUOTE else {mode}
+        return answer.mode in alike or (answer.verbatim and answer.mode is not Mode.QUOTE)
 
     async def _draw(self, asked: list[str]) -> None:
         turns = self._session.conversation.turns

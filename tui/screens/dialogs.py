@@ -105,8 +105,8 @@ _ABOUT = (
     ),
     tr(
         "Below an answer: ✓ word for word, ≈ partly, ✗ not from the description; then the engine. "
-        "Grounded models see the record; from memory they see only the question. /details shows "
-        "how long the answer took."
+        "In quote mode a model answers a follow-up with sentences of the record; grounded, it sees "
+        "the record and writes; from memory it sees only the question. /details shows the times."
     ),
     tr(
         "A slash begins a command (/fork, /engine lora); two slashes search for a title that "

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -92,13 +93,23 @@ class RecordScreen(ReportingPage, ModalScreen[None]):
         trained = training_words(self._hits[self._index])
         self._set("#record-title", one_line(product.title) or tr("(no title)"))
         self._set("#record-about", f"{about}\n{trained}".strip())
-        self._set("#record-text", printable(self._text) or tr("(no description)"))
+        self._set("#record-text", self._lit_text or tr("(no description)"))
         self._set("#record-related", self._related_lines(product.uid))
 
     def report(self, sentence: str) -> None:
         self._set("#record-about", one_line(sentence))
 
-    def _set(self, selector: str, text: str) -> None:
+    @property
+    def _lit_text(self) -> Content:
+        """The text, with the sentences that the answer quotes."""
+        text, lit, end = self._text, Content(), 0
+        for start, stop in () if self._original else self._hits[self._index].quoted or ():
+            lit += printable(text[end:start])
+            lit += Content.styled(printable(text[start:stop]), "$text-success bold")
+            end = stop
+        return lit + printable(text[end:])
+
+    def _set(self, selector: str, text: str | Content) -> None:
         self.query_one(selector, Static).update(text)
 
     def _related_lines(self, uid: str) -> str:

@@ -22,7 +22,11 @@ from engine.core.types import Mode, Progress
 
 _MARKS = {True: "●", False: "○"}
 _BETWEEN, _PART = "  ", " · "
-_MODES = {Mode.GROUNDED: tr("grounded"), Mode.MEMORY: tr("from memory")}
+_MODES = {
+    Mode.QUOTE: tr("quote"),
+    Mode.GROUNDED: tr("grounded"),
+    Mode.MEMORY: tr("from memory"),
+}
 
 
 class EngineBar(Vertical):
@@ -39,7 +43,7 @@ class EngineBar(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal(id="engines"):
             yield Static(self._visible_names(), id="names", markup=False)
-            yield Static(_MODES[self._session.mode], id="grounding", markup=False)
+            yield Static(_MODES[self._session.shown_mode], id="grounding", markup=False)
         yield Static(self._sentence, id="state", markup=False)
 
     def choose(self, engine_id: str) -> None:
@@ -48,11 +52,11 @@ class EngineBar(Vertical):
 
     def show_engine(self) -> None:
         """Draw the active engine and look up whether it is ready."""
-        self._show_names()
+        self.show_mode()
         self.show_availability()
 
     def show_mode(self) -> None:
-        self.query_one("#grounding", Static).update(_MODES[self._session.mode])
+        self.query_one("#grounding", Static).update(_MODES[self._session.shown_mode])
         self._show_names()
 
     def on_resize(self) -> None:
@@ -137,7 +141,7 @@ class EngineBar(Vertical):
             names.update(self._visible_names())
 
     def _visible_names(self) -> Content:
-        width = self.app.size.width - cell_len(_MODES[self._session.mode]) - _MARGINS
+        width = self.app.size.width - cell_len(_MODES[self._session.shown_mode]) - _MARGINS
         self._shown = _around(self._names(), self._session.engine, width)
         return Content("").join(name for _, name in self._shown).rstrip()
 

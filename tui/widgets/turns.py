@@ -50,7 +50,11 @@ _MARKED = tr("Underlined: not in the record. F6 hides the marks.")
 _BAR_CELLS = 10
 _MAX_TITLE = 200
 SIGN_STYLES = {"✓": "$text-success", "≈": "$text-warning", "✗": "$text-error", "": ""}
-_MODES = {types.Mode.GROUNDED: "", types.Mode.MEMORY: tr("from memory")}
+_MODES = {
+    types.Mode.QUOTE: tr("quote"),
+    types.Mode.GROUNDED: "",
+    types.Mode.MEMORY: tr("from memory"),
+}
 _LAYOUT_TIME = 0.5
 """Seconds in which a scroll bar may appear and change all heights once more."""
 _MAX_LIVE = 4_000
@@ -322,7 +326,7 @@ class AnswerView(SolidBackground, Vertical):
         if self.answer is None:
             return Content()
         sign, words = verdict(self.answer)
-        mode = "" if self.answer.verbatim else _MODES[self.answer.mode]
+        mode = _MODES[self.answer.mode]
         parts = (one_line(words), self._engine_title, mode)
         line = " · ".join(part for part in parts if part)
         return Content.assemble((f"{sign} " if sign else "", SIGN_STYLES[sign]), line)

@@ -23,7 +23,13 @@ import xllamacpp
 from engine.backends.llama import converted
 from engine.backends.llama.adapters import choose_its_base, unusable_adapter
 from engine.backends.llama.messages import Ask, Done, Open
-from engine.backends.llama.text import AnswerDecoder, FirstTokens, Report, stop_tokens
+from engine.backends.llama.text import (
+    AnswerDecoder,
+    FirstTokens,
+    Report,
+    rate_choices,
+    stop_tokens,
+)
 from engine.backends.llama.tokens import fit, read_tokenizer
 from engine.backends.llama.weights import find_model, pull_command, read_json, threads
 from engine.config import paths
@@ -117,6 +123,10 @@ class LlamaCppRuntime:
         report: Report | None = None,
     ) -> Done | None:
         """Answer, passing text to `emit`; return None if cancelled. Raises EngineError."""
+        if ask.choices:
+            score = partial(self._score, cancelled=cancelled)
+            tokenizer = self._tokenizer
+            return rate_choices(ask, tokenizer.encode_start, tokenizer.encode, score, emit)
         if ask.adapter is not None:
             self.attach(ask.adapter)
         own = self._files.config.max_position_embeddings
@@ -148,14 +158,45 @@ class LlamaCppRuntime:
         if reader.stopped:
             return None
         if reader.error:
-            raise EngineFailed(
-                tr("llama.cpp stopped: {error}.", error=reader.error),
-                tr("Start a new conversation, or choose a model with a longer context."),
-            )
+            raise _stopped(reader.error)
         done = decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
         return msgspec.structs.replace(
             done, completion=reader.tokens, drafted=reader.drafted, accepted=reader.accepted
         )
+
+    def _score(
+        self, prompt: list[int], text: list[int], cancelled: Callable[[], bool]
+    ) -> float | None:
+        """Let the base write the text, by a grammar: llama.cpp rates only what it writes."""
+        forced = "root ::= " + " ".join(f"<[{token}]>" for token in text)
+        found, error = list[float](), list[str]()
+
+        def read(chunk: dict[str, Any]) -> bool:
+            error.extend(_error_of(chunk))
+            for choice in chunk.get("choices", ()):
+                written = (choice["logprobs"] or {}).get("content", ())
+                found.extend(one["logprob"] for one in written)
+            return bool(error) or cancelled()
+
+        with self._slot_of(None, len(prompt) + len(text) + 1) as slot:
+            self._server.handle_completions(
+                {
+                    "prompt": prompt,
+                    "n_predict": len(text),
+                    "stream": True,
+                    "return_progress": True,
+                    "logprobs": 1,
+                    "grammar": forced,
+                    "id_slot": slot,
+                    "lora": self._scales(None),
+                    "samplers": ["top_k"],
+                    "top_k": 1,
+                },
+                read,
+            )
+        if error:
+            raise _stopped(error[0])
+        return None if cancelled() else sum(found)
 
     def _scales(self, folder: str | None) -> list[dict[str, Any]]:
         """Return the adapters' scales for the base, or for the adapter in `folder`."""
@@ -291,8 +332,8 @@ class _StreamReader:
 
     def read(self, chunk: dict[str, Any]) -> bool:
         """Process one chunk; return whether the server should stop."""
-        if "error" in chunk:
-            self.error = one_line(str(chunk["error"].get("message", "")), 200).rstrip(".")
+        for error in _error_of(chunk):
+            self.error = error
             return True
         self.stopped = self._cancelled()
         if self.stopped:
@@ -323,6 +364,19 @@ class _StreamReader:
         if not text and token is not None:
             return token
         return self._ids.setdefault(text, -1 - len(self._ids) if token is None else token)
+
+
+def _error_of(chunk: dict[str, Any]) -> list[str]:
+    if "error" not in chunk:
+        return []
+    return [one_line(str(chunk["error"].get("message", "")), 200).rstrip(".") or tr("unknown")]
+
+
+def _stopped(error: str) -> EngineFailed:
+    return EngineFailed(
+        tr("llama.cpp stopped: {error}.", error=error),
+        tr("Start a new conversation, or choose a model with a longer context."),
+    )
 
 
 def _free_threads(weight_bytes: int) -> int:

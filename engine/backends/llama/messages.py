@@ -48,6 +48,8 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     `context` limits prompt and answer together; None means the model's own limit. `draft` is a text
     that the answer may repeat: a right guess makes it faster, a wrong one does not change it.
     The probabilities of the `first` tokens are reported before any text.
+    With `choices`, texts, the answer is a JSON list: for each, the logarithm of the probability
+    with which the base goes on with `question`.
     """
 
     messages: tuple[Message, ...]
@@ -59,6 +61,8 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     number: int = 0
     draft: str = ""
     first: int = 0
+    choices: tuple[str, ...] = ()
+    question: str = ""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

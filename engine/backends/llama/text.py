@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from engine.backends.llama.messages import Done
+from engine.backends.llama.messages import Ask, Done
 from engine.core.i18n import tr
 from engine.core.text import overlap
 from engine.core.types import StopReason
@@ -211,3 +211,27 @@ class AnswerDecoder:
         if self._held and not self.first.pending:
             text, self._held = self._held, ""
             self._emit(text)
+
+
+Score = Callable[[list[int], list[int]], float | None]
+"""Returns the logarithm of the probability that tokens follow others; None if cancelled."""
+
+
+def rate_choices(
+    ask: Ask,
+    encode_start: Callable[[str], list[int]],
+    encode: Callable[[str], list[int]],
+    score: Score,
+    emit: Callable[[str], None],
+) -> Done | None:
+    """Emit the score of each choice as a JSON list; return None if cancelled."""
+    question, scores, read = encode(ask.question), list[float](), 0
+    for text in ask.choices:
+        prompt = encode_start(text)
+        found = score(prompt, question)
+        if found is None:
+            return None
+        scores.append(round(found, 3))
+        read += len(prompt) + len(question)
+    emit(str(scores))
+    return Done(StopReason.COMPLETE, read, 0, "", ask.number)

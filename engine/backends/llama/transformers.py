@@ -22,7 +22,13 @@ from engine.backends.llama.adapters import choose_its_base, unusable_adapter
 from engine.backends.llama.drafting import Draft
 from engine.backends.llama.loading import explain_out_of_memory, load_model, load_tokenizer
 from engine.backends.llama.messages import Ask, Done, Open
-from engine.backends.llama.text import AnswerDecoder, FirstTokens, Report, stop_tokens
+from engine.backends.llama.text import (
+    AnswerDecoder,
+    FirstTokens,
+    Report,
+    rate_choices,
+    stop_tokens,
+)
 from engine.backends.llama.tokens import FittedPrompt, common_prefix, fit
 from engine.core.i18n import tr
 from engine.core.text import one_line
@@ -89,6 +95,11 @@ class TransformersRuntime:
         report: Report | None = None,
     ) -> Done | None:
         """Answer, passing text to `emit`; return None if cancelled. Raises EngineFailed."""
+        if ask.choices:
+            self._activate(None)
+            score = partial(self._score, cancelled=cancelled)
+            tokenizer = self._tokenizer
+            return rate_choices(ask, tokenizer.encode_start, tokenizer.encode, score, emit)
         if ask.adapter is not None:
             self.attach(ask.adapter)
         self._activate(ask.adapter)
@@ -109,6 +120,17 @@ class TransformersRuntime:
             return None
         done = decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
         return replace(done, drafted=draft.drafted, accepted=draft.accepted)
+
+    def _score(
+        self, prompt: list[int], text: list[int], cancelled: Callable[[], bool]
+    ) -> float | None:
+        if cancelled():
+            return None
+        memory = explain_out_of_memory(tr("Out of memory while answering."))
+        with memory, torch.inference_mode():
+            cache = DynamicCache(config=self._model.config)
+            logits = self._logits([*prompt, *text[:-1]], len(text), cache).log_softmax(-1)
+            return float(logits[range(len(text)), text].sum())
 
     def _load_adapter(self, folder: str, name: str) -> None:
         from peft import PeftModel

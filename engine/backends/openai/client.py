@@ -25,6 +25,7 @@ from engine.core.errors import EngineFailed, EngineUnavailable, PromptTooLong
 from engine.core.i18n import tr
 from engine.core.text import Redactor, mend
 from engine.core.types import Chunk, Mode, Request
+from engine.prompts import choice_schema
 
 _LIMITS = httpx2.Limits(max_keepalive_connections=0)
 """One connection a question: an open one may be stale by the next (a restarted server, another
@@ -207,7 +208,8 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
 
 _NEW_LIMIT, _OLD_LIMIT = "max_completion_tokens", "max_tokens"
 _OPTIONAL = ("stream_options", "temperature", "top_p")
-_PREDICTION = "prediction"
+_PREDICTION, _FORMAT = "prediction", "response_format"
+_BAD_REQUEST = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +220,13 @@ class RequestFields:
     """The names of the answer's limit that are left to try, the first one in use."""
     refused: frozenset[str] = frozenset()
 
-    def without(self, failure: Failure, *, predicted: bool) -> RequestFields | None:
+    def without(self, failure: Failure, *, extra: str) -> RequestFields | None:
         """Return the fields to try instead; None if the failure is not about one of them.
 
-        A prediction only saves time: if the request had one, nobody needs to know what was wrong.
+        An `extra` field of the request only helps: with it, nobody needs to know what was wrong.
         """
-        if predicted and failure.status == HTTPStatus.BAD_REQUEST and not failure.too_long:
-            return replace(self, refused=self.refused | {_PREDICTION})
+        if extra and failure.status in _BAD_REQUEST and not failure.too_long:
+            return replace(self, refused=self.refused | {extra})
         for name in _OPTIONAL:
             if name not in self.refused and failure.refuses(name):
                 return replace(self, refused=self.refused | {name})
@@ -288,7 +290,7 @@ class OpenAIClient:
                     stream = await self._ask(request, fields)
             except openai.APIError as error:
                 failure = to_failure(error)
-                left = fields.without(failure, predicted=self._predicts(request, fields))
+                left = fields.without(failure, extra=self._extra(request, fields))
                 retries = self._endpoint.max_retries
                 wait = 0.0 if left else failures.retry_delay(failure, tried, retries, patience)
                 if wait is None:
@@ -302,10 +304,13 @@ class OpenAIClient:
             # At least FIRST_DELAY: a server that asks for no delay must not be asked forever.
             tried, patience = tried + (not left), patience - max(wait, failures.FIRST_DELAY)
 
-    def _predicts(self, request: Request, fields: RequestFields) -> bool:
+    def _extra(self, request: Request, fields: RequestFields) -> str:
+        """Return the name of the field that makes a reply faster, or a number; or nothing."""
+        if request.choices:
+            return "" if _FORMAT in fields.refused else _FORMAT
         usable = self._endpoint.predicts and _PREDICTION not in fields.refused
         grounded = request.mode is Mode.GROUNDED and not request.followup
-        return usable and grounded and bool(request.decision.draft)
+        return _PREDICTION if usable and grounded and request.decision.draft else ""
 
     async def _ask(self, request: Request, fields: RequestFields) -> AsyncStream[object]:
         optional: dict[str, object] = {
@@ -314,8 +319,11 @@ class OpenAIClient:
             # 1 is the default: reasoning models, which refuse the field, then get no field.
             **({"top_p": request.top_p} if request.top_p < 1 else {}),
         }
-        predicts, limit = self._predicts(request, fields), fields.limits[0]
-        if predicts:
+        extra, limit = self._extra(request, fields), fields.limits[0]
+        if extra == _FORMAT:
+            schema = {"name": "choice", "strict": True, "schema": choice_schema(request.choices)}
+            optional[_FORMAT] = {"type": "json_schema", "json_schema": schema}
+        elif extra:
             content = mend(request.decision.draft)
             optional[_PREDICTION] = {"type": "content", "content": content}
             limit = _OLD_LIMIT  # OpenAI takes no prediction with the new one

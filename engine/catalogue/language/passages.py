@@ -41,7 +41,7 @@ _DASHES = ("—", "–", "-")
 _UNIT = r"\d\s?[a-z]{1,3}\.\s*$"
 _LAST_WORD = r"([^\W\d_]+)\.\s*$"
 
-_SHOWN = 2
+_SHOWN, _CANDIDATES = 2, 8
 _MAX_SENTENCES = 80
 """Sentences that are compared: the longest descriptions have some hundreds."""
 _SURE = frozenset(FACTS) - {
@@ -73,7 +73,7 @@ _LIKELY_THERE = 0.12
 """Replaces `_LIKELY` for "does it have …?", which no record without it denies."""
 _LIKELY_WITHOUT = 0.3
 """Replaces `_LIKELY` if no sentence gives the sure fact that is asked for."""
-_LEAD = 0.2
+LEAD = 0.2
 """The lead in score with which the best sentence is shown alone."""
 _STEM, _SHORTEST = 5, 3
 _COMMON = (
@@ -110,6 +110,8 @@ class Passages:
     sure: bool
     score: float = 0.0
     """That of the best sentence."""
+    candidates: tuple[tuple[str, float], ...] = ()
+    """More of the likeliest sentences with their scores, in the same order."""
     facts: frozenset[str] = frozenset()
     """The facts that were asked for and that a sentence gives."""
     in_title: bool = False
@@ -136,20 +138,22 @@ def choose(question: str, product: Product, likeness: Likeness) -> Passages:
         alike + _gain(text, facts, words)
         for text, alike in zip(texts, likeness(question, texts), strict=True)
     ]
-    best = sorted(range(len(sentences)), key=lambda at: scores[at], reverse=True)[:_SHOWN]
+    ranked = sorted(range(len(sentences)), key=lambda at: scores[at], reverse=True)
+    candidates = tuple((sentences[at], scores[at]) for at in sorted(ranked[:_CANDIDATES]))
+    best = ranked[:_SHOWN]
     highest = scores[best[0]] if best else 0.0
     needed = facts & _GIVEN or facts & _GENERAL
     is_given = any(gives(sentences[at], fact) for fact in needed for at in best)
     least = _LIKELY_THERE if re.match(_ASKS_WHETHER, plain(question)) else _LIKELY
     sure = highest >= (_LIKELY_WITHOUT if needed and not is_given else least)
     if sure:
-        best = [at for at in best if scores[at] >= highest - _LEAD]
+        best = [at for at in best if scores[at] >= highest - LEAD]
     chosen = tuple(sentences[at] for at in sorted(best) if scores[at] > 0)
     in_title = any(fact in _IN_TITLE and gives(product.title, fact) for fact in facts - given)
     counts = "count" in facts and gives(product.title, "count") and of_title > highest
     if counts or (not facts and _only_in_title(words, product)):
         sure, in_title = False, True
-    return Passages(chosen, sure, highest, frozenset(given), in_title)
+    return Passages(chosen, sure, highest, candidates, frozenset(given), in_title)
 
 
 def likeness(question: str, sentences: Sequence[str]) -> list[float]:
@@ -195,6 +199,16 @@ def split_sentences(text: str) -> list[str]:
             sentences.append(text[start : found.end()].strip())
             start = found.end()
     return [sentence for sentence in (*sentences, text[start:].strip()) if sentence]
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Return where each sentence of `text` begins and ends."""
+    spans, end = [], 0
+    for sentence in split_sentences(text):
+        start = text.index(sentence, end)
+        end = start + len(sentence)
+        spans.append((start, end))
+    return spans
 
 
 def _ends(sentence: str, following: str) -> bool:

@@ -26,7 +26,7 @@ def load(tmp_path: Path, text: str = "", **environ: str) -> settings.Settings:
 def test_four_engines_without_any_file(tmp_path: Path) -> None:
     found = settings.load(tmp_path / "none.toml", {})
     assert list(found.engines) == ["catalogue", "base", "lora", "openai"]
-    assert (found.engine, found.mode, found.catalogue) == ("catalogue", Mode.GROUNDED, None)
+    assert (found.engine, found.mode, found.catalogue) == ("catalogue", Mode.QUOTE, None)
     base = llama("base", found)
     assert (base.title, base.model, base.adapter) == ("Base Llama", "smollm2", None)
     lora = llama("lora", found)

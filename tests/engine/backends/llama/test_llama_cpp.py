@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from engine.backends.llama.engine import LlamaConfig, LlamaEngine
 from engine.backends.llama.host import LlamaHost
@@ -227,3 +228,16 @@ def test_convert_writes_both_files(tiny: Tiny, tmp_path: Path) -> None:
     files = [Path(line) for line in made.stdout.splitlines()]
     assert [file.name for file in files] == ["model.gguf", "adapter.gguf"]
     assert all(file.is_relative_to(home) and file.stat().st_size for file in files)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_both_runtimes_rate_choices_alike(fast: Engines, engines: Engines) -> None:
+    request = request_of(HELLO)
+    request = replace(request, question="What is it?", choices=(BASE[HELLO], BASE[LONG], "No."))
+    for ours, reference in ((fast.base, engines.base), (fast.tuned, engines.tuned)):
+        rated = json.loads(text_of(await gather(ours, request)))
+        expected = json.loads(text_of(await gather(reference, request)))
+        assert rated == pytest.approx(expected, abs=0.05)
+        assert len(set(rated)) == len(request.choices)
+    said = text_of(await gather(fast.base, request_of(HELLO)))
+    assert said == BASE[HELLO]  # the grammar is that request's alone

@@ -326,3 +326,35 @@ def test_whether_it_is_remote() -> None:
     assert not remote("http://localhost:8000/v1")
     assert not remote("http://127.0.0.1:8000/v1")
     assert not remote("http://[::1]:8000/v1")
+
+
+CHOICES = ("It is blue.", "It has two wheels.")
+
+
+@pytest.mark.usefixtures("_strict_types")
+async def test_a_choice_is_asked_for_by_a_schema(server: Server, make: Make) -> None:
+    server.always = streamed(words('{"sentence": 2}', "stop"), DONE)
+    chunks = [one async for one in make().stream(request_of(choices=CHOICES))]
+    check(server.asked[0].body)
+    schema = server.asked[0].body["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["sentence"]["enum"] == [0, 1, 2]
+    assert "".join(chunk.text for chunk in chunks) == '{"sentence": 2}'
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_refused_schema_is_given_up_and_the_words_are_read(
+    server: Server, make: Make, status: int
+) -> None:
+    server.script = [error(status, message="Unknown field, whichever.")]
+    server.always = streamed(words("It is blue.", "stop"), DONE)
+    engine = make()
+    for _ in range(2):
+        chunks = [one async for one in engine.stream(request_of(choices=CHOICES))]
+        assert "".join(chunk.text for chunk in chunks) == "It is blue."
+    assert ["response_format" in one.body for one in server.asked] == [True, False, False]
+
+
+async def test_other_questions_have_no_schema(server: Server, make: Make) -> None:
+    server.always = streamed(words("It is blue.", "stop"), DONE)
+    await gather(make())
+    assert "response_format" not in server.asked[0].body
