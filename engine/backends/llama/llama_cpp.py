@@ -54,10 +54,11 @@ _SAMPLES, _PAUSE = 5, 0.004
 _PATIENCE = 10.0
 """Seconds to wait for the server's own HTTP thread."""
 
-_SEEN, _GUESSED = 10, 10
+_SEEN, _GUESSED = 16, 16
 """Where the last tokens are in the prompt as well, llama.cpp guesses the next ones (its setting is
-for the whole server). Fewer match by chance in free conversation, and a wrong guess costs four
-tokens' time; with fewer guessed than seen it guesses nothing."""
+for the whole server). Fewer match at the end of a short reply that is repeated, with the marks of
+its turn, and a wrong guess costs four tokens' time; with fewer guessed than seen it guesses
+nothing."""
 
 
 class _EosConfig(msgspec.Struct, frozen=True):
