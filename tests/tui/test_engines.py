@@ -388,3 +388,33 @@ async def test_a_key_is_masked_checked_and_stored(
         assert paths.keys_file().stat().st_mode & 0o077 == 0
         assert "gpt-a" in paths.settings_file().read_text()
         assert "sk-right" not in paths.settings_file().read_text()
+
+
+async def test_a_server_elsewhere_is_added_with_its_key(
+    catalogue_dir: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.config.keys._keyring", lambda: None)
+    monkeypatch.setattr("engine.backends.openai.discover.PORTS", {})
+    server.always = models("tiny")
+    name = f"SERVER_127_0_0_1_{server.port}_API_KEY"
+    async with chat(catalogue_dir) as pilot:
+        page = await open_page(pilot)
+
+        async def type_into_dialog(text: str) -> None:
+            (await until_page(pilot, InputDialog)).query_one(Input).value = text
+            await pilot.press("enter")
+
+        for address in ("localhost", f"http://127.0.0.1:{server.port}"):
+            await pilot.press("a")
+            await until_page(pilot, ChoiceDialog)
+            await pilot.press("enter")
+            await type_into_dialog(address)
+            if address == "localhost":
+                await until(lambda: "is not a web address" in told(page))
+        await type_into_dialog("sk-own")
+        await until_page(pilot, ChoiceDialog)
+        assert server.asked[-1].path == "/v1/models"
+        await pilot.press("enter")
+        await until(lambda: told(page).startswith("✓ tiny"))
+        assert keys.value(name) == "sk-own"
+        assert "sk-own" not in paths.engines_file().read_text()

@@ -16,7 +16,8 @@ from engine.core.text import one_line
 from tui.screens.dialogs import ChoiceDialog, InputDialog
 
 Report = Callable[[str], None]
-_OTHER = "other"
+_OTHER, _EXAMPLE = "other", "http://localhost:8000/v1"
+_MAX_SHOWN = 40
 
 
 async def add_model(page: Screen[object], report: Report) -> str:
@@ -47,10 +48,13 @@ async def _add_from_address(page: Screen[object], report: Report) -> str:
     from engine.backends.openai.engine import server_name
     from engine.config.edit import add_server
 
-    heading, example = tr("Address of the server"), "http://localhost:8000/v1"
-    address = await page.app.push_screen_wait(InputDialog(heading, example=example))
+    dialog = InputDialog(tr("Address of the server"), example=_EXAMPLE)
+    typed = await page.app.push_screen_wait(dialog)
+    if typed is None:
+        return ""
+    address = _checked(typed)
     key = await _ask_for_key(page, tr("API key of the server"), tr("empty if it needs none"))
-    if address is None or key is None:
+    if key is None:
         return ""
     name = server_name(address)
     report(tr("Asking {server} for its models…", server=one_line(name)))
@@ -62,6 +66,20 @@ async def _add_from_address(page: Screen[object], report: Report) -> str:
     if key:
         await asyncio.to_thread(keys.store, key_name, key)
     return await asyncio.to_thread(add_server, name, model, address, key_name)
+
+
+def _checked(address: str) -> str:
+    """Return a typed address with the usual path, if it has none. Raises UsageError."""
+    from engine.backends.openai.engine import parse_address
+
+    parts = parse_address(address)
+    if parts is None:
+        shown = one_line(address, _MAX_SHOWN)
+        raise UsageError(
+            tr("“{address}” is not a web address.", address=shown),
+            tr("Type one like {example}.", example=_EXAMPLE),
+        )
+    return address if parts.path.strip("/") else parts._replace(path="/v1").geturl()
 
 
 async def enter_key(page: Screen[object], engine: Engine, report: Report) -> str:
