@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 
 from tools.schemas import ROOT, TYPES, schema, schema_file
@@ -16,6 +17,5 @@ def test_the_published_schema_is_that_of_the_type(name: str) -> None:
 
 
 def test_the_example_report_follows_the_schema() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     example = json.loads((ROOT / "docs/example-report/report.json").read_bytes())
     jsonschema.Draft202012Validator(json.loads(schema("report"))).validate(example)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pexpect
 import pytest
 
@@ -157,8 +158,6 @@ async def test_what_a_model_thinks_is_not_its_answer(
 async def test_a_report_follows_the_published_schemas(
     rows: Path, sample: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
-
     async def refuse_some(exchange: Exchange) -> None:
         if len(exchange.body["messages"][-1]["content"]) % 3:
             await echo()(exchange)
