@@ -21,7 +21,6 @@ from msgspec import structs
 
 from engine.catalogue.catalogue import Catalogue
 from engine.catalogue.formats.columns import parse_columns
-from engine.config import edit
 from engine.config.settings import load, own_catalogue
 from engine.core.errors import UsageError
 from engine.core.files import locked, read_manifest, write_atomic, writing
@@ -146,10 +145,10 @@ def _run(job: JobFile, *, yes: bool) -> int:
             return status
     if learned_nothing(read_manifest(run)):
         return FAILED
-    words = ["runs", "use", str(run), "--engine", job.job.engine, "--catalogue", str(job.catalogue)]
-    engine = edit.engine_of(run)
-    if _is_due(4, words, done=engine is not None and _opens(engine, job.catalogue)):
-        engine = add_engine(run, job.job.engine, job.catalogue, instead=True)
+    engine = job.job.engine
+    words = ["runs", "use", str(run), "--engine", engine, "--catalogue", str(job.catalogue)]
+    if _is_due(4, words, done=_is_used(job, run)):
+        add_engine(run, engine, job.catalogue, instead=True)
     status = _judge(job, run, yes=yes)
     if time.monotonic() - began >= _LONG:
         notify("the job is done")
@@ -157,9 +156,11 @@ def _run(job: JobFile, *, yes: bool) -> int:
     return status
 
 
-def _opens(engine: str, catalogue: Path) -> bool:
-    """Return whether an engine brings this catalogue to the chat."""
-    return own_catalogue(load().engines[engine]) == str(catalogue.resolve())
+def _is_used(job: JobFile, run: Path) -> bool:
+    """Return whether the run is the job's engine in the chat, and brings its catalogue."""
+    table = load().engines.get(job.job.engine, {})
+    ours = str(run.resolve()), str(job.catalogue.resolve())
+    return (table.get("adapter"), own_catalogue(table)) == ours
 
 
 def _is_due(number: int, words: list[str], *, done: bool) -> bool:
@@ -216,16 +217,20 @@ def _train(job: JobFile, words: list[str]) -> int:
 def _judge(job: JobFile, run: Path, *, yes: bool) -> int:
     if not job.job.evaluate.engines:
         return DONE
+    words, done = _judging(job, run)
+    return evaluate.main([*words[1:], *["--yes"] * yes]) if _is_due(5, words, done=done) else DONE
+
+
+def _judging(job: JobFile, run: Path) -> tuple[list[str], bool]:
+    """Return the command of the evaluation, and whether it is done."""
     with closing(Catalogue.open(job.catalogue)) as catalogue:
         targets = find_targets(job, run, evaluate.identify(catalogue))
     report, limit = steps.find_report(job, targets), job.job.evaluate.limit
     files = [evaluate.rows_file(job.rows), job.rows / TRAIN]
     words = ["evaluate", "--data", str(job.rows), "--catalogue", str(job.catalogue)]
     words += ["--engines", ",".join(job.job.evaluate.engines), "--out", str(report)]
-    words += ([f"--limit={limit}"] if limit else []) + ["--yes"] * yes
-    if not _is_due(5, words, done=steps.report_is_done(report, targets, files, limit)):
-        return DONE
-    return evaluate.main(words[1:])
+    words += [f"--limit={limit}"] if limit else []
+    return words, steps.report_is_done(report, targets, files, limit)
 
 
 def _plan(job: JobFile) -> int:
@@ -252,19 +257,19 @@ def _plan(job: JobFile) -> int:
 
 def _table(job: JobFile, run: Path, states: list[str]) -> Iterator[str]:
     catalogue, rows, training = states
-    engines = len(job.job.evaluate.engines)
-    limit = job.job.evaluate.limit
-    asked = f"{_KINDS * limit} questions" if limit else "all questions"
+    judged = job.job.evaluate
+    used = all(state == "done" for state in states) and _is_used(job, run)
+    asked = counted(_KINDS * judged.limit, "question") if judged.limit else "all questions"
     if training == "begun":
         training = f"after step {step_reached(run)}"
     yield ""
-    yield f"index     {catalogue:12} {job.catalogue}"
-    yield f"prepare   {rows:12} {job.rows}"
-    yield f"train     {training:12} {run}"
-    yield f"use       {'each time':12} engine {job.job.engine}"
-    if engines:
-        state = "done if it was" if training == "done" else "to do"
-        yield f"evaluate  {state:12} {asked}, {counted(engines, 'engine')}"
+    yield f"index     {catalogue:14} {job.catalogue}"
+    yield f"prepare   {rows:14} {job.rows}"
+    yield f"train     {training:14} {run}"
+    yield f"use       {'done' if used else 'to do':14} engine {job.job.engine}"
+    if judged.engines:
+        state = "done" if used and _judging(job, run)[1] else "to do"
+        yield f"evaluate  {state:14} {asked}, {counted(len(judged.engines), 'engine')}"
 
 
 if __name__ == "__main__":

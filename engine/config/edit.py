@@ -180,18 +180,17 @@ def add_adapter(
     `instead` of that engine. `catalogue` is the one of the products that it was trained on.
     """
     own = {"catalogue": str(catalogue)} if catalogue else {}
-    if known := engine_of(adapter):
-        added = _read_engines()
+    added, folder = _read_engines(), adapter.resolve()
+    if (known := engine_of(adapter)) and not instead:
         if own:
             _write_engines(added | {known: added[known] | own})
         return known
-    folder = adapter.resolve()
     first = wanted or adapter_id(folder)
     taken = () if instead else load().engines
     engine_id = next(name for name in chain([first], _numbered(first)) if name not in taken)
     title = one_line(f"LoRA {folder.name.removeprefix('lora-')}", _TITLE_WIDTH)
     table = {"kind": "llama", "title": title, "model": model, "adapter": str(folder), **own}
-    _write_engines(_read_engines() | {engine_id: table})
+    _write_engines(added | {engine_id: table})
     return engine_id
 
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from engine.backends.registry import Registry
 from engine.catalogue.formats.counts import Counts
 from engine.catalogue.read import read_rows
+from engine.config import paths
 from engine.config.edit import check_free
 from engine.config.settings import Settings, load
 from engine.core.errors import UsageError
@@ -54,10 +55,11 @@ def _check_rows(job: JobFile) -> None:
 
 
 def _is_own(settings: Settings, job: JobFile) -> bool:
-    """Return whether the job's engine has an adapter of the job."""
-    table = settings.engines.get(job.job.engine, {})
-    adapter = table.get("adapter")
-    return isinstance(adapter, str) and job.out.resolve() in Path(adapter).parents
+    """Return whether the job's engine has an adapter of the job, or one that is gone."""
+    adapter = settings.engines.get(job.job.engine, {}).get("adapter")
+    if not isinstance(adapter, str) or adapter == str(paths.small_adapter_dir()):
+        return False
+    return job.out.resolve() in Path(adapter).parents or not paths.expand(adapter).exists()
 
 
 def find_targets(job: JobFile, adapter: Path, catalogue: dict[str, object]) -> list[Target]:

@@ -87,5 +87,5 @@ def test_other_judges_and_rows_do_what_depends_on_them(
     assert "memory    about" in ended.log
     table = [line.split()[:2] for line in ended.log.splitlines()[-5:]]
     assert table == [["index", "done"], ["prepare", "to"], ["train", "to"],
-                     ["use", "each"], ["evaluate", "to"]]  # fmt: skip
+                     ["use", "to"], ["evaluate", "to"]]  # fmt: skip
     assert not (tmp_path / "made/lora-judged-2").exists()
