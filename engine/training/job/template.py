@@ -129,8 +129,8 @@ def _recipe(base: str, products: int) -> tuple[str, list[tuple[str, object, str]
         if products > _FEW:
             return "smollm2", []
         return "smollm2", [
-            ("epochs", 2.0, "at most: it ends once all is learned"),
-            ("sample_every", 40, "steps between two looks at what is learned"),
+            ("epochs", 3.0, "at most: it ends once all is learned"),
+            ("sample_every", 60, "steps between two looks at what is learned"),
             ("sample_rows", 1, ""),
         ]
     if find_base(base).config.parameters <= _MEDIUM_BASE:
