@@ -126,7 +126,7 @@ def _risk(point: RiskPoint) -> str:
         return f"{answered}, and nothing else"
     if point.wrong.high <= RISK:
         return f"{answered}; at most {RISK:.0%} of what it says is wrong ({_number(point.wrong)})"
-    return f"{answered}; {_number(point.wrong)} answers are wrong, perhaps {point.wrong.high:.1%}"
+    return f"{answered}; {_number(point.wrong)} answers are wrong (at most {point.wrong.high:.1%})"
 
 
 def _longest(report: Report) -> int:

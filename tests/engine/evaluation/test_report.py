@@ -338,7 +338,7 @@ def test_risk_is_what_is_wrong_of_what_is_said(bench: Bench) -> None:
     (line,) = risk_lines(made)
     assert line == (
         "Base Llama, from memory, with its list: answers 3 of 3 known titles; 2 of 4 answers are"
-        " wrong, perhaps 85.0%."
+        " wrong (at most 85.0%)."
     )
     assert made.figures[-1].refused_without_list is not UNSET
 
@@ -350,6 +350,6 @@ def test_one_percent_is_promised_only_with_enough_answers() -> None:
     said = [_risk(point) for point in (sure, few, none)]
     assert said == [
         "answers 90 of 100 known titles; at most 1% of what it says is wrong (0 of 400)",
-        "answers 90 of 100 known titles; 0 of 300 answers are wrong, perhaps 1.3%",
+        "answers 90 of 100 known titles; 0 of 300 answers are wrong (at most 1.3%)",
         "answers 0 of 10 known titles, and nothing else",
     ]
