@@ -112,6 +112,10 @@ class Engine(ABC):
         """Return the products that the engine answers from memory, if known; may read a file."""
         return None
 
+    def own_catalogue(self) -> str:
+        """Return the folder with the products that the engine was trained on, or nothing."""
+        return ""
+
     def calibration(self) -> Calibration | None:
         """Return what its probabilities say from memory, if known; may read a file."""
         return None

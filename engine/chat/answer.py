@@ -87,10 +87,12 @@ class PendingAnswer:
         *,
         system: str = "",
         sampling: Mapping[str, Any] | None = None,
+        notice: str = "",
     ) -> None:
         """Prepare to answer `question` after `earlier`. Raises UsageError for an unknown engine.
 
-        `system` and `sampling` replace the engine's system prompt and fields of its `Request`.
+        `system` and `sampling` replace the engine's system prompt and fields of its `Request`;
+        `notice` is shown with the answer.
         """
         self._engine = registry.get(engine_id)
         self._catalogue = catalogue
@@ -119,6 +121,7 @@ class PendingAnswer:
             types.Status.NONE,
             "",
             types.StopReason.CANCELLED,
+            notice=notice,
         )
 
     @property
@@ -360,7 +363,7 @@ class PendingAnswer:
             by_counter=answer.by_counter or chunk.by_counter,
             stop_reason=chunk.stop_reason or answer.stop_reason,
             tokens=chunk.tokens or answer.tokens,
-            notice=chunk.notice or answer.notice,
+            notice=" ".join(filter(None, (answer.notice, chunk.notice))),
         )
 
     def _elapsed(self) -> float:

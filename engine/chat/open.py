@@ -18,6 +18,8 @@ from engine.chat.recorder import Recorder
 from engine.config import paths
 from engine.config.settings import Settings
 from engine.core.errors import StoreError
+from engine.core.i18n import tr
+from engine.core.process import runnable
 from engine.core.types import Availability, Completion, Conversation, Mode, Problem, Status, Turn
 from engine.store.conversations import ConversationStore
 from engine.store.search import last_questions
@@ -40,7 +42,24 @@ class Resources:
         self, question: str, engine_id: str, mode: Mode, earlier: Sequence[Turn]
     ) -> PendingAnswer:
         """Prepare an answer. Raises UsageError for an unknown engine."""
-        return PendingAnswer(self.registry, self.catalogue, question, engine_id, mode, earlier)
+        notice = self.elsewhere(engine_id)
+        return PendingAnswer(
+            self.registry, self.catalogue, question, engine_id, mode, earlier, notice=notice
+        )
+
+    def elsewhere(self, engine_id: str) -> str:
+        """Return a sentence if an engine was trained on another catalogue, with how to open it."""
+        engine = self.registry.get(engine_id)
+        own = engine.own_catalogue()
+        here = self.catalogue.folder if isinstance(self.catalogue, Catalogue) else None
+        if not own or not (folder := paths.expand(own)).is_dir():
+            return ""
+        if here and folder.resolve() == here.resolve():
+            return ""
+        values = {"title": engine.info.title, "engine_id": engine_id}
+        return runnable(
+            tr("{title} knows another catalogue: balcao --engine {engine_id} --memory", **values)
+        )
 
     def recorder(
         self, conversation: Conversation, turn: Turn, *, regenerated: bool = False

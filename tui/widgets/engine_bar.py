@@ -100,6 +100,8 @@ class EngineBar(Vertical):
             return tr("Not saving: {why} {remedy}", why=why, remedy=remedy), False
         if engine.facts().loading:
             return _loading(engine), True
+        if elsewhere := resources.elsewhere(self._session.engine):
+            return elsewhere, True
         return tr("ready · {count:,} products", count=len(resources.catalogue)), True
 
     def show_progress(self, progress: Progress) -> None:

@@ -135,6 +135,10 @@ class LlamaEngine(ModelEngine):
 
         return read_trained_products(self._adapter) if self._adapter else None
 
+    def own_catalogue(self) -> str:
+        """Return the folder that `balcao runs use` has stored with the adapter."""
+        return self.config.catalogue
+
     def calibration(self) -> Calibration | None:
         """Return the calibration in the adapter's manifest."""
         from engine.core.trained_products import read_calibration

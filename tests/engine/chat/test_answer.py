@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -533,3 +534,25 @@ async def test_changed_parameters_hold_from_the_next_question(catalogue: Catalog
     assert (after.temperature, after.top_p, after.max_tokens) == (0.5, 0.9, 7)
     assert after.messages[0].content == "Be brief."
     assert after.messages[1:] == before.messages[1:]
+
+
+async def test_an_engine_with_another_catalogue_says_how_to_open_it(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = ScriptedEngine()
+    registry = OneEngine(scripted)
+    session = open_session(registry, catalogue)
+    resources = await session.ready()
+    for folder, said in (
+        ("", ""),
+        (str(catalogue.folder), ""),
+        (str(tmp_path / "deleted"), ""),
+        (str(tmp_path), "knows another catalogue: balcao --engine base --memory"),
+    ):
+        monkeypatch.setattr(scripted, "own_catalogue", partial(str, folder))
+        assert resources.elsewhere("base").endswith(said)
+        assert bool(resources.elsewhere("base")) == bool(said)
+    pending = resources.pending_answer("Striped Apron", "base", Mode.MEMORY, ())
+    async for _ in pending.events():
+        pass
+    assert "knows another catalogue" in pending.answer.notice
