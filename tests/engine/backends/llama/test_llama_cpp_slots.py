@@ -174,7 +174,7 @@ def test_guessed_tokens_are_those_that_the_model_writes_alone(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = [Ask(prompt, limit, 0.0) for prompt in REPEATING for limit in (200, 60, 25)]
-    monkeypatch.setattr(llama_cpp, "_SEEN", 10)  # these answers are short
+    monkeypatch.setattr(llama_cpp, "_SEEN", 3)  # these answers are short
     monkeypatch.setattr(llama_cpp, "_GUESSED", 10)
     reader.runtime._start()
     guessed = [write(reader, ask) for ask in asked]
