@@ -111,7 +111,7 @@ async def test_engines_modes_and_commands_by_the_mouse(catalogue_dir: Path) -> N
         await pilot.click("#names", offset=(60, 0))
         assert session.engine == "openai"
         await pilot.click("#grounding")
-        assert session.mode is Mode.MEMORY
+        assert session.mode is Mode.GROUNDED
         await pilot.click("FooterKey.-command-palette")
         await until(lambda: isinstance(pilot.app.screen, CommandPalette))
 

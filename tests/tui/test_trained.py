@@ -73,7 +73,7 @@ async def test_another_mode_suggests_other_titles_at_once(
         await pilot.press("f5")
         await until(lambda: "Canvas Stool, Blue" in suggested(pilot))
         assert "Sail" not in suggested(pilot)
-        await pilot.press("f5")
+        await pilot.press("f5", "f5")  # quote, grounded, from memory
         await until(lambda: suggested(pilot).strip() == "Canvas Sail")
         await pilot.press("f2")
         await until(lambda: "Canvas Stool, Blue" in suggested(pilot))
