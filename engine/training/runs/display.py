@@ -71,7 +71,10 @@ def summary(view: RunView) -> str:
 def score_line(view: RunView) -> str:
     """Return the last check, or the score of a finished run, in words; empty before the first."""
     if view.check and view.state != "done":
-        return tr("step {step:,}: {scores}", step=view.check.step, scores=check_text(view.check))
+        scores, step = check_text(view.check), view.check.step
+        return (
+            scores if step == view.step else tr("step {step:,}: {scores}", step=step, scores=scores)
+        )
     if not view.word_for_word:
         return ""
     return tr("{score_words} word for word", score_words=scores_text(view.word_for_word))
