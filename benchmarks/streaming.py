@@ -7,7 +7,8 @@ turns. 2,000 tokens arrive at 200 per second, so the ideal is 10 s; *real time* 
 until the last words are drawn. *Late* is the delay of the event loop for a thread that calls it
 every 5 ms; *alone* is the same in the loop's CPU time, as on a free core, with iterations weighted
 by their length. *Echo* is the time from a key, two per second, to its letter in the terminal.
-Static draws plain text without Markdown and is the lower limit. CPU is that of the chat's process.
+Static draws plain text without Markdown and is the lower limit; *marked* is the chat that
+marks the words of a record as they arrive. CPU is that of the chat's process.
 Then it opens long conversations, and compares random streamed documents on the screen with the same
 documents drawn at once.
 """
@@ -35,7 +36,7 @@ from termios import TIOCSWINSZ
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
-WAYS = ("balcao", "static", "markdownstream")
+WAYS = ("balcao", "marked", "static", "markdownstream")
 KINDS = ("prose", "list", "table", "code")
 IDEAL = 10.0
 _LETTERS = "αβγδεζηθικλμνξοπρστυφχψω"

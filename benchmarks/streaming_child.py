@@ -21,6 +21,7 @@ from engine.config.settings import load
 from engine.core.types import Answer, Conversation, Hit, Mode, Product, Status, StopReason, Turn
 from tui.app import BalcaoApp
 from tui.screens.chat import ChatScreen
+from tui.widgets.turns import MARKING
 
 if TYPE_CHECKING:
     from tui.widgets.conversation import ConversationView
@@ -126,12 +127,15 @@ class Lag:
         self.late.append((time.perf_counter() - asked) * 1000)
 
 
-async def body(way: str, pane: ConversationView) -> Body:
+async def body(way: str, pane: ConversationView, pieces: list[str]) -> Body:
     """Add a turn to the pane that draws streamed text in this way."""
     from textual.widgets import Markdown, Static
 
     view = await pane.begin_turn("And this one?", "Model")
-    if way == "balcao":
+    if way == "marked":
+        pane.add_class(MARKING)
+        view.product = Product("0", "Lamp", "".join(pieces).replace("*", "").replace("`", ""))
+    if way in ("balcao", "marked"):
         return ChatBody(view.append, view)
     if way == "static":
         plain = Static("", markup=False, classes="words")
@@ -218,7 +222,7 @@ class Measured(BalcaoApp):
         pieces = document(self._job[2])
         screen.session.use(conversation(TURNS))
         await screen.show()
-        view = await body(self._job[1], screen.pane)
+        view = await body(self._job[1], screen.pane, pieces)
         await asyncio.sleep(1.0)
         lag, cpu, began = Lag(), time.process_time(), time.perf_counter()
         for number, piece in enumerate(pieces):

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from textual.widget import Widget
 
+from engine.core.types import Product
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import about, ask, chat, state, until, words
+from tui.screens.chat import ChatScreen
 from tui.screens.compare import CompareScreen
 from tui.terminal import replace_glyphs
 from tui.widgets.composer import Composer
@@ -98,9 +100,39 @@ async def test_marks_in_the_compare_screen(catalogue_dir: Path, server: scripted
         pilot.app.screen.query_one(Composer).insert(TITLE)
         await pilot.press("f3")
         await until(lambda: isinstance(pilot.app.screen, CompareScreen))
+        await until(lambda: len(pilot.app.screen.query(AnswerView)) == 2)
         views = pilot.app.screen.query(AnswerView)
-        await until(lambda: len(views) == 2 and all(view.is_finished for view in views))
+        await until(lambda: all(view.is_finished for view in views))
         await until(lambda: underlined(body(views.last())) == "sings.")
         assert not underlined(body(views.first()))
         await pilot.press("f6")
         await until(lambda: not underlined(body(views.last())))
+
+
+async def test_words_are_marked_while_they_arrive(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        await pilot.press("f6")
+        view = await screen.pane.begin_turn(TITLE, "Model")
+        view.product = Product("5", TITLE, "A lamp of blue glass. It folds flat and floats.")
+        await view.append("A lamp of blue glass that sings of ships.")
+        await until(lambda: underlined(body(view)) == "that sings of ships.")
+        await view.append(" It folds flat and floats.")
+        await until(lambda: "floats" in body(view).render_line(0).text)
+        assert underlined(body(view)) == "that sings of ships."
+        assert not view.is_finished
+        await pilot.press("f6")
+        await until(lambda: not underlined(body(view)))
+
+
+async def test_the_last_words_wait_until_they_are_known(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        await pilot.press("f6")
+        view = await screen.pane.begin_turn(TITLE, "Model")
+        view.product = Product("5", TITLE, "A lamp of blue glass. It folds flat and floats.")
+        await view.append("A lamp of blue glass. Folds")
+        await until(lambda: "Folds" in body(view).render_line(0).text)
+        assert not underlined(body(view))

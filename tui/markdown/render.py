@@ -22,6 +22,9 @@ from tui.markdown.layout import BAR, BULLET, COLUMN, RULE, MarkdownStyles, Table
 _MAX_NESTING = 60
 _WHITESPACE = re.compile(r"\s+")
 
+_OPEN_WORDS = 3
+"""Words at the end of a growing text that may begin a quote."""
+
 
 def markdown_parser() -> MarkdownIt:
     """Create a parser for CommonMark with tables and strikethrough.
@@ -221,16 +224,22 @@ def _highlight(lines: Sequence[Text], language: str, theme: str) -> None:
         line.spans += source.spans
 
 
-def mark(texts: Sequence[Text], record: str, styles: tuple[Style, Style]) -> None:
+def mark(
+    texts: Sequence[Text], record: str, styles: tuple[Style, Style], *, growing: bool = False
+) -> None:
     """Style the words that come from the record, and the others, in `texts` joined by line ends.
 
-    `engine.fidelity.quotes` decides on the text as drawn, without Markdown's own characters.
+    `engine.fidelity.quotes` decides on the text as drawn, without Markdown's own characters. The
+    last words of a `growing` text may be the beginning of a quote, and get no style yet.
     """
     from engine.fidelity.quotes import spans
 
     marked = Text()
-    for span in spans("\n".join(text.plain for text in texts), record):
-        marked.append(span.text, styles[0] if span.quoted else styles[1])
+    found = spans("\n".join(text.plain for text in texts), record, cut=growing)
+    for span in found:
+        is_open = growing and span is found[-1] and len(span.text.split()) <= _OPEN_WORDS
+        style = styles[0] if span.quoted else styles[1]
+        marked.append(span.text, None if is_open and not span.quoted else style)
     ends = accumulate(len(text.plain) + 1 for text in texts)
     cuts = [at for end in ends for at in (end - 1, end)][:-2]
     # Every other piece is a line end.

@@ -22,10 +22,12 @@ from engine.core.text import printable
 from tui.widgets.findable import Findable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textual.timer import Timer
 
     from tui.markdown.document import MarkdownDocument
-    from tui.markdown.layout import BlockLayout, MarkdownStyles
+    from tui.markdown.layout import Block, BlockLayout, MarkdownStyles
 
 _INTERVAL = 0.1
 """Seconds between two updates while text arrives."""
@@ -55,6 +57,8 @@ class MarkdownView(Findable, Widget):
         self._updated = 0.0
         self._marks = (Style.null(), Style.null())
         self._record: str | None = None
+        self._marked = 0
+        """The blocks that later text cannot change and that are marked."""
         self._strips: dict[int, Strip] = {}
         """Lines that later text cannot change: while it arrives, Textual draws all lines again."""
         self._strips_key: tuple[int, Style, object] | None = None
@@ -79,10 +83,11 @@ class MarkdownView(Findable, Widget):
         await self._update()
 
     def mark(self, record: str | None) -> None:
-        """Mark the words that come from `record` once the text is complete; None removes it."""
+        """Mark the words that come from `record`, while they arrive too; None removes the marks."""
         self._record = record
-        if self._ended and self._layout:
+        if self._layout:
             self._apply_marks(self._layout)
+            self._strips.clear()
             self.refresh(layout=True)
 
     def slip_lines(self) -> list[int]:
@@ -130,12 +135,24 @@ class MarkdownView(Findable, Widget):
         layout.set_blocks(document.blocks, document.stable)
         if self._record is not None and self._ended:
             self._apply_marks(layout)
+        elif self._record is not None and document.pending <= _THREAD_THRESHOLD:
+            self._mark_new(layout.blocks[self._marked :], self._record)
+            self._marked = document.stable
 
     def _repaint(self, layout: BlockLayout, changed: int) -> None:
         if self.is_attached:
             width, height = self.content_size
             grown = not width or layout.height(width) != height
             self.refresh(Region(0, changed, width, max(1, height - changed)), layout=grown)
+
+    def _mark_new(self, blocks: Sequence[Block], record: str) -> None:
+        """Mark blocks that are new or have grown; those that are complete keep their marks."""
+        from tui.markdown.render import mark, unmark
+
+        self._marks = mark_styles(self)
+        texts = [text for block in blocks for text in block.texts()]
+        unmark(texts, self._marks)  # the closed rows of a table have some
+        mark(texts, record, self._marks, growing=True)
 
     def _apply_marks(self, layout: BlockLayout) -> None:
         from tui.markdown.render import mark, unmark
@@ -144,7 +161,7 @@ class MarkdownView(Findable, Widget):
         unmark(texts, self._marks)
         self._marks = mark_styles(self)
         if self._record is not None:
-            mark(texts, self._record, self._marks)
+            mark(texts, self._record, self._marks, growing=not self._ended)
         layout.invalidate()
 
     def _styles(self) -> MarkdownStyles:
@@ -216,6 +233,7 @@ class MarkdownView(Findable, Widget):
         super().notify_style_update()
         if self._document is not None and self._styles() != self._document.styles:
             self._document = self._layout = None
+            self._marked = 0
             self._strips.clear()
             self._unread = [self.source]
             self._timer = self._timer or self.set_timer(0.001, self._update)

@@ -234,6 +234,8 @@ class AnswerView(SolidBackground, Vertical):
         self.verbatim = answer.verbatim if answer else False
         self.is_list = answer.is_list if answer else False
         self.is_untaught = answer is not None and answer.taught is types.Taught.NOT_TAUGHT
+        self.product = answer.product if answer else None
+        """What the answer is about, known before its first word."""
         self._body: PlainTextView | MarkdownView | UntaughtView | None = None
 
     @property
@@ -282,6 +284,8 @@ class AnswerView(SolidBackground, Vertical):
         if self.is_list:
             return  # its text comes in one piece, and is drawn when the answer is known
         mounted = None if self._body else self._mount_above_about([self._make_body("")])
+        if mounted:
+            self._mark_if_requested()
         # Before the await: Escape cancels that, and the text must not be lost.
         if self._body:
             self._body.append(text)
@@ -290,7 +294,7 @@ class AnswerView(SolidBackground, Vertical):
 
     async def finish(self, answer: types.Answer) -> None:
         """Draw the source, the problem if there was one, and the line about the answer."""
-        self.answer = answer
+        self.answer, self.product = answer, answer.product
         self.add_class(FINISHED)
         if not self.query(".about"):  # the view loses its parts while the chat ends
             return
@@ -310,11 +314,12 @@ class AnswerView(SolidBackground, Vertical):
         self._mark_if_requested()
 
     def mark(self, marked: bool) -> None:
+        """Mark the record's words and the others, those of a model also while they arrive."""
         body, answer = self._body, self.answer
-        if not body or isinstance(body, UntaughtView) or not answer or answer.fidelity is None:
+        if not body or isinstance(body, UntaughtView) or not self.product:
             return
-        if answer.product:
-            body.mark(answer.product.description if marked else None)
+        if isinstance(body, MarkdownView) if answer is None else answer.fidelity is not None:
+            body.mark(self.product.description if marked else None)
 
     def _mark_if_requested(self) -> None:
         if any(ancestor.has_class(MARKING) for ancestor in self.ancestors_with_self):
@@ -453,6 +458,7 @@ async def draw(event: types.Event, view: AnswerView) -> None:
         case types.Found(decision, verbatim, taught):
             view.verbatim = verbatim
             view.is_untaught = taught is types.Taught.NOT_TAUGHT
+            view.product = decision.product
             others = decision.hits if decision.status is types.Status.SEVERAL else decision.nearest
             view.is_list = verbatim and decision.product is None and bool(others)
             is_unknown = decision.status is types.Status.NONE
