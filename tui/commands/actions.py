@@ -87,6 +87,12 @@ class ScreenView(View, Protocol):
     def scroll(self, direction: str) -> None:
         """Scroll the conversation: "page_up", "page_down", "home" or "end"."""
 
+    async def tour(self) -> None:
+        """Show which keys to press, one after the other."""
+
+    def leave_tour(self) -> bool:
+        """End the tour; return whether there was one."""
+
     async def find(self, text: str) -> None:
         """Let the user find a text in the conversation; again, go to the next place."""
 
@@ -184,6 +190,10 @@ async def marks(_session: Session, view: ScreenView, _: str) -> None:
     view.toggle_marks()
 
 
+async def tour(_session: Session, view: ScreenView, _: str) -> None:
+    await view.tour()
+
+
 async def find(_session: Session, view: ScreenView, text: str) -> None:
     await view.find(text)
 
@@ -278,9 +288,11 @@ async def select_turn(session: Session, view: ScreenView, _: str, *, step: int) 
 
 
 async def cancel(session: Session, view: ScreenView, _: str) -> None:
-    """Stop the answer, stop editing, clear the selection or go to the end: the first that helps."""
+    """Stop the answer or leave what was begun, the first there is; else go to the end."""
     if view.is_answering:
         await view.cancel()
+    elif view.leave_tour():
+        pass
     elif session.editing is not None:
         session.editing = None
         view.edit(None)

@@ -85,6 +85,13 @@ _TABLE = (
         waits=True,
     ),
     Command(
+        "tour",
+        tr("Tour"),
+        tr("take a tour of four keys"),
+        actions.tour,
+        waits=True,
+    ),
+    Command(
         "browse",
         tr("Browse"),
         tr("browse the catalogue, or what matches some words"),

@@ -419,6 +419,19 @@ class ChatScreen(ChatView):
 
                 self.app.push_screen(HelpScreen(self.session.settings.keys))
 
+    async def tour(self) -> None:
+        from tui.widgets.tour import show_tour
+
+        await show_tour(self, self, self.session)
+
+    def leave_tour(self) -> bool:
+        from tui.widgets.tour import TourLine
+
+        lines = self.query(TourLine)
+        for line in lines:
+            line.leave()
+        return bool(lines)
+
     async def close(self) -> None:
         """Stop all work, also that of pages, and close the resources."""
         for screen in self.app.screen_stack:

@@ -69,6 +69,17 @@ class Example(Static, can_focus=True):
         self.action_pick()
 
 
+class TourOffer(Example):
+    """The tour, offered once."""
+
+    def __init__(self) -> None:
+        name = tr("A tour of four keys")
+        super().__init__(name, tr("ask, switch, from memory, compare"), cell_len(name))
+
+    def action_pick(self) -> None:
+        self.screen.run_worker(self.screen.run_action("command('tour')"))
+
+
 class Welcome(Vertical):
     """Draw at once; fill in the engines and examples when the catalogue is open.
 
@@ -124,7 +135,14 @@ class Welcome(Vertical):
         self._show_heading()
         with suppress(BalcaoError):  # asking fails too, and reports it
             await self._show_examples(resources)
+            await self._offer_tour(resources)
         works.update("\n".join(await asyncio.to_thread(_engine_lines, resources)))
+
+    async def _offer_tour(self, resources: Resources) -> None:
+        from tui.widgets.tour import is_to_offer
+
+        if await asyncio.to_thread(is_to_offer, self._session, resources) and self.is_attached:
+            await self.query_one("#examples").mount(TourOffer())
 
     async def _show_examples(self, resources: Resources) -> None:
         titles = await asyncio.to_thread(
