@@ -70,6 +70,16 @@ async def test_a_hit_across_two_lines_is_lit_in_both(catalogue_dir: Path) -> Non
         assert len(lit(pilot, current=True)) > 1
 
 
+async def test_what_arrives_later_is_counted_too(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        await ask(pilot, "The Tin Lighthouse")
+        await find(pilot, "lighthouse", "2 of 2")
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        await screen.ask_in_order("The Tin Lighthouse")
+        await until(lambda: words(pilot, "#find-count") == ["2 of 4"])
+
+
 async def test_what_is_not_there_is_said(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         await ask(pilot, "Canvas Stool, Blue")

@@ -54,6 +54,7 @@ async def test_four_keys_ask_switch_from_memory_and_compare(
         screen = pilot.app.screen
         assert isinstance(screen, ChatScreen)
         session = screen.session
+        before = session.engine, session.mode
         await order(pilot, "/tour")
         await until(lambda: "Press Enter" in told(pilot))
         assert "1/4" in told(pilot)
@@ -68,7 +69,7 @@ async def test_four_keys_ask_switch_from_memory_and_compare(
         await still(pilot)
         await pilot.press("escape")
         await until(lambda: not screen.query(TourLine))
-        assert (session.engine, session.mode) == ("catalogue", Mode.GROUNDED)
+        assert (session.engine, session.mode) == before
 
 
 async def test_without_a_model_it_is_shorter_and_says_so(catalogue_dir: Path) -> None:

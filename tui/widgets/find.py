@@ -18,6 +18,9 @@ from tui.textual_patches.widgets import LineInput
 from tui.widgets.conversation import ConversationView
 from tui.widgets.findable import Finding, hits_in, light, pattern_of, views
 
+_RECOUNT = 1.0
+"""Seconds between two counts."""
+
 
 class FindInput(LineInput, inherit_bindings=False):
     """The text to find."""
@@ -48,6 +51,7 @@ class FindBar(Horizontal):
 
     def on_mount(self) -> None:
         self.query_one(FindInput).focus()
+        self.set_interval(_RECOUNT, self._recount)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Find from the end on: there the latest answers are."""
@@ -60,14 +64,20 @@ class FindBar(Horizontal):
         self._place = len(self._hits) - 1
         self._light()
 
+    def _recount(self) -> None:
+        """Count again, as an answer may have arrived; the place stays."""
+        found = hits_in(self._session.conversation, self._finding.pattern) if self._finding else []
+        if len(found) != len(self._hits):
+            self._hits, self._place = found, max(0, min(self._place, len(found) - 1))
+            self._show_count()
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.action_step(1)
 
     def action_step(self, step: int) -> None:
         """Go to the next (1) or previous (-1) hit; after the last comes the first."""
-        if self._finding:  # an answer may have arrived
-            self._hits = hits_in(self._session.conversation, self._finding.pattern)
+        self._recount()
         if self._hits:
             self._place = (self._place + step) % len(self._hits)
         self._light()
@@ -81,13 +91,16 @@ class FindBar(Horizontal):
 
     @work(exclusive=True)
     async def _light(self) -> None:
+        self._show_count()
+        if self._finding and self._hits:
+            await self._show(self._finding, *self._hits[self._place])
+
+    def _show_count(self) -> None:
         count = len(self._hits)
         shown = tr("{place} of {count}", place=self._place + 1, count=count)
         label = shown if count else tr("nothing found") if self._finding else ""
         self.query_one("#find-count", Static).update(label)
         light(self._pane, self._finding)
-        if self._finding and count:
-            await self._show(self._finding, *self._hits[self._place])
 
     async def _show(self, finding: Finding, index: int, number: int) -> None:
         """Scroll to a hit of a turn, which is mounted first if it is far away."""
