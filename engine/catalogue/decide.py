@@ -21,9 +21,9 @@ from engine.catalogue.confidence import (
     probability,
     single_limit,
 )
-from engine.catalogue.excerpts import with_excerpts
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.language.ages import Ages, asked_ages, fits, search_words, specific_words
+from engine.catalogue.language.excerpts import with_excerpts
 from engine.catalogue.language.wishes import asks_for_any, signs_of_format
 from engine.catalogue.rank import Ranked, Ranker, content_of
 from engine.catalogue.search import TitleMatch, match_title

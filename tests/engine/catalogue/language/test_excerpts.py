@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.catalogue.catalogue import Catalogue
-from engine.catalogue.excerpts import with_excerpts
 from engine.catalogue.index import build_index
+from engine.catalogue.language.excerpts import with_excerpts
 from engine.catalogue.language.phrases import undecided
 from engine.catalogue.vectors.meaning import Meaning
 from engine.core.types import Decision, Hit, Product, Status
