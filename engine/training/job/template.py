@@ -25,6 +25,9 @@ _SMALL_BASE, _MEDIUM_BASE = 300_000_000, 1_000_000_000
 """Weights up to which a base learns with the recipe `smollm2`, and with the rate of `exact`."""
 _FEW = 50
 """Products up to which a small base needs several epochs, and is looked at more often."""
+_SMALL_REFUSALS = 0.1
+"""Rows about unknown products for each other row, for a small base: more teach it to refuse what it
+knows (docs/measurements/adapter.md). The chat has the list of what an adapter was taught."""
 _COLUMN = 32
 """Where the comments begin."""
 
@@ -59,6 +62,7 @@ def write_template(source: str, name: str, found: Survey, base: str) -> str:
     rows = choose(PrepareConfig(forms=None, as_typed=None, refusals=None), size)
     engine = _free_engine(name)
     recipe, changes = _recipe(base, size)
+    refusals = min(rows.refusals or 0.0, _SMALL_REFUSALS) if _is_small(base) else rows.refusals
     judged = ["catalogue", f"{engine}:memory"]
     count = f"{found.products:,}{' or more' if found.more else ''}"
     tables: dict[str, list[tuple[str, object, str]]] = {
@@ -73,7 +77,7 @@ def write_template(source: str, name: str, found: Survey, base: str) -> str:
             ("limit", size if beyond else None, f"products to learn, of {count}; default: all"),
             ("forms", rows.forms, "wordings of the question for each of them"),
             ("as_typed", rows.as_typed, "share of the questions as people type them"),
-            ("refusals", rows.refusals, "rows about unknown products, per other row"),
+            ("refusals", refusals, "rows about unknown products, per other row"),
             ("grounded", beyond, "products beyond the limit, to read records of"),
             ("valid", 0.0, "shares to hold out: not learned, only asked"),
             ("test", 0.0, ""),
@@ -123,14 +127,20 @@ def _commented(text: str, comment: str) -> str:
     return f"{text:{_COLUMN}}# {comment}" if comment else text
 
 
+def _is_small(base: str) -> bool:
+    return base == paths.SMALL or find_base(base).config.parameters <= _SMALL_BASE
+
+
 def _recipe(base: str, products: int) -> tuple[str, list[tuple[str, object, str]]]:
     """Choose the recipe and its changes by the size of the base and the number of products."""
-    if base == paths.SMALL or find_base(base).config.parameters <= _SMALL_BASE:
+    if _is_small(base):
         if products > _FEW:
             return "smollm2", []
         return "smollm2", [
-            ("epochs", 3.0, "at most: it ends once all is learned"),
-            ("sample_every", 60, "steps between two looks at what is learned"),
+            ("epochs", 4.0, "at most: it ends once all is learned"),
+            ("stop_when_learned", True, ""),
+            ("keep_best", True, ""),
+            ("sample_every", 40, "steps between two looks at what is learned"),
             ("sample_rows", 1, ""),
         ]
     if find_base(base).config.parameters <= _MEDIUM_BASE:
