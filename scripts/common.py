@@ -23,7 +23,6 @@ from engine.core.i18n import tr
 from engine.core.process import Terminals, not_ignored, own_command, runnable
 from engine.core.text import did_you_mean, duration, one_line, printable
 from engine.core.types import Progress
-from tui.terminal import notification
 
 if TYPE_CHECKING:
     import argparse
@@ -120,6 +119,8 @@ def can_ask() -> bool:
 
 def notify(text: str) -> None:
     """Ring stdout's terminal and show `text` as a notification (OSC 9 and 777), if it has one."""
+    from tui.terminal import notification
+
     if sys.stdout.isatty():
         sys.stdout.write(notification(text))
         sys.stdout.flush()
