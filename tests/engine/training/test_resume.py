@@ -71,7 +71,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(
     out = tmp_path / "lora"
     ended = interrupted(runner, arguments(tiny, data, out), out, signal.SIGINT)
     assert ended.status == 130, ended.log
-    assert f"stopped at step {step_of(last_checkpoint(out))};" in ended.log
+    assert f"stopped at step {step_of(last_checkpoint(out))}." in ended.log
     # Data, base and recipe are known from the beginning.
     resumed = runner.run("--resume", "--out", out)
     assert resumed.status == 0, resumed.log
@@ -147,5 +147,5 @@ def test_a_run_that_is_done_stays_as_it_is(
     assert "word for word" in ended.log
     ended = runner.run(*arguments(tiny, data, undisturbed))
     assert ended.status == 2
-    assert "is not empty" in ended.log
+    assert "has a finished run" in ended.log
     assert {file.name: file.stat().st_mtime_ns for file in undisturbed.iterdir()} == before
