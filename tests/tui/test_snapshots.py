@@ -44,7 +44,7 @@ def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
             field.cursor_blink = False
         for line in pilot.app.screen.query(".about").results(Static):
             line.update(re.sub(r"[\d.]+ m?s\b", "1 ms", str(line.render())))
-        await pilot.pause()
+        await still(pilot)
 
     return run
 
