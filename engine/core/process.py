@@ -21,6 +21,9 @@ _CALL = re.compile(r"(?<![\w./`-])balcao(?= [a-z-])")
 _TARGETS = ("gpu", "train")
 """Extras that the Makefile installs."""
 
+_M_MMAP_THRESHOLD, _MIB = -3, 2**20
+"""A parameter of glibc's mallopt, from malloc.h, and its value."""
+
 _STATUS = Path("/proc/self/status")
 _OWN = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -53,6 +56,17 @@ def used_memory(process: int | None = None) -> int | None:
         return int(psutil.Process(process).memory_info().rss)
     except psutil.Error:
         return None
+
+
+def give_back_blocks() -> None:
+    """Give blocks of memory of 1 MB or more back to the system as soon as they are freed.
+
+    glibc keeps them for later, and most do not fit what is asked for later. Costs time.
+    """
+    import ctypes
+
+    with suppress(AttributeError, OSError):  # other systems have other ways
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MIB)
 
 
 def peak_memory() -> int:

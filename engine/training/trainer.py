@@ -19,13 +19,16 @@ from transformers import PrinterCallback, set_seed
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig, SFTTrainer
+from trl.kernels import chunked_logprob
 from trl.trainer import utils as trl_utils
 
 from engine.backends.llama.loading import is_out_of_memory, load_base, quantization_config
 from engine.backends.llama.weights import FP32_UP_TO, ModelFiles, resolve_quantization
 from engine.core.errors import UsageError
 from engine.core.files import check_space
+from engine.core.process import give_back_blocks
 from engine.core.text import one_line
+from engine.training.attention import ROW_BY_ROW
 from engine.training.encode import TokenizedAnswer
 from engine.training.failures import StepOutOfMemory
 from engine.training.processes import Processes
@@ -44,6 +47,9 @@ with the weight and the optimizer's two moments; the best adapter, and the one t
 
 # On a CPU trl would compute the logits of every position: a third of the time goes into prompts.
 trl_utils._use_triton = lambda _device: True  # noqa: SLF001 - it has no public way
+if not torch.cuda.is_available():
+    # Half a dozen tables of logits exist at once: a processor's cache holds smaller ones.
+    chunked_logprob.TOKEN_CHUNK_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,9 @@ def load_model(base: ModelFiles, recipe: Recipe, numerics: Numerics, processes: 
     """Load the base onto this process's device. Raise whatever the library does."""
     disable_progress_bar()  # it would share the line with ours
     device = processes.local_index if numerics.on_gpu else "cpu"
-    return load_base(
+    if recipe.checkpoint_activations:
+        give_back_blocks()
+    model = load_base(
         base.folder,
         dtype=numerics.dtype,
         quantization=quantization_config(
@@ -145,6 +153,9 @@ def load_model(base: ModelFiles, recipe: Recipe, numerics: Numerics, processes: 
         ),
         device=None if processes.sharded else device,
     )
+    if not numerics.on_gpu and recipe.packing:
+        model.set_attn_implementation(ROW_BY_ROW)
+    return model
 
 
 class ShuffledSampler(Sampler[int]):
