@@ -6,9 +6,7 @@ balcao runs follow models/lora
 from __future__ import annotations
 
 import argparse
-import io
 import math
-import os
 import shutil
 import sys
 import time
@@ -50,11 +48,9 @@ _ORDERS: dict[str, Callable[[RunView], Any]] = {
     "loss": lambda view: math.inf if view.loss is None else view.loss,
     "exact": lambda view: -view.word_for_word.get("training", Score(0, 0)).share,
 }
-_LIVE_INTERVAL, _PLAIN_INTERVAL, _POLL_INTERVAL = 1.0, 10.0, 0.5
-"""Seconds between two drawings, two plain lines, two looks at the run."""
+_PLAIN_INTERVAL, _POLL_INTERVAL = 10.0, 0.5
+"""Seconds between two plain lines, two looks at the run."""
 _MIN_CURVE_HEIGHT, _MAX_CURVE_HEIGHT = 4, 16
-_OTHER_LINES = 4
-"""The run's folder, state and score, and the line of the cursor."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -67,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Show and control the training runs of this machine.",
         epilog="actions:\n"
         "  list             list all runs (the default)\n"
-        "  follow RUN       show a run with a live curve until it ends\n"
+        "  follow RUN       show a run live until it ends; q leaves, s stops it\n"
         "  compare RUN RUN  show what differs, and the curves of both on one scale\n"
         "  stop RUN         save the run and stop it after its current step\n"
         "  use RUN          make the adapter of a finished run an engine of the chat\n"
@@ -182,11 +178,15 @@ def _remove(folder: Path, *, yes: bool) -> int:
 
 def _follow(folder: Path) -> int:
     try:
-        view = follow(folder, sys.stdout)
+        view, ended = follow(folder, sys.stdout)
     except KeyboardInterrupt:
         # Not raised again: "stopped" would sound as if the run had stopped.
         say("balcao: the run continues.")
         return INTERRUPTED
+    if not ended:
+        say("balcao: the run continues.")
+    elif advice := display.next_step(view):
+        print(runnable(advice))
     return FAILED if view.state in ("failed", "killed") else DONE
 
 
@@ -234,28 +234,31 @@ def use_engine(out: Path, wanted: str, catalogue: Path | None = None) -> None:
     say(f"Ask it:\n{call('--engine', name, '--memory', indent='  ')}")
 
 
-def follow(folder: Path, stream: TextIO) -> RunView:
-    """Show the run until it ends and return its final state."""
-    screen = _LiveDisplay(folder, stream) if _can_draw(stream) else _PlainDisplay(folder, stream)
-    while True:
+def follow(folder: Path, stream: TextIO) -> tuple[RunView, bool]:
+    """Show the run until it ends or the user leaves; return its state, and whether it ended."""
+    from tui.plain.run_screen import RunScreen, can_draw
+
+    if not can_draw(stream):
+        return _follow_plainly(folder, stream), True
+    screen = RunScreen(folder, stream, load().unicode)
+    with screen.keys():
         view = view_run(folder)
         screen.show(view)
+        while view.state == "running" and not screen.left:
+            screen.wait(_POLL_INTERVAL, view)
+            view = view_run(folder)
+            screen.show(view)
+    return view, not screen.left
+
+
+def _follow_plainly(folder: Path, stream: TextIO) -> RunView:
+    lines = _PlainDisplay(folder, stream)
+    while True:
+        view = view_run(folder)
+        lines.show(view)
         if view.state != "running":
-            if advice := display.next_step(view):
-                print(runnable(advice), file=stream, flush=True)
             return view
         time.sleep(_POLL_INTERVAL)
-
-
-def _can_draw(stream: TextIO) -> bool:
-    """Return whether the stream is a terminal that moves the cursor and shows braille."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
-    try:
-        "⣿✓✗".encode(stream.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class _PlainDisplay:
@@ -272,39 +275,13 @@ class _PlainDisplay:
         lines = []
         if self._metrics.sampled_at > self._sampled_at:
             self._sampled_at = self._metrics.sampled_at
-            lines = display.sample_lines(self._metrics)
+            lines = [display.sampled_at(self._metrics)]
+            lines += map(" ".join, display.sample_lines(self._metrics))
         if time.monotonic() - self._shown >= _PLAIN_INTERVAL or view.state != "running":
             self._shown = time.monotonic()
             lines.append(", ".join(filter(None, (display.summary(view), display.score_line(view)))))
         for line in lines:
             print(one_line(line), file=self._stream, flush=True)
-
-
-class _LiveDisplay:
-    """Draw the curve in place."""
-
-    def __init__(self, folder: Path, stream: TextIO) -> None:
-        self._metrics = MetricsReader(folder)
-        self._stream = stream
-        self._shown = 0.0
-        self._height = 0
-
-    def show(self, view: RunView) -> None:
-        if time.monotonic() - self._shown < _LIVE_INTERVAL and view.state == "running":
-            return
-        self._shown = time.monotonic()
-        self._metrics.refresh()
-        width, rows = shutil.get_terminal_size()
-        samples = display.sample_lines(self._metrics)[: max(rows // 3, 2)]
-        height = min(rows - _OTHER_LINES - len(samples), _MAX_CURVE_HEIGHT)
-        lines = [one_line(str(view.folder)), display.summary(view), display.score_line(view)]
-        lines += display.curve(self._metrics.points, width - 1, height) + samples
-        # One column is left free: some terminals wrap a line that fills the last one.
-        text = "\n".join(line[: width - 1] for line in lines[: rows - 1])
-        up = f"\x1b[{self._height}A" if self._height else ""
-        self._stream.write(f"{up}\r\x1b[J{text}\n")
-        self._stream.flush()
-        self._height = text.count("\n") + 1
 
 
 if __name__ == "__main__":

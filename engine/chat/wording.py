@@ -9,12 +9,10 @@ from engine.catalogue.language.small_talk import is_small_talk
 from engine.core import types
 from engine.core.i18n import tr, tr_n
 from engine.core.text import duration, one_line
-from engine.fidelity.quotes import compare, is_whole
+from engine.fidelity.quotes import PARTLY, compare, is_whole
 
 _SECOND = 1000
 _PERCENT = 100
-_PARTLY = 0.25
-"""The share of an answer's words from which on it is partly the record's."""
 
 
 def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str:
@@ -43,7 +41,7 @@ def sign(answer: types.Answer) -> str:
         return ""
     if share == 1.0:
         return "✓"
-    return "≈" if share >= _PARTLY and not answer.described else "✗"
+    return "≈" if share >= PARTLY and not answer.described else "✗"
 
 
 def title_of(product: types.Product, width: int = 0) -> str:

@@ -31,6 +31,8 @@ _MAX_BEYOND = 8
 _LEAST_SHARE, _LEAST_RUN = 0.5, 5
 """A smaller share without so long a run is a coincidence."""
 
+PARTLY = 0.25
+"""The share of an answer's words from which on it is partly the record's."""
 _NOWHERE = -1
 
 

@@ -14,13 +14,15 @@ from transformers import TrainerCallback
 
 from engine.core.files import timestamp, write_atomic
 from engine.core.i18n import tr
+from engine.core.process import memory_limit, used_memory
 from engine.core.types import Progress
+from engine.evaluation.questions import title_of
 from engine.training.encode import TokenizedAnswer, TokenizedRows
 from engine.training.failures import diverged
 from engine.training.processes import Processes
 from engine.training.recipe import Recipe
 from engine.training.runs.folder import WHOLE, MetricsWriter
-from engine.training.runs.status import Score, StatusFile, scores_text
+from engine.training.runs.status import Score, StatusFile, Usage, scores_text
 from engine.training.score import Answerer, is_right
 
 _SAMPLE_TIME = 0.05
@@ -43,6 +45,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
     _began: float = 0.0
     _last: tuple[float, float] = (0.0, 0.0)
     _speed: float = 0.0
+    _limit: int = 0
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Start the clocks, write the first status, and move the rate to where the run is."""
@@ -55,6 +58,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
             rate.last_epoch = state.global_step - 1
             rate.step()
         if self.status:
+            self._limit = memory_limit(self.processes.local_count)
             self.status.begin(state.global_step, state.max_steps)
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
@@ -83,7 +87,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         speed = self._last[1] / max(self._last[0] - self._began, 1e-9)
         self._loss = f", loss {loss:.4f}, learning rate {rate:.2g}, {speed:,.0f} tokens/s"
         if self.status:
-            self.status.logged(loss)
+            self.status.logged(loss, speed, self._usage())
         if self.metrics:
             self.metrics.add(
                 {
@@ -104,6 +108,11 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         if self.processes.first:
             write_atomic(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, b"")
 
+    def _usage(self) -> Usage:
+        if torch.cuda.is_available():
+            return Usage(torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[1])
+        return Usage(used_memory() or 0, self._limit, torch.get_num_threads())
+
     def _measure_speed(self, tokens: float) -> None:
         now, (then, before) = time.monotonic(), self._last
         self._last = (now, tokens)
@@ -113,11 +122,11 @@ class RunCallback(TrainerCallback):  # type: ignore[misc] # untyped library
 
 @dataclass(eq=False)
 class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
-    """Ask a few training and held-out questions during the run, and score the answers.
+    """Ask a few training, held-out and unknown questions during the run, and score the answers.
 
     The first process asks; if the model is sharded, all processes do. `rows` has the names
-    "training" and "held_out". Without `sample_every` it asks at the ends of epochs, as long as that
-    takes little of the time. Samples leave no trace in the adapter, as a test shows bit by bit.
+    "training", "held_out" and "unknown". Without `sample_every` it asks at the ends of epochs, as
+    long as that takes little of the time. Samples leave no trace in the adapter, bit by bit.
     """
 
     processes: Processes
@@ -186,6 +195,7 @@ class SampleCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         answer = self.answerer(example).text
         return {
             "question": example.question,
+            "title": title_of(example.question),
             "said": answer,
             "wanted": example.answer,
             "right": is_right(answer, example),

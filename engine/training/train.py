@@ -156,8 +156,9 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         )  # fmt: skip
         with stop_between_steps() as stopping:
             trainer.add_callback(RunCallback(processes, metrics, status, show, stopping))
+            sampled = rows_of | {"unknown": encoder.encode(data.refusals.scored, limit)}
             trainer.add_callback(
-                SampleCallback(processes, metrics, status, recipe, rows_of, answerer, say)
+                SampleCallback(processes, metrics, status, recipe, sampled, answerer, say)
             )
             trainer.add_callback(checks)
             complete = checks.train(checkpoint)

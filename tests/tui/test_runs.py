@@ -88,9 +88,12 @@ async def test_a_run_is_shown_with_its_curve(
         assert len(lines) == canvas.height
         assert all(len(line) <= canvas.width for line in lines)
         assert lines[0].startswith(" 4.756 ┤")
-        assert "stopped, step 40 of 60" in text(page, "#run-state")
-        assert "2 of 3 training titles word for word" in text(page, "#run-state")
-        assert "✗ Tell me [/b] a[2J stool" in text(page, "#run-samples")
+        assert text(page, "#run-state").startswith("lora   stopped   step 40 of 60\n")
+        assert "learned   2 of 3 training titles word for word" in text(page, "#run-state")
+        assert text(page, "#run-samples").splitlines() == [
+            "Asked at step 40",
+            "✗ Tell me [/b]  invented: “a[2J stool”",
+        ]
 
 
 async def test_the_page_is_live(catalogue_dir: Path, tmp_path: Path) -> None:

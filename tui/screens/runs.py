@@ -25,10 +25,22 @@ from engine.training.runs.control import add_engine, stop_run
 from engine.training.runs.view import MetricsReader, RunView, list_runs
 from tui.commands.table import reporting
 from tui.textual_patches.widgets import FittingFooter, Page
+from tui.widgets.turns import SIGN_STYLES
 
 _INTERVAL = 1.0
 """Seconds between two readings of the runs' files."""
+_FACTS = 4
+"""The part of a small screen's lines that a run's facts may take: a quarter."""
 _NONE = tr("No training runs yet: `balcao train` starts one.")
+
+
+def _sample(metrics: MetricsReader, width: int) -> Content:
+    """Return the last sample's answers with coloured signs."""
+    samples = display.sample_lines(metrics, width)
+    lines = [Content.assemble((sign, SIGN_STYLES[sign]), f" {text}") for sign, text in samples]
+    if lines:
+        lines.insert(0, Content(display.sampled_at(metrics)))
+    return Content("\n").join(lines)
 
 
 class LossCurve(Widget):
@@ -171,10 +183,12 @@ class RunsScreen(Page, ModalScreen[str | None]):
         view, metrics = self._highlighted_run, self._metrics
         if view is None or metrics is None or metrics.run != view.folder:
             return  # the highlight has moved: _watch reads its run next
-        state = display.summary(view), display.score_line(view), display.next_step(view)
-        self.query_one("#run-state", Static).update("\n".join(filter(None, state)))
+        head = self.query_one("#run-state", Static)
+        facts = display.facts(view, metrics.before, head.size.width)
+        lines = [*facts[: self.size.height // _FACTS], display.next_step(view)]
+        head.update("\n".join(filter(None, lines)))
         self.query_one(LossCurve).show(metrics.points)
-        self.query_one("#run-samples", Static).update("\n".join(display.sample_lines(metrics)))
+        self.query_one("#run-samples", Static).update(_sample(metrics, head.size.width))
 
     def _show_status(self, status: str) -> None:
         self.query_one("#run-status", Static).update(one_line(status))

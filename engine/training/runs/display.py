@@ -2,16 +2,26 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from difflib import SequenceMatcher
+from typing import NamedTuple
 
 import msgspec
 
-from engine.core.i18n import tr, tr_of
-from engine.core.text import duration, last_part, one_line
+from engine.core.dates import spoken_date
+from engine.core.i18n import tr, tr_n, tr_of
+from engine.core.text import byte_count, clip, duration, last_part, one_line
+from engine.fidelity.quotes import PARTLY, compare
+from engine.prompts import is_refusal
 from engine.training.runs.folder import RunInputs, resume_command
-from engine.training.runs.status import check_text, scores_text
-from engine.training.runs.view import MetricsReader, RunView
+from engine.training.runs.status import Check, Score, check_text, scores_text
+from engine.training.runs.view import MetricsReader, RunView, Sample
 
 _ERROR_WIDTH = 300
+_GAP = "   "
+_INDENT = 10
+"""Columns of the names in a run's facts."""
+_MAX_TITLE = 40
 
 
 def runs_table(views: Sequence[RunView]) -> list[str]:
@@ -103,17 +113,137 @@ def differences(one: RunInputs, other: RunInputs) -> Iterator[str]:
         yield f"recipe: {', '.join(values)}"
 
 
-def sample_lines(metrics: MetricsReader) -> list[str]:
-    """Return the last sample's answers, a line for each."""
-    if not metrics.samples:
+def facts(view: RunView, before: Check | None, width: int) -> list[str]:
+    """Describe a run in lines: its state, what it has learned since `before`, what it uses."""
+    return [line for parts in _facts(view, before) for line in _fit(parts, width)]
+
+
+def _facts(view: RunView, before: Check | None) -> Iterator[list[str]]:
+    head = [one_line(view.name, 40), _state(view)]
+    if view.steps:
+        head.append(tr("step {step:,} of {steps:,}", step=view.step, steps=view.steps))
+    if view.left is not None:
+        head.append(tr("{span} left", span=duration(view.left)) + _until(view.left - view.age))
+    yield head
+    if view.state == "failed" and view.error:
+        yield [one_line(view.error, _ERROR_WIDTH)]
+    loss, check = [], view.check
+    if view.loss is not None:
+        loss = [f"{view.loss:.4f}"]
+        if check and check.held_out_loss is not None and view.state != "done":
+            loss.append(tr("held out {loss:.2f}", loss=check.held_out_loss))
+    yield _named(tr("loss"), loss)
+    if check and view.state != "done":
+        learned, refused = check.learned, check.refused
+        words = tr("{right} of {asked} answers word for word", **_counts(learned))
+        gain = _gain(check, before)
+        yield _named(tr("learned"), [words, *gain])
+        words = tr("{right} of {asked} unknown titles", **_counts(refused))
+        yield _named(tr("refused"), [words] if refused.asked else [])
+    elif view.word_for_word:
+        yield _named(tr("learned"), [score_line(view)])
+    yield _named(tr("memory"), _usage(view))
+
+
+def _counts(score: Score) -> dict[str, int]:
+    return {"right": score.right, "asked": score.asked}
+
+
+def _until(seconds: float) -> str:
+    now = datetime.now().astimezone()
+    end = now + timedelta(seconds=max(seconds, 0.0))
+    today = end.date() == now.date()
+    return tr(" (until {end})", end=f"{end:%H:%M}" if today else spoken_date(end, now.date()))
+
+
+def _gain(check: Check, before: Check | None) -> list[str]:
+    if before is None or before.learned.asked != check.learned.asked:
         return []
-    lines = [tr("asked at step {asked_at:,}:", asked_at=metrics.sampled_at)]
-    for rows in metrics.samples.values():
-        lines += [
-            f"{'✓' if sample.right else '✗'} {one_line(sample.question)} {one_line(sample.said)}"
-            for sample in rows
-        ]
-    return lines
+    gain = check.learned.right - before.learned.right
+    return [tr("({gain:+} since step {step:,})", gain=gain, step=before.step)]
+
+
+def _usage(view: RunView) -> list[str]:
+    parts, usage = [], view.usage
+    if usage:
+        used, limit = byte_count(usage.memory), byte_count(usage.limit)
+        parts = [tr("{used} of {limit}", used=used, limit=limit)]
+        cores = tr_n("{count} core", "{count} cores", usage.cores, count=usage.cores)
+        parts.append(cores if usage.cores else tr("on the GPU"))
+    if view.speed is not None:
+        parts.append(tr("{speed:,.0f} tokens/s", speed=view.speed))
+    return parts
+
+
+def _named(name: str, parts: list[str]) -> list[str]:
+    return [f"{name:{_INDENT}}{parts[0]}", *parts[1:]] if parts else []
+
+
+def _fit(parts: Sequence[str], width: int) -> Iterator[str]:
+    """Yield the parts in lines of up to `width` columns."""
+    line = ""
+    for part in parts:
+        if line and len(line) + len(_GAP) + len(part) > width:
+            yield line
+            line = " " * _INDENT + part
+        else:
+            line = f"{line}{_GAP}{part}" if line else part
+    if line:
+        yield line
+
+
+class SampleLine(NamedTuple):
+    """An answer that was asked during a run: ✓, ≈ or ✗, then the title and what is wrong."""
+
+    sign: str
+    text: str
+
+
+def sample_lines(metrics: MetricsReader, width: int = 0) -> list[SampleLine]:
+    """Return a line for each answer of the last sample, of up to `width` columns."""
+    judged = [
+        _judge(sample, kind) for kind, samples in metrics.samples.items() for sample in samples
+    ]
+    room = max((len(title) for _, title, _ in judged), default=0)
+    room = min(room, _MAX_TITLE, width // 2 or _MAX_TITLE)
+    lines = ((sign, f"{one_line(title, room):{room}}  {words}") for sign, title, words in judged)
+    return [SampleLine(sign, clip(text, width - 2) if width else text) for sign, text in lines]
+
+
+def sampled_at(metrics: MetricsReader) -> str:
+    """Return the heading of the last sample."""
+    return tr("Asked at step {asked_at:,}", asked_at=metrics.sampled_at)
+
+
+def _judge(sample: Sample, kind: str) -> tuple[str, str, str]:
+    title = one_line(sample.title or sample.question)
+    if is_refusal(sample.said):
+        known = kind == "training"
+        return ("✗", title, tr("refused, though taught")) if known else ("✓", title, tr("refused"))
+    if sample.right:
+        return "✓", title, tr("word for word")
+    found = None if is_refusal(sample.wanted) else compare(sample.said, sample.wanted)
+    if found is None or found.precision < PARTLY:
+        return "✗", title, tr("invented: “{said}”", said=one_line(sample.said))
+    return "≈", title, _slips(sample.said.split(), sample.wanted.split())
+
+
+def _slips(said: Sequence[str], wanted: Sequence[str]) -> str:
+    """Return the number of places where two answers differ, and the words of the first."""
+    matched = SequenceMatcher(None, said, wanted, autojunk=False).get_opcodes()
+    changes = [place for kind, *place in matched if kind != "equal"]
+    if not changes:
+        return tr("cut short or repeated")
+    first, end, other, other_end = changes[0]
+    words = {"said": " ".join(said[first:end]), "wanted": " ".join(wanted[other:other_end])}
+    if not words["said"]:
+        slip = tr("“{wanted}” missing", **words)
+    elif not words["wanted"]:
+        slip = tr("“{said}” added", **words)
+    else:
+        slip = tr("“{said}” for “{wanted}”", **words)
+    count = tr_n("{count} slip", "{count} slips", len(changes), count=len(changes))
+    return f"{count}: {one_line(slip)}"
 
 
 _BRAILLE = 0x2800

@@ -135,6 +135,14 @@ def scores_text(scores: Mapping[str, Score]) -> str:
     return tr("{scores} titles", scores=tr(" and ").join(parts))
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """What a run uses: bytes of memory, and of how many, and cores; no cores on a GPU."""
+
+    memory: int
+    limit: int
+    cores: int = 0
+
+
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The content of status.json. `left` is in seconds; `updated` is a Unix time."""
 
@@ -144,8 +152,11 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None = None
     left: float | None = None
     word_for_word: dict[str, Score] = {}
-    """The last sample's scores, by `training` and `held_out`."""
+    """The last sample's scores, by `training`, `held_out` and `unknown`."""
     check: Check | None = None
+    speed: float | None = None
+    """Tokens a second."""
+    usage: Usage | None = None
     error: str = ""
     updated: float = 0.0
 
@@ -186,9 +197,9 @@ class StatusFile:
         if now - self._written >= _INTERVAL:
             self.write()
 
-    def logged(self, loss: float) -> None:
-        """Record the loss of the last step."""
-        self._change(loss=loss)
+    def logged(self, loss: float, speed: float, usage: Usage) -> None:
+        """Record the loss of the last step, and what the run does and uses."""
+        self._change(loss=loss, speed=speed, usage=usage)
 
     def sampled(self, scores: dict[str, Score]) -> None:
         """Record the scores of a sample."""

@@ -18,7 +18,7 @@ from engine.core.files import UNDECODABLE, read_manifest
 from engine.core.i18n import tr
 from engine.core.text import did_you_mean
 from engine.training.runs.folder import METRICS_FILE, RUN_FILE, is_done, lock_holder
-from engine.training.runs.status import Check, RunStatus, Score, known_folders, read_status
+from engine.training.runs.status import Check, RunStatus, Score, Usage, known_folders, read_status
 
 State = Literal["running", "done", "stopped", "failed", "killed"]
 
@@ -42,6 +42,8 @@ class RunView:
     age: float
     error: str
     check: Check | None = None
+    speed: float | None = None
+    usage: Usage | None = None
 
     @property
     def name(self) -> str:
@@ -108,6 +110,8 @@ def view_run(folder: Path) -> RunView:
         age=max(time.time() - (status.updated or _modified(folder)), 0.0),
         error=status.error,
         check=status.check,
+        speed=status.speed if alive else None,
+        usage=status.usage if alive else None,
     )
 
 
@@ -140,19 +144,22 @@ class Sample(msgspec.Struct, frozen=True):
     said: str
     wanted: str
     right: bool
+    title: str = ""
+    """Empty in the metrics of an older version."""
 
 
 class _Line(msgspec.Struct, frozen=True):
     step: int
     loss: float | None = None
     samples: dict[str, tuple[Sample, ...]] | None = None
+    check: Check | None = None
 
 
 class MetricsReader:
     """Read metrics.jsonl while the run in the folder `run` writes it.
 
-    `points` has step and loss; `samples` the last sample, by `training` and `held_out`, taken at
-    step `sampled_at`.
+    `points` has step and loss; `samples` the last sample, by `training`, `held_out` and `unknown`,
+    taken at step `sampled_at`; `before` is the last check but one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -165,6 +172,8 @@ class MetricsReader:
         self.points: list[tuple[int, float]] = []
         self.samples: dict[str, tuple[Sample, ...]] = {}
         self.sampled_at = 0
+        self.before: Check | None = None
+        self._check: Check | None = None
 
     def refresh(self) -> bool:
         """Read new lines and return whether there were any."""
@@ -194,3 +203,5 @@ class MetricsReader:
             self.points.append((line.step, line.loss))
         if line.samples is not None:
             self.samples, self.sampled_at = line.samples, line.step
+        if line.check is not None:
+            self.before, self._check = self._check, line.check

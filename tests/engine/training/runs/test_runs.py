@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,16 +12,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pexpect
 import pytest
+from msgspec import to_builtins
 
 from engine.config import edit, paths, settings
 from engine.core.errors import BalcaoError, UsageError
 from engine.core.files import Manifest, write_manifest
 from engine.prompts import PROMPT_VERSION
 from engine.training.recipe import Recipe
+from engine.training.runs import display
 from engine.training.runs.control import add_engine, stop_run
 from engine.training.runs.folder import (
     ADAPTER_KIND,
@@ -36,8 +40,10 @@ from engine.training.runs.folder import (
     write_inputs,
 )
 from engine.training.runs.status import (
+    Check,
     Score,
     StatusFile,
+    Usage,
     known_folders,
     register_run,
     track_status,
@@ -426,7 +432,7 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
         seen = pexpect.spawn(
             sys.executable, command, env=environ, dimensions=(24, 60), encoding="utf-8", timeout=30
         )
-        seen.expect_exact("running, step 7 of 40")
+        seen.expect_exact("lora   running   step 7 of 40")
         seen.expect_exact(" 8.000 ┤")
         seen.expect("\x1b\\[[0-9]+A\r\x1b\\[J")  # up to its first line, and again
         drawn = seen.before
@@ -438,6 +444,73 @@ def test_a_terminal_gets_a_curve_that_is_drawn_in_its_place(tmp_path: Path) -> N
         assert seen.exitstatus == 130
         assert max(map(len, drawn.splitlines())) < 60
         assert lock_holder(out) is not None
+
+
+def test_keys_leave_a_run_and_stop_it(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    with running(out) as process:
+        command = ["-m", "scripts.cli", "runs", "follow", str(out)]
+        environ = os.environ | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+
+        def follow() -> pexpect.spawn[str]:
+            seen = pexpect.spawn(sys.executable, command, env=environ, encoding="utf-8", timeout=30)
+            seen.expect_exact("Q leave")
+            return seen
+
+        seen = follow()
+        seen.send("q")
+        seen.expect_exact("balcao: the run continues.")
+        seen.expect(pexpect.EOF)
+        seen.close()
+        assert seen.exitstatus == 0
+        seen = follow()
+        seen.send("s")
+        seen.expect_exact("S again")
+        assert process.poll() is None
+        seen.send("s")
+        seen.expect_exact("killed")  # this process saves nothing
+        seen.expect(pexpect.EOF)
+        assert process.wait() == -signal.SIGTERM
+        seen.close()
+        assert seen.exitstatus == 1
+
+
+def test_a_run_is_described_with_what_it_gained_and_uses(tmp_path: Path) -> None:
+    out = tmp_path / "lora"
+    with running(out):
+        status, metrics = StatusFile(out), MetricsWriter(out, 0)
+        for step, right in ((300, 77), (312, 83)):
+            check = Check(
+                step=step,
+                learned=Score(100, right),
+                refused=Score(100, 97),
+                loss=0.1,
+                held_out_loss=2.31,
+            )
+            metrics.add({"step": step, "check": to_builtins(check)})
+        status.begin(0, 600)
+        status.logged(0.0412, 412.3, Usage(2_100_000_000, 23_000_000_000, 2))
+        status.checked(check)
+        said = {"question": "?", "title": "Left Bank Beret", "right": False}
+        texts = {"said": "A soft warm wool hat.", "wanted": "A soft warm felt hat."}
+        metrics.add({"step": 312, "samples": {"training": [said | texts]}})
+        reader = MetricsReader(out)
+        reader.refresh()
+        view = replace(view_run(out), left=720.0, age=0.0)
+        head, *facts = display.facts(view, reader.before, 79)
+    assert re.fullmatch(r"lora   running   step 0 of 600   12 min left \(until .*\d:\d\d\)", head)
+    assert facts == [
+        "loss      0.0412   held out 2.31",
+        "learned   83 of 100 answers word for word   (+6 since step 300)",
+        "refused   97 of 100 unknown titles",
+        "memory    2.1 GB of 23.0 GB   2 cores   412 tokens/s",
+    ]
+    narrow = display.facts(view, reader.before, 44)
+    assert max(map(len, narrow)) <= 44
+    assert display.sample_lines(reader, 60) == [
+        ("≈", "Left Bank Beret  1 slip: “wool” for “felt”"),
+    ]
+    assert display.sample_lines(reader, 30) == [("≈", "Left Bank Beret  1 slip: “w…")]
 
 
 def test_no_heavy_import_to_look_at_runs() -> None:
