@@ -11,8 +11,9 @@ code, catalogue and databases exist.
 
 *First frame* is the time to the first complete frame (empty app) or to the placeholder of the input
 (the chat, and TEXT of another program). *A key* is sent 20 ms after the start and timed until it is
-on the screen; if the input is drawn without it, it is lost, and another is sent every 50 ms. CPU is
-user and system time of all threads, memory the resident set, both from /proc. The empty app's first
+on the screen; if the input is drawn without it, it is lost, and another is sent every 50 ms. *A
+question* is typed as early, and timed until the catalogue's answer has its last line. CPU is user
+and system time of all threads, memory the resident set, both from /proc. The empty app's first
 frame is the lower limit.
 
 Another program runs in an empty folder with an empty home. To configure it, put `env NAME=VALUE`
@@ -46,6 +47,7 @@ SCREEN = b"\x1b[?1049h"
 """Switches the terminal to the alternate screen, which programs do first."""
 FIRST_KEY, NEXT_KEY = "Ж".encode(), "Я".encode()
 """Letters that no program shows unless they are typed."""
+QUESTION, ANSWERED = b"Boil, Bubble, Bottle\r", b"word for word"
 _SOON, _AGAIN, _GIVE_UP = 0.02, 0.05, 20.0
 _LFLAG = 3
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -156,6 +158,19 @@ def until_typed(program: Program, environ: dict[str, str]) -> Start:
         run.end()
 
 
+def until_answered(program: Program, environ: dict[str, str]) -> Start:
+    """Start the chat, ask at once, and wait until the catalogue's answer is judged."""
+    run = RunningProgram(program, environ)
+    try:
+        time.sleep(_SOON)
+        run.press(QUESTION)
+        while ANSWERED not in run.drawn:
+            run.read()
+        return run.now()
+    finally:
+        run.end()
+
+
 def cpu_of(process: int) -> float:
     """Return the CPU seconds of a process, from schedstat, which is finer than /proc/PID/stat."""
     threads = Path(f"/proc/{process}/task").iterdir()
@@ -172,7 +187,7 @@ def measure(
 ) -> dict[str, list[Start]]:
     """Measure the programs in turn, after one uncounted start of each."""
     empty = Program(EMPTY_NAME, (sys.executable, "-c", EMPTY), ROOT, LAST_LINE)
-    chat = Program("balcao", (sys.executable, "-c", CHAT), ROOT, b"sk for a product")
+    chat = Program("balcao", (sys.executable, "-c", CHAT), ROOT, b"sk about a product")
     ready = "ready ·".encode()
     until(ready, chat, environ)  # builds the sample catalogue
     for program in (empty, *rivals):
@@ -187,6 +202,8 @@ def measure(
             if program is not empty:
                 typed = until_typed(program, environ)
                 measured.setdefault(f"{program.name}, a key typed at once", []).append(typed)
+        asked = until_answered(chat, environ)
+        measured.setdefault("balcao, a question asked at once", []).append(asked)
         opened = until(ready, chat, environ)
         measured.setdefault("balcao, catalogue open", []).append(opened)
     return measured
