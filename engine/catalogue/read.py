@@ -141,7 +141,7 @@ def _open_rows(
     """Return the rows of a file in batches, and what decodes one."""
     found = layout.find_layout(head, source, named=bool(given))
     if found is Layout.TABLE:
-        names = layout.split_header(head)
+        names = layout.split_header(head, source)
         counts.columns = choose_columns(names, given, source)
         lines = chain.from_iterable(_split_lines(blocks, counts))
         rows = layout.read_table(lines, layout.find_delimiter(head), source)

@@ -26,6 +26,8 @@ _DELIMITERS = ",;\t|"
 _MAX_VALUE = 16 << 20
 """Characters. The longest known description has 200,000; a longer value is a damaged file."""
 _SAMPLED_LINES = 50
+_NAMES_DELIMITER = re.compile(r"sep=.?\s*$")
+"""The line with which Excel says how a file is separated."""
 _BLANKS = re.compile(r"\s*")
 
 
@@ -48,7 +50,7 @@ def find_layout(head: bytes, source: Path, *, named: bool = False) -> Layout:
     if b"\0" in head:
         raise _not_text(head, source)
     is_table = PurePath(source.name.removesuffix(".gz")).suffix.lower() in _TABLES
-    header = split_header(head)
+    header = split_header(head, source)
     if is_table or has_obvious_columns(header) or (named and len(header) > 1):
         return Layout.TABLE
     return Layout.LINES
@@ -86,9 +88,11 @@ def sample_objects(head: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def split_header(head: bytes) -> list[str]:
-    """Return the names in the first line of a table."""
+def split_header(head: bytes, source: Path) -> list[str]:
+    """Return the names in the first line of a table. Raise DataError if it is not UTF-8."""
     line = _first_line(head)
+    if "\ufffd" in line and "\ufffd".encode() not in head:
+        raise not_utf8(source, 1)
     return [name.strip() for name in next(csv.reader([line], delimiter=find_delimiter(head)), [])]
 
 
@@ -103,7 +107,7 @@ def find_delimiter(head: bytes) -> str:
 
 def _first_line(head: bytes) -> str:
     lines = head.removeprefix(BOM).decode(errors="replace").splitlines()
-    return next((line for line in lines if line.strip()), "")
+    return next((line for line in lines if line.strip() and not _NAMES_DELIMITER.match(line)), "")
 
 
 def not_utf8(source: Path, line: int, encoding: str = "WINDOWS-1252") -> DataError:
@@ -142,7 +146,7 @@ def read_table(
                 ) from error
             yield number, error
         else:
-            if cells:
+            if cells and not (number == 1 and _NAMES_DELIMITER.match(delimiter.join(cells))):
                 yield number, cells
 
 

@@ -47,6 +47,7 @@ FILES: dict[str, Callable[[], str]] = {
     "comma.csv": lambda: table(","),
     "semicolon.csv": lambda: table(";", "\n"),
     "tab.tsv": lambda: table("\t"),
+    "excel.csv": lambda: "sep=;\r\n" + table(";"),
     "no-suffix": lambda: table(","),
     "one-line.json": lambda: json.dumps(objects()),
     "indented.json": lambda: json.dumps(objects(), indent=2, ensure_ascii=False) + "\n",
@@ -147,6 +148,7 @@ def test_the_lines_of_an_array_are_those_of_its_elements(tmp_path: Path) -> None
     ("name", "data", "sentence"),
     [
         ("x.csv", "sku,name,description\n1,Chá,Água\n".encode("latin-1"), "not UTF-8: see line 2"),
+        ("x.csv", "nome;descrição\nA;B\n".encode("cp1252"), "not UTF-8: see line 1"),
         ("x.json", '[{"name": "A"},\n{"name": "Chá"}]'.encode("latin-1"), "not UTF-8: see line 2"),
         ("x.csv", "name,description\nA,B\n".encode("utf-16"), "not UTF-8"),
         ("x.csv", bytes(range(256)) * 20, "is not a text file"),
