@@ -21,6 +21,7 @@ from engine.catalogue.taught import Witnesses, taught_titles
 from engine.chat import followup
 from engine.chat.alternatives import alternatives, listed
 from engine.chat.quoting import chosen, with_choices, with_quotes
+from engine.config import paths
 from engine.core import types
 from engine.core.errors import BalcaoError, EngineFailed, EngineUnavailable
 from engine.core.i18n import spoken, tr
@@ -341,7 +342,9 @@ class PendingAnswer:
     def _only_thought(self) -> EngineFailed:
         if self._answer.stop_reason is not types.StopReason.LENGTH:
             return EngineFailed(tr("The model thought, but gave no answer."), tr("Ask again."))
-        remedy = tr("Raise `max_tokens` under [engines.{id}].", id=self._engine.info.id)
+        remedy = tr(
+            "Raise `max_tokens` under {table}.", table=paths.engine_table(self._engine.info.id)
+        )
         sentence = tr("The model spent all its tokens on thinking, and gave no answer.")
         return EngineFailed(sentence, remedy)
 

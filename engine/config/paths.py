@@ -56,6 +56,13 @@ cache_dir = partial(_folder, "cache", platformdirs.user_cache_dir)
 settings_file = _inside(config_dir, "settings.toml")
 engines_file = _inside(config_dir, "engines.toml")
 """The engines that the program has added."""
+
+
+def engine_table(engine_id: str) -> str:
+    """Return where the settings of an engine are written."""
+    return tr("[engines.{id}] in {file}", id=engine_id, file=settings_file())
+
+
 keys_file = _inside(config_dir, "keys.toml")
 """The user's API keys, mode 0600."""
 conversations_file = _inside(data_dir, "conversations.db")

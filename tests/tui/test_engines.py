@@ -79,7 +79,8 @@ async def test_each_engine_has_a_state_and_what_to_do(
         await until(lambda: told(page) == "The catalogue needs no loading.")
         await pilot.press("down", "down", "down", "l")
         await until(lambda: told(page).startswith("Can't load it"))
-        assert "Set `model` under [engines.openai]" in " ".join(about(page).split())
+        said = " ".join(about(page).split())
+        assert "Set `model` under [engines.openai] in " in said
         await pilot.press("enter")
         await until(lambda: isinstance(pilot.app.screen, ChatScreen))
         assert "● OpenAI" in words(pilot, "#names")[0]

@@ -81,7 +81,8 @@ def choose_its_base() -> str:
 
 
 def _train_one() -> str:
-    return tr("Train one with `balcao train`, or correct `adapter` in the settings.")
+    file = paths.settings_file()
+    return tr("Train one with `balcao train`, or correct `adapter` in {file}.", file=file)
 
 
 def _check_shapes(folder: Path, config: _AdapterConfig, model: ModelFiles) -> None:

@@ -28,6 +28,7 @@ from engine.backends.llama import weights
 from engine.backends.llama.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, unusable_adapter
 from engine.backends.llama.tokens import ModelTokenizer, read_tokenizer, read_vocabulary
 from engine.backends.llama.unpack import Array, Show, heads_of, reorder
+from engine.config import paths
 from engine.core.errors import EngineUnavailable
 from engine.core.i18n import tr
 from engine.core.types import Message, Progress, Role
@@ -237,7 +238,10 @@ def _ggml_quantizer() -> Callable[..., int]:
     except (OSError, AttributeError, StopIteration) as error:
         raise EngineUnavailable(
             tr("llama.cpp cannot quantize to 4 bits on this machine."),
-            tr("Set `quantization` to int8 or none for this engine."),
+            tr(
+                "Set `quantization` to int8 or none for this engine, in {file}.",
+                file=paths.settings_file(),
+            ),
         ) from error
     sizes, pointer = [ctypes.c_int64] * 3, ctypes.c_void_p
     quantize.argtypes = [ctypes.c_int, pointer, pointer, *sizes, pointer]  # type: ignore[attr-defined]
@@ -322,4 +326,5 @@ def _unsupported(adapter: Path, reason: str) -> EngineUnavailable:
 
 
 def _use_transformers() -> str:
-    return tr("Set `runtime` to transformers for this engine.")
+    file = paths.settings_file()
+    return tr("Set `runtime` to transformers for this engine, in {file}.", file=file)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Never
 
 from engine.backends.llama import messages
 from engine.backends.llama.weights import find_model
+from engine.config import paths
 from engine.core.errors import EngineError, EngineFailed, EngineUnavailable, PromptTooLong
 from engine.core.i18n import tr
 from engine.core.process import reinstall_command
@@ -140,7 +141,10 @@ class Worker:
 
         if request.runtime == "llama.cpp":
             show(Progress(tr("starting llama.cpp")))
-            use_transformers = tr("Set `runtime` to transformers for this engine.")
+            use_transformers = tr(
+                "Set `runtime` to transformers for this engine, in {file}.",
+                file=paths.settings_file(),
+            )
             with _importing("llama.cpp", ("xllamacpp",), use_transformers):
                 from engine.backends.llama.llama_cpp import LlamaCppRuntime
             return LlamaCppRuntime(request, show)

@@ -21,6 +21,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from engine.backends.base import ModelConfig, ModelEngine
+from engine.config import paths
 from engine.core.errors import BalcaoError, EngineUnavailable, SettingsError
 from engine.core.i18n import tr
 from engine.core.process import install_command, pip_command
@@ -228,7 +229,7 @@ class OpenAIEngine(ModelEngine):
 
     def availability(self) -> Availability:
         """Check the model, the address, the package and the key, without using the network."""
-        table = f"[engines.{self.info.id}]"
+        table = paths.engine_table(self.info.id)
         if not self.config.model:
             return _not_ready(
                 tr("No model is set for “{title}”.", title=self.info.title),
@@ -410,7 +411,7 @@ class OpenAIEngine(ModelEngine):
         name = self.config.api_key_env
         if self._base_url is not None:
             return Availability(ready=True)
-        title, table = self.info.title, f"[engines.{self.info.id}]"
+        title, table = self.info.title, paths.engine_table(self.info.id)
         if not name:
             return _not_ready(
                 tr("“{title}” needs an API key.", title=title),

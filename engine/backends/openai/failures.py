@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from engine.config import paths
 from engine.core.i18n import tr
 from engine.core.text import one_line
 
@@ -251,11 +252,12 @@ class Endpoint:
 def explain(failure: Failure, endpoint: Endpoint) -> tuple[str, str]:
     """Return the message and the remedy for the user."""
     values = {**asdict(endpoint), **asdict(failure), "quoted": quoted(failure)}
+    values["table"] = paths.engine_table(endpoint.engine_id)
     values["target"] = one_line(failure.words, _QUOTE_WIDTH)
     if failure.limit_too_large:
         return (
             tr("“{model}” cannot give answers of that many tokens{quoted}.", **values),
-            tr("Lower `max_tokens` in [engines.{engine_id}].", **values),
+            tr("Lower `max_tokens` in {table}.", **values),
         )
     if failure.too_long:
         return (
@@ -332,7 +334,7 @@ def _explain_kind(kind: FailureKind, values: dict[str, Any]) -> tuple[str, str]:
         ),
         FailureKind.NO_TOKENS_LEFT: (
             tr("“{model}” used all its tokens for thinking.", **values),
-            tr("Raise `max_tokens` under [engines.{id}].", id=values["engine_id"]),
+            tr("Raise `max_tokens` under {table}.", **values),
         ),
     }[kind]
 
@@ -354,7 +356,7 @@ def _explain_status(failure: Failure, values: dict[str, Any]) -> tuple[str, str]
         case _ if _names_model(failure, values["model"]):
             return (
                 tr("{server} does not serve a model “{model}”{quoted}.", **values),
-                tr("Set `model` in [engines.{engine_id}] to a model that it serves.", **values),
+                tr("Set `model` in {table} to a model that it serves.", **values),
             )
         case HTTPStatus.NOT_FOUND:
             return (
@@ -366,7 +368,7 @@ def _explain_status(failure: Failure, values: dict[str, Any]) -> tuple[str, str]
             return message, tr("Ask again later.")
     return (
         tr("{server} refused the request (status {status}){quoted}.", **values),
-        tr("Check the settings in [engines.{engine_id}].", **values),
+        tr("Check the settings in {table}.", **values),
     )
 
 
@@ -374,7 +376,7 @@ def _explain_key(endpoint: Endpoint, values: dict[str, Any]) -> tuple[str, str]:
     if not endpoint.key_env:
         return (
             tr("{server} needs an API key.", **values),
-            tr("Set `api_key_env` in [engines.{engine_id}] to the key's name.", **values),
+            tr("Set `api_key_env` in {table} to the key's name.", **values),
         )
     if endpoint.has_key:
         message = tr("{server} rejected the API key in {key_env}.", **values)

@@ -65,7 +65,7 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
     "404 model": (
         error(404, "The model `m` does not exist", code="model_not_found"),
         "does not serve a model “m”",
-        "`model` in [engines.remote]",
+        "`model` in [engines.remote] in ",
     ),
     "404 model, Azure": (
         error(404, "No such deployment.", code="DeploymentNotFound"),
@@ -114,7 +114,7 @@ FINAL: dict[str, tuple[Reply, str, str]] = {
         f"max_tokens too large, {server}": (
             error(400, words, param="max_tokens", code="invalid_value"),
             "“m” cannot give answers of that many tokens: “",
-            "Lower `max_tokens` in [engines.remote].",
+            "Lower `max_tokens` in [engines.remote] in ",
         )
         for server, words in TOO_MANY_TOKENS.items()
     },
