@@ -144,6 +144,10 @@ def _run(job: JobFile, *, yes: bool) -> int:
         if status != DONE:
             return status
     if learned_nothing(read_manifest(run)):
+        say_folded(
+            f"balcao: the adapter in {run} has learned nothing. Raise `epochs` under [train.set] in"
+            f" {job.file}, or set another `learning_rate`, and run the same command again."
+        )
         return FAILED
     engine = job.job.engine
     words = ["runs", "use", str(run), "--engine", engine, "--catalogue", str(job.catalogue)]
