@@ -27,6 +27,7 @@ _MAX_TOKENS = 12
 _MAX_ENDINGS = 24
 _MAX_CANDIDATES = 60
 _MAX_TITLE = 200
+"""Characters of a title that is suggested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +65,16 @@ class Completer:
     def complete(self, text: str, limit: int) -> tuple[Completion, ...]:
         """Return at most `limit` titles that `text` may become, the likeliest first."""
         typed = _parse(text)
-        found = self._find(typed)
-        ranked = sorted(found, key=lambda tokens: _rank(tokens, typed))
+        found = self._find(typed).items()
+        short = [(tokens, title) for tokens, (_, title) in found if len(title) <= _MAX_TITLE]
         return tuple(
-            Completion(_start(tokens, typed, len(text)), found[tokens][1])
-            for tokens in ranked[:limit]
+            Completion(_start(tokens, typed, len(text)), title) for tokens, title in short[:limit]
         )
 
     def rows(self, text: str, limit: int) -> list[int]:
-        """Return the rows of the titles that `complete` returns."""
-        typed = _parse(text)
-        found = self._find(typed)
-        ranked = sorted(found, key=lambda tokens: _rank(tokens, typed))
-        return [found[tokens][0] for tokens in ranked[:limit]]
+        """Return the rows of the titles that `complete` returns, and then of longer ones."""
+        found = sorted(self._find(_parse(text)).values(), key=lambda one: len(one[1]) > _MAX_TITLE)
+        return [row for row, _ in found[:limit]]
 
     def matching(self, text: str, limit: int) -> list[int] | None:
         """Return the rows of titles with all words of `text`; None if it has none to search for."""
@@ -89,7 +87,7 @@ class Completer:
         return self._starting_with(prefix, _MAX_ENDINGS) if len(prefix) >= _MIN_PREFIX else []
 
     def _find(self, typed: _Input) -> dict[tuple[str, ...], tuple[int, str]]:
-        """Find titles by their tokens, with the first row of each."""
+        """Find titles by their tokens, with the first row of each, the likeliest first."""
         title = typed.title
         if not title or len(title) > _MAX_TOKENS or sum(map(len, title)) < _MIN_LETTERS:
             return {}
@@ -100,9 +98,9 @@ class Completer:
         for row, candidate in self._find_titles(rows).items():
             tokens = tuple(tokenise(candidate))
             is_complete = typed.tokens[-len(tokens) :] == tokens
-            if not is_complete and len(candidate) <= _MAX_TITLE:
+            if not is_complete:
                 found.setdefault(tokens, (row, candidate))
-        return found
+        return dict(sorted(found.items(), key=lambda one: _rank(one[0], typed)))
 
     def _groups(self, typed: _Input) -> list[list[str]]:
         """List, for each token typed, the tokens of titles that it may mean."""

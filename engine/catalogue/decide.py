@@ -158,7 +158,9 @@ class Decider:
         meant = self._by_main_title(ranked, tokens) or self._fitting(ranked, content)
         if meant:
             named = _content_words(tokenise(meant.hits[0].product.title))
-            if not ranked[0].match.edits and not set(named).issubset(tokens):
+            if ranked[0].match.edits:
+                meant = self._with_unedited(meant, question, content)
+            elif not set(named).issubset(tokens):
                 meant = self._with_suggested(meant, question)
             # Other editions lack words of the question.
             return self._with_editions(meant, {hit.product.uid for hit in meant.hits})
@@ -172,6 +174,18 @@ class Decider:
         if not others:
             return meant
         return Decision(Status.SEVERAL, (*meant.hits, *others)[: max(MAX_HITS, len(uids))])
+
+    def _with_unedited(self, meant: Decision, question: str, content: list[str]) -> Decision:
+        """Place titles that have the words as they are typed before those that need edits."""
+        rows = self.suggest(question, MAX_HITS)
+        titles = self.ranker.products.titles(rows)
+        unedited = [row for row in rows if set(content).issubset(tokenise(titles[row]))]
+        found = self._hits([(row, _SUGGESTED) for row in unedited])
+        first = {hit.product.uid for hit in found}
+        if first.issubset(hit.product.uid for hit in meant.hits):
+            return meant
+        others = (hit for hit in meant.hits if hit.product.uid not in first)
+        return Decision(Status.SEVERAL, (*found, *others)[:MAX_HITS])
 
     def _query_weights(self, content: list[str]) -> dict[str, float]:
         """Weight the content words and, for a rare one, the words that it may be a typo of."""
