@@ -23,6 +23,10 @@ _CHOOSE = (
     ' JSON, {"sentence": 1}, and with 0 if none of them answers.'
 )
 _CHOICE = "Title: {title}\n\n{sentences}\n0. The record does not answer this.\n\n{question}"
+_SCORING = (
+    'Write a short question that a customer asks about "{title}" and that this text answers:\n'
+    "{sentence}"
+)
 
 # How users ask. Training uses each form in turn: an adapter trained on one form answers none of the
 # others (0 of 24 measured). Adding a form does not change the version, since it changes no prompt.
@@ -144,9 +148,9 @@ def choice_schema(sentences: Sequence[str]) -> dict[str, object]:
     return fields | {"additionalProperties": False}
 
 
-def scored_text(title: str, sentence: str) -> str:
-    """Return the text that a model likely goes on with a question that the sentence answers."""
-    return f"{title}: {sentence}\nQuestion answered by this text: "
+def scoring_prompt(title: str, sentence: str) -> str:
+    """Return the message that a model likely answers with a question that the sentence answers."""
+    return _SCORING.format(title=title, sentence=sentence)
 
 
 def training_messages(

@@ -79,6 +79,8 @@ class Engine(ABC):
     """Whether answers are the record's own words, in either mode."""
     search_is_sure: ClassVar[float] = 0.2
     """The score of a sentence from which the search chooses quotes, and not this engine."""
+    rates_choices: ClassVar[bool] = False
+    """Whether it says how likely each choice is, and does not choose one."""
 
     def __init__(self, engine_id: str, config: EngineConfig, *, remote: bool = False) -> None:
         self.config = config

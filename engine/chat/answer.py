@@ -216,7 +216,7 @@ class PendingAnswer:
         request = replace(self._engine.with_parameters(request), **self._sampling)
         if mode is not types.Mode.QUOTE:
             return request
-        return await asyncio.to_thread(with_choices, request, self._engine.search_is_sure)
+        return await asyncio.to_thread(with_choices, request, self._engine)
 
     def _judge(self, decision: types.Decision) -> Witnesses:
         """Return what says whether the engine was taught what the question asks for."""

@@ -2,7 +2,8 @@
 
 The search for sentences decides where it is sure, because it chooses better than a small model
 (docs/measurements/followups.md). Where it is not, the model is asked for the number of a sentence,
-or for scores to add to the search's. Nothing that it writes is printed.
+or for scores to add to the search's: a model that rates chooses the second sentence only.
+Nothing that it writes is printed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from math import isfinite
+from math import inf, isfinite
 
 import msgspec
 from msgspec import UNSET
@@ -23,30 +24,33 @@ from engine.core.files import UNDECODABLE
 from engine.core.types import Chunk, Hit, Product, Request, StopReason
 from engine.prompts import choice_messages
 
-_WEIGHT = 0.05
+_WEIGHT = 0.1
 """What the logarithm of a question's probability counts beside the search's scores."""
-_SHOWN = 2
+_CLOSE = 0.4
+"""How far below the search's only sentence, by both together, a second one may be."""
 _MORE = 200
 """Characters of a reply that are read beyond the length of the longest sentence."""
 _THINK, _THOUGHT = "<think>", "</think>"
 _NUMBER = re.compile(r'"sentence"\s*:\s*(-?\d{1,3})\b|^[^\w-]*(-?\d{1,3})\W*$')
 
 
-def with_choices(request: Request, sure: float) -> Request:
-    """Return a request for the choice of a sentence; the same one if the search is sure.
-
-    It is from the score `sure` of its best sentence on.
-    """
+def with_choices(request: Request, engine: Engine) -> Request:
+    """Return a request for the choice of a sentence; the same one if the search decides."""
     product, question = request.decision.product, request.question
     if product is None or not product.description or passages.asks_for_all(question):
         return request
     found = passages.choose(question, product, passages.likeness)
-    is_sure = found.sure and found.score >= sure
-    if found.never or found.in_title or is_sure or not found.candidates:
+    is_doubtful = engine.rates_choices and len(found.sentences) == 1 < len(found.candidates)
+    decides = _is_sure(found, engine) and not is_doubtful
+    if found.never or found.in_title or decides or not found.candidates:
         return request
     choices = tuple(sentence for sentence, _ in found.candidates)
     messages = choice_messages(question, product.title, choices)
     return replace(request, messages=messages, choices=choices, temperature=0.0)
+
+
+def _is_sure(found: passages.Passages, engine: Engine) -> bool:
+    return found.sure and found.score >= engine.search_is_sure
 
 
 async def chosen(engine: Engine, request: Request, product: Product) -> AsyncGenerator[Chunk]:
@@ -57,15 +61,15 @@ async def chosen(engine: Engine, request: Request, product: Product) -> AsyncGen
             reply, last = reply + chunk.text, chunk
             if len(_said(reply)) > most:
                 break
-    answer = _answer(_said(reply), request, product)
+    answer = _answer(_said(reply), request, product, engine)
     notice = f"{answer.notice} {last.notice}".strip()
     yield replace(answer, tokens=last.tokens, notice=notice)
 
 
-def _answer(reply: str, request: Request, product: Product) -> Chunk:
+def _answer(reply: str, request: Request, product: Product, engine: Engine) -> Chunk:
     scores, number = read_scores(reply, request.choices), read_choice(reply, request.choices)
     if scores:
-        return _best(scores, request, product)
+        return _best(scores, request, product, engine)
     if number is None:
         return answer_about(request, product)
     if number:
@@ -73,15 +77,16 @@ def _answer(reply: str, request: Request, product: Product) -> Chunk:
     return _guess((), request, product)
 
 
-def _best(scores: Sequence[float], request: Request, product: Product) -> Chunk:
-    """Answer with the sentences that the search and the model together find best."""
+def _best(scores: Sequence[float], request: Request, product: Product, engine: Engine) -> Chunk:
+    """Answer with the search's best sentence and the best other one by search and model."""
     found = passages.choose(request.question, product, passages.likeness)
-    pairs = zip(found.candidates, scores, strict=True)
-    rated = [(own + _WEIGHT * score, one) for (one, own), score in pairs]
-    shown = sorted(rated, reverse=True)[:_SHOWN]
-    if found.sure:
-        shown = [one for one in shown if one[0] >= shown[0][0] - passages.LEAD]
-    sentences = [one[1] for one in rated if one in shown]
+    own = [score for _, score in found.candidates]
+    rated = [alone + _WEIGHT * score for alone, score in zip(own, scores, strict=True)]
+    first = own.index(max(own))
+    least = rated[first] - _CLOSE if _is_sure(found, engine) else -inf
+    others = [at for at, score in enumerate(rated) if at != first and score >= least]
+    shown = {first, *sorted(others, key=rated.__getitem__)[-1:]}
+    sentences = [found.candidates[at][0] for at in sorted(shown)]
     if found.sure:
         return Chunk(" ".join(sentences), StopReason.COMPLETE)
     return _guess(sentences, request, product)

@@ -83,6 +83,7 @@ class LlamaEngine(ModelEngine):
     kind = "llama"
     config_type = LlamaConfig
     search_is_sure = 0.1  # a small model chooses worse where the search is a little surer
+    rates_choices = True
     config: LlamaConfig
 
     def __init__(self, engine_id: str, config: LlamaConfig, host: LlamaHost) -> None:
@@ -226,7 +227,7 @@ class LlamaEngine(ModelEngine):
     def _ask(self, request: Request) -> Ask:
         from engine.backends.llama.messages import Ask
         from engine.core.trained_products import FIRST_TOKENS
-        from engine.prompts import scored_text
+        from engine.prompts import scoring_prompt
 
         from_memory = self._adapter is not None and request.mode is Mode.MEMORY
         product = request.decision.product
@@ -240,7 +241,7 @@ class LlamaEngine(ModelEngine):
             str(self._adapter) if self._adapter else None,
             draft=request.decision.draft,
             first=FIRST_TOKENS if from_memory else 0,
-            choices=tuple(scored_text(title, one) for one in request.choices),
+            choices=tuple(scoring_prompt(title, one) for one in request.choices),
             question=request.question,
         )
 

@@ -125,9 +125,8 @@ class LlamaCppRuntime:
     ) -> Done | None:
         """Answer, passing text to `emit`; return None if cancelled. Raises EngineError."""
         if ask.choices:
-            score = partial(self._score, cancelled=cancelled)
-            tokenizer = self._tokenizer
-            return rate_choices(ask, tokenizer.encode_start, tokenizer.encode, score, emit)
+            score = partial(self.score, adapter=None, cancelled=cancelled)
+            return rate_choices(ask, self._encode, self._tokenizer.encode, score, emit)
         if ask.adapter is not None:
             self.attach(ask.adapter)
         own = self._files.config.max_position_embeddings
@@ -165,10 +164,17 @@ class LlamaCppRuntime:
             done, completion=reader.tokens, drafted=reader.drafted, accepted=reader.accepted
         )
 
-    def _score(
-        self, prompt: list[int], text: list[int], cancelled: Callable[[], bool]
+    def score(
+        self,
+        prompt: list[int],
+        text: list[int],
+        adapter: str | None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> float | None:
-        """Let the base write the text, by a grammar: llama.cpp rates only what it writes."""
+        """Return the logarithm of the probability of a text; None if cancelled.
+
+        A grammar forces the model to write it: llama.cpp rates only what it writes.
+        """
         forced = "root ::= " + " ".join(f"<[{token}]>" for token in text)
         found, error = list[float](), list[str]()
 
@@ -179,7 +185,7 @@ class LlamaCppRuntime:
                 found.extend(one["logprob"] for one in written)
             return bool(error) or cancelled()
 
-        with self._slot_of(None, len(prompt) + len(text) + 1) as slot:
+        with self._slot_of(adapter, len(prompt) + len(text) + 1) as slot:
             self._server.handle_completions(
                 {
                     "prompt": prompt,
@@ -189,7 +195,7 @@ class LlamaCppRuntime:
                     "logprobs": 1,
                     "grammar": forced,
                     "id_slot": slot,
-                    "lora": self._scales(None),
+                    "lora": self._scales(adapter),
                     "samplers": ["top_k"],
                     "top_k": 1,
                 },

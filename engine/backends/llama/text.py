@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from engine.backends.llama.messages import Ask, Done
 from engine.core.i18n import tr
 from engine.core.text import overlap
-from engine.core.types import StopReason
+from engine.core.types import Message, Role, StopReason
 
 _REPLACEMENT = "\ufffd"
 """Decoders show it for bytes that are not a whole character yet."""
@@ -219,7 +219,7 @@ Score = Callable[[list[int], list[int]], float | None]
 
 def rate_choices(
     ask: Ask,
-    encode_start: Callable[[str], list[int]],
+    encode_chat: Callable[[Sequence[Message]], list[int]],
     encode: Callable[[str], list[int]],
     score: Score,
     emit: Callable[[str], None],
@@ -227,7 +227,7 @@ def rate_choices(
     """Emit the score of each choice as a JSON list; return None if cancelled."""
     question, scores, read = encode(ask.question), list[float](), 0
     for text in ask.choices:
-        prompt = encode_start(text)
+        prompt = encode_chat((Message(Role.USER, text),))
         found = score(prompt, question)
         if found is None:
             return None

@@ -72,11 +72,6 @@ class ModelTokenizer:
         """Return the tokens of a text, without any that it does not have."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
-    def encode_start(self, text: str) -> list[int]:
-        """Encode a text that is no conversation, after the BOS if the template writes one."""
-        begin = self.token_id("bos_token") if "bos_token" in self.template else None
-        return [*([] if begin is None else [begin]), *self.encode(text)]
-
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, without the special ones."""
         return self.backend.decode(list(tokens), skip_special_tokens=True)

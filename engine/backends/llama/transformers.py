@@ -96,10 +96,8 @@ class TransformersRuntime:
     ) -> Done | None:
         """Answer, passing text to `emit`; return None if cancelled. Raises EngineFailed."""
         if ask.choices:
-            self._activate(None)
-            score = partial(self._score, cancelled=cancelled)
-            tokenizer = self._tokenizer
-            return rate_choices(ask, tokenizer.encode_start, tokenizer.encode, score, emit)
+            score = partial(self.score, adapter=None, cancelled=cancelled)
+            return rate_choices(ask, self._encode, self._tokenizer.encode, score, emit)
         if ask.adapter is not None:
             self.attach(ask.adapter)
         self._activate(ask.adapter)
@@ -121,11 +119,17 @@ class TransformersRuntime:
         done = decoder.finish(len(prompt.tokens), prompt.notice, ask.number)
         return replace(done, drafted=draft.drafted, accepted=draft.accepted)
 
-    def _score(
-        self, prompt: list[int], text: list[int], cancelled: Callable[[], bool]
+    def score(
+        self,
+        prompt: list[int],
+        text: list[int],
+        adapter: str | None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> float | None:
+        """Return the logarithm of the probability of a text; None if cancelled."""
         if cancelled():
             return None
+        self._activate(adapter)
         memory = explain_out_of_memory(tr("Out of memory while answering."))
         with memory, torch.inference_mode():
             cache = DynamicCache(config=self._model.config)

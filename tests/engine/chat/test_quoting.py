@@ -44,12 +44,20 @@ THIRD = "212 pages."
 CHOICES = (FIRST, SECOND, THIRD)
 QUESTION = "does it come with a lamp?"
 """The search is not sure of any sentence."""
+AGE = "what age is it for?"
+"""The search is sure of the second."""
 END = Chunk(stop_reason=StopReason.COMPLETE, tokens=Tokens(90, 4))
 
 
 @pytest.fixture(autouse=True)
 def _no_likeness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passages, "likeness", lambda _, sentences: [0.0] * len(sentences))
+
+
+class RatingEngine(ScriptedEngine):
+    """Says how likely each choice is, as a small model does."""
+
+    rates_choices = True
 
 
 async def ask_twice(
@@ -68,7 +76,7 @@ async def ask_twice(
 
 
 async def test_where_the_search_is_sure_no_model_is_asked(catalogue: Catalogue) -> None:
-    answer, engine = await ask_twice(catalogue, ScriptedEngine(), "what age is it for?")
+    answer, engine = await ask_twice(catalogue, ScriptedEngine(), AGE)
     assert (answer.text, answer.mode, answer.verbatim) == (SECOND, Mode.QUOTE, True)
     assert (answer.fidelity, len(engine.asked)) == (1.0, 1)
     assert place_words(answer) == "sentence 2 of 3"
@@ -131,6 +139,22 @@ async def test_scores_are_added_to_those_of_the_search(catalogue: Catalogue) -> 
     assert answer.text.endswith(f"{FIRST}\n\n{THIRD}")
 
 
+@pytest.mark.parametrize(
+    ("scores", "text"),
+    [
+        ([-9.0, -8.0, -20.0], f"{FIRST} {SECOND}"),
+        ([-20.0, -20.0, -1.0], f"{SECOND} {THIRD}"),
+        ([-20.0, -8.0, -20.0], SECOND),
+    ],
+)
+async def test_a_model_that_rates_adds_to_the_only_sentence(
+    catalogue: Catalogue, scores: list[float], text: str
+) -> None:
+    answer, engine = await ask_twice(catalogue, RatingEngine((json.dumps(scores), END)), AGE)
+    assert (answer.text, answer.by_counter) == (text, False)
+    assert set(engine.asked[-1].choices) == set(CHOICES)
+
+
 async def test_an_engine_that_is_not_ready_answers_nothing(catalogue: Catalogue) -> None:
     engine = ScriptedEngine(availability=Availability(ready=False, reason="No.", remedy="Wait."))
     answer, _ = await ask_twice(catalogue, engine, "how many pages?")
@@ -155,6 +179,9 @@ def test_places_of_sentences() -> None:
     )
     assert quoted_spans(f"{THIRD} {FIRST}", record) == ()
     assert quoted_spans(f"{FIRST} More.", record) == ()
+
+
+ENGINES = (ScriptedEngine(), RatingEngine())
 
 
 def hostile_reply(number: random.Random, choices: Sequence[str]) -> str:
@@ -190,7 +217,7 @@ def hostile_requests(count: int) -> Iterator[tuple[Request, Product, random.Rand
         request = Request(
             number.choice(questions), Mode.QUOTE, (), decision, True, number.choice(("en", "pt"))
         )
-        asked = with_choices(request, 0.2)
+        asked = with_choices(request, number.choice(ENGINES))
         if asked.choices:
             yield asked, product, number
             count -= 1
@@ -211,7 +238,7 @@ async def test_a_thousand_answers_have_no_word_that_is_not_the_records() -> None
     for request, product, number in hostile_requests(1000):
         reply = hostile_reply(number, request.choices)
         pieces = [reply[at : at + 7] for at in range(0, len(reply), 7)]
-        engine = ScriptedEngine([*pieces, END])
+        engine = number.choice((ScriptedEngine, RatingEngine))([*pieces, END])
         (chunk,) = [one async for one in chosen(engine, request, product)]
         left = own_words(chunk.text, product) if chunk.by_counter else chunk.text
         for sentence in sorted(passages.split_sentences(product.description), key=len)[::-1]:
