@@ -85,9 +85,9 @@ def _judge(question: dict[str, Any], answer: Answer) -> str:
     has_answer = any(one.casefold() in answer.text.casefold() for one in accepted)
     if has_answer:
         return "guess" if answer.by_counter else "right"
-    if answer.by_counter:
-        return "told"
-    return "false"
+    if not answer.by_counter:
+        return "false"
+    return "told" if expected is None else "missed"
 
 
 if __name__ == "__main__":
