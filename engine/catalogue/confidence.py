@@ -75,7 +75,7 @@ AMONG = Weights(bias=-5.1, coverage=4.1, cosine=5.8, lead=1.0, words=3.8)
 """One of the first ten records fits."""
 # Fitted at the first three of these numbers of products together.
 _SINGLE = ((784, 0.88), (20_000, 0.88), (200_000, 0.9), (2_250_000, 0.92))
-LISTED = 0.35
+LISTED = 0.3
 """The smallest probability for a list."""
 
 
@@ -90,9 +90,9 @@ def single_limit(products: int) -> float:
 
 
 def figures(ranked: Sequence[Ranked], words: int) -> tuple[float, float, float, float]:
-    """Return coverage, cosine, lead over the next record, and the share of words of a question."""
+    """Return coverage, cosine, lead over all others, and the share of words of a question."""
     best = ranked[0]
-    lead = best.points - ranked[1].points if len(ranked) > 1 else best.points
+    lead = max(best.points - max((one.points for one in ranked[1:]), default=0.0), 0.0)
     return best.coverage, best.cosine, lead, min(words, _MOST_WORDS) / _MOST_WORDS
 
 

@@ -272,7 +272,8 @@ class Decider:
         least = LISTED * _ANY_SHARE
         if len(ranked) > 1 and (wanted or probability(AMONG, ranked, len(words)) >= least):
             points = ranked[0].points * self.thresholds.list_share
-            return self._several(ranked, wanted, lambda one: one.points >= points)
+            listed = self._several(ranked, wanted, lambda one: one.points >= points)
+            return replace(listed, close=not wanted)
         return None
 
     def _for_ages(self, question: str, suggested: list[int]) -> Decision | None:
@@ -300,7 +301,8 @@ class Decider:
             return Decision(Status.LIKELY, _as_hits([best]))
         if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= LISTED):
             least = best.points * self.thresholds.list_share
-            return self._several(ranked, wanted, lambda one: one.points >= least)
+            listed = self._several(ranked, wanted, lambda one: one.points >= least)
+            return replace(listed, close=not wanted)
         return self._nearest(ranked, wanted)
 
     def _with_excerpts(self, decision: Decision, question: str) -> Decision:
@@ -387,10 +389,10 @@ class Decider:
             for uid, family in found.items()
         }
         placed: set[str] = set()
-        return Decision(
-            decision.status,
-            tuple(_after_each(hits, editions, placed)),
-            tuple(_after_each(nearest, editions, placed)),
+        return replace(
+            decision,
+            hits=tuple(_after_each(hits, editions, placed)),
+            nearest=tuple(_after_each(nearest, editions, placed)),
         )
 
     def _names_another(self, ranked: list[Ranked], titles: list[_Candidate]) -> bool:

@@ -32,6 +32,10 @@ _COVERAGE = 0.5
 """Weight of the coverage against a BM25 score of 1 for the best record."""
 _TITLE_COVERAGE = 0.25
 _COSINE = 4.0
+_SENTENCE = 3.0
+"""Weight of the likeness of a record's sentence."""
+_READ = 8
+"""Records of which the sentences are compared with the question."""
 _LEAST = 0.01
 _CACHED = 512
 """Records whose words are kept: a question is ranked by words, and then by meaning."""
@@ -166,7 +170,9 @@ class Ranker:
         found = list(dict.fromkeys((*rows, *in_titles, *in_bodies)))
         cosines = _cosines(meaning, question, found) if meaning else dict.fromkeys(found, 0.0)
         products = self.products.by_row(list(cosines))
-        return _ordered([self._score(products[row], groups, row, cosines[row]) for row in products])
+        scored = [self._score(products[row], groups, row, cosines[row]) for row in products]
+        ranked = _ordered(scored)
+        return _by_sentences(ranked, question) if meaning else ranked
 
     def rarest(self, tokens: Sequence[str]) -> list[str]:
         """Return the rarest content words that more than one record has."""
@@ -256,6 +262,26 @@ def _ordered(scored: list[Ranked]) -> list[Ranked]:
     pointed = [(one, _points(one, top)) for one in scored]
     ordered = [replace(one, points=points, score=points / highest) for one, points in pointed]
     return sorted(ordered, key=lambda one: one.points, reverse=True)
+
+
+def _by_sentences(ranked: list[Ranked], question: str) -> list[Ranked]:
+    """Order the first records by their sentence most like the question, too.
+
+    A record's own vector is a bag of all its words, in which one sentence counts little. The points
+    stay: a first record that has fewer than the next is less surely the one that is meant.
+    """
+    from engine.catalogue.vectors.sentences import likeness
+
+    first = ranked[:_READ]
+    alike = likeness(question, [one.product for one in first])
+    places = sorted(
+        range(len(first)),
+        key=lambda place: first[place].points + _SENTENCE * alike[place],
+        reverse=True,
+    )
+    scores = [one.score for one in first]  # they fall from one to the next, as before
+    reordered = zip((first[place] for place in places), scores, strict=True)
+    return [*(replace(one, score=score) for one, score in reordered), *ranked[_READ:]]
 
 
 def _points(one: Ranked, top: float) -> float:

@@ -104,6 +104,8 @@ class Decision(Struct, frozen=True):
     status: Status
     hits: tuple[Hit, ...] = ()
     nearest: tuple[Hit, ...] = ()
+    close: bool = False
+    """Whether the hits are like the question, and none has all of its words."""
 
     @property
     def product(self) -> Product | None:

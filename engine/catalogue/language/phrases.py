@@ -76,6 +76,8 @@ PHRASES: dict[Language, dict[str, str]] = {
         "one_matches": "1 product matches:",
         "several_match": "{count} products match:",
         "more_match": "{count} or more products match:",
+        "close_one": "No title says that. This description comes close:",
+        "close": "No title says that. These descriptions come close:",
         "none_matches": "No product matches “{question}”.",
         "closest_one": "Closest title:",
         "closest": "Closest titles:",
@@ -114,6 +116,8 @@ PHRASES: dict[Language, dict[str, str]] = {
         "one_matches": "1 produto corresponde:",
         "several_match": "{count} produtos correspondem:",
         "more_match": "{count} ou mais produtos correspondem:",
+        "close_one": "Nenhum título diz isso. Esta descrição chega perto:",
+        "close": "Nenhum título diz isso. Estas descrições chegam perto:",
         "none_matches": "Nenhum produto corresponde a “{question}”.",
         "closest_one": "Título mais próximo:",
         "closest": "Títulos mais próximos:",
@@ -182,7 +186,11 @@ def undecided(question: str, decision: Decision, language: Language, *, asked: b
     hits = decision.hits if several else decision.nearest
     if asked and several:
         return f"{phrases['which']}\n\n{_numbered(hits, content_words(question), language)}"
-    head = _several(hits, phrases) if several else _none(question, len(hits), phrases)
+    head = (
+        _several(hits, phrases, close=decision.close)
+        if several
+        else _none(question, len(hits), phrases)
+    )
     if not hits:
         return f"{head} {phrases['retry']}"
     tail = phrases["narrow"] if several else phrases["rephrase"]
@@ -196,7 +204,9 @@ def asks_which(text: str) -> bool:
     return any(text.startswith(phrases["which"]) for phrases in PHRASES.values())
 
 
-def _several(hits: Sequence[Hit], phrases: dict[str, str]) -> str:
+def _several(hits: Sequence[Hit], phrases: dict[str, str], *, close: bool) -> str:
+    if close:
+        return phrases["close_one" if len(hits) == 1 else "close"]
     if len(hits) == 1:
         return phrases["one_matches"]
     is_full = sum(not hit.edition for hit in hits) >= _MOST_LISTED
