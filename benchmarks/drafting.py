@@ -116,7 +116,7 @@ def load(runtime: Runtime, options: argparse.Namespace) -> tuple[Answer, Answer,
 
     count = llama_cpp._free_threads(model.weight_bytes)  # noqa: SLF001
     # Each server would count the free cores when it starts, and might find another number.
-    llama_cpp._free_threads = lambda _: count  # noqa: SLF001
+    llama_cpp._free_threads = lambda weight_bytes: count  # noqa: ARG005, SLF001
     drafting = llama_cpp.LlamaCppRuntime(asked, lambda _progress: None)
     # The setting is for a whole server: the other one has its own.
     llama_cpp._GUESSED = 0  # noqa: SLF001 - for this comparison only
