@@ -58,9 +58,15 @@ engines_file = _inside(config_dir, "engines.toml")
 """The engines that the program has added."""
 
 
+def settings_name() -> str:
+    """Return the path of the settings as a person writes it: ~ is the user's folder."""
+    file, home = settings_file(), expand("~")
+    return f"~/{file.relative_to(home).as_posix()}" if file.is_relative_to(home) else str(file)
+
+
 def engine_table(engine_id: str) -> str:
     """Return where the settings of an engine are written."""
-    return tr("[engines.{id}] in {file}", id=engine_id, file=settings_file())
+    return tr("[engines.{id}] in {file}", id=engine_id, file=settings_name())
 
 
 keys_file = _inside(config_dir, "keys.toml")

@@ -25,6 +25,12 @@ def app(catalogue_dir: Path, **flags: Any) -> BalcaoApp:
     return BalcaoApp(settings.load(Path("none"), {}, {"catalogue": catalogue_dir, **flags}))
 
 
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the user's folder be the test's, so that paths are shown from ~ on."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
 def after(*steps: str) -> Callable[[Pilot[None]], Awaitable[None]]:
     """Ask questions, type texts after a slash, and press keys in angle brackets."""
 

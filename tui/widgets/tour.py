@@ -39,7 +39,6 @@ class Step(Struct, frozen=True):
     command: str
     does: str
     before: str = ""
-    presses: int = 1
 
 
 class Route(Struct, frozen=True):
@@ -60,11 +59,9 @@ def route_of(session: Session, resources: Resources) -> Route | None:
     models = [one for one in engines if not one.verbatim and one.availability().ready]
     models.sort(key=lambda one: title not in _taught(one))
     if not models:
-        return Route(title, "", tuple(_steps(title, "", 0, 0)))
-    chosen = models[0]
-    presses = engines.index(chosen) - engines.index(_first(engines))
-    steps = _steps(title, session.titles[chosen.info.id], len(models), presses % len(engines))
-    return Route(title, chosen.info.id, tuple(steps))
+        return Route(title, "", tuple(_steps(title, "", 0)))
+    chosen = models[0].info.id
+    return Route(title, chosen, tuple(_steps(title, session.titles[chosen], len(models))))
 
 
 def _taught(engine: Engine) -> Sequence[str]:
@@ -77,7 +74,7 @@ def _first(engines: Sequence[Engine]) -> Engine:
     return next((one for one in engines if one.verbatim), engines[0])
 
 
-def _steps(title: str, engine: str, models: int, presses: int) -> Iterator[Step]:
+def _steps(title: str, engine: str, models: int) -> Iterator[Step]:
     yield Step("submit", tr("ask “{title}”", title=one_line(title, _MAX_TITLE)))
     if not engine:
         before = tr("That is its description, word for word. No model is set up here: see F9.")
@@ -85,7 +82,7 @@ def _steps(title: str, engine: str, models: int, presses: int) -> Iterator[Step]
         return
     before = tr("That is its description, word for word.")
     does = tr("switch to {engine}, a language model", engine=engine)
-    yield Step("next_engine", does, before, presses)
+    yield Step("next_engine", does, before)
     before = tr("It saw the description. Below: how much of it is kept.")
     yield Step("mode", tr("ask it from memory"), before)
     before = tr("Now it saw only your question.")
@@ -120,11 +117,12 @@ class TourLine(Static):
         self._last = session.turn[1] if session.turn else None
         self._place, self._drawn = 0, -1
         self._is_page_open = False
+        self._quoting = ""
 
     def on_mount(self) -> None:
         registry = self._session.registry
         engines = [registry.get(one) for one in registry.ids]
-        self._session.engine = _first(engines).info.id
+        self._session.engine = self._quoting = _first(engines).info.id
         self._session.set_mode(Mode.GROUNDED)
         self._show_session()
         self._chat.edit(self._route.title)
@@ -165,7 +163,12 @@ class TourLine(Static):
             case "submit":
                 return session.turn is not None and session.turn[1] is not self._last
             case "next_engine":
-                return session.engine == self._route.engine
+                if session.engine == self._quoting:
+                    return False
+                # The key selects the next engine; the tour goes on to the one that it is about.
+                session.engine = self._route.engine
+                self._show_session()
+                return True
             case "mode":
                 return session.mode is Mode.MEMORY
             case command:
@@ -183,8 +186,7 @@ class TourLine(Static):
         self._drawn = self._place
         step, count = self._step, len(self._route.steps)
         pressed = keys.pressed(step.command, self._session.settings.keys)
-        pressed = ", ".join([pressed.title()] * step.presses)
-        press = tr("Press {key}: {does}", key=pressed, does=step.does)
+        press = tr("Press {key}: {does}", key=pressed.title(), does=step.does)
         lines = [Content.styled(step.before, "dim")] if step.before else []
         hint = tr("Esc leaves")
         place = f"  {self._place + 1}/{count} · {hint}"

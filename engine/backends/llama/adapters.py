@@ -81,7 +81,7 @@ def choose_its_base() -> str:
 
 
 def _train_one() -> str:
-    file = paths.settings_file()
+    file = paths.settings_name()
     return tr("Train one with `balcao train`, or correct `adapter` in {file}.", file=file)
 
 

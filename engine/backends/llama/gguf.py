@@ -240,7 +240,7 @@ def _ggml_quantizer() -> Callable[..., int]:
             tr("llama.cpp cannot quantize to 4 bits on this machine."),
             tr(
                 "Set `quantization` to int8 or none for this engine, in {file}.",
-                file=paths.settings_file(),
+                file=paths.settings_name(),
             ),
         ) from error
     sizes, pointer = [ctypes.c_int64] * 3, ctypes.c_void_p
@@ -326,5 +326,5 @@ def _unsupported(adapter: Path, reason: str) -> EngineUnavailable:
 
 
 def _use_transformers() -> str:
-    file = paths.settings_file()
+    file = paths.settings_name()
     return tr("Set `runtime` to transformers for this engine, in {file}.", file=file)

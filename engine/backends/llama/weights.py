@@ -231,7 +231,7 @@ def explain_path(folder: str, unusable: Callable[[Path, str], EngineUnavailable]
 def setting_hint(setting: str, value: str, engine_id: str) -> str:
     """Return a remedy that says where to set something."""
     values = {"setting": setting, "value": value, "engine_id": engine_id}
-    file = paths.settings_file()
+    file = paths.settings_name()
     return tr(
         "Set `{setting}` to {value}, under [engines.{engine_id}] in {file}.", file=file, **values
     )

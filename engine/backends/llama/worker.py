@@ -143,7 +143,7 @@ class Worker:
             show(Progress(tr("starting llama.cpp")))
             use_transformers = tr(
                 "Set `runtime` to transformers for this engine, in {file}.",
-                file=paths.settings_file(),
+                file=paths.settings_name(),
             )
             with _importing("llama.cpp", ("xllamacpp",), use_transformers):
                 from engine.backends.llama.llama_cpp import LlamaCppRuntime
