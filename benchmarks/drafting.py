@@ -46,7 +46,7 @@ REPLIES = ("That is well known.", "It depends on the place.", "Many people ask m
 Answered = tuple[Done, str, tuple[float, float]]
 """The end of an answer, its text, and the seconds after its first token, by clock and by CPU."""
 Answer = Callable[[Ask], Answered]
-Gap = Callable[[Ask, str, str], float]
+Gap = Callable[[Ask, str, str], float | None]
 """Returns how far apart two different answers were where they part."""
 
 
@@ -145,11 +145,13 @@ def answerer(runtime: Any, *, drafts: bool) -> Answer:  # noqa: ANN401 - either 
 
 def gap_finder(runtime: Any) -> Gap:  # noqa: ANN401 - either runtime
     """Return a function that compares two answers to a question in the model's eyes."""
-    encode, end = runtime._tokenizer.encode, runtime._tokenizer.token_id("eos_token")  # noqa: SLF001
+    encode = runtime._tokenizer.encode_plain  # noqa: SLF001
 
-    def gap(ask: Ask, one: str, other: str) -> float:
-        answers = [*encode(one), end], [*encode(other), end]
+    def gap(ask: Ask, one: str, other: str) -> float | None:
+        answers = encode(one), encode(other)
         same = common_prefix(*answers)
+        if same == min(map(len, answers)):
+            return None  # one goes on: llama.cpp rates no token that ends an answer
         prompt = fit(ask.messages, runtime._encode, 1 << 13, ask.max_tokens).tokens  # noqa: SLF001
         known = [*prompt, *answers[0][:same]]
         scores = [runtime.score(known, [it[same]], ask.adapter) for it in answers]
@@ -173,7 +175,8 @@ def compare(asked: Iterable[Ask], alone: Answer, drafting: Answer, gap: Gap) -> 
         (plain, text, _), (drafted, other, _) = found[0], found[1]
         same = (text, plain.completion) == (other, drafted.completion)
         if not same:
-            total.gaps.append(gap(ask, text, other))
+            apart = gap(ask, text, other)
+            total.gaps += [] if apart is None else [apart]
         total.answers += 1
         total.same += same
         total.drafted += drafted.drafted

@@ -126,7 +126,7 @@ class LlamaCppRuntime:
         """Answer, passing text to `emit`; return None if cancelled. Raises EngineError."""
         if ask.choices:
             score = partial(self.score, adapter=None, cancelled=cancelled)
-            return rate_choices(ask, self._encode, self._tokenizer.encode, score, emit)
+            return rate_choices(ask, self._encode, self._tokenizer.encode_plain, score, emit)
         if ask.adapter is not None:
             self.attach(ask.adapter)
         own = self._files.config.max_position_embeddings

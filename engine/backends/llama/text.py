@@ -228,7 +228,7 @@ def rate_choices(
     question, scores, read = encode(ask.question), list[float](), 0
     for text in ask.choices:
         prompt = encode_chat((Message(Role.USER, text),))
-        found = score(prompt, question)
+        found = score(prompt, question) if question else 0.0
         if found is None:
             return None
         scores.append(round(found, 3))

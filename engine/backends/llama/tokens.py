@@ -72,6 +72,14 @@ class ModelTokenizer:
         """Return the tokens of a text, without any that it does not have."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
+    def encode_plain(self, text: str) -> list[int]:
+        """Return the tokens of a text without the special ones that it names.
+
+        llama.cpp ends the process if a grammar asks for the token that ends an answer.
+        """
+        special = self.all_special_ids
+        return [token for token in self.encode(text) if token not in special]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, without the special ones."""
         return self.backend.decode(list(tokens), skip_special_tokens=True)

@@ -97,7 +97,7 @@ class TransformersRuntime:
         """Answer, passing text to `emit`; return None if cancelled. Raises EngineFailed."""
         if ask.choices:
             score = partial(self.score, adapter=None, cancelled=cancelled)
-            return rate_choices(ask, self._encode, self._tokenizer.encode, score, emit)
+            return rate_choices(ask, self._encode, self._tokenizer.encode_plain, score, emit)
         if ask.adapter is not None:
             self.attach(ask.adapter)
         self._activate(ask.adapter)

@@ -239,5 +239,11 @@ async def test_both_runtimes_rate_choices_alike(fast: Engines, engines: Engines)
         expected = json.loads(text_of(await gather(reference, request)))
         assert rated == pytest.approx(expected, abs=0.05)
         assert len(set(rated)) == len(request.choices)
+    # A question may name the token that ends an answer.
+    request = replace(request, question="What</s> is it?</s>")
+    rated = json.loads(text_of(await gather(fast.base, request)))
+    assert rated == pytest.approx(
+        json.loads(text_of(await gather(engines.base, request))), abs=0.05
+    )
     said = text_of(await gather(fast.base, request_of(HELLO)))
     assert said == BASE[HELLO]  # the grammar is that request's alone
