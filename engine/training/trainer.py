@@ -14,8 +14,11 @@ from typing import Any, Self
 import datasets
 import torch
 from peft import LoraConfig
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, set_seed
+from transformers import AttentionInterface, AttentionMaskInterface, PrinterCallback, set_seed
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.utils.logging import disable_progress_bar
 from trl import SFTConfig, SFTTrainer
@@ -28,7 +31,6 @@ from engine.core.errors import UsageError
 from engine.core.files import check_space
 from engine.core.process import give_back_blocks
 from engine.core.text import one_line
-from engine.training.attention import ROW_BY_ROW
 from engine.training.encode import TokenizedAnswer
 from engine.training.failures import StepOutOfMemory
 from engine.training.processes import Processes
@@ -37,6 +39,8 @@ from engine.training.refusals import drawn_rows
 
 TENSORBOARD = "tensorboard"
 """The folder, inside a run's, of TensorBoard's files."""
+ROW_BY_ROW = "row_by_row"
+"""The name of `attend` among the implementations of transformers."""
 _IGNORED = -100
 """The label that torch's cross-entropy skips."""
 _BLANK_TOKENS = 2
@@ -50,6 +54,43 @@ trl_utils._use_triton = lambda _device: True  # noqa: SLF001 - it has no public 
 if not torch.cuda.is_available():
     # Half a dozen tables of logits exist at once: a processor's cache holds smaller ones.
     chunked_logprob.TOKEN_CHUNK_SIZE = 256
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    *,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    **values: Any,  # noqa: ANN401 - of transformers
+) -> tuple[torch.Tensor, None]:
+    """Attend within the rows that begin at `cu_seq_lens_q`; without it, as transformers does.
+
+    torch's own attention would compare each token of joined rows with those of all rows, and every
+    layer would keep a mask as large as the square of their tokens for the backward pass.
+
+    Shapes: query (1, heads, tokens, size), key and value (1, their heads, tokens, size); result
+    (1, tokens, heads, size).
+    """
+    if cu_seq_lens_q is None:
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, mask, **values
+        )
+        return found
+    lengths = cu_seq_lens_q.diff().tolist()
+    options = {"dropout_p": values.get("dropout", 0.0), "scale": values.get("scaling")}
+    parts: Any = (torch.split(part, lengths, 2) for part in (query, key, value))
+    rows = [
+        scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True, **options)
+        for q, k, v in zip(*parts, strict=True)
+    ]
+    return torch.cat(rows, 2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ROW_BY_ROW, attend)
+AttentionMaskInterface.register(ROW_BY_ROW, sdpa_mask)
 
 
 @dataclass(frozen=True, slots=True)
