@@ -25,7 +25,7 @@ from tests.engine.training.test_resume import steps, wait_for
 _LIMITED = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux holds a process to a limit of its addresses"
 )
-_MEGABYTES = "440"
+_MEGABYTES = "350"
 """Enough for a batch of short rows, too little for one with the long row."""
 _ROWS, _BATCH, _SEED = 64, 32, 2
 """In the order that is drawn from it the last row is not in the first batch."""
