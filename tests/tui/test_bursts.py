@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,25 @@ async def test_a_page_begins_no_work_while_the_chat_ends(catalogue_dir: Path) ->
         assert isinstance(palette, Palette)
         await pilot.app.screen_stack[0].close()  # type: ignore[attr-defined]
         assert palette._gather_commands("a").is_cancelled
+
+
+async def test_letters_do_not_wait_for_the_screen_if_nothing_has_the_focus(
+    catalogue_dir: Path,
+) -> None:
+    """Keys that the screen passed on arrived after the Enter that followed them."""
+    async with chat(catalogue_dir) as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, ChatScreen)
+        composer, is_free = screen.composer, asyncio.Event()
+        screen.set_focus(None)
+        screen.call_next(is_free.wait)
+        for letter in "Striped Apron":
+            pilot.app.post_message(events.Key(letter, letter))
+        try:
+            await until(lambda: composer.text == "Striped Apron")
+            pilot.app.post_message(events.Key("enter", "\r"))
+        finally:
+            is_free.set()
+        await until(lambda: bool(screen.session.conversation.turns))
+        assert screen.session.conversation.turns[0].question == "Striped Apron"
+        assert not composer.text

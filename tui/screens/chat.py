@@ -451,19 +451,18 @@ class ChatScreen(ChatView):
                     self.bar.show_progress(step)
             self.bar.show_availability()
 
-    async def on_key(self, event: Key) -> None:
-        """Type into the composer while something else has the focus, or before it is mounted."""
-        composer = self.composer
-        if event.is_printable and event.character:
-            event.stop()
-            self.set_focus(composer)
-            composer.insert(event.character)
-        elif self.focused in (composer, None) and event.key in ("enter", "backspace"):
-            event.stop()
-            if event.key == "backspace":
-                composer.action_delete_left()
-            elif question := composer.question:
-                await self._take(question)
+    def focus_composer_for(self, key: Key) -> None:
+        """Give the composer the focus before a letter or, if nothing has it, Enter or Backspace.
+
+        Keys that bubble up to this screen instead would arrive after later ones.
+        """
+        focused = self.focused
+        if key.is_printable and key.character:
+            if focused and focused.check_consume_key(key.key, key.character):
+                return
+        elif focused or key.key not in ("enter", "backspace"):
+            return
+        self.set_focus(self.composer)
 
     def on_paste(self, event: Paste) -> None:
         self.composer.paste(event.text)

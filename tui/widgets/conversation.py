@@ -347,6 +347,8 @@ class ConversationView(AnchoredScroll, can_focus=False):
                 regions, view = turns.regions(), turns.items[index].view
                 if view is None:
                     raise LookupError(index)
+                if view not in regions:  # the chat is ending: nothing is laid out any more
+                    return view
                 end = max(region.bottom for region in regions.values()) - self.size.height
                 line = min(regions[view].y, end)
                 self._shift(line - self.scroll_offset.y)
