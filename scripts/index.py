@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from engine.catalogue.formats.columns import parse_columns
+from engine.catalogue.formats.columns import FIELDS, parse_columns
 from engine.catalogue.index import build_catalogue, ensure_sample, fill_server, update_catalogue
 from engine.catalogue.postgres import is_address, redact_address
 from engine.config import paths
@@ -29,6 +29,7 @@ DATA_SET = (
 """What `balcao index` and `balcao prepare` read."""
 COLUMNS = "title=NAME,content=NAME,uid=NAME"
 REPLACED = ", instead of what was there"
+_REPEATED = "repeated title and description"
 _SHOWN_COLUMN = 40
 _LANGUAGES = {"en": "in English", "pt": "in Portuguese", "unclear": "unclear"}
 
@@ -123,11 +124,14 @@ def describe_source(counts: dict[str, Any]) -> list[str]:
 
 
 def _describe_rejected(counts: dict[str, Any]) -> Iterator[str]:
+    has_uids = "uid" in counts.get("columns", FIELDS)
     for reason, count in counts.get("rejected", {}).items():
         bad = [number for number, why_bad in counts.get("bad_lines", []) if why_bad == reason]
         more = ", …" if len(bad) < count else ""
         where = f", line{'s' * (count > 1)} {', '.join(f'{one:,}' for one in bad)}{more}"
-        yield f"left out: {count:,} ({reason}{where if bad else ''})"
+        # Uids that the file lacks were made from both texts.
+        shown = _REPEATED if reason == "repeated uid" and not has_uids else reason
+        yield f"left out: {count:,} ({shown}{where if bad else ''})"
 
 
 def _describe_survey(survey: dict[str, Any]) -> Iterator[str]:

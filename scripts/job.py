@@ -250,7 +250,8 @@ def _plan(job: JobFile) -> int:
         words = [*_train_words(job, run, rows, resume=state == "begun"), "--dry-run"]
         options = train.make_parser().parse_args(words[1:])
         if state != "done":
-            for line in preview_tokens(rows, job.base, job.recipe).lines(colour=has_colour()):
+            shown = preview_tokens(rows, job.base, job.recipe)
+            for line in shown.row_lines(len(shown.rows), colour=has_colour()):
                 print(line)
             print(flush=True)
             train.fit(options, job.recipe, Processes.here())

@@ -106,7 +106,8 @@ def write_rows(options: argparse.Namespace, out: Path) -> tuple[Manifest, str]:
     replaces = (out / MANIFEST).exists()
     with ProgressLine(sys.stderr) as progress:
         manifest = prepare(options.source, out, config, progress.show, options.columns)
-    return manifest, _describe(out, manifest, replaces=replaces)
+    place = out if out == options.out else options.source  # a dry run's folder is temporary
+    return manifest, _describe(place, manifest, replaces=replaces)
 
 
 def _show(folder: Path) -> None:
@@ -116,7 +117,7 @@ def _show(folder: Path) -> None:
         print(line)
 
 
-def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
+def _describe(place: Path, manifest: Manifest, *, replaces: bool) -> str:
     counts, settings = manifest.counts, manifest.settings
     lines = [
         f"{split}.jsonl: {counted(rows, 'row')} of {counted(counts['products'][split], 'product')}"
@@ -125,14 +126,14 @@ def _describe(folder: Path, manifest: Manifest, *, replaces: bool) -> str:
     lines += _explain_shares(manifest)
     lines.append(_wordings(settings["forms"], settings["as_typed"]))
     if not (grounded := sum(counts["grounded"].values())):
-        lines.append("no rows with a record: a model forgets how to answer from one (--grounded)")
+        lines.append("no rows with a record: a model forgets how to answer from one (`grounded`)")
     else:
         others = sum(counts.get("distractors", {}).values())
         wrong = f", {others:,} of them that of another product" if others else ""
         lines.append(f"{grounded:,} of these rows have the record in the prompt{wrong}")
     lines.append(_refusals(counts.get("refusals")))
     shown = [fold_lines(f"  {line}", "    ") for line in lines]
-    first = f"{counted(counts['kept'], 'product')} in {folder}{REPLACED * replaces}"
+    first = f"{counted(counts['kept'], 'product')} in {place}{REPLACED * replaces}"
     return "\n".join([first, *shown, *describe_source(counts)])
 
 
@@ -156,7 +157,7 @@ def _explain_shares(manifest: Manifest) -> Iterator[str]:
                     f" are {count:,} famil{'y' if count == 1 else 'ies'}"
                 )
         if held_out := total - products["train"]:
-            yield f"a model does not learn the {held_out:,} in valid and test (--valid 0 --test 0)"
+            yield f"a model does not learn the {held_out:,} in valid and test"
 
 
 def _wordings(forms: int, as_typed: float) -> str:
@@ -167,7 +168,7 @@ def _wordings(forms: int, as_typed: float) -> str:
 
 def _refusals(counts: dict[str, int] | None) -> str:
     if not counts or not counts["rows"]:
-        return "no rows about unknown products: a model invents answers about them (--refusals)"
+        return "no rows about unknown products: a model invents answers about them (`refusals`)"
     return (
         f"{REFUSALS}: {counts['rows']:,} rows about {counts['catalogue']:,} other titles and"
         f" {counts['invented']:,} invented ones; an epoch draws {counts['per_epoch']:,} of them"

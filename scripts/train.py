@@ -33,6 +33,7 @@ from scripts.common import (
     has_colour,
     notify,
     say,
+    say_folded,
 )
 from scripts.runs import check_engine, offer_engine
 
@@ -42,6 +43,10 @@ _RESULT = "base", "steps", "loss", "word_for_word", "refusals"
 """What --json prints of the manifest at the end."""
 _LONG = 10.0
 """Seconds from which the end of a run is announced to the terminal."""
+_LEARNED_NOTHING = (
+    "balcao: no training row is word for word, so the adapter is not offered to the chat. Train for"
+    " more `epochs` or with another `learning_rate`."
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -104,14 +109,24 @@ def main(options: argparse.Namespace) -> int:
             raise
         return USAGE if isinstance(error, UsageError) else FAILED
     done = status == DONE and processes.first and not options.dry_run
-    if done and present(options.out, as_json=options.json):
-        offer_engine(options.out, options.engine)
+    if done:
+        present(options.out, as_json=options.json)
+        _offer(options)
     return status
 
 
-def present(out: Path, *, as_json: bool = False) -> bool:
-    """Summarize a finished run; return whether it learned anything."""
-    from engine.training.write import learned_nothing, summary
+def _offer(options: argparse.Namespace) -> None:
+    from engine.training.write import learned_nothing
+
+    if learned_nothing(read_manifest(options.out)):
+        say_folded(_LEARNED_NOTHING)
+    else:
+        offer_engine(options.out, options.engine)
+
+
+def present(out: Path, *, as_json: bool = False) -> None:
+    """Summarize a finished run."""
+    from engine.training.write import summary
 
     manifest = read_manifest(out)
     if as_json:
@@ -120,10 +135,6 @@ def present(out: Path, *, as_json: bool = False) -> bool:
     else:
         for line in summary(out, manifest).split("\n"):
             print(fold_lines(line, INDENT) if sys.stdout.isatty() else line)
-    if learned_nothing(manifest):
-        say("balcao: no training row is word for word: the adapter is not offered to the chat.")
-        return False
-    return True
 
 
 def complete(options: argparse.Namespace) -> tuple[Recipe, bool]:

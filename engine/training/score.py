@@ -263,7 +263,8 @@ def _ask(
     answers: list[tuple[TokenizedAnswer, GeneratedAnswer]] = []
     right = 0
     for number, example in enumerate(share):
-        show(Progress(f"scoring: {right} of {number} word for word", number / len(share)))
+        so_far = f", {right} of {number} word for word" if number else ""
+        show(Progress(f"scoring {number + 1} of {len(share)}{so_far}", number / len(share)))
         answers.append((example, answerer(example)))
         right += is_right(answers[-1][1].text, example)
     return _Asked(examples, answers, int if processes.sharded else processes.total)

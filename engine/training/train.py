@@ -247,7 +247,8 @@ def _plan(
     steps = -(-count // batch) * recipe.epochs
     early = "; fewer once all is learned" if recipe.stop_when_learned else ""
     yield f"base      {inputs.base}"
-    yield f"data      {data.folder}: {counted(len(rows.answers), 'answer')} to learn"
+    source = "" if config.dry_run else f"{data.folder}: "
+    yield f"data      {source}{counted(len(rows.answers), 'answer')} to learn"
     yield f"tokens    {rows.tokens + drawn[1]:,} per epoch, {rows.longest:,} in the longest row"
     if drawn[0]:
         other = counted(drawn[0], "other row")

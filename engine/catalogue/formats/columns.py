@@ -114,16 +114,15 @@ class UidMaker:
     """Make uids for products without one: by the title, or where it is repeated by both texts."""
 
     def __init__(self) -> None:
-        self._titles: set[str] = set()
+        self._first: dict[bytes, bytes] = {}
+        """For each title, both texts of its first product."""
 
     def make(self, title: str, content: str) -> str:
         """Return the same uid for the same product, also in a file with more of them."""
-        uid = _digest(title)
-        if uid in self._titles:
-            return _digest(f"{title}\0{content}")
-        self._titles.add(uid)
-        return uid
+        title_digest, both = _digest(title), _digest(f"{title}\0{content}")
+        is_first = self._first.setdefault(title_digest, both) == both
+        return (title_digest if is_first else both).hex()
 
 
-def _digest(text: str) -> str:
-    return blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(errors="replace"), digest_size=8).digest()

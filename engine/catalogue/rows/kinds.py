@@ -29,11 +29,11 @@ def costs_of_missing(kinds: Collection[RowKind]) -> Iterator[str]:
     """Say what a fine-tune cannot do whose rows are of these kinds only."""
     if RowKind.GROUNDED not in kinds:
         yield (
-            "no row has a record, so the model forgets how to answer from one: add --limit and"
-            " --grounded to `balcao prepare`"
+            "no row has a record, so the model forgets how to answer from one: prepare the rows"
+            " with `limit` and `grounded`"
         )
     if RowKind.REFUSAL not in kinds:
         yield (
             "no row is about an unknown product, so the model invents answers about them: prepare"
-            " the rows with --refusals 1"
+            " the rows with `refusals`"
         )

@@ -111,9 +111,10 @@ def test_products_without_a_number_get_the_same_one_in_a_longer_file(tmp_path: P
     short = "name,description\nKettle,Boils.\nKettle,Whistles.\n"
     before, _ = read(write(tmp_path, "a.csv", short))
     longer = short.replace("\n", "\nLamp,Shines.\n", 1)
-    after, _ = read(write(tmp_path, "b.csv", longer + "Kettle,Boils.\n"))
+    after, counts = read(write(tmp_path, "b.csv", longer + "Kettle,Boils.\nKettle,Whistles.\n"))
     assert len({row.uid for row in before}) == 2
-    assert before == [row for row in after if row.title == "Kettle"][:2]
+    assert before == [row for row in after if row.title == "Kettle"]
+    assert counts.bad_lines == [(5, "repeated uid"), (6, "repeated uid")]
 
 
 def test_bad_rows_are_counted_with_their_lines(tmp_path: Path) -> None:
