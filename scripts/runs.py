@@ -213,13 +213,12 @@ def check_engine(out: Path, wanted: str) -> None:
 
 def offer_engine(out: Path, wanted: str) -> None:
     """Make the adapter the engine `wanted`; without an id, ask the user first."""
-    name = edit.adapter_id(out.resolve())
-    if wanted or (
-        edit.engine_of(out) is None
-        and can_ask()
-        and confirm(f"Use it as engine “{name}” in the chat?")
-    ):
+    name, used = edit.adapter_id(out.resolve()), edit.engine_of(out)
+    asks = not wanted and used is None and can_ask()
+    if wanted or (asks and confirm(f"Use it as engine “{name}” in the chat?")):
         use_engine(out, wanted)
+    elif used is None:
+        say(f"Use it in the chat:\n{call('runs', 'use', out, indent='  ')}")
 
 
 def use_engine(out: Path, wanted: str, catalogue: Path | None = None) -> None:

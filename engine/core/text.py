@@ -191,16 +191,18 @@ def byte_count(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MINUTE, _HOURS = 60, 24
+_IN_SECONDS = 120
+"""A shorter duration is shown in seconds."""
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in short form: `40 s`, `12 min`, `3 h 5 min`, `2 d`."""
-    if seconds < _MINUTE:
+    """Return a duration in short form, rounded: `98 s`, `12 min`, `3 h 5 min`, `2 d`."""
+    if round(seconds) < _IN_SECONDS:
         return f"{seconds:.0f} s"
-    if seconds < _HOUR:
-        return tr("{seconds:.0f} min", seconds=seconds // _MINUTE)
-    if seconds < _DAY:
-        hours, rest = divmod(seconds, _HOUR)
-        return tr("{seconds:.0f} h {seconds2:.0f} min", seconds=hours, seconds2=rest // _MINUTE)
-    return f"{seconds // _DAY:.0f} d"
+    hours, minutes = divmod(round(seconds / _MINUTE), _MINUTE)
+    if not hours:
+        return tr("{minutes} min", minutes=minutes)
+    if hours < _HOURS:
+        return tr("{hours} h {minutes} min", hours=hours, minutes=minutes)
+    return f"{hours / _HOURS:.0f} d"

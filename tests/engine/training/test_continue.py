@@ -168,4 +168,4 @@ def test_the_time_left_of_a_resumed_run_does_not_count_what_came_before() -> Non
     line.show(Progress("training", 0.0))
     line._shown = -1e9  # long ago
     line.show(Progress("step 9 of 10", 0.9, 90.0))
-    assert "90% step 9 of 10, 1 min left" in stream.getvalue()
+    assert "90% step 9 of 10, 90 s left" in stream.getvalue()
