@@ -224,6 +224,8 @@ def offer_engine(out: Path, wanted: str) -> None:
 def use_engine(out: Path, wanted: str, catalogue: Path | None = None) -> None:
     """Make the adapter in `out` an engine and print its id. Raise BalcaoError."""
     name = add_engine(out, wanted, catalogue)
+    if wanted not in ("", name):
+        say(f"It is an engine already, and keeps its name: {name}.")
     print(f"engine    {name}")
     if own := own_catalogue(load().engines[name]):
         print(f"catalogue {own}")

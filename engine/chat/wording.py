@@ -13,6 +13,8 @@ from engine.fidelity.quotes import PARTLY, compare, is_whole
 
 _SECOND = 1000
 _PERCENT = 100
+_MIN_SECONDS = 0.1
+"""A text that arrived in a shorter time has no speed."""
 
 
 def describe(answer: types.Answer, *, source: bool = True, bar: str = "") -> str:
@@ -183,7 +185,7 @@ def speed(answer: types.Answer) -> str:
     first = tr("{time} to the first word", time=_duration(timing.first_token))
     parts = [first, _duration(timing.total)]
     seconds = (timing.total - timing.first_token + answer.thinking_ms) / _SECOND
-    if answer.tokens and answer.tokens.completion > 1 and seconds > 0:
+    if answer.tokens and answer.tokens.completion > 1 and seconds >= _MIN_SECONDS:
         rate = answer.tokens.completion / seconds
         parts.append(tr("{rate:.0f} tokens/s", rate=rate))
     if answer.tokens and answer.tokens.drafted:

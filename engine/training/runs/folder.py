@@ -142,7 +142,7 @@ def _changed_inputs(old: RunInputs, new: RunInputs) -> Iterator[str]:
     elif old.weights != new.weights:
         yield f"other weights of the base {old.base}"
     if names := sorted({file.name for file in {*old.data} ^ {*new.data}}):
-        yield f"other rows in {' and '.join(names)}"
+        yield f"other rows in {', '.join(names)}"
     if old.prompt_version != new.prompt_version:
         yield f"version {old.prompt_version} of the prompts (now {new.prompt_version})"
     if old.processes != new.processes:

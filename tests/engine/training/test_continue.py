@@ -91,7 +91,7 @@ def test_other_rows_or_another_base_are_refused(
         finish(out, right=4)
     rows = write_data(tmp_path / "rows", {**ANSWERS, "Bell": "ding"})
     assert main(["--resume", "--out", str(out), "--data", str(rows)]) == 2
-    assert "other rows in train.jsonl and valid.jsonl" in capsys.readouterr().err
+    assert "other rows in train.jsonl, valid.jsonl" in capsys.readouterr().err
     base = Path(shutil.copytree(tiny.model, tmp_path / "base"))
     assert main(["--resume", "--out", str(out), "--base", str(base)]) == 2
     assert f"(now {base})" in capsys.readouterr().err
