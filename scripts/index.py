@@ -119,7 +119,7 @@ def describe_source(counts: dict[str, Any]) -> list[str]:
         for field in ("title", "content", "uid")
         if field in counts.get("columns", {})
     )
-    lines = [columns, *_describe_rejected(counts), *_describe_survey(counts.get("survey", {}))]
+    lines = [columns, *_describe_rejected(counts), *_describe_survey(counts)]
     return [fold_lines(f"  {line}", "    ") for line in lines if line]
 
 
@@ -134,9 +134,10 @@ def _describe_rejected(counts: dict[str, Any]) -> Iterator[str]:
         yield f"left out: {count:,} ({shown}{where if bad else ''})"
 
 
-def _describe_survey(survey: dict[str, Any]) -> Iterator[str]:
+def _describe_survey(counts: dict[str, Any]) -> Iterator[str]:
+    survey = counts.get("survey", {})
     missing = survey.get("no_description", 0)
-    if missing:
+    if missing and "no description" not in counts.get("rejected", {}):
         yield f"without a description: {missing:,}"
     if repeated := survey.get("duplicates"):
         yield f"with the title and description of an earlier row: {repeated:,}"

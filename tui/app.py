@@ -182,8 +182,9 @@ class BalcaoApp(ThemedApp):
         """Give a key to a screen once that has its widgets, and to none while the chat ends."""
         if isinstance(event, Key) and self._screen_stack:
             await self.screen._mounted_event.wait()  # noqa: SLF001 - no public API
-            if isinstance(self.screen, ChatScreen):
-                self.screen.focus_composer_for(event)
+            screen: object = self.screen
+            if isinstance(screen, ChatScreen):
+                screen.focus_composer_for(event)
         if not isinstance(event, Key) or (self._screen_stack and not self._exit):
             await super().on_event(event)
 

@@ -390,21 +390,22 @@ class RowTemplates:
         """Format the rows of a product, one per line. `title` and `description` are JSON strings.
 
         The uid selects the first wording, so that over many products all are equally frequent.
-        `typed` may return another question for a row's number and wording.
+        `typed` may return another question for a row's number and wording; one that is asked
+        already is not used.
         """
         first = zlib.crc32(uid.encode(errors="replace"))
         title, description = title[1:-1], description[1:-1]
-        rows = []
+        rows: list[bytes] = []
         for number in range(self.forms):
             if number == len(self._templates):
                 title, typed = title.decode().lower().encode(), None
             place = (first + number) % len(self._templates)
             start, middle, end = self._templates[place]
-            asked = title
-            if typed and (question := typed(number, QUESTION_FORMS[place])):
-                start, middle, end = self._templates[_BARE]
-                asked = encode(question)[1:-1]
-            rows.append(start + asked + middle + description + end)
+            plain = start + title + middle + description + end
+            question = typed(number, QUESTION_FORMS[place]) if typed else ""
+            start, middle, end = self._templates[_BARE]
+            as_typed = start + encode(question)[1:-1] + middle + description + end
+            rows.append(as_typed if question and as_typed not in rows else plain)
         return b"".join(rows)
 
     def grounded_row(self, uid: str, title: bytes, description: bytes) -> bytes:
