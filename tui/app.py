@@ -182,11 +182,13 @@ class BalcaoApp(ThemedApp):
         """Give a key to a screen once that has its widgets, and to none while the chat ends."""
         if isinstance(event, Key) and self._screen_stack:
             await self.screen._mounted_event.wait()  # noqa: SLF001 - no public API
+        if isinstance(event, Key):
+            if not self._screen_stack or self._exit:
+                return
             screen: object = self.screen
             if isinstance(screen, ChatScreen):
                 screen.focus_composer_for(event)
-        if not isinstance(event, Key) or (self._screen_stack and not self._exit):
-            await super().on_event(event)
+        await super().on_event(event)
 
     async def action_quit(self) -> None:
         await self._leave(0)
