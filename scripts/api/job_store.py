@@ -14,7 +14,14 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from engine.core.files import UNDECODABLE, encode_json, private_folder, write_atomic, writing
+from engine.core.files import (
+    UNDECODABLE,
+    encode_json,
+    locked,
+    private_folder,
+    write_atomic,
+    writing,
+)
 from engine.core.text import one_line
 from scripts.api.bodies import ApiError
 
@@ -124,12 +131,14 @@ class JobStore:
         raise ApiError(404, f"No such job: {one_line(job_id, 100)}", param="fine_tuning_job_id")
 
     def change(self, record: JobRecord, **values: Any) -> JobRecord:  # noqa: ANN401 - its fields
-        """Write changed values over what another task has written; an end is final."""
-        now = self.read(record.id)
-        if now.finished_at:
-            values = {name: value for name, value in values.items() if name == "process"}
-        changed = replace(now, **values)
-        self.write(changed)
+        """Write changed values over what another task or server has written; an end is final."""
+        self.read(record.id)  # or raise, before a folder is made for the lock
+        with locked(self.folder / record.id / ".lock"):
+            now = self.read(record.id)
+            if now.finished_at:
+                values = {name: value for name, value in values.items() if name == "process"}
+            changed = replace(now, **values)
+            self.write(changed)
         return changed
 
     def oldest(self) -> list[JobRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -332,3 +333,25 @@ async def test_a_wrong_upload_leaves_no_file(catalogue_dir: Path) -> None:
                 assert reply.status == 400
         assert not (await client.files.list()).data
     assert not [*(paths.data_dir() / "api/files").glob("file-*")]
+
+
+@pytest.mark.usefixtures("base", "idle")
+async def test_a_cancellation_is_not_lost_to_another_change(
+    catalogue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a job is cancelled while its training begins."""
+    async with serving(catalogue_dir) as client:
+        job_id = await create(client, 1)
+    store, read = JobStore(paths.data_dir() / "api/jobs"), JobStore.read
+    record = store.read(job_id)
+
+    def read_slowly(self: JobStore, wanted: str) -> object:
+        found = read(self, wanted)
+        time.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(JobStore, "read", read_slowly)
+    changes: list[dict[str, Any]] = [{"started_at": 1}, {"cancelled": True}]
+    await asyncio.gather(*(asyncio.to_thread(store.change, record, **values) for values in changes))
+    found = read(store, job_id)
+    assert (found.started_at, found.cancelled) == (1, True)
