@@ -46,7 +46,7 @@ _ORDERS: dict[str, Callable[[RunView], Any]] = {
     "name": lambda view: view.name.casefold(),
     "state": lambda view: view.state,
     "loss": lambda view: math.inf if view.loss is None else view.loss,
-    "exact": lambda view: -view.word_for_word.get("training", Score(0, 0)).share,
+    "learned": lambda view: -view.word_for_word.get("training", Score(0, 0)).share,
 }
 _PLAIN_INTERVAL, _POLL_INTERVAL = 10.0, 0.5
 """Seconds between two plain lines, two looks at the run."""

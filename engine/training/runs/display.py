@@ -27,10 +27,10 @@ _MAX_TITLE = 40
 def runs_table(views: Sequence[RunView]) -> list[str]:
     """Return the headings and a line for each run, in columns.
 
-    EXACT has the word-for-word score of the last sample: training, then held-out titles.
+    LEARNED has the word-for-word score of the last sample: training, then held-out titles.
     """
     left, age = tr_of("run", "left"), tr("age")
-    names = (tr("run"), tr("state"), tr("step"), tr("loss"), tr("exact"), left, age)
+    names = (tr("run"), tr("state"), tr("step"), tr("loss"), tr("learned"), left, age)
     rows = [tuple(name.upper() for name in names), *map(_columns, views)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
