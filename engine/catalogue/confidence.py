@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,8 +76,9 @@ AMONG = Weights(bias=-5.1, coverage=4.1, cosine=5.8, lead=1.0, words=3.8)
 """One of the first ten records fits."""
 # Fitted at the first three of these numbers of products together.
 _SINGLE = ((784, 0.88), (20_000, 0.88), (200_000, 0.9), (2_250_000, 0.92))
-LISTED = 0.3
-"""The smallest probability for a list."""
+_LISTED, _LISTED_IF_NAMED = 0.2, 0.3
+_NAMING = re.compile(r"\w\W+[A-ZÀ-Þ]\w.*\W[A-ZÀ-Þ]\w")
+"""Two words with capitals, besides the first word of a question."""
 
 
 def single_limit(products: int) -> float:
@@ -87,6 +89,11 @@ def single_limit(products: int) -> float:
         if products <= more:
             return low + (high - low) * math.log(products / fewer, more / fewer)
     return _SINGLE[-1][1]
+
+
+def list_limit(question: str) -> float:
+    """Return the smallest probability for a list: larger if the question seems to name a title."""
+    return _LISTED_IF_NAMED if _NAMING.search(question) else _LISTED
 
 
 def figures(ranked: Sequence[Ranked], words: int) -> tuple[float, float, float, float]:

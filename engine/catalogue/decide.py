@@ -15,9 +15,9 @@ from engine.catalogue import folding
 from engine.catalogue.confidence import (
     AMONG,
     DEFAULT,
-    LISTED,
     MEANT,
     Thresholds,
+    list_limit,
     probability,
     single_limit,
 )
@@ -243,7 +243,7 @@ class Decider:
         if not self._are_settled(ranked, words, suggested):
             by_meaning = self.ranker.rank(words, (*near, *suggested), question)
             if any(one.cosine for one in by_meaning):
-                meant = self._by_meaning(by_meaning, len(words), wanted)
+                meant = self._by_meaning(by_meaning, len(words), wanted, list_limit(question))
                 return self._with_excerpts(meant, question)
         listed = self._listed(ranked, len(words), wanted)
         if listed and not self._names_another(ranked, titles):
@@ -269,7 +269,7 @@ class Decider:
             ranked.sort(key=lambda one: formats[one.row])
             formatted = [one.row for one in ranked if not formats[one.row]]
         wanted = [*suggested, *formatted, *self._with_all(ranked)]
-        least = LISTED * _ANY_SHARE
+        least = list_limit(question) * _ANY_SHARE
         if len(ranked) > 1 and (wanted or probability(AMONG, ranked, len(words)) >= least):
             points = ranked[0].points * self.thresholds.list_share
             listed = self._several(ranked, wanted, lambda one: one.points >= points)
@@ -293,13 +293,15 @@ class Decider:
         ranked.sort(key=lambda one: groups[one.row])
         return self._several(ranked, [*suggested, *fitting], lambda one: groups[one.row] == 1)
 
-    def _by_meaning(self, ranked: list[Ranked], words: int, wanted: list[int]) -> Decision:
-        """Decide by a fitted rule; a list has the rows of `wanted`."""
+    def _by_meaning(
+        self, ranked: list[Ranked], words: int, wanted: list[int], limit: float
+    ) -> Decision:
+        """Decide by a fitted rule; a list has the rows of `wanted`, or a probability of `limit`."""
         least = single_limit(self.ranker.titles.count)
         best = ranked[0]
         if {best.row}.issuperset(wanted) and probability(MEANT, ranked, words) >= least:
             return Decision(Status.LIKELY, _as_hits([best]))
-        if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= LISTED):
+        if len(ranked) > 1 and (wanted or probability(AMONG, ranked, words) >= limit):
             least = best.points * self.thresholds.list_share
             listed = self._several(ranked, wanted, lambda one: one.points >= least)
             return replace(listed, close=not wanted)
