@@ -24,7 +24,7 @@ from engine.catalogue.confidence import (
 from engine.catalogue.folding import STOP_WORDS, title_key, tokenise
 from engine.catalogue.language.ages import Ages, asked_ages, fits, search_words, specific_words
 from engine.catalogue.language.excerpts import with_excerpts
-from engine.catalogue.language.wishes import asks_for_any, signs_of_format
+from engine.catalogue.language.wishes import asks_for_any, format_group, signs_of_format
 from engine.catalogue.rank import Ranked, Ranker, content_of
 from engine.catalogue.search import TitleMatch, match_title
 from engine.core.types import Decision, Hit, Product, Status
@@ -265,7 +265,7 @@ class Decider:
         ranked = self.ranker.rank(words, (*near, *rows, *suggested), question)
         formatted: list[int] = []
         if signs:
-            formats = {one.row: _format_group(one.product, signs) for one in ranked}
+            formats = {one.row: format_group(one.product, signs) for one in ranked}
             ranked.sort(key=lambda one: formats[one.row])
             formatted = [one.row for one in ranked if not formats[one.row]]
         wanted = [*suggested, *formatted, *self._with_all(ranked)]
@@ -468,13 +468,6 @@ def _age_group(one: Ranked, asked: Ages, *, wanted: bool) -> int:
         return _LAST_GROUP
     is_wanted = one.coverage >= _MIN_WANTED or not wanted
     return (0 if is_wanted else 2) + (fitting is None)
-
-
-def _format_group(product: Product, signs: AbstractSet[str]) -> int:
-    """Return 0 for a product with one of `signs` in its title, 1 in its description, or else 2."""
-    if not signs.isdisjoint(tokenise(product.title)):
-        return 0
-    return 1 if not signs.isdisjoint(tokenise(product.description)) else 2
 
 
 def _with(ranked: list[Ranked], wanted: Sequence[int]) -> list[Ranked]:

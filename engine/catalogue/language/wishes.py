@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
+from engine.catalogue.folding import tokenise
 from engine.catalogue.language.facts import plain
+from engine.core.types import Product
 
 _KIND = (
     r"(?:book|novel|dvd|film|movie|video|cd|record|album|toy|game|gift|present|product|item|idea"
@@ -44,6 +47,13 @@ def signs_of_format(tokens: Sequence[str]) -> frozenset[str]:
     """Return the words of which products of the format that is asked for have one."""
     asked = (name for name, words in _FORMATS.items() if not set(words).isdisjoint(tokens))
     return frozenset(sign for name in asked for sign in _SIGNS.get(name, (name,)))
+
+
+def format_group(product: Product, signs: AbstractSet[str]) -> int:
+    """Return 0 for a product with one of `signs` in its title, 1 in its description, or else 2."""
+    if not signs.isdisjoint(tokenise(product.title)):
+        return 0
+    return 1 if not signs.isdisjoint(tokenise(product.description)) else 2
 
 
 @functools.cache
