@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from engine.backends.base import Engine, EngineConfig
 from engine.core.i18n import tr
-from engine.core.types import Chunk, Product, Request, StopReason
+from engine.core.types import Chunk, Product, Request, Status, StopReason
 
 
 class CatalogueConfig(EngineConfig, frozen=True, forbid_unknown_fields=True):
@@ -46,9 +46,17 @@ async def counter_stream(request: Request, *, for_model: bool = False) -> AsyncG
     if request.decision.product and (quote := request.decision.product.description):
         yield Chunk(quote, StopReason.COMPLETE)
         return
-    told = tr("Not in the catalogue, so the model was not asked.")
-    notice = told if for_model else ""
-    yield _said(_own_words(request), notice)
+    yield _said(_own_words(request), _why_not_asked(request) if for_model else "")
+
+
+def _why_not_asked(request: Request) -> str:
+    from engine.catalogue.language.small_talk import is_small_talk
+
+    if is_small_talk(request.question):
+        return tr("The model was not asked.")
+    if request.decision.status is Status.SEVERAL:
+        return tr("No single product matches, so the model was not asked.")
+    return tr("Not in the catalogue, so the model was not asked.")
 
 
 def _said(text: str, notice: str = "") -> Chunk:

@@ -190,6 +190,7 @@ class PendingAnswer:
     async def _look_up(self) -> types.Request:
         question = self._answer.question
         decision, is_followup = await self._decide(question)
+        picked = followup.pick_from_list(question, self._earlier)
         question = followup.question_of_pick(question, self._earlier)
         language = _language(question, decision)
         self._retrieval = self._elapsed()
@@ -211,7 +212,10 @@ class PendingAnswer:
             taught=self._witnesses.listed or UNSET,
         )
         system = self._system or self._engine.system_prompt
-        messages = chat_messages(question, decision.product, mode, history, system)
+        names = picked and not is_followup and mode is types.Mode.MEMORY and decision.product
+        # From memory, "2" names no product.
+        asked = names.title if names else question
+        messages = chat_messages(asked, decision.product, mode, history, system)
         request = types.Request(question, mode, messages, decision, is_followup, language)
         request = replace(self._engine.with_parameters(request), **self._sampling)
         if mode is not types.Mode.QUOTE:
@@ -241,8 +245,7 @@ class PendingAnswer:
     ) -> tuple[types.Message, ...]:
         # A fine-tune has learned questions that name their product alone: with earlier messages it
         # would repeat other engines' answers.
-        picked = followup.pick_from_list(self._answer.question, self._earlier) is not None
-        is_complete = decision.product is not None and not is_followup and not picked
+        is_complete = decision.product is not None and not is_followup
         from_memory = self._answer.mode is types.Mode.MEMORY
         return () if is_complete and from_memory else self._earlier.messages()
 

@@ -159,6 +159,32 @@ async def test_a_pick_from_memory_is_judged_by_its_product(catalogue: Catalogue)
     assert set(taught) == {Taught.LEARNED, Taught.NOT_TAUGHT}
 
 
+async def test_from_memory_a_pick_asks_for_the_title(catalogue: Catalogue) -> None:
+    session = open_session(OneEngine(engine := ScriptedEngine()), catalogue)
+    await ask(session, "canvas stool", "base", Mode.MEMORY)
+    answer, _ = await ask(session, "2", "base", Mode.MEMORY)
+    assert answer.product
+    sent = [one.content for one in engine.asked[-1].messages if one.role is not Role.SYSTEM]
+    assert sent == [answer.product.title]
+    assert session.conversation.turns[-1].question == "2"
+
+
+@pytest.mark.parametrize(
+    ("question", "notice"),
+    [
+        ("canvas stool", "No single product matches, so the model was not asked."),
+        ("The Velvet Submarine", "Not in the catalogue, so the model was not asked."),
+        ("hello", "The model was not asked."),
+    ],
+)
+async def test_the_notice_says_why_the_model_was_not_asked(
+    catalogue: Catalogue, question: str, notice: str
+) -> None:
+    session = open_session(OneEngine(), catalogue)
+    answer, _ = await ask(session, question, "base", Mode.GROUNDED)
+    assert answer.notice == notice
+
+
 async def test_a_model_that_refuses_what_it_was_taught_is_unsure(catalogue: Catalogue) -> None:
     engine = TrainedEngine((Chunk(UNKNOWN_PRODUCT["en"], StopReason.COMPLETE),))
     answer, _ = await ask(
@@ -409,8 +435,8 @@ async def test_from_memory_a_named_product_is_asked_for_alone(catalogue: Catalog
     for question in ("Empty Shelf", "O Jardim de Inverno", "who wrote it?", "Striped Apron", "2"):
         await ask(session, question, "base", Mode.MEMORY)
     sent = [len(request.messages) for request in registry.scripted.asked]
-    # A follow-up, a title of several and a number from a list mean nothing without the turns.
-    assert sent == [2, 2, 6, 8, 10]
+    # A follow-up and a title of several mean nothing without the turns.
+    assert sent == [2, 2, 6, 8, 2]
 
 
 async def test_loading_is_told_and_done_once(catalogue: Catalogue) -> None:
