@@ -249,16 +249,17 @@ class FittingFooter(Footer):
         palette = [self._key(active) for active in self._shown if self._is_palette(active)]
         room = self.screen.size.width - sum(_width(key) + _PALETTE_BORDER for key in palette)
         leaving = [active for active in self._shown if _leaves(active)][:1]
-        room -= sum(_width(self._key(active)) for active in leaving)
+        certain = leaving + [active for active in self._shown if _goes_first(active)]
+        room -= sum(_width(self._key(active)) for active in certain)
         first = {
             active.binding.action: active for active in reversed(self._shown) if active.binding.show
         }
         for active in self._shown:
             if first.get(active.binding.action) is active:
                 key = self._key(active)
-                if active not in leaving:
+                if active not in certain:
                     room -= _width(key)
-                if room >= 0 or active in leaving:
+                if room >= 0 or active in certain:
                     yield key
         yield from palette
 
@@ -293,6 +294,11 @@ def _leaves(active: ActiveBinding) -> bool:
     """Whether a key shown leaves the screen, or the chat where nothing else does."""
     name = active.binding.id or ""
     return active.binding.show and (name == "quit" or name.endswith("_close"))
+
+
+def _goes_first(active: ActiveBinding) -> bool:
+    """Whether a key is shown before those to its left, if not all fit: the history."""
+    return active.binding.show and active.binding.id == "conversations"
 
 
 def _width(key: FooterKey) -> int:
