@@ -114,6 +114,7 @@ async def test_a_list_that_is_taller_than_the_screen_is_shown_from_its_beginning
         await until(
             lambda: view.region.y == pilot.app.screen.query_one("#conversation").region.y + 2
         )
+        await until(lambda: "more below" in words(pilot, "#below")[0])
         await pilot.press("down", "down")
         await until(lambda: list(view.query(ChoiceView))[1].region.bottom <= 8)
 

@@ -355,6 +355,7 @@ class ConversationView(AnchoredScroll, can_focus=False):
             if line == end:
                 self.anchor()
         self._update_soon()
+        self.call_after_refresh(self.note_end)
         return view
 
     def show_line(self, view: Widget, line: int) -> None:
