@@ -62,10 +62,21 @@ def learning(out: Path) -> Path:
     return out
 
 
+async def test_in_a_narrow_terminal_its_sentence_breaks_between_words(
+    catalogue_dir: Path,
+) -> None:
+    async with chat(catalogue_dir, (60, 20)) as pilot:
+        page = await open_page(pilot)
+        head = page.query_one("#runs-head")
+        await until(lambda: head.region.height == 2)
+        assert head.render_line(0).text.split()[-1] == "starts"
+
+
 async def test_without_runs(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir) as pilot:
         page = await open_page(pilot)
         assert "balcao train" in text(page, "#runs-head")
+        assert page.query_one("#runs-head").region.height == 1
         shown = page.query(FooterKey)
         await until(lambda: [key.description for key in shown] == ["Close"])
         await pilot.press("enter", "s", "escape")

@@ -156,7 +156,8 @@ class RunsScreen(Page, ModalScreen[str | None]):
         highlighted = self._highlighted_run
         runs = self.query_one(OptionList)
         head, *rows = display.runs_table(views)
-        self.query_one("#runs-head", Static).update(head if views else _NONE)
+        above = self.query_one("#runs-head", Static).set_class(not views, "empty")
+        above.update(head if views else _NONE)
         folders = [view.folder for view in views]
         unchanged = folders == [view.folder for view in self._views]
         self._views = views
