@@ -33,6 +33,7 @@ def test_a_name_may_be_cut_short_while_it_means_one() -> None:
         ("/brew", "command /brew."),
         ("/Slash: A Life", "command /Slash:."),
         ("/quit now", "/quit takes no argument"),
+        ("/clear all", "/clear takes no argument"),
         ("/\x1b[2J", "command /[2J."),
     ],
 )

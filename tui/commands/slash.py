@@ -70,8 +70,7 @@ def parse(text: str, commands: Sequence[Command] = COMMANDS) -> tuple[Command, s
         )
     command, argument = found[0], argument.strip()
     if argument and not command.takes:
-        name = called(command)
-        raise UsageError(tr("/{called} takes no argument.", called=name))
+        raise UsageError(tr("/{called} takes no argument.", called=_as_typed(command, name)))
     return command, argument
 
 
@@ -132,6 +131,10 @@ def _shown(command: Command, name: str) -> str:
     """Return the name to suggest: an alias only if nothing else contains what was typed."""
     aliases = (alias for alias in command.aliases if name in alias)
     return called(command) if name in called(command) + command.name else next(aliases)
+
+
+def _as_typed(command: Command, name: str) -> str:
+    return name if name in command.aliases else called(command)
 
 
 def _folded(name: str) -> str:
