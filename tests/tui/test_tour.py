@@ -93,6 +93,7 @@ async def test_escape_leaves_it(catalogue_dir: Path) -> None:
         await pilot.press("escape")
         await pilot.press("escape")  # the first closes suggestions, if there are any
         await until(lambda: not pilot.app.screen.query(TourLine))
+        assert pilot.app.screen.query_one(Composer).question == ""
 
 
 async def test_it_is_offered_once_and_only_with_a_model(

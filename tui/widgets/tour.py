@@ -133,6 +133,8 @@ class TourLine(Static):
         session = self._session
         session.engine, session.mode = self._before
         self._show_session()
+        if self._place == 0 and self._chat.draft == self._route.title:
+            self._chat.clear_draft()
         self._chat.report(tr("/tour shows the tour again."))
         self.remove()
 
