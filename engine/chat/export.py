@@ -26,11 +26,12 @@ from engine.store import archive
 from engine.store.archive import ArchivedConversation, ImportResult
 from engine.store.conversations import ConversationStore
 
-_FENCE = "~~~~"
+_INLINE = re.compile(r"[\\`*_\[\]<>&~|$]")
+_BEGINS_BLOCK = re.compile(r"^(\d*)([#+=.)-])")
 
 
 def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -> str:
-    """Format the question, the record, and every answer with its description, all of them fenced.
+    """Format the question, the record, and every answer with its description, all of them quoted.
 
     `titles` are the engines' by id, `level` is the heading level of the question.
     """
@@ -38,10 +39,10 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
     product = next((answer.product for answer in turn.answers if answer.product), None)
     parts = [f"{above} {one_line(turn.question)}"]
     if "\n" in turn.question:
-        parts.append(_fenced(turn.question))
+        parts.append(_quoted(turn.question))
     if product:
         record = tr("The record: {title}", title=title_of(product))
-        parts.append(f"{below} {record}\n\n{_fenced(product.description)}")
+        parts.append(f"{below} {record}\n\n{_quoted(product.description)}")
     chosen = turn.answer if turn.others else None
     for answer in turn.answers:
         title = one_line(titles.get(answer.engine, answer.engine))
@@ -53,7 +54,7 @@ def turn_as_markdown(turn: Turn, titles: Mapping[str, str], *, level: int = 1) -
 def _answer(answer: Answer, record: Product | None) -> str:
     text = answer.text or (answer.problem.message if answer.problem else "")
     is_record = record is not None and text == record.description
-    words = tr("The record, as above.") if is_record else _fenced(text)
+    words = tr("The record, as above.") if is_record else _quoted(text)
     about = (wrong_product(answer), describe(answer, source=False))
     page = "\n\n".join((words, *filter(None, about)))
     if answer.taught is Taught.NOT_TAUGHT:
@@ -61,14 +62,24 @@ def _answer(answer: Answer, record: Product | None) -> str:
     if not answer.thinking:
         return page
     summary = f"<summary>{thinking_words(answer.thinking_ms, ended=True)}</summary>"
-    return f"<details>{summary}\n\n{_fenced(answer.thinking)}\n\n</details>\n\n{page}"
+    return f"<details>{summary}\n\n{_quoted(answer.thinking)}\n\n</details>\n\n{page}"
 
 
-def _fenced(text: str) -> str:
-    fence = _FENCE
-    while fence in text:
-        fence += "~"
-    return f"{fence}\n{printable(text)}\n{fence}"
+def _quoted(text: str) -> str:
+    """Quote a text, which a reader then wraps, and of which nothing is read as Markdown."""
+    lines = [_literal(line) for line in printable(text).split("\n")]
+    following = [*lines[1:], ""]
+    breaks = ("\\" if line and after else "" for line, after in zip(lines, following, strict=True))
+    return "\n".join(f"> {line}{end}".rstrip() for line, end in zip(lines, breaks, strict=True))
+
+
+def _literal(line: str) -> str:
+    words = line.strip()
+    indent = "\N{NO-BREAK SPACE}" * (len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip()))
+    if not words:
+        return ""
+    words = _INLINE.sub(r"\\\g<0>", words)
+    return indent + _BEGINS_BLOCK.sub(r"\1\\\2", words)
 
 
 _MAX_NAME = 48

@@ -90,7 +90,7 @@ async def test_a_follow_up_goes_on_from_the_comparison(catalogue: Catalogue) -> 
 
 
 async def test_the_turn_as_markdown(catalogue: Catalogue) -> None:
-    engine = ScriptedEngine(("# Not a heading\n~~~~\nstill fenced",))
+    engine = ScriptedEngine(("# Not a heading\n~~~~\nstill quoted",))
     session = open_session(OneEngine(engine), catalogue)
     async for _ in session.compare("Paint [/b] and [red] Brushes", BOTH):
         pass
@@ -102,9 +102,9 @@ async def test_the_turn_as_markdown(catalogue: Catalogue) -> None:
         "## Base Llama",
         "## catalogue",
     }
-    assert "~~~~~\n# Not a heading\n~~~~\nstill fenced\n~~~~~" in page
+    assert "> \\# Not a heading\\\n> \\~\\~\\~\\~\\\n> still quoted\n" in page
     assert "word for word" in page
-    assert page.count("Use *two* coats") == 1
+    assert page.count(r"Use \*two\* coats") == 1
 
 
 async def test_an_old_question_gets_other_answers_from_what_came_before_it(

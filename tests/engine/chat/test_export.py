@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
 from engine.chat import export as history
@@ -49,6 +50,11 @@ def other(tmp_path: Path) -> Iterator[ConversationStore]:
     opened = ConversationStore(tmp_path / "other.db")
     yield opened
     opened.close()
+
+
+MARKDOWN = ["# one", "- two", "1. three", "1) four", "> five", "```py", "~~~~", "    code", "===",
+            "---", "| a | b |", "| - | - |", "<b>", "<!--", "&amp;", "[a](b)", "**c**", "\\", "",
+            "x"]  # fmt: skip
 
 
 def exported(store: ConversationStore) -> bytes:
@@ -338,6 +344,26 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from _places(value[key])
 
 
+@given(
+    st.text("ab19 \t\n\\`*_[]<>&~|$#+=-.)!:/'\"", max_size=60)
+    | st.lists(st.sampled_from(MARKDOWN), max_size=6).map("\n".join)
+)
+def test_a_page_quotes_texts_that_a_reader_wraps_and_takes_for_no_markdown(text: str) -> None:
+    answer = replace(ANSWER, text=text, sources=(), status=Status.NONE, problem=None)
+    page = history.turn_as_markdown(Turn("q", answer), {})
+    tokens = [one for one in MarkdownIt("commonmark").enable("table").parse(page) if one.map]
+    quotes = [one.map or [] for one in tokens if one.type == "blockquote_open"]
+    assert len(quotes) == 1 or not text.strip()
+    inside = [
+        one for one in tokens if any(start <= (one.map or [0])[0] < end for start, end in quotes)
+    ]
+    assert {one.type for one in inside} <= {"blockquote_open", "paragraph_open", "inline"}
+    words = [child for one in inside for child in one.children or ()]
+    assert {one.type for one in words} <= {"text", "text_special", "hardbreak"}
+    shown = " ".join(one.content if one.type != "hardbreak" else " " for one in words)
+    assert "".join(shown.split()) == "".join(text.split())
+
+
 def test_a_conversation_as_a_page(store: ConversationStore, tmp_path: Path) -> None:
     number = said(store, "Qual balcão?", "It has\n~~~~\n# no heading", "second")
     turn = store.open(number).turns[0]
@@ -349,8 +375,8 @@ def test_a_conversation_as_a_page(store: ConversationStore, tmp_path: Path) -> N
     assert file.name.endswith("-qual-balcao.md")
     assert page.startswith("# Qual balcão?\n\n20")
     assert "## Qual balcão?\n\n### The record: Title (012X)" in page
-    assert "~~~~~\nIt has\n~~~~\n# no heading\n~~~~~" in page
-    assert "### LoRA Llama (chosen)\n\n~~~~\nsecond" in page
+    assert "> It has\\\n> \\~\\~\\~\\~\\\n> \\# no heading\n" in page
+    assert "### LoRA Llama (chosen)\n\n> second\n" in page
     again = history.write_conversation(store, number, titles, tmp_path / "new", "md")
     assert again.name.endswith("-qual-balcao-2.md")
     everything = history.write_all(store, tmp_path / "new")

@@ -239,8 +239,10 @@ def thoughtful() -> Answer:
 
 def test_markdown_has_the_thinking_in_a_fold_of_its_own() -> None:
     page = turn_as_markdown(Turn(TITLE, thoughtful()), {})
-    fold, _, rest = page.partition("</details>\n\n~~~~")
-    assert "<summary>thought for 3 s</summary>\n\n~~~~~\nSay ~~~~ and </details>.[2J\n~~~~~" in fold
+    fold, _, rest = page.partition("</details>\n\n>")
+    assert fold.endswith(
+        "thought for 3 s</summary>\n\n> Say \\~\\~\\~\\~ and \\</details\\>.\\[2J\n\n"
+    )
     assert "Say" not in rest
     silent = msgspec.structs.replace(thoughtful(), thinking="")
     assert "thought for" not in turn_as_markdown(Turn(TITLE, silent), {})
