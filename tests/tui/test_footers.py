@@ -87,3 +87,7 @@ async def test_hints_in_the_status_line_take_one_row(catalogue_dir: Path, width:
         for key in ("ctrl+c", "right", "ctrl+up", "ctrl+g", "f6", "escape"):
             assert len(await new_state(pilot, key)) <= width - 2
             assert line.region.height == 1, state(pilot)
+        await pilot.press("f12")
+        await until(lambda: "Written to" in state(pilot))
+        assert state(pilot).endswith("-canvas-stool-blue.md")
+        assert line.region.height == 1, state(pilot)
