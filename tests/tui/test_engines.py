@@ -91,6 +91,15 @@ async def test_each_engine_has_a_state_and_what_to_do(
         assert "● OpenAI" in words(pilot, "#names")[0]
 
 
+async def test_the_list_ends_at_its_ends(catalogue_dir: Path) -> None:
+    async with chat(catalogue_dir) as pilot:
+        engines = (await open_page(pilot)).query_one(OptionList)
+        await pilot.press("up")
+        assert engines.highlighted == 0
+        await pilot.press(*["down"] * (engines.option_count + 1))
+        assert engines.highlighted == engines.option_count - 1
+
+
 async def test_without_the_model_the_chat_opens_and_names_the_command(catalogue_dir: Path) -> None:
     async with chat(catalogue_dir, engine="base") as pilot:
         await until(lambda: "Run: balcao models pull smollm2" in " ".join(state(pilot).split()))

@@ -126,11 +126,19 @@ _LOOK_EVERY = 0.5
 
 
 class _Engines(OptionList):
-    """A list that shows Enter in the footer."""
+    """A list that shows Enter in the footer, and does not go round."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", tr("Choose"), id="engines_select")
     ]
+
+    def action_cursor_up(self) -> None:
+        if self.highlighted:
+            super().action_cursor_up()
+
+    def action_cursor_down(self) -> None:
+        if self.highlighted != self.option_count - 1:
+            super().action_cursor_down()
 
 
 class EnginesScreen(Page, ModalScreen[str | None]):
