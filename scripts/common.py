@@ -231,7 +231,9 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
                 for word in unknown
                 if word.startswith("--")
             ]
-            parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(hints)}")
+            hint = "".join(hints)
+            end = "." if hint else ""
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{end}{hint}")
     return options
 
 
