@@ -14,7 +14,7 @@ from engine.config import paths
 from engine.core.types import Event, NotSaved, Problem
 from tests.conftest import ROWS
 from tests.engine.backends.openai import server as scripted
-from tests.tui.driving import about, ask, chat, remote, said, until, words
+from tests.tui.driving import about, ask, chat, remote, said, state, until, words
 from tui.screens.chat import ChatScreen
 from tui.screens.compare import CompareScreen
 from tui.widgets.composer import Composer
@@ -108,7 +108,7 @@ async def test_the_last_question_is_compared_where_there_is_no_draft(
     server.always = scripted.hello()
     async with chat(catalogue_dir, **remote(server)) as pilot:
         await pilot.press("f3")
-        assert "F3" in words(pilot, "#state")[0]
+        assert state(pilot) == "Type a question first, to compare its answers."
         await ask(pilot, ROWS[0][1])
         await pilot.press("f3")
         await until(lambda: len(views(pilot)) == 2 and all(v.is_finished for v in views(pilot)))

@@ -145,8 +145,10 @@ class ChatView(Page, SolidBackground, Screen[None]):
         session = self.session
         if self.is_answering:
             self.report(tr("Still answering. Escape stops it."))
-        elif not (question or turn) or not (session.resources or session.failure):
-            self.report(tr("Type a question for F3, or wait for the catalogue."))
+        elif not (session.resources or session.failure):
+            self.report(tr("The catalogue is still opening: wait a moment."))
+        elif not (question or turn):
+            self.report(tr("Type a question first, to compare its answers."))
         elif session.failure:
             self.bar.show_availability()
         else:
