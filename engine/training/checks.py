@@ -117,11 +117,21 @@ class CheckCallback(TrainerCallback):  # type: ignore[misc] # untyped library
         with evaluating(self.trainer.model):
             check = self._look(state)
             stops = self.recipe.stop_when_learned and not self.processes.sharded
-            self.done = stops and not last and check.complete and self._knows_all()
+            self.done = stops and not last and self._ends(check) and self._knows_all()
             logs = {"eval_loss": check.held_out_loss, "eval_learned": check.learned.share}
             logs["eval_refused"] = check.refused.share if check.refused.asked else None
             self.trainer.log({name: value for name, value in logs.items() if value is not None})
         self._record(msgspec.structs.replace(check, all_learned=self.done), state.epoch)
+
+    def _ends(self, check: Check) -> bool:
+        """Whether no checked answer is wrong, or only refusals, of which two checks saw none.
+
+        Few rows about unknown products teach no refusing, however long the run is.
+        """
+        best = self._best
+        if best is None or not (best.knows_all and check.knows_all):
+            return check.complete
+        return check.complete or not (best.refused.right or check.refused.right)
 
     def _look(self, state: Any) -> Check:  # noqa: ANN401 - untyped library
         training, held_out, unknown = (
@@ -170,7 +180,7 @@ class CheckCallback(TrainerCallback):  # type: ignore[misc] # untyped library
             self.say(tr("Everything is learned: the run ends here."))
 
     def _keep_if_best(self, check: Check) -> None:
-        if self._best and check.rank < self._best.rank:
+        if self._best and check.rank < self._best.rank and not self.done:
             return
         self._best = check
         weights = {name: weight.detach().cpu() for name, weight in _trained(self.trainer)}

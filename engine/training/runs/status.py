@@ -95,9 +95,14 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
         return self.learned.right + self.refused.right, -self.loss
 
     @property
+    def knows_all(self) -> bool:
+        """Whether no answer about a product to know was wrong."""
+        return self.learned.right == self.learned.asked
+
+    @property
     def complete(self) -> bool:
         """Whether no checked answer was wrong."""
-        return all(one.right == one.asked for one in (self.learned, self.refused))
+        return self.knows_all and self.refused.right == self.refused.asked
 
 
 def check_text(check: Check) -> str:

@@ -53,6 +53,22 @@ def test_a_killed_run_ends_early_at_the_same_step(
     assert checks(cut) == checks(whole)
 
 
+def test_a_run_whose_few_refusals_teach_nothing_ends_once_the_rest_is_learned(
+    runner: Runner, tiny: Tiny, data: Path, tmp_path: Path
+) -> None:
+    rows = with_pool(Path(shutil.copytree(data, tmp_path / "rows")), per_epoch=1)
+    out = tmp_path / "lora"
+    arguments = "--data", rows, "--base", tiny.model, "--out", out
+    ended = runner.run(*arguments, *quick(*EARLY, "keep_best=true"))
+    assert ended.status == 0, ended.log
+    *_, before, last = checks(out)
+    assert before.knows_all
+    assert last.knows_all
+    assert before.refused.right == last.refused.right == 0 < last.refused.asked
+    assert last.all_learned
+    assert settings(out)["steps"] == last.step < 120
+
+
 def test_a_run_that_failed_after_its_early_end_does_not_train_again(
     runner: Runner, tiny: Tiny, data: Path, tmp_path: Path
 ) -> None:
