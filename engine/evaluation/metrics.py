@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from engine.catalogue.language.phrases import is_only_close
 from engine.catalogue.taught import Witnesses
 from engine.core.errors import BalcaoError
 from engine.core.process import install_command
@@ -177,7 +178,8 @@ def _verdict(answer: SavedAnswer, record: str) -> Verdict:
     if answer.error:
         return Verdict.FAILED
     if answer.by_counter:
-        return Verdict.OFFERED if answer.status is Status.SEVERAL else Verdict.REFUSED
+        offers = answer.status is Status.SEVERAL and not is_only_close(answer.text)
+        return Verdict.OFFERED if offers else Verdict.REFUSED
     # A record may contain “I don't have …” itself.
     unsupported = measure.support(answer.text, record) < measure.MIN_SUPPORT
     if unsupported and measure.is_refusal(answer.text):

@@ -204,6 +204,12 @@ def asks_which(text: str) -> bool:
     return any(text.startswith(phrases["which"]) for phrases in PHRASES.values())
 
 
+def is_only_close(text: str) -> bool:
+    """Whether a list begins by saying that no title says what the question does."""
+    heads = (phrases[key] for phrases in PHRASES.values() for key in ("close", "close_one"))
+    return text.startswith(tuple(heads))
+
+
 def _several(hits: Sequence[Hit], phrases: dict[str, str], *, close: bool) -> str:
     if close:
         return phrases["close_one" if len(hits) == 1 else "close"]

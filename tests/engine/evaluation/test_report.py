@@ -14,8 +14,19 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from engine.catalogue.language.phrases import undecided
 from engine.core.trained_products import Calibration
-from engine.core.types import Mode, Status, StopReason, Taught, Timing, Tokens
+from engine.core.types import (
+    Decision,
+    Hit,
+    Mode,
+    Product,
+    Status,
+    StopReason,
+    Taught,
+    Timing,
+    Tokens,
+)
 from engine.evaluation import render
 from engine.evaluation.ask import SavedAnswer, Target
 from engine.evaluation.confidence import RiskPoint
@@ -26,6 +37,8 @@ from engine.evaluation.report import PlotPoint, Report, gather
 from engine.evaluation.statistics import wilson
 from engine.evaluation.summary import _risk, risk_lines
 from tests.engine.evaluation.conftest import Bench
+
+CLOSE = Decision(Status.SEVERAL, (Hit(Product("1", "Elm", "A tree."), 0.1),), close=True)
 
 NASTY = (
     "Paint </div><script src='http://x.example/a.js'></script> | ``` **bold** [link](javascript:1)"
@@ -129,6 +142,10 @@ def test_speed_ignores_answers_without_a_model(report: Report) -> None:
         ({"text": "I don't have that in the catalogue. I do not know."}, Verdict.REFUSED),
         ({"text": "I", "by_counter": True, "status": Status.NONE}, Verdict.REFUSED),
         ({"text": "I", "by_counter": True, "status": Status.SEVERAL}, Verdict.OFFERED),
+        (
+            {"text": undecided("oak", CLOSE, "pt"), "by_counter": True, "status": Status.SEVERAL},
+            Verdict.REFUSED,
+        ),
         ({"text": "", "error": "Gone."}, Verdict.FAILED),
         ({"text": ""}, Verdict.ANSWERED),
         ({"text": "We don't have secrets, says this book about oak"}, Verdict.ANSWERED),
