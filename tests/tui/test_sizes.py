@@ -16,6 +16,7 @@ from tests.engine.backends.openai import server as scripted
 from tests.tui.driving import ask, chat, send, still, until
 from tui.screens.chat import ChatScreen
 from tui.terminal import COLUMNS, LINES
+from tui.widgets.engine_bar import _fitting
 from tui.widgets.turns import AnswerView
 
 SIZES = [(COLUMNS, LINES), (80, 24), (100, 30), (160, 50), (240, 70)]
@@ -105,3 +106,13 @@ def shown(app: App[None], view: AnswerView) -> str:
     strips = app.screen._compositor.render_strips(app.size)
     lines = [strips[line].crop(words.x, words.right).text for line in words.line_range]
     return "\n".join(lines)
+
+
+def test_a_path_loses_its_middle_before_a_sentence_takes_two_rows() -> None:
+    said = "Written to /home/me/.local/share/balcao/exports/striped-apron.md"
+    assert _fitting(said, 64) == said
+    shown = _fitting(said, 50)
+    assert len(shown) == 50
+    assert shown.startswith("Written to /home/me/")
+    assert shown.endswith("…/striped-apron.md")
+    assert _fitting(said, 20) == "Written to …/striped-apron.md"

@@ -192,10 +192,10 @@ def _columns(names: list[tuple[str, Content]]) -> int:
 
 
 def _fitting(sentence: str, width: int) -> str:
-    """Leave out what would begin another line: parts after a “·”, or the folder of a file."""
+    """Leave out what would begin another line: parts after a “·”, or the middle of a path."""
     while width and cell_len(sentence) > width and _PART in sentence:
         sentence = sentence.rpartition(_PART)[0]
-    before, _, file = sentence.rpartition(" ")
-    if width and cell_len(sentence) > width and file.count("/") > 1:
-        return f"{before} …/{file.rpartition('/')[2]}"
+    folder, _, name = sentence.rpartition("/")
+    if width and cell_len(sentence) > width and "/" in folder:
+        return f"{folder[: max(width - cell_len(name) - 2, folder.index('/'))]}…/{name}"
     return sentence
