@@ -354,6 +354,8 @@ class ConversationView(AnchoredScroll, can_focus=False):
                 self._shift(line - self.scroll_offset.y)
             if line == end:
                 self.anchor()
+            else:
+                self._reading = index, 0  # also if the pane is resized before the next update
         self._update_soon()
         self.call_after_refresh(self.note_end)
         return view
