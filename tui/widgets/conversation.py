@@ -344,21 +344,31 @@ class ConversationView(AnchoredScroll, can_focus=False):
             with self.app.batch_update():
                 if not turns.first <= index < turns.last:
                     await turns.jump_to(index)
-                regions, view = turns.regions(), turns.items[index].view
+                view = turns.items[index].view
                 if view is None:
                     raise LookupError(index)
-                if view not in regions:  # the chat is ending: nothing is laid out any more
-                    return view
-                end = max(region.bottom for region in regions.values()) - self.size.height
-                line = min(regions[view].y, end)
-                self._shift(line - self.scroll_offset.y)
-            if line == end:
-                self.anchor()
-            else:
-                self._reading = index, 0  # also if the pane is resized before the next update
+                at_end = self._begin_at(view)
+            self._reading = index, 0  # also if the pane is resized before the next update
         self._update_soon()
+        if at_end:  # what has just arrived is laid out after a refresh, and may be taller then
+            self.call_after_refresh(self._begin_at, view, settled=True)
         self.call_after_refresh(self.note_end)
         return view
+
+    def _begin_at(self, view: TurnView, *, settled: bool = False) -> bool:
+        """Scroll to the beginning of a turn, or to the end; return whether that is the end.
+
+        Follow the end there once `settled`.
+        """
+        regions = self._turns.regions()
+        if view not in regions or (settled and self.is_following):
+            return False  # nothing is laid out any more, or something else was asked for since
+        end = max(region.bottom for region in regions.values()) - self.size.height
+        line = min(regions[view].y, end)
+        self._shift(line - self.scroll_offset.y)
+        if settled and line == end:
+            self.anchor()
+        return line == end
 
     def show_line(self, view: Widget, line: int) -> None:
         """Scroll so that a line of a mounted view is visible."""
