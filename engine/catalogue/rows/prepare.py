@@ -401,11 +401,12 @@ class RowTemplates:
                 title, typed = title.decode().lower().encode(), None
             place = (first + number) % len(self._templates)
             start, middle, end = self._templates[place]
-            plain = start + title + middle + description + end
-            question = typed(number, QUESTION_FORMS[place]) if typed else ""
-            start, middle, end = self._templates[_BARE]
-            as_typed = start + encode(question)[1:-1] + middle + description + end
-            rows.append(as_typed if question and as_typed not in rows else plain)
+            row = start + title + middle + description + end
+            if typed and (question := typed(number, QUESTION_FORMS[place])):
+                start, middle, end = self._templates[_BARE]
+                as_typed = start + encode(question)[1:-1] + middle + description + end
+                row = row if as_typed in rows else as_typed
+            rows.append(row)
         return b"".join(rows)
 
     def grounded_row(self, uid: str, title: bytes, description: bytes) -> bytes:
