@@ -243,6 +243,13 @@ async def test_a_command_takes_its_argument(catalogue_dir: Path) -> None:
         await until(lambda: "● OpenAI" in words(pilot, "#names")[0])
         await order(pilot, "/engine nobody")
         await until(lambda: "There is no engine “nobody”" in state(pilot))
+        composer(pilot).clear()
+        await pilot.press(*"/mode mem", "tab")
+        assert composer(pilot).text == "/mode memory"
+        await pilot.press("enter")
+        await until(lambda: words(pilot, "#grounding") == ["from memory"])
+        await order(pilot, "/mode loud")
+        await until(lambda: "There is no mode “loud”" in state(pilot))
 
 
 async def test_an_unknown_command_is_reported_and_stays(catalogue_dir: Path) -> None:

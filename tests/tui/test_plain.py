@@ -218,6 +218,22 @@ def test_in_a_terminal(
         assert b"\x1b" not in drawn
 
 
+def test_a_terminal_breaks_lines_between_words(tmp_path: Path, catalogue_dir: Path) -> None:
+    arguments = ["--plain", "--catalogue", str(catalogue_dir)]
+    with terminal(
+        *arguments, home=tmp_path, environ={**UTF8, "TERM": "dumb"}, size=(24, 22)
+    ) as chat:
+        chat.expect("You: ")
+        chat.sendline("the tin lighthouse")
+        chat.expect("Catalogue:")
+        chat.expect(r"\(word")
+        lines = chat.before.decode().splitlines()
+        chat.sendeof()
+    assert len(lines) > 2
+    assert " ".join(line.strip() for line in lines).strip() == RECORD
+    assert max(len(line) for line in lines[1:]) <= 22
+
+
 async def test_ctrl_c_stops_the_answer_and_keeps_what_came(catalogue_dir: Path) -> None:
     async with scripted.running() as server:
         server.always = scripted.stalled(scripted.words("Half an answer "))

@@ -19,6 +19,7 @@ _TAKES = {
     "engine": tr("NAME"),
     "question": tr("QUESTION"),
     "theme": tr("NAME"),
+    "mode": "[quote|grounded|memory]",
     "file": tr("FILE"),
     "words": tr("WORDS"),
     "": "",

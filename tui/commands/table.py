@@ -37,7 +37,7 @@ class Command(Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     """Names that other programs have for it, after a slash."""
     takes: str = ""
-    """Its argument: "engine", "question", "words", "theme" or "file"."""
+    """Its argument: "engine", "mode", "question", "words", "theme" or "file"."""
     waits: bool = False
     """Whether it waits for the user or the disk, and so runs in the background."""
     plain: str | None = None
@@ -148,6 +148,7 @@ _TABLE = (
         actions.mode,
         "f5",
         in_footer=True,
+        takes="mode",
         plain="[quote|grounded|memory]",
     ),
     Command(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from types import FrameType
 from typing import TextIO
+
+from rich.cells import cell_len
 
 from engine.core.i18n import tr
 from engine.core.process import Terminals, ignore_signals, not_ignored
@@ -20,6 +24,8 @@ from tui.textual_patches.driver import EXIT_TIMEOUT
 
 PROMPT = tr("You: ")
 _CONTINUES = "\\"
+_PARTS = re.compile(r"\n|[^\S\n]+|\S+")
+"""A line break, blanks or a word."""
 
 
 class LineTerminal:
@@ -39,6 +45,7 @@ class LineTerminal:
             reader.reconfigure(encoding=charset if self._reads_terminal else None, errors="replace")
         self._word = ""
         self._is_streaming = False
+        self._column = 0
 
     def write(self, text: str = "") -> None:
         self._write(printable(text) + "\n")
@@ -61,14 +68,42 @@ class LineTerminal:
             self._write(word + "\n")
 
     def _write(self, text: str) -> None:
-        """Write text. Raises HungUp if the terminal is gone; later text goes nowhere."""
+        """Write text, in a terminal with its lines broken between words.
+
+        Raises HungUp if the terminal is gone; later text goes nowhere.
+        """
         try:
+            if self._writes_terminal:
+                text = self._wrapped(text)
             print(text, end="", file=self._writer, flush=True)
         except OSError as error:
             if not self._writes_terminal or error.errno != errno.EIO:
                 raise
             self._terminals.detach()
             raise HungUp from error
+
+    def _wrapped(self, text: str) -> str:
+        """Return text of whole words with line breaks where the terminal would cut a word.
+
+        A word longer than a line is left to the terminal.
+        """
+        width = _width(self._writer)
+        parts = []
+        for part in _PARTS.findall(text):
+            cells = cell_len(part)
+            if part == "\n":
+                self._column = 0
+            elif self._column + cells <= width or not width:
+                self._column += cells
+            elif part.isspace():
+                self._column = width
+                continue
+            else:
+                if self._column:
+                    parts.append("\n")
+                self._column = cells % width
+            parts.append(part)
+        return "".join(parts)
 
     def lines(self, typed: str = "") -> Iterator[str | None]:
         """Yield lines until the end of the input, and None for Ctrl-C.
@@ -119,6 +154,14 @@ class LineTerminal:
             # From a pipe nothing is echoed, and the answer needs its question above it.
             self.write(prompt + line)
         return line
+
+
+def _width(writer: TextIO) -> int:
+    """Return the columns of a terminal, 0 if they are not known."""
+    try:
+        return os.get_terminal_size(writer.fileno()).columns
+    except OSError:
+        return 0
 
 
 def edit_lines() -> None:

@@ -23,7 +23,7 @@ from engine.chat.session import Session
 from engine.core.errors import CatalogueError
 from engine.core.i18n import tr
 from engine.core.text import one_line
-from engine.core.types import Completion
+from engine.core.types import Completion, Mode
 from tui import keys
 from tui.commands import slash
 from tui.textual_patches.widgets import actions_by_key, repaint_now
@@ -348,6 +348,7 @@ class ComposerPanel(Vertical):
             values = {
                 "engine": list(self._settings.engines),
                 "theme": sorted(self.app.available_themes),
+                "mode": list(Mode),
             }
             suggestions.show(text, slash.suggestions(text, values))
         elif not text.strip():
