@@ -54,13 +54,21 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=36)
     parser.add_argument("--base", type=Path, help="a Llama (default: a random one of 7 M weights)")
     parser.add_argument("--recipe", default="exact", help="one of scripts/recipes")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), help="of both (default: bf16 on a GPU)"
+    )
     parser.add_argument("--child", choices=("balcao", "bare"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not options.precision:
+        import torch
+
+        options.precision = "bf16" if torch.cuda.is_available() else "fp32"
     if options.child:
         timed(options.folder / f"{options.child}.json")
         values = [*CHANGES.get(options.recipe, ()), f"epochs={options.steps * BATCH // ROWS}",
-                  f"batch_size={BATCH}", "score_rows=0", "sample_rows=0"]  # fmt: skip
+                  f"batch_size={BATCH}", "score_rows=0", "sample_rows=0",
+                  f"precision={options.precision}"]  # fmt: skip
         train = balcao if options.child == "balcao" else bare
         train(options.folder / "rows", options.base, options.recipe, values)
         return 0
@@ -102,7 +110,7 @@ def child(who: str, folder: Path, options: argparse.Namespace) -> TrainingCost:
     """Train in a new process."""
     command = [sys.executable, "-m", "benchmarks.train", "--child", who, "--folder", str(folder),
                "--steps", str(options.steps), "--base", str(options.base),
-               "--recipe", options.recipe]  # fmt: skip
+               "--recipe", options.recipe, "--precision", options.precision]  # fmt: skip
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"},
         capture_output=True, text=True, check=False,
@@ -182,7 +190,7 @@ def bare_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # no
     lines = (rows / "train.jsonl").read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line)["messages"] for line in lines]
     tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.chat_template = LLAMA2_TEMPLATE
+    tokenizer.chat_template = tokenizer.chat_template or LLAMA2_TEMPLATE
     on_gpu = torch.cuda.is_available()
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -210,7 +218,7 @@ def bare_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # no
             train_sampling_strategy="group_by_length" if recipe.length_grouped else "random",
             max_length=None,
             gradient_checkpointing=recipe.checkpoint_activations,
-            bf16=on_gpu,
+            bf16=recipe.precision == "bf16",
             use_cpu=not on_gpu,
             dataloader_pin_memory=on_gpu,
             logging_steps=1,

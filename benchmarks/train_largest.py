@@ -52,7 +52,7 @@ def balcao_trainer(rows: Path, base: Path, recipe: Recipe, out: str) -> Any:  # 
     numerics = Numerics.choose(recipe, files, processes)
     arguments = make_arguments(recipe, numerics, Path(out) / "checkpoints")
     model = load_model(files, recipe, numerics, processes)
-    return make_trainer(model, encoder.tokenizer, answers, arguments, recipe, processes)
+    return make_trainer(model, encoder.tokenizer, answers, arguments, recipe, numerics, processes)
 
 
 def largest(who: str, trainer: Any, recipe: Recipe) -> None:  # noqa: ANN401 - untyped library

@@ -128,7 +128,7 @@ def train(  # noqa: PLR0915 - a run reads from top to bottom
         model = setup.load_model(base, recipe, numerics, processes)
         tokenizer = encoder.for_trainer()
         trainer = setup.make_trainer(
-            model, tokenizer, rows.answers, arguments, recipe, processes, refusals, drawn
+            model, tokenizer, rows.answers, arguments, recipe, numerics, processes, refusals, drawn
         )
         setup.check_disk(trainer, out, folder.saved_bytes(out))
 

@@ -3,8 +3,8 @@
 Reads one JSON list per run from stdin: the log file, the number of processes, then the arguments.
 Answers with the first process's id, and with its exit status once all have ended (negative: the
 signal). The first argument can choose another job: `tokens` prints the prompts' tokens in the chat
-and in training, `loss` the plain base's loss, `merge` and `job` run those
-commands. Or it prepares the run:
+and in training, `loss` the plain base's loss, `precision` what processors choose, `merge` and `job`
+run those commands. Or it prepares the run:
 `terminal NAME` runs at that terminal, and stays after --detach as a shell does; `addresses N` adds
 at most N megabytes; `launched` sets what `accelerate launch` sets for FSDP, and `sharded`
 also shards on a CPU.
@@ -20,10 +20,12 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import torch
+from msgspec import structs
 from transformers import LlamaForCausalLM
 
 import engine.training.callbacks
@@ -35,10 +37,13 @@ from engine.backends.llama.messages import Open
 from engine.backends.llama.transformers import TransformersRuntime
 from engine.core.types import Mode, Product
 from engine.prompts import QUESTION_FORMS, chat_messages
-from engine.training.data import read_data
+from engine.training.data import find_base, read_data
 from engine.training.encode import Encoder
 from engine.training.openai.plan import RowMessage, TrainingRow
+from engine.training.processes import Processes
+from engine.training.recipe import read_recipe
 from scripts.train import main
+from tests.engine.backends.llama.tiny import ROOT
 from tests.engine.training.sharding import launched_with_fsdp, print_shares, shard_on_a_cpu
 
 PAST = (
@@ -85,6 +90,26 @@ def print_loss(folder: str, data: str) -> None:
     print(sum(losses) / len(losses))  # noqa: T201 - what the run is for
 
 
+def print_precisions(folder: str, weights: str) -> None:
+    """Print what processors choose for a base with these weights, a tiny one, and one in NF4."""
+    from engine.training.trainer import Numerics
+
+    tiny = find_base(folder)
+    large = replace(tiny, weights=(Path(weights),))
+    recipe = read_recipe(ROOT / "scripts" / "recipes" / "smollm2.toml", [])
+    for name in ("avx512_bf16", "amx_bf16", "avx2"):
+        torch.cpu.get_capabilities = lambda: {name: True}  # noqa: B023 - called in this round
+        plain, small, nf4 = (
+            Numerics.choose(one, base, Processes())
+            for one, base in (
+                (recipe, large),
+                (recipe, tiny),
+                (structs.replace(recipe, quantization="nf4"), large),
+            )
+        )
+        print(f"{name}: {plain}, tiny {small}, nf4 {nf4}")  # noqa: T201 - what the run is for
+
+
 def take_terminal(name: str) -> None:
     """Make the terminal this process's own: closing it sends SIGHUP."""
     os.setsid()
@@ -114,10 +139,10 @@ def run(arguments: list[str]) -> int:
     match prepared(arguments):
         case ["tokens", folder]:
             tokens_of(folder)
-            return 0
         case ["loss", folder, data]:
             print_loss(folder, data)
-            return 0
+        case ["precision", folder, weights]:
+            print_precisions(folder, weights)
         case ["job", *others]:
             return scripts.job.main(others)
         case ["merge", *others]:
@@ -130,6 +155,7 @@ def run(arguments: list[str]) -> int:
             return status
         case others:
             return main(others)
+    return 0
 
 
 def prepared(arguments: list[str]) -> list[str]:
