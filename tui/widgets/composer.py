@@ -345,10 +345,10 @@ class ComposerPanel(Vertical):
         if suggestions.needs_none(text):
             return
         if self._settings.slash_commands and slash.is_command(text):
-            values = {
+            values: dict[str, list[str]] = {
                 "engine": list(self._settings.engines),
                 "theme": sorted(self.app.available_themes),
-                "mode": list(Mode),
+                "mode": [mode.value for mode in Mode],
             }
             suggestions.show(text, slash.suggestions(text, values))
         elif not text.strip():

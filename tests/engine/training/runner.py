@@ -22,6 +22,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import torch
@@ -98,15 +99,15 @@ def print_precisions(folder: str, weights: str) -> None:
     large = replace(tiny, weights=(Path(weights),))
     recipe = read_recipe(ROOT / "scripts" / "recipes" / "smollm2.toml", [])
     for name in ("avx512_bf16", "amx_bf16", "avx2"):
-        torch.cpu.get_capabilities = lambda: {name: True}  # noqa: B023 - called in this round
-        plain, small, nf4 = (
-            Numerics.choose(one, base, Processes())
-            for one, base in (
-                (recipe, large),
-                (recipe, tiny),
-                (structs.replace(recipe, quantization="nf4"), large),
+        with patch.object(torch.cpu, "get_capabilities", return_value={name: True}):
+            plain, small, nf4 = (
+                Numerics.choose(one, base, Processes())
+                for one, base in (
+                    (recipe, large),
+                    (recipe, tiny),
+                    (structs.replace(recipe, quantization="nf4"), large),
+                )
             )
-        )
         print(f"{name}: {plain}, tiny {small}, nf4 {nf4}")  # noqa: T201 - what the run is for
 
 
