@@ -410,12 +410,16 @@ def make_trainer(
     for weight in trainer.trained_weights():
         weight.data = weight.data.float()
     if numerics.bf16 and not numerics.on_gpu:
-        # Autocast converts the adapter's weights; peft would keep a copy of each input in 32 bits.
-        for module in trainer.model.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = False
+        _keep_inputs_in_bf16(trainer.model)
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _keep_inputs_in_bf16(model: torch.nn.Module) -> None:
+    """Let autocast convert the adapter's weights; peft would keep a 32-bit copy of each input."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
 
 
 def check_disk(trainer: LoraTrainer, out: Path, saved: int) -> None:
